@@ -1,0 +1,204 @@
+// Package target says what can be scraped: a target's name, address and labels, and what is valid for them.
+//
+// It holds values only. How to authenticate to a target is no part of it and stays with the agent.
+package target
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/common/model"
+)
+
+// Bounds of what an agent may announce of one target, so that a registry of many agents stays small.
+const (
+	maxNameLength   = 200
+	maxLabels       = 64
+	maxStringLength = 1024
+)
+
+var nameRE = regexp.MustCompile(`^[a-zA-Z0-9_.:-]{1,200}$`)
+
+// Label is one label of a target.
+type Label struct{ Name, Value string }
+
+// Target is one thing that an agent can scrape.
+type Target struct {
+	// Name stands for the target in the relay's URLs: unique within the agent, [a-zA-Z0-9_.:-]{1,200}.
+	Name string
+	// Job and Instance are the labels of these names.
+	Job, Instance string
+	// Address is host:port as the agent dials it.
+	Address string
+	// Scheme is http or https.
+	Scheme string
+	// MetricsPath is the path that a scrape asks for; it begins with a slash.
+	MetricsPath string
+	// Labels are the further labels of the configuration, sorted by name.
+	Labels []Label
+	// ScrapeInterval and ScrapeTimeout are what the configuration says; 0 if it says nothing.
+	ScrapeInterval, ScrapeTimeout time.Duration
+}
+
+// Validate returns an error that names the first thing wrong with the target. Agents check their configuration with it,
+// and the relay what agents announce.
+func (t Target) Validate() error {
+	if !nameRE.MatchString(t.Name) {
+		return fmt.Errorf("target name %q is not [a-zA-Z0-9_.:-]{1,%d}", t.Name, maxNameLength)
+	}
+	if t.Job == "" {
+		return fmt.Errorf("target %q has no job", t.Name)
+	}
+	if t.Scheme != "http" && t.Scheme != "https" {
+		return fmt.Errorf("target %q has scheme %q, want http or https", t.Name, t.Scheme)
+	}
+	if !strings.HasPrefix(t.MetricsPath, "/") {
+		return fmt.Errorf("target %q has metrics path %q, which does not begin with a slash", t.Name, t.MetricsPath)
+	}
+	if err := ValidateAddress(t.Address); err != nil {
+		return fmt.Errorf("target %q: %w", t.Name, err)
+	}
+	for _, s := range []string{t.Job, t.Instance, t.Address, t.MetricsPath} {
+		if err := validateValue(s); err != nil {
+			return fmt.Errorf("target %q: %w", t.Name, err)
+		}
+	}
+	if len(t.Labels) > maxLabels {
+		return fmt.Errorf("target %q has %d labels, at most %d are allowed", t.Name, len(t.Labels), maxLabels)
+	}
+	return t.validateLabels()
+}
+
+func (t Target) validateLabels() error {
+	for i, l := range t.Labels {
+		if !model.LegacyValidation.IsValidLabelName(l.Name) || strings.HasPrefix(l.Name, model.ReservedLabelPrefix) {
+			return fmt.Errorf("target %q has an invalid label name %q", t.Name, l.Name)
+		}
+		if i > 0 && t.Labels[i-1].Name >= l.Name {
+			return fmt.Errorf("target %q has labels that are not sorted or repeat %q", t.Name, l.Name)
+		}
+		if err := validateValue(l.Value); err != nil {
+			return fmt.Errorf("target %q, label %q: %w", t.Name, l.Name, err)
+		}
+	}
+	if t.ScrapeInterval < 0 || t.ScrapeTimeout < 0 {
+		return fmt.Errorf("target %q has a negative scrape interval or timeout", t.Name)
+	}
+	return nil
+}
+
+func validateValue(s string) error {
+	if !utf8.ValidString(s) {
+		return fmt.Errorf("value %q is not valid UTF-8", s)
+	}
+	if len(s) > maxStringLength {
+		return fmt.Errorf("value %.40q… is longer than %d bytes", s, maxStringLength)
+	}
+	return nil
+}
+
+// ValidateAddress returns an error unless the address is host:port or a bare host, without scheme or path.
+func ValidateAddress(address string) error {
+	if address == "" {
+		return errors.New("address is empty")
+	}
+	if strings.ContainsAny(address, "/?#@ \t\r\n") {
+		return fmt.Errorf("address %q is not host:port; scheme and path have settings of their own", address)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || port == "" {
+		return fmt.Errorf("address %q is not host:port", address)
+	}
+	return nil
+}
+
+// Equal reports whether both targets say the same.
+func (t Target) Equal(o Target) bool {
+	labels, other := t.Labels, o.Labels
+	return t.Name == o.Name && t.Job == o.Job && t.Instance == o.Instance && t.Address == o.Address &&
+		t.Scheme == o.Scheme && t.MetricsPath == o.MetricsPath && slices.Equal(labels, other) &&
+		t.ScrapeInterval == o.ScrapeInterval && t.ScrapeTimeout == o.ScrapeTimeout
+}
+
+// ValidateSet validates each target and that no name comes twice.
+func ValidateSet(targets []Target) error {
+	seen := make(map[string]struct{}, len(targets))
+	for _, t := range targets {
+		if err := t.Validate(); err != nil {
+			return err
+		}
+		if _, twice := seen[t.Name]; twice {
+			return fmt.Errorf("target name %q comes twice", t.Name)
+		}
+		seen[t.Name] = struct{}{}
+	}
+	return nil
+}
+
+// AssignNames returns a name for every target, made from its job and address: `node-localhost:9100`. Where that is no
+// valid name, or several targets share it, a hash of all that tells them apart follows. A name depends on the target and
+// on those it collides with, never on their order, so it is stable over restarts. Of targets that are equal in everything
+// only the first gets a name, the others an empty one.
+func AssignNames(targets []Target) []string {
+	hashes := make([]string, len(targets))
+	sharing := make(map[string]int, len(targets))
+	seen := make(map[string]bool, len(targets))
+	for i, t := range targets {
+		hash := t.hash()
+		if seen[hash] {
+			continue
+		}
+		seen[hash] = true
+		hashes[i] = hash
+		sharing[baseName(t.Job, t.Address)]++
+	}
+	names := make([]string, len(targets))
+	for i, t := range targets {
+		if hashes[i] == "" {
+			continue
+		}
+		names[i] = baseName(t.Job, t.Address)
+		if sharing[names[i]] > 1 || names[i] != t.Job+"-"+t.Address {
+			names[i] += "-" + hashes[i][:12]
+		}
+	}
+	return names
+}
+
+func baseName(job, address string) string {
+	name := strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_.:-", r)) {
+			return r
+		}
+		return '_'
+	}, job+"-"+address)
+	return name[:min(len(name), maxNameLength-20)]
+}
+
+// hash identifies everything that tells two targets of an agent apart, the name excepted.
+func (t Target) hash() string {
+	h := sha256.New()
+	write := func(s string) { fmt.Fprintf(h, "%d:%s", len(s), s) }
+	for _, s := range []string{t.Job, t.Instance, t.Address, t.Scheme, t.MetricsPath} {
+		write(s)
+	}
+	for _, l := range t.Labels {
+		write(l.Name)
+		write(l.Value)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// SortLabels sorts labels by name.
+func SortLabels(labels []Label) {
+	slices.SortFunc(labels, func(a, b Label) int { return cmp.Compare(a.Name, b.Name) })
+}
