@@ -1,0 +1,121 @@
+package mtls
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// alpn is the one protocol that both ends offer: gRPC runs on HTTP/2 and on nothing else.
+const alpn = "h2"
+
+// RelayTLSConfig returns the TLS configuration of the listener that agents dial. Every connection gets the material that
+// r holds at that moment, and the choice is made per connection, so that a join service without agent certificates can
+// stand beside it (T1).
+//
+// No certificate, one of another CA, a relay's or one without an identity fails in the handshake, on a full one and on a
+// resumed one. If the relay's own certificate names a trust domain, agents of another one are refused too: two agents of
+// one name would otherwise be one. Use [ExplainHandshake] on the error before it is logged.
+func RelayTLSConfig(r *Reloader) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{alpn},
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return relayConfig(r.Material()), nil
+		},
+	}
+}
+
+// relayConfig sets no ticket keys: those of the listener's configuration are used for all connections, so that a session
+// can be resumed on a later connection.
+func relayConfig(m *Material) *tls.Config {
+	return &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		NextProtos:   []string{alpn},
+		Certificates: []tls.Certificate{m.cert},
+		// The verification of crypto/tls, and not only ours below, because it tells the agent why: unknown CA, expired and
+		// no certificate are alerts of their own.
+		ClientAuth:       tls.RequireAndVerifyClientCert,
+		ClientCAs:        m.roots,
+		VerifyConnection: func(state tls.ConnectionState) error { return m.verifyAgent(state) },
+	}
+}
+
+// verifyAgent runs at the end of every handshake. On a resumed one nobody shows a certificate, it comes out of the ticket:
+// crypto/tls resumes only if that is still valid under the CAs and the clock of now, and its identity is held against the
+// relay of now here (TestResumptionIsVerifiedAgain).
+func (m *Material) verifyAgent(state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("refusing agent: no certificate")
+	}
+	id, err := PeerIDFromCertificate(state.PeerCertificates[0])
+	if err != nil {
+		return fmt.Errorf("refusing agent: %w", err)
+	}
+	if m.trustDomain != "" && id.TrustDomain != m.trustDomain {
+		return fmt.Errorf("refusing agent %q: it is of trust domain %q, this relay is of %q", id.Agent, id.TrustDomain, m.trustDomain)
+	}
+	return nil
+}
+
+// AgentTLSConfig returns the TLS configuration with which an agent dials the relay at serverName, a host name or an IP
+// address without port. It can be used for any number of connections; each gets the material that r holds at that moment.
+//
+// The relay's certificate must be signed by a CA of the CA file, name serverName, and be for a relay (extended key usage
+// serverAuth, not an agent's identity): whoever holds an agent's certificate cannot pose as the relay. One of another CA
+// fails with an [*UntrustedRelayError], an own certificate that is expired with a [*ValidityError]. The relay's refusal
+// comes after the handshake: see [ExplainHandshake].
+//
+// Sessions are not resumed: a ticket would carry the agent's old certificate past a renewal, to save the relay one
+// signature.
+func AgentTLSConfig(r *Reloader, serverName string) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{alpn},
+		ServerName: serverName,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			m := r.Material()
+			if err := m.CheckValidity(time.Now()); err != nil {
+				return nil, err
+			}
+			return &m.cert, nil
+		},
+		// Not less verification but our own, below: the CA file can change while this configuration lives, which RootCAs
+		// cannot, and the error can say what an operator has to look for.
+		InsecureSkipVerify: true,
+		// serverName is bound here: what gRPC writes into its copy of ServerName is the authority of its target.
+		VerifyConnection: func(state tls.ConnectionState) error { return r.Material().verifyRelay(serverName, state) },
+	}
+}
+
+// verifyRelay is the whole verification of the relay's certificate.
+func (m *Material) verifyRelay(serverName string, state tls.ConnectionState) error {
+	if serverName == "" {
+		return errors.New("verifying relay: no host name is given to verify it by")
+	}
+	if len(state.PeerCertificates) == 0 {
+		return fmt.Errorf("verifying relay %q: it shows no certificate", serverName)
+	}
+	leaf := state.PeerCertificates[0]
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots:         m.roots,
+		Intermediates: poolOf(state.PeerCertificates[1:]),
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return &UntrustedRelayError{ServerName: serverName, Subject: leaf.Subject.String(), Issuer: leaf.Issuer.String(), Err: err}
+	}
+	// Before the rest of the verification's errors: that it is an agent's certificate says more than "incompatible usage".
+	if err := checkRole(Relay, leaf); err != nil {
+		return fmt.Errorf("verifying relay %q: its certificate is not a relay's: %w", serverName, err)
+	}
+	if err != nil {
+		return fmt.Errorf("verifying relay %q: %w", serverName, err)
+	}
+	if err := leaf.VerifyHostname(serverName); err != nil {
+		return fmt.Errorf("verifying relay %q: its certificate has other names (the relay's --grpc.tls.server-name adds one): %w", serverName, err)
+	}
+	return nil
+}

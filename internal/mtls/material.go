@@ -1,0 +1,224 @@
+package mtls
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// Role is which end of the tunnel a certificate is for.
+type Role int
+
+// The two ends. The zero value is no role.
+const (
+	Relay Role = iota + 1
+	Agent
+)
+
+// String returns the word for the end: relay or agent.
+func (r Role) String() string {
+	switch r {
+	case Relay:
+		return "relay"
+	case Agent:
+		return "agent"
+	default:
+		return fmt.Sprintf("Role(%d)", int(r))
+	}
+}
+
+// Files names the PEM files of one end. All three are required.
+type Files struct {
+	// CertFile holds the certificate of this end, its own first, then any intermediate ones.
+	CertFile string
+	// KeyFile holds the private key of that certificate, not encrypted. Its mode is the operator's business.
+	KeyFile string
+	// CAFile holds the certificate authorities that the other end's certificate is verified against, one or more: during
+	// a change of the CA it holds the old and the new one.
+	CAFile string
+}
+
+// Material is what one end needs for its handshakes, read from [Files] at one moment. It is immutable.
+type Material struct {
+	role  Role
+	files Files
+	cert  tls.Certificate
+	roots *x509.CertPool
+	// trustDomain is what the relay's own certificate says; empty for an agent, and for a relay whose certificate does not
+	// say. A relay that has one takes agents of that trust domain only.
+	trustDomain string
+}
+
+// Leaf returns the certificate of this end. It must not be modified.
+func (m *Material) Leaf() *x509.Certificate { return m.cert.Leaf }
+
+// NotAfter returns when the certificate of this end expires.
+func (m *Material) NotAfter() time.Time { return m.cert.Leaf.NotAfter }
+
+// CheckValidity returns a [*ValidityError] if the certificate of this end is expired or not yet valid at the given time.
+func (m *Material) CheckValidity(now time.Time) error {
+	if now.Before(m.cert.Leaf.NotBefore) || now.After(m.cert.Leaf.NotAfter) {
+		return &ValidityError{
+			Role: m.role, CertFile: m.files.CertFile,
+			NotBefore: m.cert.Leaf.NotBefore, NotAfter: m.cert.Leaf.NotAfter, Now: now,
+		}
+	}
+	return nil
+}
+
+// Load reads the files of one end and checks everything that can be checked without the other: that the files can be
+// read, that the key is the certificate's, that the certificate is for this role, is valid today, and is signed by a CA
+// of the CA file. Errors are one line that names the file. A certificate outside its validity is a [*ValidityError].
+//
+// A relay's certificate that carries no relay URI may come from another CA than the agents' certificates (a public one):
+// for it the last check is left out.
+func Load(role Role, files Files) (*Material, error) {
+	m, err := load(role, files)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.CheckValidity(time.Now()); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// load is Load without the check of the dates: a [Reloader] holds a certificate whose time is over or has not come.
+func load(role Role, files Files) (*Material, error) {
+	chain, err := readCertificates("certificate", files.CertFile)
+	if err != nil {
+		return nil, err
+	}
+	keyPEM, err := readFile("key", files.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := ParsePrivateKey(keyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("reading key file %q: %w", files.KeyFile, err)
+	}
+	cas, err := readCertificates("CA", files.CAFile)
+	if err != nil {
+		return nil, err
+	}
+
+	m := &Material{role: role, files: files, roots: x509.NewCertPool()}
+	if m.cert, err = newCertificate(chain, key); err != nil {
+		return nil, fmt.Errorf("certificate %q and key %q do not belong together: %w", files.CertFile, files.KeyFile, err)
+	}
+	for _, ca := range cas {
+		// The verification trusts whatever is in the pool: a leaf in it would be trusted as itself.
+		if !ca.IsCA {
+			return nil, fmt.Errorf("CA file %q holds the certificate of %q, which is not a CA", files.CAFile, clip(ca.Subject.String()))
+		}
+		m.roots.AddCert(ca)
+	}
+	if err := checkRole(role, chain[0]); err != nil {
+		return nil, fmt.Errorf("certificate %q is not for this %s: %w", files.CertFile, role, err)
+	}
+	if role == Relay {
+		m.trustDomain = relayTrustDomain(chain[0])
+		if m.trustDomain == "" {
+			return m, nil
+		}
+	}
+	if err := checkIssuer(chain, m.roots); err != nil {
+		return nil, fmt.Errorf("certificate %q is not signed by a CA in %q: %w (where two CAs are in use, put both in the file)",
+			files.CertFile, files.CAFile, err)
+	}
+	return m, nil
+}
+
+// checkRole refuses the certificate of the other end, the mistake that is made when files are copied.
+func checkRole(role Role, leaf *x509.Certificate) error {
+	id, idErr := PeerIDFromCertificate(leaf)
+	switch role {
+	case Relay:
+		if idErr == nil {
+			return fmt.Errorf("it is the certificate of agent %q", id.Agent)
+		}
+		return checkServerAuth(leaf)
+	case Agent:
+		if idErr != nil {
+			return idErr
+		}
+		return checkClientAuth(leaf)
+	default:
+		return fmt.Errorf("unknown role %d", int(role))
+	}
+}
+
+// checkServerAuth wants the usage spelled out, where X.509 would also accept a certificate that names none: what may
+// stand for a relay towards every agent was made for that.
+func checkServerAuth(leaf *x509.Certificate) error {
+	if slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageServerAuth) || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		return nil
+	}
+	return errors.New("it lacks the extended key usage serverAuth")
+}
+
+// checkClientAuth follows X.509: without any extended key usage a certificate is for every use. That it is an agent's is
+// said by its URI.
+func checkClientAuth(leaf *x509.Certificate) error {
+	if len(leaf.ExtKeyUsage) == 0 && len(leaf.UnknownExtKeyUsage) == 0 {
+		return nil
+	}
+	if slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageClientAuth) || slices.Contains(leaf.ExtKeyUsage, x509.ExtKeyUsageAny) {
+		return nil
+	}
+	return errors.New("it lacks the extended key usage clientAuth")
+}
+
+// checkIssuer verifies the chain at a time when its leaf is valid, so that the dates of the leaf are the business of
+// CheckValidity alone.
+func checkIssuer(chain []*x509.Certificate, roots *x509.CertPool) error {
+	leaf, at := chain[0], time.Now()
+	if at.Before(leaf.NotBefore) || at.After(leaf.NotAfter) {
+		at = leaf.NotBefore
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots:         roots,
+		Intermediates: poolOf(chain[1:]),
+		CurrentTime:   at,
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		return fmt.Errorf("its issuer is %q: %w", clip(leaf.Issuer.String()), err)
+	}
+	return nil
+}
+
+func poolOf(certs []*x509.Certificate) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, c := range certs {
+		pool.AddCert(c)
+	}
+	return pool
+}
+
+func readCertificates(what, path string) ([]*x509.Certificate, error) {
+	text, err := readFile(what, path)
+	if err != nil {
+		return nil, err
+	}
+	certs, err := ParseCertificates(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s file %q: %w", what, path, err)
+	}
+	return certs, nil
+}
+
+func readFile(what, path string) ([]byte, error) {
+	if path == "" {
+		return nil, fmt.Errorf("no %s file is given", what)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s file: %w", what, err)
+	}
+	return text, nil
+}
