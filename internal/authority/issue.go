@@ -1,0 +1,154 @@
+package authority
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"pushrelay/internal/mtls"
+)
+
+// Issued is a new certificate with its key, and the CA's certificate that goes with them. The key exists nowhere else.
+type Issued struct {
+	// CertPEM and CAPEM are no secrets; KeyPEM is.
+	CertPEM, KeyPEM, CAPEM []byte
+	// NotAfter is when the certificate expires: a year from now, or with the CA if that is sooner.
+	NotAfter time.Time
+}
+
+// IssueAgent issues the certificate of an agent: its identity is the name, see [mtls.CheckAgentName]. Several
+// certificates of one name are one agent.
+func (a *Authority) IssueAgent(name string) (Issued, error) {
+	if err := mtls.CheckAgentName(name); err != nil {
+		return Issued{}, fmt.Errorf("issuing agent certificate: %w", err)
+	}
+	issued, err := a.issue(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: name},
+		URIs:        []*url.URL{mtls.AgentURI(a.trustDomain, name)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return Issued{}, fmt.Errorf("issuing certificate of agent %q: %w", name, err)
+	}
+	return issued, nil
+}
+
+// IssueRelay issues the certificate of a relay that agents reach by the given names, one or more host names or IP
+// addresses without port.
+func (a *Authority) IssueRelay(names []string) (Issued, error) {
+	dnsNames, addresses, err := subjectAltNames(names)
+	if err != nil {
+		return Issued{}, fmt.Errorf("issuing relay certificate: %w", err)
+	}
+	issued, err := a.issue(&x509.Certificate{
+		Subject:     pkix.Name{CommonName: "relay"},
+		DNSNames:    dnsNames,
+		IPAddresses: addresses,
+		URIs:        []*url.URL{mtls.RelayURI(a.trustDomain)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	if err != nil {
+		return Issued{}, fmt.Errorf("issuing relay certificate: %w", err)
+	}
+	return issued, nil
+}
+
+// issue completes the template with what all leaves share, and signs it for a new key.
+func (a *Authority) issue(template *x509.Certificate) (Issued, error) {
+	now := time.Now()
+	if now.Before(a.cert.NotBefore) || now.After(a.cert.NotAfter) {
+		return Issued{}, fmt.Errorf("the CA is valid from %s to %s only, and this machine's clock says %s",
+			a.cert.NotBefore.Format(time.RFC3339), a.cert.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return Issued{}, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Issued{}, fmt.Errorf("making a key: %w", err)
+	}
+	template.SerialNumber = serial
+	template.NotBefore = now.Add(-backdate)
+	template.NotAfter = now.Add(leafLife).UTC().Truncate(time.Second)
+	if a.cert.NotAfter.Before(template.NotAfter) {
+		template.NotAfter = a.cert.NotAfter
+	}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	template.BasicConstraintsValid = true // not a CA, said explicitly
+
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return Issued{}, fmt.Errorf("signing: %w", err)
+	}
+	keyPEM, err := encodeKey(key)
+	if err != nil {
+		return Issued{}, err
+	}
+	return Issued{CertPEM: encodeCert(der), KeyPEM: keyPEM, CAPEM: a.caPEM, NotAfter: template.NotAfter}, nil
+}
+
+// subjectAltNames sorts names into host names, in lower case, and IP addresses, without repetitions.
+func subjectAltNames(names []string) (dnsNames []string, addresses []net.IP, err error) {
+	if len(names) == 0 {
+		return nil, nil, errors.New("no name is given that agents reach the relay by")
+	}
+	for _, name := range canonicalNames(names) {
+		if address, err := netip.ParseAddr(name); err == nil && address.Zone() == "" {
+			addresses = append(addresses, address.AsSlice())
+			continue
+		}
+		if err := checkHostName(name); err != nil {
+			return nil, nil, err
+		}
+		dnsNames = append(dnsNames, name)
+	}
+	return dnsNames, addresses, nil
+}
+
+// canonicalNames returns the names sorted, in one spelling each and without repetitions, so that two sets can be
+// compared.
+func canonicalNames(names []string) []string {
+	canonical := make([]string, 0, len(names))
+	for _, name := range names {
+		name = strings.ToLower(name)
+		if address, err := netip.ParseAddr(name); err == nil {
+			name = address.Unmap().String()
+		}
+		canonical = append(canonical, name)
+	}
+	slices.Sort(canonical)
+	return slices.Compact(canonical)
+}
+
+func checkHostName(name string) error {
+	if strings.ContainsAny(name, ":/[]") {
+		return fmt.Errorf("relay name %q is not a host name or an IP address: leave out scheme, port and brackets", name)
+	}
+	if len(name) > 253 {
+		return fmt.Errorf("relay name %q is longer than 253 characters", name)
+	}
+	for i, label := range strings.Split(name, ".") {
+		if i == 0 && label == "*" {
+			continue // a wildcard for one label
+		}
+		if label == "" || len(label) > 63 || strings.ContainsFunc(label, notInHostName) {
+			return fmt.Errorf("relay name %q is not a host name: %q cannot be a part of one", name, label)
+		}
+	}
+	return nil
+}
+
+func notInHostName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
+}
