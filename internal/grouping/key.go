@@ -178,4 +178,12 @@ func validName(name string, names NameScheme) bool {
 	return model.LegacyValidation.IsValidLabelName(name)
 }
 
+// CheckLabelName returns an error unless a label of that name may be part of a key under the given scheme.
+func CheckLabelName(name string, names NameScheme) error {
+	if !validName(name, names) {
+		return improperName(name)
+	}
+	return nil
+}
+
 func improperName(name string) error { return fmt.Errorf("improper label name %q", name) }

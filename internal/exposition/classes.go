@@ -1,0 +1,26 @@
+package exposition
+
+// byteClass is a set of roles that a byte can have in text 0.0.4.
+type byteClass uint8
+
+const (
+	labelNameByte  byteClass = 1 << iota // may stand in a legacy label name, if it is not a digit in front
+	metricNameByte                       // likewise for metric names
+	literalByte                          // means itself in a quoted label value
+)
+
+// classes gives the roles of every byte. It is never written to.
+var classes = func() (c [256]byteClass) {
+	for b := range c {
+		switch {
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '_':
+			c[b] |= labelNameByte | metricNameByte
+		case b == ':':
+			c[b] |= metricNameByte
+		}
+		if b != '"' && b != '\\' && b != '\n' {
+			c[b] |= literalByte
+		}
+	}
+	return c
+}()
