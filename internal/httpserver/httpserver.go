@@ -1,0 +1,197 @@
+// Package httpserver is the HTTP listener of both programs: addresses, timeouts, TLS and authentication by a web
+// configuration file, and an orderly end. What is served is the handler's business.
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/mdlayher/vsock"
+	"github.com/prometheus/exporter-toolkit/web"
+)
+
+// Timeouts of every connection. Bodies and answers have no fixed time: their handlers move the deadline on as long as
+// something moves.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// writeTimeout ends answers whose handler moves no deadline; it also replaces what an earlier handler of the same
+	// connection left behind.
+	writeTimeout   = 5 * time.Minute
+	maxHeaderBytes = 64 << 10
+)
+
+// unixPrefix begins the address of a Unix socket, vsockPrefix that of a VM socket.
+const (
+	unixPrefix  = "unix:"
+	vsockPrefix = "vsock://"
+)
+
+// Server serves HTTP on the listeners of its flags.
+type Server struct {
+	flags     *web.FlagConfig
+	logger    *slog.Logger
+	http      *http.Server
+	listeners []net.Listener
+}
+
+// Listen binds the addresses of the flags and checks the web configuration file. On error nothing stays bound.
+func Listen(flags *web.FlagConfig, logger *slog.Logger) (*Server, error) {
+	if err := web.Validate(*flags.WebConfigFile); err != nil {
+		return nil, fmt.Errorf("web configuration %s: %w", *flags.WebConfigFile, err)
+	}
+	s := &Server{flags: flags, logger: logger}
+	var err error
+	if flags.WebSystemdSocket != nil && *flags.WebSystemdSocket {
+		s.listeners, err = systemdListeners()
+	} else {
+		for _, address := range *flags.WebListenAddresses {
+			var l net.Listener
+			if l, err = listen(address); err != nil {
+				break
+			}
+			s.listeners = append(s.listeners, l)
+		}
+	}
+	if err != nil {
+		s.closeListeners()
+		return nil, err
+	}
+	return s, nil
+}
+
+func systemdListeners() ([]net.Listener, error) {
+	listeners, err := activation.Listeners()
+	if err != nil {
+		return nil, fmt.Errorf("taking sockets from systemd: %w", err)
+	}
+	if len(listeners) == 0 {
+		return nil, errors.New("taking sockets from systemd: there are none (--web.systemd-socket needs a .socket unit)")
+	}
+	return listeners, nil
+}
+
+func listen(address string) (net.Listener, error) {
+	var l net.Listener
+	var err error
+	switch {
+	case strings.HasPrefix(address, unixPrefix):
+		l, err = listenUnix(strings.TrimPrefix(address, unixPrefix))
+	case strings.HasPrefix(address, vsockPrefix):
+		l, err = listenVsock(strings.TrimPrefix(address, vsockPrefix))
+	default:
+		l, err = listenOn("tcp", address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--web.listen-address %s: %w", address, err)
+	}
+	return l, nil
+}
+
+// listenUnix takes the place of a socket that nobody listens on any more, and of nothing else.
+func listenUnix(path string) (net.Listener, error) {
+	l, err := listenOn("unix", path)
+	if err == nil {
+		return l, nil
+	}
+	found, statErr := os.Stat(path)
+	if statErr != nil || found.Mode().Type() != fs.ModeSocket {
+		return nil, err
+	}
+	if somebodyListens(path) {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return listenOn("unix", path)
+}
+
+func somebodyListens(path string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // there is nothing to be cancelled with yet
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// listenOn needs no context: binding a socket does not wait.
+func listenOn(network, address string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(context.Background(), network, address)
+}
+
+func listenVsock(address string) (net.Listener, error) {
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	port, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	return vsock.Listen(uint32(port), nil)
+}
+
+func (s *Server) closeListeners() {
+	for _, l := range s.listeners {
+		l.Close()
+	}
+}
+
+// Addr returns the address of the first listener, for ":0".
+func (s *Server) Addr() net.Addr { return s.listeners[0].Addr() }
+
+// Close releases the listeners of a server that was never run.
+func (s *Server) Close() { s.closeListeners() }
+
+// Run serves the handler until ctx ends, then lets requests in flight finish, at most for the given time, and cuts off
+// what is left. It returns nil after an orderly end.
+func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Duration) error {
+	s.http = &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		WriteTimeout:      writeTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	var stopping sync.WaitGroup
+	served := make(chan struct{})
+	stopping.Go(func() {
+		select {
+		case <-ctx.Done():
+			s.shutdown(grace)
+		case <-served:
+		}
+	})
+	err := web.ServeMultiple(s.listeners, s.http, s.flags, s.logger)
+	close(served)
+	stopping.Wait()
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serving HTTP: %w", err)
+}
+
+func (s *Server) shutdown(grace time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), grace) // the caller's context has ended; this one ends here
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		s.logger.Warn("HTTP requests were cut off", slog.Any("err", err))
+		s.http.Close() //nolint:errcheck // Whatever is left ends with the process.
+	}
+}

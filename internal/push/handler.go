@@ -1,0 +1,201 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/common/route"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+)
+
+// SpooledHeader marks the answer to a push that waits at the agent.
+const SpooledHeader = "X-Relay-Spooled"
+
+// firstGrow bounds what is set aside for a body before it has arrived: a Content-Length alone costs nothing.
+const firstGrow = 64 << 10
+
+// bodyStall is how long a body may stand still. A stalled pusher then costs a closed socket and no more.
+const bodyStall = 30 * time.Second
+
+// HandlerConfig is what a [Handler] works with.
+type HandlerConfig struct {
+	// Pusher takes the pushes. Required.
+	Pusher Pusher
+	// Limits bound each push.
+	Limits Limits
+	// Budget bounds all bodies together; nil for no bound. It is shared with the other ways by which pushes come.
+	Budget *Budget
+	// Names says which label names a grouping key may have, at the moment; nil stands for legacy names.
+	Names func() grouping.NameScheme
+	// Timeout bounds the wait for the pusher; 0 for no bound.
+	Timeout time.Duration
+	// Logger reports refused pushes at debug level. Required.
+	Logger *slog.Logger
+}
+
+// Handler serves the push routes of the Pushgateway API. It is safe for concurrent use.
+type Handler struct {
+	cfg HandlerConfig
+}
+
+// NewHandler returns a handler. It starts nothing.
+func NewHandler(cfg HandlerConfig) *Handler { return &Handler{cfg: cfg} }
+
+// Instrument wraps the handler of a route for telemetry. The name is "push" or "delete".
+type Instrument func(name string, h http.HandlerFunc) http.HandlerFunc
+
+// Mount registers the push routes, below the router's prefix.
+func (h *Handler) Mount(r *route.Router, instrument Instrument) {
+	for _, job := range []struct {
+		path   string
+		base64 bool
+	}{
+		{"/metrics/job/:job", false},
+		{"/metrics/job@base64/:job", true},
+	} {
+		replace := instrument("push", h.serve(Replace, job.base64))
+		merge := instrument("push", h.serve(Merge, job.base64))
+		remove := instrument("delete", h.serve(Delete, job.base64))
+		for _, path := range []string{job.path, job.path + "/*labels"} {
+			r.Put(path, replace)
+			r.Post(path, merge)
+			r.Del(path, remove)
+		}
+	}
+}
+
+func (h *Handler) serve(op Operation, jobBase64 bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		result, err := h.push(w, r, op, jobBase64)
+		if err != nil {
+			h.refuse(w, r, err)
+			return
+		}
+		switch {
+		case result.Outcome == Spooled:
+			w.Header().Set(SpooledHeader, "true")
+			w.WriteHeader(http.StatusAccepted)
+			fmt.Fprintln(w, result.Detail)
+		case result.Outcome == Unchecked, op == Delete:
+			w.WriteHeader(http.StatusAccepted)
+		default:
+			w.WriteHeader(http.StatusOK)
+		}
+	}
+}
+
+// push reads the request in the order in which the reference judges it: content encoding, grouping key, body.
+func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, jobBase64 bool) (Result, error) {
+	receivedAt := time.Now()
+	body := h.cfg.Budget.Buffer(r.Context())
+	defer body.Release()
+	if err := h.readBody(w, r, body); err != nil {
+		return Result{}, err
+	}
+	key, err := grouping.FromPath(grouping.Path{
+		Job:       route.Param(r.Context(), "job"),
+		JobBase64: jobBase64,
+		Labels:    route.Param(r.Context(), "labels"),
+	}, h.names())
+	if err != nil {
+		return Result{}, &Error{Kind: ErrInvalid, Message: err.Error()}
+	}
+	req := &Request{Operation: op, Key: key, ReceivedAt: receivedAt}
+	if op != Delete {
+		req.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))
+		req.Body = body.Bytes()
+	}
+	ctx := r.Context()
+	if h.cfg.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, h.cfg.Timeout)
+		defer cancel()
+	}
+	return h.cfg.Pusher.Push(ctx, req)
+}
+
+func (h *Handler) names() grouping.NameScheme {
+	if h.cfg.Names == nil {
+		return grouping.LegacyNames
+	}
+	return h.cfg.Names()
+}
+
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, body *Buffer) error {
+	limit := h.cfg.Limits.MaxBodyBytes
+	if limit > 0 && r.ContentLength > limit {
+		return h.tooLarge(limit)
+	}
+	if r.ContentLength > 0 && r.Header.Get("Content-Encoding") == "" {
+		if err := body.Grow(int(min(r.ContentLength, firstGrow))); err != nil {
+			return err
+		}
+	}
+	control := http.NewResponseController(w)
+	var src io.Reader = &stallReader{control: control, body: r.Body}
+	if limit > 0 {
+		src = http.MaxBytesReader(w, io.NopCloser(src), limit)
+	}
+	err := exposition.Decode(body, src, r.Header.Get("Content-Encoding"), h.cfg.Limits.MaxDecompressedBytes)
+	// Without this the deadline of the last read would end the request's context while the pusher works.
+	control.SetReadDeadline(time.Time{}) //nolint:errcheck // Not every ResponseWriter has deadlines; then none was set.
+	if err == nil {
+		return nil
+	}
+	var refused *Error
+	var wire *http.MaxBytesError
+	switch {
+	case errors.As(err, &refused):
+		return refused
+	case errors.As(err, &wire):
+		return h.tooLarge(wire.Limit)
+	case errors.Is(err, exposition.ErrTooLarge):
+		return Errorf(ErrTooLarge, "body is larger than %d bytes after decompression (--push.max-decompressed-size)", h.cfg.Limits.MaxDecompressedBytes)
+	default:
+		return &Error{Kind: ErrInvalid, Message: err.Error()}
+	}
+}
+
+func (h *Handler) tooLarge(limit int64) error {
+	return Errorf(ErrTooLarge, "body is larger than %d bytes (--push.max-body-size)", limit)
+}
+
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status := StatusOf(err)
+	h.cfg.Logger.Debug("push refused", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("addr", r.RemoteAddr), slog.Int("status", status), slog.Any("err", err))
+	message := err.Error()
+	if errors.Is(err, context.DeadlineExceeded) {
+		message = fmt.Sprintf("push was not stored within %s; whether it will be is in doubt, push again", h.cfg.Timeout)
+	}
+	var refused *Error
+	if errors.As(err, &refused) && refused.RetryAfter > 0 {
+		seconds := int64((refused.RetryAfter + time.Second - 1) / time.Second)
+		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+	}
+	http.Error(w, message, status)
+}
+
+// stallReader moves the connection's read deadline on with every read, so that a slow body is read to its end and one
+// that stopped arriving is not waited for.
+type stallReader struct {
+	control *http.ResponseController
+	body    io.Reader
+	movedAt time.Time
+}
+
+func (s *stallReader) Read(p []byte) (int, error) {
+	// Moving it once a second is enough and keeps a fast body free of timer calls.
+	if now := time.Now(); now.Sub(s.movedAt) > time.Second {
+		s.control.SetReadDeadline(now.Add(bodyStall)) //nolint:errcheck // See readBody.
+		s.movedAt = now
+	}
+	return s.body.Read(p)
+}

@@ -1,0 +1,130 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/common/route"
+)
+
+const (
+	// defaultTimeout is how long a scrape may take whose scraper does not say.
+	defaultTimeout = 10 * time.Second
+	// returnMargin is what the relay keeps of a scraper's timeout, so that its answer arrives before the scraper gives up
+	// and the reason is known there. It is never more than a quarter of the timeout (T28).
+	returnMargin = 50 * time.Millisecond
+	// writeStall is how long a scraper may take to read the next bytes. One that stalls costs its own scrape.
+	writeStall = 30 * time.Second
+	// copyBytes is the size of the buffer between two hops.
+	copyBytes = 64 << 10
+)
+
+// HandlerConfig is what a [Handler] works with.
+type HandlerConfig struct {
+	// Scraper carries the scrapes out. Required.
+	Scraper Scraper
+	// MaxTimeout bounds the scrape's time whatever the scraper asks for. Required.
+	MaxTimeout time.Duration
+	// MaxBodyBytes bounds a body; 0 means no bound.
+	MaxBodyBytes int64
+	// Logger reports failed scrapes at debug level. Required.
+	Logger *slog.Logger
+}
+
+// Handler serves scrapes of targets behind agents: GET and HEAD of a path with the parameters agent and target.
+type Handler struct {
+	cfg HandlerConfig
+}
+
+// NewHandler returns a handler. It starts nothing.
+func NewHandler(cfg HandlerConfig) *Handler { return &Handler{cfg: cfg} }
+
+// ServeHTTP answers with the target's own answer, or with the reason why there is none.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.serve(w, r, &Request{Agent: route.Param(r.Context(), "agent"), Target: route.Param(r.Context(), "target")})
+}
+
+// serve carries out the scrape that req names; the rest of req comes from the HTTP request.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, req *Request) {
+	timeout, err := ParseTimeout(r.Header.Get(TimeoutHeader), h.cfg.MaxTimeout)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	req.Method, req.Header, req.MaxBodyBytes = r.Method, RequestHeader(r.Header), h.cfg.MaxBodyBytes
+	resp, err := h.cfg.Scraper.Scrape(ctx, req)
+	if err != nil {
+		h.fail(w, req, AsError(ctx, err))
+		return
+	}
+	defer resp.Body.Close()
+	h.forward(ctx, w, req, resp)
+}
+
+// ParseTimeout returns the time that a scrape may take at the relay, from the header of the scraper: less the margin for
+// the way back, at most the limit.
+func ParseTimeout(header string, limit time.Duration) (time.Duration, error) {
+	timeout := defaultTimeout
+	if header != "" {
+		seconds, err := strconv.ParseFloat(header, 64)
+		if err != nil || math.IsNaN(seconds) || seconds <= 0 {
+			return 0, fmt.Errorf("%s is %q, want a positive number of seconds", TimeoutHeader, header)
+		}
+		timeout = time.Duration(min(seconds, limit.Seconds()) * float64(time.Second))
+	}
+	timeout = min(timeout, limit)
+	return timeout - min(returnMargin, timeout/4), nil
+}
+
+func (h *Handler) fail(w http.ResponseWriter, r *Request, err *Error) {
+	h.cfg.Logger.Debug("scrape failed", slog.String("agent", r.Agent), slog.String("target", r.Target), slog.String("reason", string(err.Reason)), slog.Any("err", err.Message))
+	w.Header().Set(ErrorHeader, string(err.Reason))
+	http.Error(w, err.Error(), err.Reason.Status())
+}
+
+// forward streams the answer. After the head a failure can only be told by breaking the connection: anything else would
+// let a part of a body look like the whole.
+func (h *Handler) forward(ctx context.Context, w http.ResponseWriter, r *Request, resp *Response) {
+	header := w.Header()
+	maps.Copy(header, resp.Header)
+	if resp.ContentLength >= 0 {
+		header.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+	}
+	if _, set := header["Content-Type"]; !set {
+		header["Content-Type"] = nil // or net/http would guess one, and the answer is the target's own
+	}
+	w.WriteHeader(resp.Status)
+	_, err := io.CopyBuffer(&stallWriter{ResponseWriter: w, control: http.NewResponseController(w)}, resp.Body, make([]byte, copyBytes))
+	if err == nil || r.Method == http.MethodHead && errors.Is(err, http.ErrBodyNotAllowed) {
+		return
+	}
+	h.cfg.Logger.Debug("scrape aborted", slog.String("agent", r.Agent), slog.String("target", r.Target), slog.String("reason", string(AsError(ctx, err).Reason)), slog.Any("err", err))
+	panic(http.ErrAbortHandler)
+}
+
+// stallWriter moves the connection's write deadline on with every write. The last deadline stays set: the HTTP server's
+// own WriteTimeout, which must be set, replaces it when the next request of the connection comes. It hides the writer's
+// ReadFrom, which would read the body in pieces of its own size.
+type stallWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	movedAt time.Time
+}
+
+func (s *stallWriter) Write(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(s.movedAt) > time.Second {
+		s.control.SetWriteDeadline(now.Add(writeStall)) //nolint:errcheck // Not every ResponseWriter has deadlines.
+		s.movedAt = now
+	}
+	return s.ResponseWriter.Write(p)
+}

@@ -1,0 +1,163 @@
+package scrape
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/common/config"
+
+	"pushrelay/internal/target"
+)
+
+// Endpoint is a configured target together with the way to it. Only an agent has endpoints.
+type Endpoint struct {
+	Target target.Target
+	// Params are the query parameters of the target's own path.
+	Params url.Values
+	// RoundTripper holds the target's TLS, authentication and proxy settings. Endpoints of one scrape configuration share
+	// it. It must not decompress.
+	RoundTripper http.RoundTripper
+	// FollowRedirects says whether redirects within the target's own scheme, host and port are followed.
+	FollowRedirects bool
+}
+
+// HTTPScraper scrapes configured targets over HTTP, and nothing else: a target is asked for by name, its address comes
+// from the configuration. It is safe for concurrent use.
+type HTTPScraper struct {
+	mu        sync.RWMutex
+	endpoints map[string]*Endpoint // guarded by mu; replaced whole by Configure
+}
+
+// NewHTTPScraper returns a scraper without targets; Configure gives it some.
+func NewHTTPScraper() *HTTPScraper { return &HTTPScraper{} }
+
+// Configure replaces all endpoints. Scrapes that run go on with the old ones.
+func (s *HTTPScraper) Configure(endpoints []*Endpoint) {
+	byName := make(map[string]*Endpoint, len(endpoints))
+	for _, e := range endpoints {
+		byName[e.Target.Name] = e
+	}
+	s.mu.Lock()
+	s.endpoints = byName
+	s.mu.Unlock()
+}
+
+// Scrape asks the target named by the request. See [Scraper].
+func (s *HTTPScraper) Scrape(ctx context.Context, r *Request) (*Response, error) {
+	s.mu.RLock()
+	e := s.endpoints[r.Target]
+	s.mu.RUnlock()
+	if e == nil {
+		return nil, Errorf(TargetUnknown, "the agent has no target %q", r.Target)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return nil, Errorf(Denied, "method %q is not allowed, a scrape is GET or HEAD", r.Method)
+	}
+	u, err := e.url(r)
+	if err != nil {
+		return nil, Errorf(Denied, "%v", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, r.Method, u.String(), http.NoBody)
+	if err != nil {
+		return nil, Errorf(Denied, "%v", err)
+	}
+	req.Header = RequestHeader(r.Header)
+	if deadline, ok := ctx.Deadline(); ok {
+		// The target is told what is left, as if Prometheus asked it directly.
+		req.Header.Set(TimeoutHeader, strconv.FormatFloat(time.Until(deadline).Seconds(), 'f', 3, 64))
+	}
+	if _, set := req.Header["User-Agent"]; !set {
+		req.Header["User-Agent"] = nil // or net/http would add its own
+	}
+	resp, err := e.client().Do(req)
+	if err != nil {
+		return nil, AsError(ctx, plain(err))
+	}
+	if r.MaxBodyBytes > 0 && resp.ContentLength > r.MaxBodyBytes && r.Method != http.MethodHead {
+		resp.Body.Close()
+		return nil, tooLarge(r.MaxBodyBytes)
+	}
+	return &Response{
+		Status:        resp.StatusCode,
+		Header:        ResponseHeader(resp.Header),
+		ContentLength: resp.ContentLength,
+		Body:          &limitedBody{body: resp.Body, max: r.MaxBodyBytes},
+	}, nil
+}
+
+// plain takes the address off a *url.Error: it may hold parameters that are nobody else's business.
+func plain(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		return wrapped.Err
+	}
+	return err
+}
+
+// url returns what to ask for: the target's own path and parameters, or the requested ones on the target's own host.
+func (e *Endpoint) url(r *Request) (*url.URL, error) {
+	u := &url.URL{Scheme: e.Target.Scheme, Host: e.Target.Address}
+	if r.Path == "" {
+		u.Path = e.Target.MetricsPath
+		u.RawQuery = e.Params.Encode()
+		return u, nil
+	}
+	path, err := url.PathUnescape(r.Path)
+	if err != nil || r.Path[0] != '/' {
+		return nil, fmt.Errorf("path %q is not valid", r.Path)
+	}
+	u.Path, u.RawPath, u.RawQuery = path, r.Path, r.RawQuery
+	return u, nil
+}
+
+// client returns an HTTP client that stays with the target: a redirect to another scheme, host or port is passed on as
+// it is (T28), since following it would reach what nobody configured, with the target's credentials.
+func (e *Endpoint) client() *http.Client {
+	return &http.Client{
+		Transport: e.RoundTripper,
+		CheckRedirect: func(next *http.Request, via []*http.Request) error {
+			elsewhere := next.URL.Scheme != e.Target.Scheme || next.URL.Host != e.Target.Address
+			if !e.FollowRedirects || elsewhere || len(via) > 5 {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}
+}
+
+// NewRoundTripper returns the transport for the targets of one scrape configuration.
+func NewRoundTripper(cfg config.HTTPClientConfig, job string) (http.RoundTripper, error) {
+	rt, err := config.NewRoundTripperFromConfig(cfg, job)
+	if err != nil {
+		return nil, fmt.Errorf("making the HTTP transport of job %q: %w", job, err)
+	}
+	return rt, nil
+}
+
+// limitedBody fails with BodyTooLarge once more than max bytes have come.
+type limitedBody struct {
+	body io.ReadCloser
+	max  int64 // 0: no bound
+	read int64
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.read += int64(n)
+	if b.max > 0 && b.read > b.max {
+		return 0, tooLarge(b.max)
+	}
+	return n, err
+}
+
+func (b *limitedBody) Close() error { return b.body.Close() }
+
+func tooLarge(limit int64) error {
+	return Errorf(BodyTooLarge, "the target's body is larger than %d bytes (--scrape.max-body-size)", limit)
+}

@@ -1,0 +1,209 @@
+package scrape_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/prometheus/common/config"
+
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+)
+
+// site is an HTTP server that an agent has as target "t", and its scraper.
+func site(t *testing.T, h http.HandlerFunc) (*scrape.HTTPScraper, *httptest.Server) {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	cfg := config.DefaultHTTPClientConfig
+	cfg.BasicAuth = &config.BasicAuth{Username: "u", Password: "p"}
+	rt, err := scrape.NewRoundTripper(cfg, "job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := scrape.NewHTTPScraper()
+	s.Configure([]*scrape.Endpoint{{
+		Target: target.Target{Name: "t", Address: server.Listener.Addr().String(), Scheme: "http", MetricsPath: "/own"},
+		Params: url.Values{"p": {"1"}}, RoundTripper: rt, FollowRedirects: true,
+	}})
+	return s, server
+}
+
+func TestHTTPScraperAsksTheConfiguredTarget(t *testing.T) {
+	var got *http.Request
+	s, _ := site(t, func(w http.ResponseWriter, r *http.Request) {
+		got = r.Clone(context.Background())
+		w.Header().Set("X-Answer", "1")
+		w.Header().Set("X-Relay-Error", "agent_offline")
+		fmt.Fprint(w, "m 1\n")
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	resp, err := s.Scrape(ctx, &scrape.Request{Target: "t", Method: "GET", Header: http.Header{"Accept": {"x"}, "Authorization": {"not this"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil || string(text) != "m 1\n" || resp.Status != 200 || resp.Header.Get("X-Answer") != "1" {
+		t.Errorf("answer = %d %q %v, %v", resp.Status, text, resp.Header, err)
+	}
+	if resp.Header.Get(scrape.ErrorHeader) != "" {
+		t.Error("the target speaks for the relay")
+	}
+	if got.URL.RequestURI() != "/own?p=1" || got.Header.Get("Accept") != "x" {
+		t.Errorf("asked for %s with %v", got.URL.RequestURI(), got.Header)
+	}
+	if user, password, _ := got.BasicAuth(); user != "u" || password != "p" {
+		t.Errorf("the target saw the credentials %q, %q, want those of the configuration", user, password)
+	}
+	if left, err := strconv.ParseFloat(got.Header.Get(scrape.TimeoutHeader), 64); err != nil || left <= 0 || left > 5 {
+		t.Errorf("the target was told a timeout of %v, %v, want what is left of 5 s", left, err)
+	}
+}
+
+func TestHTTPScraperLeavesGzipAlone(t *testing.T) {
+	var packed bytes.Buffer
+	zip := gzip.NewWriter(&packed)
+	io.WriteString(zip, "m 1\n")
+	zip.Close()
+	s, _ := site(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Encoding", "gzip")
+		w.Write(packed.Bytes())
+	})
+	for _, header := range []http.Header{{}, {"Accept-Encoding": {"gzip"}}} {
+		resp, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: "GET", Header: header})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || !bytes.Equal(text, packed.Bytes()) || resp.Header.Get("Content-Encoding") != "gzip" {
+			t.Errorf("Accept-Encoding %v: %d bytes, %v, %v: not the target's own bytes", header, len(text), resp.Header, err)
+		}
+	}
+}
+
+func TestHTTPScraperPathAndQueryAreKept(t *testing.T) {
+	var uri string
+	s, _ := site(t, func(_ http.ResponseWriter, r *http.Request) { uri = r.RequestURI })
+	resp, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: "GET", Path: "/fed%2Ferate", RawQuery: "match[]=%7Ba%7D&a=%2F"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if want := "/fed%2Ferate?match[]=%7Ba%7D&a=%2F"; uri != want {
+		t.Errorf("asked for %s, want %s", uri, want)
+	}
+}
+
+func TestHTTPScraperStaysWithTheTarget(t *testing.T) {
+	visited := false
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { visited = true }))
+	defer elsewhere.Close()
+	for name, tt := range map[string]struct {
+		location string
+		status   int
+	}{
+		"another host":    {elsewhere.URL + "/x", 302},
+		"another scheme":  {"https://SELF/x", 302},
+		"the same target": {"/there", 200},
+		"for ever":        {"/own", 302},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := site(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/there" {
+					return
+				}
+				w.Header().Set("Location", strings.ReplaceAll(tt.location, "SELF", r.Host))
+				w.WriteHeader(302)
+			})
+			resp, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: "GET"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.Status != tt.status || visited {
+				t.Errorf("status %d, visited elsewhere: %t, want %d and never", resp.Status, visited, tt.status)
+			}
+		})
+	}
+}
+
+func TestHTTPScraperErrors(t *testing.T) {
+	s, server := site(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/large":
+			w.Write(make([]byte, 2000))
+		case "/chunked":
+			for range 20 {
+				w.Write(make([]byte, 100))
+				w.(http.Flusher).Flush()
+			}
+		case "/cut":
+			w.Header().Set("Content-Length", "100")
+			w.Write([]byte("m 1\n"))
+			panic(http.ErrAbortHandler)
+		case "/slow":
+			<-r.Context().Done()
+		}
+	})
+	for _, tt := range []struct {
+		name    string
+		request scrape.Request
+		down    bool
+		timeout time.Duration
+		want    scrape.Reason
+	}{
+		{name: "unknown target", request: scrape.Request{Target: "u"}, want: scrape.TargetUnknown},
+		{name: "another method", request: scrape.Request{Target: "t", Method: "POST"}, want: scrape.Denied},
+		{name: "large, announced", request: scrape.Request{Target: "t", Path: "/large", MaxBodyBytes: 1999}, want: scrape.BodyTooLarge},
+		{name: "large, chunked", request: scrape.Request{Target: "t", Path: "/chunked", MaxBodyBytes: 1999}, want: scrape.BodyTooLarge},
+		{name: "cut off", request: scrape.Request{Target: "t", Path: "/cut"}, want: scrape.TargetUnreachable},
+		{name: "no answer", request: scrape.Request{Target: "t", Path: "/slow"}, timeout: 50 * time.Millisecond, want: scrape.Timeout},
+		{name: "refused", request: scrape.Request{Target: "t"}, down: true, want: scrape.TargetUnreachable},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.request.Method == "" {
+				tt.request.Method = "GET"
+			}
+			if tt.down {
+				server.CloseClientConnections()
+				server.Close()
+			}
+			if tt.timeout == 0 {
+				tt.timeout = 10 * time.Second
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), tt.timeout)
+			defer cancel()
+			resp, err := s.Scrape(ctx, &tt.request)
+			if err == nil {
+				_, err = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+			}
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if got := scrape.AsError(ctx, err).Reason; got != tt.want {
+				t.Errorf("reason = %s (%v), want %s", got, err, tt.want)
+			}
+			if strings.Contains(err.Error(), "http://") {
+				t.Errorf("the error tells the target's address: %v", err)
+			}
+		})
+	}
+	if _, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: "GET", Path: "no-slash"}); err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("a path without a slash: %v", err)
+	}
+}
