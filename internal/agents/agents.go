@@ -1,0 +1,287 @@
+// Package agents knows the agents: who was here, who is connected, what they can scrape. Scrapes find their session here.
+//
+// What is known survives a restart (see [Config.File]): an agent that went away stays listed until it is forgotten, so that
+// Prometheus records up 0 for its targets instead of losing them. The package knows no gRPC, no HTTP and no store; it is
+// used through Register, Scrape and Agents, and nobody may assume that a session is local. Start reading at [Registry].
+package agents
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+)
+
+// announceWait is how long a registry that began empty says that it knows nothing yet, unless an agent comes before.
+const announceWait = time.Minute
+
+// Session is a live session of one agent.
+type Session interface {
+	// Scraper scrapes the targets of this agent. Its errors are [*scrape.Error] where the reason has a name.
+	scrape.Scraper
+	// Supersede ends the session because the same agent registered again, from the given address. It does not wait.
+	Supersede(by string)
+}
+
+// Registration is an agent that begins a session.
+type Registration struct {
+	// Agent is the verified identity.
+	Agent string
+	// Session is the live session. Required.
+	Session Session
+	// ProcessID tells two processes with one identity from one process that reconnects.
+	ProcessID [16]byte
+	// Version and RemoteAddress are for people.
+	Version, RemoteAddress string
+	// CertificateNotAfter is when the agent's certificate expires.
+	CertificateNotAfter time.Time
+}
+
+// Agent is what is known of an agent at one moment.
+type Agent struct {
+	Name      string
+	Connected bool
+	// Conflict says that two processes take the session from each other.
+	Conflict bool
+	// SessionStarted and RemoteAddress are those of the current session, or of the last.
+	SessionStarted time.Time
+	RemoteAddress  string
+	// LastSeen is when the agent was last heard; now, while connected, to within a heartbeat.
+	LastSeen            time.Time
+	Version             string
+	CertificateNotAfter time.Time
+	// RoundTrip and ClockSkew are the last measured of the current session; nil before the first. A positive skew means
+	// that the agent's clock is ahead.
+	RoundTrip, ClockSkew *time.Duration
+	// SpoolPending is the number of changes that wait at the agent for this relay.
+	SpoolPending uint64
+	Targets      []Target
+}
+
+// Target is a target and its last scrape through this relay.
+type Target struct {
+	target.Target
+	// LastScrape is zero if there was none since the relay started.
+	LastScrape   time.Time
+	LastDuration time.Duration
+	// LastError is empty if the last scrape succeeded.
+	LastError string
+}
+
+// Config is what a [Registry] works with.
+type Config struct {
+	// File keeps what is known over a restart; empty keeps it in memory.
+	File string
+	// ForgetAfter is how long a departed agent stays known. Required.
+	ForgetAfter time.Duration
+	// MaxConcurrentScrapes bounds the scrapes of one agent at once. Required.
+	MaxConcurrentScrapes int
+	// Logger reports agents that come and go. Required.
+	Logger *slog.Logger
+	// Registerer takes the registry's metrics. Required.
+	Registerer prometheus.Registerer
+}
+
+// Registry knows the agents. It is safe for concurrent use.
+type Registry struct {
+	cfg     Config
+	metrics *metrics
+	// changed wakes Run to write the file. One slot: a change that is waiting stands for all.
+	changed chan struct{}
+	saved   []byte // what the file holds; owned by Run
+
+	mu          sync.Mutex
+	agents      map[string]*agent // guarded by mu
+	byInstance  instances         // guarded by mu; the targets of all agents
+	lastSession uint64            // guarded by mu
+	settledAt   time.Time         // guarded by mu; from when on an empty list of targets is the truth
+	draining    bool              // guarded by mu
+}
+
+// agent is guarded by Registry.mu.
+type agent struct {
+	Agent
+	targets   map[string]*Target
+	order     []string // names of targets in the agent's own order
+	scrapes   int      // in progress
+	session   Session  // nil while not connected
+	number    uint64   // of the session
+	processID [16]byte
+	takeovers []takeover
+}
+
+// Open returns a registry with what the file holds. A missing file is an empty registry.
+func Open(cfg Config) (*Registry, error) {
+	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), agents: map[string]*agent{}, byInstance: instances{}}
+	known, err := load(cfg.File)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range known {
+		r.agents[a.Name] = a
+		r.byInstance.add(a.Name, a.targets)
+	}
+	if len(known) == 0 {
+		r.settledAt = time.Now().Add(announceWait)
+	}
+	r.metrics = newMetrics(cfg.Registerer, r)
+	return r, nil
+}
+
+// Register begins a session. The newest wins: an earlier session of the agent is ended at once. The caller closes the
+// attachment when its session ends.
+func (r *Registry) Register(reg Registration) *Attachment {
+	now := time.Now()
+	r.mu.Lock()
+	a, known := r.agents[reg.Agent]
+	if !known {
+		a = &agent{Agent: Agent{Name: reg.Agent}}
+		r.agents[reg.Agent] = a
+	}
+	old, oldAddress := a.session, a.RemoteAddress
+	if old != nil && a.processID != reg.ProcessID {
+		a.takeovers = append(recent(a.takeovers, now), takeover{at: now, from: a.processID, to: reg.ProcessID})
+	}
+	r.lastSession++
+	a.session, a.number, a.processID = reg.Session, r.lastSession, reg.ProcessID
+	a.Connected, a.SessionStarted, a.LastSeen = true, now, now
+	a.Version, a.RemoteAddress, a.CertificateNotAfter = reg.Version, reg.RemoteAddress, reg.CertificateNotAfter
+	a.RoundTrip, a.ClockSkew, a.SpoolPending = nil, nil, 0
+	at := &Attachment{registry: r, agent: a, Number: a.number}
+	conflict := inConflict(a.takeovers, now)
+	r.mu.Unlock()
+
+	if old != nil {
+		old.Supersede(reg.RemoteAddress)
+		r.cfg.Logger.Warn("session taken over", slog.String("agent", reg.Agent), slog.String("addr", reg.RemoteAddress), slog.String("previous_addr", oldAddress), slog.Bool("conflict", conflict))
+	}
+	if !known {
+		r.wake()
+	}
+	return at
+}
+
+// Agents returns what is known of every agent, sorted by name.
+func (r *Registry) Agents() []Agent {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]Agent, 0, len(r.agents))
+	for _, a := range r.agents {
+		out = append(out, a.view(now))
+	}
+	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })
+	return out
+}
+
+func (a *agent) view(now time.Time) Agent {
+	v := a.Agent
+	v.Conflict = inConflict(a.takeovers, now)
+	v.Targets = make([]Target, 0, len(a.order))
+	for _, name := range a.order {
+		v.Targets = append(v.Targets, *a.targets[name])
+	}
+	return v
+}
+
+// Known reports whether the name is that of a known agent.
+func (r *Registry) Known(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, known := r.agents[name]
+	return known
+}
+
+// Settled reports whether what Agents says of targets is the truth. A registry that began empty knows nothing yet: taken
+// for the truth, it would make Prometheus drop every target.
+func (r *Registry) Settled() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !time.Now().Before(r.settledAt)
+}
+
+// ErrConnected means that an agent cannot be forgotten while it is connected.
+var ErrConnected = errors.New("agent is connected")
+
+// ErrUnknown means that no agent of that name is known.
+var ErrUnknown = errors.New("agent is not known")
+
+// Forget removes a departed agent and its targets; its groups stay in the store.
+func (r *Registry) Forget(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a, known := r.agents[name]
+	if !known {
+		return fmt.Errorf("forgetting agent %q: %w", name, ErrUnknown)
+	}
+	if a.session != nil {
+		return fmt.Errorf("forgetting agent %q: %w", name, ErrConnected)
+	}
+	r.drop(a)
+	r.wake()
+	return nil
+}
+
+// drop forgets an agent. The caller holds mu.
+func (r *Registry) drop(a *agent) {
+	delete(r.agents, a.Name)
+	r.byInstance.remove(a.Name, a.targets)
+}
+
+// Drain makes every further scrape fail with the reason draining. Scrapes that run go on.
+func (r *Registry) Drain() {
+	r.mu.Lock()
+	r.draining = true
+	r.mu.Unlock()
+}
+
+// wake lets Run write the file.
+func (r *Registry) wake() {
+	select {
+	case r.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps the file up to date and forgets agents that are long gone, until ctx ends; it then writes the file once more.
+func (r *Registry) Run(ctx context.Context) error {
+	minute := time.NewTicker(time.Minute)
+	defer minute.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return r.save()
+		case <-minute.C:
+			r.forgetDeparted(time.Now())
+		case <-r.changed:
+		}
+		if err := r.save(); err != nil {
+			r.cfg.Logger.Error("saving the known agents", slog.Any("err", err))
+		}
+		// A storm of changes costs one write a second.
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (r *Registry) forgetDeparted(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, a := range r.agents {
+		if a.session == nil && now.Sub(a.LastSeen) > r.cfg.ForgetAfter {
+			r.drop(a)
+			r.cfg.Logger.Info("agent forgotten", slog.String("agent", name), slog.Time("last_seen", a.LastSeen))
+		}
+	}
+}

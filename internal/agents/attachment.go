@@ -1,0 +1,125 @@
+package agents
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"pushrelay/internal/target"
+)
+
+// Attachment is the registry's side of one session. Its methods do nothing once the session is no longer the agent's
+// current one.
+type Attachment struct {
+	// Number identifies the session; higher than that of any earlier session.
+	Number uint64
+
+	registry *Registry
+	agent    *agent
+}
+
+// current calls f under the registry's lock if the session is the current one, and reports whether it is.
+func (at *Attachment) current(f func(a *agent)) bool {
+	at.registry.mu.Lock()
+	defer at.registry.mu.Unlock()
+	if at.agent.session == nil || at.agent.number != at.Number {
+		return false
+	}
+	if f != nil {
+		f(at.agent)
+	}
+	return true
+}
+
+// Current reports whether the session is the agent's current one.
+func (at *Attachment) Current() bool { return at.current(nil) }
+
+// SetTargets replaces the agent's targets. A set with something wrong in it is refused whole.
+func (at *Attachment) SetTargets(targets []target.Target) error {
+	if err := target.ValidateSet(targets); err != nil {
+		return fmt.Errorf("announcing targets: %w", err)
+	}
+	changed := false
+	at.current(func(a *agent) {
+		at.registry.byInstance.remove(a.Name, a.targets)
+		changed = a.setTargets(targets)
+		at.registry.byInstance.add(a.Name, a.targets)
+		at.registry.settledAt = time.Time{}
+	})
+	if changed {
+		at.registry.wake()
+	}
+	return nil
+}
+
+// setTargets keeps what is known of the last scrape of a target that stays, and reports whether anything changed.
+func (a *agent) setTargets(targets []target.Target) (changed bool) {
+	byName := make(map[string]*Target, len(targets))
+	order := make([]string, 0, len(targets))
+	for _, t := range targets {
+		next := &Target{Target: t}
+		if old := a.targets[t.Name]; old != nil && old.Equal(t) {
+			next = old
+		} else {
+			changed = true
+		}
+		byName[t.Name] = next
+		order = append(order, t.Name)
+	}
+	changed = changed || !slices.Equal(order, a.order)
+	a.targets, a.order = byName, order
+	return changed
+}
+
+// Heard says that the agent was heard just now.
+func (at *Attachment) Heard() {
+	at.current(func(a *agent) { a.LastSeen = time.Now() })
+}
+
+// Measured takes the result of a heartbeat.
+func (at *Attachment) Measured(roundTrip, clockSkew time.Duration) {
+	at.current(func(a *agent) { a.RoundTrip, a.ClockSkew = &roundTrip, &clockSkew })
+}
+
+// SetSpoolPending says how many changes wait at the agent.
+func (at *Attachment) SetSpoolPending(changes uint64) {
+	at.current(func(a *agent) { a.SpoolPending = changes })
+}
+
+// Close ends the session. The agent stays known.
+func (at *Attachment) Close() {
+	at.current(func(a *agent) {
+		a.session, a.Connected, a.LastSeen = nil, false, time.Now()
+		a.RoundTrip, a.ClockSkew = nil, nil
+	})
+}
+
+// conflictWindow and conflictTakeovers say when two processes are in conflict over one identity (T3).
+const (
+	conflictWindow    = 5 * time.Minute
+	conflictTakeovers = 3
+)
+
+// takeover is a session that one process took from another.
+type takeover struct {
+	at       time.Time
+	from, to [16]byte
+}
+
+// recent returns the takeovers within the window. The slice is reused.
+func recent(takeovers []takeover, now time.Time) []takeover {
+	return slices.DeleteFunc(takeovers, func(t takeover) bool { return now.Sub(t.at) > conflictWindow })
+}
+
+// inConflict reports whether two processes took the session from each other in turn.
+func inConflict(takeovers []takeover, now time.Time) bool {
+	between := 0
+	for _, t := range takeovers {
+		last := takeovers[len(takeovers)-1]
+		sameTwo := t.from == last.from && t.to == last.to || t.from == last.to && t.to == last.from
+		if sameTwo && now.Sub(t.at) <= conflictWindow {
+			between++
+		}
+	}
+	return between >= conflictTakeovers
+}
