@@ -1,0 +1,79 @@
+// Package tunnel holds the words that both ends of the tunnel share: how the types of push and scrape travel, which
+// error is which code, and the limits and times with their reasons.
+//
+// The relay's end is package tunnelserver, the agent's end package tunnelclient; neither knows a store or a spool. The
+// protocol itself is documented in proto/relay/v1/relay.proto.
+package tunnel
+
+import (
+	"slices"
+	"time"
+
+	relayv1 "pushrelay/internal/gen/relay/v1"
+)
+
+// ProtocolVersion is the version of the protocol that this release speaks.
+const ProtocolVersion = 1
+
+// Liveness (T4). Pings keep NAT tables and cheap middleboxes awake and find a dead peer below; heartbeats do the same
+// across proxies that end HTTP/2, and measure.
+const (
+	// HeartbeatInterval is how often each side asks for an echo. Middleboxes cut idle streams at 60 s and more.
+	HeartbeatInterval = 15 * time.Second
+	// SilenceLimit is how long a connection may bring no byte, or a session no heartbeat, before it is closed.
+	SilenceLimit = 45 * time.Second
+	// PingInterval and PingTimeout are those of HTTP/2. Their sum stays below SilenceLimit. grpc-go also makes PingTimeout
+	// the TCP user timeout: bytes that nobody acknowledges end the connection.
+	PingInterval = 20 * time.Second
+	PingTimeout  = 15 * time.Second
+	// MinPingInterval is what the relay puts up with. grpc-go asks for 5 minutes if it is not told, and closes sessions.
+	MinPingInterval = 5 * time.Second
+	// HandshakeTimeout bounds TLS and the HTTP/2 preface, so that a silent peer holds a socket and not for long.
+	HandshakeTimeout = 10 * time.Second
+)
+
+// Sizes of what travels.
+const (
+	// ChunkBytes is the size of a piece of a body: small enough to be fair to other streams, large enough to cost little.
+	ChunkBytes = 64 << 10
+	// MaxMessageBytes bounds any message on either side. Bodies travel in chunks, so nothing needs more.
+	MaxMessageBytes = 1 << 20
+	// MaxHeaderBytes bounds the HTTP/2 headers of one call.
+	MaxHeaderBytes = 16 << 10
+	// TargetsPerMessage keeps a part of a target set below MaxMessageBytes.
+	TargetsPerMessage = 200
+	// MaxTargets bounds the targets of one agent.
+	MaxTargets = 20000
+	// MaxUnacknowledgedBytes and MaxUnacknowledgedChanges bound what awaits a verdict (T5): enough to keep a link busy,
+	// little enough that a scrape on a narrow one does not wait behind it.
+	MaxUnacknowledgedBytes   = 256 << 10
+	MaxUnacknowledgedChanges = 64
+)
+
+// Receive windows of the relay. Both are set, since setting one alone leaves the other at 64 KiB and switches off
+// grpc-go's own adjustment. The stream window holds a scrape of 1 MiB, so that it takes one round trip however long that
+// is; times the concurrent scrapes it bounds what a slow scraper can pin.
+const (
+	StreamWindowBytes     = 2 << 20
+	ConnectionWindowBytes = 16 << 20
+)
+
+// MaxStreams bounds the concurrent calls of one agent: Attach, Push and a scrape each.
+const MaxStreams = 256
+
+// ReadBufferBytes is grpc-go's read buffer per connection. Most connections idle, and TLS hands over whole records.
+const ReadBufferBytes = 8 << 10
+
+// Backoff of an agent whose session ended (T6): full jitter up to a limit that doubles from the base to the cap, and
+// falls back to the base only after a session that lasted.
+const (
+	BackoffBase    = time.Second
+	BackoffCap     = 15 * time.Second
+	StableSession  = time.Minute
+	SupersededWait = time.Minute // and up to as much again
+)
+
+// Has reports whether a capability was announced.
+func Has(capabilities []relayv1.Capability, c relayv1.Capability) bool {
+	return slices.Contains(capabilities, c)
+}

@@ -1,0 +1,503 @@
+package tunnel_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/promslog"
+	"go.uber.org/goleak"
+
+	"pushrelay/internal/agents"
+	"pushrelay/internal/authority"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/push"
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+	"pushrelay/internal/tunnel/tunnelclient"
+	"pushrelay/internal/tunnel/tunnelserver"
+)
+
+// house is a relay's end with fakes around it, and the means to attach agents to it.
+type house struct {
+	t         *testing.T
+	authority *authority.Authority
+	registry  *agents.Registry
+	server    *tunnelserver.Server
+	addr      string
+}
+
+// pusherFunc is a push.Pusher.
+type pusherFunc func(ctx context.Context, r *push.Request) (push.Result, error)
+
+func (f pusherFunc) Push(ctx context.Context, r *push.Request) (push.Result, error) { return f(ctx, r) }
+
+// scraperFunc is a scrape.Scraper.
+type scraperFunc func(ctx context.Context, r *scrape.Request) (*scrape.Response, error)
+
+func (f scraperFunc) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Response, error) {
+	return f(ctx, r)
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func newHouse(t *testing.T, pusher push.Pusher) *house {
+	t.Helper()
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	dir := filepath.Join(t.TempDir(), "authority")
+	ca := must[*authority.Authority](t)(authority.Create(dir, authority.Config{}))
+	ensured := must[authority.RelayCertificate](t)(ca.EnsureRelay([]string{"127.0.0.1"}))
+	certificates := must[*mtls.Reloader](t)(mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: ensured.Files}))
+	reg := prometheus.NewRegistry()
+	registry := must[*agents.Registry](t)(agents.Open(agents.Config{
+		ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
+	}))
+	h := &house{t: t, authority: ca, registry: registry}
+	h.server = tunnelserver.New(tunnelserver.Config{
+		Certificates: certificates, Registry: registry, Pusher: pusher, Budget: push.NewBudget(1 << 20),
+		Limits: push.Limits{MaxDecompressedBytes: 1 << 20}, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
+	})
+	listener := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
+	h.addr = listener.Addr().String()
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := h.server.Serve(listener); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() {
+		h.server.Stop()
+		serving.Wait()
+	})
+	return h
+}
+
+// attach starts an agent and waits until the relay knows its targets. The function that it returns ends the agent.
+func (h *house) attach(name string, scraper scrape.Scraper) (*tunnelclient.Link, func()) {
+	h.t.Helper()
+	link, stop := h.start(h.authority, name, scraper)
+	eventually(h.t, "agent is attached on both sides", func() bool {
+		for _, a := range h.registry.Agents() {
+			if a.Name == name && a.Connected && len(a.Targets) == 1 {
+				return link.Status().Connected
+			}
+		}
+		return false
+	})
+	return link, stop
+}
+
+// start starts an agent with a certificate of the given authority.
+func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scraper) (*tunnelclient.Link, func()) {
+	h.t.Helper()
+	dir := h.t.TempDir()
+	issued := must[authority.Issued](h.t)(ca.IssueAgent(name))
+	issued.CAPEM = slices.Concat(h.authority.CACertPEM(), ca.CACertPEM()) // it trusts this relay all the same
+	if err := authority.WriteIssued(dir, "agent", issued); err != nil {
+		h.t.Fatal(err)
+	}
+	certificates := must[*mtls.Reloader](h.t)(mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: mtls.Files{
+		CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"), CAFile: filepath.Join(dir, "ca.crt"),
+	}}))
+	link := tunnelclient.NewLink(tunnelclient.Config{
+		Address: h.addr, Certificates: certificates, Scraper: scraper, MaxConcurrentScrapes: 8,
+		ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
+	})
+	link.SetTargets([]target.Target{{
+		Name: "t", Job: "job", Instance: "i", Address: "localhost:1", Scheme: "http", MetricsPath: "/metrics",
+	}})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { link.Run(ctx) })
+	stop := func() {
+		cancel()
+		running.Wait()
+	}
+	h.t.Cleanup(stop)
+	return link, stop
+}
+
+// eventually waits for what other goroutines bring about over real sockets.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+// answer is a scraper that answers with a body.
+func answer(body io.ReadCloser) scraperFunc {
+	return func(context.Context, *scrape.Request) (*scrape.Response, error) {
+		return &scrape.Response{Status: 200, Header: http.Header{"Content-Type": {"text/plain"}}, ContentLength: -1, Body: body}, nil
+	}
+}
+
+func (h *house) scrape(ctx context.Context, agent string) (*scrape.Response, []byte, error) {
+	resp, err := h.registry.Scrape(ctx, &scrape.Request{Agent: agent, Target: "t", Method: http.MethodGet, Header: http.Header{}})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, body, err
+}
+
+func noPushes(context.Context, *push.Request) (push.Result, error) {
+	return push.Result{}, push.Errorf(push.ErrUnavailable, "no pushes here")
+}
+
+func timeout(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestScrapeCrossesTheTunnel(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	want := bytes.Repeat([]byte("metric 1\n"), 100_000)
+	var seen scrape.Request
+	h.attach("site", scraperFunc(func(_ context.Context, r *scrape.Request) (*scrape.Response, error) {
+		seen = *r
+		header := http.Header{"X-Several": {"a", "b"}, "Connection": {"X-Hop"}, "X-Hop": {"1"}, "Content-Type": {"text/plain"}}
+		return &scrape.Response{Status: 203, Header: header, ContentLength: int64(len(want)), Body: io.NopCloser(bytes.NewReader(want))}, nil
+	}))
+	ctx := timeout(t, 10*time.Second)
+	resp, err := h.registry.Scrape(ctx, &scrape.Request{
+		Agent: "site", Target: "t", Method: http.MethodGet, Header: http.Header{"Accept": {"x", "y"}}, MaxBodyBytes: 1 << 20,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || !bytes.Equal(body, want) {
+		t.Fatalf("body has %d bytes and error %v, want %d and none", len(body), err, len(want))
+	}
+	if resp.Status != 203 || resp.ContentLength != int64(len(want)) || len(resp.Header["X-Several"]) != 2 || resp.Header.Get("X-Hop") != "" {
+		t.Errorf("head = %d, %d, %v", resp.Status, resp.ContentLength, resp.Header)
+	}
+	if seen.Target != "t" || seen.Method != http.MethodGet || len(seen.Header["Accept"]) != 2 || seen.MaxBodyBytes != 1<<20 {
+		t.Errorf("the agent was asked %+v", seen)
+	}
+}
+
+// broken is a body that ends with an error.
+type broken struct{ io.Reader }
+
+func (b broken) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (broken) Close() error { return nil }
+
+func TestBodyThatEndsEarlyIsNeverWhole(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	h.attach("site", answer(broken{strings.NewReader("metric 1\n")}))
+	_, body, err := h.scrape(timeout(t, 10*time.Second), "site")
+	if err == nil {
+		t.Fatalf("a body that the target cut off was read as whole: %q", body)
+	}
+	if got := scrape.AsError(t.Context(), err).Reason; got != scrape.TargetUnreachable {
+		t.Errorf("reason = %s, want %s", got, scrape.TargetUnreachable)
+	}
+}
+
+// stuck is a body that brings its first bytes and then nothing until it is closed.
+type stuck struct {
+	first  io.Reader
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newStuck() *stuck {
+	return &stuck{first: strings.NewReader("metric 1\n"), closed: make(chan struct{})}
+}
+
+func (s *stuck) Read(p []byte) (int, error) {
+	if n, _ := s.first.Read(p); n > 0 {
+		return n, nil
+	}
+	<-s.closed
+	return 0, errors.New("closed")
+}
+
+func (s *stuck) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+func TestAgentThatDiesMidBodyAbortsTheScrape(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	body := newStuck()
+	_, stop := h.attach("site", scraperFunc(func(ctx context.Context, r *scrape.Request) (*scrape.Response, error) {
+		context.AfterFunc(ctx, func() { body.Close() })
+		return answer(body)(ctx, r)
+	}))
+	ctx := timeout(t, 10*time.Second)
+	resp, err := h.registry.Scrape(ctx, &scrape.Request{Agent: "site", Target: "t", Method: http.MethodGet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	first := make([]byte, 9)
+	if _, err := io.ReadFull(resp.Body, first); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if rest, err := io.ReadAll(resp.Body); err == nil {
+		t.Fatalf("the body ended as if it were whole, with %q", rest)
+	}
+	_, _, err = h.scrape(ctx, "site")
+	if got := scrape.AsError(ctx, err).Reason; got != scrape.AgentOffline {
+		t.Errorf("a scrape of an agent that is gone: %v, want %s", err, scrape.AgentOffline)
+	}
+}
+
+func TestScrapeThatNobodyWaitsForEndsAtTheTarget(t *testing.T) {
+	for _, when := range []string{"before the head", "in the body"} {
+		t.Run(when, func(t *testing.T) {
+			h := newHouse(t, pusherFunc(noPushes))
+			asked, ended := make(chan struct{}), make(chan struct{})
+			body := newStuck()
+			h.attach("site", scraperFunc(func(ctx context.Context, r *scrape.Request) (*scrape.Response, error) {
+				context.AfterFunc(ctx, func() { body.Close(); close(ended) })
+				close(asked)
+				if when == "before the head" {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return answer(body)(ctx, r)
+			}))
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var scraping sync.WaitGroup
+			scraping.Go(func() { h.scrape(ctx, "site") })
+			<-asked
+			cancel()
+			scraping.Wait()
+			select {
+			case <-ended:
+			case <-time.After(10 * time.Second):
+				t.Error("the agent still asks the target")
+			}
+		})
+	}
+}
+
+func TestScrapeFailuresHaveReasons(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	fail := make(chan error, 1)
+	h.attach("site", scraperFunc(func(ctx context.Context, _ *scrape.Request) (*scrape.Response, error) {
+		if err := <-fail; err != nil {
+			return nil, err
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}))
+	for _, tt := range []struct {
+		name          string
+		agent, target string
+		agentSays     error
+		timeout       time.Duration
+		want          scrape.Reason
+	}{
+		{name: "unknown agent", agent: "nobody", target: "t", want: scrape.AgentUnknown},
+		{name: "unknown target", agent: "site", target: "u", want: scrape.TargetUnknown},
+		{name: "refused connection", agent: "site", target: "t", agentSays: errors.New("connection refused"), want: scrape.TargetUnreachable},
+		{name: "too large", agent: "site", target: "t", agentSays: scrape.Errorf(scrape.BodyTooLarge, "x"), want: scrape.BodyTooLarge},
+		{name: "denied", agent: "site", target: "t", agentSays: scrape.Errorf(scrape.Denied, "x"), want: scrape.Denied},
+		{name: "timeout", agent: "site", target: "t", timeout: 50 * time.Millisecond, want: scrape.Timeout},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.agent == "site" && tt.target == "t" {
+				fail <- tt.agentSays
+			}
+			if tt.timeout == 0 {
+				tt.timeout = 10 * time.Second
+			}
+			ctx := timeout(t, tt.timeout)
+			_, err := h.registry.Scrape(ctx, &scrape.Request{Agent: tt.agent, Target: tt.target, Method: http.MethodGet})
+			if got := scrape.AsError(ctx, err).Reason; got != tt.want {
+				t.Errorf("Scrape() = %v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSlowScrapeHoldsBackNoOther(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	slow := newStuck()
+	t.Cleanup(func() { slow.Close() })
+	first := make(chan struct{}, 1)
+	first <- struct{}{}
+	h.attach("site", scraperFunc(func(ctx context.Context, r *scrape.Request) (*scrape.Response, error) {
+		select {
+		case <-first:
+			context.AfterFunc(ctx, func() { slow.Close() })
+			return answer(slow)(ctx, r)
+		default:
+			return answer(io.NopCloser(strings.NewReader("fast 1\n")))(ctx, r)
+		}
+	}))
+	ctx := timeout(t, 20*time.Second)
+	held, err := h.registry.Scrape(ctx, &scrape.Request{Agent: "site", Target: "t", Method: http.MethodGet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Body.Close()
+	for range 20 {
+		if _, body, err := h.scrape(ctx, "site"); err != nil || string(body) != "fast 1\n" {
+			t.Fatalf("scrape beside a slow one = %q, %v", body, err)
+		}
+	}
+}
+
+func TestPushCrossesTheTunnel(t *testing.T) {
+	var mu sync.Mutex
+	bodies := map[string]string{}
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
+		if r.Key.Job() == "bad" {
+			return push.Result{}, push.Errorf(push.ErrInconsistent, "does not fit")
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		bodies[r.Agent+"/"+r.Operation.String()+"/"+r.Key.Job()] = string(r.Body)
+		return push.Result{Outcome: push.Applied}, nil
+	}))
+	link, _ := h.attach("site", scraperFunc(nil))
+	key := func(job string) grouping.Key {
+		return must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: job}))
+	}
+	large := strings.Repeat("x", 200_000)
+	for _, r := range []*push.Request{
+		{Operation: push.Replace, Key: key("a"), Body: []byte("m 1\n"), ReceivedAt: time.Now()},
+		{Operation: push.Merge, Key: key("b"), Body: []byte(large), ReceivedAt: time.Now()},
+		{Operation: push.Delete, Key: key("c"), ReceivedAt: time.Now()},
+	} {
+		result, err := link.Push(timeout(t, 10*time.Second), r)
+		if err != nil || result.Outcome != push.Applied {
+			t.Errorf("Push(%s %s) = %v, %v", r.Operation, r.Key, result, err)
+		}
+	}
+	if bodies["site/replace/a"] != "m 1\n" || bodies["site/merge/b"] != large {
+		t.Error("bodies did not arrive as they were pushed")
+	}
+	if _, ok := bodies["site/delete/c"]; !ok {
+		t.Error("the delete did not arrive")
+	}
+	_, err := link.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("bad"), ReceivedAt: time.Now()})
+	if !errors.Is(err, push.ErrInconsistent) || err.Error() != "does not fit" {
+		t.Errorf("a refused push = %v, want the relay's own words and kind", err)
+	}
+	_, err = link.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("huge"), Body: make([]byte, 2<<20), ReceivedAt: time.Now()})
+	if !errors.Is(err, push.ErrTooLarge) {
+		t.Errorf("a push over the limit = %v, want %v", err, push.ErrTooLarge)
+	}
+	if _, err := link.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("after"), ReceivedAt: time.Now()}); err != nil {
+		t.Errorf("a push after refused ones = %v", err)
+	}
+}
+
+func TestPushesOfOneGroupKeepTheirOrder(t *testing.T) {
+	var mu sync.Mutex
+	var order []string
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		order = append(order, string(r.Body))
+		return push.Result{Outcome: push.Applied}, nil
+	}))
+	link, _ := h.attach("site", scraperFunc(nil))
+	key := must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: "j"}))
+	for i := range 200 {
+		if _, err := link.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key, Body: fmt.Append(nil, i), ReceivedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, body := range order {
+		if body != strconv.Itoa(i) {
+			t.Fatalf("push %d took effect as number %d", i, i)
+		}
+	}
+}
+
+func TestNewestSessionWins(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	old, _ := h.attach("site", answer(io.NopCloser(strings.NewReader("old\n"))))
+	h.attach("site", answer(io.NopCloser(strings.NewReader("new\n"))))
+	eventually(t, "the old session ends", func() bool { return !old.Status().Connected })
+	if !strings.Contains(old.Status().LastError, "same identity attached again") {
+		t.Errorf("the old agent was told %q", old.Status().LastError)
+	}
+	if _, body, err := h.scrape(timeout(t, 10*time.Second), "site"); err != nil || string(body) != "new\n" {
+		t.Errorf("scrape = %q, %v, want that of the newest session", body, err)
+	}
+}
+
+func TestDrainLetsScrapesFinish(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	reader, writer := io.Pipe()
+	link, _ := h.attach("site", answer(reader))
+	ctx := timeout(t, 20*time.Second)
+	var body []byte
+	var scrapeErr error
+	var scraping sync.WaitGroup
+	scraping.Go(func() { _, body, scrapeErr = h.scrape(ctx, "site") })
+	writer.Write([]byte("half "))
+	h.registry.Drain()
+	var draining sync.WaitGroup
+	draining.Go(func() { h.server.Drain(ctx) })
+	_, _, err := h.scrape(ctx, "site")
+	if got := scrape.AsError(ctx, err).Reason; got != scrape.Draining {
+		t.Errorf("a new scrape while draining = %v, want %s", err, scrape.Draining)
+	}
+	writer.Write([]byte("whole\n"))
+	writer.Close()
+	scraping.Wait()
+	if scrapeErr != nil || string(body) != "half whole\n" {
+		t.Errorf("the scrape in flight = %q, %v", body, scrapeErr)
+	}
+	draining.Wait()
+	eventually(t, "the agent knows", func() bool { return strings.Contains(link.Status().LastError, "relay is stopping") })
+}
+
+// An agent whose certificate the relay refuses learns it with the first read, after its own handshake is done.
+func TestRefusedAgentIsToldWhy(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	other := must[*authority.Authority](t)(authority.Create(filepath.Join(t.TempDir(), "other"), authority.Config{TrustDomain: "elsewhere"}))
+	link, _ := h.start(other, "site", scraperFunc(nil))
+	eventually(t, "the agent knows", func() bool { return link.Status().LastError != "" })
+	if got := link.Status().LastError; !strings.Contains(got, "relay refused this agent") {
+		t.Errorf("the agent says %q", got)
+	}
+	if known := h.registry.Agents(); len(known) != 0 {
+		t.Errorf("the relay knows %+v", known)
+	}
+}

@@ -1,0 +1,185 @@
+package tunnelclient
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/tunnel"
+)
+
+// dial opens a connection to the relay and proves who is at either end. The connection is the transport of one session:
+// gRPC gets it once, and a session whose connection is gone is over.
+func (l *Link) dial(ctx context.Context) (*grpc.ClientConn, *tunnel.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, tunnel.HandshakeTimeout)
+	defer cancel()
+	raw, err := l.dialTCP(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	host, _, err := net.SplitHostPort(l.cfg.Address)
+	if err != nil {
+		host = l.cfg.Address
+	}
+	conn := tls.Client(raw, mtls.AgentTLSConfig(l.cfg.Certificates, host))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		raw.Close()
+		return nil, nil, fmt.Errorf("TLS handshake with relay %s: %w", l.cfg.Address, mtls.ExplainHandshake(mtls.Agent, err))
+	}
+	ready, err := awaitRelay(ctx, conn)
+	if err != nil {
+		raw.Close()
+		return nil, nil, fmt.Errorf("TLS handshake with relay %s: %w", l.cfg.Address, err)
+	}
+	tracked := tunnel.Track(ready)
+	cc, err := grpc.NewClient("passthrough:///"+l.cfg.Address,
+		grpc.WithTransportCredentials(&established{state: conn.ConnectionState()}),
+		grpc.WithContextDialer(once(tracked)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: tunnel.PingInterval, Timeout: tunnel.PingTimeout, PermitWithoutStream: true}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(tunnel.MaxMessageBytes)),
+		grpc.WithMaxHeaderListSize(tunnel.MaxHeaderBytes),
+		grpc.WithReadBufferSize(tunnel.ReadBufferBytes),
+		grpc.WithIdleTimeout(0),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithNoProxy(), // dialTCP has seen to it
+	)
+	if err != nil {
+		tracked.Close()
+		return nil, nil, fmt.Errorf("preparing the session: %w", err)
+	}
+	return cc, tracked, nil
+}
+
+// awaitRelay waits until the relay has spoken. With TLS 1.3 the agent's handshake is done before the relay looks at the
+// agent's certificate, and a refusal is an error of the first read; gRPC would write first and lose it. The relay speaks
+// first in HTTP/2, so that this costs no round trip.
+func awaitRelay(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) //nolint:errcheck // A closed connection needs no deadline.
+	defer stop()
+	reader := bufio.NewReaderSize(conn, tunnel.ReadBufferBytes)
+	if _, err := reader.Peek(1); err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, mtls.ExplainHandshake(mtls.Agent, err)
+	}
+	return &readAheadConn{Conn: conn, reader: reader}, nil
+}
+
+// errSpent keeps gRPC from dialling again behind the session's back.
+var errSpent = errors.New("a session has one connection, and it is gone")
+
+// once returns a dialer that hands the connection out a single time.
+func once(conn net.Conn) func(context.Context, string) (net.Conn, error) {
+	ready := make(chan net.Conn, 1)
+	ready <- conn
+	return func(context.Context, string) (net.Conn, error) {
+		select {
+		case c := <-ready:
+			return c, nil
+		default:
+			return nil, errSpent
+		}
+	}
+}
+
+func (l *Link) dialTCP(ctx context.Context) (net.Conn, error) {
+	var dialer net.Dialer
+	if l.cfg.Proxy == nil {
+		conn, err := dialer.DialContext(ctx, "tcp", l.cfg.Address)
+		if err != nil {
+			return nil, fmt.Errorf("dialling relay: %w", err)
+		}
+		return conn, nil
+	}
+	conn, err := dialer.DialContext(ctx, "tcp", proxyAddress(l.cfg.Proxy))
+	if err != nil {
+		return nil, fmt.Errorf("dialling proxy %s: %w", l.cfg.Proxy.Host, err)
+	}
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // A closed connection needs no deadline.
+	defer stop()
+	tunnelled, err := connect(conn, l.cfg.Proxy, l.cfg.Address)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return tunnelled, nil
+}
+
+func proxyAddress(proxy *url.URL) string {
+	if proxy.Port() != "" {
+		return proxy.Host
+	}
+	return net.JoinHostPort(proxy.Hostname(), "80")
+}
+
+// connect asks the proxy for a connection to the address; the proxy resolves the name (T10).
+func connect(conn net.Conn, proxy *url.URL, address string) (net.Conn, error) {
+	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{}}
+	if user := proxy.User; user != nil {
+		password, _ := user.Password()
+		request.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	if err := request.Write(conn); err != nil {
+		return nil, fmt.Errorf("asking proxy %s for %s: %w", proxy.Host, address, err)
+	}
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, request) //nolint:bodyclose // What follows the head is the tunnel itself.
+	if err != nil {
+		return nil, fmt.Errorf("asking proxy %s for %s: %w", proxy.Host, address, err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("proxy %s refuses a connection to %s: %s", proxy.Host, address, response.Status)
+	}
+	return &readAheadConn{Conn: conn, reader: reader}, nil
+}
+
+// readAheadConn reads first what came together with what was waited for.
+type readAheadConn struct {
+	net.Conn
+	reader *bufio.Reader
+}
+
+// Read reads from the buffer and then from the connection.
+func (c *readAheadConn) Read(p []byte) (int, error) { return c.reader.Read(p) }
+
+// established tells gRPC of a TLS connection whose handshake is done. gRPC's own handshake would hide why it failed.
+type established struct {
+	state tls.ConnectionState
+}
+
+// ClientHandshake returns the connection as it is.
+func (e *established) ClientHandshake(_ context.Context, _ string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return conn, credentials.TLSInfo{
+		State:          e.state,
+		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
+	}, nil
+}
+
+// ServerHandshake is not for the agent, whom nobody dials.
+func (e *established) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("nobody dials the agent")
+}
+
+// Info describes the protocol.
+func (e *established) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+// Clone returns the same credentials: they hold nothing that changes.
+func (e *established) Clone() credentials.TransportCredentials { return e }
+
+// OverrideServerName has no meaning after the handshake.
+func (e *established) OverrideServerName(string) error { return nil }

@@ -1,0 +1,223 @@
+// Package tunnelclient is the agent's end of the tunnel: it dials a relay, keeps a session, answers the relay's scrapes
+// from a scrape.Scraper and carries pushes to it.
+//
+// Nothing ever dials the agent: all that the relay wants arrives on the connection that [Link.Run] opened. The package
+// knows no spool and no configuration file. Start reading at [Link].
+package tunnelclient
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net/url"
+	"sync"
+	"time"
+
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/push"
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+	"pushrelay/internal/tunnel"
+)
+
+// Config is what a [Link] works with. All fields are required unless they say otherwise.
+type Config struct {
+	// Address is the relay's, host:port.
+	Address string
+	// Proxy is an HTTP proxy that is asked to CONNECT to the relay; nil for none.
+	Proxy *url.URL
+	// Certificates are the agent's.
+	Certificates *mtls.Reloader
+	// Scraper answers the relay's scrapes.
+	Scraper scrape.Scraper
+	// MaxConcurrentScrapes bounds the scrapes at once, whatever the relay asks for.
+	MaxConcurrentScrapes int
+	// ProcessID is the same for all links of this process and for no other process.
+	ProcessID [16]byte
+	// Version is the agent's, for people.
+	Version string
+	Logger  *slog.Logger
+	Metrics *Metrics
+}
+
+// NewProcessID returns a random id for [Config.ProcessID].
+func NewProcessID() [16]byte {
+	var id [16]byte
+	rand.Read(id[:])
+	return id
+}
+
+// Link keeps a session with one relay. It is safe for concurrent use.
+type Link struct {
+	cfg Config
+
+	mu         sync.Mutex
+	current    *session        // guarded by mu; nil while not attached
+	targets    []target.Target // guarded by mu
+	hasTargets bool            // guarded by mu; targets were set
+	status     Status          // guarded by mu
+}
+
+// Status says how a link is.
+type Status struct {
+	// Address is the relay's.
+	Address string
+	// Connected says that a session is open; Since is from when on that is so, or not so.
+	Connected bool
+	Since     time.Time
+	// RoundTrip is the last measured; 0 before the first measurement of a session.
+	RoundTrip time.Duration
+	// RelayVersion is that of the relay of the last session, and UTF8Names whether it takes names beyond the legacy ones.
+	RelayVersion string
+	UTF8Names    bool
+	// LastError is why the last session ended, or could not begin; empty if there was none.
+	LastError string
+}
+
+// NewLink returns a link. It starts nothing.
+func NewLink(cfg Config) *Link {
+	l := &Link{cfg: cfg, status: Status{Address: cfg.Address, Since: time.Now()}}
+	cfg.Metrics.watch(l)
+	return l
+}
+
+// Address returns the relay's address.
+func (l *Link) Address() string { return l.cfg.Address }
+
+// Status returns how the link is now.
+func (l *Link) Status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := l.status
+	if l.current != nil {
+		st.RoundTrip = time.Duration(l.current.roundTrip.Load())
+	}
+	return st
+}
+
+// SetTargets announces what the agent can scrape, now and in every later session. Before the first call nothing is
+// announced, and the relay keeps what it knows.
+func (l *Link) SetTargets(targets []target.Target) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.targets, l.hasTargets = targets, true
+	if l.current != nil {
+		l.current.announce(targets)
+	}
+}
+
+// Push carries a push to the relay and returns its verdict. It fails with push.ErrUnavailable while there is no session,
+// and when the session ends before the verdict: whether the push was applied is then in doubt. See push.Pusher.
+func (l *Link) Push(ctx context.Context, r *push.Request) (push.Result, error) {
+	l.mu.Lock()
+	s := l.current
+	lastError := l.status.LastError
+	l.mu.Unlock()
+	if s == nil {
+		if lastError == "" {
+			lastError = "the first session is not open yet"
+		}
+		return push.Result{}, push.Errorf(push.ErrUnavailable, "relay %s is not reachable: %s", l.cfg.Address, lastError)
+	}
+	return s.push(ctx, r)
+}
+
+// Run keeps a session until ctx ends. It returns nil: what goes wrong is retried, logged, and told by Status.
+func (l *Link) Run(ctx context.Context) error {
+	limit := tunnel.BackoffBase
+	for {
+		startedAt := time.Now()
+		err := l.attach(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // The session ended because the agent does.
+		}
+		if time.Since(startedAt) >= tunnel.StableSession {
+			limit = tunnel.BackoffBase
+		}
+		wait := backoff(limit, err)
+		limit = min(2*limit, tunnel.BackoffCap)
+		l.cfg.Logger.Warn("no session with the relay", slog.String("addr", l.cfg.Address), slog.Any("err", err), slog.Duration("retry_in", wait.Round(time.Millisecond)))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// backoff is a random part of the limit, so that agents that lost the relay together do not come back together. It is
+// never less than what the relay asked for.
+func backoff(limit time.Duration, err error) time.Duration {
+	wait := time.Duration(mathrand.Int64N(int64(limit)))
+	ended, ok := errors.AsType[*endedError](err)
+	if !ok {
+		return wait
+	}
+	if ended.end.GetReason() == relayv1.SessionEndReason_SESSION_END_REASON_SUPERSEDED {
+		// Whoever has the session now keeps it for a while: two processes with one identity shall not take it from each
+		// other all the time.
+		wait = tunnel.SupersededWait + time.Duration(mathrand.Int64N(int64(tunnel.SupersededWait)))
+	}
+	return wait + ended.end.GetRetryAfter().AsDuration()
+}
+
+// attach opens one session and serves it until it ends. It always returns an error.
+func (l *Link) attach(ctx context.Context) error {
+	s, err := l.open(ctx)
+	if err != nil {
+		l.setStatus(err)
+		l.cfg.Metrics.attachFailed(l.cfg.Address)
+		return err
+	}
+	l.mu.Lock()
+	l.current = s
+	l.status.Connected, l.status.Since, l.status.LastError = true, time.Now(), ""
+	l.status.RelayVersion, l.status.UTF8Names = s.welcome.GetRelayVersion(), s.welcome.GetLimits().GetUtf8Names()
+	if l.hasTargets {
+		s.announce(l.targets) // again, if they changed after the hello
+	}
+	l.mu.Unlock()
+	l.cfg.Metrics.attached(l.cfg.Address)
+	l.cfg.Logger.Info("attached to relay", slog.String("addr", l.cfg.Address), slog.Uint64("session", s.welcome.GetSession()), slog.String("version", s.welcome.GetRelayVersion()))
+
+	err = s.run()
+
+	l.mu.Lock()
+	l.current = nil
+	l.mu.Unlock()
+	l.setStatus(err)
+	return err
+}
+
+func (l *Link) setStatus(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.status.Connected {
+		l.status.Connected, l.status.Since = false, time.Now()
+	}
+	l.status.LastError = err.Error()
+}
+
+func (l *Link) announcedTargets() ([]target.Target, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.targets, l.hasTargets
+}
+
+// endedError is a session that the relay ended with a reason.
+type endedError struct {
+	end     *relayv1.SessionEnd
+	message string
+}
+
+// Error returns the relay's message.
+func (e *endedError) Error() string {
+	if by := e.end.GetSupersededBy(); by != "" {
+		return fmt.Sprintf("relay ended the session: %s: is a second agent running with the same certificate?", e.message)
+	}
+	return "relay ended the session: " + e.message
+}

@@ -1,0 +1,143 @@
+package tunnelclient
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/tunnel"
+)
+
+// refusalsPerScrape bounds the goroutines that only say "busy": beyond it the relay, which should know better, gets no
+// answer.
+const refusalsPerScrape = 4
+
+// chunks are buffers of tunnel.ChunkBytes for bodies on their way.
+var chunks = sync.Pool{New: func() any { b := make([]byte, tunnel.ChunkBytes); return &b }}
+
+// startScrape answers a request in a goroutine of its own, which run waits for.
+func (s *session) startScrape(r *relayv1.ScrapeRequest) {
+	limit := s.link.cfg.MaxConcurrentScrapes
+	ctx, cancel := context.WithTimeout(s.ctx, r.GetTimeout().AsDuration())
+	s.mu.Lock()
+	running := len(s.running)
+	if running < limit*refusalsPerScrape {
+		s.running[r.GetScrape()] = cancel
+	}
+	s.mu.Unlock()
+	if running >= limit*refusalsPerScrape {
+		cancel()
+		return
+	}
+	s.scrapes.Go(func() {
+		defer func() {
+			cancel()
+			s.mu.Lock()
+			delete(s.running, r.GetScrape())
+			s.mu.Unlock()
+		}()
+		if running >= limit {
+			s.deliver(ctx, r, nil, scrape.Errorf(scrape.AgentBusy, "the agent already has %d scrapes at once", running))
+			return
+		}
+		s.scrape(ctx, r)
+	})
+}
+
+func (s *session) cancelScrape(id uint64) {
+	s.mu.Lock()
+	cancel := s.running[id]
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+func (s *session) scrape(ctx context.Context, r *relayv1.ScrapeRequest) {
+	resp, err := s.link.cfg.Scraper.Scrape(ctx, &scrape.Request{
+		Target:       r.GetTarget(),
+		Method:       tunnel.MethodFromProto(r.GetMethod()),
+		Header:       tunnel.HeadersFromProto(r.GetHeaders()),
+		MaxBodyBytes: int64(r.GetMaxBodyBytes()),
+		Path:         r.GetPath(),
+		RawQuery:     r.GetRawQuery(),
+	})
+	s.deliver(ctx, r, resp, err)
+}
+
+// deliver streams the answer, or the failure, to the relay. When the relay is no longer interested it ends the call,
+// sending fails, and closing the body ends the request to the target.
+func (s *session) deliver(ctx context.Context, r *relayv1.ScrapeRequest, resp *scrape.Response, failure error) {
+	// The failure of a scrape whose time is over must still get out: the call lives as long as the session.
+	callCtx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	stream, err := s.client.DeliverScrape(callCtx)
+	if err != nil {
+		if resp != nil {
+			resp.Body.Close()
+		}
+		return
+	}
+	send := func(part *relayv1.DeliverScrapeRequest) error { return stream.Send(part) }
+	reference := &relayv1.ScrapeReference{Session: s.welcome.GetSession(), Scrape: r.GetScrape()}
+	err = send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}})
+	if err == nil && failure == nil {
+		// A relay that ends the call does so while the target may be silent: then nobody sends, and nobody would notice.
+		stop := context.AfterFunc(stream.Context(), func() { s.cancelScrape(r.GetScrape()) })
+		failure = s.sendBody(resp, send)
+		stop()
+	}
+	if resp != nil {
+		resp.Body.Close()
+	}
+	if errors.Is(failure, errRelayGone) {
+		return
+	}
+	if failure != nil {
+		named := scrape.AsError(ctx, failure)
+		send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: tunnel.FailureToProto(named)}}) //nolint:errcheck // The relay is gone, or knows.
+	}
+	stream.CloseAndRecv() //nolint:errcheck // Waits until the relay has taken it all; what it says changes nothing here.
+}
+
+// errRelayGone means that the relay does not take the answer any more.
+var errRelayGone = errors.New("relay does not take the answer")
+
+// sendBody sends head, body and end. It returns why the target's answer is not whole, or errRelayGone.
+func (s *session) sendBody(resp *scrape.Response, send func(*relayv1.DeliverScrapeRequest) error) error {
+	head := &relayv1.ScrapeHead{Status: uint32(resp.Status), Headers: tunnel.HeadersToProto(resp.Header)}
+	if resp.ContentLength >= 0 {
+		length := uint64(resp.ContentLength)
+		head.ContentLength = &length
+	}
+	if send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Head{Head: head}}) != nil {
+		return errRelayGone
+	}
+	buffer := chunks.Get().(*[]byte)
+	defer chunks.Put(buffer)
+	var sent uint64
+	for {
+		n, err := resp.Body.Read(*buffer)
+		if n > 0 {
+			if send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Body{Body: (*buffer)[:n]}}) != nil {
+				return errRelayGone
+			}
+			sent += uint64(n)
+			s.progress.Store(time.Now().UnixNano())
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_End{End: &relayv1.ScrapeEnd{BodyBytes: sent}}}) != nil {
+		return errRelayGone
+	}
+	return nil
+}

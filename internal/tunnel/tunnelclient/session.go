@@ -1,0 +1,250 @@
+package tunnelclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/target"
+	"pushrelay/internal/tunnel"
+)
+
+// outboundEvents bounds the events that wait for the relay.
+const outboundEvents = 64
+
+// session is one connection to the relay and the Attach stream on it.
+type session struct {
+	// static after open
+	link    *Link
+	cc      *grpc.ClientConn
+	conn    *tunnel.Conn
+	client  relayv1.RelayServiceClient
+	stream  relayv1.RelayService_AttachClient
+	welcome *relayv1.Welcome
+	ctx     context.Context // ends with the session; its cause says why
+	end     func(cause error)
+
+	// out takes the events for the relay; owned by send, which alone writes to the stream.
+	out chan *relayv1.AttachRequest
+	// announced wakes send to announce the newest targets. One slot: whoever waits stands for all.
+	announced chan struct{}
+
+	roundTrip atomic.Int64   // nanoseconds
+	echoedAt  atomic.Int64   // UnixNano of the relay's last echo
+	progress  atomic.Int64   // UnixNano of the last chunk of a scrape that the relay took
+	scrapes   sync.WaitGroup // the goroutines that answer scrapes
+	changes   *changeStream
+
+	mu      sync.Mutex
+	running map[uint64]context.CancelFunc // guarded by mu; scrapes in progress
+	next    []target.Target               // guarded by mu; what to announce
+}
+
+// open dials the relay and attaches. On error nothing is left open.
+func (l *Link) open(ctx context.Context) (*session, error) {
+	cc, conn, err := l.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{
+		link: l, cc: cc, conn: conn, client: relayv1.NewRelayServiceClient(cc),
+		out:       make(chan *relayv1.AttachRequest, outboundEvents),
+		announced: make(chan struct{}, 1),
+		running:   map[uint64]context.CancelFunc{},
+	}
+	s.ctx, s.end = context.WithCancelCause(ctx)
+	s.echoedAt.Store(time.Now().UnixNano())
+	if err := s.attach(); err != nil {
+		s.end(err)
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// attach sends the hello and waits for the welcome.
+func (s *session) attach() error {
+	impatient := time.AfterFunc(tunnel.HandshakeTimeout, func() { s.end(errors.New("relay did not answer the hello")) })
+	defer impatient.Stop()
+	stream, err := s.client.Attach(s.ctx)
+	if err != nil {
+		return s.explain(err)
+	}
+	hello := &relayv1.Hello{
+		ProtocolVersion: tunnel.ProtocolVersion,
+		Capabilities:    []relayv1.Capability{relayv1.Capability_CAPABILITY_SCRAPE, relayv1.Capability_CAPABILITY_SCRAPE_PATH},
+		AgentVersion:    s.link.cfg.Version,
+		ProcessId:       s.link.cfg.ProcessID[:],
+	}
+	parts := []*relayv1.TargetSet(nil)
+	if targets, ok := s.link.announcedTargets(); ok {
+		parts = tunnel.TargetSets(targets)
+		hello.Targets = parts[0]
+		parts = parts[1:]
+	}
+	if err := stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Hello{Hello: hello}}); err != nil {
+		_, err = stream.Recv() // has the relay's reason; Send has only io.EOF
+		return s.explain(err)
+	}
+	for _, part := range parts {
+		if err := stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Targets{Targets: part}}); err != nil {
+			break // Recv says why
+		}
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return s.explain(err)
+	}
+	s.welcome = first.GetWelcome()
+	if s.welcome.GetSession() == 0 {
+		return errors.New("relay answered the hello with something else than a welcome")
+	}
+	s.stream = stream
+	s.changes = newChangeStream(s)
+	return nil
+}
+
+// run serves the session until it ends, and returns why. Nothing of the session is left when it returns.
+func (s *session) run() error {
+	var streams sync.WaitGroup
+	streams.Go(func() { s.end(s.receive()) })
+	streams.Go(func() { s.end(s.send()) })
+	streams.Go(func() { s.end(s.changes.run()) })
+	s.watch()
+	err := context.Cause(s.ctx)
+	s.close()
+	streams.Wait()
+	s.scrapes.Wait()
+	return err
+}
+
+// close closes the connection; every stream on it ends.
+func (s *session) close() {
+	s.cc.Close() //nolint:errcheck // The session is over either way.
+	s.conn.Close()
+}
+
+// receive takes the relay's events until the stream ends.
+func (s *session) receive() error {
+	for {
+		response, err := s.stream.Recv()
+		if err != nil {
+			return s.explain(err)
+		}
+		switch event := response.GetEvent().(type) {
+		case *relayv1.AttachResponse_Scrape:
+			s.startScrape(event.Scrape)
+		case *relayv1.AttachResponse_ScrapeCancel:
+			s.cancelScrape(event.ScrapeCancel.GetScrape())
+		case *relayv1.AttachResponse_Heartbeat:
+			echo := &relayv1.HeartbeatEcho{SentAt: event.Heartbeat.GetSentAt(), EchoedAt: timestamppb.Now()}
+			s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_HeartbeatEcho{HeartbeatEcho: echo}})
+		case *relayv1.AttachResponse_HeartbeatEcho:
+			s.takeEcho(event.HeartbeatEcho)
+		case *relayv1.AttachResponse_Drain:
+			s.link.cfg.Logger.Info("relay is about to stop", slog.String("addr", s.link.cfg.Address), slog.Duration("within", event.Drain.GetWithin().AsDuration()))
+		}
+	}
+}
+
+func (s *session) takeEcho(echo *relayv1.HeartbeatEcho) {
+	now := time.Now()
+	s.echoedAt.Store(now.UnixNano())
+	if roundTrip := now.Sub(echo.GetSentAt().AsTime()); roundTrip >= 0 && roundTrip < tunnel.SilenceLimit {
+		s.roundTrip.Store(int64(roundTrip))
+	}
+}
+
+// explain returns why a stream ended, in words for the agent's operator.
+func (s *session) explain(err error) error {
+	if cause := context.Cause(s.ctx); cause != nil {
+		return cause
+	}
+	if st, ok := status.FromError(err); ok {
+		for _, detail := range st.Details() {
+			if end, ok := detail.(*relayv1.SessionEnd); ok {
+				return &endedError{end: end, message: st.Message()}
+			}
+		}
+	}
+	return fmt.Errorf("session with relay: %w", err)
+}
+
+// send writes events for the relay until the session ends. It alone writes to the stream.
+func (s *session) send() error {
+	for {
+		var events []*relayv1.AttachRequest
+		select {
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		case event := <-s.out:
+			events = []*relayv1.AttachRequest{event}
+		case <-s.announced:
+			s.mu.Lock()
+			next := s.next
+			s.mu.Unlock()
+			for _, part := range tunnel.TargetSets(next) {
+				events = append(events, &relayv1.AttachRequest{Event: &relayv1.AttachRequest_Targets{Targets: part}})
+			}
+		}
+		for _, event := range events {
+			if s.stream.Send(event) != nil {
+				<-s.ctx.Done() // receive has the reason
+				return context.Cause(s.ctx)
+			}
+		}
+	}
+}
+
+// enqueue hands an event to send. It never waits: a relay that does not read is dead, and watch will see that.
+func (s *session) enqueue(event *relayv1.AttachRequest) {
+	select {
+	case s.out <- event:
+	default:
+	}
+}
+
+// announce sends the targets soon; the newest set wins.
+func (s *session) announce(targets []target.Target) {
+	s.mu.Lock()
+	s.next = targets
+	s.mu.Unlock()
+	select {
+	case s.announced <- struct{}{}:
+	default:
+	}
+}
+
+var errSilent = errors.New("nothing was heard of the relay for too long")
+
+// watch sends heartbeats and ends the session when the relay is silent (T4).
+func (s *session) watch() {
+	beat := time.NewTimer(time.Duration(rand.Int64N(int64(time.Second))))
+	defer beat.Stop()
+	look := time.NewTicker(tunnel.HeartbeatInterval / 3)
+	defer look.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-beat.C:
+			s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Heartbeat{Heartbeat: &relayv1.Heartbeat{SentAt: timestamppb.Now()}}})
+			beat.Reset(tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatInterval/4))))
+		case now := <-look.C:
+			alive := time.Unix(0, max(s.echoedAt.Load(), s.progress.Load()))
+			if now.Sub(s.conn.Heard()) > tunnel.SilenceLimit || now.Sub(alive) > tunnel.SilenceLimit {
+				s.end(errSilent)
+			}
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package tunnelserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"golang.org/x/time/rate"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/tunnel"
+)
+
+// maxHandshakes bounds the handshakes in progress: a storm of agents then waits for its turn in its own sockets, and the
+// sessions that are there keep their share of the processors.
+const maxHandshakes = 64
+
+// connection is one connection of an agent. Its pointer is its identity: every call on the connection sees the same one.
+type connection struct {
+	credentials.TLSInfo
+	peer mtls.PeerID
+	conn *tunnel.Conn
+}
+
+// AuthType names the way in which the agent proved its identity.
+func (*connection) AuthType() string { return "mtls" }
+
+func (c *connection) addr() string { return c.conn.RemoteAddr().String() }
+
+func (c *connection) notAfter() time.Time { return c.State.PeerCertificates[0].NotAfter }
+
+// close closes the socket, whatever state TLS and HTTP/2 are in.
+func (c *connection) close() {
+	c.conn.Close()
+}
+
+// connectionOf returns the connection that a call came on.
+func connectionOf(ctx context.Context) (*connection, error) {
+	if p, ok := peer.FromContext(ctx); ok {
+		if c, ok := p.AuthInfo.(*connection); ok {
+			return c, nil
+		}
+	}
+	return nil, status.Error(codes.Unauthenticated, "the call did not come over mutual TLS")
+}
+
+// relayCredentials does the TLS handshake of accepted connections. gRPC's own would not tell the connection of a call.
+type relayCredentials struct {
+	certificates *mtls.Reloader
+	config       *tls.Config
+	slots        chan struct{}
+	logger       *slog.Logger
+	refusals     *rate.Limiter // of log lines: anybody can be refused, as often as they like
+	metrics      *metrics
+}
+
+func newCredentials(certificates *mtls.Reloader, logger *slog.Logger, m *metrics) *relayCredentials {
+	return &relayCredentials{
+		certificates: certificates,
+		config:       mtls.RelayTLSConfig(certificates),
+		slots:        make(chan struct{}, maxHandshakes),
+		logger:       logger,
+		refusals:     rate.NewLimiter(rate.Every(time.Second), 10),
+		metrics:      m,
+	}
+}
+
+// ServerHandshake verifies the agent. gRPC has set the connection's deadline.
+func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	c.slots <- struct{}{}
+	defer func() { <-c.slots }()
+	tracked := tunnel.Track(raw)
+	conn := tls.Server(tracked, c.config)
+	ctx, cancel := context.WithTimeout(context.Background(), tunnel.HandshakeTimeout) // ended below; gRPC hands over no context
+	defer cancel()
+	err := conn.HandshakeContext(ctx)
+	var id mtls.PeerID
+	if err == nil {
+		id, err = mtls.PeerIDFromState(conn.ConnectionState())
+	}
+	if err != nil {
+		c.refused(raw, mtls.ExplainHandshake(mtls.Relay, err))
+		conn.Close() //nolint:errcheck // The handshake's error says more.
+		return nil, nil, err
+	}
+	info := credentials.TLSInfo{
+		State:          conn.ConnectionState(),
+		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
+	}
+	return conn, &connection{TLSInfo: info, peer: id, conn: tracked}, nil
+}
+
+// refused counts and logs. A connection that only opens and closes is a health check of a load balancer and not worth a
+// line.
+func (c *relayCredentials) refused(raw net.Conn, err error) {
+	if errors.Is(err, io.EOF) {
+		return
+	}
+	c.metrics.refused.Inc()
+	if c.refusals.Allow() {
+		c.logger.Warn("agent refused in the TLS handshake", slog.String("addr", raw.RemoteAddr().String()), slog.Any("err", err))
+	}
+}
+
+// ClientHandshake is not for the relay, which dials nobody.
+func (c *relayCredentials) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("the relay dials nobody")
+}
+
+// Info describes the protocol.
+func (c *relayCredentials) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+// Clone returns the same credentials: they hold nothing that changes.
+func (c *relayCredentials) Clone() credentials.TransportCredentials { return c }
+
+// OverrideServerName has no meaning here.
+func (c *relayCredentials) OverrideServerName(string) error { return nil }

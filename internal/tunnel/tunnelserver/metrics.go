@@ -1,0 +1,53 @@
+package tunnelserver
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/mtls"
+)
+
+type metrics struct {
+	refused prometheus.Counter
+	ends    *prometheus.CounterVec
+	changes *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_certificate_not_after_seconds",
+		Help: "When the certificate that the relay shows to agents expires, in seconds since the epoch.",
+	}, func() float64 { return float64(certificates.NotAfter().Unix()) })
+	return &metrics{
+		refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+			Name: "relay_handshakes_refused_total",
+			Help: "Connections to the agents' port that were refused in the TLS handshake.",
+		}),
+		ends: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+			Name: "relay_sessions_ended_total",
+			Help: "Sessions of agents that ended, by reason.",
+		}, []string{"reason"}),
+		changes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+			Name: "relay_changes_total",
+			Help: "Changes of groups that agents sent, by verdict.",
+		}, []string{"result"}),
+	}
+}
+
+func (m *metrics) ended(end *sessionEnd) { m.ends.WithLabelValues(end.name()).Inc() }
+
+// decided counts a verdict.
+func (m *metrics) decided(verdict *relayv1.PushResponse) {
+	result := "later"
+	switch v := verdict.GetVerdict().(type) {
+	case *relayv1.PushResponse_Applied:
+		result = "applied"
+		if v.Applied.GetDuplicate() {
+			result = "duplicate"
+		}
+	case *relayv1.PushResponse_Rejected:
+		result = "rejected"
+	}
+	m.changes.WithLabelValues(result).Inc()
+}

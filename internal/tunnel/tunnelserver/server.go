@@ -1,0 +1,306 @@
+// Package tunnelserver is the relay's end of the tunnel: the gRPC service that agents dial into.
+//
+// A session implements scrape.Scraper by asking its agent; changes that agents send go to a push.Pusher. The package
+// knows no store. Every stream has one goroutine that receives and one that sends; queues are bounded, and a full one
+// fails what it was for and nothing else. Start reading at [Server], then session.go.
+package tunnelserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	"pushrelay/internal/agents"
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/push"
+	"pushrelay/internal/tunnel"
+)
+
+// closeGrace is how long a connection stays open after its session ended, so that the reason reaches the agent. The agent
+// closes it as soon as it knows.
+const closeGrace = 5 * time.Second
+
+// Config is what a [Server] works with. All fields are required unless they say otherwise.
+type Config struct {
+	// Certificates are the relay's.
+	Certificates *mtls.Reloader
+	// Registry takes the sessions.
+	Registry *agents.Registry
+	// Pusher takes the changes that agents send.
+	Pusher push.Pusher
+	// Budget bounds the bodies of all pushes, those over HTTP included.
+	Budget *push.Budget
+	// Limits are announced to agents and applied to what they send.
+	Limits push.Limits
+	// AgentLabel and Names are announced, so that agents can refuse what this relay would.
+	AgentLabel string
+	Names      grouping.NameScheme
+	// MaxConcurrentScrapes and MaxScrapeBodyBytes are announced; the registry and the scrape handler apply them.
+	MaxConcurrentScrapes int
+	MaxScrapeBodyBytes   int64
+	// StoreID identifies the store that pushes go to.
+	StoreID [16]byte
+	// Version is the relay's, for people.
+	Version string
+	Logger  *slog.Logger
+	// Registerer takes the server's metrics.
+	Registerer prometheus.Registerer
+}
+
+// Server serves agents. It is safe for concurrent use.
+type Server struct {
+	relayv1.UnimplementedRelayServiceServer
+
+	// static after New
+	cfg     Config
+	metrics *metrics
+	grpc    *grpc.Server
+
+	// streams counts the goroutines that receive from or send to an Attach stream. They end when their handler has
+	// returned, so that no handler can wait for them; Stop does.
+	streams sync.WaitGroup
+
+	mu       sync.Mutex
+	sessions map[*connection]*session // guarded by mu
+	draining bool                     // guarded by mu
+}
+
+// New returns a server. It starts nothing.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Registerer, cfg.Certificates), sessions: map[*connection]*session{}}
+	s.grpc = grpc.NewServer(
+		grpc.Creds(newCredentials(cfg.Certificates, cfg.Logger, s.metrics)),
+		grpc.ConnectionTimeout(tunnel.HandshakeTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: tunnel.PingInterval, Timeout: tunnel.PingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: tunnel.MinPingInterval, PermitWithoutStream: true}),
+		grpc.MaxRecvMsgSize(tunnel.MaxMessageBytes),
+		grpc.MaxHeaderListSize(tunnel.MaxHeaderBytes),
+		grpc.MaxConcurrentStreams(tunnel.MaxStreams),
+		grpc.InitialWindowSize(tunnel.StreamWindowBytes),
+		grpc.InitialConnWindowSize(tunnel.ConnectionWindowBytes),
+		grpc.ReadBufferSize(tunnel.ReadBufferBytes),
+	)
+	relayv1.RegisterRelayServiceServer(s.grpc, s)
+	return s
+}
+
+// Serve accepts agents on the listener until Stop. It closes the listener.
+func (s *Server) Serve(listener net.Listener) error {
+	if err := s.grpc.Serve(listener); err != nil {
+		return fmt.Errorf("serving agents: %w", err)
+	}
+	return nil
+}
+
+// Drain tells the agents that the relay stops, takes no new sessions, and waits until nothing is in flight or ctx ends;
+// then it ends the sessions. Scrapes must have been stopped at the registry before. Stop comes next: GracefulStop of gRPC
+// would forbid agents the very calls that it waits for (T7).
+func (s *Server) Drain(ctx context.Context) {
+	s.mu.Lock()
+	s.draining = true
+	open := make([]*session, 0, len(s.sessions))
+	for _, ss := range s.sessions {
+		open = append(open, ss)
+	}
+	s.mu.Unlock()
+
+	deadline, _ := ctx.Deadline()
+	for _, ss := range open {
+		ss.announceDrain(time.Until(deadline))
+	}
+	idle := time.NewTicker(20 * time.Millisecond)
+	defer idle.Stop()
+	for _, ss := range open {
+		for ss.inFlight.Load() > 0 && ctx.Err() == nil {
+			select {
+			case <-idle.C:
+			case <-ss.ctx.Done():
+				ss.inFlight.Store(0)
+			case <-ctx.Done():
+			}
+		}
+	}
+	for _, ss := range open {
+		ss.end(&sessionEnd{reason: relayv1.SessionEndReason_SESSION_END_REASON_DRAINING, message: "relay is stopping"})
+	}
+	// The handlers return and send the reason; Stop would cut them off.
+	for s.attached() > 0 && ctx.Err() == nil {
+		<-idle.C
+	}
+}
+
+func (s *Server) attached() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.sessions)
+}
+
+// Stop closes all connections and waits until nothing of them is left.
+func (s *Server) Stop() {
+	s.grpc.Stop()
+	s.streams.Wait()
+}
+
+// Attach opens a session. See relay.proto.
+func (s *Server) Attach(stream relayv1.RelayService_AttachServer) error {
+	conn, err := connectionOf(stream.Context())
+	if err != nil {
+		return err
+	}
+	hello, err := s.receiveHello(stream, conn)
+	if err != nil {
+		return err
+	}
+	ss, err := s.open(stream, conn, hello)
+	if err != nil {
+		return err
+	}
+	defer s.close(ss)
+	end := ss.run(stream, hello)
+	s.metrics.ended(end)
+	s.cfg.Logger.Info("agent detached", slog.String("agent", ss.agent), slog.String("addr", conn.addr()), slog.String("reason", end.name()), slog.Duration("duration", time.Since(ss.startedAt).Round(time.Millisecond)))
+	return end.status().Err()
+}
+
+// receiveHello waits for the first message, not for ever: the connection of an agent that sends none is closed.
+func (s *Server) receiveHello(stream relayv1.RelayService_AttachServer, conn *connection) (*relayv1.Hello, error) {
+	impatient := time.AfterFunc(tunnel.HandshakeTimeout, conn.close)
+	defer impatient.Stop()
+	first, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	hello := first.GetHello()
+	switch {
+	case hello == nil:
+		return nil, status.Error(codes.InvalidArgument, "the first message of Attach must be a hello")
+	case len(hello.GetProcessId()) != 16:
+		return nil, status.Errorf(codes.InvalidArgument, "the hello's process_id has %d bytes, want 16", len(hello.GetProcessId()))
+	case hello.GetProtocolVersion() < tunnel.ProtocolVersion:
+		end := &sessionEnd{
+			reason:  relayv1.SessionEndReason_SESSION_END_REASON_INCOMPATIBLE,
+			message: fmt.Sprintf("agent speaks protocol version %d, this relay speaks %d: upgrade the agent", hello.GetProtocolVersion(), tunnel.ProtocolVersion),
+		}
+		return nil, end.status().Err()
+	}
+	return hello, nil
+}
+
+// open makes the session current on its connection and with the registry.
+func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection, hello *relayv1.Hello) (*session, error) {
+	ss := newSession(stream.Context(), s, conn, hello)
+	s.mu.Lock()
+	if s.draining {
+		s.mu.Unlock()
+		end := &sessionEnd{reason: relayv1.SessionEndReason_SESSION_END_REASON_DRAINING, message: "relay is stopping"}
+		return nil, end.status().Err()
+	}
+	if s.sessions[conn] != nil {
+		s.mu.Unlock()
+		return nil, status.Error(codes.FailedPrecondition, "the connection has a session already")
+	}
+	s.sessions[conn] = ss // not current before it has an attachment
+	s.mu.Unlock()
+
+	attachment := s.cfg.Registry.Register(agents.Registration{
+		Agent:               ss.agent,
+		Session:             ss,
+		ProcessID:           [16]byte(hello.GetProcessId()),
+		Version:             clip(hello.GetAgentVersion(), 64),
+		RemoteAddress:       conn.addr(),
+		CertificateNotAfter: conn.notAfter(),
+	})
+	s.mu.Lock()
+	ss.attachment = attachment
+	s.mu.Unlock()
+	s.cfg.Logger.Info("agent attached", slog.String("agent", ss.agent), slog.String("addr", conn.addr()), slog.String("version", clip(hello.GetAgentVersion(), 64)), slog.Uint64("session", ss.attachment.Number))
+	return ss, nil
+}
+
+func clip(text string, n int) string { return text[:min(len(text), n)] }
+
+// close forgets the session. Its connection goes with it, a little later.
+func (s *Server) close(ss *session) {
+	ss.end(errConnectionLost)
+	ss.attachment.Close()
+	s.mu.Lock()
+	delete(s.sessions, ss.conn)
+	s.mu.Unlock()
+	time.AfterFunc(closeGrace, ss.conn.close)
+}
+
+// sessionOn returns the session of the number if it is current, on the connection that the call came on (T2).
+func (s *Server) sessionOn(ctx context.Context, number uint64) (*session, error) {
+	conn, err := connectionOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ss := s.sessions[conn]
+	if ss == nil || ss.attachment == nil || ss.attachment.Number != number || ss.ctx.Err() != nil {
+		return nil, status.Errorf(codes.FailedPrecondition, "session %d is not current on this connection", number)
+	}
+	return ss, nil
+}
+
+// sessionEnd is why a session ended; the cause of its context.
+type sessionEnd struct {
+	reason       relayv1.SessionEndReason
+	message      string
+	supersededBy string
+}
+
+// errConnectionLost ends a session whose stream or connection is gone.
+var errConnectionLost = &sessionEnd{message: "connection lost"}
+
+// Error returns the message for people.
+func (e *sessionEnd) Error() string { return e.message }
+
+// name is the metric label and the word in the log.
+func (e *sessionEnd) name() string {
+	switch e.reason {
+	case relayv1.SessionEndReason_SESSION_END_REASON_SUPERSEDED:
+		return "superseded"
+	case relayv1.SessionEndReason_SESSION_END_REASON_DRAINING:
+		return "draining"
+	case relayv1.SessionEndReason_SESSION_END_REASON_TIMEOUT:
+		return "timeout"
+	case relayv1.SessionEndReason_SESSION_END_REASON_CERTIFICATE_EXPIRED:
+		return "certificate_expired"
+	case relayv1.SessionEndReason_SESSION_END_REASON_INCOMPATIBLE:
+		return "incompatible"
+	default:
+		return "connection_lost"
+	}
+}
+
+// status is how the end travels.
+func (e *sessionEnd) status() *status.Status {
+	st := status.New(codes.Unavailable, e.message)
+	detailed, err := st.WithDetails(&relayv1.SessionEnd{Reason: e.reason, SupersededBy: e.supersededBy})
+	if err != nil {
+		return st
+	}
+	return detailed
+}
+
+// endOf returns why a session's context ended.
+func endOf(ctx context.Context) *sessionEnd {
+	if end, ok := errors.AsType[*sessionEnd](context.Cause(ctx)); ok {
+		return end
+	}
+	return errConnectionLost
+}

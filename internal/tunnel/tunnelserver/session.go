@@ -1,0 +1,236 @@
+package tunnelserver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"pushrelay/internal/agents"
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/target"
+	"pushrelay/internal/tunnel"
+)
+
+// outboundEvents bounds the events that wait for an agent: more than its scrapes at once, so that only an agent that does
+// not read fills it.
+const outboundEvents = 256
+
+// session is one attached agent. It implements agents.Session.
+type session struct {
+	// static after open
+	server     *Server
+	conn       *connection
+	agent      string
+	startedAt  time.Time
+	attachment *agents.Attachment
+	path       bool // the agent honours ScrapeRequest.path
+	// ctx ends with the session; its cause is a *sessionEnd. It is the Attach stream's, less what ends it here.
+	ctx context.Context
+	end func(cause error)
+
+	// out takes the events for the agent; owned by send, which alone writes to the stream.
+	out chan *relayv1.AttachResponse
+
+	inFlight  atomic.Int64 // scrapes and changes in progress
+	progress  atomic.Int64 // UnixNano of the last part of a scrape or change received
+	roundTrip atomic.Int64 // nanoseconds, 0 before the first measurement
+
+	// owned by receive
+	echoedAt   atomic.Int64    // UnixNano of the last echo; read by watch
+	collecting []target.Target // the parts of a target set that have come
+
+	mu         sync.Mutex
+	scrapes    map[uint64]*scrapeCall // guarded by mu; those that no stream answers yet
+	lastScrape uint64                 // guarded by mu
+}
+
+func newSession(ctx context.Context, s *Server, conn *connection, hello *relayv1.Hello) *session {
+	ss := &session{
+		server:    s,
+		conn:      conn,
+		agent:     conn.peer.Agent,
+		startedAt: time.Now(),
+		path:      tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_SCRAPE_PATH),
+		out:       make(chan *relayv1.AttachResponse, outboundEvents),
+		scrapes:   map[uint64]*scrapeCall{},
+	}
+	ss.ctx, ss.end = context.WithCancelCause(ctx)
+	ss.echoedAt.Store(ss.startedAt.UnixNano())
+	return ss
+}
+
+// run serves the session until it ends and returns why.
+func (ss *session) run(stream relayv1.RelayService_AttachServer, hello *relayv1.Hello) *sessionEnd {
+	if err := stream.Send(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Welcome{Welcome: ss.welcome()}}); err != nil {
+		return errConnectionLost
+	}
+	if set := hello.GetTargets(); set != nil {
+		ss.takeTargets(set)
+	}
+	ss.server.streams.Go(func() { ss.end(ss.receive(stream)) })
+	ss.server.streams.Go(func() { ss.end(ss.send(stream)) })
+	ss.watch()
+	return endOf(ss.ctx)
+}
+
+func (ss *session) welcome() *relayv1.Welcome {
+	cfg := &ss.server.cfg
+	limits := tunnel.LimitsToProto(cfg.Limits)
+	limits.MaxConcurrentScrapes = uint32(cfg.MaxConcurrentScrapes)
+	limits.MaxScrapeBodyBytes = uint64(cfg.MaxScrapeBodyBytes)
+	limits.AgentLabel = cfg.AgentLabel
+	limits.Utf8Names = cfg.Names == grouping.UTF8Names
+	return &relayv1.Welcome{
+		Session:         ss.attachment.Number,
+		ProtocolVersion: tunnel.ProtocolVersion,
+		Capabilities:    []relayv1.Capability{relayv1.Capability_CAPABILITY_PUSH},
+		RelayVersion:    cfg.Version,
+		StoreId:         cfg.StoreID[:],
+		Limits:          limits,
+	}
+}
+
+// receive takes the agent's events until the stream ends.
+func (ss *session) receive(stream relayv1.RelayService_AttachServer) error {
+	for {
+		request, err := stream.Recv()
+		if err != nil {
+			return errConnectionLost
+		}
+		ss.attachment.Heard()
+		switch event := request.GetEvent().(type) {
+		case *relayv1.AttachRequest_Targets:
+			ss.takeTargets(event.Targets)
+		case *relayv1.AttachRequest_Heartbeat:
+			echo := &relayv1.HeartbeatEcho{SentAt: event.Heartbeat.GetSentAt(), EchoedAt: timestamppb.Now()}
+			ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_HeartbeatEcho{HeartbeatEcho: echo}})
+		case *relayv1.AttachRequest_HeartbeatEcho:
+			ss.takeEcho(event.HeartbeatEcho)
+		case *relayv1.AttachRequest_Spool:
+			ss.attachment.SetSpoolPending(event.Spool.GetPendingChanges())
+		}
+	}
+}
+
+// takeTargets collects the parts of a set and announces it when it is whole. A set that is too large or has something
+// wrong in it changes nothing.
+func (ss *session) takeTargets(part *relayv1.TargetSet) {
+	if len(ss.collecting) <= tunnel.MaxTargets { // one more part than allowed is enough to refuse the set
+		ss.collecting = append(ss.collecting, tunnel.Targets(part)...)
+	}
+	if part.GetMore() {
+		return
+	}
+	targets := ss.collecting
+	ss.collecting = nil
+	err := errTooManyTargets
+	if len(targets) <= tunnel.MaxTargets {
+		err = ss.attachment.SetTargets(targets)
+	}
+	if err != nil {
+		ss.server.cfg.Logger.Warn("agent announced targets that cannot be, the earlier ones stay", slog.String("agent", ss.agent), slog.Any("err", err))
+	}
+}
+
+var errTooManyTargets = errors.New("too many targets")
+
+// takeEcho measures the round trip and the clock skew.
+func (ss *session) takeEcho(echo *relayv1.HeartbeatEcho) {
+	now := time.Now()
+	ss.echoedAt.Store(now.UnixNano())
+	sentAt, echoedAt := echo.GetSentAt().AsTime(), echo.GetEchoedAt().AsTime()
+	roundTrip := now.Sub(sentAt)
+	if roundTrip < 0 || roundTrip > tunnel.SilenceLimit {
+		return // not an echo of ours, or a clock that was set
+	}
+	ss.roundTrip.Store(int64(roundTrip))
+	ss.attachment.Measured(roundTrip, echoedAt.Sub(sentAt.Add(roundTrip/2)))
+}
+
+// send writes the events for the agent until the session ends. It alone writes to the stream.
+func (ss *session) send(stream relayv1.RelayService_AttachServer) error {
+	for {
+		select {
+		case event := <-ss.out:
+			if err := stream.Send(event); err != nil {
+				return errConnectionLost
+			}
+		case <-ss.ctx.Done():
+			return io.EOF
+		}
+	}
+}
+
+// enqueue hands an event to send, and reports whether there was room. It never waits.
+func (ss *session) enqueue(event *relayv1.AttachResponse) bool {
+	select {
+	case ss.out <- event:
+		return true
+	default:
+		return false
+	}
+}
+
+func (ss *session) announceDrain(within time.Duration) {
+	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Drain{Drain: &relayv1.Drain{Within: durationpb.New(within)}}})
+}
+
+// Supersede ends the session in favour of a newer one. See agents.Session.
+func (ss *session) Supersede(by string) {
+	ss.end(&sessionEnd{
+		reason:       relayv1.SessionEndReason_SESSION_END_REASON_SUPERSEDED,
+		message:      "the same identity attached again from " + by,
+		supersededBy: by,
+	})
+}
+
+// watch sends heartbeats and ends the session when the agent is silent or its certificate is over (T4, T8).
+func (ss *session) watch() {
+	// Agents that attached together shall not beat together for ever.
+	beat := time.NewTimer(time.Duration(rand.Int64N(int64(time.Second))))
+	defer beat.Stop()
+	look := time.NewTicker(tunnel.HeartbeatInterval / 3)
+	defer look.Stop()
+	expiry := time.NewTimer(time.Until(ss.conn.notAfter()))
+	defer expiry.Stop()
+	for {
+		select {
+		case <-ss.ctx.Done():
+			return
+		case <-beat.C:
+			ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Heartbeat{Heartbeat: &relayv1.Heartbeat{SentAt: timestamppb.Now()}}})
+			beat.Reset(tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatInterval/4))))
+		case now := <-look.C:
+			ss.checkLife(now)
+		case <-expiry.C:
+			ss.end(&sessionEnd{
+				reason:  relayv1.SessionEndReason_SESSION_END_REASON_CERTIFICATE_EXPIRED,
+				message: "the agent's certificate has expired",
+			})
+		}
+	}
+}
+
+// checkLife closes what is dead: a connection that brings nothing, at once and with its socket; a session whose agent
+// acknowledges packets but not heartbeats, unless a scrape or a push still makes progress.
+func (ss *session) checkLife(now time.Time) {
+	silent := &sessionEnd{reason: relayv1.SessionEndReason_SESSION_END_REASON_TIMEOUT, message: "nothing was heard of the agent for too long"}
+	if now.Sub(ss.conn.conn.Heard()) > tunnel.SilenceLimit {
+		ss.end(silent)
+		ss.conn.close()
+		return
+	}
+	alive := max(ss.echoedAt.Load(), ss.progress.Load())
+	if now.Sub(time.Unix(0, alive)) > tunnel.SilenceLimit {
+		ss.end(silent)
+	}
+}
