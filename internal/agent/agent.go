@@ -1,0 +1,270 @@
+// Package agent composes the agent: links to relays, targets from the configuration file, the local push API.
+//
+// [New] checks everything that can be wrong and binds the listener; [Agent.Run] runs it all until its context ends and
+// waits for every part. Start reading at [Options].
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/net/http/httpproxy"
+	"golang.org/x/sync/errgroup"
+
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/httpserver"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/push"
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+	"pushrelay/internal/tunnel/tunnelclient"
+)
+
+// shutdownGrace is how long pushes in flight may take when the agent stops.
+const shutdownGrace = 10 * time.Second
+
+// maxConcurrentScrapes bounds the scrapes that the agent does at once, whatever relays ask for.
+const maxConcurrentScrapes = 64
+
+// Options are the flags of the agent; see relay-agent --help.
+type Options struct {
+	// RelayAddresses are the relays to dial, host:port. At least one.
+	RelayAddresses []string
+	// RelayProxyURL is an HTTP proxy on the way to the relays; nil takes it from HTTPS_PROXY and NO_PROXY.
+	RelayProxyURL *url.URL
+	// TLS are the files of mutual TLS. Required.
+	TLS mtls.Files
+	// ConfigFile names the targets; empty for an agent that only pushes.
+	ConfigFile string
+	// PushLimits bound each push, PushWait the wait for the relays' verdicts.
+	PushLimits push.Limits
+	PushWait   time.Duration
+	// Web says where to listen. Required.
+	Web *web.FlagConfig
+	// Logger is required.
+	Logger *slog.Logger
+}
+
+func (o *Options) validate() error {
+	if len(o.RelayAddresses) == 0 {
+		return errors.New("--relay.address is missing: give the relay's host:port, as its --grpc.listen-address and certificate have it")
+	}
+	seen := map[string]bool{}
+	for _, address := range o.RelayAddresses {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil || host == "" || port == "" {
+			return fmt.Errorf("--relay.address %q is not host:port", address)
+		}
+		if seen[address] {
+			return fmt.Errorf("--relay.address %s is given twice", address)
+		}
+		seen[address] = true
+	}
+	for _, file := range []struct{ flag, name string }{
+		{"--tls.ca-file", o.TLS.CAFile}, {"--tls.cert-file", o.TLS.CertFile}, {"--tls.key-file", o.TLS.KeyFile},
+	} {
+		if file.name == "" {
+			return fmt.Errorf("%s is missing: `relay-server agent-certificate NAME --out DIR` on the relay makes the files", file.flag)
+		}
+	}
+	if u := o.RelayProxyURL; u != nil && (u.Scheme != "http" || u.Host == "") {
+		return fmt.Errorf("--relay.proxy-url %s is not http://host:port", u.Redacted())
+	}
+	if o.PushWait <= 0 {
+		return fmt.Errorf("--push.wait is %s, want more than nothing", o.PushWait)
+	}
+	return nil
+}
+
+// Agent is a running agent, or one about to run.
+type Agent struct {
+	opts      Options
+	logger    *slog.Logger
+	registry  *prometheus.Registry
+	startedAt time.Time
+	links     []*tunnelclient.Link
+	discovery *targetDiscovery
+	pushes    *push.Handler
+	web       *httpserver.Server
+	reloads   *reloadMetrics
+}
+
+type reloadMetrics struct {
+	successful, at prometheus.Gauge
+}
+
+// New returns an agent that listens but does not serve yet. On error nothing is left open.
+func New(opts Options) (*Agent, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: opts.TLS, Logger: opts.Logger})
+	if err != nil {
+		return nil, err
+	}
+	if err := certificates.Status().Err; err != nil {
+		return nil, err
+	}
+	cfg, err := LoadConfig(opts.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry(), startedAt: time.Now()}
+	a.registerMetrics(certificates)
+	scraper := scrape.NewHTTPScraper()
+	if err := a.newLinks(certificates, &countingScraper{scraper: scraper, metrics: newScrapeMetrics(a.registry)}); err != nil {
+		return nil, err
+	}
+	a.discovery = newTargetDiscovery(scraper, a.announce, a.logger.With(slog.String("component", "discovery")), a.registry)
+	if err := a.discovery.apply(cfg); err != nil {
+		return nil, err
+	}
+	a.reloaded(cfg)
+	a.pushes = push.NewHandler(push.HandlerConfig{
+		Pusher: &countingPusher{
+			pusher:  newCheckingPusher(&forwarder{links: a.links}, opts.PushLimits.Exposition()),
+			metrics: newPushMetrics(a.registry),
+		},
+		Limits:  opts.PushLimits,
+		Names:   a.names,
+		Budget:  push.NewBudget(opts.PushLimits.MaxInflightBytes),
+		Timeout: opts.PushWait,
+		Logger:  a.logger.With(slog.String("component", "push")),
+	})
+	if a.web, err = httpserver.Listen(opts.Web, a.logger); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// names is the scheme of label names in grouping keys: the wider one as soon as a relay announced that it takes it.
+func (a *Agent) names() grouping.NameScheme {
+	for _, link := range a.links {
+		if link.Status().UTF8Names {
+			return grouping.UTF8Names
+		}
+	}
+	return grouping.LegacyNames
+}
+
+func (a *Agent) registerMetrics(certificates *mtls.Reloader) {
+	a.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("relay_agent"),
+	)
+	promauto.With(a.registry).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_agent_certificate_not_after_seconds",
+		Help: "When the certificate that the agent shows to relays expires, in seconds since the epoch.",
+	}, func() float64 { return float64(certificates.NotAfter().Unix()) })
+	a.reloads = &reloadMetrics{
+		successful: promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
+			Name: "relay_agent_config_last_reload_successful",
+			Help: "Whether the configuration file could be put to use when it was last read.",
+		}),
+		at: promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
+			Name: "relay_agent_config_last_reload_success_timestamp_seconds",
+			Help: "When the configuration file was last put to use, in seconds since the epoch.",
+		}),
+	}
+}
+
+func (a *Agent) newLinks(certificates *mtls.Reloader, scraper scrape.Scraper) error {
+	metrics := tunnelclient.NewMetrics(a.registry)
+	processID := tunnelclient.NewProcessID()
+	for _, address := range a.opts.RelayAddresses {
+		proxy, err := a.proxyFor(address)
+		if err != nil {
+			return err
+		}
+		a.links = append(a.links, tunnelclient.NewLink(tunnelclient.Config{
+			Address: address, Proxy: proxy, Certificates: certificates, Scraper: scraper,
+			MaxConcurrentScrapes: maxConcurrentScrapes, ProcessID: processID, Version: version.Version,
+			Logger: a.logger.With(slog.String("component", "tunnel")), Metrics: metrics,
+		}))
+	}
+	return nil
+}
+
+// proxyFor returns the proxy to the relay, as the flag or else the environment says.
+func (a *Agent) proxyFor(address string) (*url.URL, error) {
+	if a.opts.RelayProxyURL != nil {
+		return a.opts.RelayProxyURL, nil
+	}
+	proxy, err := httpproxy.FromEnvironment().ProxyFunc()(&url.URL{Scheme: "https", Host: address})
+	if err != nil {
+		return nil, fmt.Errorf("proxy of the environment (HTTPS_PROXY): %w", err)
+	}
+	if proxy != nil && proxy.Scheme != "http" {
+		return nil, fmt.Errorf("proxy of the environment (HTTPS_PROXY) %s is not http://host:port", proxy.Redacted())
+	}
+	return proxy, nil
+}
+
+// Addr returns the address of the local push API.
+func (a *Agent) Addr() net.Addr { return a.web.Addr() }
+
+// Run runs the agent until ctx ends: first it stops taking pushes, then it leaves the relays. It returns nil after an
+// orderly end.
+func (a *Agent) Run(ctx context.Context) error {
+	a.logger.Info("agent starts", slog.String("version", version.Version), slog.String("relays", strings.Join(a.opts.RelayAddresses, ",")), slog.String("addr", a.Addr().String()), slog.Int("pid", os.Getpid()))
+	linkCtx, leave := context.WithCancel(context.WithoutCancel(ctx)) // ended below, after the last push
+	defer leave()
+	links, _ := errgroup.WithContext(linkCtx)
+	for _, link := range a.links {
+		links.Go(func() error { return link.Run(linkCtx) })
+	}
+	local, localCtx := errgroup.WithContext(ctx)
+	local.Go(func() error { return a.discovery.Run(localCtx) })
+	local.Go(func() error { return a.web.Run(localCtx, a.routes(), shutdownGrace) })
+	err := local.Wait()
+	leave()
+	err = errors.Join(err, links.Wait())
+	a.discovery.stop()
+	a.logger.Info("agent stopped")
+	return err
+}
+
+// Reload puts the configuration file to use as it is now, whole, or returns an error and changes nothing.
+func (a *Agent) Reload() error {
+	cfg, err := LoadConfig(a.opts.ConfigFile)
+	if err == nil {
+		err = a.discovery.apply(cfg)
+	}
+	if err != nil {
+		a.reloads.successful.Set(0)
+		a.logger.Error("configuration was not reloaded, the earlier one stays", slog.Any("err", err))
+		return err
+	}
+	a.reloaded(cfg)
+	a.logger.Info("configuration reloaded", slog.String("file", a.opts.ConfigFile), slog.Int("targets", len(a.discovery.targets())))
+	return nil
+}
+
+func (a *Agent) reloaded(cfg *FileConfig) {
+	for _, warning := range cfg.Warnings {
+		a.logger.Warn("configuration", slog.String("file", a.opts.ConfigFile), slog.String("warning", warning))
+	}
+	a.reloads.successful.Set(1)
+	a.reloads.at.SetToCurrentTime()
+}
+
+// announce tells every relay what can be scraped.
+func (a *Agent) announce(targets []target.Target) {
+	for _, link := range a.links {
+		link.SetTargets(targets)
+	}
+}

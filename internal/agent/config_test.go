@@ -1,0 +1,120 @@
+package agent_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"pushrelay/internal/agent"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "agent.yml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+const pasted = `
+global:
+  scrape_interval: 15s
+scrape_configs:
+  - job_name: node
+    honor_labels: true
+    scrape_interval: 30s
+    scrape_timeout: 5s
+    scheme: https
+    metrics_path: /probe
+    params: {module: [http_2xx, other]}
+    basic_auth: {username: u, password_file: secret}
+    tls_config: {ca_file: ca.crt, insecure_skip_verify: true}
+    follow_redirects: false
+    static_configs:
+      - targets: ["localhost:9100", "localhost"]
+        labels: {env: production}
+    file_sd_configs:
+      - files: ["targets/*.yml", "/etc/targets.json"]
+        refresh_interval: 1m
+  - job_name: plain
+    static_configs: [{targets: ["[::1]:9100"]}]
+`
+
+func TestLoadConfig(t *testing.T) {
+	file := write(t, pasted)
+	cfg, err := agent.LoadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Dir(file)
+	node, plain := cfg.ScrapeConfigs[0], cfg.ScrapeConfigs[1]
+	if node.Scheme != "https" || node.MetricsPath != "/probe" || len(node.Params["module"]) != 2 || node.ScrapeInterval.String() != "30s" {
+		t.Errorf("node = %+v", node)
+	}
+	if node.HTTPClient.FollowRedirects || node.HTTPClient.BasicAuth.PasswordFile != filepath.Join(dir, "secret") || node.HTTPClient.TLSConfig.CAFile != filepath.Join(dir, "ca.crt") {
+		t.Errorf("HTTP client of node = %+v", node.HTTPClient)
+	}
+	if got := node.FileSDConfigs[0].Files; got[0] != filepath.Join(dir, "targets/*.yml") || got[1] != "/etc/targets.json" {
+		t.Errorf("files = %q", got)
+	}
+	if plain.Scheme != "http" || plain.MetricsPath != "/metrics" || !plain.HTTPClient.FollowRedirects {
+		t.Errorf("defaults = %+v", plain)
+	}
+	if len(cfg.Warnings) != 2 || !strings.Contains(cfg.Warnings[0], "line 2: global") || !strings.Contains(cfg.Warnings[1], "line 6: honor_labels") {
+		t.Errorf("warnings = %q", cfg.Warnings)
+	}
+}
+
+func TestEmptyConfigs(t *testing.T) {
+	for _, text := range []string{"", "# nothing\n", "scrape_configs:\n", "scrape_configs: []\n"} {
+		if cfg, err := agent.LoadConfig(write(t, text)); err != nil || len(cfg.ScrapeConfigs) != 0 {
+			t.Errorf("%q: %+v, %v", text, cfg, err)
+		}
+	}
+	if _, err := agent.LoadConfig(""); err != nil {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestBadConfigs(t *testing.T) {
+	job := func(lines string) string { return "scrape_configs:\n  - job_name: j\n" + lines }
+	for name, tt := range map[string]struct{ text, says string }{
+		"no YAML":             {"scrape_configs: [", "line 1"},
+		"a list":              {"- a\n", "line 1: want a mapping"},
+		"unknown section":     {"scrape_config: []\n", `line 1: unknown key "scrape_config"`},
+		"unknown key":         {job("    metric_path: /x\n"), `line 3: unknown key "metric_path"`},
+		"unknown nested key":  {job("    basic_auth: {user: x}\n"), "line 3: field user not found"},
+		"wrong type":          {job("    static_configs: 7\n"), "line 3"},
+		"relabelling":         {job("    relabel_configs: []\n"), "line 3: relabel_configs is not supported"},
+		"another discovery":   {job("    kubernetes_sd_configs: []\n"), "line 3: kubernetes_sd_configs is not supported"},
+		"no job name":         {"scrape_configs:\n  - scheme: http\n", "line 2"},
+		"job name twice":      {job("") + "  - job_name: j\n", `line 3: job_name "j" comes twice`},
+		"scheme":              {job("    scheme: ftp\n"), `scheme is "ftp"`},
+		"path":                {job("    metrics_path: x\n"), `"x" does not begin with a slash`},
+		"address with scheme": {job("    static_configs: [{targets: [\"http://x:1\"]}]\n"), `target "http://x:1"`},
+		"address with path":   {job("    static_configs: [{targets: [\"x:1/metrics\"]}]\n"), `target "x:1/metrics"`},
+		"reserved label":      {job("    static_configs: [{targets: [\"x:1\"], labels: {__address__: y}}]\n"), `label "__address__" is reserved`},
+		"bad label":           {job("    static_configs: [{targets: [\"x:1\"], labels: {a-b: y}}]\n"), `invalid label name "a-b"`},
+		"timeout":             {job("    scrape_interval: 1s\n    scrape_timeout: 2s\n"), "scrape_timeout 2s is longer"},
+		"two credentials":     {job("    basic_auth: {username: u}\n    authorization: {credentials: c}\n"), "at most one of"},
+		"no files":            {job("    file_sd_configs: [{files: []}]\n"), "names no files"},
+		"bad pattern":         {job("    file_sd_configs: [{files: [\"a/[\"]}]\n"), "no valid pattern"},
+		"empty element":       {"scrape_configs:\n  -\n", "line 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := write(t, tt.text)
+			_, err := agent.LoadConfig(file)
+			if err == nil {
+				t.Fatal("it was taken")
+			}
+			if !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("error = %q, want one line with the file and %q", err, tt.says)
+			}
+		})
+	}
+	if _, err := agent.LoadConfig("/does/not/exist.yml"); err == nil || !strings.Contains(err.Error(), "/does/not/exist.yml") {
+		t.Errorf("a missing file: %v", err)
+	}
+}

@@ -1,0 +1,196 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+)
+
+// settle is how long target files may rest before they are read: a file is often written in several steps.
+const settle = 100 * time.Millisecond
+
+// targetDiscovery keeps the agent's endpoints what the configuration and the target files say, and announces them.
+type targetDiscovery struct {
+	// static
+	scraper  *scrape.HTTPScraper
+	announce func([]target.Target)
+	logger   *slog.Logger
+	metrics  *discoveryMetrics
+	changed  chan struct{} // wakes Run to watch other directories; one slot
+
+	mu        sync.Mutex
+	jobs      []*job             // guarded by mu
+	files     *targetFiles       // guarded by mu
+	announced []*scrape.Endpoint // guarded by mu
+}
+
+type discoveryMetrics struct {
+	targets, failedFiles prometheus.Gauge
+}
+
+func newTargetDiscovery(scraper *scrape.HTTPScraper, announce func([]target.Target), logger *slog.Logger, reg prometheus.Registerer) *targetDiscovery {
+	return &targetDiscovery{
+		scraper: scraper, announce: announce, logger: logger, files: newTargetFiles(logger),
+		changed: make(chan struct{}, 1),
+		metrics: &discoveryMetrics{
+			targets: promauto.With(reg).NewGauge(prometheus.GaugeOpts{
+				Name: "relay_agent_targets", Help: "Targets that the agent announces.",
+			}),
+			failedFiles: promauto.With(reg).NewGauge(prometheus.GaugeOpts{
+				Name: "relay_agent_failed_target_files", Help: "Target files that cannot be used as they are; their last good targets stay.",
+			}),
+		},
+	}
+}
+
+// apply puts a configuration to use, whole, or returns an error and changes nothing.
+func (d *targetDiscovery) apply(cfg *FileConfig) error {
+	jobs, err := newJobs(cfg)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	earlier := d.jobs
+	d.jobs = jobs
+	d.refreshLocked()
+	d.mu.Unlock()
+	closeIdle(earlier)
+	select {
+	case d.changed <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// closeIdle closes the connections that jobs keep open to their targets. Scrapes that run are not touched.
+func closeIdle(jobs []*job) {
+	for _, j := range jobs {
+		(&http.Client{Transport: j.base.RoundTripper}).CloseIdleConnections()
+	}
+}
+
+// stop closes what is kept open to targets.
+func (d *targetDiscovery) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	closeIdle(d.jobs)
+}
+
+func (d *targetDiscovery) refresh() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refreshLocked()
+}
+
+// refreshLocked reads all target files and announces what there is. The caller holds mu.
+func (d *targetDiscovery) refreshLocked() {
+	var endpoints []*scrape.Endpoint
+	var named []string
+	for _, j := range d.jobs {
+		lists := append(d.files.read(j.cfg), j.cfg.StaticConfigs...)
+		named = append(named, expand(j.cfg.FileSDConfigs)...)
+		found, err := j.endpoints(lists)
+		if err != nil { // the configuration and every file were checked before
+			d.logger.Error("targets cannot be used", slog.Any("err", err))
+			continue
+		}
+		endpoints = append(endpoints, found...)
+	}
+	d.files.forget(named)
+	endpoints = nameEndpoints(endpoints)
+	d.scraper.Configure(endpoints)
+	d.announced = endpoints
+	targets := make([]target.Target, 0, len(endpoints))
+	for _, e := range endpoints {
+		targets = append(targets, e.Target)
+	}
+	d.metrics.targets.Set(float64(len(targets)))
+	d.metrics.failedFiles.Set(float64(len(d.files.failed)))
+	d.announce(targets)
+}
+
+// targets returns what is announced.
+func (d *targetDiscovery) targets() []target.Target {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := make([]target.Target, 0, len(d.announced))
+	for _, e := range d.announced {
+		out = append(out, e.Target)
+	}
+	return out
+}
+
+// watched returns the directories of the target files, and how often to read them in any case.
+func (d *targetDiscovery) watched() (directories map[string]bool, interval time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	directories, interval = map[string]bool{}, defaultRefreshInterval
+	for _, j := range d.jobs {
+		for _, files := range j.cfg.FileSDConfigs {
+			if i := time.Duration(files.RefreshInterval); i > 0 {
+				interval = min(interval, i)
+			}
+			for _, pattern := range files.Files {
+				directories[filepath.Dir(pattern)] = true
+			}
+		}
+	}
+	return directories, interval
+}
+
+// Run reads target files again when their directories change, and from time to time in case nobody said so, until ctx ends.
+func (d *targetDiscovery) Run(ctx context.Context) error {
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watching target files: %w", err)
+	}
+	defer watcher.Close() //nolint:errcheck // Nothing is lost with a watch.
+	rest := time.NewTimer(settle)
+	rest.Stop()
+	refresh := time.NewTicker(defaultRefreshInterval)
+	defer refresh.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.changed:
+			directories, interval := d.watched()
+			d.watch(watcher, directories)
+			refresh.Reset(interval)
+			rest.Reset(settle) // what changed before the directory was watched
+		case <-watcher.Events:
+			rest.Reset(settle)
+		case err := <-watcher.Errors:
+			d.logger.Warn("watching target files", slog.Any("err", err))
+		case <-rest.C:
+			d.refresh()
+		case <-refresh.C:
+			d.refresh()
+		}
+	}
+}
+
+// watch makes the watched directories those given. One that cannot be watched is still read from time to time.
+func (d *targetDiscovery) watch(watcher *fsnotify.Watcher, directories map[string]bool) {
+	for _, watched := range watcher.WatchList() {
+		if !directories[watched] {
+			watcher.Remove(watched) //nolint:errcheck // It may be gone already.
+		}
+	}
+	for directory := range directories {
+		if err := watcher.Add(directory); err != nil {
+			d.logger.Warn("directory of target files cannot be watched, it is read from time to time", slog.String("file", directory), slog.Any("err", err))
+		}
+	}
+}

@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// targetFiles reads files with targets and remembers their last good content: an unreadable file keeps its targets (T24).
+// It is not safe for concurrent use.
+type targetFiles struct {
+	logger *slog.Logger
+	good   map[string][]*StaticConfig
+	failed map[string]string // the error of each file that could not be read, to log it once
+}
+
+func newTargetFiles(logger *slog.Logger) *targetFiles {
+	return &targetFiles{logger: logger, good: map[string][]*StaticConfig{}, failed: map[string]string{}}
+}
+
+// read returns the targets that the files of a job name. A file that cannot be read or that the job refuses counts with
+// what it held before.
+func (f *targetFiles) read(sc *ScrapeConfig) []*StaticConfig {
+	var lists []*StaticConfig
+	for _, file := range expand(sc.FileSDConfigs) {
+		content, err := readTargetFile(file)
+		if err == nil {
+			_, err = sc.targets(content)
+		}
+		f.note(file, sc.JobName, err)
+		if err == nil {
+			f.good[file] = content
+		}
+		lists = append(lists, f.good[file]...)
+	}
+	return lists
+}
+
+// note logs an error once, and the file's recovery.
+func (f *targetFiles) note(file, job string, err error) {
+	before, failing := f.failed[file]
+	switch {
+	case err == nil && failing:
+		delete(f.failed, file)
+		f.logger.Info("target file is good again", slog.String("file", file), slog.String("job", job))
+	case err != nil && err.Error() != before:
+		f.failed[file] = err.Error()
+		f.logger.Error("target file cannot be used, its last good targets stay", slog.String("file", file), slog.String("job", job), slog.Any("err", err))
+	}
+}
+
+// forget drops what no job names any more.
+func (f *targetFiles) forget(named []string) {
+	for file := range f.good {
+		if !slices.Contains(named, file) {
+			delete(f.good, file)
+		}
+	}
+	for file := range f.failed {
+		if !slices.Contains(named, file) {
+			delete(f.failed, file)
+		}
+	}
+}
+
+// expand returns the files that exist, and those that are named without a pattern, sorted and once each.
+func expand(configs []*FileSDConfig) []string {
+	var files []string
+	for _, c := range configs {
+		for _, pattern := range c.Files {
+			matches, err := filepath.Glob(pattern)
+			if err != nil || len(matches) == 0 && !hasPattern(pattern) {
+				matches = []string{pattern} // reading it says what is wrong
+			}
+			files = append(files, matches...)
+		}
+	}
+	slices.Sort(files)
+	return slices.Compact(files)
+}
+
+func hasPattern(path string) bool { return strings.ContainsAny(path, "*?[") }
+
+// readTargetFile reads a list of targets, YAML or JSON, which is YAML.
+func readTargetFile(file string) ([]*StaticConfig, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading targets: %w", err)
+	}
+	var lists []*StaticConfig
+	decoder := yaml.NewDecoder(bytes.NewReader(raw))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&lists); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("reading targets: %w", plainYAML(err))
+	}
+	if slices.Contains(lists, nil) {
+		return nil, errors.New("reading targets: an element of the list is empty")
+	}
+	return lists, nil
+}

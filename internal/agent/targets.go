@@ -1,0 +1,159 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+)
+
+// job is a scrape configuration that is in use.
+type job struct {
+	cfg  *ScrapeConfig
+	base scrape.Endpoint // RoundTripper and FollowRedirects of all its targets
+}
+
+// newJobs makes the transports of all jobs. Nothing is in use before all of it succeeded.
+func newJobs(cfg *FileConfig) ([]*job, error) {
+	jobs := make([]*job, 0, len(cfg.ScrapeConfigs))
+	for _, sc := range cfg.ScrapeConfigs {
+		rt, err := scrape.NewRoundTripper(sc.HTTPClient, sc.JobName)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, &job{cfg: sc, base: scrape.Endpoint{RoundTripper: rt, FollowRedirects: sc.HTTPClient.FollowRedirects}})
+	}
+	return jobs, nil
+}
+
+// endpoints returns the endpoints of the given lists of targets.
+func (j *job) endpoints(lists []*StaticConfig) ([]*scrape.Endpoint, error) {
+	found, err := j.cfg.targets(lists)
+	if err != nil {
+		return nil, fmt.Errorf("job %q: %w", j.cfg.JobName, err)
+	}
+	out := make([]*scrape.Endpoint, 0, len(found))
+	for _, f := range found {
+		e := j.base
+		e.Target, e.Params = f.target, f.params
+		out = append(out, &e)
+	}
+	return out, nil
+}
+
+// configured is a target as the configuration says it, still without its name.
+type configured struct {
+	target target.Target
+	params url.Values
+}
+
+// targets returns the targets of the given lists under this scrape configuration.
+func (sc *ScrapeConfig) targets(lists []*StaticConfig) ([]configured, error) {
+	var out []configured
+	for _, list := range lists {
+		for _, address := range list.Targets {
+			c, err := sc.target(address, list.Labels)
+			if err != nil {
+				return nil, fmt.Errorf("target %q: %w", address, err)
+			}
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// target applies the labels of its list: job and instance override what is made from job name and address (T29), and the
+// labels by which Prometheus lets a target set its scheme, path and parameters do so.
+func (sc *ScrapeConfig) target(address string, labels map[string]string) (configured, error) {
+	c := configured{params: sc.Params, target: target.Target{
+		Job: sc.JobName, Scheme: sc.Scheme, MetricsPath: sc.MetricsPath,
+		ScrapeInterval: time.Duration(sc.ScrapeInterval), ScrapeTimeout: time.Duration(sc.ScrapeTimeout),
+	}}
+	for _, name := range sortedLabels(labels) {
+		value := labels[name]
+		switch {
+		case name == model.JobLabel:
+			c.target.Job = value
+		case name == model.InstanceLabel:
+			c.target.Instance = value
+		case name == model.SchemeLabel:
+			c.target.Scheme = value
+		case name == model.MetricsPathLabel:
+			c.target.MetricsPath = value
+		case strings.HasPrefix(name, model.ParamLabelPrefix):
+			c.params = withParam(c.params, strings.TrimPrefix(name, model.ParamLabelPrefix), value)
+		case strings.HasPrefix(name, model.ReservedLabelPrefix):
+			return configured{}, fmt.Errorf("label %q is reserved and has no meaning here", name)
+		case value != "": // an empty label is an absent one
+			c.target.Labels = append(c.target.Labels, target.Label{Name: name, Value: value})
+		}
+	}
+	if err := checkAddress(address); err != nil {
+		return configured{}, err
+	}
+	c.target.Address = withPort(address, c.target.Scheme)
+	if c.target.Instance == "" {
+		c.target.Instance = c.target.Address
+	}
+	c.target.Name = "unnamed" // until all targets of the agent are known
+	if err := c.target.Validate(); err != nil {
+		return configured{}, err
+	}
+	return c, nil
+}
+
+func withParam(params url.Values, name, value string) url.Values {
+	out := maps.Clone(params)
+	if out == nil {
+		out = url.Values{}
+	}
+	out.Set(name, value)
+	return out
+}
+
+func checkAddress(address string) error {
+	if strings.Contains(address, "://") {
+		return fmt.Errorf("write host:port alone, the scheme has a setting of its own")
+	}
+	return nil
+}
+
+// withPort adds the port that the scheme implies, as Prometheus does.
+func withPort(address, scheme string) string {
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	port := "80"
+	if scheme == "https" {
+		port = "443"
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), port)
+}
+
+// nameEndpoints names all endpoints of an agent; of several that are equal in everything one stays.
+func nameEndpoints(endpoints []*scrape.Endpoint) []*scrape.Endpoint {
+	targets := make([]target.Target, 0, len(endpoints))
+	for _, e := range endpoints {
+		// The parameters tell targets apart as well, but are nobody else's business: they count only while naming.
+		t := e.Target
+		t.MetricsPath += "?" + e.Params.Encode()
+		targets = append(targets, t)
+	}
+	names := target.AssignNames(targets)
+	out := make([]*scrape.Endpoint, 0, len(endpoints))
+	for i, e := range endpoints {
+		if names[i] == "" {
+			continue
+		}
+		e.Target.Name = names[i]
+		out = append(out, e)
+	}
+	return out
+}
