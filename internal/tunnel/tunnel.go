@@ -18,8 +18,10 @@ const ProtocolVersion = 1
 // Liveness (T4). Pings keep NAT tables and cheap middleboxes awake and find a dead peer below; heartbeats do the same
 // across proxies that end HTTP/2, and measure.
 const (
-	// HeartbeatInterval is how often each side asks for an echo. Middleboxes cut idle streams at 60 s and more.
-	HeartbeatInterval = 15 * time.Second
+	// HeartbeatInterval is how often each side asks for an echo, and HeartbeatJitter what is added at random, so that
+	// agents that attached together do not beat together. Middleboxes cut idle streams at 60 s and more.
+	HeartbeatInterval = 17 * time.Second
+	HeartbeatJitter   = 3 * time.Second
 	// SilenceLimit is how long a connection may bring no byte, or a session no heartbeat, before it is closed.
 	SilenceLimit = 45 * time.Second
 	// PingInterval and PingTimeout are those of HTTP/2. Their sum stays below SilenceLimit. grpc-go also makes PingTimeout
@@ -61,8 +63,14 @@ const (
 // MaxStreams bounds the concurrent calls of one agent: Attach, Push and a scrape each.
 const MaxStreams = 256
 
-// ReadBufferBytes is grpc-go's read buffer per connection. Most connections idle, and TLS hands over whole records.
-const ReadBufferBytes = 8 << 10
+// ReadBufferBytes is grpc-go's read buffer per connection: none. TLS below it holds whole records already, and of ten
+// thousand idle connections each would keep its buffer.
+const ReadBufferBytes = 0
+
+// AgentWindowBytes is the receive window of the agent, of a stream and of the connection. Nothing large comes down; that
+// it is set at all keeps grpc-go from measuring the bandwidth with a ping for every message, which the relay would have to
+// answer.
+const AgentWindowBytes = 64 << 10
 
 // Backoff of an agent whose session ended (T6): full jitter up to a limit that doubles from the base to the cap, and
 // falls back to the base only after a session that lasted.

@@ -51,6 +51,8 @@ func (l *Link) dial(ctx context.Context) (*grpc.ClientConn, *tunnel.Conn, error)
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(tunnel.MaxMessageBytes)),
 		grpc.WithMaxHeaderListSize(tunnel.MaxHeaderBytes),
 		grpc.WithReadBufferSize(tunnel.ReadBufferBytes),
+		grpc.WithInitialWindowSize(tunnel.AgentWindowBytes),
+		grpc.WithInitialConnWindowSize(tunnel.AgentWindowBytes),
 		grpc.WithIdleTimeout(0),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithNoProxy(), // dialTCP has seen to it
@@ -68,7 +70,7 @@ func (l *Link) dial(ctx context.Context) (*grpc.ClientConn, *tunnel.Conn, error)
 func awaitRelay(ctx context.Context, conn net.Conn) (net.Conn, error) {
 	stop := context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) }) //nolint:errcheck // A closed connection needs no deadline.
 	defer stop()
-	reader := bufio.NewReaderSize(conn, tunnel.ReadBufferBytes)
+	reader := bufio.NewReaderSize(conn, 16)
 	if _, err := reader.Peek(1); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)

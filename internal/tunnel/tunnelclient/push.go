@@ -71,9 +71,21 @@ func newChangeStream(s *session) *changeStream {
 	}
 }
 
-// run sends changes and takes verdicts until the session ends, and returns why.
+// run sends changes and takes verdicts until the session ends, and returns why. The stream is opened for the first change:
+// most agents of a fleet only scrape.
 func (c *changeStream) run() error {
 	s := c.session
+	var next *change
+	select {
+	case next = <-c.queue:
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
+	defer func() {
+		if next != nil {
+			close(next.taken)
+		}
+	}()
 	stream, err := s.client.Push(s.ctx)
 	if err != nil {
 		return s.explain(err)
@@ -86,25 +98,24 @@ func (c *changeStream) run() error {
 		return context.Cause(s.ctx)
 	}
 	for number := uint64(1); ; number++ {
-		var next *change
-		if c.changes.Acquire(s.ctx, 1) != nil {
+		if c.send(stream, number, next) != nil {
+			<-s.ctx.Done()
 			return context.Cause(s.ctx)
 		}
+		close(next.taken)
+		next = nil
 		select {
 		case next = <-c.queue:
 		case <-s.ctx.Done():
-			return context.Cause(s.ctx)
-		}
-		err := c.send(stream, number, next)
-		close(next.taken)
-		if err != nil {
-			<-s.ctx.Done()
 			return context.Cause(s.ctx)
 		}
 	}
 }
 
 func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint64, next *change) error {
+	if err := c.changes.Acquire(c.session.ctx, 1); err != nil {
+		return err
+	}
 	if err := c.bytes.Acquire(c.session.ctx, next.room()); err != nil {
 		return err
 	}

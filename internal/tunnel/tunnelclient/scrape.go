@@ -82,26 +82,31 @@ func (s *session) deliver(ctx context.Context, r *relayv1.ScrapeRequest, resp *s
 		}
 		return
 	}
-	send := func(part *relayv1.DeliverScrapeRequest) error { return stream.Send(part) }
+	// Somebody has to listen: a relay that is no longer interested ends the call, and the target may be silent then, so that
+	// nobody sends and nobody would notice.
+	ended := make(chan struct{})
+	s.scrapes.Go(func() {
+		stream.RecvMsg(new(relayv1.DeliverScrapeResponse)) //nolint:errcheck // That it ended is all there is to know.
+		close(ended)
+		s.cancelScrape(r.GetScrape())
+	})
 	reference := &relayv1.ScrapeReference{Session: s.welcome.GetSession(), Scrape: r.GetScrape()}
-	err = send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}})
+	err = stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}})
 	if err == nil && failure == nil {
-		// A relay that ends the call does so while the target may be silent: then nobody sends, and nobody would notice.
-		stop := context.AfterFunc(stream.Context(), func() { s.cancelScrape(r.GetScrape()) })
-		failure = s.sendBody(resp, send)
-		stop()
+		failure = s.sendBody(resp, stream.Send)
 	}
 	if resp != nil {
 		resp.Body.Close()
 	}
-	if errors.Is(failure, errRelayGone) {
+	if err != nil || errors.Is(failure, errRelayGone) {
 		return
 	}
 	if failure != nil {
 		named := scrape.AsError(ctx, failure)
-		send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: tunnel.FailureToProto(named)}}) //nolint:errcheck // The relay is gone, or knows.
+		stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: tunnel.FailureToProto(named)}}) //nolint:errcheck // The relay is gone, or knows.
 	}
-	stream.CloseAndRecv() //nolint:errcheck // Waits until the relay has taken it all; what it says changes nothing here.
+	stream.CloseSend() //nolint:errcheck // As above.
+	<-ended // until the relay has taken it all
 }
 
 // errRelayGone means that the relay does not take the answer any more.

@@ -239,7 +239,7 @@ func (s *session) watch() {
 			return
 		case <-beat.C:
 			s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Heartbeat{Heartbeat: &relayv1.Heartbeat{SentAt: timestamppb.Now()}}})
-			beat.Reset(tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatInterval/4))))
+			beat.Reset(tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatJitter))))
 		case now := <-look.C:
 			alive := time.Unix(0, max(s.echoedAt.Load(), s.progress.Load()))
 			if now.Sub(s.conn.Heard()) > tunnel.SilenceLimit || now.Sub(alive) > tunnel.SilenceLimit {

@@ -211,6 +211,9 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 		s.mu.Unlock()
 		return nil, status.Error(codes.FailedPrecondition, "the connection has a session already")
 	}
+	// The connection goes with its session (T2), a little later, so that the reason arrives; also when the agent does not
+	// read, and nothing can be sent.
+	context.AfterFunc(ss.ctx, func() { time.AfterFunc(closeGrace, conn.close) })
 	s.sessions[conn] = ss // not current before it has an attachment
 	s.mu.Unlock()
 
@@ -231,14 +234,13 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 
 func clip(text string, n int) string { return text[:min(len(text), n)] }
 
-// close forgets the session. Its connection goes with it, a little later.
+// close forgets the session.
 func (s *Server) close(ss *session) {
 	ss.end(errConnectionLost)
 	ss.attachment.Close()
 	s.mu.Lock()
 	delete(s.sessions, ss.conn)
 	s.mu.Unlock()
-	time.AfterFunc(closeGrace, ss.conn.close)
 }
 
 // sessionOn returns the session of the number if it is current, on the connection that the call came on (T2).

@@ -3,7 +3,6 @@ package tunnelserver
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -20,9 +19,9 @@ import (
 	"pushrelay/internal/tunnel"
 )
 
-// outboundEvents bounds the events that wait for an agent: more than its scrapes at once, so that only an agent that does
-// not read fills it.
-const outboundEvents = 256
+// outboundEvents bounds the events that wait for an agent: more than its scrapes at once and their cancellations, so that
+// only an agent that does not read fills it.
+const outboundEvents = 96
 
 // session is one attached agent. It implements agents.Session.
 type session struct {
@@ -77,8 +76,9 @@ func (ss *session) run(stream relayv1.RelayService_AttachServer, hello *relayv1.
 		ss.takeTargets(set)
 	}
 	ss.server.streams.Go(func() { ss.end(ss.receive(stream)) })
-	ss.server.streams.Go(func() { ss.end(ss.send(stream)) })
-	ss.watch()
+	stop := ss.watch()
+	defer stop()
+	ss.send(stream)
 	return endOf(ss.ctx)
 }
 
@@ -156,16 +156,25 @@ func (ss *session) takeEcho(echo *relayv1.HeartbeatEcho) {
 	ss.attachment.Measured(roundTrip, echoedAt.Sub(sentAt.Add(roundTrip/2)))
 }
 
-// send writes the events for the agent until the session ends. It alone writes to the stream.
-func (ss *session) send(stream relayv1.RelayService_AttachServer) error {
+// send writes the events for the agent and a heartbeat now and then, until the session ends. It alone writes to the
+// stream.
+func (ss *session) send(stream relayv1.RelayService_AttachServer) {
+	// Soon, so that the round trip is known before the first scrapes.
+	beat := time.NewTimer(time.Duration(rand.Int64N(int64(time.Second))))
+	defer beat.Stop()
 	for {
+		var event *relayv1.AttachResponse
 		select {
-		case event := <-ss.out:
-			if err := stream.Send(event); err != nil {
-				return errConnectionLost
-			}
+		case event = <-ss.out:
+		case <-beat.C:
+			event = &relayv1.AttachResponse{Event: &relayv1.AttachResponse_Heartbeat{Heartbeat: &relayv1.Heartbeat{SentAt: timestamppb.Now()}}}
+			beat.Reset(tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatJitter))))
 		case <-ss.ctx.Done():
-			return io.EOF
+			return
+		}
+		if stream.Send(event) != nil {
+			ss.end(errConnectionLost)
+			return
 		}
 	}
 }
@@ -193,44 +202,54 @@ func (ss *session) Supersede(by string) {
 	})
 }
 
-// watch sends heartbeats and ends the session when the agent is silent or its certificate is over (T4, T8).
-func (ss *session) watch() {
-	// Agents that attached together shall not beat together for ever.
-	beat := time.NewTimer(time.Duration(rand.Int64N(int64(time.Second))))
-	defer beat.Stop()
-	look := time.NewTicker(tunnel.HeartbeatInterval / 3)
-	defer look.Stop()
-	expiry := time.NewTimer(time.Until(ss.conn.notAfter()))
-	defer expiry.Stop()
-	for {
-		select {
-		case <-ss.ctx.Done():
-			return
-		case <-beat.C:
-			ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Heartbeat{Heartbeat: &relayv1.Heartbeat{SentAt: timestamppb.Now()}}})
-			beat.Reset(tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatInterval/4))))
-		case now := <-look.C:
-			ss.checkLife(now)
-		case <-expiry.C:
-			ss.end(&sessionEnd{
-				reason:  relayv1.SessionEndReason_SESSION_END_REASON_CERTIFICATE_EXPIRED,
-				message: "the agent's certificate has expired",
-			})
+// watch ends the session when the agent is silent or its certificate is over (T4, T8), until the function that it returns
+// is called. It keeps timers and no goroutine, and it works while send waits for an agent that does not read.
+func (ss *session) watch() (stop func()) {
+	var life *time.Timer
+	var mu sync.Mutex // life is set after its function may have run
+	mu.Lock()
+	life = time.AfterFunc(tunnel.SilenceLimit, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if next := ss.checkLife(time.Now()); next > 0 {
+			life.Reset(next)
 		}
+	})
+	mu.Unlock()
+	expiry := time.AfterFunc(time.Until(ss.conn.notAfter()), func() {
+		ss.end(&sessionEnd{
+			reason:  relayv1.SessionEndReason_SESSION_END_REASON_CERTIFICATE_EXPIRED,
+			message: "the agent's certificate has expired",
+		})
+	})
+	return func() {
+		life.Stop()
+		expiry.Stop()
 	}
 }
 
 // checkLife closes what is dead: a connection that brings nothing, at once and with its socket; a session whose agent
-// acknowledges packets but not heartbeats, unless a scrape or a push still makes progress.
-func (ss *session) checkLife(now time.Time) {
+// acknowledges packets but not heartbeats, unless a scrape or a push still makes progress. It returns when to look again,
+// 0 for never.
+func (ss *session) checkLife(now time.Time) time.Duration {
+	if ss.ctx.Err() != nil {
+		return 0
+	}
 	silent := &sessionEnd{reason: relayv1.SessionEndReason_SESSION_END_REASON_TIMEOUT, message: "nothing was heard of the agent for too long"}
-	if now.Sub(ss.conn.conn.Heard()) > tunnel.SilenceLimit {
+	heard := ss.conn.conn.Heard()
+	if now.Sub(heard) >= tunnel.SilenceLimit {
 		ss.end(silent)
 		ss.conn.close()
-		return
+		return 0
 	}
-	alive := max(ss.echoedAt.Load(), ss.progress.Load())
-	if now.Sub(time.Unix(0, alive)) > tunnel.SilenceLimit {
+	alive := time.Unix(0, max(ss.echoedAt.Load(), ss.progress.Load()))
+	if now.Sub(alive) >= tunnel.SilenceLimit {
 		ss.end(silent)
+		return 0
 	}
+	oldest := heard
+	if alive.Before(heard) {
+		oldest = alive
+	}
+	return tunnel.SilenceLimit - now.Sub(oldest)
 }
