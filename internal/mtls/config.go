@@ -115,7 +115,7 @@ func (m *Material) verifyRelay(serverName string, state tls.ConnectionState) err
 		return fmt.Errorf("verifying relay %q: %w", serverName, err)
 	}
 	if err := leaf.VerifyHostname(serverName); err != nil {
-		return fmt.Errorf("verifying relay %q: its certificate has other names (the relay's --grpc.tls.server-name adds one): %w", serverName, err)
+		return fmt.Errorf("verifying relay %q: its certificate has other names (the relay's --grpc.tls.server-name sets them): %w", serverName, err)
 	}
 	return nil
 }

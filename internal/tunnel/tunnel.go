@@ -18,8 +18,9 @@ const ProtocolVersion = 1
 // Liveness (T4). Pings keep NAT tables and cheap middleboxes awake and find a dead peer below; heartbeats do the same
 // across proxies that end HTTP/2, and measure.
 const (
-	// HeartbeatInterval is how often each side asks for an echo, and HeartbeatJitter what is added at random, so that
-	// agents that attached together do not beat together. Middleboxes cut idle streams at 60 s and more.
+	// HeartbeatInterval is how often the relay asks for an echo, and HeartbeatJitter what is added at random, so that
+	// agents that attached together do not beat together. Heartbeat and echo are a message in either direction;
+	// middleboxes cut streams that idle for 60 s and more.
 	HeartbeatInterval = 17 * time.Second
 	HeartbeatJitter   = 3 * time.Second
 	// SilenceLimit is how long a connection may bring no byte, or a session no heartbeat, before it is closed.

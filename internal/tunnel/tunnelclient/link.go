@@ -210,14 +210,13 @@ func (l *Link) announcedTargets() ([]target.Target, bool) {
 
 // endedError is a session that the relay ended with a reason.
 type endedError struct {
-	end     *relayv1.SessionEnd
-	message string
+	end *relayv1.SessionEnd
 }
 
 // Error returns the relay's message.
 func (e *endedError) Error() string {
 	if by := e.end.GetSupersededBy(); by != "" {
-		return fmt.Sprintf("relay ended the session: %s: is a second agent running with the same certificate?", e.message)
+		return fmt.Sprintf("relay ended the session: %s: is a second agent running with the same certificate?", e.end.GetMessage())
 	}
-	return "relay ended the session: " + e.message
+	return "relay ended the session: " + e.end.GetMessage()
 }

@@ -106,7 +106,7 @@ func (s *session) deliver(ctx context.Context, r *relayv1.ScrapeRequest, resp *s
 		stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: tunnel.FailureToProto(named)}}) //nolint:errcheck // The relay is gone, or knows.
 	}
 	stream.CloseSend() //nolint:errcheck // As above.
-	<-ended // until the relay has taken it all
+	<-ended            // until the relay has taken it all
 }
 
 // errRelayGone means that the relay does not take the answer any more.

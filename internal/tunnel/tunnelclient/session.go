@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +38,8 @@ type session struct {
 	// announced wakes send to announce the newest targets. One slot: whoever waits stands for all.
 	announced chan struct{}
 
-	roundTrip atomic.Int64   // nanoseconds
-	echoedAt  atomic.Int64   // UnixNano of the relay's last echo
+	roundTrip atomic.Int64   // nanoseconds, as the relay measured it; 0 before the first measurement
+	beatAt    atomic.Int64   // UnixNano of the relay's last heartbeat
 	progress  atomic.Int64   // UnixNano of the last chunk of a scrape that the relay took
 	scrapes   sync.WaitGroup // the goroutines that answer scrapes
 	changes   *changeStream
@@ -63,7 +62,7 @@ func (l *Link) open(ctx context.Context) (*session, error) {
 		running:   map[uint64]context.CancelFunc{},
 	}
 	s.ctx, s.end = context.WithCancelCause(ctx)
-	s.echoedAt.Store(time.Now().UnixNano())
+	s.beatAt.Store(time.Now().UnixNano())
 	if err := s.attach(); err != nil {
 		s.end(err)
 		s.close()
@@ -147,21 +146,15 @@ func (s *session) receive() error {
 		case *relayv1.AttachResponse_ScrapeCancel:
 			s.cancelScrape(event.ScrapeCancel.GetScrape())
 		case *relayv1.AttachResponse_Heartbeat:
+			s.beatAt.Store(time.Now().UnixNano())
+			s.roundTrip.Store(int64(event.Heartbeat.GetRoundTrip().AsDuration()))
 			echo := &relayv1.HeartbeatEcho{SentAt: event.Heartbeat.GetSentAt(), EchoedAt: timestamppb.Now()}
 			s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_HeartbeatEcho{HeartbeatEcho: echo}})
-		case *relayv1.AttachResponse_HeartbeatEcho:
-			s.takeEcho(event.HeartbeatEcho)
+		case *relayv1.AttachResponse_End:
+			return &endedError{end: event.End}
 		case *relayv1.AttachResponse_Drain:
 			s.link.cfg.Logger.Info("relay is about to stop", slog.String("addr", s.link.cfg.Address), slog.Duration("within", event.Drain.GetWithin().AsDuration()))
 		}
-	}
-}
-
-func (s *session) takeEcho(echo *relayv1.HeartbeatEcho) {
-	now := time.Now()
-	s.echoedAt.Store(now.UnixNano())
-	if roundTrip := now.Sub(echo.GetSentAt().AsTime()); roundTrip >= 0 && roundTrip < tunnel.SilenceLimit {
-		s.roundTrip.Store(int64(roundTrip))
 	}
 }
 
@@ -173,7 +166,7 @@ func (s *session) explain(err error) error {
 	if st, ok := status.FromError(err); ok {
 		for _, detail := range st.Details() {
 			if end, ok := detail.(*relayv1.SessionEnd); ok {
-				return &endedError{end: end, message: st.Message()}
+				return &endedError{end: end}
 			}
 		}
 	}
@@ -227,24 +220,26 @@ func (s *session) announce(targets []target.Target) {
 
 var errSilent = errors.New("nothing was heard of the relay for too long")
 
-// watch sends heartbeats and ends the session when the relay is silent (T4).
+// watch ends the session when the relay is silent (T4): a connection that brings nothing, or heartbeats that fail to come
+// while no scrape makes progress either.
 func (s *session) watch() {
-	beat := time.NewTimer(time.Duration(rand.Int64N(int64(time.Second))))
-	defer beat.Stop()
-	look := time.NewTicker(tunnel.HeartbeatInterval / 3)
+	look := time.NewTimer(tunnel.SilenceLimit)
 	defer look.Stop()
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
-		case <-beat.C:
-			s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Heartbeat{Heartbeat: &relayv1.Heartbeat{SentAt: timestamppb.Now()}}})
-			beat.Reset(tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatJitter))))
 		case now := <-look.C:
-			alive := time.Unix(0, max(s.echoedAt.Load(), s.progress.Load()))
-			if now.Sub(s.conn.Heard()) > tunnel.SilenceLimit || now.Sub(alive) > tunnel.SilenceLimit {
-				s.end(errSilent)
+			alive := time.Unix(0, max(s.beatAt.Load(), s.progress.Load()))
+			if heard := s.conn.Heard(); heard.Before(alive) {
+				alive = heard
 			}
+			left := tunnel.SilenceLimit - now.Sub(alive)
+			if left <= 0 {
+				s.end(errSilent)
+				return
+			}
+			look.Reset(left)
 		}
 	}
 }

@@ -68,9 +68,10 @@ type Server struct {
 	metrics *metrics
 	grpc    *grpc.Server
 
-	// streams counts the goroutines that receive from or send to an Attach stream. They end when their handler has
-	// returned, so that no handler can wait for them; Stop does.
-	streams sync.WaitGroup
+	// senders counts the goroutines that send to an Attach stream. They may end after their handler has returned; Stop
+	// waits for them.
+	senders sync.WaitGroup
+	storm   storm
 
 	mu       sync.Mutex
 	sessions map[*connection]*session // guarded by mu
@@ -91,6 +92,7 @@ func New(cfg Config) *Server {
 		grpc.InitialWindowSize(tunnel.StreamWindowBytes),
 		grpc.InitialConnWindowSize(tunnel.ConnectionWindowBytes),
 		grpc.ReadBufferSize(tunnel.ReadBufferBytes),
+		grpc.WaitForHandlers(true),
 	)
 	relayv1.RegisterRelayServiceServer(s.grpc, s)
 	return s
@@ -135,7 +137,7 @@ func (s *Server) Drain(ctx context.Context) {
 	for _, ss := range open {
 		ss.end(&sessionEnd{reason: relayv1.SessionEndReason_SESSION_END_REASON_DRAINING, message: "relay is stopping"})
 	}
-	// The handlers return and send the reason; Stop would cut them off.
+	// The agents take the reason and close; Stop would cut them off.
 	for s.attached() > 0 && ctx.Err() == nil {
 		<-idle.C
 	}
@@ -150,7 +152,8 @@ func (s *Server) attached() int {
 // Stop closes all connections and waits until nothing of them is left.
 func (s *Server) Stop() {
 	s.grpc.Stop()
-	s.streams.Wait()
+	s.senders.Wait()
+	s.storm.stop()
 }
 
 // Attach opens a session. See relay.proto.
@@ -168,7 +171,7 @@ func (s *Server) Attach(stream relayv1.RelayService_AttachServer) error {
 		return err
 	}
 	defer s.close(ss)
-	end := ss.run(stream, hello)
+	end := ss.run(hello)
 	s.metrics.ended(end)
 	s.cfg.Logger.Info("agent detached", slog.String("agent", ss.agent), slog.String("addr", conn.addr()), slog.String("reason", end.name()), slog.Duration("duration", time.Since(ss.startedAt).Round(time.Millisecond)))
 	return end.status().Err()
@@ -200,7 +203,7 @@ func (s *Server) receiveHello(stream relayv1.RelayService_AttachServer, conn *co
 
 // open makes the session current on its connection and with the registry.
 func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection, hello *relayv1.Hello) (*session, error) {
-	ss := newSession(stream.Context(), s, conn, hello)
+	ss := newSession(stream, s, conn, hello)
 	s.mu.Lock()
 	if s.draining {
 		s.mu.Unlock()
@@ -228,6 +231,7 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 	s.mu.Lock()
 	ss.attachment = attachment
 	s.mu.Unlock()
+	s.storm.attach()
 	s.cfg.Logger.Info("agent attached", slog.String("agent", ss.agent), slog.String("addr", conn.addr()), slog.String("version", clip(hello.GetAgentVersion(), 64)), slog.Uint64("session", ss.attachment.Number))
 	return ss, nil
 }
@@ -236,7 +240,7 @@ func clip(text string, n int) string { return text[:min(len(text), n)] }
 
 // close forgets the session.
 func (s *Server) close(ss *session) {
-	ss.end(errConnectionLost)
+	ss.out.close()
 	ss.attachment.Close()
 	s.mu.Lock()
 	delete(s.sessions, ss.conn)
@@ -289,10 +293,14 @@ func (e *sessionEnd) name() string {
 	}
 }
 
-// status is how the end travels.
+func (e *sessionEnd) proto() *relayv1.SessionEnd {
+	return &relayv1.SessionEnd{Reason: e.reason, SupersededBy: e.supersededBy, Message: e.message}
+}
+
+// status is how the end travels where no session began.
 func (e *sessionEnd) status() *status.Status {
 	st := status.New(codes.Unavailable, e.message)
-	detailed, err := st.WithDetails(&relayv1.SessionEnd{Reason: e.reason, SupersededBy: e.supersededBy})
+	detailed, err := st.WithDetails(e.proto())
 	if err != nil {
 		return st
 	}

@@ -19,10 +19,6 @@ import (
 	"pushrelay/internal/tunnel"
 )
 
-// outboundEvents bounds the events that wait for an agent: more than its scrapes at once and their cancellations, so that
-// only an agent that does not read fills it.
-const outboundEvents = 96
-
 // session is one attached agent. It implements agents.Session.
 type session struct {
 	// static after open
@@ -33,11 +29,12 @@ type session struct {
 	attachment *agents.Attachment
 	path       bool // the agent honours ScrapeRequest.path
 	// ctx ends with the session; its cause is a *sessionEnd. It is the Attach stream's, less what ends it here.
-	ctx context.Context
-	end func(cause error)
+	ctx    context.Context
+	cancel context.CancelCauseFunc
 
-	// out takes the events for the agent; owned by send, which alone writes to the stream.
-	out chan *relayv1.AttachResponse
+	// stream is received from by run, and sent to by out alone.
+	stream relayv1.RelayService_AttachServer
+	out    outbox
 
 	inFlight  atomic.Int64 // scrapes and changes in progress
 	progress  atomic.Int64 // UnixNano of the last part of a scrape or change received
@@ -52,34 +49,40 @@ type session struct {
 	lastScrape uint64                 // guarded by mu
 }
 
-func newSession(ctx context.Context, s *Server, conn *connection, hello *relayv1.Hello) *session {
+func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *connection, hello *relayv1.Hello) *session {
 	ss := &session{
 		server:    s,
 		conn:      conn,
 		agent:     conn.peer.Agent,
 		startedAt: time.Now(),
 		path:      tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_SCRAPE_PATH),
-		out:       make(chan *relayv1.AttachResponse, outboundEvents),
+		stream:    stream,
 		scrapes:   map[uint64]*scrapeCall{},
 	}
-	ss.ctx, ss.end = context.WithCancelCause(ctx)
+	ss.ctx, ss.cancel = context.WithCancelCause(stream.Context())
 	ss.echoedAt.Store(ss.startedAt.UnixNano())
 	return ss
 }
 
-// run serves the session until it ends and returns why.
-func (ss *session) run(stream relayv1.RelayService_AttachServer, hello *relayv1.Hello) *sessionEnd {
-	if err := stream.Send(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Welcome{Welcome: ss.welcome()}}); err != nil {
-		return errConnectionLost
-	}
+// run serves the session until its stream ends and returns why.
+func (ss *session) run(hello *relayv1.Hello) *sessionEnd {
+	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Welcome{Welcome: ss.welcome()}})
 	if set := hello.GetTargets(); set != nil {
 		ss.takeTargets(set)
 	}
-	ss.server.streams.Go(func() { ss.end(ss.receive(stream)) })
 	stop := ss.watch()
 	defer stop()
-	ss.send(stream)
+	ss.receive()
+	ss.cancel(errConnectionLost)
 	return endOf(ss.ctx)
+}
+
+// end ends the session and tells the agent why. The agent then closes the connection, or else the relay does.
+func (ss *session) end(why *sessionEnd) {
+	ss.cancel(why)
+	if endOf(ss.ctx) == why {
+		ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_End{End: why.proto()}})
+	}
 }
 
 func (ss *session) welcome() *relayv1.Welcome {
@@ -100,19 +103,16 @@ func (ss *session) welcome() *relayv1.Welcome {
 }
 
 // receive takes the agent's events until the stream ends.
-func (ss *session) receive(stream relayv1.RelayService_AttachServer) error {
+func (ss *session) receive() {
 	for {
-		request, err := stream.Recv()
+		request, err := ss.stream.Recv()
 		if err != nil {
-			return errConnectionLost
+			return
 		}
 		ss.attachment.Heard()
 		switch event := request.GetEvent().(type) {
 		case *relayv1.AttachRequest_Targets:
 			ss.takeTargets(event.Targets)
-		case *relayv1.AttachRequest_Heartbeat:
-			echo := &relayv1.HeartbeatEcho{SentAt: event.Heartbeat.GetSentAt(), EchoedAt: timestamppb.Now()}
-			ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_HeartbeatEcho{HeartbeatEcho: echo}})
 		case *relayv1.AttachRequest_HeartbeatEcho:
 			ss.takeEcho(event.HeartbeatEcho)
 		case *relayv1.AttachRequest_Spool:
@@ -156,38 +156,8 @@ func (ss *session) takeEcho(echo *relayv1.HeartbeatEcho) {
 	ss.attachment.Measured(roundTrip, echoedAt.Sub(sentAt.Add(roundTrip/2)))
 }
 
-// send writes the events for the agent and a heartbeat now and then, until the session ends. It alone writes to the
-// stream.
-func (ss *session) send(stream relayv1.RelayService_AttachServer) {
-	// Soon, so that the round trip is known before the first scrapes.
-	beat := time.NewTimer(time.Duration(rand.Int64N(int64(time.Second))))
-	defer beat.Stop()
-	for {
-		var event *relayv1.AttachResponse
-		select {
-		case event = <-ss.out:
-		case <-beat.C:
-			event = &relayv1.AttachResponse{Event: &relayv1.AttachResponse_Heartbeat{Heartbeat: &relayv1.Heartbeat{SentAt: timestamppb.Now()}}}
-			beat.Reset(tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatJitter))))
-		case <-ss.ctx.Done():
-			return
-		}
-		if stream.Send(event) != nil {
-			ss.end(errConnectionLost)
-			return
-		}
-	}
-}
-
-// enqueue hands an event to send, and reports whether there was room. It never waits.
-func (ss *session) enqueue(event *relayv1.AttachResponse) bool {
-	select {
-	case ss.out <- event:
-		return true
-	default:
-		return false
-	}
-}
+// enqueue sends an event soon, and reports whether there was room for it. It never waits.
+func (ss *session) enqueue(event *relayv1.AttachResponse) bool { return ss.out.put(ss, event) }
 
 func (ss *session) announceDrain(within time.Duration) {
 	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Drain{Drain: &relayv1.Drain{Within: durationpb.New(within)}}})
@@ -202,20 +172,22 @@ func (ss *session) Supersede(by string) {
 	})
 }
 
-// watch ends the session when the agent is silent or its certificate is over (T4, T8), until the function that it returns
-// is called. It keeps timers and no goroutine, and it works while send waits for an agent that does not read.
+// watch sends heartbeats and ends the session when the agent is silent or its certificate is over (T4, T8), until the
+// function that it returns is called. It keeps timers and no goroutine.
 func (ss *session) watch() (stop func()) {
-	var life *time.Timer
-	var mu sync.Mutex // life is set after its function may have run
-	mu.Lock()
-	life = time.AfterFunc(tunnel.SilenceLimit, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		if next := ss.checkLife(time.Now()); next > 0 {
-			life.Reset(next)
+	// The first heartbeat comes soon, so that the round trip is known before the first scrapes.
+	beat := repeat(time.Duration(rand.Int64N(int64(time.Second))), func() time.Duration {
+		if ss.ctx.Err() != nil {
+			return 0
 		}
+		heartbeat := &relayv1.Heartbeat{SentAt: timestamppb.Now()}
+		if measured := ss.roundTrip.Load(); measured > 0 {
+			heartbeat.RoundTrip = durationpb.New(time.Duration(measured))
+		}
+		ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Heartbeat{Heartbeat: heartbeat}})
+		return tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatJitter)))
 	})
-	mu.Unlock()
+	life := repeat(tunnel.SilenceLimit, func() time.Duration { return ss.checkLife(time.Now()) })
 	expiry := time.AfterFunc(time.Until(ss.conn.notAfter()), func() {
 		ss.end(&sessionEnd{
 			reason:  relayv1.SessionEndReason_SESSION_END_REASON_CERTIFICATE_EXPIRED,
@@ -223,9 +195,24 @@ func (ss *session) watch() (stop func()) {
 		})
 	})
 	return func() {
+		beat.Stop()
 		life.Stop()
 		expiry.Stop()
 	}
+}
+
+// repeat calls f after the delay, and again after each delay that f returns, until that is 0 or the timer is stopped.
+func repeat(delay time.Duration, f func() time.Duration) *time.Timer {
+	var timer *time.Timer
+	set := make(chan struct{}) // f may run before timer is set
+	timer = time.AfterFunc(delay, func() {
+		<-set
+		if next := f(); next > 0 {
+			timer.Reset(next)
+		}
+	})
+	close(set)
+	return timer
 }
 
 // checkLife closes what is dead: a connection that brings nothing, at once and with its socket; a session whose agent

@@ -598,7 +598,6 @@ type AttachRequest struct {
 	//
 	//	*AttachRequest_Hello
 	//	*AttachRequest_Targets
-	//	*AttachRequest_Heartbeat
 	//	*AttachRequest_HeartbeatEcho
 	//	*AttachRequest_Spool
 	Event         isAttachRequest_Event `protobuf_oneof:"event"`
@@ -661,15 +660,6 @@ func (x *AttachRequest) GetTargets() *TargetSet {
 	return nil
 }
 
-func (x *AttachRequest) GetHeartbeat() *Heartbeat {
-	if x != nil {
-		if x, ok := x.Event.(*AttachRequest_Heartbeat); ok {
-			return x.Heartbeat
-		}
-	}
-	return nil
-}
-
 func (x *AttachRequest) GetHeartbeatEcho() *HeartbeatEcho {
 	if x != nil {
 		if x, ok := x.Event.(*AttachRequest_HeartbeatEcho); ok {
@@ -702,26 +692,19 @@ type AttachRequest_Targets struct {
 	Targets *TargetSet `protobuf:"bytes,2,opt,name=targets,proto3,oneof"`
 }
 
-type AttachRequest_Heartbeat struct {
-	// Asks for an echo; sent every 15 to 20 s.
-	Heartbeat *Heartbeat `protobuf:"bytes,3,opt,name=heartbeat,proto3,oneof"`
-}
-
 type AttachRequest_HeartbeatEcho struct {
 	// Answers the relay's heartbeat, at once.
-	HeartbeatEcho *HeartbeatEcho `protobuf:"bytes,4,opt,name=heartbeat_echo,json=heartbeatEcho,proto3,oneof"`
+	HeartbeatEcho *HeartbeatEcho `protobuf:"bytes,3,opt,name=heartbeat_echo,json=heartbeatEcho,proto3,oneof"`
 }
 
 type AttachRequest_Spool struct {
-	// What waits in the spool; sent when it changed, at most once a second, and with each heartbeat.
-	Spool *SpoolState `protobuf:"bytes,5,opt,name=spool,proto3,oneof"`
+	// What waits in the spool; sent when it changed, at most once a second, and with each heartbeat's echo.
+	Spool *SpoolState `protobuf:"bytes,4,opt,name=spool,proto3,oneof"`
 }
 
 func (*AttachRequest_Hello) isAttachRequest_Event() {}
 
 func (*AttachRequest_Targets) isAttachRequest_Event() {}
-
-func (*AttachRequest_Heartbeat) isAttachRequest_Event() {}
 
 func (*AttachRequest_HeartbeatEcho) isAttachRequest_Event() {}
 
@@ -738,8 +721,8 @@ type AttachResponse struct {
 	//	*AttachResponse_Scrape
 	//	*AttachResponse_ScrapeCancel
 	//	*AttachResponse_Heartbeat
-	//	*AttachResponse_HeartbeatEcho
 	//	*AttachResponse_Drain
+	//	*AttachResponse_End
 	Event         isAttachResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -818,19 +801,19 @@ func (x *AttachResponse) GetHeartbeat() *Heartbeat {
 	return nil
 }
 
-func (x *AttachResponse) GetHeartbeatEcho() *HeartbeatEcho {
+func (x *AttachResponse) GetDrain() *Drain {
 	if x != nil {
-		if x, ok := x.Event.(*AttachResponse_HeartbeatEcho); ok {
-			return x.HeartbeatEcho
+		if x, ok := x.Event.(*AttachResponse_Drain); ok {
+			return x.Drain
 		}
 	}
 	return nil
 }
 
-func (x *AttachResponse) GetDrain() *Drain {
+func (x *AttachResponse) GetEnd() *SessionEnd {
 	if x != nil {
-		if x, ok := x.Event.(*AttachResponse_Drain); ok {
-			return x.Drain
+		if x, ok := x.Event.(*AttachResponse_End); ok {
+			return x.End
 		}
 	}
 	return nil
@@ -860,14 +843,14 @@ type AttachResponse_Heartbeat struct {
 	Heartbeat *Heartbeat `protobuf:"bytes,4,opt,name=heartbeat,proto3,oneof"`
 }
 
-type AttachResponse_HeartbeatEcho struct {
-	// Answers the agent's heartbeat, at once.
-	HeartbeatEcho *HeartbeatEcho `protobuf:"bytes,5,opt,name=heartbeat_echo,json=heartbeatEcho,proto3,oneof"`
-}
-
 type AttachResponse_Drain struct {
 	// The relay is about to stop.
-	Drain *Drain `protobuf:"bytes,6,opt,name=drain,proto3,oneof"`
+	Drain *Drain `protobuf:"bytes,5,opt,name=drain,proto3,oneof"`
+}
+
+type AttachResponse_End struct {
+	// The session has ended; the last event. The agent closes the connection, or else the relay does a little later.
+	End *SessionEnd `protobuf:"bytes,6,opt,name=end,proto3,oneof"`
 }
 
 func (*AttachResponse_Welcome) isAttachResponse_Event() {}
@@ -878,9 +861,9 @@ func (*AttachResponse_ScrapeCancel) isAttachResponse_Event() {}
 
 func (*AttachResponse_Heartbeat) isAttachResponse_Event() {}
 
-func (*AttachResponse_HeartbeatEcho) isAttachResponse_Event() {}
-
 func (*AttachResponse_Drain) isAttachResponse_Event() {}
+
+func (*AttachResponse_End) isAttachResponse_Event() {}
 
 // Hello is what an agent says of itself.
 type Hello struct {
@@ -1582,12 +1565,14 @@ func (x *Label) GetValue() string {
 	return ""
 }
 
-// Heartbeat asks the other side for an echo. Any byte received counts as life; heartbeats make sure that there are some,
-// also across proxies that do not forward HTTP/2 pings.
+// Heartbeat asks the agent for an echo. Any byte received counts as life; heartbeats and their echoes make sure that there
+// are some in both directions, also across proxies that do not forward HTTP/2 pings.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The sender's clock.
-	SentAt        *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=sent_at,json=sentAt,proto3" json:"sent_at,omitempty"`
+	// The relay's clock.
+	SentAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=sent_at,json=sentAt,proto3" json:"sent_at,omitempty"`
+	// The round trip that the relay measured last; unset before the first measurement of the session.
+	RoundTrip     *durationpb.Duration `protobuf:"bytes,2,opt,name=round_trip,json=roundTrip,proto3" json:"round_trip,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1629,12 +1614,19 @@ func (x *Heartbeat) GetSentAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Heartbeat) GetRoundTrip() *durationpb.Duration {
+	if x != nil {
+		return x.RoundTrip
+	}
+	return nil
+}
+
 // HeartbeatEcho answers a heartbeat.
 type HeartbeatEcho struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Heartbeat.sent_at as it came. The asking side takes the round trip from it.
+	// Heartbeat.sent_at as it came. The relay takes the round trip from it.
 	SentAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=sent_at,json=sentAt,proto3" json:"sent_at,omitempty"`
-	// The answering side's clock. With the round trip it gives the skew between the two.
+	// The agent's clock. With the round trip it gives the skew between the two.
 	EchoedAt      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=echoed_at,json=echoedAt,proto3" json:"echoed_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1731,7 +1723,7 @@ func (x *Drain) GetWithin() *durationpb.Duration {
 	return nil
 }
 
-// SessionEnd is the detail of the status that ends Attach. Its message for people is the status message.
+// SessionEnd says that a session has ended, or is refused.
 type SessionEnd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Why.
@@ -1739,7 +1731,9 @@ type SessionEnd struct {
 	// The least time that the agent waits before it attaches again; unset: its own backoff alone.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,2,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// Where the session that took over came from (SUPERSEDED), as host:port, for the log.
-	SupersededBy  string `protobuf:"bytes,3,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
+	SupersededBy string `protobuf:"bytes,3,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
+	// Why, for people: one line.
+	Message       string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1791,6 +1785,13 @@ func (x *SessionEnd) GetRetryAfter() *durationpb.Duration {
 func (x *SessionEnd) GetSupersededBy() string {
 	if x != nil {
 		return x.SupersededBy
+	}
+	return ""
+}
+
+func (x *SessionEnd) GetMessage() string {
+	if x != nil {
+		return x.Message
 	}
 	return ""
 }
@@ -3026,21 +3027,20 @@ var File_relay_v1_relay_proto protoreflect.FileDescriptor
 
 const file_relay_v1_relay_proto_rawDesc = "" +
 	"\n" +
-	"\x14relay/v1/relay.proto\x12\brelay.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x97\x02\n" +
+	"\x14relay/v1/relay.proto\x12\brelay.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x01\n" +
 	"\rAttachRequest\x12'\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0f.relay.v1.HelloH\x00R\x05hello\x12/\n" +
-	"\atargets\x18\x02 \x01(\v2\x13.relay.v1.TargetSetH\x00R\atargets\x123\n" +
-	"\theartbeat\x18\x03 \x01(\v2\x13.relay.v1.HeartbeatH\x00R\theartbeat\x12@\n" +
-	"\x0eheartbeat_echo\x18\x04 \x01(\v2\x17.relay.v1.HeartbeatEchoH\x00R\rheartbeatEcho\x12,\n" +
-	"\x05spool\x18\x05 \x01(\v2\x14.relay.v1.SpoolStateH\x00R\x05spoolB\a\n" +
-	"\x05event\"\xda\x02\n" +
+	"\atargets\x18\x02 \x01(\v2\x13.relay.v1.TargetSetH\x00R\atargets\x12@\n" +
+	"\x0eheartbeat_echo\x18\x03 \x01(\v2\x17.relay.v1.HeartbeatEchoH\x00R\rheartbeatEcho\x12,\n" +
+	"\x05spool\x18\x04 \x01(\v2\x14.relay.v1.SpoolStateH\x00R\x05spoolB\a\n" +
+	"\x05event\"\xc2\x02\n" +
 	"\x0eAttachResponse\x12-\n" +
 	"\awelcome\x18\x01 \x01(\v2\x11.relay.v1.WelcomeH\x00R\awelcome\x121\n" +
 	"\x06scrape\x18\x02 \x01(\v2\x17.relay.v1.ScrapeRequestH\x00R\x06scrape\x12=\n" +
 	"\rscrape_cancel\x18\x03 \x01(\v2\x16.relay.v1.ScrapeCancelH\x00R\fscrapeCancel\x123\n" +
-	"\theartbeat\x18\x04 \x01(\v2\x13.relay.v1.HeartbeatH\x00R\theartbeat\x12@\n" +
-	"\x0eheartbeat_echo\x18\x05 \x01(\v2\x17.relay.v1.HeartbeatEchoH\x00R\rheartbeatEcho\x12'\n" +
-	"\x05drain\x18\x06 \x01(\v2\x0f.relay.v1.DrainH\x00R\x05drainB\a\n" +
+	"\theartbeat\x18\x04 \x01(\v2\x13.relay.v1.HeartbeatH\x00R\theartbeat\x12'\n" +
+	"\x05drain\x18\x05 \x01(\v2\x0f.relay.v1.DrainH\x00R\x05drain\x12(\n" +
+	"\x03end\x18\x06 \x01(\v2\x14.relay.v1.SessionEndH\x00R\x03endB\a\n" +
 	"\x05event\"\x80\x02\n" +
 	"\x05Hello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x128\n" +
@@ -3104,20 +3104,23 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x0escrape_timeout\x18\t \x01(\v2\x19.google.protobuf.DurationR\rscrapeTimeout\"1\n" +
 	"\x05Label\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"@\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"z\n" +
 	"\tHeartbeat\x123\n" +
-	"\asent_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\"}\n" +
+	"\asent_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\x128\n" +
+	"\n" +
+	"round_trip\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\troundTrip\"}\n" +
 	"\rHeartbeatEcho\x123\n" +
 	"\asent_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x06sentAt\x127\n" +
 	"\techoed_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bechoedAt\":\n" +
 	"\x05Drain\x121\n" +
-	"\x06within\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06within\"\xa1\x01\n" +
+	"\x06within\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06within\"\xbb\x01\n" +
 	"\n" +
 	"SessionEnd\x122\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1a.relay.v1.SessionEndReasonR\x06reason\x12:\n" +
 	"\vretry_after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"retryAfter\x12#\n" +
-	"\rsuperseded_by\x18\x03 \x01(\tR\fsupersededBy\"\xa1\x01\n" +
+	"\rsuperseded_by\x18\x03 \x01(\tR\fsupersededBy\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\"\xa1\x01\n" +
 	"\vPushRequest\x12\x1a\n" +
 	"\asession\x18\x01 \x01(\x04H\x00R\asession\x12-\n" +
 	"\x05begin\x18\x02 \x01(\v2\x15.relay.v1.ChangeBeginH\x00R\x05begin\x12\x16\n" +
@@ -3318,25 +3321,25 @@ var file_relay_v1_relay_proto_goTypes = []any{
 var file_relay_v1_relay_proto_depIdxs = []int32{
 	11, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
 	16, // 1: relay.v1.AttachRequest.targets:type_name -> relay.v1.TargetSet
-	19, // 2: relay.v1.AttachRequest.heartbeat:type_name -> relay.v1.Heartbeat
-	20, // 3: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
-	15, // 4: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
-	12, // 5: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
-	32, // 6: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
-	33, // 7: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
-	19, // 8: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
-	20, // 9: relay.v1.AttachResponse.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
-	21, // 10: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
-	0,  // 11: relay.v1.Hello.capabilities:type_name -> relay.v1.Capability
-	16, // 12: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
-	0,  // 13: relay.v1.Welcome.capabilities:type_name -> relay.v1.Capability
-	13, // 14: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
-	14, // 15: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
-	17, // 16: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
-	18, // 17: relay.v1.Target.labels:type_name -> relay.v1.Label
-	40, // 18: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
-	40, // 19: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
-	41, // 20: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
+	20, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
+	15, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
+	12, // 4: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
+	32, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
+	33, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
+	19, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
+	21, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
+	22, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
+	0,  // 10: relay.v1.Hello.capabilities:type_name -> relay.v1.Capability
+	16, // 11: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
+	0,  // 12: relay.v1.Welcome.capabilities:type_name -> relay.v1.Capability
+	13, // 13: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
+	14, // 14: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
+	17, // 15: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
+	18, // 16: relay.v1.Target.labels:type_name -> relay.v1.Label
+	40, // 17: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
+	40, // 18: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
+	41, // 19: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
+	40, // 20: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
 	41, // 21: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
 	41, // 22: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
 	40, // 23: relay.v1.Drain.within:type_name -> google.protobuf.Duration
@@ -3386,7 +3389,6 @@ func file_relay_v1_relay_proto_init() {
 	file_relay_v1_relay_proto_msgTypes[0].OneofWrappers = []any{
 		(*AttachRequest_Hello)(nil),
 		(*AttachRequest_Targets)(nil),
-		(*AttachRequest_Heartbeat)(nil),
 		(*AttachRequest_HeartbeatEcho)(nil),
 		(*AttachRequest_Spool)(nil),
 	}
@@ -3395,8 +3397,8 @@ func file_relay_v1_relay_proto_init() {
 		(*AttachResponse_Scrape)(nil),
 		(*AttachResponse_ScrapeCancel)(nil),
 		(*AttachResponse_Heartbeat)(nil),
-		(*AttachResponse_HeartbeatEcho)(nil),
 		(*AttachResponse_Drain)(nil),
+		(*AttachResponse_End)(nil),
 	}
 	file_relay_v1_relay_proto_msgTypes[14].OneofWrappers = []any{
 		(*PushRequest_Session)(nil),

@@ -48,7 +48,8 @@ const (
 // RelayService is served by the relay and called by agents only.
 type RelayServiceClient interface {
 	// Attach opens the session. The agent sends its hello first and the relay answers with its welcome; after that both
-	// sides send events whenever they have one. The relay ends the stream with a status that carries a SessionEnd detail.
+	// sides send events whenever they have one. The relay ends a session with a SessionEnd event, or, where it does not
+	// begin one, with a status that carries a SessionEnd as its detail.
 	Attach(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AttachRequest, AttachResponse], error)
 	// Push carries changes of groups. The agent sends the session, then each change as begin, chunks, end, one change
 	// after the other. The relay sends one verdict per change, in any order. A fault of one change is its verdict and never
@@ -114,7 +115,8 @@ type RelayService_DeliverScrapeClient = grpc.ClientStreamingClient[DeliverScrape
 // RelayService is served by the relay and called by agents only.
 type RelayServiceServer interface {
 	// Attach opens the session. The agent sends its hello first and the relay answers with its welcome; after that both
-	// sides send events whenever they have one. The relay ends the stream with a status that carries a SessionEnd detail.
+	// sides send events whenever they have one. The relay ends a session with a SessionEnd event, or, where it does not
+	// begin one, with a status that carries a SessionEnd as its detail.
 	Attach(grpc.BidiStreamingServer[AttachRequest, AttachResponse]) error
 	// Push carries changes of groups. The agent sends the session, then each change as begin, chunks, end, one change
 	// after the other. The relay sends one verdict per change, in any order. A fault of one change is its verdict and never

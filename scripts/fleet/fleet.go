@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/promslog"
+
+	"pushrelay/internal/authority"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+	"pushrelay/internal/tunnel/tunnelclient"
+)
+
+// fleet is many agents in one process. Each has an identity and a connection of its own.
+type fleet struct {
+	links   []*tunnelclient.Link
+	running sync.WaitGroup
+}
+
+// newFleet makes the certificates and the links of all agents. It starts nothing.
+func newFleet(dir, relayAddress string, count int) (*fleet, error) {
+	ca, err := authority.Open(filepath.Join(dir, "data", "authority"))
+	if err != nil {
+		return nil, err
+	}
+	caFile := filepath.Join(dir, "ca.crt")
+	if err := os.WriteFile(caFile, ca.CACertPEM(), 0o600); err != nil {
+		return nil, err
+	}
+	f := &fleet{}
+	metrics := tunnelclient.NewMetrics(prometheus.NewRegistry())
+	for i := range count {
+		name := fmt.Sprintf("agent-%05d", i)
+		issued, err := ca.IssueAgent(name)
+		if err != nil {
+			return nil, err
+		}
+		files := mtls.Files{CAFile: caFile, CertFile: filepath.Join(dir, name+".crt"), KeyFile: filepath.Join(dir, name+".key")}
+		if err := os.WriteFile(files.CertFile, issued.CertPEM, 0o600); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(files.KeyFile, issued.KeyPEM, 0o600); err != nil {
+			return nil, err
+		}
+		certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: files})
+		if err != nil {
+			return nil, err
+		}
+		link := tunnelclient.NewLink(tunnelclient.Config{
+			Address: relayAddress, Certificates: certificates, Scraper: scrape.NewHTTPScraper(), MaxConcurrentScrapes: 1,
+			ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: metrics,
+		})
+		link.SetTargets([]target.Target{{
+			Name: "node-localhost:9100", Job: "node", Instance: name, Address: "localhost:9100", Scheme: "http", MetricsPath: "/metrics",
+		}})
+		f.links = append(f.links, link)
+	}
+	return f, nil
+}
+
+// start lets all agents dial until ctx ends.
+func (f *fleet) start(ctx context.Context) {
+	for _, link := range f.links {
+		f.running.Go(func() { link.Run(ctx) }) //nolint:errcheck // Run returns nil.
+	}
+}
+
+func (f *fleet) wait() { f.running.Wait() }
+
+func (f *fleet) attached() int {
+	n := 0
+	for _, link := range f.links {
+		if link.Status().Connected {
+			n++
+		}
+	}
+	return n
+}
+
+// await waits until every agent is attached, and shows how far it came.
+func (f *fleet) await(ctx context.Context, out io.Writer) error {
+	deadline := time.Now().Add(5 * time.Minute)
+	for shown := time.Now(); ; {
+		n := f.attached()
+		if n == len(f.links) {
+			return nil
+		}
+		if time.Since(shown) > 5*time.Second {
+			shown = time.Now()
+			fmt.Fprintf(out, "  %d of %d attached\n", n, len(f.links))
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("only %d of %d agents are attached: %s", n, len(f.links), f.firstError())
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (f *fleet) firstError() string {
+	for _, link := range f.links {
+		if st := link.Status(); !st.Connected {
+			return st.LastError
+		}
+	}
+	return ""
+}
+
+// awaitGone waits until no agent believes to be attached.
+func (f *fleet) awaitGone(ctx context.Context) {
+	for f.attached() > 0 && pause(ctx, 50*time.Millisecond) == nil {
+	}
+}
