@@ -111,11 +111,12 @@ func New(opts Options) (*Agent, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: opts.TLS, Logger: opts.Logger})
-	if err != nil {
+	// Also says that a certificate is expired, which a running agent would live with.
+	if _, err := mtls.Load(mtls.Agent, opts.TLS); err != nil {
 		return nil, err
 	}
-	if err := certificates.Status().Err; err != nil {
+	certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: opts.TLS, Logger: opts.Logger})
+	if err != nil {
 		return nil, err
 	}
 	cfg, err := LoadConfig(opts.ConfigFile)

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/common/route"
 	"github.com/prometheus/common/version"
+
+	"pushrelay/internal/push"
 )
 
 // routes is every route of the agent. There is none that wipes: an agent answers for its own groups only.
@@ -22,7 +24,7 @@ func (a *Agent) routes() http.Handler {
 	r.Post("/-/reload", a.reload)
 	mux := http.NewServeMux() // cleans paths, as in front of a Pushgateway
 	mux.Handle("/", r)
-	return mux
+	return push.RefuseAmbiguous("", mux)
 }
 
 // ready says that the agent takes pushes, and in further lines how its relays are.

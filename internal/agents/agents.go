@@ -44,6 +44,10 @@ type Registration struct {
 	Version, RemoteAddress string
 	// CertificateNotAfter is when the agent's certificate expires.
 	CertificateNotAfter time.Time
+	// Targets replace those that are known, in the same moment in which the agent becomes connected, if HasTargets says so.
+	// They must be valid.
+	Targets    []target.Target
+	HasTargets bool
 }
 
 // Agent is what is known of an agent at one moment.
@@ -157,6 +161,10 @@ func (r *Registry) Register(reg Registration) *Attachment {
 	a.Version, a.RemoteAddress, a.CertificateNotAfter = reg.Version, reg.RemoteAddress, reg.CertificateNotAfter
 	a.RoundTrip, a.ClockSkew, a.SpoolPending = nil, nil, 0
 	at := &Attachment{registry: r, agent: a, Number: a.number}
+	changed := !known
+	if reg.HasTargets {
+		changed = r.replaceTargets(a, reg.Targets) || changed
+	}
 	conflict := inConflict(a.takeovers, now)
 	r.mu.Unlock()
 
@@ -164,7 +172,7 @@ func (r *Registry) Register(reg Registration) *Attachment {
 		old.Supersede(reg.RemoteAddress)
 		r.cfg.Logger.Warn("session taken over", slog.String("agent", reg.Agent), slog.String("addr", reg.RemoteAddress), slog.String("previous_addr", oldAddress), slog.Bool("conflict", conflict))
 	}
-	if !known {
+	if changed {
 		r.wake()
 	}
 	return at

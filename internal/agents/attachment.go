@@ -40,16 +40,20 @@ func (at *Attachment) SetTargets(targets []target.Target) error {
 		return fmt.Errorf("announcing targets: %w", err)
 	}
 	changed := false
-	at.current(func(a *agent) {
-		at.registry.byInstance.remove(a.Name, a.targets)
-		changed = a.setTargets(targets)
-		at.registry.byInstance.add(a.Name, a.targets)
-		at.registry.settledAt = time.Time{}
-	})
+	at.current(func(a *agent) { changed = at.registry.replaceTargets(a, targets) })
 	if changed {
 		at.registry.wake()
 	}
 	return nil
+}
+
+// replaceTargets sets the targets of an agent and reports whether anything changed. The caller holds mu.
+func (r *Registry) replaceTargets(a *agent, targets []target.Target) (changed bool) {
+	r.byInstance.remove(a.Name, a.targets)
+	changed = a.setTargets(targets)
+	r.byInstance.add(a.Name, a.targets)
+	r.settledAt = time.Time{}
+	return changed
 }
 
 // setTargets keeps what is known of the last scrape of a target that stays, and reports whether anything changed.

@@ -162,7 +162,7 @@ func (s *Server) Close() { s.closeListeners() }
 // what is left. It returns nil after an orderly end.
 func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Duration) error {
 	s.http = &http.Server{
-		Handler:           handler,
+		Handler:           boundBodies(handler),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		WriteTimeout:      writeTimeout,

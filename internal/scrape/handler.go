@@ -10,9 +10,12 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/common/route"
+
+	"pushrelay/internal/httpserver"
 )
 
 const (
@@ -21,8 +24,6 @@ const (
 	// returnMargin is what the relay keeps of a scraper's timeout, so that its answer arrives before the scraper gives up
 	// and the reason is known there. It is never more than a quarter of the timeout (T28).
 	returnMargin = 50 * time.Millisecond
-	// writeStall is how long a scraper may take to read the next bytes. One that stalls costs its own scrape.
-	writeStall = 30 * time.Second
 	// copyBytes is the size of the buffer between two hops.
 	copyBytes = 64 << 10
 )
@@ -41,11 +42,14 @@ type HandlerConfig struct {
 
 // Handler serves scrapes of targets behind agents: GET and HEAD of a path with the parameters agent and target.
 type Handler struct {
-	cfg HandlerConfig
+	cfg     HandlerConfig
+	buffers sync.Pool // of *[]byte, copyBytes each: most scrapes are smaller, and would leave one behind
 }
 
 // NewHandler returns a handler. It starts nothing.
-func NewHandler(cfg HandlerConfig) *Handler { return &Handler{cfg: cfg} }
+func NewHandler(cfg HandlerConfig) *Handler {
+	return &Handler{cfg: cfg, buffers: sync.Pool{New: func() any { b := make([]byte, copyBytes); return &b }}}
+}
 
 // ServeHTTP answers with the target's own answer, or with the reason why there is none.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -104,27 +108,12 @@ func (h *Handler) forward(ctx context.Context, w http.ResponseWriter, r *Request
 		header["Content-Type"] = nil // or net/http would guess one, and the answer is the target's own
 	}
 	w.WriteHeader(resp.Status)
-	_, err := io.CopyBuffer(&stallWriter{ResponseWriter: w, control: http.NewResponseController(w)}, resp.Body, make([]byte, copyBytes))
+	buffer := h.buffers.Get().(*[]byte)
+	_, err := io.CopyBuffer(httpserver.NewStallWriter(w), resp.Body, *buffer)
+	h.buffers.Put(buffer)
 	if err == nil || r.Method == http.MethodHead && errors.Is(err, http.ErrBodyNotAllowed) {
 		return
 	}
 	h.cfg.Logger.Debug("scrape aborted", slog.String("agent", r.Agent), slog.String("target", r.Target), slog.String("reason", string(AsError(ctx, err).Reason)), slog.Any("err", err))
 	panic(http.ErrAbortHandler)
-}
-
-// stallWriter moves the connection's write deadline on with every write. The last deadline stays set: the HTTP server's
-// own WriteTimeout, which must be set, replaces it when the next request of the connection comes. It hides the writer's
-// ReadFrom, which would read the body in pieces of its own size.
-type stallWriter struct {
-	http.ResponseWriter
-	control *http.ResponseController
-	movedAt time.Time
-}
-
-func (s *stallWriter) Write(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(s.movedAt) > time.Second {
-		s.control.SetWriteDeadline(now.Add(writeStall)) //nolint:errcheck // Not every ResponseWriter has deadlines.
-		s.movedAt = now
-	}
-	return s.ResponseWriter.Write(p)
 }

@@ -80,6 +80,10 @@ func (s *HTTPScraper) Scrape(ctx context.Context, r *Request) (*Response, error)
 	if err != nil {
 		return nil, AsError(ctx, plain(err))
 	}
+	if resp.StatusCode < http.StatusOK { // net/http hands out 101, with a body that no context ends
+		resp.Body.Close()
+		return nil, Errorf(TargetUnreachable, "the target answered %d, which ends no request", resp.StatusCode)
+	}
 	if r.MaxBodyBytes > 0 && resp.ContentLength > r.MaxBodyBytes && r.Method != http.MethodHead {
 		resp.Body.Close()
 		return nil, tooLarge(r.MaxBodyBytes)

@@ -207,3 +207,17 @@ func TestHTTPScraperErrors(t *testing.T) {
 		t.Errorf("a path without a slash: %v", err)
 	}
 }
+
+// TestHTTPScraperRefusesAnotherProtocol: the body that net/http has for a 101 is the bare connection, whose Read no
+// context ends; whoever read it would never come back.
+func TestHTTPScraperRefusesAnotherProtocol(t *testing.T) {
+	s, _ := site(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "x")
+		w.WriteHeader(http.StatusSwitchingProtocols)
+	})
+	_, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: "GET"})
+	if named, ok := errors.AsType[*scrape.Error](err); !ok || named.Reason != scrape.TargetUnreachable {
+		t.Errorf("Scrape() = %v, want %s", err, scrape.TargetUnreachable)
+	}
+}

@@ -37,10 +37,18 @@ const (
 
 // Sizes of what travels.
 const (
-	// ChunkBytes is the size of a piece of a body: small enough to be fair to other streams, large enough to cost little.
-	ChunkBytes = 64 << 10
+	// ChunkBytes is the size of a piece of a push: small enough to be fair to other streams, large enough to cost little.
+	// With all that goes around it, it fits into one of gRPC's buffers of 32 KiB: for anything larger gRPC takes a buffer of
+	// 1 MiB, and clears all of it before each use.
+	ChunkBytes = 32<<10 - 64
+	// BodyChunkBytes is the size of a [Chunk], which has buffers of its own. With all that goes around it, it fits into four
+	// frames of HTTP/2.
+	BodyChunkBytes = 64<<10 - 64
 	// MaxMessageBytes bounds any message on either side. Bodies travel in chunks, so nothing needs more.
 	MaxMessageBytes = 1 << 20
+	// MaxHeadBytes bounds the head of a target's answer, which travels in one message: beyond MaxMessageBytes gRPC would break
+	// the call off, and the relay could not tell that from an agent that went away.
+	MaxHeadBytes = MaxMessageBytes / 2
 	// MaxHeaderBytes bounds the HTTP/2 headers of one call.
 	MaxHeaderBytes = 16 << 10
 	// TargetsPerMessage keeps a part of a target set below MaxMessageBytes.

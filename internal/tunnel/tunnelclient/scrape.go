@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/scrape"
@@ -15,9 +17,6 @@ import (
 // refusalsPerScrape bounds the goroutines that only say "busy": beyond it the relay, which should know better, gets no
 // answer.
 const refusalsPerScrape = 4
-
-// chunks are buffers of tunnel.ChunkBytes for bodies on their way.
-var chunks = sync.Pool{New: func() any { b := make([]byte, tunnel.ChunkBytes); return &b }}
 
 // startScrape answers a request in a goroutine of its own, which run waits for.
 func (s *session) startScrape(r *relayv1.ScrapeRequest) {
@@ -75,7 +74,7 @@ func (s *session) deliver(ctx context.Context, r *relayv1.ScrapeRequest, resp *s
 	// The failure of a scrape whose time is over must still get out: the call lives as long as the session.
 	callCtx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	stream, err := s.client.DeliverScrape(callCtx)
+	stream, err := s.client.DeliverScrape(callCtx, grpc.ForceCodecV2(tunnel.Codec{}))
 	if err != nil {
 		if resp != nil {
 			resp.Body.Close()
@@ -93,7 +92,7 @@ func (s *session) deliver(ctx context.Context, r *relayv1.ScrapeRequest, resp *s
 	reference := &relayv1.ScrapeReference{Session: s.welcome.GetSession(), Scrape: r.GetScrape()}
 	err = stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}})
 	if err == nil && failure == nil {
-		failure = s.sendBody(resp, stream.Send)
+		failure = s.sendAnswer(stream, resp)
 	}
 	if resp != nil {
 		resp.Body.Close()
@@ -112,37 +111,49 @@ func (s *session) deliver(ctx context.Context, r *relayv1.ScrapeRequest, resp *s
 // errRelayGone means that the relay does not take the answer any more.
 var errRelayGone = errors.New("relay does not take the answer")
 
-// sendBody sends head, body and end. It returns why the target's answer is not whole, or errRelayGone.
-func (s *session) sendBody(resp *scrape.Response, send func(*relayv1.DeliverScrapeRequest) error) error {
+// sendAnswer sends head, body and end. It returns why the target's answer is not whole, or errRelayGone.
+func (s *session) sendAnswer(stream relayv1.RelayService_DeliverScrapeClient, resp *scrape.Response) error {
 	head := &relayv1.ScrapeHead{Status: uint32(resp.Status), Headers: tunnel.HeadersToProto(resp.Header)}
 	if resp.ContentLength >= 0 {
 		length := uint64(resp.ContentLength)
 		head.ContentLength = &length
 	}
-	if send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Head{Head: head}}) != nil {
+	if size := proto.Size(head); size > tunnel.MaxHeadBytes {
+		return scrape.Errorf(scrape.TargetUnreachable, "the head of the target's answer has %d bytes, more than the %d that are passed on", size, tunnel.MaxHeadBytes)
+	}
+	if stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Head{Head: head}}) != nil {
 		return errRelayGone
 	}
-	buffer := chunks.Get().(*[]byte)
-	defer chunks.Put(buffer)
-	var sent uint64
+	sent, err := s.sendBody(stream, resp.Body)
+	if err != nil {
+		return err
+	}
+	if stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_End{End: &relayv1.ScrapeEnd{BodyBytes: sent}}}) != nil {
+		return errRelayGone
+	}
+	return nil
+}
+
+// sendBody sends the body in chunks until its end, and returns how many bytes it had.
+func (s *session) sendBody(stream grpc.ClientStream, body io.Reader) (sent uint64, err error) {
 	for {
-		n, err := resp.Body.Read(*buffer)
+		chunk := tunnel.NewChunk()
+		n, err := body.Read(chunk.Room())
 		if n > 0 {
-			if send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Body{Body: (*buffer)[:n]}}) != nil {
-				return errRelayGone
+			chunk.Fill(n)
+			if stream.SendMsg(chunk) != nil {
+				chunk.Drop()
+				return sent, errRelayGone
 			}
 			sent += uint64(n)
 			s.progress.Store(time.Now().UnixNano())
 		}
+		chunk.Drop()
 		if errors.Is(err, io.EOF) {
-			break
+			return sent, nil
 		}
 		if err != nil {
-			return err
+			return sent, err
 		}
 	}
-	if send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_End{End: &relayv1.ScrapeEnd{BodyBytes: sent}}}) != nil {
-		return errRelayGone
-	}
-	return nil
 }

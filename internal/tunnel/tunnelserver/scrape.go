@@ -173,19 +173,18 @@ type deliveredBody struct {
 	stop     func() bool // takes the end of ctx off the delivery
 	max      int64       // bytes; 0: no bound
 	received uint64
-	rest     []byte // of the last chunk
-	err      error  // of every further Read
+	part     tunnel.Part // the last that came
+	err      error       // of every further Read
 	closed   bool
 }
 
 // head returns the head of the answer, or why there is none.
 func (b *deliveredBody) head() (*relayv1.ScrapeHead, error) {
-	part, err := b.receive()
-	if err != nil {
+	if err := b.receive(); err != nil {
 		return nil, err
 	}
-	head := part.GetHead()
-	if failure := part.GetFailure(); failure != nil {
+	head := b.part.Message.GetHead()
+	if failure := b.part.Message.GetFailure(); failure != nil {
 		b.delivery.finish(nil)
 		return nil, tunnel.FailureFromProto(failure)
 	}
@@ -195,61 +194,60 @@ func (b *deliveredBody) head() (*relayv1.ScrapeHead, error) {
 	return head, nil
 }
 
-// receive returns the next part.
-func (b *deliveredBody) receive() (*relayv1.DeliverScrapeRequest, error) {
-	part, err := b.delivery.stream.Recv()
+// receive waits for the next part.
+func (b *deliveredBody) receive() error {
+	err := b.delivery.stream.RecvMsg(&b.part)
 	if err == nil {
 		b.session.progress.Store(time.Now().UnixNano())
-		return part, nil
+		return nil
 	}
 	if b.ctx.Err() != nil {
-		return nil, scrape.AsError(b.ctx, b.ctx.Err())
+		return scrape.AsError(b.ctx, b.ctx.Err())
 	}
 	if errors.Is(err, io.EOF) {
-		return nil, scrape.Errorf(scrape.TargetUnreachable, "agent %q ended the answer early", b.session.agent)
+		return scrape.Errorf(scrape.TargetUnreachable, "agent %q ended the answer early", b.session.agent)
 	}
-	return nil, scrape.Errorf(scrape.AgentOffline, "agent %q went away in the midst of the answer", b.session.agent)
+	return scrape.Errorf(scrape.AgentOffline, "agent %q went away in the midst of the answer", b.session.agent)
 }
 
 // Read returns io.EOF only after the agent said that the body is complete, and all of it has come.
 func (b *deliveredBody) Read(p []byte) (int, error) {
-	for len(b.rest) == 0 {
+	for b.part.Remaining() == 0 {
 		if b.err == nil {
-			b.rest, b.err = b.next()
+			b.err = b.next()
 		}
 		if b.err != nil {
 			return 0, b.err
 		}
 	}
-	n := copy(p, b.rest)
-	b.rest = b.rest[n:]
-	return n, nil
+	return b.part.Read(p)
 }
 
-// next returns the next chunk; io.EOF after a complete body.
-func (b *deliveredBody) next() ([]byte, error) {
-	part, err := b.receive()
-	if err != nil {
-		return nil, err
+// next waits for more of the body; io.EOF after a complete one.
+func (b *deliveredBody) next() error {
+	if err := b.receive(); err != nil {
+		return err
 	}
-	switch p := part.GetPart().(type) {
-	case *relayv1.DeliverScrapeRequest_Body:
-		b.received += uint64(len(p.Body))
+	if b.part.Message == nil {
+		b.received += uint64(b.part.Remaining())
 		if b.max > 0 && b.received > uint64(b.max) {
-			return nil, scrape.Errorf(scrape.BodyTooLarge, "the target's body is larger than %d bytes (--scrape.max-body-size)", b.max)
+			b.part.Close()
+			return scrape.Errorf(scrape.BodyTooLarge, "the target's body is larger than %d bytes (--scrape.max-body-size)", b.max)
 		}
-		return p.Body, nil
+		return nil
+	}
+	switch p := b.part.Message.GetPart().(type) {
 	case *relayv1.DeliverScrapeRequest_End:
 		if p.End.GetBodyBytes() != b.received {
-			return nil, scrape.Errorf(scrape.TargetUnreachable, "agent %q sent %d bytes and says that they were %d", b.session.agent, b.received, p.End.GetBodyBytes())
+			return scrape.Errorf(scrape.TargetUnreachable, "agent %q sent %d bytes and says that they were %d", b.session.agent, b.received, p.End.GetBodyBytes())
 		}
 		b.delivery.finish(nil)
-		return nil, io.EOF
+		return io.EOF
 	case *relayv1.DeliverScrapeRequest_Failure:
 		b.delivery.finish(nil)
-		return nil, tunnel.FailureFromProto(p.Failure)
+		return tunnel.FailureFromProto(p.Failure)
 	default:
-		return nil, scrape.Errorf(scrape.TargetUnreachable, "agent %q sent a part that this relay does not know", b.session.agent)
+		return scrape.Errorf(scrape.TargetUnreachable, "agent %q sent a part that this relay does not know", b.session.agent)
 	}
 }
 
@@ -259,6 +257,7 @@ func (b *deliveredBody) Close() error {
 		b.closed = true
 		b.stop()
 		b.delivery.finish(errNotWanted)
+		b.part.Close()
 		b.session.inFlight.Add(-1)
 	}
 	return nil

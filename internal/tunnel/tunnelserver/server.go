@@ -86,6 +86,7 @@ func New(cfg Config) *Server {
 		grpc.ConnectionTimeout(tunnel.HandshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: tunnel.PingInterval, Timeout: tunnel.PingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: tunnel.MinPingInterval, PermitWithoutStream: true}),
+		grpc.ForceServerCodecV2(tunnel.Codec{}),
 		grpc.MaxRecvMsgSize(tunnel.MaxMessageBytes),
 		grpc.MaxHeaderListSize(tunnel.MaxHeaderBytes),
 		grpc.MaxConcurrentStreams(tunnel.MaxStreams),
@@ -220,7 +221,10 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 	s.sessions[conn] = ss // not current before it has an attachment
 	s.mu.Unlock()
 
+	targets, announced := ss.helloTargets(hello)
 	attachment := s.cfg.Registry.Register(agents.Registration{
+		Targets:             targets,
+		HasTargets:          announced,
 		Agent:               ss.agent,
 		Session:             ss,
 		ProcessID:           [16]byte(hello.GetProcessId()),

@@ -67,8 +67,8 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 // run serves the session until its stream ends and returns why.
 func (ss *session) run(hello *relayv1.Hello) *sessionEnd {
 	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Welcome{Welcome: ss.welcome()}})
-	if set := hello.GetTargets(); set != nil {
-		ss.takeTargets(set)
+	if hello.GetTargets().GetMore() {
+		ss.takeTargets(hello.GetTargets()) // the rest comes
 	}
 	stop := ss.watch()
 	defer stop()
@@ -121,6 +121,24 @@ func (ss *session) receive() {
 	}
 }
 
+// helloTargets returns the targets of a hello that has all of them, so that the agent is never known without.
+func (ss *session) helloTargets(hello *relayv1.Hello) (targets []target.Target, announced bool) {
+	set := hello.GetTargets()
+	if set == nil || set.GetMore() {
+		return nil, false
+	}
+	targets = tunnel.Targets(set)
+	if err := target.ValidateSet(targets); err != nil {
+		ss.refuseTargets(err)
+		return nil, false
+	}
+	return targets, true
+}
+
+func (ss *session) refuseTargets(err error) {
+	ss.server.cfg.Logger.Warn("agent announced targets that cannot be, the earlier ones stay", slog.String("agent", ss.agent), slog.Any("err", err))
+}
+
 // takeTargets collects the parts of a set and announces it when it is whole. A set that is too large or has something
 // wrong in it changes nothing.
 func (ss *session) takeTargets(part *relayv1.TargetSet) {
@@ -137,7 +155,7 @@ func (ss *session) takeTargets(part *relayv1.TargetSet) {
 		err = ss.attachment.SetTargets(targets)
 	}
 	if err != nil {
-		ss.server.cfg.Logger.Warn("agent announced targets that cannot be, the earlier ones stay", slog.String("agent", ss.agent), slog.Any("err", err))
+		ss.refuseTargets(err)
 	}
 }
 

@@ -1,0 +1,45 @@
+package httpserver
+
+import (
+	"net/http"
+	"time"
+)
+
+const (
+	// stall is how long a reader may take nothing of an answer before it is given up (S13).
+	stall = 30 * time.Second
+	// stallPiece is how much is written at once: a reader that takes this much within the stall is slow, and not stalled.
+	stallPiece = 64 << 10
+)
+
+// StallWriter moves the connection's write deadline on as the answer is taken, so that a slow reader is served to the end
+// and one that takes nothing more is let go. The deadline that it leaves behind is replaced by the server's own when the
+// next request of the connection comes. It hides the writer's ReadFrom, which would read a body in pieces of its own size.
+type StallWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	movedAt time.Time
+}
+
+// NewStallWriter returns a writer to the body of the answer. It is used by one goroutine.
+func NewStallWriter(w http.ResponseWriter) *StallWriter {
+	return &StallWriter{w: w, control: http.NewResponseController(w)}
+}
+
+// Write writes in pieces.
+func (s *StallWriter) Write(p []byte) (written int, err error) {
+	for len(p) > 0 {
+		// Moving it once a second is enough and keeps a fast answer free of timer calls.
+		if now := time.Now(); now.Sub(s.movedAt) > time.Second {
+			s.control.SetWriteDeadline(now.Add(stall)) //nolint:errcheck // Not every ResponseWriter has deadlines.
+			s.movedAt = now
+		}
+		n, err := s.w.Write(p[:min(len(p), stallPiece)])
+		written += n
+		if err != nil {
+			return written, err
+		}
+		p = p[n:]
+	}
+	return written, nil
+}

@@ -1,0 +1,67 @@
+package httpserver_test
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/exporter-toolkit/web"
+
+	"pushrelay/internal/httpserver"
+)
+
+// TestDeadlineEndsWithItsAnswer: the write deadline that one answer leaves behind must not cut off the next one of the same
+// connection.
+func TestDeadlineEndsWithItsAnswer(t *testing.T) {
+	t.Parallel()
+	left := 20 * time.Millisecond
+	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		out := httpserver.NewStallWriter(w)
+		io.WriteString(out, strings.Repeat("answer\n", 20_000)) //nolint:errcheck // The reader tells.
+		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(left))
+	}))
+	transport := &http.Transport{MaxConnsPerHost: 1}
+	defer transport.CloseIdleConnections()
+	for range 3 {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); err != nil || len(body) != 7*20_000 {
+			t.Fatalf("answer of %d bytes, %v", len(body), err)
+		}
+		resp.Body.Close()
+		time.Sleep(2 * left) // until the deadline has passed on the idle connection
+	}
+}
+
+func TestUnixSocket(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "s")
+	systemd, config := false, ""
+	flags := &web.FlagConfig{WebListenAddresses: &[]string{"unix:" + path}, WebSystemdSocket: &systemd, WebConfigFile: &config}
+	first, err := httpserver.Listen(flags, promslog.NewNopLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := httpserver.Listen(flags, promslog.NewNopLogger()); err == nil || !strings.Contains(err.Error(), "unix:"+path) {
+		t.Errorf("a socket that is in use was taken: %v", err)
+	}
+	first.Close()
+	// A socket that a crash left behind.
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := httpserver.Listen(flags, promslog.NewNopLogger()); err == nil {
+		t.Error("a file that is no socket was taken away")
+	}
+}

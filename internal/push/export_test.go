@@ -1,0 +1,4 @@
+package push
+
+// Ambiguity is a door of the tests.
+var Ambiguity = ambiguity
