@@ -1,0 +1,241 @@
+package gather_test
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/gather"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/groupstore"
+)
+
+type fixture struct {
+	store    *groupstore.Store
+	registry *prometheus.Registry
+	logged   *strings.Builder
+	handler  *gather.Handler
+}
+
+func newFixture(t *testing.T, cfg gather.Config) *fixture {
+	t.Helper()
+	f := &fixture{store: groupstore.New(groupstore.Config{}), registry: prometheus.NewPedanticRegistry(), logged: &strings.Builder{}}
+	f.push(t, "j", "m 1\n")
+	cfg.Store, cfg.Registerer = f.store, f.registry
+	if cfg.Gatherer == nil {
+		cfg.Gatherer = f.registry
+	}
+	cfg.Logger = slog.New(slog.NewTextHandler(f.logged, nil))
+	f.handler = gather.New(cfg)
+	return f
+}
+
+func (f *fixture) push(t *testing.T, job, text string) {
+	t.Helper()
+	k, err := grouping.New(grouping.Label{Name: "job", Value: job})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := new(exposition.Parser).ParseText([]byte(text), exposition.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.store.Push(t.Context(), groupstore.Push{Operation: groupstore.Replace, Key: k, Body: body, At: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *fixture) get(t *testing.T, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	w := httptest.NewRecorder()
+	f.handler.ServeHTTP(w, request(t, headers...))
+	return w
+}
+
+func request(t *testing.T, headers ...string) *http.Request {
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	return r
+}
+
+const series = `m{instance="",job="j"} 1` + "\n"
+
+func TestNegotiation(t *testing.T) {
+	const prometheusAccept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.7,text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
+	tests := []struct {
+		name   string
+		offers exposition.Offers
+		accept string
+		want   string
+		body   string
+	}{
+		{"nothing asked for", exposition.Offers{}, "", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", series},
+		{"OpenMetrics not on offer", exposition.Offers{}, "application/openmetrics-text;version=1.0.0", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", series},
+		{
+			"OpenMetrics on offer", exposition.Offers{OpenMetrics: true}, prometheusAccept,
+			"application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8", "# EOF\n",
+		},
+		{
+			"protobuf", exposition.Offers{}, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+			"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=underscores", "\n\x03job\x12\x01j",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t, gather.Config{Offers: tt.offers})
+			w := f.get(t, "Accept", tt.accept)
+			if got := w.Header().Get("Content-Type"); w.Code != http.StatusOK || got != tt.want {
+				t.Errorf("GET with Accept %q = %d, Content-Type %q, want 200, %q", tt.accept, w.Code, got, tt.want)
+			}
+			if !strings.Contains(w.Body.String(), tt.body) {
+				t.Errorf("body lacks %q:\n%s", tt.body, w.Body)
+			}
+			if w.Header().Get("Content-Encoding") != "" {
+				t.Errorf("Content-Encoding %q that nobody asked for", w.Header().Get("Content-Encoding"))
+			}
+		})
+	}
+}
+
+func TestGzip(t *testing.T) {
+	f := newFixture(t, gather.Config{})
+	f.push(t, "k", strings.Repeat("# one more line\n", 10)+"n 2\n")
+	for range 3 { // the compressor is used again
+		w := f.get(t, "Accept-Encoding", "gzip")
+		if got := w.Header().Get("Content-Encoding"); got != "gzip" {
+			t.Fatalf("Content-Encoding = %q", got)
+		}
+		z, err := gzip.NewReader(w.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(z)
+		if err != nil || !strings.Contains(string(text), series) || !strings.Contains(string(text), "relay_exposition_duration_seconds_count") {
+			t.Errorf("body %q, %v", text, err)
+		}
+	}
+}
+
+// TestFailingCollector has a collector that fails: it costs its own metrics and nobody else's (S14).
+func TestFailingCollector(t *testing.T) {
+	broken := prometheus.NewRegistry()
+	fine := prometheus.NewGauge(prometheus.GaugeOpts{Name: "fine", Help: "Fine."})
+	broken.MustRegister(fine, failing{})
+	f := newFixture(t, gather.Config{Gatherer: broken})
+	w := f.get(t)
+	if body := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(body, series) || !strings.Contains(body, "\nfine 0\n") {
+		t.Errorf("GET = %d\n%s", w.Code, body)
+	}
+	if !strings.Contains(f.logged.String(), "no such file") {
+		t.Errorf("logged %q", f.logged)
+	}
+	if n, err := testutil.GatherAndCount(f.registry, "relay_gather_errors_total"); n != 1 || err != nil {
+		t.Errorf("relay_gather_errors_total is there %d times, %v", n, err)
+	}
+}
+
+type failing struct{}
+
+var failingDesc = prometheus.NewDesc("failing", "Fails.", nil, nil)
+
+func (failing) Describe(ch chan<- *prometheus.Desc) { ch <- failingDesc }
+func (failing) Collect(ch chan<- prometheus.Metric) {
+	ch <- prometheus.NewInvalidMetric(failingDesc, errors.New("no such file"))
+}
+
+// A stalledWriter is the connection of a scraper that takes nothing.
+type stalledWriter struct {
+	*httptest.ResponseRecorder
+	release  chan error
+	deadline time.Time
+}
+
+func (w *stalledWriter) SetWriteDeadline(t time.Time) error {
+	w.deadline = t
+	return nil
+}
+
+func (w *stalledWriter) Write(p []byte) (int, error) {
+	if err := <-w.release; err != nil {
+		return 0, err
+	}
+	return w.ResponseRecorder.Write(p)
+}
+
+func newStalled() *stalledWriter {
+	return &stalledWriter{ResponseRecorder: httptest.NewRecorder(), release: make(chan error)}
+}
+
+// TestTurns stalls as many scrapers as may hold a state of the store: another one waits as long as it says, and no longer.
+func TestTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, gather.Config{MaxConcurrent: 2})
+		stalled := []*stalledWriter{newStalled(), newStalled()}
+		ended := make(chan any)
+		for _, w := range stalled {
+			go func() {
+				defer func() { ended <- recover() }()
+				f.handler.ServeHTTP(w, request(t))
+			}()
+		}
+		synctest.Wait()
+		for _, w := range stalled {
+			if left := time.Until(w.deadline); left != 30*time.Second {
+				t.Errorf("the write deadline is in %v, want 30s", left)
+			}
+		}
+		for header, want := range map[string]time.Duration{"": 10 * time.Second, "3.5": 3500 * time.Millisecond, "-1": 10 * time.Second, "NaN": 10 * time.Second, "1e99": 2 * time.Minute} {
+			start := time.Now()
+			w := f.get(t, "X-Prometheus-Scrape-Timeout-Seconds", header)
+			if w.Code != http.StatusServiceUnavailable || time.Since(start) != want {
+				t.Errorf("with timeout %q: %d after %v, want 503 after %v", header, w.Code, time.Since(start), want)
+			}
+		}
+		close(stalled[0].release)
+		if got := <-ended; got != nil {
+			t.Errorf("a scrape that went on ended with %v", got)
+		}
+		if w := f.get(t); w.Code != http.StatusOK {
+			t.Errorf("GET after one has ended = %d", w.Code)
+		}
+		stalled[1].release <- errors.New("write: i/o timeout")
+		if got := <-ended; got != http.ErrAbortHandler {
+			t.Errorf("a scrape that could not be written ended with %v, want http.ErrAbortHandler", got)
+		}
+		want := `
+# HELP relay_gather_errors_total Scrapes in which some of the relay's own metrics could not be gathered.
+# TYPE relay_gather_errors_total counter
+relay_gather_errors_total 0
+`
+		if err := testutil.GatherAndCompare(f.registry, strings.NewReader(want), "relay_gather_errors_total"); err != nil {
+			t.Error(err)
+		}
+		body := f.get(t).Body.String()
+		for _, line := range []string{`_count{result="aborted"} 1`, `_count{result="busy"} 5`, `_count{result="complete"} 2`} {
+			if !strings.Contains(body, "relay_exposition_duration_seconds"+line+"\n") {
+				t.Errorf("the exposition lacks %s:\n%s", line, body)
+			}
+		}
+	})
+}
+
+func TestLint(t *testing.T) {
+	f := newFixture(t, gather.Config{})
+	problems, err := testutil.GatherAndLint(f.registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+}

@@ -1,0 +1,110 @@
+package groupstore
+
+import (
+	"strconv"
+	"strings"
+
+	"pushrelay/internal/exposition"
+)
+
+// reservedPrefix begins the names of the relay's own metrics, which nobody may push (S17).
+const reservedPrefix = "relay_"
+
+// A trial checks whether families of one group fit together with each other and with all that is exposed. It is used under
+// Store.mu and changes nothing.
+type trial struct {
+	s *Store
+	g *group
+	// parts are the families in question, sorted by name, and accepted says of each whether it was found to fit.
+	parts    []part
+	accepted []bool
+	// leaving are the group's present parts that go away whatever the verdict is, sorted by name.
+	leaving []part
+}
+
+// judge returns why the family cannot be exposed as part of the group, or nil.
+func (t *trial) judge(k *skeleton) *hiding {
+	if k.defect != nil {
+		return &hiding{reason: describe(k, t.g, k.defect.metric) + k.defect.text}
+	}
+	if own, ok := t.s.own[k.name]; ok && own.Type != k.typ {
+		return &hiding{reason: "gathered metric family " + brief(k.name, shownBytes) + " has type " + typeName(k.typ) +
+			" but should have " + typeName(own.Type)}
+	}
+	if f := t.s.families[k.name]; f != nil && t.others(f) > 0 && f.typ != k.typ {
+		return &hiding{name: k.name, reason: describe(k, t.g, 0) + "is not a " + typeName(f.typ)}
+	}
+	if h := t.suffixClash(k); h != nil {
+		return h
+	}
+	return t.duplicate(k)
+}
+
+// others returns how many parts expose the family apart from the one that is leaving.
+func (t *trial) others(f *family) int {
+	if p := findPart(t.leaving, f.name); p != nil && p.hidden == nil {
+		return f.visible - 1
+	}
+	return f.visible
+}
+
+// typeOf returns the type under which the family is or will be exposed, and whether it is.
+func (t *trial) typeOf(name string) (exposition.Type, bool) {
+	if own, ok := t.s.own[name]; ok {
+		return own.Type, true
+	}
+	if i, ok := searchPart(t.parts, name); ok && t.accepted[i] {
+		return t.parts[i].skeleton.typ, true
+	}
+	if f := t.s.families[name]; f != nil && t.others(f) > 0 {
+		return f.typ, true
+	}
+	return 0, false
+}
+
+// suffixClash finds a family whose series would have the names of another family's series, because histograms and summaries
+// are exposed with suffixes.
+func (t *trial) suffixClash(k *skeleton) *hiding {
+	for _, suffix := range [...]string{"_count", "_sum", "_bucket"} {
+		base, ok := strings.CutSuffix(k.name, suffix)
+		if !ok {
+			continue
+		}
+		if typ, ok := t.typeOf(base); ok && hasSuffix(typ, suffix) {
+			return &hiding{name: base, reason: "collected metric named " + strconv.Quote(brief(k.name, shownBytes)) +
+				" collides with previously collected " + suffixOwner(typ) + " named " + strconv.Quote(brief(base, shownBytes))}
+		}
+	}
+	if k.simple() {
+		return nil
+	}
+	for _, suffix := range [...]string{"_count", "_sum", "_bucket"} {
+		if !hasSuffix(k.typ, suffix) {
+			continue
+		}
+		if _, ok := t.typeOf(k.name + suffix); ok {
+			return &hiding{name: k.name + suffix, reason: "collected histogram or summary named " + strconv.Quote(brief(k.name, shownBytes)) +
+				" collides with previously collected metric named " + strconv.Quote(brief(k.name, shownBytes)+suffix)}
+		}
+	}
+	return nil
+}
+
+// hasSuffix says whether families of the type are exposed with series of that suffix.
+func hasSuffix(t exposition.Type, suffix string) bool {
+	switch t {
+	case exposition.Histogram, exposition.GaugeHistogram:
+		return true
+	case exposition.Summary:
+		return suffix != "_bucket"
+	default:
+		return false
+	}
+}
+
+func suffixOwner(t exposition.Type) string {
+	if t == exposition.Summary {
+		return "summary"
+	}
+	return "histogram"
+}

@@ -1,0 +1,144 @@
+package groupstore
+
+import (
+	"encoding/binary"
+	"iter"
+)
+
+// Cut is the whole store at one position: what a snapshot or a backup holds. It is immutable, and may be read while the
+// store goes on.
+type Cut struct {
+	position uint64
+	states   []*state // some may be nil; in no order
+	bytes    int64
+}
+
+// Cut calls mark and returns the state at just that position: nothing is appended to the log meanwhile. So mark can begin a
+// part of the log that continues the cut; it must not block. If it fails there is no cut. Only pointers are copied.
+func (s *Store) Cut(mark func() error) (*Cut, error) {
+	s.mu.RLock() // changes need the lock whole
+	defer s.mu.RUnlock()
+	if err := mark(); err != nil {
+		return nil, err
+	}
+	return &Cut{position: s.position, states: append([]*state(nil), s.slots...), bytes: s.cutBytes()}, nil
+}
+
+// Position returns the position of the last change, 0 for a store that has never had one.
+func (s *Store) Position() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.position
+}
+
+// CutBytes estimates the size of a cut's records if one was made now.
+func (s *Store) CutBytes() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.cutBytes()
+}
+
+const (
+	partRecordBytes  = 10
+	groupRecordBytes = 32
+)
+
+func (s *Store) cutBytes() int64 {
+	return int64(s.totals.valueBytes) + int64(s.totals.skeletonBytes) + int64(s.totals.groupsBytes) +
+		int64(s.totals.parts)*partRecordBytes + int64(len(s.groups))*groupRecordBytes
+}
+
+// Position returns the position that the cut was made at.
+func (c *Cut) Position() uint64 { return c.position }
+
+// Bytes estimates the size of the records.
+func (c *Cut) Bytes() int64 { return c.bytes }
+
+// Records returns the records that a [Loader] makes a store of. They are to be kept in order and whole, and each is valid
+// until the next one.
+func (c *Cut) Records() iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		w := cutWriter{numbers: make(map[*skeleton]uint64)}
+		if !yield(w.head(c.position)) {
+			return
+		}
+		for _, st := range c.states {
+			if st != nil && !w.group(st, yield) {
+				return
+			}
+		}
+	}
+}
+
+// A cutWriter writes records. Skeletons are numbered in the order in which they are first needed.
+type cutWriter struct {
+	numbers map[*skeleton]uint64
+	buf     []byte
+}
+
+func (w *cutWriter) begin(kind byte) { w.buf = append(w.buf[:0], recordFormat, kind) }
+
+func (w *cutWriter) head(position uint64) []byte {
+	w.begin(cutRecord)
+	w.buf = binary.AppendUvarint(w.buf, position)
+	return w.buf
+}
+
+// group writes a group, and before it the skeletons that no group before it had.
+func (w *cutWriter) group(st *state, yield func([]byte) bool) bool {
+	for i := range st.parts {
+		k := st.parts[i].skeleton
+		if _, ok := w.numbers[k]; ok {
+			continue
+		}
+		w.numbers[k] = uint64(len(w.numbers))
+		w.begin(skeletonRecord)
+		w.buf = append(w.buf, k.encoding...)
+		if !yield(w.buf) {
+			return false
+		}
+	}
+	noted := st.noted()
+	w.begin(groupRecord)
+	w.buf = appendText(w.buf, st.group.key.Canonical())
+	w.buf = binary.AppendUvarint(w.buf, st.version)
+	w.buf = binary.AppendUvarint(w.buf, st.group.born)
+	w.buf = binary.AppendVarint(w.buf, st.pushed)
+	w.buf = binary.AppendVarint(w.buf, noted.failed)
+	w.buf = appendText(w.buf, noted.reason)
+	w.buf = appendText(w.buf, noted.origins)
+	w.buf = appendText(w.buf, noted.hidden)
+	w.buf = binary.AppendUvarint(w.buf, uint64(len(st.parts)))
+	for i := range st.parts {
+		w.part(&st.parts[i], st.pushed)
+	}
+	for i := range st.parts {
+		w.buf = append(w.buf, st.parts[i].values...)
+	}
+	return yield(w.buf)
+}
+
+// The ways in which a part of a group record can be kept.
+const (
+	partExposed = iota
+	partHidden
+)
+
+func (w *cutWriter) part(p *part, pushed int64) {
+	w.buf = binary.AppendUvarint(w.buf, w.numbers[p.skeleton])
+	w.buf = binary.AppendVarint(w.buf, p.pushed-pushed)
+	w.buf = binary.AppendUvarint(w.buf, uint64(len(p.values)))
+	if p.hidden == nil {
+		w.buf = append(w.buf, partExposed)
+		return
+	}
+	w.buf = append(w.buf, partHidden)
+	w.buf = binary.AppendUvarint(w.buf, p.hidden.order)
+	w.buf = appendText(w.buf, p.hidden.reason)
+	w.buf = appendText(w.buf, p.hidden.name)
+	by := ""
+	if p.hidden.by != nil {
+		by = p.hidden.by.key.Canonical()
+	}
+	w.buf = appendText(w.buf, by)
+}

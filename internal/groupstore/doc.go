@@ -1,0 +1,13 @@
+// Package groupstore is the grouping store: what every group pushed last, whether it fits together, and how it is
+// exposed.
+//
+// It promises that a push costs what it pushes, however full the store is; that whatever is exposed can be read as a whole
+// by Prometheus; and that one group's families come from the pushes of that group only, whole. It knows neither HTTP nor
+// gRPC nor agents, it parses nothing and it starts no goroutine: a body arrives as an [exposition.Body], and an exposition
+// leaves through an io.Writer.
+//
+// Its shape: a family of a group is a skeleton (names, labels, bucket bounds, with holes where the grouping labels go) that
+// all groups with the same series share, and the text of its values. Both are immutable, so that a scrape copies pointers
+// under the lock and renders outside it. Start reading at [Store], then at Store.decide and Store.commit, then at
+// skeleton.
+package groupstore

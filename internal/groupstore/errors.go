@@ -1,0 +1,56 @@
+package groupstore
+
+import (
+	"fmt"
+	"strings"
+)
+
+// InconsistentError means that a push contradicts itself, what other groups hold, or the relay's own metrics. Its text
+// names the series or the family, in words that the clients of a Pushgateway know.
+type InconsistentError struct {
+	// Family is the metric family at fault; empty if it is the push or the group as a whole.
+	Family string
+	reason string
+}
+
+// Error returns what is wrong.
+func (e *InconsistentError) Error() string { return e.reason }
+
+// FullError means that the push would take the store beyond one of its limits. Nothing was changed, and the same push may
+// be taken once something else has left.
+type FullError struct {
+	What  string // "series" or "groups"
+	Limit int
+}
+
+// Error returns the limit that is reached.
+func (e *FullError) Error() string {
+	return fmt.Sprintf("the store is full: it takes no more than %d %s", e.Limit, e.What)
+}
+
+// InDoubtError means that a change was applied but is not known to be durable: it is visible, and may or may not outlive a
+// crash.
+type InDoubtError struct{ Err error }
+
+// Error says what became of waiting.
+func (e *InDoubtError) Error() string {
+	return "the push is in doubt: waiting until it is durable: " + e.Err.Error()
+}
+
+// Unwrap returns what ended the wait.
+func (e *InDoubtError) Unwrap() error { return e.Err }
+
+// A series may have a megabyte of labels, and every group whose push was rejected keeps the reason. So of a name or of labels
+// a reason tells shownBytes, and of a reason keptBytes are kept.
+const (
+	shownBytes = 1 << 10
+	keptBytes  = 8 << 10
+)
+
+// brief cuts a text that is longer than the limit.
+func brief(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
+}

@@ -1,0 +1,161 @@
+package groupstore
+
+import (
+	"iter"
+	"strings"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+)
+
+// Groups returns the groups in the order of their canonical keys, also those in quarantine.
+func (v *View) Groups() iter.Seq[Group] {
+	return func(yield func(Group) bool) {
+		for _, st := range v.states {
+			if !yield(Group{st}) {
+				return
+			}
+		}
+	}
+}
+
+// Len returns the number of groups.
+func (v *View) Len() int { return len(v.states) }
+
+// Group is one group of a view.
+type Group struct{ st *state }
+
+// Key returns the grouping key.
+func (g Group) Key() grouping.Key { return g.st.group.key }
+
+// PushTime returns when a push to the group last succeeded; the zero time for never.
+func (g Group) PushTime() time.Time { return timeOf(g.st.pushed) }
+
+// FailureTime returns when a push to the group was last rejected; the zero time for never.
+func (g Group) FailureTime() time.Time { return timeOf(g.st.failed()) }
+
+// FailureReason returns why the push at FailureTime was rejected, as far as that is still known.
+func (g Group) FailureReason() string {
+	if g.st.notes == nil {
+		return ""
+	}
+	return g.st.notes.reason
+}
+
+// Quarantined returns why the group as a whole is not exposed; empty if it is.
+func (g Group) Quarantined() string { return g.st.hidden() }
+
+// Series returns the number of exposition lines that were pushed.
+func (g Group) Series() int { return g.st.lines }
+
+func timeOf(nanoseconds int64) time.Time {
+	if nanoseconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanoseconds).UTC()
+}
+
+// Families returns the group's families in the order of their names: the pushed ones, also those in quarantine, and the
+// group's two times.
+func (g Group) Families() iter.Seq[Family] {
+	return func(yield func(Family) bool) {
+		times := g.times()
+		for i := range g.st.parts {
+			p := &g.st.parts[i]
+			for len(times) > 0 && times[0].skeleton.name < p.skeleton.name {
+				if !yield(Family{&times[0], g.st.group}) {
+					return
+				}
+				times = times[1:]
+			}
+			if !yield(Family{p, g.st.group}) {
+				return
+			}
+		}
+		for i := range times {
+			if !yield(Family{&times[i], g.st.group}) {
+				return
+			}
+		}
+	}
+}
+
+// times returns the group's two times as parts, in the order of their names.
+func (g Group) times() []part {
+	failed, pushed := g.st.failed(), g.st.pushed
+	return []part{
+		{skeleton: g.st.group.layout.failed, values: string(append(appendSeconds(nil, failed), '\n')), pushed: max(failed, pushed)},
+		{skeleton: g.st.group.layout.pushed, values: string(append(appendSeconds(nil, pushed), '\n')), pushed: max(failed, pushed)},
+	}
+}
+
+// Family is one family of one group.
+type Family struct {
+	p *part
+	g *group
+}
+
+// Name returns the family's name, unescaped.
+func (f Family) Name() string { return f.p.skeleton.name }
+
+// Help returns the help text; empty if none was pushed.
+func (f Family) Help() string { return f.p.skeleton.help }
+
+// Unit returns the unit; empty if none was pushed.
+func (f Family) Unit() string { return f.p.skeleton.unit }
+
+// Type returns the family's type.
+func (f Family) Type() exposition.Type { return f.p.skeleton.typ }
+
+// PushTime returns when the family was pushed.
+func (f Family) PushTime() time.Time { return timeOf(f.p.pushed) }
+
+// Quarantined returns why the family is not exposed; empty if it is.
+func (f Family) Quarantined() string {
+	if f.p.hidden == nil {
+		return ""
+	}
+	return f.p.hidden.reason
+}
+
+// Series returns the number of exposition lines.
+func (f Family) Series() int { return f.p.skeleton.lines }
+
+// Metrics returns the family's metrics, in the order in which they are exposed and with all their labels. Each is made when
+// it is asked for and is the caller's own.
+func (f Family) Metrics() iter.Seq[*dto.Metric] {
+	return func(yield func(*dto.Metric) bool) {
+		for m := f.p.metrics(); m.next(); {
+			if !yield(m.message(f.g, nil)) {
+				return
+			}
+		}
+	}
+}
+
+// message returns the current metric as a protobuf message. Labels get the given names, and those whose name is empty are
+// left out; nil stands for their own names.
+func (m *metricReader) message(g *group, names []string) *dto.Metric {
+	metric := &dto.Metric{}
+	if err := proto.Unmarshal(m.values.appendTo(nil, m.labels.bounds), metric); err != nil {
+		metric = &dto.Metric{} // extras are scanned before they are stored, so that this does not happen
+	}
+	metric.Label = make([]*dto.LabelPair, 0, len(m.labels.labels))
+	for i, l := range m.labels.labels {
+		name, value := l.name, m.labels.values[i]
+		if names != nil {
+			name = names[i]
+		}
+		if l.hole >= 0 {
+			value = g.label(l.name)
+		}
+		if name != "" {
+			metric.Label = append(metric.Label, &dto.LabelPair{Name: proto.String(strings.Clone(name)), Value: proto.String(strings.Clone(value))})
+		}
+	}
+	return metric
+}

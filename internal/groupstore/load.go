@@ -1,0 +1,252 @@
+package groupstore
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A Loader fills an empty store from the records of a [Cut]. It is made by [Store.Loader] and used by one goroutine, and
+// the store by nobody else until Finish has returned. After an error the store is worth nothing.
+//
+// What was in quarantine stays there, for the same reasons and in the same order. What was exposed is checked against the
+// program's own metrics, which may be others than they were.
+type Loader struct {
+	s         *Store
+	begun     bool
+	position  uint64
+	skeletons []loadedSkeleton
+	hidings   []loadedHiding // of parts that were in quarantine
+	fallen    []loadedHiding // of parts that were not
+	departed  []departure    // the fallen ones, for those who waited for them
+}
+
+type loadedSkeleton struct {
+	k     *skeleton
+	found inspected
+}
+
+// A loadedHiding is a hidden part whose place in the order is settled when all are known.
+type loadedHiding struct {
+	h      *hiding
+	g      *group
+	family string
+	by     string // the canonical key of hiding.by
+	order  uint64
+}
+
+// Loader returns a loader. The store must be empty and must never have had a change.
+func (s *Store) Loader() *Loader { return &Loader{s: s} }
+
+// Add takes the next record, and keeps nothing of it.
+func (l *Loader) Add(record []byte) error {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	kind, r, err := openRecord(record)
+	switch {
+	case err != nil:
+	case !l.begun && kind != cutRecord:
+		err = errors.New("it does not begin with its position")
+	case kind == cutRecord:
+		err = l.begin(r)
+	case kind == skeletonRecord:
+		err = l.addSkeleton(r.rest)
+	case kind == groupRecord:
+		err = l.addGroup(r)
+	default:
+		err = fmt.Errorf("records of kind %d are not understood", kind)
+	}
+	if err != nil {
+		return fmt.Errorf("loading the store: %w", err)
+	}
+	return nil
+}
+
+func (l *Loader) begin(r *cursor) error {
+	if l.begun || l.s.position != 0 || len(l.s.groups) > 0 {
+		return errors.New("the store is not empty")
+	}
+	l.position = r.uvarint()
+	if r.bad || len(r.rest) > 0 {
+		return errRecord
+	}
+	l.begun = true
+	return nil
+}
+
+func (l *Loader) addSkeleton(encoding []byte) error {
+	found, err := inspect(encoding)
+	if err != nil {
+		return err
+	}
+	l.skeletons = append(l.skeletons, loadedSkeleton{newSkeleton(string(encoding), l.s.hasher), found})
+	return nil
+}
+
+// A loadedGroup is what a group record says.
+type loadedGroup struct {
+	change  Change
+	version uint64
+	born    uint64
+	hidings []loadedHiding // of the parts that have a hiding
+}
+
+func (l *Loader) addGroup(r *cursor) error {
+	lg, err := l.decodeGroup(r)
+	if err != nil {
+		return err
+	}
+	c := lg.change
+	if l.s.groups[c.Key.Canonical()] != nil {
+		return fmt.Errorf("group %v is there twice", c.Key)
+	}
+	g := l.s.draftedGroup(&draft{key: c.Key, labels: c.Key.Labels()})
+	l.judge(c, g)
+	l.s.position = lg.version // what commit takes for the group's version
+	l.s.commit(c, g)
+	g.born = lg.born
+	for _, h := range lg.hidings {
+		h.g = g
+		l.hidings = append(l.hidings, h)
+	}
+	return nil
+}
+
+// decodeGroup reads a group as the change that makes it.
+func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
+	var lg loadedGroup
+	c := &lg.change
+	c.Operation = Replace
+	canonical := r.text()
+	lg.version, lg.born = r.uvarint(), r.uvarint()
+	c.PushedAt, c.FailedAt = r.varint(), r.varint()
+	c.Reason, c.Origins, c.hidden = string(r.text()), string(r.text()), string(r.text())
+	var err error
+	if c.Key, err = decodeKey(canonical); err != nil {
+		return lg, err
+	}
+	if r.bad || c.Key.IsZero() || lg.version > l.position || lg.born > lg.version {
+		return lg, errRecord
+	}
+	labels := c.Key.Labels()
+	var sizes []int
+	for range r.count(leastPart + 1) {
+		number, pushed, size := r.uvarint(), c.PushedAt+r.varint(), r.uvarint()
+		h, hidden := decodeHiding(r)
+		if r.bad || number >= uint64(len(l.skeletons)) || size > uint64(len(r.rest)) {
+			return lg, errRecord
+		}
+		sk := l.skeletons[number]
+		if !hasHoles(sk.found.holes, labels) {
+			return lg, errHoles
+		}
+		if n := len(c.parts); n > 0 && c.parts[n-1].skeleton.name >= sk.k.name {
+			return lg, errRecord
+		}
+		p := part{skeleton: sk.k, pushed: pushed}
+		if hidden {
+			h.family, p.hidden = sk.k.name, h.h
+			lg.hidings = append(lg.hidings, h)
+		}
+		c.parts = append(c.parts, p)
+		c.lines += sk.found.lines
+		sizes = append(sizes, int(size))
+	}
+	if r.bad || c.hidden != "" && len(lg.hidings) != len(c.parts) {
+		return lg, errRecord
+	}
+	return lg, c.decodeValues(r.rest, sizes)
+}
+
+func decodeHiding(r *cursor) (h loadedHiding, hidden bool) {
+	switch r.byte() {
+	case partExposed:
+		return h, false
+	case partHidden:
+		h.order = r.uvarint()
+		h.h = &hiding{reason: string(r.text()), name: string(r.text())}
+		h.by = string(r.text())
+		return h, true
+	default:
+		r.fail()
+		return h, false
+	}
+}
+
+// judge hides what was exposed and does not fit any more. Since what was exposed was consistent, that can only be because of
+// the program's own metrics.
+func (l *Loader) judge(c Change, g *group) {
+	t := trial{s: l.s, g: g}
+	for i := range c.parts {
+		p := &c.parts[i]
+		if p.hidden != nil {
+			continue
+		}
+		if p.hidden = t.judge(p.skeleton); p.hidden != nil {
+			l.fallen = append(l.fallen, loadedHiding{h: p.hidden, g: g, family: p.skeleton.name})
+			l.departed = append(l.departed, departure{by: g, name: p.skeleton.name, typ: p.skeleton.typ})
+		}
+	}
+}
+
+// Finish ends the loading. The store is then at the position of the cut.
+func (l *Loader) Finish() error {
+	s := l.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !l.begun {
+		return errors.New("loading the store: there is not even a position")
+	}
+	s.position = l.position
+	slices.SortFunc(l.hidings, func(a, b loadedHiding) int { return cmp.Compare(a.order, b.order) })
+	s.hidings = 0
+	for _, h := range l.hidings {
+		h.h.order = h.order
+		s.hidings = h.order
+		if h.by == "" {
+			continue
+		}
+		if h.h.by = s.groups[h.by]; h.h.by == nil {
+			return fmt.Errorf("loading the store: family %q of group %v waits for a group that is not there", brief(h.family, shownBytes), h.g.key)
+		}
+	}
+	for _, h := range l.fallen {
+		s.hidings++
+		h.h.order = s.hidings
+	}
+	l.orderWaiting()
+	l.reconsider()
+	return nil
+}
+
+// orderWaiting puts those who wait in the order in which they came.
+func (l *Loader) orderWaiting() {
+	order := func(w waiter) uint64 { return w.group.state.find(w.family).hidden.order }
+	for _, list := range l.s.waiting {
+		slices.SortFunc(list, func(a, b waiter) int { return cmp.Compare(order(a), order(b)) })
+	}
+	for _, list := range l.s.twins {
+		slices.SortFunc(list, func(a, b *group) int { return cmp.Compare(a.born, b.born) })
+	}
+}
+
+// reconsider looks again at those who may be exposed now: because the program's own metrics were in the way and are not any
+// more, or because what was in the way is hidden itself.
+func (l *Loader) reconsider() {
+	for _, h := range l.hidings {
+		if h.h.by != nil || l.s.inTheWay(h.h.name) || h.g.state.hidden() != "" {
+			continue
+		}
+		if p := h.g.state.find(h.family); p != nil && p.hidden == h.h {
+			l.s.rejudge(h.g, p)
+		}
+	}
+	l.s.reconsider(l.departed)
+}
+
+// inTheWay says whether groups expose a family of that name.
+func (s *Store) inTheWay(name string) bool {
+	f := s.families[name]
+	return f != nil && f.visible > 0
+}

@@ -1,0 +1,118 @@
+package groupstore_test
+
+import (
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pushrelay/internal/groupstore"
+)
+
+// empty is what the tables of a store without groups look like.
+func empty(t *testing.T, s *tester) {
+	t.Helper()
+	for table, size := range s.store.Tables() {
+		if size != 0 {
+			t.Errorf("%s = %d in an empty store", table, size)
+		}
+	}
+}
+
+func TestTablesEmptyAfterWipe(t *testing.T) {
+	s := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine})
+	fill := func() {
+		for i := range 50 {
+			s.put(key(t, "job", "a", "instance", strconv.Itoa(i)), mixture)
+			s.put(key(t, "job", "b", fmt.Sprintf("k%d", i), ""), fmt.Sprintf("# TYPE c gauge\nc{i=\"%d\"} 1\n", i))
+		}
+	}
+	fill()
+	if s.store.Stats().Quarantined == 0 {
+		t.Fatal("nothing is in quarantine")
+	}
+	if err := s.store.Wipe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	empty(t, s)
+	if got := s.full(); got != "" {
+		t.Errorf("exposition after a wipe: %q", got)
+	}
+	fill()
+	var keys []string
+	for g := range s.store.Snapshot().Groups() {
+		keys = append(keys, g.Key().String())
+		s.delete(g.Key())
+	}
+	if len(keys) != 100 {
+		t.Errorf("%d groups, want 100: twins are hidden, and there all the same", len(keys))
+	}
+	empty(t, s)
+}
+
+// TestReplacedSeriesAreDropped pushes ever new label values: nothing of the old ones may stay (S5).
+func TestReplacedSeriesAreDropped(t *testing.T) {
+	s := newTester(t, groupstore.Config{})
+	pushes := 20_000
+	if testing.Short() {
+		pushes = 5_000
+	}
+	var before, after runtime.MemStats
+	for i := range pushes {
+		if i == pushes/2 {
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+		}
+		k := key(t, "job", "a", "instance", strconv.Itoa(i%10))
+		if i%3 == 0 {
+			s.delete(k)
+		}
+		if _, err := s.push(post, k, fmt.Sprintf("m{run=\"%d\"} 1\nn%d 2\n", i, i%20)); err != nil {
+			t.Fatal(err)
+		}
+		if i%100 == 0 {
+			s.full()
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if stats := s.store.Stats(); stats.Skeletons > 10+20*10 || stats.Families > 21 {
+		t.Errorf("Stats() = %+v", stats)
+	}
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 1<<20 {
+		t.Errorf("the heap grew by %d bytes over %d pushes", grown, pushes/2)
+	}
+	runtime.KeepAlive(s)
+}
+
+// TestMergedValuesAreNotPinned merges family by family into a group that came in one push.
+func TestMergedValuesAreNotPinned(t *testing.T) {
+	s := newTester(t, groupstore.Config{})
+	k := key(t, "job", "a")
+	var text strings.Builder
+	for i := range 200 {
+		for j := range 20 {
+			fmt.Fprintf(&text, "m%d{j=\"%d\"} 123456789\n", i, j)
+		}
+	}
+	s.put(k, text.String())
+	want := s.text()
+	for i := range 199 {
+		var one strings.Builder
+		for j := range 20 {
+			fmt.Fprintf(&one, "m%d{j=\"%d\"} 123456789\n", i, j)
+		}
+		if _, err := s.push(post, k, one.String()); err != nil {
+			t.Fatal(err)
+		}
+		if used, pinned := s.store.ValueBytes(); pinned > 2*used+1024 {
+			t.Fatalf("after %d merges %d bytes of values pin %d", i+1, used, pinned)
+		}
+	}
+	if diff := cmp.Diff(want, s.text()); diff != "" {
+		t.Errorf("merging the same values changed the exposition:\n%s", diff)
+	}
+}

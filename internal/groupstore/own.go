@@ -1,0 +1,71 @@
+package groupstore
+
+import (
+	"math"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/model"
+
+	"pushrelay/internal/exposition"
+)
+
+// appendOwnHistogram appends the lines of one histogram of the program's own.
+func appendOwnHistogram(dst []byte, name string, m *dto.Metric) []byte {
+	count := float64(m.Histogram.GetSampleCount())
+	if f := m.Histogram.GetSampleCountFloat(); f > 0 {
+		count = f
+	}
+	ended := false
+	for _, b := range m.Histogram.Bucket {
+		n := float64(b.GetCumulativeCount())
+		if f := b.GetCumulativeCountFloat(); f > 0 {
+			n = f
+		}
+		ended = ended || math.IsInf(b.GetUpperBound(), +1)
+		dst = appendOwnLine(dst, name+"_bucket", m, model.BucketLabel, b.GetUpperBound(), n)
+	}
+	if !ended {
+		dst = appendOwnLine(dst, name+"_bucket", m, model.BucketLabel, math.Inf(+1), count)
+	}
+	dst = appendOwnLine(dst, name+"_sum", m, "", 0, m.Histogram.GetSampleSum())
+	return appendOwnLine(dst, name+"_count", m, "", 0, count)
+}
+
+// appendOwnLine appends one sample line. The program's own names need no quotes.
+func appendOwnLine(dst []byte, name string, m *dto.Metric, boundLabel string, bound, value float64) []byte {
+	dst = append(dst, name...)
+	separator := byte('{')
+	for _, l := range m.Label {
+		dst = append(append(append(dst, separator), l.GetName()...), '=', '"')
+		dst = append(exposition.AppendEscapedLabelValue(dst, l.GetValue()), '"')
+		separator = ','
+	}
+	if boundLabel != "" {
+		dst = append(append(append(dst, separator), boundLabel...), '=', '"')
+		dst = append(exposition.AppendFloat(dst, bound), '"')
+		separator = ','
+	}
+	if separator == ',' {
+		dst = append(dst, '}')
+	}
+	dst = append(dst, ' ')
+	return append(exposition.AppendFloat(dst, value), '\n')
+}
+
+// typeOfOwn returns the type of one of the program's own families.
+func typeOfOwn(mf *dto.MetricFamily) exposition.Type {
+	switch mf.GetType() {
+	case dto.MetricType_COUNTER:
+		return exposition.Counter
+	case dto.MetricType_GAUGE:
+		return exposition.Gauge
+	case dto.MetricType_SUMMARY:
+		return exposition.Summary
+	case dto.MetricType_HISTOGRAM:
+		return exposition.Histogram
+	case dto.MetricType_GAUGE_HISTOGRAM:
+		return exposition.GaugeHistogram
+	default:
+		return exposition.Untyped
+	}
+}

@@ -1,0 +1,209 @@
+package groupstore
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/prometheus/common/model"
+
+	"pushrelay/internal/exposition"
+)
+
+// A form is what a rendition is made for. The text form serves text 0.0.4 and OpenMetrics alike, since their sample lines
+// are the same ones (S15).
+type form struct {
+	protobuf bool
+	escaping exposition.Escaping
+	// apart says that the family's name, escaped, would be that of another family, and is escaped by values instead.
+	apart bool
+}
+
+// A rendition is a skeleton prepared for one form: literal bytes, and marks of what goes between them. Rendering is copying
+// in turn literal bytes, grouping labels and values.
+type rendition struct {
+	form     form
+	literals string
+	segments []segment
+	next     *rendition
+
+	// In protobuf only:
+	pairs  []pair      // what segments with valueOnly refer to
+	bounds [][]float64 // of each metric; nil if the family has none
+}
+
+// A pair is a grouping label whose name is escaped.
+type pair struct {
+	hole int
+	name string
+}
+
+// A segment is a piece of literal text and what follows it: grouping labels from (inclusive) to (exclusive) with their
+// names and commas; or only the value of label from (in protobuf: the whole of the pair from), if to is valueOnly; or a
+// sample's value (in protobuf: a metric's values), if from and to are equal.
+type segment struct{ length, from, to uint32 }
+
+const valueOnly = ^uint32(0)
+
+// rendition returns the skeleton's pieces for a form, preparing them if need be.
+func (k *skeleton) rendition(f form) *rendition {
+	if k.legacy {
+		f = form{protobuf: f.protobuf} // nothing to escape
+	}
+	head := k.renditions.Load()
+	for r := head; r != nil; r = r.next {
+		if r.form == f {
+			return r
+		}
+	}
+	r := k.prepare(f)
+	for r.next = head; !k.renditions.CompareAndSwap(r.next, r); {
+		r.next = k.renditions.Load() // another scrape was faster; at worst the same pieces are there twice
+	}
+	return r
+}
+
+func (k *skeleton) prepare(f form) *rendition {
+	b := pieceBuilder{k: k, form: f, name: f.familyName(k.name)}
+	for r := k.read(); r.next(); {
+		if !r.repeated {
+			b.labelNames(r)
+		}
+		if f.protobuf {
+			b.metric(r)
+		} else {
+			b.lines(r)
+		}
+	}
+	return &rendition{form: f, literals: string(b.literals), segments: slices.Clip(b.segments), pairs: b.pairs, bounds: b.bounds}
+}
+
+// familyName returns a family's name as the form exposes it.
+func (f form) familyName(name string) string {
+	if f.apart {
+		return exposition.EscapeName(name, exposition.EscapeValues)
+	}
+	return exposition.EscapeName(name, f.escaping)
+}
+
+// A pieceBuilder makes the pieces of one rendition.
+type pieceBuilder struct {
+	k        *skeleton
+	form     form
+	name     string
+	names    []string // the present metric's label names, escaped; empty for a label that cannot be told from another
+	pairs    []pair
+	bounds   [][]float64
+	literals []byte
+	segments []segment
+	cut      int // where the literal of the next segment begins
+}
+
+func (b *pieceBuilder) mark(from, to uint32) {
+	b.segments = append(b.segments, segment{uint32(len(b.literals) - b.cut), from, to})
+	b.cut = len(b.literals)
+}
+
+// labelNames escapes the names of a metric's labels. Names that become equal would make a series that Prometheus refuses,
+// and the whole scrape with it: the later one is escaped by values, which keeps names apart, or is left out.
+func (b *pieceBuilder) labelNames(r *reader) {
+	b.names = b.names[:0]
+	taken := make(map[string]bool, len(r.labels))
+	for _, l := range r.labels {
+		if exposition.IsLegacyLabelName(l.name) {
+			taken[l.name] = true
+		}
+	}
+	for _, l := range r.labels {
+		name := l.name
+		if !exposition.IsLegacyLabelName(name) {
+			name = exposition.EscapeLabelName(l.name, b.form.escaping)
+			if taken[name] || b.special(name) {
+				name = exposition.EscapeLabelName(l.name, exposition.EscapeValues)
+			}
+			if taken[name] {
+				name = ""
+			}
+			taken[name] = true
+		}
+		b.names = append(b.names, name)
+	}
+}
+
+// special says whether a name that came out of escaping has a meaning of its own.
+func (b *pieceBuilder) special(name string) bool {
+	return strings.HasPrefix(name, model.ReservedLabelPrefix) ||
+		b.k.bucketed() && name == model.BucketLabel ||
+		b.k.typ == exposition.Summary && name == model.QuantileLabel
+}
+
+// lines adds the sample lines of a metric.
+func (b *pieceBuilder) lines(r *reader) {
+	if b.k.simple() {
+		b.line(r, "", "", 0)
+		return
+	}
+	suffix, label := "_bucket", model.BucketLabel
+	if b.k.typ == exposition.Summary {
+		suffix, label = "", model.QuantileLabel
+	}
+	for _, bound := range r.bounds {
+		b.line(r, suffix, label, bound)
+	}
+	b.line(r, "_sum", "", 0)
+	b.line(r, "_count", "", 0)
+}
+
+// line adds one sample line up to its value.
+func (b *pieceBuilder) line(r *reader, suffix, boundLabel string, bound float64) {
+	separator := byte('{')
+	if name := b.name + suffix; exposition.IsLegacyMetricName(name) {
+		b.literals = append(b.literals, name...)
+	} else {
+		b.literals = exposition.AppendMetricName(append(b.literals, '{'), name)
+		separator = ','
+	}
+	for i := 0; i < len(r.labels); i++ {
+		if b.names[i] == "" {
+			continue
+		}
+		b.literals = append(b.literals, separator)
+		separator = ','
+		if n := b.run(r, i); n > 0 {
+			b.mark(uint32(r.labels[i].hole), uint32(r.labels[i].hole+n))
+			i += n - 1
+			continue
+		}
+		b.label(r, i)
+	}
+	if boundLabel != "" {
+		b.literals = append(append(append(b.literals, separator), boundLabel...), '=', '"')
+		b.literals = append(exposition.AppendFloat(b.literals, bound), '"')
+	}
+	b.literals = append(b.literals, '}', ' ')
+	b.mark(0, 0)
+}
+
+// label adds one label with its name.
+func (b *pieceBuilder) label(r *reader, i int) {
+	b.literals = exposition.AppendLabelName(b.literals, b.names[i])
+	b.literals = append(b.literals, '=', '"')
+	if hole := r.labels[i].hole; hole >= 0 {
+		b.mark(uint32(hole), valueOnly)
+	} else {
+		b.literals = exposition.AppendEscapedLabelValue(b.literals, r.values[i])
+	}
+	b.literals = append(b.literals, '"')
+}
+
+// run returns how many labels from the i-th on are grouping labels that stand next to each other in the group, too, so that
+// they can be copied in one piece; 0 where names have to be escaped.
+func (b *pieceBuilder) run(r *reader, i int) int {
+	if !b.k.legacy || r.labels[i].hole < 0 {
+		return 0
+	}
+	n := 1
+	for i+n < len(r.labels) && r.labels[i+n].hole == r.labels[i].hole+n {
+		n++
+	}
+	return n
+}

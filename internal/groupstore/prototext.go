@@ -1,0 +1,102 @@
+package groupstore
+
+import (
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+
+	"pushrelay/internal/exposition"
+)
+
+// writePrototext writes the families as protobuf text, for people: every family ends with an empty line, or stands on one
+// line in the compact form. Fields of a message can be written one by one, so that no family is held as a whole.
+func (v *View) writePrototext(o *output, families []exposed, f Form) {
+	p := prototexter{v: v, o: o, multiline: f.Format == exposition.ProtobufText}
+	for i := range families {
+		p.family(&families[i])
+		if o.err != nil {
+			return
+		}
+	}
+	o.flush()
+}
+
+type prototexter struct {
+	v         *View
+	o         *output
+	multiline bool
+}
+
+// fields writes the fields that are set in mf.
+func (p *prototexter) fields(mf *dto.MetricFamily) {
+	text := strings.TrimSpace(prototext.MarshalOptions{Multiline: p.multiline}.Format(mf))
+	p.o.buf = append(p.o.buf, text...)
+	p.o.buf = append(p.o.buf, p.between())
+	p.o.spill()
+}
+
+func (p *prototexter) between() byte {
+	if p.multiline {
+		return '\n'
+	}
+	return ' '
+}
+
+func (p *prototexter) metric(m *dto.Metric) { p.fields(&dto.MetricFamily{Metric: []*dto.Metric{m}}) }
+
+func (p *prototexter) family(e *exposed) {
+	header := &dto.MetricFamily{Name: proto.String(e.name), Type: dto.MetricType(protobufTypes[e.typ]).Enum()}
+	if e.hasHelp {
+		header.Help = proto.String(e.help)
+	}
+	if e.unit != "" {
+		header.Unit = proto.String(e.unit)
+	}
+	p.fields(header)
+	if e.own != nil {
+		for _, m := range e.own.Metric {
+			p.metric(m)
+		}
+	}
+	p.times(e)
+	p.run(e)
+	p.o.buf = append(p.o.buf, '\n')
+}
+
+func (p *prototexter) times(e *exposed) {
+	if e.time == nil {
+		return
+	}
+	for _, st := range p.v.states {
+		if st.hidden() != "" || p.o.err != nil {
+			continue
+		}
+		k, at := e.time(st)
+		p.part(&part{skeleton: k, values: string(append(appendSeconds(nil, at), '\n'))}, st.group, e.form)
+	}
+}
+
+func (p *prototexter) run(e *exposed) {
+	if e.run == nil {
+		return
+	}
+	for _, at := range e.run.refs {
+		st := p.v.states[at.state]
+		p.part(&st.parts[at.part], st.group, e.form)
+		if p.o.err != nil {
+			return
+		}
+	}
+}
+
+func (p *prototexter) part(held *part, g *group, f form) {
+	b := pieceBuilder{k: held.skeleton, form: f}
+	for m := held.metrics(); m.next(); {
+		if !m.labels.repeated {
+			b.labelNames(m.labels)
+		}
+		p.metric(m.message(g, b.names))
+	}
+}

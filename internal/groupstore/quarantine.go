@@ -1,0 +1,124 @@
+package groupstore
+
+import (
+	"slices"
+
+	"pushrelay/internal/exposition"
+)
+
+// Quarantine (S9) holds the families that are kept although they do not fit: the check is off, or the change was decided
+// elsewhere. Of families that contradict each other the one that came first is exposed; the others wait for it to leave, or
+// to be pushed anew.
+
+// A waiter is a hidden part that could be exposed once something else has left.
+type waiter struct {
+	group  *group
+	family string
+}
+
+// A departure is an exposed part that has left, or has changed its series.
+type departure struct {
+	by   *group
+	name string
+	typ  exposition.Type
+}
+
+// hide counts a part as hidden and lets it wait.
+func (s *Store) hide(g *group, p *part) {
+	s.totals.quarantined++
+	s.hidings++
+	p.hidden.order = s.hidings
+	if p.hidden.name != "" {
+		s.waiting[p.hidden.name] = append(s.waiting[p.hidden.name], waiter{g, p.skeleton.name})
+	}
+}
+
+// unhide takes back what hide did.
+func (s *Store) unhide(g *group, p *part) {
+	s.totals.quarantined--
+	name := p.hidden.name
+	if name == "" {
+		return
+	}
+	list := slices.DeleteFunc(s.waiting[name], func(w waiter) bool { return w.group == g && w.family == p.skeleton.name })
+	if len(list) == 0 {
+		delete(s.waiting, name)
+		return
+	}
+	s.waiting[name] = list
+}
+
+// reconsider judges again those that waited for what has departed, in the order in which they came.
+func (s *Store) reconsider(departed []departure) {
+	for _, d := range departed {
+		for _, w := range slices.Clone(s.waiting[d.name]) {
+			p := w.group.state.find(w.family)
+			if p == nil || p.hidden == nil || p.hidden.name != d.name || !s.frees(d, p.hidden) {
+				continue
+			}
+			s.rejudge(w.group, p)
+		}
+	}
+}
+
+// frees says whether the departure may be what the hidden part waits for.
+func (s *Store) frees(d departure, h *hiding) bool {
+	if h.by != nil {
+		return h.by == d.by
+	}
+	f := s.families[d.name]
+	return f == nil || f.visible == 0 || f.typ != d.typ
+}
+
+// rejudge exposes a hidden part if it fits by now, or lets it wait for what is in its way now.
+func (s *Store) rejudge(g *group, p *part) {
+	t := trial{s: s, g: g}
+	s.setHiding(g, p, t.judge(p.skeleton))
+}
+
+// setHiding changes whether, and why, a hidden part of a group is hidden.
+func (s *Store) setHiding(g *group, p *part, h *hiding) {
+	next := *g.state
+	next.parts = slices.Clone(next.parts)
+	changed := findPart(next.parts, p.skeleton.name)
+	changed.hidden = h
+	s.unhide(g, p)
+	g.state = &next
+	s.setSlot(g)
+	if h != nil {
+		s.hide(g, changed)
+		return
+	}
+	s.expose(g, changed.skeleton)
+}
+
+// dropTwin forgets a hidden group.
+func (s *Store) dropTwin(g *group) {
+	list := slices.DeleteFunc(s.twins[g.normal], func(other *group) bool { return other == g })
+	if len(list) == 0 {
+		delete(s.twins, g.normal)
+		return
+	}
+	s.twins[g.normal] = list
+}
+
+// promoteTwin exposes the first of the groups that were hidden because of the group which had this normal key.
+func (s *Store) promoteTwin(normal string) {
+	if len(s.twins[normal]) == 0 {
+		return
+	}
+	g := s.twins[normal][0]
+	s.dropTwin(g)
+	if g.normal != g.key.Canonical() {
+		s.aliases[normal] = g
+	}
+	next := *g.state
+	noted := g.state.noted()
+	noted.hidden = ""
+	next.notes = &noted
+	g.state = &next
+	s.setSlot(g)
+	for i := range next.parts {
+		s.rejudge(g, &next.parts[i])
+	}
+}

@@ -1,0 +1,189 @@
+package groupstore_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/groupstore"
+)
+
+func newQuarantine(t *testing.T) *tester {
+	return newTester(t, groupstore.Config{
+		Check:       groupstore.CheckQuarantine,
+		OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: exposition.Gauge}},
+	})
+}
+
+func TestQuarantine(t *testing.T) {
+	a, b, c := key(t, "job", "a"), key(t, "job", "b"), key(t, "job", "c")
+	s := newQuarantine(t)
+	s.put(a, "# TYPE m counter\nm 1\nx 1\n")
+	verdict, err := s.push(put, b, "# TYPE m gauge\nm 2\ny 1\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := groupstore.Verdict{Quarantined: []groupstore.Quarantined{{Family: "m", Reason: `collected metric "m" {instance="",job="b"} is not a COUNTER`}}}
+	if diff := cmp.Diff(want, verdict); diff != "" {
+		t.Errorf("verdict (-want +got):\n%s", diff)
+	}
+	s.put(c, "# TYPE m gauge\nm 3\n")
+	exposes := func(lines ...string) {
+		t.Helper()
+		var got []string
+		for line := range strings.Lines(s.text()) {
+			if !strings.HasPrefix(line, "# ") {
+				got = append(got, strings.TrimSpace(line))
+			}
+		}
+		if diff := cmp.Diff(lines, got); diff != "" {
+			t.Errorf("exposition (-want +got):\n%s", diff)
+		}
+	}
+	exposes(`m{instance="",job="a"} 1`, `x{instance="",job="a"} 1`, `y{instance="",job="b"} 1`)
+	if got := s.groups(); !slices.Contains(got, `{job="b"} pushed 0s failed never m@0s! y@0s`) || s.store.Stats().Quarantined != 2 {
+		t.Errorf("groups: %q, stats %+v", got, s.store.Stats())
+	}
+	s.delete(a)
+	exposes(`m{instance="",job="b"} 2`, `m{instance="",job="c"} 3`, `y{instance="",job="b"} 1`)
+	s.put(a, "# TYPE m counter\nm 1\n")
+	s.put(b, "# TYPE m counter\nm 2\n")
+	exposes(`m{instance="",job="c"} 3`)
+	s.put(c, "z 1\n")
+	exposes(`m{instance="",job="a"} 1`, `m{instance="",job="b"} 2`, `z{instance="",job="c"} 1`)
+	s.put(c, "own 1\nm{__bad=\"1\"} 1\nrelay_x 1\nn 1\nn{k=\"\"} 2\n")
+	exposes(`m{instance="",job="a"} 1`, `m{instance="",job="b"} 2`)
+	if got := s.store.Stats().Quarantined; got != 4 {
+		t.Errorf("%d families in quarantine, want 4", got)
+	}
+}
+
+func TestQuarantinedTwins(t *testing.T) {
+	first, second, third := key(t, "job", "a", "k", ""), key(t, "job", "a"), key(t, "instance", "", "job", "a")
+	s := newQuarantine(t)
+	s.put(first, "m 1\n")
+	s.put(second, "m 2\nn 2\n")
+	s.put(third, "m 3\n")
+	s.put(key(t, "job", "b"), "# TYPE n gauge\nn 1\n")
+	s.put(second, "m 2\nn 2\n")
+	if _, err := s.push(post, third, "o 3\n"); err != nil {
+		t.Fatal(err)
+	}
+	quarantined := func() (reasons []string) {
+		for g := range s.store.Snapshot().Groups() {
+			if g.Quarantined() != "" {
+				reasons = append(reasons, g.Key().String())
+			}
+		}
+		return reasons
+	}
+	if diff := cmp.Diff([]string{second.String(), third.String()}, quarantined(), sortStrings); diff != "" {
+		t.Errorf("hidden groups (-want +got):\n%s", diff)
+	}
+	if text := s.full(); strings.Count(text, "push_time_seconds{") != 2 || strings.Contains(text, "m{instance=\"\",job=\"a\"}") {
+		t.Errorf("a hidden group is exposed:\n%s", text)
+	}
+	s.delete(first)
+	if diff := cmp.Diff([]string{third.String()}, quarantined()); diff != "" {
+		t.Errorf("hidden groups after the first has left (-want +got):\n%s", diff)
+	}
+	if text := s.text(); !strings.Contains(text, "m{instance=\"\",job=\"a\"} 2\n") || strings.Contains(text, "n{instance=\"\",job=\"a\"}") {
+		t.Errorf("exposition after the first has left:\n%s", text)
+	}
+	s.delete(second)
+	if text := s.text(); !strings.Contains(text, "m{instance=\"\",job=\"a\"} 3\n") || !strings.Contains(text, "o{instance=\"\",job=\"a\"} 3\n") {
+		t.Errorf("exposition after the second has left:\n%s", text)
+	}
+}
+
+var sortStrings = cmp.Transformer("sorted", func(s []string) []string { return slices.Sorted(slices.Values(s)) })
+
+// TestQuarantineOracle pushes at random without enforcement. At every moment what is exposed fits together for client_golang,
+// and what is hidden would not fit if it were exposed, too.
+func TestQuarantineOracle(t *testing.T) {
+	rounds := 150
+	if testing.Short() {
+		rounds = 20
+	}
+	hidden := 0
+	for round := range rounds {
+		u := universe{Rand: rand.New(rand.NewPCG(2, uint64(round))), wide: round%3 == 0}
+		s, o := newQuarantine(t), newOracle()
+		for range 30 {
+			op := []groupstore.Operation{put, put, post, post, groupstore.Delete}[u.IntN(5)]
+			p := groupstore.Push{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: noon}
+			if _, err := s.store.Push(t.Context(), p); err != nil {
+				t.Fatalf("round %d: Push(%v, %v) = %v", round, op, p.Key, err)
+			}
+			hidden += checkQuarantine(t, round, s, o.own)
+		}
+	}
+	if hidden < rounds {
+		t.Errorf("only %d families were ever hidden", hidden)
+	}
+}
+
+func checkQuarantine(t *testing.T, round int, s *tester, own prometheus.Gatherer) (hidden int) {
+	t.Helper()
+	view := s.store.Snapshot()
+	if err := gather(own, view, groupstore.Family{}); err != nil {
+		t.Fatalf("round %d: what is exposed does not fit: %v", round, err)
+	}
+	for g := range view.Groups() {
+		for f := range g.Families() {
+			if f.Quarantined() == "" || g.Quarantined() != "" {
+				continue
+			}
+			hidden++
+			if err := gather(own, view, f); err == nil {
+				t.Fatalf("round %d: %s of %v is hidden though it fits: %s\n%s", round, f.Name(), g.Key(), f.Quarantined(), s.text())
+			}
+		}
+	}
+	if stats := s.store.Stats(); stats.Quarantined < hidden {
+		t.Fatalf("round %d: %d hidden families, Stats() = %+v", round, hidden, stats)
+	}
+	return hidden
+}
+
+// gather lets client_golang check what is exposed, and one family more.
+func gather(own prometheus.Gatherer, v *groupstore.View, more groupstore.Family) error {
+	merged := map[string]*dto.MetricFamily{}
+	for g := range v.Groups() {
+		for f := range g.Families() {
+			if g.Quarantined() != "" || f.Quarantined() != "" && f != more {
+				continue
+			}
+			if merged[f.Name()] == nil {
+				merged[f.Name()] = &dto.MetricFamily{Name: proto.String(f.Name()), Type: protoType(f.Type())}
+				if f.Name() == "own" {
+					merged[f.Name()].Help = proto.String("Our own.")
+				}
+			}
+			for m := range f.Metrics() {
+				m.Label = slices.DeleteFunc(m.Label, func(l *dto.LabelPair) bool { return l.GetValue() == "" })
+				merged[f.Name()].Metric = append(merged[f.Name()].Metric, m)
+			}
+		}
+	}
+	var families []*dto.MetricFamily
+	for _, mf := range merged {
+		families = append(families, mf)
+	}
+	_, err := prometheus.Gatherers{own, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })}.Gather()
+	return err
+}
+
+func protoType(t exposition.Type) *dto.MetricType {
+	return map[exposition.Type]dto.MetricType{
+		exposition.Untyped: dto.MetricType_UNTYPED, exposition.Gauge: dto.MetricType_GAUGE, exposition.Counter: dto.MetricType_COUNTER,
+		exposition.Summary: dto.MetricType_SUMMARY, exposition.Histogram: dto.MetricType_HISTOGRAM,
+	}[t].Enum()
+}

@@ -1,0 +1,212 @@
+package groupstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// The records are how changes and whole stores are written: to a log, to a snapshot, to a backup. Each begins with the
+// version of its format and its kind, and a record that is not understood is refused, never taken for another (S2).
+
+// recordFormat is the version of the format.
+const recordFormat = 1
+
+// The kinds of records.
+const (
+	changeRecord   = 1 + iota // one change
+	cutRecord                 // begins a cut: the position that it was made at
+	skeletonRecord            // one skeleton of a cut; parts refer to them by their number in the cut
+	groupRecord               // one group of a cut
+)
+
+var errRecord = errors.New("the record makes no sense")
+
+// openRecord checks the beginning of a record.
+func openRecord(b []byte) (kind byte, c *cursor, err error) {
+	c = &cursor{rest: b}
+	format := c.byte()
+	kind = c.byte()
+	if !c.bad && format != recordFormat {
+		return 0, nil, fmt.Errorf("the record has version %d of the format, and only %d is known: it was written by a later version", format, recordFormat)
+	}
+	if c.bad {
+		return 0, nil, errRecord
+	}
+	return kind, c, nil
+}
+
+// AppendChange appends the record of a change at its position. It refers to nothing else, so that it means the same
+// wherever it is read.
+func AppendChange(dst []byte, position uint64, c Change) []byte {
+	dst = append(dst, recordFormat, changeRecord, byte(c.Operation))
+	dst = binary.AppendUvarint(dst, position)
+	dst = appendText(dst, c.Tenant)
+	dst = appendText(dst, c.Key.Canonical())
+	dst = binary.AppendUvarint(dst, c.Seen)
+	dst = binary.AppendVarint(dst, c.PushedAt)
+	dst = binary.AppendVarint(dst, c.FailedAt)
+	dst = appendText(dst, c.Reason)
+	dst = appendText(dst, c.Origins)
+	dst = appendText(dst, c.hidden)
+	dst = binary.AppendUvarint(dst, uint64(len(c.parts)))
+	for i := range c.parts {
+		dst = appendText(dst, c.parts[i].skeleton.encoding)
+		dst = binary.AppendVarint(dst, c.parts[i].pushed-c.PushedAt)
+		dst = binary.AppendUvarint(dst, uint64(len(c.parts[i].values)))
+	}
+	for i := range c.parts {
+		dst = append(dst, c.parts[i].values...)
+	}
+	return dst
+}
+
+// DecodeChange reads the record of a change. The change keeps nothing of b. Apply says what a change that was decoded does.
+func DecodeChange(b []byte) (position uint64, c Change, err error) {
+	return decodeChange(b, func([]byte) *skeleton { return nil })
+}
+
+// Replay applies the record of a change that was logged. It is DecodeChange and [Store.Apply], without making anew what the
+// store has.
+func (s *Store) Replay(record []byte) error { return s.replay(record, s.Apply) }
+
+// Mend is Replay for a log of which a part is lost: a change is applied to what the group has, even if that is not what it
+// had when the change was decided, and positions may be missing. Every change carries whole families, so that what it
+// leaves in the group was pushed to it.
+func (s *Store) Mend(record []byte) error { return s.replay(record, s.mend) }
+
+func (s *Store) replay(record []byte, apply func(uint64, Change) error) error {
+	position, c, err := decodeChange(record, s.knownSkeleton)
+	if err != nil {
+		return err
+	}
+	return apply(position, c)
+}
+
+// knownSkeleton returns the skeleton of the table, or nil.
+func (s *Store) knownSkeleton(encoding []byte) *skeleton {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.skeletons[string(encoding)]
+}
+
+func decodeChange(b []byte, known func([]byte) *skeleton) (position uint64, c Change, err error) {
+	kind, r, err := openRecord(b)
+	if err != nil {
+		return 0, Change{}, fmt.Errorf("decoding a change: %w", err)
+	}
+	if kind != changeRecord {
+		return 0, Change{}, fmt.Errorf("decoding a change: the record is of kind %d", kind)
+	}
+	c.Operation = Operation(r.byte())
+	position = r.uvarint()
+	c.Tenant = string(r.text())
+	canonical := r.text()
+	c.Seen, c.PushedAt, c.FailedAt = r.uvarint(), r.varint(), r.varint()
+	c.Reason, c.Origins, c.hidden = string(r.text()), string(r.text()), string(r.text())
+	if r.bad {
+		return 0, Change{}, fmt.Errorf("decoding a change: %w", errRecord)
+	}
+	if c.Key, err = decodeKey(canonical); err != nil {
+		return 0, Change{}, fmt.Errorf("decoding a change: %w", err)
+	}
+	if err := c.decodeParts(r, known); err != nil {
+		return 0, Change{}, fmt.Errorf("decoding a change of group %v: %w", c.Key, err)
+	}
+	if err := c.sound(); err != nil {
+		return 0, Change{}, fmt.Errorf("decoding a change of group %v: %w", c.Key, err)
+	}
+	return position, c, nil
+}
+
+// sound refuses a change that no store decides.
+func (c *Change) sound() error {
+	switch c.Operation {
+	case Replace, Merge:
+	case Delete, Fail, Wipe:
+		if len(c.parts) > 0 {
+			return errRecord
+		}
+	default:
+		return fmt.Errorf("%v is not understood", c.Operation)
+	}
+	if c.Key.IsZero() != (c.Operation == Wipe) {
+		return errRecord
+	}
+	return nil
+}
+
+// leastPart is the size of the smallest part in a record.
+const leastPart = 3
+
+// decodeParts reads the parts of a change. All their values are cut from one string.
+func (c *Change) decodeParts(r *cursor, known func([]byte) *skeleton) error {
+	labels := c.Key.Labels()
+	sizes := []int{}
+	for range r.count(leastPart) {
+		encoding := r.text()
+		pushed := c.PushedAt + r.varint()
+		size := r.uvarint()
+		if r.bad || size > uint64(len(r.rest)) {
+			return errRecord
+		}
+		k, found, err := skeletonOf(encoding, known)
+		if err != nil {
+			return err
+		}
+		if !hasHoles(found.holes, labels) {
+			return errHoles
+		}
+		if n := len(c.parts); n > 0 && c.parts[n-1].skeleton.name >= k.name {
+			return errRecord
+		}
+		c.parts = append(c.parts, part{skeleton: k, pushed: pushed})
+		c.lines += found.lines
+		sizes = append(sizes, int(size))
+	}
+	if r.bad {
+		return errRecord
+	}
+	return c.decodeValues(r.rest, sizes)
+}
+
+// decodeValues cuts the values of the parts, which are all that is left of the record.
+func (c *Change) decodeValues(rest []byte, sizes []int) error {
+	c.valueSize = len(rest)
+	values := string(rest)
+	for i, size := range sizes {
+		if size > len(rest) {
+			return errRecord
+		}
+		found := c.parts[i].skeleton.inspected()
+		if !found.fits(rest[:size]) {
+			return errValues
+		}
+		c.parts[i].values, values, rest = values[:size], values[size:], rest[size:]
+	}
+	if len(rest) > 0 {
+		return errRecord
+	}
+	return nil
+}
+
+// skeletonOf returns the skeleton of an encoding: the known one, or a stand-in that has only what a change needs until
+// it is applied.
+func skeletonOf(encoding []byte, known func([]byte) *skeleton) (*skeleton, inspected, error) {
+	if k := known(encoding); k != nil {
+		return k, k.inspected(), nil
+	}
+	found, err := inspect(encoding)
+	if err != nil {
+		return nil, inspected{}, err
+	}
+	return &skeleton{
+		encoding: string(encoding), name: found.name, typ: found.typ, flags: found.flags,
+		holes: found.holes, metrics: found.metrics, lines: found.lines,
+	}, found, nil
+}
+
+// inspected returns what inspect would find.
+func (k *skeleton) inspected() inspected {
+	return inspected{name: k.name, typ: k.typ, flags: k.flags, holes: k.holes, metrics: k.metrics, lines: k.lines}
+}

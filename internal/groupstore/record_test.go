@@ -1,0 +1,264 @@
+package groupstore_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/groupstore"
+)
+
+// ownOfTests is the one family that the stores of these tests have themselves.
+var ownOfTests = []groupstore.OwnFamily{{Name: "own", Type: exposition.Gauge}}
+
+// encoded returns the records of a journal's changes.
+func encoded(j *journal) [][]byte {
+	records := make([][]byte, len(j.changes))
+	for i, c := range j.changes {
+		records[i] = groupstore.AppendChange(nil, uint64(i+1), c)
+	}
+	return records
+}
+
+// cut returns the records of the whole store.
+func cut(tb testing.TB, s *groupstore.Store) [][]byte {
+	tb.Helper()
+	c, err := s.Cut(func() error { return nil })
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var records [][]byte
+	for r := range c.Records() {
+		records = append(records, slices.Clone(r))
+	}
+	return records
+}
+
+func load(tb testing.TB, cfg groupstore.Config, records [][]byte) *tester {
+	tb.Helper()
+	s := newTester(tb, cfg)
+	l := s.store.Loader()
+	for i, r := range records {
+		if err := l.Add(r); err != nil {
+			tb.Fatalf("record %d: %v", i, err)
+		}
+	}
+	if err := l.Finish(); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// randomPush does one of everything that can be done to a store.
+func randomPush(t *testing.T, u universe, s *tester, i int) {
+	t.Helper()
+	at := noon.Add(time.Duration(i) * time.Second)
+	switch u.IntN(20) {
+	case 0:
+		s.store.Fail(u.key(t), at, "it was malformed")
+	case 1:
+		if u.IntN(4) == 0 {
+			if err := s.store.Wipe(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	default:
+		op := []groupstore.Operation{put, put, post, post, groupstore.Delete}[u.IntN(5)]
+		s.store.Push(t.Context(), groupstore.Push{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: at}) //nolint:errcheck // Rejections are part of it.
+	}
+}
+
+// wantSame compares all that can be seen of two stores.
+func wantSame(t *testing.T, what string, want, got *tester) {
+	t.Helper()
+	if diff := cmp.Diff(want.groups(), got.groups()); diff != "" {
+		t.Fatalf("%s: groups (-want +got):\n%s", what, diff)
+	}
+	if diff := cmp.Diff(want.full(), got.full()); diff != "" {
+		t.Fatalf("%s: exposition (-want +got):\n%s", what, diff)
+	}
+	ignored := []string{"valueBytes", "layouts"}
+	w, g := want.store.Tables(), got.store.Tables()
+	for _, table := range ignored {
+		delete(w, table)
+		delete(g, table)
+	}
+	if diff := cmp.Diff(w, g); diff != "" {
+		t.Fatalf("%s: tables (-want +got):\n%s", what, diff)
+	}
+}
+
+// TestRecords encodes the changes and the cuts of random stores: what is made of them is the store, at every position, and
+// goes on as the store does, also where families wait in quarantine.
+func TestRecords(t *testing.T) {
+	for _, check := range []groupstore.Check{groupstore.CheckEnforced, groupstore.CheckQuarantine} {
+		for round := range 40 {
+			u := universe{Rand: rand.New(rand.NewPCG(4, uint64(round))), wide: round%4 == 3}
+			j := &journal{}
+			plain := groupstore.Config{Check: check, OwnFamilies: ownOfTests}
+			replica := newTester(t, plain)
+			logged := plain
+			logged.Log = j
+			s := newTester(t, logged)
+			followers := map[string]*tester{"replica": replica}
+			done := 0
+			for i := range 80 {
+				randomPush(t, u, s, i)
+				for ; done < len(j.changes); done++ {
+					record := groupstore.AppendChange(nil, uint64(done+1), j.changes[done])
+					for name, f := range followers {
+						if err := f.store.Replay(record); err != nil {
+							t.Fatalf("%s: Replay at position %d: %v", name, done+1, err)
+						}
+					}
+				}
+				for name, f := range followers {
+					wantSame(t, name, s, f)
+				}
+				if i == 20 || i == 50 {
+					followers["loaded"] = load(t, plain, cut(t, s.store))
+				}
+			}
+			if got, want := followers["loaded"].store.Position(), s.store.Position(); got != want {
+				t.Fatalf("Position() = %d, want %d", got, want)
+			}
+		}
+	}
+}
+
+// TestLoadWithOtherFlags loads with other limits and another check: what was acknowledged stays.
+func TestLoadWithOtherFlags(t *testing.T) {
+	for round := range 10 {
+		u := universe{Rand: rand.New(rand.NewPCG(5, uint64(round)))}
+		j := &journal{}
+		s := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Log: j})
+		for i := range 60 {
+			randomPush(t, u, s, i)
+		}
+		other := groupstore.Config{Check: groupstore.CheckEnforced, OwnFamilies: ownOfTests, MaxSeries: 1, MaxGroups: 1}
+		wantSame(t, "loaded", s, load(t, other, cut(t, s.store)))
+		replica := newTester(t, other)
+		for _, r := range encoded(j) {
+			if err := replica.store.Replay(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantSame(t, "replayed", s, replica)
+	}
+}
+
+// TestLoadWithOtherOwnFamilies loads into a program that has got a metric of its own, and has lost another.
+func TestLoadWithOtherOwnFamilies(t *testing.T) {
+	before := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: []groupstore.OwnFamily{{Name: "old", Type: exposition.Gauge}}})
+	before.put(key(t, "job", "a"), "# TYPE new counter\nnew 1\n# TYPE old counter\nold 1\nm 1\n")
+	before.put(key(t, "job", "b"), "# TYPE new gauge\nnew 2\n")
+	after := load(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "new", Type: exposition.Gauge}}}, cut(t, before.store))
+	want := "# TYPE m untyped\nm{instance=\"\",job=\"a\"} 1\n# TYPE new gauge\nnew{instance=\"\",job=\"b\"} 2\n# TYPE old counter\nold{instance=\"\",job=\"a\"} 1\n"
+	if diff := cmp.Diff(want, after.text()); diff != "" {
+		t.Errorf("exposition (-want +got):\n%s", diff)
+	}
+	if got := after.store.Stats().Quarantined; got != 1 {
+		t.Errorf("%d families in quarantine, want 1", got)
+	}
+}
+
+// TestOrigins: marks of where changes come from are kept by whatever happens to the group, until it is deleted.
+func TestOrigins(t *testing.T) {
+	j := &journal{}
+	a := key(t, "job", "a")
+	s := newTester(t, groupstore.Config{Log: j})
+	s.put(a, "m 1\n")
+	marked := j.changes[0]
+	marked.Origins = "agent 1: 17"
+	replica := newTester(t, groupstore.Config{})
+	if err := replica.store.Replay(groupstore.AppendChange(nil, 1, marked)); err != nil {
+		t.Fatal(err)
+	}
+	j2 := &journal{}
+	follow := load(t, groupstore.Config{Log: appendOnly{j2}}, cut(t, replica.store))
+	follow.put(a, "m 2\n")
+	follow.store.Fail(a, noon, "it was malformed")
+	if _, err := follow.push(post, a, "n 2\n"); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range j2.changes {
+		if c.Origins != marked.Origins {
+			t.Errorf("change %d has origins %q, want %q", i, c.Origins, marked.Origins)
+		}
+	}
+	follow.delete(a)
+	follow.put(a, "m 3\n")
+	if got := j2.changes[len(j2.changes)-1].Origins; got != "" {
+		t.Errorf("a new group has origins %q", got)
+	}
+}
+
+// TestMend replays a log of which changes are missing.
+func TestMend(t *testing.T) {
+	j := &journal{}
+	s := newTester(t, groupstore.Config{Log: j})
+	a, b := key(t, "job", "a"), key(t, "job", "b")
+	s.put(a, "m 1\nn 1\n")
+	s.put(b, "m 1\n")
+	if _, err := s.push(post, a, "m 2\n"); err != nil {
+		t.Fatal(err)
+	}
+	s.delete(b)
+	s.put(a, "m 3\n")
+	records := encoded(j)
+	lossy := newTester(t, groupstore.Config{})
+	for i, r := range [][]byte{records[2], records[3], records[4]} {
+		if err := lossy.store.Replay(r); i == 0 && err == nil {
+			t.Error("Replay of a log with a hole succeeded")
+		}
+		if err := lossy.store.Mend(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantSame(t, "mended", s, lossy)
+}
+
+func TestLoaderRefuses(t *testing.T) {
+	s := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine})
+	s.put(key(t, "job", "a"), "# TYPE m counter\nm 1\n")
+	s.put(key(t, "job", "b"), "# TYPE m gauge\nm 1\n")
+	whole := cut(t, s.store)
+	later := slices.Clone(whole[0])
+	later[0]++
+	for name, records := range map[string][][]byte{
+		"no position":      whole[1:],
+		"two positions":    {whole[0], whole[0]},
+		"a group twice":    {whole[0], whole[1], whole[2], whole[2]},
+		"a later version":  {later},
+		"no skeleton":      {whole[0], whole[2]},
+		"an empty record":  {whole[0], {}},
+		"an unknown kind":  {whole[0], {1, 99}},
+		"nothing":          {},
+		"a change instead": {whole[0], groupstore.AppendChange(nil, 1, groupstore.Change{Operation: groupstore.Wipe})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := groupstore.New(groupstore.Config{}).Loader()
+			var err error
+			for _, r := range records {
+				err = errors.Join(err, l.Add(r))
+			}
+			if err = errors.Join(err, l.Finish()); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}
+
+// appendOnly is a journal that begins at any position.
+type appendOnly struct{ *journal }
+
+func (j appendOnly) Append(_ uint64, c groupstore.Change) (func(context.Context) error, error) {
+	j.changes = append(j.changes, c)
+	return nil, nil
+}

@@ -1,0 +1,93 @@
+package groupstore_test
+
+import (
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/groupstore"
+)
+
+// FuzzDecodeChange reads arbitrary records. A store takes each or refuses it, and what it takes it can render, and it comes
+// through a cut as it is.
+func FuzzDecodeChange(f *testing.F) {
+	for _, record := range sampleRecords(f) {
+		f.Add(record)
+	}
+	cfg := groupstore.Config{OwnFamilies: ownOfTests}
+	f.Fuzz(func(t *testing.T, record []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		position, c, err := groupstore.DecodeChange(record)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > uint64(200*len(record)+1<<16) {
+			t.Fatalf("decoding %d bytes took %d bytes of memory", len(record), took)
+		}
+		s := newTester(t, cfg)
+		mended := s.store.Mend(record)
+		if err != nil {
+			if mended == nil {
+				t.Fatalf("DecodeChange = %v, and Mend succeeded", err)
+			}
+			return
+		}
+		again := groupstore.AppendChange(nil, position, c)
+		if p, _, err := groupstore.DecodeChange(again); err != nil || p != position {
+			t.Fatalf("decoding what was encoded = %d, %v; want %d", p, err, position)
+		}
+		for _, format := range []exposition.Format{exposition.Text004, exposition.ProtobufDelimited, exposition.OpenMetrics100, exposition.ProtobufText} {
+			if err := s.store.Snapshot().Write(io.Discard, groupstore.Form{Format: format, Escaping: exposition.AllowUTF8}, nil); err != nil {
+				t.Fatalf("Write = %v", err)
+			}
+		}
+		if diff := cmp.Diff(s.groups(), load(t, cfg, cut(t, s.store)).groups()); diff != "" {
+			t.Fatalf("groups (-store +loaded):\n%s", diff)
+		}
+	})
+}
+
+// FuzzLoader reads an arbitrary record in the middle of a cut.
+func FuzzLoader(f *testing.F) {
+	base := newTester(f, groupstore.Config{Check: groupstore.CheckQuarantine})
+	base.put(key(f, "job", "a"), mixture)
+	base.put(key(f, "job", "b", "instance", ""), "# TYPE m gauge\nm 1\n")
+	whole := cut(f, base.store)
+	for _, record := range whole {
+		f.Add(record)
+	}
+	f.Fuzz(func(t *testing.T, record []byte) {
+		s := newTester(t, groupstore.Config{})
+		l := s.store.Loader()
+		for _, r := range append(whole[:2:2], record) {
+			if l.Add(r) != nil {
+				return
+			}
+		}
+		if l.Finish() != nil {
+			return
+		}
+		s.full()
+		s.groups()
+	})
+}
+
+// sampleRecords are the records of a random store.
+func sampleRecords(f *testing.F) [][]byte {
+	f.Helper()
+	j := &journal{}
+	u := universe{Rand: rand.New(rand.NewPCG(6, 1))}
+	s := newTester(f, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Log: j})
+	for range 20 {
+		s.store.Push(f.Context(), groupstore.Push{Operation: put, Key: u.key(f), Body: bodyOf(u.families()...), At: noon}) //nolint:errcheck // Rejections are part of it.
+	}
+	s.put(key(f, "job", "a"), mixture)
+	s.delete(key(f, "job", "a"))
+	if err := s.store.Wipe(f.Context()); err != nil {
+		f.Fatal(err)
+	}
+	return encoded(j)
+}

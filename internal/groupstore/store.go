@@ -1,0 +1,256 @@
+package groupstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+)
+
+// Config is what a store is made with. The zero value is a store in memory without limits that refuses what is
+// inconsistent.
+type Config struct {
+	// OwnFamilies are all metric families that are exposed beside the groups, also those that have no series yet.
+	OwnFamilies []OwnFamily
+	// Check says what happens to families that do not fit together.
+	Check Check
+	// MaxSeries and MaxGroups bound what all groups together hold, in exposition lines and groups; 0 means no limit. The
+	// two times of each group do not count.
+	MaxSeries, MaxGroups int
+	// Log makes changes durable; nil keeps them in memory only.
+	Log Log
+}
+
+// OwnFamily is a metric family of the program itself, which the store has to know before anybody pushes one of that name
+// (S17).
+type OwnFamily struct {
+	Name string
+	Type exposition.Type
+}
+
+// Check is the way in which consistency is kept.
+type Check uint8
+
+const (
+	// CheckEnforced rejects a push that does not fit, whole.
+	CheckEnforced Check = iota
+	// CheckQuarantine keeps the families that do not fit but does not expose them (S9). Nothing about families is
+	// rejected; timestamps still are.
+	CheckQuarantine
+)
+
+// Push is one push.
+type Push struct {
+	// Operation is Replace, Merge or Delete.
+	Operation Operation
+	Key       grouping.Key
+	// Body is what was pushed; nil for Delete and for an empty push. The store keeps nothing of it.
+	Body *exposition.Body
+	// At is when the push arrived.
+	At time.Time
+}
+
+// Verdict says what became of a push that was taken.
+type Verdict struct {
+	// Known says that the group exposed just these series before, so that nothing but values has changed.
+	Known bool
+	// Quarantined are the families that are kept but not exposed; always empty with CheckEnforced.
+	Quarantined []Quarantined
+}
+
+// Quarantined is a family that does not fit.
+type Quarantined struct{ Family, Reason string }
+
+// Store is a grouping store. It is made by [New] and safe for concurrent use.
+type Store struct {
+	// Static after construction.
+	check     Check
+	maxSeries int
+	maxGroups int
+	log       Log
+	own       map[string]OwnFamily
+	hasher    hasher
+	drafters  sync.Pool
+
+	// mu guards everything below, and with it all that is said to be guarded by it elsewhere. Changes are decided, logged
+	// and applied in one critical section, so that their order is the same everywhere.
+	mu        sync.RWMutex
+	position  uint64            // of the last change
+	groups    map[string]*group // by canonical key
+	aliases   map[string]*group // groups with empty labels, by normal key, that are exposed
+	twins     map[string][]*group
+	waiting   map[string][]waiter
+	layouts   map[string]*layout
+	skeletons map[string]*skeleton
+	families  map[string]*family
+
+	familyIDs     uint32
+	freeFamilyIDs []uint32
+
+	slots  []*state // the states of all groups: up to sorted by canonical key, then as they came; nil for deleted ones
+	sorted int
+	gaps   int // how many slots are nil
+
+	totals  totals
+	hidings uint64 // how many parts were ever hidden: their order
+	probes  int    // look-ups made by the check, counted for tests of its cost
+}
+
+// totals are running sums over all groups.
+type totals struct {
+	lines, parts, quarantined              int
+	valueBytes, skeletonBytes, groupsBytes int
+}
+
+// New returns an empty store.
+func New(cfg Config) *Store {
+	s := &Store{
+		check:     cfg.Check,
+		maxSeries: cfg.MaxSeries,
+		maxGroups: cfg.MaxGroups,
+		log:       cfg.Log,
+		own:       make(map[string]OwnFamily, len(cfg.OwnFamilies)),
+		hasher:    newHasher(),
+	}
+	for _, f := range cfg.OwnFamilies {
+		s.own[f.Name] = f
+	}
+	s.drafters.New = func() any { return new(drafter) }
+	s.reset()
+	return s
+}
+
+// reset empties the store.
+func (s *Store) reset() {
+	s.groups = make(map[string]*group)
+	s.aliases = make(map[string]*group)
+	s.twins = make(map[string][]*group)
+	s.waiting = make(map[string][]waiter)
+	s.layouts = make(map[string]*layout)
+	s.skeletons = make(map[string]*skeleton)
+	s.families = make(map[string]*family)
+	s.familyIDs, s.freeFamilyIDs = 0, nil
+	s.slots, s.sorted, s.gaps = nil, 0, 0
+	s.totals = totals{}
+}
+
+// Push applies a push, or refuses it with an error.
+//
+// An [*InconsistentError] has changed nothing but the failure time of the group, and that only if the group fits without
+// the push (S10). A [*FullError] or an error of the log has changed nothing. Push returns when the change is durable; an
+// [*InDoubtError] says that ctx ended before that was known. A scrape may see the change earlier.
+func (s *Store) Push(ctx context.Context, p Push) (Verdict, error) {
+	if p.Key.IsZero() {
+		return Verdict{}, &InconsistentError{reason: "the push names no group"}
+	}
+	switch p.Operation {
+	case Replace, Merge, Delete:
+	default:
+		return Verdict{}, fmt.Errorf("pushing to group %v: %v is no push", p.Key, p.Operation)
+	}
+	d := s.draft(p)
+	s.mu.Lock()
+	c, g, verdict, rejection := s.decide(d)
+	wait, err := s.enact(c, g)
+	s.mu.Unlock()
+	if rejection != nil {
+		return Verdict{}, rejection // the failure time is logged but not waited for
+	}
+	if err != nil {
+		return Verdict{}, fmt.Errorf("logging the push: %w", err)
+	}
+	return verdict, await(ctx, wait)
+}
+
+// Fail notes in the group that a push to it was rejected at that time, by somebody who saw more of it than the store does.
+// Where the group does not fit with others, nothing is noted (S10). It does not wait until the note is durable.
+func (s *Store) Fail(key grouping.Key, at time.Time, reason string) {
+	if key.IsZero() {
+		return
+	}
+	if reason == "" {
+		reason = "the push was rejected"
+	}
+	d := &draft{operation: Fail, key: key, labels: key.Labels(), at: nanoseconds(at), fault: reason}
+	s.prepareGroup(d)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, g, _, _ := s.decide(d)
+	s.enact(c, g) //nolint:errcheck // A log that refuses the note refuses it; the one who pushed has the answer.
+}
+
+// Wipe removes all groups at once. It returns as [Store.Push] does.
+func (s *Store) Wipe(ctx context.Context) error {
+	s.mu.Lock()
+	wait, err := s.enact(Change{Operation: Wipe}, nil)
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("logging the wipe: %w", err)
+	}
+	return await(ctx, wait)
+}
+
+// enact logs a decided change and applies it. The zero Change is none.
+func (s *Store) enact(c Change, g *group) (wait func(context.Context) error, err error) {
+	if c.Operation == 0 {
+		return nil, nil
+	}
+	if s.log != nil {
+		if wait, err = s.log.Append(s.position+1, c); err != nil {
+			return nil, err
+		}
+	}
+	s.position++
+	s.commit(c, g)
+	return wait, nil
+}
+
+func await(ctx context.Context, wait func(context.Context) error) error {
+	if wait == nil {
+		return nil
+	}
+	if err := wait(ctx); err != nil {
+		return &InDoubtError{Err: err}
+	}
+	return nil
+}
+
+// Stats are the sizes of a store.
+type Stats struct {
+	Groups int
+	// Series counts the exposition lines of all groups, without the two times that each group has.
+	Series int
+	// Families counts the names of metric families.
+	Families int
+	// Skeletons counts the distinct sets of series.
+	Skeletons int
+	// Quarantined counts the families of groups that are kept but not exposed.
+	Quarantined int
+	// Bytes estimates the memory that the groups take.
+	Bytes int64
+}
+
+// Stats returns the present sizes.
+func (s *Store) Stats() Stats {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return Stats{
+		Groups:      len(s.groups),
+		Series:      s.totals.lines,
+		Families:    len(s.families),
+		Skeletons:   len(s.skeletons),
+		Quarantined: s.totals.quarantined,
+		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.totals.groupsBytes) +
+			int64(len(s.groups))*groupBytes + int64(s.totals.skeletonBytes)*skeletonFactor,
+	}
+}
+
+// What things take beside the bytes of their texts, for Stats.Bytes.
+const (
+	partBytes      = 40
+	groupBytes     = 320
+	skeletonFactor = 4 // the encoding, its pieces as text, and the tables
+)

@@ -1,0 +1,185 @@
+package groupstore
+
+import (
+	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"pushrelay/internal/exposition"
+)
+
+// writeText writes the families in text 0.0.4 or, which differs in comments and the end only, in OpenMetrics.
+func (v *View) writeText(o *output, families []exposed, f Form) {
+	open := f.Format == exposition.OpenMetrics100
+	for i := range families {
+		e := &families[i]
+		if open {
+			o.buf = e.appendOpenHeader(o.buf)
+		} else {
+			o.buf = e.appendHeader(o.buf)
+		}
+		if e.own != nil {
+			o.buf = appendOwn(o.buf, e.own)
+			o.spill()
+		}
+		v.writeTimes(o, e)
+		v.writeRun(o, e)
+		if o.err != nil {
+			return
+		}
+	}
+	if open {
+		o.buf = append(o.buf, "# EOF\n"...)
+	}
+	o.flush()
+}
+
+// writeRun writes the lines of all groups of a family.
+func (v *View) writeRun(o *output, e *exposed) {
+	if e.run == nil {
+		return
+	}
+	var last *skeleton
+	var pieces *rendition
+	for _, at := range e.run.refs {
+		st := v.states[at.state]
+		p := &st.parts[at.part]
+		if p.skeleton != last {
+			last, pieces = p.skeleton, p.skeleton.rendition(e.form)
+		}
+		writePieces(o, pieces, st.group, p.tokens())
+		if o.err != nil {
+			return
+		}
+	}
+}
+
+// writeTimes writes one of the two times of all groups, if the family is one of them.
+func (v *View) writeTimes(o *output, e *exposed) {
+	if e.time == nil {
+		return
+	}
+	var value []byte
+	for _, st := range v.states {
+		if st.hidden() != "" {
+			continue
+		}
+		k, at := e.time(st)
+		value = append(appendSeconds(value[:0], at), '\n')
+		writePieces(o, k.rendition(e.form), st.group, value)
+		if o.err != nil {
+			return
+		}
+	}
+}
+
+// writePieces writes the lines of one part.
+func writePieces[T string | []byte](o *output, r *rendition, g *group, values T) {
+	literals, buf := r.literals, o.buf
+	for _, s := range r.segments {
+		buf = append(buf, literals[:s.length]...)
+		literals = literals[s.length:]
+		switch {
+		case s.from == s.to:
+			n := 0
+			for values[n] != '\n' {
+				n++
+			}
+			buf = append(buf, values[:n+1]...)
+			values = values[n+1:]
+			if len(buf) >= chunkBytes {
+				o.buf = buf
+				o.flush()
+				buf = o.buf
+			}
+		case s.to == valueOnly:
+			buf = append(buf, g.value(int(s.from))...)
+		default:
+			buf = append(buf, g.run(s.from, s.to)...)
+		}
+	}
+	o.buf = buf
+}
+
+// appendHeader appends the comments of text 0.0.4.
+func (e *exposed) appendHeader(dst []byte) []byte {
+	if e.hasHelp {
+		dst = append(exposition.AppendMetricName(append(dst, "# HELP "...), e.name), ' ')
+		dst = append(exposition.AppendEscapedHelp(dst, e.help), '\n')
+	}
+	dst = exposition.AppendMetricName(append(dst, "# TYPE "...), e.name)
+	return append(append(append(dst, ' '), textTypes[e.typ]...), '\n')
+}
+
+// textTypes are the words of text 0.0.4, which has none for a gauge histogram.
+var textTypes = [...]string{
+	exposition.Untyped:        "untyped",
+	exposition.Gauge:          "gauge",
+	exposition.Counter:        "counter",
+	exposition.Summary:        "summary",
+	exposition.Histogram:      "histogram",
+	exposition.GaugeHistogram: "histogram",
+}
+
+// openTypes are the words of OpenMetrics.
+var openTypes = [...]string{
+	exposition.Untyped:        "unknown",
+	exposition.Gauge:          "gauge",
+	exposition.Counter:        "counter",
+	exposition.Summary:        "summary",
+	exposition.Histogram:      "histogram",
+	exposition.GaugeHistogram: "gaugehistogram",
+}
+
+// totalSuffix ends the sample names of a counter in OpenMetrics, where the family is named without it.
+const totalSuffix = "_total"
+
+// appendOpenHeader appends the comments of OpenMetrics. Samples keep their names in it (S15): a counter that does not end
+// in _total, or whose name without it is that of another family, is of unknown type.
+func (e *exposed) appendOpenHeader(dst []byte) []byte {
+	name, word := e.name, openTypes[e.typ]
+	if e.typ == exposition.Counter {
+		base, ok := strings.CutSuffix(name, totalSuffix)
+		switch {
+		case ok && base != "" && !e.baseTaken:
+			name = base
+		default:
+			word = openTypes[exposition.Untyped]
+		}
+	}
+	if e.hasHelp {
+		dst = append(exposition.AppendMetricName(append(dst, "# HELP "...), name), ' ')
+		dst = append(exposition.AppendEscapedLabelValue(dst, e.help), '\n')
+	}
+	dst = exposition.AppendMetricName(append(dst, "# TYPE "...), name)
+	dst = append(append(append(dst, ' '), word...), '\n')
+	if e.unit != "" && strings.HasSuffix(name, "_"+e.unit) {
+		dst = append(exposition.AppendMetricName(append(dst, "# UNIT "...), name), ' ')
+		dst = append(exposition.AppendEscapedLabelValue(dst, e.unit), '\n')
+	}
+	return dst
+}
+
+// appendOwn appends the sample lines of one of the program's own families.
+func appendOwn(dst []byte, mf *dto.MetricFamily) []byte {
+	name := mf.GetName()
+	for _, m := range mf.Metric {
+		switch {
+		case m.Counter != nil:
+			dst = appendOwnLine(dst, name, m, "", 0, m.Counter.GetValue())
+		case m.Gauge != nil:
+			dst = appendOwnLine(dst, name, m, "", 0, m.Gauge.GetValue())
+		case m.Untyped != nil:
+			dst = appendOwnLine(dst, name, m, "", 0, m.Untyped.GetValue())
+		case m.Summary != nil:
+			for _, q := range m.Summary.Quantile {
+				dst = appendOwnLine(dst, name, m, "quantile", q.GetQuantile(), q.GetValue())
+			}
+			dst = appendOwnLine(dst, name+"_sum", m, "", 0, m.Summary.GetSampleSum())
+			dst = appendOwnLine(dst, name+"_count", m, "", 0, float64(m.Summary.GetSampleCount()))
+		case m.Histogram != nil:
+			dst = appendOwnHistogram(dst, name, m)
+		}
+	}
+	return dst
+}

@@ -1,0 +1,118 @@
+package groupstore
+
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+
+	"pushrelay/internal/exposition"
+)
+
+// tokens returns the values of a part as text, without what stands before them.
+func (p *part) tokens() string {
+	_, _, tokens := p.sections()
+	return tokens
+}
+
+// sections cuts the values of a part into created timestamps, extras and values proper. The first two are empty unless the
+// skeleton says otherwise.
+func (p *part) sections() (created, extras, tokens string) {
+	rest := p.values
+	if p.skeleton.flags&hasCreated != 0 {
+		n := 8 * p.skeleton.metrics
+		created, rest = rest[:n], rest[n:]
+	}
+	if p.skeleton.flags&hasExtra == 0 {
+		return created, "", rest
+	}
+	tokens = rest
+	for range p.skeleton.metrics {
+		_, _, tokens = cutExtra(tokens)
+	}
+	return created, rest[:len(rest)-len(tokens)], tokens
+}
+
+// cutExtra takes the extra of one metric off: its form, 0 for none, and its wire bytes.
+func cutExtra(s string) (form byte, wire, rest string) {
+	form, s = s[0], s[1:]
+	if form == 0 {
+		return 0, "", s
+	}
+	wire, rest = cutText(s)
+	return form, wire, rest
+}
+
+// A valueReader walks the values of the metrics of a part. It must be told of each metric what bounds it has.
+type valueReader struct {
+	typ     exposition.Type
+	created string
+	extras  string
+	tokens  string
+	scratch []byte
+
+	// The current metric.
+	points    []float64 // in the order of the lines
+	createdAt int64     // nanoseconds since the epoch, 0 for none
+	extra     string    // its wire bytes, empty for none
+}
+
+func (v *valueReader) next(bounds []float64) {
+	if v.created != "" {
+		v.createdAt = int64(binary.LittleEndian.Uint64([]byte(v.created[:8])))
+		v.created = v.created[8:]
+	}
+	if v.extras != "" {
+		_, v.extra, v.extras = cutExtra(v.extras)
+	}
+	n := 1
+	if fewestPoints(v.typ) > 1 {
+		n = len(bounds) + 2
+	}
+	v.points = v.points[:0]
+	for range n {
+		end := strings.IndexByte(v.tokens, '\n')
+		v.points = append(v.points, parseToken(v.tokens[:end]))
+		v.tokens = v.tokens[end+1:]
+	}
+}
+
+// parseToken reads a value back from its text. Tokens are made by the scanner, so that this never fails.
+func parseToken(token string) float64 {
+	const fewDigits = 9
+	if len(token) <= fewDigits {
+		whole := 0
+		for i := range len(token) {
+			if token[i] < '0' || token[i] > '9' {
+				whole = -1
+				break
+			}
+			whole = 10*whole + int(token[i]-'0')
+		}
+		if whole >= 0 {
+			return float64(whole)
+		}
+	}
+	f, _ := strconv.ParseFloat(token, 64)
+	return f
+}
+
+// A metricReader walks the metrics of a part, labels and values.
+type metricReader struct {
+	labels *reader
+	values valueReader
+}
+
+// metrics returns a reader that stands before the first metric.
+func (p *part) metrics() metricReader {
+	m := metricReader{labels: p.skeleton.read(), values: valueReader{typ: p.skeleton.typ}}
+	m.values.created, m.values.extras, m.values.tokens = p.sections()
+	return m
+}
+
+func (m *metricReader) next() bool {
+	if !m.labels.next() {
+		return false
+	}
+	m.values.next(m.labels.bounds)
+	return true
+}

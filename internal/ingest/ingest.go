@@ -1,0 +1,272 @@
+// Package ingest is the relay's way from a push to the store: a body becomes families, a key gets the label of the agent
+// that it came through, and what the store says becomes an answer.
+//
+// It promises that a push which is refused has changed nothing but, where the Pushgateway does so too, the failure time of
+// its group. It knows neither HTTP nor the tunnel: both hand it a [push.Request]. Start reading at [Ingester.Push].
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/push"
+)
+
+// Store is what the ingester needs of a grouping store; see [groupstore.Store] for the contracts.
+type Store interface {
+	Push(ctx context.Context, p groupstore.Push) (groupstore.Verdict, error)
+	Fail(key grouping.Key, at time.Time, reason string)
+	Outline(key grouping.Key, body *exposition.Body) *groupstore.Outline
+	PushValues(ctx context.Context, op groupstore.Operation, key grouping.Key, at time.Time, o *groupstore.Outline, values string) (taken bool, err error)
+	Stats() groupstore.Stats
+}
+
+// Config is what an ingester is made with.
+type Config struct {
+	// Store takes the pushes. Required.
+	Store Store
+	// Check is the check of that store: without enforcement nothing is refused for being inconsistent.
+	Check groupstore.Check
+	// Names is the scheme for metric and label names in bodies.
+	Names exposition.NameScheme
+	// Limits bound the shape of a body. Sizes are checked before, where bodies are read.
+	Limits exposition.Limits
+	// AgentLabel is the grouping label that pushes through an agent get, with the agent's identity (T20); empty for none.
+	AgentLabel string
+	// KnownAgent says whether an agent of that name is known; nil if none is. It must be safe for concurrent use.
+	KnownAgent func(name string) bool
+	// Registerer takes the ingester's metrics. Required.
+	Registerer prometheus.Registerer
+}
+
+// Ingester is the relay's [push.Pusher]. It is safe for concurrent use and starts nothing.
+type Ingester struct {
+	cfg       Config
+	metrics   *metrics
+	parsers   sync.Pool
+	matchings sync.Pool
+	templates *templates
+}
+
+// New returns an ingester.
+func New(cfg Config) *Ingester {
+	return &Ingester{
+		cfg:       cfg,
+		metrics:   newMetrics(cfg.Registerer),
+		parsers:   sync.Pool{New: func() any { return new(exposition.Parser) }},
+		matchings: sync.Pool{New: func() any { return new(matching) }},
+		templates: newTemplates(),
+	}
+}
+
+// Push stores the push. See [push.Pusher].
+func (in *Ingester) Push(ctx context.Context, r *push.Request) (push.Result, error) {
+	start := time.Now()
+	result, err := in.push(ctx, r)
+	in.metrics.pushed(result, err, len(r.Body), time.Since(start))
+	return result, err
+}
+
+func (in *Ingester) push(ctx context.Context, r *push.Request) (push.Result, error) {
+	operation, err := operationOf(r.Operation)
+	if err != nil {
+		return push.Result{}, err
+	}
+	key, err := in.storedKey(r)
+	if err != nil {
+		return push.Result{}, err
+	}
+	p := groupstore.Push{Operation: operation, Key: key, At: r.ReceivedAt}
+	if operation == groupstore.Delete {
+		_, result, err := in.store(ctx, p)
+		return result, err
+	}
+	if r.Format == exposition.ProtobufDelimited {
+		_, result, err := in.parseAndStore(ctx, p, r)
+		return result, err
+	}
+	head := in.templates.head(r.Body)
+	if taken, err := in.storeValues(ctx, p, r.Body, head); taken {
+		return in.answer(p.Operation, groupstore.Verdict{}, err)
+	}
+	verdict, result, err := in.parseAndStore(ctx, p, r)
+	if err == nil && verdict.Known && in.templates.worthwhile(head) {
+		in.remember(p, r.Body, head)
+	}
+	return result, err
+}
+
+// storeValues stores the values of a body that matches a template, if there is one and the group has just its series.
+func (in *Ingester) storeValues(ctx context.Context, p groupstore.Push, body []byte, head uint64) (taken bool, err error) {
+	candidates := in.templates.candidates(head)
+	if len(candidates) == 0 {
+		return false, nil
+	}
+	m := in.matchings.Get().(*matching)
+	defer in.matchings.Put(m)
+	for _, t := range candidates {
+		values, ok := t.match(body, m)
+		if !ok {
+			continue
+		}
+		if taken, err = in.cfg.Store.PushValues(ctx, p.Operation, p.Key, p.At, t.outline, values); taken {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// remember makes a template of a body that was stored, and whose series the group had before: so it may well come again.
+func (in *Ingester) remember(p groupstore.Push, body []byte, head uint64) {
+	parser := in.parsers.Get().(*exposition.Parser)
+	defer func() {
+		parser.Reset()
+		in.parsers.Put(parser)
+	}()
+	t := newTemplate(body,
+		func(numbered []byte) (*exposition.Body, error) { return parser.ParseText(numbered, in.options()) },
+		func(b *exposition.Body) *groupstore.Outline { return in.cfg.Store.Outline(p.Key, b) })
+	if t != nil {
+		in.templates.add(head, t, max(templatesLeast, in.cfg.Store.Stats().Bytes/templatesShare))
+	}
+}
+
+// parseAndStore goes the whole way.
+func (in *Ingester) parseAndStore(ctx context.Context, p groupstore.Push, r *push.Request) (v groupstore.Verdict, result push.Result, err error) {
+	parser := in.parsers.Get().(*exposition.Parser)
+	defer func() {
+		parser.Reset()
+		in.parsers.Put(parser)
+	}()
+	p.Body, err = in.parse(parser, r)
+	if err != nil {
+		result, err = in.refuseBody(p, err)
+		return v, result, err
+	}
+	return in.store(ctx, p)
+}
+
+func operationOf(o push.Operation) (groupstore.Operation, error) {
+	switch o {
+	case push.Replace:
+		return groupstore.Replace, nil
+	case push.Merge:
+		return groupstore.Merge, nil
+	case push.Delete:
+		return groupstore.Delete, nil
+	default:
+		return 0, push.Errorf(push.ErrInvalid, "operation %d of a push is not supported", o)
+	}
+}
+
+// storedKey returns the key under which the push is stored. What comes through an agent gets the agent's label, so that no
+// site can touch another's groups; and what comes directly may not pretend to come from an agent (T20).
+func (in *Ingester) storedKey(r *push.Request) (grouping.Key, error) {
+	label := in.cfg.AgentLabel
+	if label == "" {
+		return r.Key, nil
+	}
+	value, has := r.Key.Get(label)
+	switch {
+	case r.Agent == "" && has && in.cfg.KnownAgent != nil && in.cfg.KnownAgent(value):
+		return grouping.Key{}, push.Errorf(push.ErrForbidden, "group %v belongs to agent %q: only pushes through that agent may change it", r.Key, value)
+	case r.Agent == "":
+		return r.Key, nil
+	case has:
+		return grouping.Key{}, push.Errorf(push.ErrInvalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, label)
+	default:
+		return r.Key.With(label, r.Agent), nil
+	}
+}
+
+func (in *Ingester) parse(p *exposition.Parser, r *push.Request) (*exposition.Body, error) {
+	if r.Format == exposition.ProtobufDelimited {
+		return p.ParseProtobuf(r.Body, in.options())
+	}
+	return p.ParseText(r.Body, in.options())
+}
+
+func (in *Ingester) options() exposition.Options {
+	return exposition.Options{Names: in.cfg.Names, Limits: in.cfg.Limits}
+}
+
+// refuseBody answers a push whose body was not taken. Where the body is well formed and only contradicts itself, the
+// Pushgateway's store would have refused it, and so the group's failure time is set (S10).
+func (in *Ingester) refuseBody(p groupstore.Push, err error) (push.Result, error) {
+	var inconsistent *exposition.InconsistentError
+	if !errors.As(err, &inconsistent) {
+		return push.Result{}, &push.Error{Kind: push.ErrInvalid, Message: err.Error()}
+	}
+	in.cfg.Store.Fail(p.Key, p.At, inconsistent.Error())
+	return in.refuseInconsistent(inconsistent.Error())
+}
+
+// refuseInconsistent answers a push that does not fit. With the check off nobody is refused for that.
+func (in *Ingester) refuseInconsistent(reason string) (push.Result, error) {
+	if in.cfg.Check != groupstore.CheckEnforced {
+		return push.Result{Outcome: push.Unchecked, Detail: reason}, nil
+	}
+	return push.Result{}, push.Errorf(push.ErrInconsistent, "pushed metrics are invalid or inconsistent with existing metrics: %s", reason)
+}
+
+func (in *Ingester) store(ctx context.Context, p groupstore.Push) (groupstore.Verdict, push.Result, error) {
+	verdict, err := in.cfg.Store.Push(ctx, p)
+	result, err := in.answer(p.Operation, verdict, err)
+	return verdict, result, err
+}
+
+// answer turns what the store says into what the pusher hears.
+func (in *Ingester) answer(op groupstore.Operation, v groupstore.Verdict, err error) (push.Result, error) {
+	switch {
+	case err != nil:
+		return in.refuse(err)
+	case in.cfg.Check == groupstore.CheckEnforced || op == groupstore.Delete:
+		return push.Result{Outcome: push.Applied}, nil
+	default:
+		return push.Result{Outcome: push.Unchecked, Detail: detailOf(v)}, nil
+	}
+}
+
+// refuse is the one place where an error of the store becomes one of the push.
+func (in *Ingester) refuse(err error) (push.Result, error) {
+	var inconsistent *groupstore.InconsistentError
+	var full *groupstore.FullError
+	var inDoubt *groupstore.InDoubtError
+	switch {
+	case errors.As(err, &inconsistent):
+		return in.refuseInconsistent(inconsistent.Error())
+	case errors.As(err, &full):
+		return push.Result{}, &push.Error{Kind: push.ErrFull, Message: full.Error()}
+	case errors.As(err, &inDoubt) && ctxEnded(err):
+		return push.Result{}, err // the handler has words for its own timeout
+	default:
+		return push.Result{}, &push.Error{Kind: push.ErrUnavailable, Message: err.Error(), RetryAfter: retryAfter}
+	}
+}
+
+// retryAfter is when a push may be tried again that was not taken for lack of a writable disk.
+const retryAfter = 10 * time.Second
+
+func ctxEnded(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// detailOf says in one line what of the push is not exposed.
+func detailOf(v groupstore.Verdict) string {
+	switch n := len(v.Quarantined); n {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("not exposed: %s", v.Quarantined[0].Reason)
+	default:
+		return fmt.Sprintf("%d metric families are not exposed, the first: %s", n, v.Quarantined[0].Reason)
+	}
+}

@@ -1,0 +1,310 @@
+package ingest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/encoding/protodelim"
+	"google.golang.org/protobuf/proto"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/ingest"
+	"pushrelay/internal/push"
+)
+
+var noon = time.Unix(1_700_000_000, 0)
+
+type bench struct {
+	tb       testing.TB
+	store    *groupstore.Store
+	ingester *ingest.Ingester
+	registry *prometheus.Registry
+}
+
+func newBench(tb testing.TB, cfg ingest.Config, store groupstore.Config) *bench {
+	tb.Helper()
+	b := &bench{tb: tb, store: groupstore.New(store), registry: prometheus.NewPedanticRegistry()}
+	cfg.Check, cfg.Registerer = store.Check, b.registry
+	if cfg.Store == nil {
+		cfg.Store = b.store
+	}
+	b.ingester = ingest.New(cfg)
+	return b
+}
+
+func key(tb testing.TB, pairs ...string) grouping.Key {
+	tb.Helper()
+	var labels []grouping.Label
+	for i := 0; i < len(pairs); i += 2 {
+		labels = append(labels, grouping.Label{Name: pairs[i], Value: pairs[i+1]})
+	}
+	k, err := grouping.New(labels...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return k
+}
+
+func (b *bench) put(k grouping.Key, text string) (push.Result, error) {
+	return b.ingester.Push(b.tb.Context(), &push.Request{Operation: push.Replace, Key: k, Body: []byte(text), ReceivedAt: noon})
+}
+
+func (b *bench) exposition() string {
+	b.tb.Helper()
+	var text strings.Builder
+	if err := b.store.Snapshot().Write(&text, groupstore.Form{}, nil); err != nil {
+		b.tb.Fatal(err)
+	}
+	return text.String()
+}
+
+func (b *bench) exposes(line string) {
+	b.tb.Helper()
+	if text := b.exposition(); !strings.Contains("\n"+text, "\n"+line+"\n") {
+		b.tb.Errorf("the exposition lacks %s:\n%s", line, text)
+	}
+}
+
+func delimited(tb testing.TB, families ...*dto.MetricFamily) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	for _, mf := range families {
+		if _, err := protodelim.MarshalTo(&b, mf); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return b.Bytes()
+}
+
+func TestPush(t *testing.T) {
+	b := newBench(t, ingest.Config{}, groupstore.Config{})
+	counter := &dto.MetricFamily{Name: proto.String("c_total"), Type: dto.MetricType_COUNTER.Enum(), Metric: []*dto.Metric{
+		{Counter: &dto.Counter{Value: proto.Float64(3)}},
+	}}
+	steps := []struct {
+		request push.Request
+		exposes []string
+		hides   []string
+	}{
+		{push.Request{Operation: push.Replace, Body: []byte("m 1\nn 2\n")}, []string{`m{instance="",job="j"} 1`, `n{instance="",job="j"} 2`}, nil},
+		{push.Request{Operation: push.Merge, Body: []byte("n 3\n")}, []string{`m{instance="",job="j"} 1`, `n{instance="",job="j"} 3`}, nil},
+		{
+			push.Request{Operation: push.Merge, Format: exposition.ProtobufDelimited, Body: delimited(t, counter)},
+			[]string{`m{instance="",job="j"} 1`, `c_total{instance="",job="j"} 3`, "# TYPE c_total counter", `push_time_seconds{instance="",job="j"} 1.7e+09`}, nil,
+		},
+		{push.Request{Operation: push.Replace, Body: nil}, []string{`push_time_seconds{instance="",job="j"} 1.7e+09`}, []string{"m{", "n{", "c_total"}},
+		{push.Request{Operation: push.Delete, Body: nil}, nil, []string{"push_"}},
+	}
+	for i, st := range steps {
+		st.request.Key, st.request.ReceivedAt = key(t, "job", "j"), noon
+		got, err := b.ingester.Push(t.Context(), &st.request)
+		if diff := cmp.Diff(push.Result{Outcome: push.Applied}, got); err != nil || diff != "" {
+			t.Fatalf("step %d: Push = %v, %v (-want +got):\n%s", i, got, err, diff)
+		}
+		for _, line := range st.exposes {
+			b.exposes(line)
+		}
+		for _, text := range st.hides {
+			if strings.Contains(b.exposition(), text) {
+				t.Errorf("step %d: %q is still exposed:\n%s", i, text, b.exposition())
+			}
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	const inconsistent = "pushed metrics are invalid or inconsistent with existing metrics: "
+	gauge := func(m *dto.Metric) []byte {
+		return delimited(t, &dto.MetricFamily{Name: proto.String("g"), Type: dto.MetricType_COUNTER.Enum(), Metric: []*dto.Metric{m}})
+	}
+	tests := []struct {
+		name    string
+		request push.Request
+		kind    error
+		message string // a part of it
+		failure bool   // whether the group's failure time is set
+	}{
+		{"malformed text", push.Request{Body: []byte("blablabla\n")}, push.ErrInvalid, `text format parsing error in line 1: expected float as value, got ""`, false},
+		{"no line feed", push.Request{Body: []byte("m 1")}, push.ErrInvalid, "text format parsing error in line 1: unexpected end of input stream", false},
+		{"truncated protobuf", push.Request{Format: exposition.ProtobufDelimited, Body: []byte{9, 1}}, push.ErrInvalid, "unexpected EOF", false},
+		{"timestamp", push.Request{Body: []byte("m 1 1000\n")}, push.ErrInconsistent, inconsistent + "pushed metrics must not have timestamps", true},
+		{
+			"timestamp in protobuf",
+			push.Request{Format: exposition.ProtobufDelimited, Body: gauge(&dto.Metric{Counter: &dto.Counter{Value: proto.Float64(1)}, TimestampMs: proto.Int64(5)})},
+			push.ErrInconsistent, inconsistent + "pushed metrics must not have timestamps", true,
+		},
+		{
+			"value of another type",
+			push.Request{Format: exposition.ProtobufDelimited, Body: gauge(&dto.Metric{Gauge: &dto.Gauge{Value: proto.Float64(1)}})},
+			push.ErrInconsistent, "is not a COUNTER", true,
+		},
+		{"reserved label", push.Request{Body: []byte("m{__x=\"1\"} 1\n")}, push.ErrInconsistent, "has a label with an invalid name: __x", true},
+		{"series twice", push.Request{Body: []byte("m 1\nm 2\n")}, push.ErrInconsistent, "was collected before with the same name and label values", true},
+		{"clash with another group", push.Request{Body: []byte("# TYPE taken gauge\ntaken 2\n")}, push.ErrInconsistent, "is not a COUNTER", true},
+		{"reserved metric", push.Request{Body: []byte("relay_x 2\n")}, push.ErrInconsistent, "has a reserved name", true},
+		{"too many series", push.Request{Body: []byte("m 1\nn 2\no 3\np 4\n")}, push.ErrInvalid, "push has more than 3 series", false},
+		{"unknown operation", push.Request{Operation: 9, Body: []byte("m 1\n")}, push.ErrInvalid, "operation 9 of a push is not supported", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBench(t, ingest.Config{Limits: exposition.Limits{MaxSeries: 3}}, groupstore.Config{})
+			if _, err := b.put(key(t, "job", "other"), "# TYPE taken counter\ntaken 1\n"); err != nil {
+				t.Fatal(err)
+			}
+			tt.request.Key, tt.request.ReceivedAt = key(t, "job", "j"), noon
+			if tt.request.Operation == 0 {
+				tt.request.Operation = push.Replace
+			}
+			_, err := b.ingester.Push(t.Context(), &tt.request)
+			var refused *push.Error
+			if !errors.As(err, &refused) || !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.message) {
+				t.Errorf("Push = %v, want a push.Error of %v with %q", err, tt.kind, tt.message)
+			}
+			if got := strings.Contains(b.exposition(), `push_failure_time_seconds{instance="",job="j"} 1.7e+09`); got != tt.failure {
+				t.Errorf("failure time set: %v, want %v", got, tt.failure)
+			}
+		})
+	}
+}
+
+func TestUnchecked(t *testing.T) {
+	b := newBench(t, ingest.Config{}, groupstore.Config{Check: groupstore.CheckQuarantine})
+	tests := []struct {
+		text   string
+		detail string
+	}{
+		{"# TYPE m counter\nm 1\n", ""},
+		{"# TYPE m gauge\nm 1\nn 1\n", `not exposed: collected metric "m"`},
+		{"# TYPE m gauge\nm 1\nn 1\nn{a=\"\"} 2\n", "2 metric families are not exposed, the first: "},
+		{"m 1 1000\n", "pushed metrics must not have timestamps"},
+		{"m{__x=\"1\"} 1\n", "has a label with an invalid name: __x"},
+	}
+	for i, tt := range tests {
+		k := key(t, "job", string(rune('a'+i)))
+		got, err := b.put(k, tt.text)
+		if err != nil || got.Outcome != push.Unchecked || !strings.Contains(got.Detail, tt.detail) || (got.Detail == "") != (tt.detail == "") {
+			t.Errorf("Push(%q) = %+v, %v, want %q", tt.text, got, err, tt.detail)
+		}
+	}
+	if _, err := b.put(key(t, "job", "z"), "malformed\n"); !errors.Is(err, push.ErrInvalid) {
+		t.Errorf("Push of what is malformed = %v", err)
+	}
+	b.exposes(`push_failure_time_seconds{instance="",job="d"} 1.7e+09`)
+	b.exposes(`push_failure_time_seconds{instance="",job="e"} 1.7e+09`)
+	got, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Delete, Key: key(t, "job", "a"), ReceivedAt: noon})
+	if err != nil || got.Outcome != push.Applied {
+		t.Errorf("Delete = %+v, %v", got, err)
+	}
+}
+
+func TestAgentLabel(t *testing.T) {
+	b := newBench(t, ingest.Config{
+		AgentLabel: "agent",
+		KnownAgent: func(name string) bool { return name == "site-1" },
+	}, groupstore.Config{})
+	push1 := func(agent, text string, pairs ...string) error {
+		_, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Replace, Key: key(t, pairs...), Body: []byte(text), ReceivedAt: noon, Agent: agent})
+		return err
+	}
+	for _, err := range []error{
+		push1("site-1", "m{agent=\"x\"} 1\n", "job", "backup"),
+		push1("site-2", "m 2\n", "job", "backup"),
+		push1("", "m 3\n", "job", "backup"),
+		push1("", "m 4\n", "job", "backup", "agent", "somebody"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.exposes(`m{agent="site-1",instance="",job="backup"} 1`)
+	b.exposes(`m{agent="site-2",instance="",job="backup"} 2`)
+	b.exposes(`m{instance="",job="backup"} 3`)
+	b.exposes(`m{agent="somebody",instance="",job="backup"} 4`)
+	if err := push1("site-1", "m 1\n", "job", "backup", "agent", "site-1"); !errors.Is(err, push.ErrInvalid) {
+		t.Errorf("a key that has the label already, through an agent = %v", err)
+	}
+	if err := push1("", "m 1\n", "job", "backup", "agent", "site-1"); !errors.Is(err, push.ErrForbidden) {
+		t.Errorf("a direct push in the name of a known agent = %v", err)
+	}
+	b.exposes(`m{agent="site-1",instance="",job="backup"} 1`)
+	_, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Delete, Key: key(t, "job", "backup", "agent", "site-1"), ReceivedAt: noon})
+	if !errors.Is(err, push.ErrForbidden) {
+		t.Errorf("a direct delete in the name of a known agent = %v", err)
+	}
+	off := newBench(t, ingest.Config{KnownAgent: func(string) bool { return true }}, groupstore.Config{})
+	if _, err := off.ingester.Push(t.Context(), &push.Request{Operation: push.Replace, Key: key(t, "job", "j", "agent", "a"), Body: []byte("m 1\n"), ReceivedAt: noon, Agent: "site-1"}); err != nil {
+		t.Errorf("Push with the label off = %v", err)
+	}
+	off.exposes(`m{agent="a",instance="",job="j"} 1`)
+}
+
+// A brokenStore refuses everything with one error.
+type brokenStore struct {
+	*groupstore.Store
+	err error
+}
+
+func (s brokenStore) Push(context.Context, groupstore.Push) (groupstore.Verdict, error) {
+	return groupstore.Verdict{}, s.err
+}
+
+func (s brokenStore) Fail(grouping.Key, time.Time, string) {}
+
+func TestStoreErrors(t *testing.T) {
+	disk := errors.New("no space left on device")
+	tests := []struct {
+		err    error
+		kind   error
+		status int
+	}{
+		{&groupstore.FullError{What: "series", Limit: 3}, push.ErrFull, 429},
+		{disk, push.ErrUnavailable, 503},
+		{&groupstore.InDoubtError{Err: disk}, push.ErrUnavailable, 503},
+		{&groupstore.InDoubtError{Err: context.DeadlineExceeded}, context.DeadlineExceeded, 503},
+	}
+	for _, tt := range tests {
+		b := newBench(t, ingest.Config{Store: brokenStore{err: tt.err}}, groupstore.Config{})
+		_, err := b.put(key(t, "job", "j"), "m 1\n")
+		if !errors.Is(err, tt.kind) || push.StatusOf(err) != tt.status {
+			t.Errorf("Push with the store's error %v = %v, status %d; want %v, status %d", tt.err, err, push.StatusOf(err), tt.kind, tt.status)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	b := newBench(t, ingest.Config{}, groupstore.Config{})
+	for _, text := range []string{"m 1\n", "m 2\n", "m{__x=\"1\"} 1\n", "bad\n"} {
+		b.put(key(t, "job", "j"), text) //nolint:errcheck // Two of them are to fail.
+	}
+	want := `
+# HELP relay_pushes_total Pushes and deletes that reached the store, by result (applied, unchecked, rejected) and by the reason of a rejection.
+# TYPE relay_pushes_total counter
+relay_pushes_total{reason="",result="applied"} 2
+relay_pushes_total{reason="",result="unchecked"} 0
+relay_pushes_total{reason="canceled",result="rejected"} 0
+relay_pushes_total{reason="forbidden",result="rejected"} 0
+relay_pushes_total{reason="full",result="rejected"} 0
+relay_pushes_total{reason="inconsistent",result="rejected"} 1
+relay_pushes_total{reason="invalid",result="rejected"} 1
+relay_pushes_total{reason="timeout",result="rejected"} 0
+relay_pushes_total{reason="too_large",result="rejected"} 0
+relay_pushes_total{reason="unavailable",result="rejected"} 0
+`
+	if err := testutil.GatherAndCompare(b.registry, strings.NewReader(want), "relay_pushes_total"); err != nil {
+		t.Error(err)
+	}
+	problems, err := testutil.GatherAndLint(b.registry)
+	if err != nil || len(problems) > 0 {
+		t.Errorf("lint: %v, %v", problems, err)
+	}
+}
