@@ -1,0 +1,115 @@
+package queryapi
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/common/route"
+
+	"pushrelay/internal/agents"
+)
+
+// Registry is what the API needs of agents.Registry.
+type Registry interface {
+	// Agents returns what is known of every agent, sorted by name.
+	Agents() []agents.Agent
+	// Forget removes a departed agent.
+	Forget(name string) error
+}
+
+// agentJSON is one agent in the answer to GET /api/v1/agents.
+type agentJSON struct {
+	Agent               string       `json:"agent"`
+	Connected           bool         `json:"connected"`
+	Conflict            bool         `json:"conflict"`
+	SessionStarted      *time.Time   `json:"session_started"`
+	LastSeen            *time.Time   `json:"last_seen"`
+	Version             string       `json:"version"`
+	RemoteAddress       string       `json:"remote_address"`
+	RoundTripSeconds    *float64     `json:"round_trip_seconds"`
+	ClockSkewSeconds    *float64     `json:"clock_skew_seconds"`
+	SpoolPending        uint64       `json:"spool_pending"`
+	CertificateNotAfter *time.Time   `json:"certificate_not_after"`
+	Targets             []targetJSON `json:"targets"`
+}
+
+type targetJSON struct {
+	Target              string            `json:"target"`
+	Job                 string            `json:"job"`
+	Instance            string            `json:"instance"`
+	Address             string            `json:"address"`
+	Labels              map[string]string `json:"labels"`
+	LastScrape          *time.Time        `json:"last_scrape"`
+	LastDurationSeconds *float64          `json:"last_duration_seconds"`
+	LastError           string            `json:"last_error"`
+}
+
+// Agents serves GET /api/v1/agents.
+func Agents(registry Registry) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		known := registry.Agents()
+		out := make([]agentJSON, 0, len(known))
+		for _, a := range known {
+			out = append(out, newAgentJSON(a))
+		}
+		respond(w, out)
+	}
+}
+
+// ForgetAgent serves DELETE /api/v1/agents/:agent.
+func ForgetAgent(registry Registry) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		err := registry.Forget(route.Param(r.Context(), "agent"))
+		switch {
+		case errors.Is(err, agents.ErrUnknown):
+			respondError(w, http.StatusNotFound, "not_found", err)
+		case errors.Is(err, agents.ErrConnected):
+			respondError(w, http.StatusConflict, "conflict", err)
+		case err != nil:
+			respondError(w, http.StatusInternalServerError, "internal", err)
+		default:
+			w.WriteHeader(http.StatusAccepted)
+		}
+	}
+}
+
+func newAgentJSON(a agents.Agent) agentJSON {
+	out := agentJSON{
+		Agent: a.Name, Connected: a.Connected, Conflict: a.Conflict, Version: a.Version, RemoteAddress: a.RemoteAddress,
+		SessionStarted: timeOrNull(a.SessionStarted), LastSeen: timeOrNull(a.LastSeen),
+		RoundTripSeconds: secondsOrNull(a.RoundTrip), ClockSkewSeconds: secondsOrNull(a.ClockSkew),
+		SpoolPending: a.SpoolPending, CertificateNotAfter: timeOrNull(a.CertificateNotAfter),
+		Targets: make([]targetJSON, 0, len(a.Targets)),
+	}
+	for _, t := range a.Targets {
+		tj := targetJSON{
+			Target: t.Name, Job: t.Job, Instance: t.Instance, Address: t.Address, Labels: make(map[string]string, len(t.Labels)),
+			LastScrape: timeOrNull(t.LastScrape), LastError: t.LastError,
+		}
+		for _, l := range t.Labels {
+			tj.Labels[l.Name] = l.Value
+		}
+		if !t.LastScrape.IsZero() {
+			tj.LastDurationSeconds = secondsOrNull(&t.LastDuration)
+		}
+		out.Targets = append(out.Targets, tj)
+	}
+	return out
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func secondsOrNull(d *time.Duration) *float64 {
+	if d == nil {
+		return nil
+	}
+	seconds := d.Seconds()
+	return &seconds
+}

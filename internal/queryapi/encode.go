@@ -1,0 +1,217 @@
+package queryapi
+
+import (
+	"bufio"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/groupstore"
+)
+
+// typeNames are the types as the API calls them.
+var typeNames = [...]string{
+	exposition.Untyped:        dto.MetricType_UNTYPED.String(),
+	exposition.Gauge:          dto.MetricType_GAUGE.String(),
+	exposition.Counter:        dto.MetricType_COUNTER.String(),
+	exposition.Summary:        dto.MetricType_SUMMARY.String(),
+	exposition.Histogram:      dto.MetricType_HISTOGRAM.String(),
+	exposition.GaugeHistogram: dto.MetricType_GAUGE_HISTOGRAM.String(),
+}
+
+// The keys of a group beside its families, and what goes before a family of such a name. Nobody may push a family whose
+// name begins like that (S17); with the check off one is kept, and then stands after the other and wins.
+const (
+	labelsKey     = "labels"
+	successfulKey = "last_push_successful"
+	takenPrefix   = "relay_"
+)
+
+// A groupEncoder writes one group. It holds one metric at a time: a group may have a hundred thousand.
+type groupEncoder struct {
+	out   *bufio.Writer
+	piece []byte // what was not handed to out yet
+	err   error  // the first of out
+}
+
+// group writes `{"labels":{…},"last_push_successful":…,"<family>":{…},…}`.
+func (e *groupEncoder) group(g groupstore.Group) {
+	e.piece = append(e.piece, `{"`+labelsKey+`":`...)
+	e.piece = appendLabels(e.piece, g.Key().Labels())
+	e.piece = append(e.piece, `,"`+successfulKey+`":`...)
+	e.piece = strconv.AppendBool(e.piece, !g.FailureTime().After(g.PushTime()))
+	for f := range g.Families() {
+		e.piece = append(e.piece, ',')
+		e.family(g, f)
+		if e.err != nil {
+			return
+		}
+	}
+	e.piece = append(e.piece, '}')
+	e.spill()
+}
+
+// family writes a family under its name. What the Pushgateway does not tell stands inside of it, where the keys are ours:
+// "quarantined" is why it is not exposed (S9), and "reason" of the failure time is why that push was rejected.
+func (e *groupEncoder) family(g groupstore.Group, f groupstore.Family) {
+	name := f.Name()
+	if name == labelsKey || name == successfulKey {
+		name = takenPrefix + name
+	}
+	e.piece = appendString(e.piece, name)
+	e.piece = append(e.piece, `:{"time_stamp":"`...)
+	e.piece = f.PushTime().UTC().AppendFormat(e.piece, time.RFC3339Nano)
+	e.piece = append(e.piece, `","type":"`...)
+	e.piece = append(e.piece, typeNames[f.Type()]...)
+	e.piece = append(e.piece, '"')
+	e.optional("help", f.Help())
+	e.optional("quarantined", quarantined(g, f))
+	if f.Name() == groupstore.FailureTimeFamily {
+		e.optional("reason", g.FailureReason())
+	}
+	e.piece = append(e.piece, `,"metrics":[`...)
+	first := true
+	for m := range f.Metrics() {
+		if !first {
+			e.piece = append(e.piece, ',')
+		}
+		first = false
+		e.piece = appendMetric(e.piece, f.Type(), m)
+		e.spill()
+		if e.err != nil {
+			return
+		}
+	}
+	e.piece = append(e.piece, "]}"...)
+}
+
+func quarantined(g groupstore.Group, f groupstore.Family) string {
+	if reason := g.Quarantined(); reason != "" {
+		return reason
+	}
+	return f.Quarantined()
+}
+
+func (e *groupEncoder) optional(key, value string) {
+	if value == "" {
+		return
+	}
+	e.piece = appendString(append(e.piece, ','), key)
+	e.piece = appendString(append(e.piece, ':'), value)
+}
+
+func (e *groupEncoder) spill() {
+	_, e.err = e.out.Write(e.piece)
+	e.piece = e.piece[:0]
+}
+
+func appendLabels(dst []byte, labels []grouping.Label) []byte {
+	dst = append(dst, '{')
+	for i, l := range labels {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, l.Name)
+		dst = appendString(append(dst, ':'), l.Value)
+	}
+	return append(dst, '}')
+}
+
+// appendMetric appends a metric. All its numbers are strings, because JSON has no NaN.
+func appendMetric(dst []byte, typ exposition.Type, m *dto.Metric) []byte {
+	dst = append(dst, `{"labels":{`...)
+	for i, l := range m.GetLabel() {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, l.GetName())
+		dst = appendString(append(dst, ':'), l.GetValue())
+	}
+	dst = append(dst, '}')
+	switch typ {
+	case exposition.Summary:
+		dst = appendSummary(dst, m.GetSummary())
+	case exposition.Histogram, exposition.GaugeHistogram:
+		dst = appendHistogram(dst, m.GetHistogram())
+	default:
+		dst = appendNumber(append(dst, `,"value":`...), simpleValue(m))
+	}
+	return append(dst, '}')
+}
+
+func simpleValue(m *dto.Metric) float64 {
+	switch {
+	case m.Gauge != nil:
+		return m.GetGauge().GetValue()
+	case m.Counter != nil:
+		return m.GetCounter().GetValue()
+	default:
+		return m.GetUntyped().GetValue()
+	}
+}
+
+func appendSummary(dst []byte, s *dto.Summary) []byte {
+	dst = append(dst, `,"quantiles":{`...)
+	for i, q := range s.GetQuantile() {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendNumber(dst, q.GetQuantile())
+		dst = appendNumber(append(dst, ':'), q.GetValue())
+	}
+	dst = appendCount(append(dst, `},"count":`...), s.GetSampleCount(), 0)
+	return appendNumber(append(dst, `,"sum":`...), s.GetSampleSum())
+}
+
+func appendHistogram(dst []byte, h *dto.Histogram) []byte {
+	dst = append(dst, `,"buckets":`...)
+	if len(h.GetPositiveSpan())+len(h.GetNegativeSpan()) > 0 {
+		dst = appendNativeBuckets(dst, h)
+	} else {
+		dst = appendClassicBuckets(dst, h)
+	}
+	dst = appendCount(append(dst, `,"count":`...), h.GetSampleCount(), h.GetSampleCountFloat())
+	return appendNumber(append(dst, `,"sum":`...), h.GetSampleSum())
+}
+
+func appendClassicBuckets(dst []byte, h *dto.Histogram) []byte {
+	dst = append(dst, '{')
+	for i, b := range h.GetBucket() {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendNumber(dst, b.GetUpperBound())
+		dst = appendCount(append(dst, ':'), b.GetCumulativeCount(), b.GetCumulativeCountFloat())
+	}
+	return append(dst, '}')
+}
+
+// appendCount appends the count of an ordinary histogram, or that of a float histogram if there is one.
+func appendCount(dst []byte, count uint64, float float64) []byte {
+	if float > 0 {
+		return appendNumber(dst, float)
+	}
+	return append(strconv.AppendUint(append(dst, '"'), count, 10), '"')
+}
+
+func appendNumber(dst []byte, f float64) []byte {
+	return append(strconv.AppendFloat(append(dst, '"'), f, 'g', -1, 64), '"')
+}
+
+// appendString appends s as a JSON string. Bytes that are no UTF-8, which only a HELP text can hold, become U+FFFD.
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, err := json.Marshal(s)
+			if err != nil {
+				return append(dst, `""`...) // a string can always be encoded
+			}
+			return append(dst, quoted...)
+		}
+	}
+	return append(append(append(dst, '"'), s...), '"')
+}
