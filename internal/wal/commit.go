@@ -1,0 +1,185 @@
+package wal
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+)
+
+// write is the writing goroutine: it takes batches from the queue, in order and one at a time, until the log is closed and
+// the queue is empty.
+func (l *Log) write() {
+	defer close(l.stopped)
+	for b := l.take(); b != nil; b = l.take() {
+		if b.rotate != nil {
+			l.rotate(b.rotate)
+			l.rotated(b)
+		}
+		if b.count == 0 {
+			continue
+		}
+		if err := l.commit(b); err != nil {
+			l.fail(b, err)
+			continue
+		}
+		l.committed(b)
+	}
+}
+
+// take waits for the next batch; nil at the end.
+func (l *Log) take() *batchInQueue {
+	runtime.Gosched()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.queue) == 0 {
+		if l.closed {
+			return nil
+		}
+		l.filled.Wait()
+	}
+	b := l.queue[0]
+	l.queue = slices.Delete(l.queue, 0, 1)
+	return b
+}
+
+// commit makes a batch durable. What a crash leaves behind is said line by line.
+func (l *Log) commit(b *batchInQueue) error {
+	if l.segment.end > headerBytes && l.segment.end+int64(len(b.frame)) > l.limit {
+		// A segment without batches at most. Everything before this batch is durable, as the new segment's header says.
+		l.roll()
+	}
+	l.segment.head.seal(b.frame, l.number, payloads, b.count)
+	// Nothing of the batch, or any of its blocks in any order: a torn tail, because no batch follows.
+	if err := l.segment.write(b.frame, l.zeros); err != nil {
+		return fmt.Errorf("writing batch %d: %w", l.number, err)
+	}
+	began := time.Now()
+	if err := l.segment.file.Sync(); err != nil {
+		return fmt.Errorf("syncing batch %d: %w", l.number, err)
+	}
+	l.cfg.ObserveSync(time.Since(began))
+	// From here on the batch is there for good, and only now the next one may be written and this one be answered.
+	l.number++
+	return nil
+}
+
+// committed tells those who wait that the batch is durable.
+func (l *Log) committed(b *batchInQueue) {
+	l.mu.Lock()
+	l.queued -= b.payloadBytes()
+	l.sizes[len(l.sizes)-1].bytes = l.segment.end
+	l.counts.batches++
+	l.counts.payloads += uint64(b.count)
+	l.counts.bytes += uint64(len(b.frame))
+	if cap(b.frame) <= keptBufferBytes {
+		l.spare = b.frame
+	}
+	l.mu.Unlock()
+	b.frame = nil
+	close(b.done)
+}
+
+func (b *batchInQueue) payloadBytes() int { return len(b.frame) - batchHeaderBytes }
+
+// fail abandons the segment: after an error, nothing is known about what of it is on the disk, and a second sync would
+// prove nothing. What is in the queue was promised an order behind the batch that failed, so that it is in doubt as well.
+func (l *Log) fail(b *batchInQueue, cause error) {
+	l.segment.file.Close() //nolint:errcheck // It failed already.
+	l.segment = nil
+	l.mu.Lock()
+	l.failure = &failure{cause: cause}
+	inDoubt := append([]*batchInQueue{b}, l.queue...)
+	l.queue, l.queued = nil, 0
+	l.mu.Unlock()
+	for _, b := range inDoubt {
+		if r := b.rotate; r != nil && !r.isDone() {
+			r.end(0, fmt.Errorf("beginning a segment: %w: %w", ErrUnwritable, cause))
+		}
+		b.err = fmt.Errorf("%w: %w", ErrInDoubt, cause)
+		b.frame = nil
+		close(b.done)
+	}
+}
+
+// rotation is the step to a new segment.
+type rotation struct {
+	id      uint64   // of the segment
+	failure *failure // that of the log when it was asked for; nil for none
+	done    chan struct{}
+
+	// Set before done is closed.
+	first uint64 // the number of the segment's first batch
+	err   error
+}
+
+func (r *rotation) end(first uint64, err error) {
+	r.first, r.err = first, err
+	close(r.done)
+}
+
+func (r *rotation) isDone() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// rotate makes the segment and goes on in it. After an error everything is as it was.
+func (l *Log) rotate(r *rotation) {
+	if l.settle != nil {
+		if err := l.settle(); err != nil {
+			r.end(0, err)
+			return
+		}
+		l.settle = nil
+	}
+	var flags uint32
+	if r.failure != nil {
+		// What could not be written is in the snapshot only for which this segment is made.
+		flags = needsSnapshot
+	}
+	made, err := createSegment(l.cfg.FS, l.cfg.Dir, newHeader(segmentMagic, r.id, l.number, flags), l.zeros)
+	if err != nil {
+		r.end(0, fmt.Errorf("beginning a segment: %w", err))
+		return
+	}
+	if l.segment != nil {
+		// The zeros at its end are of no use any more, and nothing depends on their leaving.
+		l.segment.retire() //nolint:errcheck // All batches in it are durable.
+	}
+	l.segment = made
+	l.limit = l.cfg.SegmentBytes
+	l.mu.Lock()
+	l.sizes = append(l.sizes, segmentSize{id: r.id, bytes: made.end})
+	l.mu.Unlock()
+	r.end(l.number, nil)
+}
+
+// rotated notes that nothing is in the segment yet, so that the next snapshot needs no other.
+func (l *Log) rotated(b *batchInQueue) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b.count == 0 && b.rotate.err == nil && len(l.queue) == 0 {
+		l.boundary = b.rotate
+	}
+}
+
+// roll begins the next segment because this one is full. If that fails this one goes on, and some batches later it is
+// tried again. If a snapshot will rotate anyway, its segment has its number already, and one made now would get a higher
+// one.
+func (l *Log) roll() {
+	l.mu.Lock()
+	if slices.ContainsFunc(l.queue, func(b *batchInQueue) bool { return b.rotate != nil }) {
+		l.mu.Unlock()
+		return
+	}
+	l.lastID++
+	r := &rotation{id: l.lastID, done: make(chan struct{})}
+	l.mu.Unlock()
+	if l.rotate(r); r.err != nil {
+		l.limit = l.segment.end + l.cfg.SegmentBytes/4
+	}
+}

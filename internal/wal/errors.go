@@ -1,0 +1,79 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The errors that a caller tells apart; they are wrapped with what they are about.
+var (
+	// ErrClosed means that the log was closed.
+	ErrClosed = errors.New("the log is closed")
+	// ErrTooLarge means that a payload is larger than [Config].MaxPayloadBytes. Nothing of it was taken.
+	ErrTooLarge = errors.New("too large for the log")
+	// ErrQueueFull means that more waits for the disk than [Config].MaxQueuedBytes. Nothing was taken; later it may be.
+	ErrQueueFull = errors.New("the disk cannot keep up with the log")
+	// ErrUnwritable means that an earlier write failed (S20). Nothing was taken, and nothing will be until a snapshot that
+	// is begun after the failure is committed.
+	ErrUnwritable = errors.New("the log cannot be written")
+	// ErrInDoubt means that a payload was taken and its write failed: it may or may not be there after a restart.
+	ErrInDoubt = errors.New("in doubt: the log could not be written")
+	// ErrSnapshotRunning means that another snapshot of the log has neither been committed nor aborted.
+	ErrSnapshotRunning = errors.New("another snapshot is being written")
+	// ErrNoLocks means that the file system of the directory knows no locks; see [Config].NoLock.
+	ErrNoLocks = errors.New("the file system has no file locks")
+)
+
+// DamagedError means that the log holds something that no crash explains, or lacks something. Nothing was changed; see
+// [Repair].
+type DamagedError struct {
+	// File is the path of the damaged file; it may be one that is missing.
+	File string
+	// Offset is where the damage begins, in bytes.
+	Offset int64
+	// Reason says what is wrong.
+	Reason string
+	// Follows says what comes after it and shows that it is no torn tail; it may be empty.
+	Follows string
+}
+
+// Error returns the place and what is wrong there.
+func (e *DamagedError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "the log is damaged: %q at offset %d: %s", e.File, e.Offset, e.Reason)
+	if e.Follows != "" {
+		b.WriteString(", but " + e.Follows)
+	}
+	return b.String()
+}
+
+// VersionError means that a file was written in a format that is not known here, by a later version. It was left as it is.
+type VersionError struct {
+	// File is the path of the file.
+	File string
+	// Version is that of its format.
+	Version uint32
+}
+
+// Error returns file and version.
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("%q has version %d of the format, and only %d is known: it was written by a later version",
+		e.File, e.Version, formatVersion)
+}
+
+// LockedError means that the log has an owner already (S21).
+type LockedError struct {
+	// Path is that of the lock file.
+	Path string
+	// PID is the owner's process id, 0 if unknown. It is a number of the owner's namespace.
+	PID int
+}
+
+// Error names the file and the owner.
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("%q is locked by another process", e.Path)
+	}
+	return fmt.Sprintf("%q is locked by process %d", e.Path, e.PID)
+}

@@ -1,0 +1,64 @@
+package wal
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+)
+
+// FS is what the log needs of a file system. Paths are those of the operating system; errors wrap those of [io/fs], where
+// they have a word for it.
+type FS interface {
+	// MakeDir creates a directory, and its parents, unless it is there.
+	MakeDir(dir string) error
+	// ReadDir returns the names in a directory, in any order.
+	ReadDir(dir string) ([]string, error)
+	// Open opens a file for reading.
+	Open(path string) (File, error)
+	// OpenWritable opens a file that exists for reading and writing.
+	OpenWritable(path string) (File, error)
+	// Create creates a file for reading and writing; fs.ErrExist if it is there.
+	Create(path string) (File, error)
+	// Rename gives a file another name, whose former bearer is gone; whoever looks sees the one or the other.
+	Rename(from, to string) error
+	// Remove removes a file.
+	Remove(path string) error
+	// SyncDir makes what was created, renamed and removed in the directory survive a power cut.
+	SyncDir(dir string) error
+	// Lock locks a file, which it creates if needed, until the lock is closed or the process ends. It returns a
+	// [*LockedError] if somebody holds it, and ErrNoLocks if nobody can.
+	Lock(path string) (io.Closer, error)
+}
+
+// File is an open file. Only one goroutine uses it at a time.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// Size returns the length in bytes.
+	Size() (int64, error)
+	// Truncate changes the length.
+	Truncate(size int64) error
+	// Sync makes everything that was written survive a power cut. After an error nothing is known about any of it.
+	Sync() error
+}
+
+// createAnew creates a file in place of what an earlier attempt left under that name.
+func createAnew(fsys FS, path string) (File, error) {
+	f, err := fsys.Create(path)
+	if !errors.Is(err, fs.ErrExist) {
+		return f, err
+	}
+	if err := fsys.Remove(path); err != nil {
+		return nil, err
+	}
+	return fsys.Create(path)
+}
+
+// removeIfThere removes a file; that there is none is no error.
+func removeIfThere(fsys FS, path string) error {
+	if err := fsys.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}

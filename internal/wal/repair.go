@@ -1,0 +1,418 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// Repaired says what [Repair] did. The zero value means that the log was not damaged.
+type Repaired struct {
+	// SetAside are the paths that the damaged files have now. Each is whole, as it was found.
+	SetAside []string
+	// Missing are the batches that were lost and given up, as numbers; a Last of 0 means that nobody knows how many there
+	// were from First on. From now on [Open] reports them as given up.
+	Missing []Range
+	// Snapshot is the path of the snapshot that the log begins with now; empty for none.
+	Snapshot string
+	// LostSnapshots are the paths of snapshots that were damaged, as they were. If Snapshot is older than one of them, or
+	// empty, what it contained is lost as far as it is among Missing.
+	LostSnapshots []string
+	// LostBytes is how much of the damaged segments could not be kept.
+	LostBytes int64
+	// Batches is the number of those that were kept after the snapshot.
+	Batches uint64
+}
+
+// Repair makes a damaged log readable: every batch that is sound is kept, in order, what is missing between them is noted
+// in the log, and damaged files are set aside under another name. It takes the log's ownership while it runs; cfg is what
+// Open is called with. A log that Open would read is left as it is.
+//
+// It may be interrupted at any point and run again; files that an interrupted run set aside are not reported again. A disk
+// that cannot be read is an error and no damage: save what it still gives away first, and repair the copy.
+func Repair(ctx context.Context, cfg Config) (Repaired, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return Repaired{}, fmt.Errorf("repairing the log: %w", err)
+	}
+	lock, err := own(cfg)
+	if err != nil {
+		return Repaired{}, fmt.Errorf("repairing the log: %w", err)
+	}
+	p := &repair{fs: cfg.FS, dir: cfg.Dir}
+	err = p.run(ctx, cfg)
+	if err = errors.Join(err, lock.Close()); err != nil {
+		return p.report, fmt.Errorf("repairing the log: %w", err)
+	}
+	return p.report, nil
+}
+
+type repair struct {
+	fs       FS
+	dir      string
+	progress *progress
+	report   Repaired
+	start    uint64 // the snapshot
+	next     uint64 // the number of the batch that should follow
+}
+
+func (p *repair) run(ctx context.Context, cfg Config) error {
+	inv, err := p.resume()
+	if err != nil {
+		return err
+	}
+	if err := inv.checkVersions(p.fs, p.dir); err != nil {
+		return err
+	}
+	if p.progress, err = newProgress(cfg, inv); err != nil {
+		return err
+	}
+	start, _, err := choose(ctx, cfg, inv, p.progress)
+	if err == nil {
+		err = (&walk{fs: p.fs, dir: p.dir, read: p.progress.add}).run(ctx, inv, start)
+	}
+	if _, damaged := errors.AsType[*DamagedError](err); !damaged {
+		return err
+	}
+	if err := p.snapshots(ctx, inv); err != nil {
+		return err
+	}
+	if err := p.segments(ctx, inv); err != nil {
+		return err
+	}
+	if inv, err = list(p.fs, p.dir); err != nil {
+		return err
+	}
+	w := &walk{fs: p.fs, dir: p.dir, read: p.progress.extra}
+	if err := w.run(ctx, inv, p.start); err != nil {
+		return fmt.Errorf("reading what was repaired: %w", err)
+	}
+	p.report.Batches = w.batches - uint64(len(w.given))
+	p.progress.finish()
+	return nil
+}
+
+// resume ends what an interrupted repair began: it takes the place of what was set aside already, or begins anew.
+func (p *repair) resume() (inventory, error) {
+	inv, err := list(p.fs, p.dir)
+	if err != nil {
+		return inventory{}, err
+	}
+	for _, id := range inv.repaired {
+		path := filepath.Join(p.dir, segmentName(id))
+		if slices.Contains(inv.segments, id) {
+			err = p.fs.Remove(path + repairedSuffix)
+		} else {
+			err = p.fs.Rename(path+repairedSuffix, path)
+		}
+		if err != nil {
+			return inventory{}, fmt.Errorf("ending an interrupted repair: %w", err)
+		}
+	}
+	if len(inv.repaired) == 0 {
+		return inv, nil
+	}
+	if err := p.syncDir(); err != nil {
+		return inventory{}, err
+	}
+	return list(p.fs, p.dir)
+}
+
+// snapshots finds the newest snapshot that can be read, and sets aside the newer ones.
+func (p *repair) snapshots(ctx context.Context, inv inventory) error {
+	p.next = 1
+	for _, id := range slices.Backward(inv.snapshots) {
+		path := filepath.Join(p.dir, snapshotName(id))
+		w := &walk{fs: p.fs, dir: p.dir, read: p.progress.extra, start: id}
+		err := w.snapshot(ctx)
+		if err == nil {
+			p.start, p.next, p.report.Snapshot = id, w.next, path
+			return nil
+		}
+		if _, damaged := errors.AsType[*DamagedError](err); !damaged {
+			return err
+		}
+		if err := p.setAside(path); err != nil {
+			return err
+		}
+		p.report.LostSnapshots = append(p.report.LostSnapshots, path)
+	}
+	return nil
+}
+
+// segments replaces every segment that does not continue what is before it.
+func (p *repair) segments(ctx context.Context, inv inventory) error {
+	ids := inv.from(p.start)
+	if p.start != 0 && (len(ids) == 0 || ids[0] != p.start) {
+		if err := p.insert(p.start, p.next); err != nil {
+			return err
+		}
+	}
+	before := p.start
+	for i, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := p.bridge(before, id); err != nil {
+			return err
+		}
+		limit, err := p.limit(ids[i+1:])
+		if err != nil {
+			return err
+		}
+		var following uint64 // what the next segment begins with, if there is no place between the two
+		if i+1 < len(ids) && ids[i+1] == id+1 {
+			if following, err = p.first(id + 1); err != nil {
+				return err
+			}
+		}
+		if err := p.segment(id, limit, following, i == len(ids)-1); err != nil {
+			return err
+		}
+		before = id
+	}
+	return nil
+}
+
+// bridge notes what is missing before a segment, in one of its own, if a number is free.
+func (p *repair) bridge(before, id uint64) error {
+	first, err := p.first(id)
+	if err != nil || first <= p.next || id <= before+1 {
+		return err
+	}
+	return p.insert(before+1, first)
+}
+
+// insert makes a segment that notes that everything before a number is missing, or that nothing is.
+func (p *repair) insert(id, next uint64) error {
+	path := filepath.Join(p.dir, segmentName(id))
+	out, err := p.create(path, id)
+	if err != nil {
+		return err
+	}
+	p.fill(out, next)
+	if err := out.end(); err != nil {
+		return fmt.Errorf("writing %q: %w", path, err)
+	}
+	return p.replace(path)
+}
+
+// first returns what the header of a segment says; 0 if it is lost.
+func (p *repair) first(id uint64) (uint64, error) {
+	r, err := openReader(p.fs, filepath.Join(p.dir, segmentName(id)), segmentMagic, id)
+	r.close()
+	if _, damaged := errors.AsType[*DamagedError](err); damaged {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return r.head.first, nil
+}
+
+// limit is the number from which on batches are superseded by later segments. What follows a failed write begins with the
+// number of the batch whose write failed, and that batch was never acknowledged.
+func (p *repair) limit(later []uint64) (uint64, error) {
+	limit := ^uint64(0)
+	for _, id := range later {
+		r, err := openReader(p.fs, filepath.Join(p.dir, segmentName(id)), segmentMagic, id)
+		r.close()
+		if _, damaged := errors.AsType[*DamagedError](err); damaged {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		if r.head.flags&needsSnapshot != 0 {
+			limit = min(limit, r.head.first)
+		}
+	}
+	return limit, nil
+}
+
+// segment keeps a segment that is sound, and rewrites another. Batches from limit on do not belong there, those before
+// following should.
+func (p *repair) segment(id, limit, following uint64, last bool) error {
+	r, err := openReader(p.fs, filepath.Join(p.dir, segmentName(id)), segmentMagic, id)
+	defer func() { r.close() }()
+	headless := false
+	if _, damaged := errors.AsType[*DamagedError](err); damaged {
+		headless = true
+		readable, err := r.salvage()
+		if err != nil {
+			return err
+		}
+		if !readable && last {
+			if err := p.unknown(r); err != nil {
+				return err
+			}
+		}
+	} else if err != nil {
+		return err
+	}
+	r.read = p.progress.extra
+	next, sound, err := p.inspect(r, limit)
+	if err != nil {
+		return err
+	}
+	if sound && !headless && following <= next {
+		p.next = next
+		return nil
+	}
+	return p.rewrite(r, limit, following)
+}
+
+// unknown notes that nobody knows what the last segment held, unless that is nothing.
+func (p *repair) unknown(r *reader) error {
+	end, err := r.restEnd(headerBytes)
+	if err == nil && (end > headerBytes || r.size < headerBytes) {
+		p.report.Missing = append(p.report.Missing, Range{First: p.next})
+	}
+	return err
+}
+
+// inspect reports whether the segment can stay, and what then follows.
+func (p *repair) inspect(r *reader, limit uint64) (next uint64, sound bool, err error) {
+	next, sound = p.next, true
+	whole, err := r.sound(func(b batch) error {
+		sound = sound && b.number == next && b.number < limit && b.kind != ending
+		next = b.through() + 1
+		return nil
+	})
+	orphan := r.head.flags&needsSnapshot != 0 && r.head.id != p.start
+	if r.offset == headerBytes {
+		sound = r.head.first <= p.next
+	} else if orphan || r.head.first != p.next {
+		sound = false
+	}
+	return next, sound && whole, err
+}
+
+// rewrite makes a segment of the same number out of the batches that are sound and belong here.
+func (p *repair) rewrite(r *reader, limit, following uint64) error {
+	rest, err := r.restEnd(headerBytes)
+	if err != nil {
+		return err
+	}
+	out, err := p.create(r.path, r.head.id)
+	if err != nil {
+		return err
+	}
+	kept := int64(0)
+	r.offset = headerBytes
+	_, err = r.sound(func(b batch) error {
+		if b.number < p.next || b.number >= limit || b.kind == ending {
+			return nil
+		}
+		p.fill(out, b.number)
+		out.batch(b.number, b.kind, b.count, b.body)
+		p.next = b.through() + 1
+		kept += b.size()
+		return out.err
+	})
+	p.fill(out, max(r.head.first, following)) // batches that only headers tell of
+	if err = errors.Join(err, out.end()); err != nil {
+		return fmt.Errorf("rewriting %q: %w", r.path, err)
+	}
+	p.report.LostBytes += max(0, rest-headerBytes-kept)
+	r.close() // Not every system renames a file that is open.
+	// From here on a crash leaves one name or the other, and each step is on the disk before the next: the new file, then
+	// the old one's new name, then the new one's. resume ends what is left.
+	if err := p.syncDir(); err != nil {
+		return err
+	}
+	if err := p.setAside(r.path); err != nil {
+		return err
+	}
+	return p.replace(r.path)
+}
+
+// create begins what will be a segment, under another name.
+func (p *repair) create(path string, id uint64) (*rewriting, error) {
+	file, err := createAnew(p.fs, path+repairedSuffix)
+	if err != nil {
+		return nil, fmt.Errorf("creating %q: %w", path+repairedSuffix, err)
+	}
+	out := &rewriting{file: file, head: newHeader(segmentMagic, id, p.next, 0)}
+	out.write(out.head.encode())
+	return out, nil
+}
+
+// replace gives a finished file the name of the segment, which is free.
+func (p *repair) replace(path string) error {
+	if err := p.fs.Rename(path+repairedSuffix, path); err != nil {
+		return fmt.Errorf("replacing %q: %w", path, err)
+	}
+	return p.syncDir()
+}
+
+func (p *repair) syncDir() error {
+	if err := p.fs.SyncDir(p.dir); err != nil {
+		return fmt.Errorf("syncing the directory: %w", err)
+	}
+	return nil
+}
+
+// fill notes that the batches before a number are missing, if they are.
+func (p *repair) fill(out *rewriting, number uint64) {
+	if number <= p.next {
+		return
+	}
+	out.gap(p.next, number-1)
+	p.report.Missing = append(p.report.Missing, Range{First: p.next, Last: number - 1})
+	p.next = number
+}
+
+// setAside gives a file a name that nobody reads, and that no earlier repair gave.
+func (p *repair) setAside(path string) error {
+	aside := path + damagedSuffix
+	for n := 2; ; n++ {
+		f, err := p.fs.Open(aside)
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("setting %q aside: %w", path, err)
+		}
+		f.Close() //nolint:errcheck // Nothing was written.
+		aside = path + damagedSuffix + "-" + strconv.Itoa(n)
+	}
+	if err := p.fs.Rename(path, aside); err != nil {
+		return fmt.Errorf("setting %q aside: %w", path, err)
+	}
+	p.report.SetAside = append(p.report.SetAside, aside)
+	return p.syncDir()
+}
+
+// sound calls f with every sound batch from the current offset on. It is true if there is nothing else.
+func (r *reader) sound(f func(batch) error) (whole bool, err error) {
+	whole = true
+	for {
+		b, err := r.next()
+		switch wrong, isFault := errors.AsType[*fault](err); {
+		case errors.Is(err, io.EOF):
+			return whole, nil
+		case isFault:
+			whole = false
+			b, err := r.resync(wrong.offset + 1)
+			if errors.Is(err, io.EOF) {
+				return false, nil
+			}
+			if err != nil {
+				return false, err
+			}
+			r.offset = b.offset
+		case err != nil:
+			return false, err
+		default:
+			if err := f(b); err != nil {
+				return false, err
+			}
+		}
+	}
+}

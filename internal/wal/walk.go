@@ -1,0 +1,271 @@
+package wal
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+)
+
+// Range is a run of batches by their numbers, both ends included.
+type Range struct{ First, Last uint64 }
+
+// place is where something is in the log.
+type place struct {
+	segment     uint64
+	offset, end int64
+}
+
+// walk reads a log from a snapshot on, in order, and finds out whether anything is missing.
+type walk struct {
+	// Static.
+	fs   FS
+	dir  string
+	sink Replay // what is nil is not called
+	read func(bytes int64)
+
+	// What was found so far.
+	start            uint64 // the snapshot; 0 for none
+	next             uint64 // the number that the next batch must have
+	snapshotPayloads uint64
+	snapshotBytes    int64
+	batches          uint64
+	payloads         uint64
+	given            []Range // up by earlier repairs
+	segments         []segmentSize
+	empty            []uint64 // segments without a batch
+	last             place    // of the last batch, whatever its kind; segment 0 for none
+	torn             place    // bytes that are no batch; segment 0 for none
+	tornError        *DamagedError
+}
+
+// segmentSize is a segment and the bytes of it that are in use.
+type segmentSize struct {
+	id    uint64
+	bytes int64
+}
+
+// run reads the snapshot and all segments from it on. Damage is a [*DamagedError].
+func (w *walk) run(ctx context.Context, inv inventory, snapshot uint64) error {
+	w.start, w.next = snapshot, 1
+	segments := inv.from(snapshot)
+	if snapshot != 0 {
+		if err := w.snapshot(ctx); err != nil {
+			return err
+		}
+		if len(segments) == 0 || segments[0] != snapshot {
+			return &DamagedError{File: filepath.Join(w.dir, segmentName(snapshot)), Reason: "the segment that follows the snapshot is missing"}
+		}
+	}
+	for _, id := range segments {
+		if err := w.segment(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// snapshot reads the snapshot to its end, without which it is not whole.
+func (w *walk) snapshot(ctx context.Context) error {
+	r, err := openReader(w.fs, filepath.Join(w.dir, snapshotName(w.start)), snapshotMagic, w.start)
+	defer func() { r.close() }()
+	if err != nil {
+		return err
+	}
+	r.read = w.read
+	end, err := readSnapshot(ctx, r, w.sink.Snapshot)
+	if err != nil {
+		return err
+	}
+	w.next, w.snapshotPayloads, w.snapshotBytes = end.next, end.payloads, r.size
+	return nil
+}
+
+// snapshotEnd is the body of the batch that a snapshot ends with.
+type snapshotEnd struct {
+	payloads, bytes uint64
+	next            uint64 // the first batch that is not in it
+}
+
+// encodeEnd returns a batch without its header filled in.
+func encodeEnd(e snapshotEnd) []byte {
+	b := binary.LittleEndian.AppendUint64(emptyBatch(nil), e.payloads)
+	b = binary.LittleEndian.AppendUint64(b, e.bytes)
+	return binary.LittleEndian.AppendUint64(b, e.next)
+}
+
+func decodeEnd(body []byte) snapshotEnd {
+	return snapshotEnd{
+		payloads: binary.LittleEndian.Uint64(body),
+		bytes:    binary.LittleEndian.Uint64(body[8:]),
+		next:     binary.LittleEndian.Uint64(body[16:]),
+	}
+}
+
+// readSnapshot calls sink, unless nil, with every payload. It ends with an error unless the snapshot is whole, and then
+// what sink was called with is worth nothing.
+func readSnapshot(ctx context.Context, r *reader, sink func([]byte) error) (snapshotEnd, error) {
+	var count, size uint64
+	for number := uint64(1); ; number++ {
+		if err := ctx.Err(); err != nil {
+			return snapshotEnd{}, fmt.Errorf("reading %q: %w", r.path, context.Cause(ctx))
+		}
+		b, err := r.next()
+		if wrong, ok := errors.AsType[*fault](err); ok {
+			return snapshotEnd{}, r.damaged(wrong.offset, wrong.reason)
+		}
+		if errors.Is(err, io.EOF) {
+			return snapshotEnd{}, r.damaged(r.offset, "the snapshot has no end")
+		}
+		if err != nil {
+			return snapshotEnd{}, err
+		}
+		if b.number != number || b.kind == gap {
+			return snapshotEnd{}, r.damaged(b.offset, fmt.Sprintf("part %d of the snapshot is not where it belongs", number))
+		}
+		if b.kind == ending {
+			end := decodeEnd(b.body)
+			if end.payloads != count || end.bytes != size || r.offset != r.size {
+				return snapshotEnd{}, r.damaged(b.offset, "the snapshot does not contain what its end says")
+			}
+			return end, nil
+		}
+		count += uint64(b.count)
+		size += uint64(len(b.body) - b.count*lengthBytes)
+		if sink == nil {
+			continue
+		}
+		if err := b.each(sink); err != nil {
+			return snapshotEnd{}, fmt.Errorf("taking the batch at offset %d of %q: %w", b.offset, r.path, err)
+		}
+	}
+}
+
+// segment reads one segment, which must continue where the one before ended.
+func (w *walk) segment(ctx context.Context, id uint64) error {
+	r, err := openReader(w.fs, filepath.Join(w.dir, segmentName(id)), segmentMagic, id)
+	defer func() { r.close() }()
+	if err != nil {
+		return err
+	}
+	r.read = w.read
+	if err := w.join(r); err != nil {
+		return err
+	}
+	found := w.batches
+	for {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("reading %q: %w", r.path, context.Cause(ctx))
+		}
+		b, err := r.next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if wrong, ok := errors.AsType[*fault](err); ok {
+			if err := w.tear(r, wrong); err != nil {
+				return err
+			}
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.take(r, b); err != nil {
+			return err
+		}
+	}
+	if w.batches == found {
+		w.empty = append(w.empty, id)
+	}
+	w.segments = append(w.segments, segmentSize{id: id, bytes: r.offset})
+	return nil
+}
+
+// join checks that the segment may follow what was read.
+//
+// Its header says that everything before its first batch was durable when the segment was made. One that says less than
+// was read was made and never used, because its directory could not be synced or because the snapshot that it was made
+// for failed; then it is empty.
+func (w *walk) join(r *reader) error {
+	var mustBeEmpty string
+	switch {
+	case r.head.first > w.next && w.torn.segment != 0:
+		w.tornError.Follows = fmt.Sprintf("segment %q begins with batch %d", r.name(), r.head.first)
+		return w.tornError
+	case r.head.first > w.next:
+		return r.damaged(0, fmt.Sprintf("it begins with batch %d, and batches %d to %d are missing", r.head.first, w.next, r.head.first-1))
+	case w.torn.segment != 0:
+		mustBeEmpty = "it follows a torn tail"
+	case r.head.first < w.next:
+		mustBeEmpty = fmt.Sprintf("it begins with batch %d, which there is already", r.head.first)
+	case r.head.flags&needsSnapshot != 0 && r.head.id != w.start:
+		mustBeEmpty = "the snapshot that it continues is missing or damaged"
+	default:
+		return nil
+	}
+	end, err := r.restEnd(headerBytes)
+	if err != nil {
+		return err
+	}
+	if end == headerBytes {
+		return nil
+	}
+	if w.torn.segment != 0 {
+		w.tornError.Follows = fmt.Sprintf("segment %q is not empty", r.name())
+		return w.tornError
+	}
+	return r.damaged(headerBytes, mustBeEmpty)
+}
+
+// take hands on a sound batch if it is the next one.
+func (w *walk) take(r *reader, b batch) error {
+	if b.number != w.next {
+		return r.damaged(b.offset, fmt.Sprintf("it is batch %d, and batch %d should follow", b.number, w.next))
+	}
+	switch b.kind {
+	case payloads:
+		if w.sink.Appended != nil {
+			if err := b.each(w.sink.Appended); err != nil {
+				return fmt.Errorf("taking the batch at offset %d of %q: %w", b.offset, r.path, err)
+			}
+		}
+		w.payloads += uint64(b.count)
+	case gap:
+		w.given = append(w.given, Range{First: b.number, Last: b.through()})
+	default:
+		return r.damaged(b.offset, "it is the end of a snapshot")
+	}
+	w.batches++
+	w.next = b.through() + 1
+	w.last = place{segment: r.head.id, offset: b.offset, end: b.end()}
+	return nil
+}
+
+// tear decides what bytes are that are no batch. Only one batch is ever on its way to the disk, so that a torn one is
+// followed by nothing (S18): a sound batch behind it shows that it was whole once.
+func (w *walk) tear(r *reader, wrong *fault) error {
+	end, err := r.restEnd(wrong.offset)
+	if err != nil {
+		return err
+	}
+	damage := r.damaged(wrong.offset, fmt.Sprintf("%s (batch %d)", wrong.reason, w.next))
+	for at := wrong.offset + 1; ; {
+		b, err := r.resync(at)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if b.number >= w.next {
+			damage.Follows = fmt.Sprintf("batch %d follows at offset %d", b.number, b.offset)
+			return damage
+		}
+		at = b.offset + 1
+	}
+	w.torn = place{segment: r.head.id, offset: wrong.offset, end: end}
+	w.tornError = damage
+	return nil
+}
