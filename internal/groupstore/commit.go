@@ -286,6 +286,6 @@ func (s *Store) adopt(c Change, g *group) Change {
 			c.parts[i].skeleton = newSkeleton(encoding, s.hasher)
 		}
 	}
-	s.judgeAll(c, g)
+	s.judgeAll(c, g) //nolint:errcheck // It marks what does not fit; nobody is refused here.
 	return c
 }

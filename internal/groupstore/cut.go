@@ -3,6 +3,7 @@ package groupstore
 import (
 	"encoding/binary"
 	"iter"
+	"slices"
 )
 
 // Cut is the whole store at one position: what a snapshot or a backup holds. It is immutable, and may be read while the
@@ -10,7 +11,6 @@ import (
 type Cut struct {
 	position uint64
 	states   []*state // some may be nil; in no order
-	bytes    int64
 }
 
 // Cut calls mark and returns the state at just that position: nothing is appended to the log meanwhile. So mark can begin a
@@ -21,7 +21,7 @@ func (s *Store) Cut(mark func() error) (*Cut, error) {
 	if err := mark(); err != nil {
 		return nil, err
 	}
-	return &Cut{position: s.position, states: append([]*state(nil), s.slots...), bytes: s.cutBytes()}, nil
+	return &Cut{position: s.position, states: slices.Clone(s.slots)}, nil
 }
 
 // Position returns the position of the last change, 0 for a store that has never had one.
@@ -35,24 +35,15 @@ func (s *Store) Position() uint64 {
 func (s *Store) CutBytes() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.cutBytes()
-}
-
-const (
-	partRecordBytes  = 10
-	groupRecordBytes = 32
-)
-
-func (s *Store) cutBytes() int64 {
 	return int64(s.totals.valueBytes) + int64(s.totals.skeletonBytes) + int64(s.totals.groupsBytes) +
 		int64(s.totals.parts)*partRecordBytes + int64(len(s.groups))*groupRecordBytes
 }
 
-// Position returns the position that the cut was made at.
-func (c *Cut) Position() uint64 { return c.position }
-
-// Bytes estimates the size of the records.
-func (c *Cut) Bytes() int64 { return c.bytes }
+// What a part and a group take in the records beside their texts, for Store.CutBytes.
+const (
+	partRecordBytes  = 10
+	groupRecordBytes = 32
+)
 
 // Records returns the records that a [Loader] makes a store of. They are to be kept in order and whole, and each is valid
 // until the next one.

@@ -30,14 +30,13 @@ type draft struct {
 
 // A drafter holds the scratch memory of drafting.
 type drafter struct {
-	enc     encoder
-	group   []slot // the grouping labels, and an empty instance if there is none among them
-	slots   []slot // the labels of the metrics of one family, one after the other
-	spans   []span // the metrics of one family
-	values  []byte
-	cuts    []cut
-	byName  []int
-	ordered []grouping.Label
+	enc    encoder
+	group  []slot // the grouping labels, and an empty instance if there is none among them
+	slots  []slot // the labels of the metrics of one family, one after the other
+	spans  []span // the metrics of one family
+	values []byte
+	cuts   []cut
+	byName []int
 }
 
 // A span is one metric: its labels in drafter.slots and its place in the body.

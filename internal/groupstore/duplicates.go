@@ -1,6 +1,7 @@
 package groupstore
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -73,12 +74,7 @@ func (t *trial) tryShape(k *skeleton, shape string) *hiding {
 
 // mayHave says whether some series of the skeleton has a pushed label of that name that is not empty.
 func (k *skeleton) mayHave(name string) bool {
-	for _, l := range k.literals {
-		if l == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(k.literals, name)
 }
 
 // ownerKey returns the normal key of the one group with labels of these names that could hold the reader's series, or

@@ -48,3 +48,8 @@ func (s *Store) ValueBytes() (used, pinned int) {
 	}
 	return used, pinned
 }
+
+// DecodeChange reads the record of a change without a store.
+func DecodeChange(b []byte) (position uint64, c Change, err error) {
+	return decodeChange(b, func([]byte) *skeleton { return nil })
+}

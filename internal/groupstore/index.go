@@ -1,5 +1,7 @@
 package groupstore
 
+import "slices"
+
 // moveBudget is how many metrics one push moves into an index that is being filled, and moveGroups how many groups it
 // looks at for that.
 const (
@@ -57,10 +59,8 @@ func (x *index) insert(g *group, k *skeleton) {
 }
 
 func (x *index) insertMore(sum uint64, g *group) {
-	for _, o := range x.more[sum] {
-		if o == g {
-			return
-		}
+	if slices.Contains(x.more[sum], g) {
+		return
 	}
 	if x.more == nil {
 		x.more = make(map[uint64][]*group)

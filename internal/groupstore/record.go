@@ -61,13 +61,7 @@ func AppendChange(dst []byte, position uint64, c Change) []byte {
 	return dst
 }
 
-// DecodeChange reads the record of a change. The change keeps nothing of b. Apply says what a change that was decoded does.
-func DecodeChange(b []byte) (position uint64, c Change, err error) {
-	return decodeChange(b, func([]byte) *skeleton { return nil })
-}
-
-// Replay applies the record of a change that was logged. It is DecodeChange and [Store.Apply], without making anew what the
-// store has.
+// Replay applies the record of a change that was logged; see [Store.Apply]. It keeps nothing of the record.
 func (s *Store) Replay(record []byte) error { return s.replay(record, s.Apply) }
 
 // Mend is Replay for a log of which a part is lost: a change is applied to what the group has, even if that is not what it
@@ -90,6 +84,8 @@ func (s *Store) knownSkeleton(encoding []byte) *skeleton {
 	return s.skeletons[string(encoding)]
 }
 
+// decodeChange reads the record of a change, and keeps nothing of b. Skeletons that are not known are stand-ins until the
+// change is applied.
 func decodeChange(b []byte, known func([]byte) *skeleton) (position uint64, c Change, err error) {
 	kind, r, err := openRecord(b)
 	if err != nil {

@@ -70,7 +70,7 @@ func randomPush(t *testing.T, u universe, s *tester, i int) {
 		}
 	default:
 		op := []groupstore.Operation{put, put, post, post, groupstore.Delete}[u.IntN(5)]
-		s.store.Push(t.Context(), groupstore.Push{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: at}) //nolint:errcheck // Rejections are part of it.
+		s.store.Push(t.Context(), groupstore.Push{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: at})
 	}
 }
 
@@ -98,7 +98,7 @@ func wantSame(t *testing.T, what string, want, got *tester) {
 // goes on as the store does, also where families wait in quarantine.
 func TestRecords(t *testing.T) {
 	for _, check := range []groupstore.Check{groupstore.CheckEnforced, groupstore.CheckQuarantine} {
-		for round := range 40 {
+		for round := range 24 {
 			u := universe{Rand: rand.New(rand.NewPCG(4, uint64(round))), wide: round%4 == 3}
 			j := &journal{}
 			plain := groupstore.Config{Check: check, OwnFamilies: ownOfTests}
@@ -118,8 +118,10 @@ func TestRecords(t *testing.T) {
 						}
 					}
 				}
-				for name, f := range followers {
-					wantSame(t, name, s, f)
+				if i%4 == 3 {
+					for name, f := range followers {
+						wantSame(t, name, s, f)
+					}
 				}
 				if i == 20 || i == 50 {
 					followers["loaded"] = load(t, plain, cut(t, s.store))

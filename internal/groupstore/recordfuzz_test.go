@@ -82,7 +82,7 @@ func sampleRecords(f *testing.F) [][]byte {
 	u := universe{Rand: rand.New(rand.NewPCG(6, 1))}
 	s := newTester(f, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Log: j})
 	for range 20 {
-		s.store.Push(f.Context(), groupstore.Push{Operation: put, Key: u.key(f), Body: bodyOf(u.families()...), At: noon}) //nolint:errcheck // Rejections are part of it.
+		s.store.Push(f.Context(), groupstore.Push{Operation: put, Key: u.key(f), Body: bodyOf(u.families()...), At: noon})
 	}
 	s.put(key(f, "job", "a"), mixture)
 	s.delete(key(f, "job", "a"))

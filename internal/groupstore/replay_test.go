@@ -44,7 +44,7 @@ func TestReplay(t *testing.T) {
 			applied := 0
 			for i := range 60 {
 				op := []groupstore.Operation{put, put, post, post, groupstore.Delete}[u.IntN(5)]
-				s.store.Push(t.Context(), groupstore.Push{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: noon}) //nolint:errcheck // Rejections are part of it.
+				s.store.Push(t.Context(), groupstore.Push{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: noon})
 				if i == 40 {
 					if err := s.store.Wipe(t.Context()); err != nil {
 						t.Fatal(err)

@@ -70,7 +70,8 @@ func TestPush(t *testing.T) {
 		{
 			name: "type clash",
 			steps: []step{
-				{put, a, "# TYPE m counter\nm 1\n", ""}, {put, b, "# TYPE m gauge\nm 2\n", "is not a COUNTER"},
+				{put, a, "# TYPE m counter\nm 1\n", ""},
+				{put, b, "# TYPE m gauge\nm 2\n", "is not a COUNTER"},
 				{put, b, "m 1\n", "is not a COUNTER"},
 			},
 			want: "# TYPE m counter\nm{instance=\"\",job=\"a\"} 1\n",
@@ -83,7 +84,8 @@ func TestPush(t *testing.T) {
 		{
 			name: "same series in two groups",
 			steps: []step{
-				{put, []string{"job", "a", "k", "v"}, "m 1\n", ""}, {put, a, "m{k=\"v\"} 2\n", "was collected before with the same name and label values"},
+				{put, []string{"job", "a", "k", "v"}, "m 1\n", ""},
+				{put, a, "m{k=\"v\"} 2\n", "was collected before with the same name and label values"},
 				{put, a, "m{k=\"w\"} 2\n", ""},
 			},
 			want: "# TYPE m untyped\nm{instance=\"\",job=\"a\",k=\"w\"} 2\nm{instance=\"\",job=\"a\",k=\"v\"} 1\n",
@@ -99,7 +101,8 @@ func TestPush(t *testing.T) {
 		{
 			name: "a key that differs in an empty label only",
 			steps: []step{
-				{put, a, "m 1\n", ""}, {put, []string{"job", "a", "instance", ""}, "n 1\n", "was collected before with the same name and label values"},
+				{put, a, "m 1\n", ""},
+				{put, []string{"job", "a", "instance", ""}, "n 1\n", "was collected before with the same name and label values"},
 				{put, []string{"job", "a", "k", "", "instance", ""}, "", "was collected before with the same name and label values"},
 				{put, b, "n 1\n", ""},
 			},
@@ -121,21 +124,26 @@ func TestPush(t *testing.T) {
 		{
 			name: "suffixes of a summary",
 			steps: []step{
-				{put, b, "s_count 1\n", ""}, {put, a, "# TYPE s summary\ns_sum 1\n", "collides with previously collected metric named \"s_count\""},
-				{put, b, "s_bucket 1\n", ""}, {put, a, "# TYPE s summary\ns{quantile=\"0.5\"} 3\ns_sum 1\n", ""},
+				{put, b, "s_count 1\n", ""},
+				{put, a, "# TYPE s summary\ns_sum 1\n", "collides with previously collected metric named \"s_count\""},
+				{put, b, "s_bucket 1\n", ""},
+				{put, a, "# TYPE s summary\ns{quantile=\"0.5\"} 3\ns_sum 1\n", ""},
 			},
 			want: "# TYPE s summary\ns{instance=\"\",job=\"a\",quantile=\"0.5\"} 3\ns_sum{instance=\"\",job=\"a\"} 1\ns_count{instance=\"\",job=\"a\"} 0\n" +
 				"# TYPE s_bucket untyped\ns_bucket{instance=\"\",job=\"b\"} 1\n",
 		},
 		{
 			name: "suffixes within one push",
-			steps: []step{{put, a, "h_count 1\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\n",
-				"collides with previously collected histogram named \"h\""}},
+			steps: []step{{
+				put, a, "h_count 1\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\n",
+				"collides with previously collected histogram named \"h\"",
+			}},
 		},
 		{
 			name: "a retype brings suffixes",
 			steps: []step{
-				{put, a, "# TYPE h gauge\nh 1\n", ""}, {put, b, "h_count 1\n", ""},
+				{put, a, "# TYPE h gauge\nh 1\n", ""},
+				{put, b, "h_count 1\n", ""},
 				{put, a, "# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n", "collides with previously collected metric named \"h_count\""},
 			},
 			want: "# TYPE h gauge\nh{instance=\"\",job=\"a\"} 1\n# TYPE h_count untyped\nh_count{instance=\"\",job=\"b\"} 1\n",

@@ -27,19 +27,18 @@ func (p *part) sections() (created, extras, tokens string) {
 	}
 	tokens = rest
 	for range p.skeleton.metrics {
-		_, _, tokens = cutExtra(tokens)
+		_, tokens = cutExtra(tokens)
 	}
 	return created, rest[:len(rest)-len(tokens)], tokens
 }
 
-// cutExtra takes the extra of one metric off: its form, 0 for none, and its wire bytes.
-func cutExtra(s string) (form byte, wire, rest string) {
-	form, s = s[0], s[1:]
+// cutExtra takes the extra of one metric off: its wire bytes, empty for none.
+func cutExtra(s string) (wire, rest string) {
+	form, s := s[0], s[1:]
 	if form == 0 {
-		return 0, "", s
+		return "", s
 	}
-	wire, rest = cutText(s)
-	return form, wire, rest
+	return cutText(s)
 }
 
 // A valueReader walks the values of the metrics of a part. It must be told of each metric what bounds it has.
@@ -62,7 +61,7 @@ func (v *valueReader) next(bounds []float64) {
 		v.created = v.created[8:]
 	}
 	if v.extras != "" {
-		_, v.extra, v.extras = cutExtra(v.extras)
+		v.extra, v.extras = cutExtra(v.extras)
 	}
 	n := 1
 	if fewestPoints(v.typ) > 1 {

@@ -14,7 +14,7 @@ import (
 func FuzzWrite(f *testing.F) {
 	f.Add("m", "l", "v", "g", "w", "help", uint8(0), 1.5)
 	f.Add("my.metric", "l.a", "v\"\n\\", "g g", "\x00", "h\x00\r\"", uint8(4), math.NaN())
-	f.Add("\"", "\\", "{", "}", "=", "#", uint8(3), -0.0)
+	f.Add("\"", "\\", "{", "}", "=", "#", uint8(3), math.Copysign(0, -1))
 	f.Fuzz(func(t *testing.T, name, label, value, group, groupValue, help string, typ uint8, number float64) {
 		k, err := newKey("job", "j", group, groupValue)
 		if err != nil {

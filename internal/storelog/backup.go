@@ -1,0 +1,227 @@
+package storelog
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/wal"
+)
+
+// Place is where a log is that nobody serves at the moment, or that somebody else does.
+type Place struct {
+	// Dir is the directory of the log.
+	Dir string
+	// NoLock does without the lock, as in [Config].
+	NoLock bool
+	// Progress is told of the reading, as in [Config]; nil is allowed.
+	Progress func(done, total int64)
+}
+
+// Summary says what a store consists of.
+type Summary struct{ Groups, Series int }
+
+// Backup writes what the log in a directory holds into one file, which [Restore] makes a store of. Whoever owns the log
+// may go on writing it: everything that was acknowledged before the call is in the backup, and of what comes meanwhile a
+// part, in order. The file is replaced whole or not at all.
+//
+// The files of the log are copied beside the backup first, and removed at the end: only a copy can be read to its end while
+// its original grows.
+func Backup(ctx context.Context, from Place, file string) (Summary, error) {
+	work, err := os.MkdirTemp(filepath.Dir(file), ".backup-*")
+	if err != nil {
+		return Summary{}, fmt.Errorf("backing up: %w", err)
+	}
+	defer os.RemoveAll(work) //nolint:errcheck // It is a copy, and the backup does not depend on its leaving.
+	r, err := readCopy(ctx, from, work)
+	if err != nil {
+		return Summary{}, fmt.Errorf("backing up: %w", err)
+	}
+	summary, err := writeBackup(ctx, r, file)
+	if err != nil {
+		return Summary{}, fmt.Errorf("backing up: %w", err)
+	}
+	return summary, nil
+}
+
+// copyAttempts is how often a log is copied anew because a snapshot replaced files under the copying hands.
+const copyAttempts = 10
+
+// readCopy copies the log into a directory and reads it there.
+func readCopy(ctx context.Context, from Place, work string) (*reading, error) {
+	var err error
+	for range copyAttempts {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		var r *reading
+		if r, err = tryCopy(ctx, from, work); err == nil {
+			return r, nil
+		}
+		var damaged *wal.DamagedError
+		if !errors.Is(err, fs.ErrNotExist) && !errors.As(err, &damaged) {
+			return nil, err
+		}
+	}
+	return nil, err
+}
+
+func tryCopy(ctx context.Context, from Place, work string) (*reading, error) {
+	attempt, err := os.MkdirTemp(work, "")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(attempt) //nolint:errcheck // It goes with the directory that it is in.
+	names, err := logFiles(from.Dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if err := copyFile(filepath.Join(from.Dir, name), filepath.Join(attempt, name)); err != nil {
+			return nil, err
+		}
+	}
+	r := &reading{store: groupstore.New(groupstore.Config{})}
+	w, found, err := wal.Open(ctx, wal.Config{Dir: attempt, NoLock: true, Progress: from.Progress}, wal.Replay{Snapshot: r.snapshot, Appended: r.appended})
+	if err != nil {
+		return nil, err
+	}
+	err = r.loaded()
+	if r.mended != nil && len(found.GivenUp) == 0 {
+		err = errors.Join(err, fmt.Errorf("the log contradicts itself: %w", r.mended))
+	}
+	return r, errors.Join(err, w.Close())
+}
+
+const (
+	segmentSuffix  = ".log"
+	snapshotSuffix = ".snapshot"
+)
+
+// logFiles returns the files that a log consists of: its newest snapshot, if it has one, and the segments from that on.
+// They are numbered by one count, in as many digits for all.
+func logFiles(dir string) ([]string, error) {
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	newest := ""
+	for _, f := range all {
+		if id, ok := strings.CutSuffix(f.Name(), snapshotSuffix); ok {
+			newest = max(newest, id)
+		}
+	}
+	var names []string
+	for _, f := range all {
+		if id, ok := strings.CutSuffix(f.Name(), segmentSuffix); ok && id >= newest {
+			names = append(names, f.Name())
+		}
+	}
+	if newest == "" && len(names) == 0 {
+		return nil, fmt.Errorf("%q holds no store", dir)
+	}
+	slices.Sort(names)
+	if newest != "" {
+		names = append([]string{newest + snapshotSuffix}, names...)
+	}
+	return names, nil
+}
+
+func copyFile(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer source.Close() //nolint:errcheck // Nothing was written.
+	target, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Close())
+}
+
+// writeBackup writes what was read, without the ID.
+func writeBackup(ctx context.Context, r *reading, file string) (Summary, error) {
+	cut, err := r.store.Cut(func() error { return nil })
+	if err != nil {
+		return Summary{}, err
+	}
+	w, err := wal.CreateSnapshot(nil, file)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer w.Abort() // does nothing after Commit
+	if _, err := writeStore(ctx, w, marks{imports: r.marks.imports}, cut); err != nil {
+		return Summary{}, err
+	}
+	return summaryOf(r), w.Commit(ctx)
+}
+
+func summaryOf(r *reading) Summary {
+	stats := r.store.Stats()
+	return Summary{Groups: stats.Groups, Series: stats.Series}
+}
+
+// ErrStoreExists means that a backup was to be restored where there is a store already. Nothing was changed.
+var ErrStoreExists = errors.New("there is a store already: a backup is restored into an empty data dir")
+
+// Restore makes a log of a backup, in a directory that has none. The store that it holds has an ID of its own, and all else
+// of the one that was backed up.
+func Restore(ctx context.Context, to Place, file string) (Summary, error) {
+	r := &reading{store: groupstore.New(groupstore.Config{})}
+	err := wal.ReadSnapshot(ctx, nil, file, r.snapshot)
+	if err == nil {
+		err = r.loaded()
+	}
+	if err != nil {
+		return Summary{}, fmt.Errorf("restoring from %q: %w", file, err)
+	}
+	w, found, err := wal.Open(ctx, wal.Config{Dir: to.Dir, NoLock: to.NoLock}, wal.Replay{})
+	if err != nil {
+		return Summary{}, fmt.Errorf("restoring into %q: %w", to.Dir, err)
+	}
+	if found.SnapshotPayloads+found.Payloads > 0 {
+		return Summary{}, errors.Join(fmt.Errorf("restoring into %q: %w", to.Dir, ErrStoreExists), w.Close())
+	}
+	err = writeRestored(ctx, w, file)
+	if err = errors.Join(err, w.Close()); err != nil {
+		return Summary{}, fmt.Errorf("restoring into %q: %w", to.Dir, err)
+	}
+	return summaryOf(r), nil
+}
+
+// writeRestored writes a new ID and the payloads of the backup as the first snapshot.
+func writeRestored(ctx context.Context, l *wal.Log, file string) error {
+	w, err := l.Rotate()
+	if err != nil {
+		return err
+	}
+	defer w.Abort() // does nothing after Commit
+	var id ID
+	rand.Read(id[:])
+	payload, err := mark{StoreID: id.String()}.payload()
+	if err != nil {
+		return err
+	}
+	if err := w.Add(payload); err != nil {
+		return err
+	}
+	if err := wal.ReadSnapshot(ctx, nil, file, w.Add); err != nil {
+		return err
+	}
+	return w.Commit(ctx)
+}
+
+// Repair makes a damaged log readable; see [wal.Repair].
+func Repair(ctx context.Context, at Place) (wal.Repaired, error) {
+	return wal.Repair(ctx, wal.Config{Dir: at.Dir, NoLock: at.NoLock, Progress: at.Progress})
+}

@@ -1,0 +1,130 @@
+package storelog_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/storelog"
+)
+
+func TestBackupAndRestore(t *testing.T) {
+	dir, backup, target := t.TempDir(), filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "new")
+	cfg := config(dir)
+	k := open(t, cfg)
+	k.exercise()
+	if err := k.NoteImport(t.Context(), storelog.Import{Name: "/file"}); err != nil {
+		t.Fatal(err)
+	}
+	summary, err := storelog.Backup(t.Context(), storelog.Place{Dir: dir}, backup) // while it is open
+	if err != nil || summary.Groups != 3 {
+		t.Fatalf("Backup() = %+v, %v", summary, err)
+	}
+	want, id := k.content(), k.ID()
+	k.mustPush(groupstore.Delete, "a", "")
+	k.close()
+	if leftover, err := filepath.Glob(filepath.Join(filepath.Dir(backup), ".*")); err != nil || len(leftover) > 0 {
+		t.Errorf("left behind: %q, %v", leftover, err)
+	}
+
+	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup); !errors.Is(err, storelog.ErrStoreExists) {
+		t.Errorf("Restore() over a store = %v, want %v", err, storelog.ErrStoreExists)
+	}
+	restored := open(t, config(target))
+	defer restored.close()
+	if diff := cmp.Diff(want, restored.content()); diff != "" {
+		t.Errorf("content (-want +got):\n%s", diff)
+	}
+	if restored.ID() == id || restored.ID() == (storelog.ID{}) {
+		t.Errorf("ID() = %v, the one that was backed up was %v", restored.ID(), id)
+	}
+	if !restored.Imported("/file") {
+		t.Error("what was imported is forgotten")
+	}
+}
+
+func TestRestoreRefusesDamage(t *testing.T) {
+	dir, backup := t.TempDir(), filepath.Join(t.TempDir(), "backup")
+	k := open(t, config(dir))
+	k.exercise()
+	k.close()
+	if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: dir}, backup); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(backup, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	target := filepath.Join(t.TempDir(), "new")
+	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup); err == nil {
+		t.Error("a damaged backup was restored")
+	}
+	if _, err := os.Stat(target); !os.IsNotExist(err) {
+		t.Errorf("the target was made: %v", err)
+	}
+}
+
+// TestBackupUnderPushes backs up while pushes and snapshots go on: every backup is a state that the store had.
+func TestBackupUnderPushes(t *testing.T) {
+	cfg := config(t.TempDir())
+	cfg.SnapshotFloorBytes = 1
+	k := open(t, cfg)
+	stop := k.run(t)
+	stopPushing := make(chan struct{})
+	pushed := make(chan int, 1)
+	go func() {
+		n := 0
+		for ; ; n++ {
+			select {
+			case <-stopPushing:
+				pushed <- n
+				return
+			default:
+				k.mustPush(groupstore.Replace, "a", fmt.Sprintf("m %d\nn %d\n", n, n))
+			}
+		}
+	}()
+	for i := range 5 {
+		backup := filepath.Join(t.TempDir(), fmt.Sprint(i))
+		if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: cfg.Dir}, backup); err != nil {
+			t.Fatal(err)
+		}
+		target := t.TempDir()
+		if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup); err != nil {
+			t.Fatal(err)
+		}
+		restored := open(t, config(target))
+		values := map[string]bool{}
+		for g := range restored.Store().Snapshot().Groups() {
+			for f := range g.Families() {
+				if f.Name() == "m" || f.Name() == "n" {
+					for m := range f.Metrics() {
+						values[fmt.Sprint(m.GetUntyped().GetValue())] = true
+					}
+				}
+			}
+		}
+		if len(values) > 1 {
+			t.Errorf("half a push was backed up: %v", values)
+		}
+		restored.close()
+	}
+	close(stopPushing)
+	if <-pushed == 0 {
+		t.Error("nothing was pushed meanwhile")
+	}
+	stop()
+	k.close()
+}

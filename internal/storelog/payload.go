@@ -1,0 +1,199 @@
+package storelog
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+
+	"pushrelay/internal/groupstore"
+)
+
+// Each payload of the log and of a snapshot begins with one byte that says whose it is.
+const (
+	storePayload      = 's' // a record of the grouping store
+	compressedPayload = 'z' // the same, compressed by S2
+	markPayload       = 'm' // a mark, in JSON
+)
+
+const (
+	// compressFrom is the size from which a record is compressed. Those of changes name every series in full, so that each
+	// means the same whatever is lost before it; compressed, they are hardly larger than their values.
+	compressFrom = 512
+	// maxRecordBytes is the largest record: more than a push can be with any limits that make sense.
+	maxRecordBytes = 1 << 30
+)
+
+// An ID identifies a store: what agents have sent to one they need not send again. It is made with the store, and made
+// anew when something that the store had acknowledged is lost (T17, T18).
+type ID [16]byte
+
+// String returns the ID in hexadecimal.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// Import says that the content of a file was taken over, so that it is never done again.
+type Import struct {
+	// Name is the absolute path of the file.
+	Name string `json:"name"`
+	// Size in bytes and SHA256 in hexadecimal are those of the file when it was read. They are zero if it was the relay that
+	// wrote the file first.
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+	// At is when it was done.
+	At time.Time `json:"at"`
+}
+
+// A mark is what the log holds beside changes. Exactly one field is set.
+type mark struct {
+	StoreID string  `json:"store_id,omitempty"`
+	Import  *Import `json:"import,omitempty"`
+}
+
+// marks are all that hold at one moment.
+type marks struct {
+	id      ID
+	imports []Import
+}
+
+// payloads returns the marks as they are written; those for a backup leave the ID out, since a store that is made from it
+// is another one.
+func (m *marks) payloads() ([][]byte, error) {
+	var all []mark
+	if m.id != (ID{}) {
+		all = append(all, mark{StoreID: m.id.String()})
+	}
+	for _, i := range m.imports {
+		all = append(all, mark{Import: &i})
+	}
+	encoded := make([][]byte, 0, len(all))
+	for _, one := range all {
+		payload, err := one.payload()
+		if err != nil {
+			return nil, err
+		}
+		encoded = append(encoded, payload)
+	}
+	return encoded, nil
+}
+
+func (m mark) payload() ([]byte, error) {
+	text, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a mark: %w", err)
+	}
+	return append([]byte{markPayload}, text...), nil
+}
+
+// take reads a mark. One that is not understood was written by a later version, and must not be lost.
+func (m *marks) take(text []byte) error {
+	var one mark
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&one); err != nil {
+		return fmt.Errorf("decoding a mark of the log: %w", err)
+	}
+	switch {
+	case one.Import != nil:
+		m.imports = append(m.imports, *one.Import)
+	case one.StoreID != "":
+		id, err := hex.DecodeString(one.StoreID)
+		if err != nil || len(id) != len(m.id) {
+			return fmt.Errorf("decoding a mark of the log: %q is no store id", one.StoreID)
+		}
+		copy(m.id[:], id)
+	default:
+		return errors.New("decoding a mark of the log: it says nothing")
+	}
+	return nil
+}
+
+// A reading makes a store of payloads.
+type reading struct {
+	store  *groupstore.Store
+	loader *groupstore.Loader // nil once the snapshot is read, and if there is none
+	marks  marks
+	record []byte // the last one that was decompressed
+	// mended is the first fault for which changes were applied although others before them are missing; nil if none was.
+	mended error
+}
+
+// snapshot takes a payload of a snapshot or a backup.
+func (r *reading) snapshot(payload []byte) error {
+	return r.split(payload, func(record []byte) error {
+		if r.loader == nil {
+			r.loader = r.store.Loader()
+		}
+		return r.loader.Add(record)
+	})
+}
+
+// loaded ends the snapshot.
+func (r *reading) loaded() error {
+	if r.loader == nil {
+		return nil
+	}
+	err := r.loader.Finish()
+	r.loader = nil
+	return err
+}
+
+// appended takes a payload of the log. Changes that do not fit are mended: whether that may be is known once the whole
+// log is read.
+func (r *reading) appended(payload []byte) error {
+	if err := r.loaded(); err != nil {
+		return err
+	}
+	return r.split(payload, func(record []byte) error {
+		if r.mended != nil {
+			return r.store.Mend(record)
+		}
+		err := r.store.Replay(record)
+		if err == nil {
+			return nil
+		}
+		if err := r.store.Mend(record); err != nil {
+			return err
+		}
+		r.mended = err
+		return nil
+	})
+}
+
+// decompress returns a record, which is valid until the next call.
+func (r *reading) decompress(payload []byte) ([]byte, error) {
+	size, err := s2.DecodedLen(payload)
+	if err == nil && size > maxRecordBytes {
+		err = fmt.Errorf("it has %d bytes", size)
+	}
+	if err == nil {
+		r.record, err = s2.Decode(r.record[:cap(r.record)], payload)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("decompressing a record of the log: %w", err)
+	}
+	return r.record, nil
+}
+
+func (r *reading) split(payload []byte, ofStore func([]byte) error) error {
+	if len(payload) == 0 {
+		return errors.New("a payload of the log is empty")
+	}
+	switch payload[0] {
+	case storePayload:
+		return ofStore(payload[1:])
+	case compressedPayload:
+		record, err := r.decompress(payload[1:])
+		if err != nil {
+			return err
+		}
+		return ofStore(record)
+	case markPayload:
+		return r.marks.take(payload[1:])
+	default:
+		return fmt.Errorf("a payload of the log is of the unknown kind %q: it was written by a later version", payload[0])
+	}
+}
