@@ -1,0 +1,109 @@
+// Command relay-agent runs inside an isolated network: it dials relays, passes on what local jobs push, and scrapes the
+// targets of its configuration when a relay asks. Its flags are listed by --help; docs/operations.md explains them.
+//
+// It logs to standard error, ends with exit code 0 on SIGTERM and SIGINT, and reloads its configuration file on SIGHUP.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+	promslogflag "github.com/prometheus/common/promslog/flag"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"pushrelay/internal/agent"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	app := kingpin.New("relay-agent", "Dials out of an isolated network to relays: local jobs push to it, and relays scrape targets through it.")
+	app.Version(version.Print("relay-agent"))
+	app.HelpFlag.Short('h')
+	app.UsageWriter(stdout)
+	exited := false
+	status := 0
+	app.Terminate(func(code int) { exited, status = true, code })
+	opts := flags(app)
+	logging := &promslog.Config{Writer: stderr}
+	promslogflag.AddFlags(app, logging)
+	_, err := app.Parse(args)
+	if exited {
+		return status
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-agent: %v (--help lists all flags)\n", err)
+		return 2
+	}
+	o := opts()
+	o.Logger = promslog.New(logging)
+	if err := runAgent(o); err != nil {
+		fmt.Fprintf(stderr, "relay-agent: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// flags defines the flags of the agent. The function that it returns reads them once they are parsed.
+func flags(app *kingpin.Application) func() agent.Options {
+	o := &agent.Options{}
+	app.Flag("relay.address", "Relay to dial, host:port (repeatable: the agent attaches to all of them).").PlaceHolder("HOST:PORT").StringsVar(&o.RelayAddresses)
+	app.Flag("relay.proxy-url", "HTTP proxy on the way to the relays, http://[user:password@]host:port (default: HTTPS_PROXY and NO_PROXY of the environment).").PlaceHolder("URL").URLVar(&o.RelayProxyURL)
+	app.Flag("tls.ca-file", "Certificate authority of the relay (ca.crt).").PlaceHolder("FILE").StringVar(&o.TLS.CAFile)
+	app.Flag("tls.cert-file", "Certificate of this agent (agent.crt); it holds the agent's identity.").PlaceHolder("FILE").StringVar(&o.TLS.CertFile)
+	app.Flag("tls.key-file", "Key of the certificate (agent.key).").PlaceHolder("FILE").StringVar(&o.TLS.KeyFile)
+	app.Flag("config.file", "Targets that relays may scrape through this agent; none without it.").PlaceHolder("FILE").StringVar(&o.ConfigFile)
+	o.Web = kingpinflag.AddFlags(app, "127.0.0.1:9091")
+
+	app.Flag("push.wait", "How long a push waits for the relays' verdict.").Default("5s").DurationVar(&o.PushWait)
+	maxBody := app.Flag("push.max-body-size", "Largest body of a push as it arrives; 0 for no limit.").Default("16MiB").Bytes()
+	maxDecompressed := app.Flag("push.max-decompressed-size", "Largest body of a push once it is decompressed; 0 for no limit.").Default("64MiB").Bytes()
+	maxInflight := app.Flag("push.max-inflight-bytes", "Memory for the bodies of all pushes at once; 0 for no limit.").Default("256MiB").Bytes()
+	maxLabelLength := app.Flag("push.max-label-length", "Longest label value of a push; 0 for no limit.").Default("16KiB").Bytes()
+	app.Flag("push.max-series", "Series in one push; 0 for no limit.").Default("100000").IntVar(&o.PushLimits.MaxSeries)
+	app.Flag("push.max-labels", "Labels of one series of a push; 0 for no limit.").Default("64").IntVar(&o.PushLimits.MaxLabels)
+	return func() agent.Options {
+		o.PushLimits.MaxBodyBytes = int64(*maxBody)
+		o.PushLimits.MaxDecompressedBytes = int64(*maxDecompressed)
+		o.PushLimits.MaxInflightBytes = int64(*maxInflight)
+		o.PushLimits.MaxLabelLength = int(*maxLabelLength)
+		return *o
+	}
+}
+
+func runAgent(o agent.Options) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	a, err := agent.New(o)
+	if err != nil {
+		return err
+	}
+	reloads := make(chan struct{})
+	defer func() { <-reloads }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { // ends with ctx, and is waited for above
+		defer close(reloads)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangup:
+				a.Reload() //nolint:errcheck // It logs what is wrong and keeps the earlier configuration.
+			}
+		}
+	}()
+	return a.Run(ctx)
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"pushrelay/internal/relay"
+)
+
+// commands are those that issue certificates from the relay's own authority, also while the relay runs.
+type commands struct {
+	agent, relay *kingpin.CmdClause
+	agentName    *string
+	relayNames   *[]string
+	out          *string
+}
+
+func certificateCommands(app *kingpin.Application) *commands {
+	c := &commands{
+		agent: app.Command("agent-certificate", "Issue the certificate of one agent: writes ca.crt, agent.crt and agent.key."),
+		relay: app.Command("relay-certificate", "Issue the certificate of a second relay of the same authority: writes ca.crt, relay.crt and relay.key."),
+		out:   new(string),
+	}
+	c.agentName = c.agent.Arg("name", "Name of the agent: its identity, lower-case letters, digits, dots and dashes.").Required().String()
+	c.relayNames = c.relay.Flag("server-name", "Name or address by which agents dial the second relay (repeatable; default: the names of this relay).").PlaceHolder("NAME").Strings()
+	for _, command := range []*kingpin.CmdClause{c.agent, c.relay} {
+		command.Flag("out", "Directory to write to; it is made if needed.").Required().PlaceHolder("DIR").StringVar(c.out)
+	}
+	return c
+}
+
+func (c *commands) run(command, dataDir string, stdout io.Writer) error {
+	if dataDir == "" {
+		return errors.New("--data.dir is empty: certificates are issued from the data dir of the relay")
+	}
+	var issued relay.Certificate
+	var err error
+	if command == c.agent.FullCommand() {
+		issued, err = relay.IssueAgentCertificate(dataDir, *c.agentName, *c.out)
+	} else {
+		issued, err = relay.IssueRelayCertificate(dataDir, *c.relayNames, *c.out)
+	}
+	if err != nil {
+		return err
+	}
+	for _, file := range issued.Files {
+		fmt.Fprintln(stdout, filepath.Join(*c.out, file))
+	}
+	fmt.Fprintf(stdout, "valid until %s\n", issued.NotAfter.UTC().Format(time.RFC3339))
+	return nil
+}

@@ -1,0 +1,167 @@
+// Command relay-server is the public relay: a Pushgateway that agents in isolated networks also push to and are scraped
+// through. Its flags are listed by --help; docs/operations.md explains them.
+//
+// It logs to standard error, ends with exit code 0 on SIGTERM and SIGINT after draining, and ignores SIGHUP: what it
+// reloads, it reloads when the file changes.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/promslog"
+	promslogflag "github.com/prometheus/common/promslog/flag"
+	"github.com/prometheus/common/version"
+	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
+
+	"pushrelay/internal/relay"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	app := kingpin.New("relay-server", "Takes metrics out of networks that nobody can dial into: a Pushgateway, and a relay for agents.")
+	app.Version(version.Print("relay-server"))
+	app.HelpFlag.Short('h')
+	app.UsageTemplate(kingpin.LongHelpTemplate) // the flags of the relay are those of a command, and belong on the first page
+	app.UsageWriter(stdout)
+	exited := false
+	status := 0
+	app.Terminate(func(code int) { exited, status = true, code })
+
+	var dataDirAsked bool
+	dataDir := app.Flag("data.dir", "What the relay keeps: pushed groups, known agents, its own certificate authority. Empty keeps everything in memory. (default: the file of --persistence.file with .relay added, else $STATE_DIRECTORY, else data)").
+		IsSetByUser(&dataDirAsked).PlaceHolder("DIR").String()
+
+	noLock := app.Flag("data.no-lock", "Do without the lock on the data dir, for file systems that have none. Two relays on one data dir then destroy it.").Default("false").Bool()
+
+	serve := app.Command("serve", "Run the relay; what happens without a command.").Default()
+	opts := serveFlags(serve)
+	logging := &promslog.Config{Writer: stderr}
+	promslogflag.AddFlags(app, logging)
+
+	certificates := certificateCommands(app)
+	store := newStoreCommands(app)
+
+	command, err := app.Parse(args)
+	if exited {
+		return status
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-server: %v (--help lists all flags)\n", err)
+		return 2
+	}
+	if !dataDirAsked {
+		*dataDir = relay.DefaultDataDir(opts().PersistenceFile)
+	}
+	switch {
+	case store.has(command):
+		err = store.run(command, relay.Keep{DataDir: *dataDir, NoLock: *noLock, Progress: progressOn(os.Stderr)}, stdout)
+	case command != serve.FullCommand():
+		err = certificates.run(command, *dataDir, stdout)
+	default:
+		o := opts()
+		o.DataDir, o.DataDirAsked, o.DataDirNoLock = *dataDir, dataDirAsked, *noLock
+		o.Progress = progressOn(os.Stderr)
+		o.Flags = flagValues(app.Model().FlagGroupModel, serve.Model().FlagGroupModel)
+		o.Flags["data.dir"] = *dataDir
+		o.Logger = promslog.New(logging)
+		err = runRelay(o)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-server: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// serveFlags defines the flags of the relay. The function that it returns reads them once they are parsed.
+func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
+	o := &relay.Options{}
+	o.Web = kingpinflag.AddFlags(serve, ":9091")
+	serve.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.TelemetryPath)
+	serve.Flag("web.external-url", "The URL under which the relay is externally reachable.").Default("").StringVar(&o.ExternalURL)
+	serve.Flag("web.route-prefix", "Prefix for the internal routes of web endpoints. Defaults to the path of --web.external-url.").Default("").StringVar(&o.RoutePrefix)
+	serve.Flag("web.enable-lifecycle", "Enable shutdown via HTTP request.").Default("false").BoolVar(&o.EnableLifecycle)
+	serve.Flag("web.enable-admin-api", "Enable API endpoints for admin control actions.").Default("false").BoolVar(&o.EnableAdminAPI)
+	serve.Flag("web.max-concurrent-scrapes", "Scrapes of the telemetry path that are answered at once; others wait for their turn.").Default("8").IntVar(&o.MaxConcurrentScrapes)
+	serve.Flag("web.legacy-metrics", "Expose the Pushgateway's own metrics (pushgateway_…) beside the relay's.").Default("true").BoolVar(&o.LegacyMetrics)
+	serve.Flag("web.enable-openmetrics", "Serve OpenMetrics 1.0 to scrapers that ask for it.").Default("false").BoolVar(&o.EnableOpenMetrics)
+
+	serve.Flag("persistence.file", "File of a Pushgateway: taken over at the first start, and written in the Pushgateway's format for the way back. Empty for none.").Default("").PlaceHolder("FILE").StringVar(&o.PersistenceFile)
+	serve.Flag("persistence.interval", "The minimum interval at which to write out the persistence file.").Default("5m").DurationVar(&o.PersistenceInterval)
+	serve.Flag("persistence.export", "Write the persistence file; off leaves it as it was found.").Default("true").BoolVar(&o.PersistenceExport)
+
+	serve.Flag("grpc.listen-address", "Address on which agents dial in.").Default(":9443").StringVar(&o.GRPCListenAddress)
+	serve.Flag("grpc.tls.cert-file", "Certificate that the relay shows to agents. Without the three files the relay uses its own authority in the data dir.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.CertFile)
+	serve.Flag("grpc.tls.key-file", "Key of the certificate.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.KeyFile)
+	serve.Flag("grpc.tls.client-ca-file", "Certificate authority of the agents.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.CAFile)
+	serve.Flag("grpc.tls.server-name", "Name or address in the certificate that the relay makes for itself (repeatable; default: host name, localhost, 127.0.0.1).").PlaceHolder("NAME").StringsVar(&o.GRPCServerNames)
+
+	maxBody := serve.Flag("push.max-body-size", "Largest body of a push as it arrives; 0 for no limit.").Default("16MiB").Bytes()
+	maxDecompressed := serve.Flag("push.max-decompressed-size", "Largest body of a push once it is decompressed; 0 for no limit.").Default("64MiB").Bytes()
+	maxInflight := serve.Flag("push.max-inflight-bytes", "Memory for the bodies of all pushes at once; 0 for no limit.").Default("256MiB").Bytes()
+	maxLabelLength := serve.Flag("push.max-label-length", "Longest label value of a push; 0 for no limit.").Default("16KiB").Bytes()
+	serve.Flag("push.max-series", "Series in one push; 0 for no limit.").Default("100000").IntVar(&o.PushLimits.MaxSeries)
+	serve.Flag("push.max-labels", "Labels of one series of a push; 0 for no limit.").Default("64").IntVar(&o.PushLimits.MaxLabels)
+	serve.Flag("push.timeout", "How long a push may wait until it is stored; then it is answered 503.").Default("10s").DurationVar(&o.PushTimeout)
+	serve.Flag("push.agent-label", "Grouping label that pushes through an agent get, with the agent's identity as its value; empty for none.").Default("agent").StringVar(&o.AgentLabel)
+	serve.Flag("push.disable-consistency-check", "Answer pushes 202, also those that do not fit; what does not fit is kept but not exposed.").Default("false").BoolVar(&o.DisableConsistencyCheck)
+	serve.Flag("push.enable-utf8-names", "Allow UTF-8 characters in metric and label names.").Default("false").BoolVar(&o.EnableUTF8Names)
+	serve.Flag("store.max-series", "Series in the whole store; 0 for no limit.").Default("0").IntVar(&o.MaxSeries)
+	serve.Flag("store.max-groups", "Groups in the whole store; 0 for no limit.").Default("0").IntVar(&o.MaxGroups)
+
+	maxScrape := serve.Flag("scrape.max-body-size", "Largest body of a scrape through the tunnel; 0 for no limit.").Default("256MiB").Bytes()
+	serve.Flag("scrape.max-timeout", "Longest time of a scrape through the tunnel, whatever the scraper allows.").Default("2m").DurationVar(&o.ScrapeMaxTimeout)
+	serve.Flag("agents.max-concurrent-scrapes", "Scrapes of one agent at once.").Default("32").IntVar(&o.AgentMaxConcurrentScrapes)
+	serve.Flag("agents.forget-after", "How long a departed agent stays listed.").Default("24h").DurationVar(&o.AgentForgetAfter)
+	serve.Flag("shutdown.timeout", "How long what is in flight may take when the relay stops.").Default("20s").DurationVar(&o.ShutdownTimeout)
+	return func() relay.Options {
+		o.PushLimits.MaxBodyBytes = int64(*maxBody)
+		o.PushLimits.MaxDecompressedBytes = int64(*maxDecompressed)
+		o.PushLimits.MaxInflightBytes = int64(*maxInflight)
+		o.PushLimits.MaxLabelLength = int(*maxLabelLength)
+		o.ScrapeMaxBodyBytes = int64(*maxScrape)
+		return *o
+	}
+}
+
+// flagValues returns the flags as text, by name, without those that end the program at once.
+func flagValues(groups ...*kingpin.FlagGroupModel) map[string]string {
+	values := map[string]string{}
+	for _, group := range groups {
+		for _, flag := range group.Flags {
+			if flag.Hidden || flag.Name == "help" || flag.Name == "version" {
+				continue
+			}
+			values[flag.Name] = flag.Value.String()
+		}
+	}
+	return values
+}
+
+// gcPercent trades processor time for memory: what the relay holds lives long and garbage is little, so that a heap that may
+// double costs more than it saves. $GOGC wins.
+const gcPercent = 50
+
+func runRelay(o relay.Options) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	signal.Ignore(syscall.SIGHUP)
+	server, err := relay.New(o)
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"pushrelay/internal/relay"
+)
+
+// storeCommands are those about the store in the data dir.
+type storeCommands struct {
+	backup, restore, repair *kingpin.CmdClause
+	to, from                *string
+}
+
+func newStoreCommands(app *kingpin.Application) *storeCommands {
+	c := &storeCommands{
+		backup:  app.Command("backup", "Write the store into one file, also while the relay runs. Certificates and known agents are not in it."),
+		restore: app.Command("restore", "Make the store of an empty data dir from a backup."),
+		repair:  app.Command("repair", "Make a damaged store readable: keeps all that is sound, sets damaged files aside and tells what is missing."),
+	}
+	c.to = c.backup.Flag("to", "File to write; replaced if it is there.").Required().PlaceHolder("FILE").String()
+	c.from = c.restore.Flag("from", "File that backup has written.").Required().PlaceHolder("FILE").String()
+	return c
+}
+
+// has says whether the command is one of these.
+func (c *storeCommands) has(command string) bool {
+	return command == c.backup.FullCommand() || command == c.restore.FullCommand() || command == c.repair.FullCommand()
+}
+
+func (c *storeCommands) run(command string, k relay.Keep, stdout io.Writer) error {
+	if k.DataDir == "" {
+		return errors.New("--data.dir is empty: the store is in the data dir of the relay")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	switch command {
+	case c.backup.FullCommand():
+		return k.Backup(ctx, *c.to, stdout)
+	case c.restore.FullCommand():
+		return k.Restore(ctx, *c.from, stdout)
+	default:
+		return k.Repair(ctx, stdout)
+	}
+}
+
+// progressEvery is how often progress is shown.
+const progressEvery = 200 * time.Millisecond
+
+// progressOn returns what shows the progress of long work on a terminal; nil if the file is none.
+func progressOn(f *os.File) func(what string, done, total int64) {
+	stat, err := f.Stat()
+	if err != nil || stat.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	var shown time.Time
+	return func(what string, done, total int64) {
+		ended := done >= total
+		if !ended && time.Since(shown) < progressEvery {
+			return
+		}
+		shown = time.Now()
+		end := ""
+		if ended {
+			end = "\n"
+		}
+		fmt.Fprintf(f, "\r%s: %d %%\033[K%s", what, 100*done/max(total, 1), end)
+	}
+}

@@ -1,0 +1,138 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/storelog"
+	"pushrelay/internal/wal"
+)
+
+// storeDir is where the store's log is in a data dir.
+func storeDir(dataDir string) string { return filepath.Join(dataDir, "store") }
+
+// openStore makes the store, with a log that is not read yet, or without one in memory only.
+func (s *Server) openStore(dataDir string, cfg groupstore.Config) {
+	if dataDir == "" {
+		s.store = groupstore.New(cfg)
+		return
+	}
+	s.log = storelog.New(storelog.Config{
+		Dir: storeDir(dataDir), Store: cfg, NoLock: s.opts.DataDirNoLock, Progress: s.progress("recovering the store"),
+		Logger: s.logger.With(slog.String("component", "store")), Registerer: s.telemetry,
+	})
+	s.store = s.log.Store()
+}
+
+// progress returns what is to be told of one kind of work.
+func (s *Server) progress(what string) func(done, total int64) {
+	if s.opts.Progress == nil {
+		return nil
+	}
+	return func(done, total int64) { s.opts.Progress(what, done, total) }
+}
+
+// recoverStore fills the store with what the data dir has, and with what a Pushgateway has left.
+func (s *Server) recoverStore(ctx context.Context) error {
+	if s.log != nil {
+		if err := s.log.Recover(ctx); err != nil {
+			return explainStoreError(s.opts.DataDir, err)
+		}
+	}
+	return s.importFile(ctx)
+}
+
+// explainStoreError adds to an error what its reader can do.
+func explainStoreError(dataDir string, err error) error {
+	var locked *wal.LockedError
+	var damaged *wal.DamagedError
+	switch {
+	case errors.As(err, &locked):
+		return fmt.Errorf("--data.dir %s is in use by another relay: %w", dataDir, locked)
+	case errors.As(err, &damaged):
+		return fmt.Errorf("--data.dir %s: %w; nothing was changed. To keep all that is sound and to be told what is missing: relay-server repair --data.dir %q",
+			dataDir, damaged, dataDir)
+	case errors.Is(err, wal.ErrNoLocks):
+		return fmt.Errorf("--data.dir %s: %w; another file system is better, and --data.no-lock does without", dataDir, err)
+	default:
+		return fmt.Errorf("--data.dir %s: %w", dataDir, err)
+	}
+}
+
+// storeID identifies the store to agents. One in memory is made anew at every start.
+func (s *Server) storeID() [16]byte {
+	if s.log != nil {
+		return s.log.ID()
+	}
+	var id [16]byte
+	rand.Read(id[:])
+	return id
+}
+
+// storeFailure returns why the store cannot be changed, nil if it can.
+func (s *Server) storeFailure() error {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.Failure()
+}
+
+// runStore starts what belongs to the store while the relay runs.
+func (s *Server) runStore(ctx context.Context, serving *errgroup.Group) {
+	if s.log != nil {
+		serving.Go(func() error { return s.log.Run(ctx) })
+	}
+	if s.exports() {
+		serving.Go(func() error { return s.exportOften(ctx) })
+	}
+}
+
+// keepStore ends the store after the last push: a Pushgateway's file is written, and the log is closed.
+func (s *Server) keepStore() error {
+	if s.exports() {
+		ctx, cancel := context.WithTimeout(context.Background(), exportGrace) // the caller's context has ended; this one ends here
+		defer cancel()
+		s.export(ctx)
+	}
+	return s.closeStore()
+}
+
+// exportGrace bounds the wait for the log before the last export.
+const exportGrace = 5 * time.Second
+
+func (s *Server) closeStore() error {
+	if s.log == nil {
+		return nil
+	}
+	err := s.log.Close()
+	if errors.Is(err, wal.ErrUnwritable) {
+		// Whatever was acknowledged is there, so that the end is an orderly one.
+		s.logger.Error("the store was closed while it could not be written: changes that were answered with 503 may be lost", slog.Any("err", err))
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("closing the store: %w", err)
+	}
+	return nil
+}
+
+// untilReady answers 503 to whatever cannot be answered before the store is recovered.
+func (s *Server) untilReady(prefix string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if state(s.state.Load()) == starting && r.URL.Path != prefix+"/-/healthy" && r.URL.Path != prefix+"/-/ready" {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "relay is starting: its store is being recovered", http.StatusServiceUnavailable)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

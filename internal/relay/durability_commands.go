@@ -1,0 +1,107 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"pushrelay/internal/storelog"
+	"pushrelay/internal/wal"
+)
+
+// A Keep is a data dir as commands see it that are about the store in it.
+type Keep struct {
+	// DataDir is the data dir.
+	DataDir string
+	// NoLock does without the lock on the store, as Options.DataDirNoLock does.
+	NoLock bool
+	// Progress is told of long work; nil for nobody.
+	Progress func(what string, done, total int64)
+}
+
+func (k Keep) place(what string) storelog.Place {
+	p := storelog.Place{Dir: storeDir(k.DataDir), NoLock: k.NoLock}
+	if k.Progress != nil {
+		p.Progress = func(done, total int64) { k.Progress(what, done, total) }
+	}
+	return p
+}
+
+// existing refuses a data dir without a store, so that a misspelled one is not made.
+func (k Keep) existing() error {
+	if _, err := os.Stat(storeDir(k.DataDir)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("--data.dir %s holds no store", k.DataDir)
+	}
+	return nil
+}
+
+// Backup writes the store into one file, also while a relay runs on the data dir, and says on out what it holds.
+func (k Keep) Backup(ctx context.Context, file string, out io.Writer) error {
+	if err := k.existing(); err != nil {
+		return err
+	}
+	s, err := storelog.Backup(ctx, k.place("backing up"), file)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s: %d groups, %d series\n", file, s.Groups, s.Series)
+	return err
+}
+
+// Restore makes the store of an empty data dir from a backup, and says on out what it holds.
+func (k Keep) Restore(ctx context.Context, file string, out io.Writer) error {
+	s, err := storelog.Restore(ctx, k.place("restoring"), file)
+	if err != nil {
+		return explainStoreError(k.DataDir, err)
+	}
+	_, err = fmt.Fprintf(out, "%s: %d groups, %d series, under a new store id\n", k.DataDir, s.Groups, s.Series)
+	return err
+}
+
+// Repair makes a damaged store readable and says on out what was kept and what is missing.
+func (k Keep) Repair(ctx context.Context, out io.Writer) error {
+	if err := k.existing(); err != nil {
+		return err
+	}
+	r, err := storelog.Repair(ctx, k.place("repairing"))
+	if err != nil {
+		return explainStoreError(k.DataDir, err)
+	}
+	for _, line := range repairReport(r) {
+		if _, err := fmt.Fprintln(out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func repairReport(r wal.Repaired) []string {
+	if len(r.SetAside) == 0 && len(r.Missing) == 0 {
+		return []string{"the store is not damaged; nothing was changed"}
+	}
+	var lines []string
+	for _, file := range r.SetAside {
+		lines = append(lines, "set aside as it was: "+file)
+	}
+	for _, file := range r.LostSnapshots {
+		lines = append(lines, "damaged snapshot: "+file)
+	}
+	if r.Snapshot != "" {
+		lines = append(lines, "the store begins with the snapshot "+r.Snapshot)
+	}
+	lines = append(lines, fmt.Sprintf("batches kept after that: %d; bytes that could not be kept: %d", r.Batches, r.LostBytes))
+	for _, missing := range r.Missing {
+		if missing.Last == 0 {
+			lines = append(lines, fmt.Sprintf("missing: batches from %d on, nobody knows how many", missing.First))
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("missing: batches %d to %d", missing.First, missing.Last))
+	}
+	if len(r.Missing) == 0 {
+		return append(lines, "nothing that was acknowledged is missing")
+	}
+	return append(lines, "the next start gives the store a new id, so that agents send again what they have")
+}

@@ -1,0 +1,7 @@
+package relay
+
+// The doors of the tests.
+var (
+	NewLegacyInstrument = newLegacyInstrument
+	LegacyFamilies      = legacyFamilies
+)

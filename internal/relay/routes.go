@@ -1,0 +1,131 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/common/route"
+
+	"pushrelay/internal/discovery"
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/gather"
+	"pushrelay/internal/push"
+	"pushrelay/internal/queryapi"
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/web"
+)
+
+// routes is every route of the relay.
+type routes struct {
+	handler http.Handler
+}
+
+func (s *Server) newRoutes() (*routes, error) {
+	external, err := s.opts.externalURL()
+	if err != nil {
+		return nil, err
+	}
+	prefix := s.opts.routePrefix(external)
+	pushes := push.NewHandler(push.HandlerConfig{
+		Pusher: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.groupingNames,
+		Timeout: s.opts.PushTimeout, Logger: s.logger.With(slog.String("component", "push")),
+	})
+	metrics := gather.New(gather.Config{
+		Store: s.store, Gatherer: s.telemetry, Offers: exposition.Offers{OpenMetrics: s.opts.EnableOpenMetrics},
+		MaxConcurrent: s.opts.MaxConcurrentScrapes, Registerer: s.telemetry, Logger: s.logger.With(slog.String("component", "gather")),
+	})
+	scrapes := scrape.NewHandler(scrape.HandlerConfig{
+		Scraper: s.agents, MaxTimeout: s.opts.ScrapeMaxTimeout, MaxBodyBytes: s.opts.ScrapeMaxBodyBytes,
+		Logger: s.logger.With(slog.String("component", "scrape")),
+	})
+	targets := discovery.NewHandler(discovery.Config{Registry: s.agents, ExternalURL: external, RoutePrefix: prefix})
+
+	r := route.New()
+	at := r.WithPrefix(prefix)
+	counted := s.instrument
+	pushes.Mount(at, counted)
+	at.Get(s.opts.TelemetryPath, metrics.ServeHTTP)
+	at.Get("/sd/targets", targets.ServeHTTP)
+	at.Get("/clients", targets.ServeClients)
+	at.Get("/agents/:agent/targets/:target/metrics", scrapes.ServeHTTP)
+	at.Head("/agents/:agent/targets/:target/metrics", scrapes.ServeHTTP)
+	at.Options("/api/v1/*path", counted("api/v1/options", queryapi.Options()))
+	at.Get("/api/v1/status", counted("api/v1/status", queryapi.Status(s.opts.Flags, s.startedAt)))
+	at.Get("/api/v1/metrics", counted("api/v1/metrics", queryapi.Metrics(queryapi.MetricsConfig{
+		Store: s.store, MaxConcurrent: s.opts.MaxConcurrentScrapes,
+	})))
+	at.Get("/api/v1/agents", queryapi.Shared(queryapi.Agents(s.agents)))
+	at.Get("/-/healthy", counted("healthy", s.healthy))
+	at.Get("/-/ready", counted("ready", s.ready))
+	at.Put("/-/quit", s.quitHandler)
+	at.Post("/-/quit", s.quitHandler)
+	at.Get("/-/quit", quitByGet)
+	if s.opts.EnableAdminAPI {
+		at.Put("/api/v1/admin/wipe", counted("wipe", s.wipe))
+		at.Del("/api/v1/agents/:agent", queryapi.ForgetAgent(s.agents))
+	}
+	page := web.New(web.Config{
+		Store: s.store, Agents: s.agents, Flags: s.opts.Flags, Build: queryapi.Build(), StartedAt: s.startedAt,
+		TelemetryPath: s.opts.TelemetryPath, RoutePrefix: prefix, Names: s.opts.groupingNames(),
+		Logger: s.logger.With(slog.String("component", "web")),
+	})
+	at.Get("/", counted("status", page.ServeHTTP))
+	at.Get("/status", counted("status", page.ServeHTTP))
+	at.Get("/debug/pprof/*profile", s.profiles(prefix))
+	mux := http.NewServeMux() // cleans paths, as in front of a Pushgateway
+	mux.Handle("/", r)
+	return &routes{handler: s.untilReady(prefix, scrapes.Proxy(s.agents, push.RefuseAmbiguous(prefix, mux)))}, nil
+}
+
+func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) {
+	fmt.Fprint(w, "OK")
+}
+
+// ready answers 200 while the relay takes pushes and scrapes.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	switch state(s.state.Load()) {
+	case ready:
+		fmt.Fprint(w, "OK")
+		if s.tunnel == nil {
+			fmt.Fprintln(w, "\nagents cannot dial in: no data dir and no certificate files")
+		}
+		if err := s.storeFailure(); err != nil {
+			fmt.Fprintf(w, "\nthe store cannot be changed, pushes are answered 503: %v\n", err)
+		}
+	case draining:
+		http.Error(w, "relay is stopping", http.StatusServiceUnavailable)
+	default:
+		http.Error(w, "relay is starting", http.StatusServiceUnavailable)
+	}
+}
+
+// quitByGet refuses to end the relay by what a browser or a crawler may do by itself.
+func quitByGet(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusMethodNotAllowed)
+	fmt.Fprint(w, "Only POST or PUT requests allowed.")
+}
+
+func (s *Server) quitHandler(w http.ResponseWriter, _ *http.Request) {
+	if !s.opts.EnableLifecycle {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, "Lifecycle API is not enabled.")
+		return
+	}
+	fmt.Fprint(w, "Requesting termination... Goodbye!")
+	select {
+	case s.quit <- struct{}{}:
+	default: // somebody asked before
+	}
+}
+
+func (s *Server) wipe(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), s.opts.PushTimeout)
+	defer cancel()
+	if err := s.store.Wipe(ctx); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+}

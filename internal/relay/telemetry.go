@@ -1,0 +1,72 @@
+package relay
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	dto "github.com/prometheus/client_model/go"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/groupstore"
+)
+
+// newTelemetry returns the registry of the relay's own metrics, with those that concern no part of it.
+func newTelemetry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("relay"),
+	)
+	return reg
+}
+
+func registerStoreMetrics(reg prometheus.Registerer, store *groupstore.Store, failure func() error) {
+	for _, gauge := range []struct {
+		name, help string
+		value      func(groupstore.Stats) float64
+	}{
+		{"relay_store_groups", "Groups in the store.", func(s groupstore.Stats) float64 { return float64(s.Groups) }},
+		{"relay_store_series", "Series of all groups, in exposition lines.", func(s groupstore.Stats) float64 { return float64(s.Series) }},
+		{"relay_store_bytes", "Memory that the groups take, by the store's own account.", func(s groupstore.Stats) float64 { return float64(s.Bytes) }},
+		{"relay_quarantined_families", "Metric families of groups that are kept but not exposed, because they do not fit.", func(s groupstore.Stats) float64 { return float64(s.Quarantined) }},
+	} {
+		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: gauge.name, Help: gauge.help}, func() float64 { return gauge.value(store.Stats()) })
+	}
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_store_writable",
+		Help: "Whether the store takes changes: 0 while its log cannot be written.",
+	}, func() float64 {
+		if failure() != nil {
+			return 0
+		}
+		return 1
+	})
+}
+
+var types = map[dto.MetricType]exposition.Type{
+	dto.MetricType_COUNTER:         exposition.Counter,
+	dto.MetricType_GAUGE:           exposition.Gauge,
+	dto.MetricType_SUMMARY:         exposition.Summary,
+	dto.MetricType_UNTYPED:         exposition.Untyped,
+	dto.MetricType_HISTOGRAM:       exposition.Histogram,
+	dto.MetricType_GAUGE_HISTOGRAM: exposition.GaugeHistogram,
+}
+
+// ownFamilies lists the families that anybody might push as well: those that are there, and others that come later. Those that begin with relay_ nobody may push at all
+// (S17), so that it does not matter which of them exist yet.
+func ownFamilies(reg prometheus.Gatherer, later []groupstore.OwnFamily) ([]groupstore.OwnFamily, error) {
+	families, err := reg.Gather()
+	if err != nil {
+		return nil, fmt.Errorf("listing the relay's own metrics: %w", err)
+	}
+	own := slices.Grow(slices.Clone(later), len(families))
+	for _, f := range families {
+		own = append(own, groupstore.OwnFamily{Name: f.GetName(), Type: types[f.GetType()]})
+	}
+	return own, nil
+}

@@ -1,0 +1,166 @@
+// Package relaytest runs a relay and agents in one process, for tests: real sockets on loopback, real mutual TLS from the
+// relay's own authority, ephemeral ports. When the test ends everything is stopped, and nothing may be left running.
+package relaytest
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/exporter-toolkit/web"
+	"go.uber.org/goleak"
+
+	"pushrelay/internal/agent"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/relay"
+)
+
+// patience bounds the wait for what must happen.
+const patience = 15 * time.Second
+
+// Relay is a running relay.
+type Relay struct {
+	*relay.Server
+	// URL is that of its HTTP listener, without a trailing slash.
+	URL     string
+	dataDir string
+	stop    func()
+}
+
+// Agent is a running agent.
+type Agent struct {
+	*agent.Agent
+	// URL is that of its HTTP listener, without a trailing slash.
+	URL  string
+	stop func()
+}
+
+func listenAnywhere() *web.FlagConfig {
+	systemd, config := false, ""
+	return &web.FlagConfig{WebListenAddresses: &[]string{"127.0.0.1:0"}, WebSystemdSocket: &systemd, WebConfigFile: &config}
+}
+
+// Options returns the defaults of relay-server, on ephemeral ports and with a new data dir.
+func Options(t testing.TB) relay.Options {
+	t.Helper()
+	return relay.Options{
+		Web: listenAnywhere(), TelemetryPath: "/metrics", MaxConcurrentScrapes: 8, EnableAdminAPI: true,
+		DataDir: filepath.Join(t.TempDir(), "data"), DataDirAsked: true,
+		GRPCListenAddress: "127.0.0.1:0", GRPCServerNames: []string{"127.0.0.1"},
+		PushTimeout: 10 * time.Second, AgentLabel: "agent",
+		ScrapeMaxTimeout: 2 * time.Minute, AgentMaxConcurrentScrapes: 32, AgentForgetAfter: 24 * time.Hour,
+		ShutdownTimeout: 5 * time.Second, Logger: promslog.NewNopLogger(),
+	}
+}
+
+// Start starts a relay.
+func Start(t testing.TB, opts relay.Options) *Relay {
+	t.Helper()
+	before := goleak.IgnoreCurrent() // servers of the test itself, which end after the relay
+	server, err := relay.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Relay{Server: server, URL: "http://" + server.Addr().String(), dataDir: opts.DataDir}
+	t.Cleanup(func() {
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		goleak.VerifyNone(t, before)
+	})
+	r.stop = run(t, server.Run)
+	Eventually(t, "relay is ready", func() bool { status, _ := Get(t, r.URL+"/-/ready"); return status == http.StatusOK })
+	return r
+}
+
+// Stop stops the relay as SIGTERM does, and waits for its end.
+func (r *Relay) Stop() { r.stop() }
+
+// StartAgent starts an agent of the given name with a configuration file, "" for none. Further relays are attached to by
+// their addresses.
+func (r *Relay) StartAgent(t testing.TB, name, configFile string) *Agent {
+	t.Helper()
+	dir := t.TempDir()
+	if _, err := relay.IssueAgentCertificate(r.dataDir, name, dir); err != nil {
+		t.Fatal(err)
+	}
+	a, err := agent.New(agent.Options{
+		RelayAddresses: []string{r.GRPCAddr().String()},
+		TLS: mtls.Files{
+			CAFile: filepath.Join(dir, "ca.crt"), CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"),
+		},
+		ConfigFile: configFile, PushWait: 5 * time.Second, Web: listenAnywhere(), Logger: promslog.NewNopLogger(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &Agent{Agent: a, URL: "http://" + a.Addr().String()}
+	out.stop = run(t, a.Run)
+	Eventually(t, "agent is attached", func() bool {
+		_, ready := Get(t, out.URL+"/-/ready")
+		_, known := Get(t, r.URL+"/api/v1/agents")
+		return strings.Contains(ready, ": connected since") && strings.Contains(known, `"agent":"`+name+`","connected":true`)
+	})
+	return out
+}
+
+// Stop stops the agent as SIGTERM does, and waits for its end.
+func (a *Agent) Stop() { a.stop() }
+
+// run runs a program until the function that it returns is called, or the test ends.
+func run(t testing.TB, program func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := program(ctx); err != nil {
+			t.Errorf("it ended with an error: %v", err)
+		}
+	})
+	stop = func() {
+		cancel()
+		running.Wait()
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// Eventually waits for what other goroutines bring about over real sockets.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("never happened: %s", what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// Get returns the status and the body of a GET; 0 and the error's text if there was no answer.
+func Get(t testing.TB, url string) (status int, body string) {
+	t.Helper()
+	return Do(t, http.MethodGet, url, "")
+}
+
+// Do returns the status and the body of a request; 0 and the error's text if there was no whole answer.
+func Do(t testing.TB, method, url, body string) (status int, answer string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(text)
+}
