@@ -117,6 +117,9 @@ func (f *fleet) firstError() string {
 
 // awaitGone waits until no agent believes to be attached.
 func (f *fleet) awaitGone(ctx context.Context) {
-	for f.attached() > 0 && pause(ctx, 50*time.Millisecond) == nil {
+	for f.attached() > 0 {
+		if pause(ctx, 50*time.Millisecond) != nil {
+			return
+		}
 	}
 }

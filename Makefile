@@ -1,0 +1,117 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory --warn-undefined-variables
+
+# What goes into --version and *_build_info. A checkout without git, or an archive, is called "unknown".
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+REVISION ?= $(shell git rev-parse --verify --quiet HEAD 2>/dev/null || echo unknown)
+BRANCH   ?= $(shell git symbolic-ref --short --quiet HEAD 2>/dev/null || echo unknown)
+# The date of the commit, not of the build: the same commit gives the same bytes.
+DATE     ?= $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y%m%d-%H:%M:%S 2>/dev/null || echo unknown)
+
+STAMP   := github.com/prometheus/common/version
+LDFLAGS := -s -w -X $(STAMP).Version=$(VERSION) -X $(STAMP).Revision=$(REVISION) -X $(STAMP).Branch=$(BRANCH) \
+	-X $(STAMP).BuildDate=$(DATE) -X $(STAMP).BuildUser=make
+# Static, without paths of the machine that built it, and also where git distrusts the owner of the checkout.
+BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+PROGRAMS  := relay-server relay-agent
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+
+# Tools with hundreds of dependencies of their own live in a module of their own.
+BUF  := go tool -modfile=internal/tools/go.mod buf
+LINT := go tool -modfile=internal/tools/go.mod golangci-lint
+
+# Options that a caller may set: make test TESTFLAGS='-run TestPush', make fuzz FUZZTIME=1m, make bench BENCH=Push COUNT=6,
+# make bench BENCHFLAGS='--only=tunnel'.
+TESTFLAGS ?=
+PACKAGES  ?= ./...
+FUZZTIME  ?= 10s
+BENCH     ?=
+BENCHFLAGS ?=
+COUNT     ?= 1
+
+.PHONY: help
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Show the whole thing on this machine: a push, a scrape through the tunnel, discovery
+	go run ./scripts/demo --bin.dir=bin
+
+.PHONY: build
+build: ## Build bin/relay-server and bin/relay-agent
+	@for program in $(PROGRAMS); do
+		echo "building bin/$$program"
+		$(BUILD) -o bin/$$program ./cmd/$$program
+	done
+
+.PHONY: build-all
+build-all: ## Build both for every platform that is released, into bin/<os>-<arch>/
+	@for platform in $(PLATFORMS); do
+		os=$${platform%/*} arch=$${platform#*/}
+		suffix=; [[ $$os != windows ]] || suffix=.exe
+		for program in $(PROGRAMS); do
+			echo "building bin/$$os-$$arch/$$program$$suffix"
+			GOOS=$$os GOARCH=$$arch $(BUILD) -o bin/$$os-$$arch/$$program$$suffix ./cmd/$$program
+		done
+	done
+
+.PHONY: deps
+deps: ## Install the Debian packages that the tests use (needs root)
+	scripts/install-test-deps.sh
+
+.PHONY: test
+test: deps ## Run every test, with the race detector; installs what they need first
+	go test -json -race -shuffle=on -timeout=15m $(TESTFLAGS) $(PACKAGES) | go run ./scripts/testreport
+
+.PHONY: shorttest
+shorttest: ## Run the tests that need no other program, in seconds
+	go test -short -shuffle=on $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: bench
+bench: build ## Measure beside a Pushgateway and a direct scrape (minutes); with BENCH=Push the Go benchmarks of that name
+	@if [[ -n '$(BENCH)' ]]; then
+		go test -run='^$$' -bench='$(BENCH)' -benchmem -count=$(COUNT) $(PACKAGES) | tee bench.txt
+		echo "compare two runs with: go tool benchstat old.txt new.txt"
+	else
+		go run ./scripts/bench --bin.dir=bin --json=bin/bench.json --markdown=bin/bench.md $(BENCHFLAGS)
+	fi
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (10s)
+	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+.PHONY: generate
+generate: ## Generate internal/gen from proto/
+	$(BUF) generate
+
+.PHONY: fmt
+fmt: ## Format Go and proto files
+	$(LINT) fmt
+	$(BUF) format -w
+
+.PHONY: lint
+lint: ## Lint Go and proto files
+	$(LINT) run
+	$(BUF) lint
+	$(BUF) format -d --exit-code
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what is linked
+	scripts/vulncheck.sh
+
+.PHONY: deadcode
+deadcode: ## Look for functions that nothing reaches
+	scripts/deadcode.sh
+
+.PHONY: tidy-check
+tidy-check: ## Fail when go.mod or go.sum is not tidy
+	go mod tidy -diff
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin bench.txt

@@ -1,0 +1,152 @@
+package archtest_test
+
+// A column says which program a package may end up in.
+type column string
+
+const (
+	relayOnly column = "relay"
+	shared    column = "shared"
+	agentOnly column = "agent"
+	// outside is what no program links: tests, fakes and tools. It may import anything and nothing imports it.
+	outside column = "outside"
+)
+
+// A place is where a package stands in the table.
+type place struct {
+	layer  int
+	column column
+}
+
+// table is the import table: every package of the module by its path below the module's root. A package imports lower
+// layers of its own column and of the shared one. docs/architecture.md explains it; keep the two together.
+var table = map[string]place{
+	"cmd/relay-server": {5, relayOnly},
+	"cmd/relay-agent":  {5, agentOnly},
+
+	"internal/relay": {4, relayOnly},
+	"internal/agent": {4, agentOnly},
+
+	"internal/web":                 {3, relayOnly},
+	"internal/queryapi":            {3, relayOnly},
+	"internal/discovery":           {3, relayOnly},
+	"internal/gather":              {3, relayOnly},
+	"internal/ingest":              {3, relayOnly},
+	"internal/storelog":            {3, relayOnly},
+	"internal/pushgatewayfile":     {3, relayOnly},
+	"internal/tunnel/tunnelserver": {3, relayOnly},
+	"internal/tunnel":              {3, shared},
+	"internal/tunnel/tunnelclient": {3, agentOnly},
+
+	"internal/groupstore": {2, relayOnly},
+	"internal/agents":     {2, relayOnly},
+	"internal/spool":      {2, agentOnly},
+
+	"internal/push":       {1, shared},
+	"internal/scrape":     {1, shared},
+	"internal/httpserver": {0, shared},
+
+	"internal/authority":    {0, relayOnly},
+	"internal/exposition":   {0, shared},
+	"internal/grouping":     {0, shared},
+	"internal/target":       {0, shared},
+	"internal/mtls":         {0, shared},
+	"internal/wal":          {0, shared},
+	"internal/gen/relay/v1": {0, shared},
+
+	"certs":               {0, outside},
+	"internal/archtest":   {0, outside},
+	"internal/e2e":        {0, outside},
+	"internal/faultproxy": {0, outside},
+	"internal/relaytest":  {0, outside},
+	"scripts/bench":       {0, outside},
+	"scripts/demo":        {0, outside},
+	"scripts/fleet":       {0, outside},
+	"scripts/testreport":  {0, outside},
+}
+
+// planned are the rooms whose place is settled before they are built. Take one out once it stands.
+var planned = map[string]bool{
+	"internal/spool": true,
+}
+
+// arrows are the imports within one layer that the table allows: from -> to -> why.
+var arrows = map[string]map[string]string{
+	"internal/authority":           {"internal/mtls": "the identity that it signs is the one that mtls reads"},
+	"internal/tunnel/tunnelserver": {"internal/tunnel": "the words that both ends of the tunnel share"},
+	"internal/tunnel/tunnelclient": {"internal/tunnel": "the words that both ends of the tunnel share"},
+	"scripts/bench":                {"internal/faultproxy": "the long way of its measurements is the one of the tests"},
+}
+
+// A ban is a door that stays shut although the layers would allow it.
+type ban struct {
+	from      []string // packages below the module's root
+	to        []string // import paths, each standing for what is below it too; those of the module without its name
+	why       string
+	reach     reach
+	allExcept bool // from names the packages that may; all others of the table, apart from outside ones, may not
+}
+
+// A reach says how far a ban looks.
+type reach int
+
+const (
+	direct     reach = iota // what the package itself imports
+	transitive              // everything that is linked with it
+)
+
+const grpc = "google.golang.org/grpc"
+
+var bans = []ban{
+	{
+		from: []string{
+			"internal/gen/relay/v1", "internal/tunnel", "internal/tunnel/tunnelserver", "internal/tunnel/tunnelclient",
+			"internal/relay", "internal/agent",
+		},
+		allExcept: true,
+		to:        []string{grpc},
+		why:       "the tunnel is one way to carry a push or a scrape; everything else must not notice it",
+	},
+	{
+		from: []string{"cmd/relay-agent"},
+		to: []string{
+			"internal/groupstore", "internal/storelog", "internal/pushgatewayfile", "internal/ingest", "internal/gather",
+			"internal/web", "internal/queryapi",
+			"internal/authority", "internal/discovery", "internal/agents", "internal/tunnel/tunnelserver", "internal/relay",
+		},
+		reach: transitive,
+		why:   "the agent stays small, and signs, stores and serves nothing that is the relay's",
+	},
+	{
+		from:  []string{"cmd/relay-server"},
+		to:    []string{"internal/spool", "internal/tunnel/tunnelclient", "internal/agent"},
+		reach: transitive,
+		why:   "the relay never dials",
+	},
+	{
+		from: []string{"internal/groupstore"},
+		to:   []string{"net/http", grpc},
+		why:  "the store answers calls; who they came from and how is told by whoever calls",
+	},
+	{
+		from: []string{"internal/agents"},
+		to:   []string{grpc},
+		why:  "a session is an interface here, so that it may live on another relay",
+	},
+	{
+		from: []string{"internal/tunnel/tunnelserver"},
+		to:   []string{"internal/groupstore", "internal/authority"},
+		why:  "the tunnel hands pushes to a push.Pusher and knows nothing of what becomes of them",
+	},
+	{
+		from:      []string{"internal/exposition"},
+		allExcept: true,
+		to:        []string{"github.com/prometheus/common/expfmt"},
+		why:       "its decoder builds a protobuf tree per series; the scanner in exposition does not. Negotiation and tests may use it",
+	},
+	{
+		from:  []string{"cmd/relay-server", "cmd/relay-agent"},
+		to:    []string{"github.com/prometheus/prometheus", "testing", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal"},
+		reach: transitive,
+		why:   "the yardsticks of the tests are not part of the product",
+	},
+}

@@ -1,0 +1,88 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestDevelopmentCertificates: what certs/ makes is enough for a relay and its agents.
+func TestDevelopmentCertificates(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "pki")
+	mustOutput(t, command{path: programs.certs, args: []string{
+		"--out", dir, "--server-name", "relay.example.org", "--server-name", "127.0.0.1", "--agent", "site-a", "--agent", "site-b",
+	}})
+	for _, name := range []string{"ca", "relay", "site-a", "site-b"} {
+		if _, err := os.Stat(filepath.Join(dir, name+".crt")); err != nil {
+			t.Error(err)
+		}
+		key, err := os.Stat(filepath.Join(dir, name+".key"))
+		if err != nil {
+			t.Error(err)
+		} else if key.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v, want 0600", key.Name(), key.Mode().Perm())
+		}
+	}
+
+	r := startRelay(t,
+		"--grpc.tls.cert-file="+filepath.Join(dir, "relay.crt"), "--grpc.tls.key-file="+filepath.Join(dir, "relay.key"),
+		"--grpc.tls.client-ca-file="+filepath.Join(dir, "ca.crt"))
+	for _, name := range []string{"site-a", "site-b"} {
+		a := startAgentWith(t, r, name, "scrape_configs: []\n",
+			"--tls.ca-file="+filepath.Join(dir, "ca.crt"),
+			"--tls.cert-file="+filepath.Join(dir, name+".crt"), "--tls.key-file="+filepath.Join(dir, name+".key"))
+		push(t, a.url+"/metrics/job/same", "m 1\n")
+	}
+	// One job pushed at two sites is two groups.
+	wantSeries(t, r.url, `m{agent="site-a", instance="", job="same"}`, 1)
+	wantSeries(t, r.url, `m{agent="site-b", instance="", job="same"}`, 1)
+}
+
+// TestDemo: what people see first works, and says so with its exit code when nobody sits there.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	bin := filepath.Dir(programs.relayServer)
+	shown := mustOutput(t, command{path: programs.demo, args: []string{"--bin.dir=" + bin}})
+	for _, want := range []string{
+		`backup_last_success_bytes{agent="site-a",instance="db-1",job="backup"} 48211`,
+		`"__metrics_path__": "/agents/site-a/targets/`,
+		"All of it worked.",
+	} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("the demo does not show %s:\n%s", want, shown)
+		}
+	}
+
+	r := output(t, command{path: programs.demo, args: []string{"--bin.dir=" + t.TempDir()}})
+	if r.code != 1 || !strings.Contains(r.stderr, "relay-server") {
+		t.Errorf("a demo without programs: exit code %d %q, want 1 and the reason", r.code, r.stderr)
+	}
+}
+
+// TestCertificatesOfARelay: what the relay issues is complete, private, and there while the relay runs.
+func TestCertificatesOfARelay(t *testing.T) {
+	t.Parallel()
+	first := startRelay(t)
+	dir := filepath.Join(t.TempDir(), "second")
+	mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + first.dataDir, "relay-certificate", "--out=" + dir}})
+	for _, name := range []string{"ca.crt", "relay.crt", "relay.key"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	// An agent of the first relay is welcome at the second one.
+	second := startRelay(t,
+		"--grpc.tls.cert-file="+filepath.Join(dir, "relay.crt"), "--grpc.tls.key-file="+filepath.Join(dir, "relay.key"),
+		"--grpc.tls.client-ca-file="+filepath.Join(dir, "ca.crt"))
+	agent := first.issue(t, "site-a")
+	if key, err := os.Stat(filepath.Join(agent, "agent.key")); err != nil || key.Mode().Perm() != 0o600 {
+		t.Errorf("agent.key: %v %v, want mode 0600", key, err)
+	}
+	startAgentWith(t, second, "site-a", "scrape_configs: []\n",
+		"--tls.ca-file="+filepath.Join(agent, "ca.crt"),
+		"--tls.cert-file="+filepath.Join(agent, "agent.crt"), "--tls.key-file="+filepath.Join(agent, "agent.key"))
+}

@@ -1,0 +1,224 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	crashRounds  = 20
+	crashPushers = 16
+)
+
+// A content is what one group of a crashing pusher holds: the values of its three families, 0 for none. The first two
+// are always pushed together.
+type content struct{ a, b, c int }
+
+// A crashingPusher pushes to one group and knows what has to be there: what was answered last, or what was asked for since
+// and never answered.
+type crashingPusher struct {
+	job    string
+	random *rand.Rand
+	client *http.Client
+
+	next      int
+	certain   content
+	possible  content // the outcome of the request that got no answer; valid if unanswered
+	uncertain bool
+	answered  int
+}
+
+// run pushes until the relay is gone.
+func (p *crashingPusher) run(url string, quit <-chan struct{}) error {
+	for {
+		select {
+		case <-quit:
+			return nil
+		default:
+		}
+		p.next++
+		method, body, after, want := p.step()
+		p.possible, p.uncertain = after, true
+		status, err := p.send(method, url+"/metrics/job/"+p.job, body)
+		if err != nil {
+			return nil //nolint:nilerr // The relay was killed: whether it took this one shows later.
+		}
+		if status != want {
+			return fmt.Errorf("%s of %s: status %d, want %d", method, p.job, status, want)
+		}
+		p.certain, p.uncertain = after, false
+		p.answered++
+	}
+}
+
+// step chooses the next request and what the group holds after it.
+func (p *crashingPusher) step() (method, body string, after content, want int) {
+	n := p.next
+	switch p.random.IntN(10) {
+	case 0:
+		return http.MethodDelete, "", content{}, http.StatusAccepted
+	case 1, 2:
+		return http.MethodPost, fmt.Sprintf("crash_c %d\n", n), content{p.certain.a, p.certain.b, n}, http.StatusOK
+	default:
+		var b strings.Builder
+		for i := range 20 {
+			fmt.Fprintf(&b, "crash_a{i=\"%d\"} %d\ncrash_b{i=\"%d\"} %d\n", i, n, i, n)
+		}
+		return http.MethodPut, b.String(), content{n, n, 0}, http.StatusOK
+	}
+}
+
+func (p *crashingPusher) send(method, url, body string) (status int, err error) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	resp, err := p.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+// check compares what the relay has after a crash, and goes on from there.
+func (p *crashingPusher) check(t *testing.T, page map[string]float64) {
+	t.Helper()
+	var got content
+	for family, value := range map[string]*int{"crash_a": &got.a, "crash_b": &got.b} {
+		for i := range 20 {
+			v := int(page[fmt.Sprintf("%s{i=\"%d\", instance=\"\", job=%q}", family, i, p.job)])
+			if i > 0 && v != *value {
+				t.Errorf("%s: %s is of several pushes: %d and %d", p.job, family, *value, v)
+			}
+			*value = v
+		}
+	}
+	got.c = int(page[fmt.Sprintf("crash_c{instance=\"\", job=%q}", p.job)])
+	if got != p.certain && (!p.uncertain || got != p.possible) {
+		t.Errorf("%s: the relay has %+v; acknowledged was %+v, in flight (%v) %+v", p.job, got, p.certain, p.uncertain, p.possible)
+	}
+	p.certain, p.uncertain = got, false
+}
+
+// TestCrash kills the relay under 16 pushers, again and again. What was acknowledged is there afterwards, exactly; of what
+// was in flight all or nothing; and what was deleted stays deleted.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	relay := startRelay(t, "--web.enable-admin-api")
+	random := rand.New(rand.NewPCG(7, uint64(time.Now().UnixNano())))
+	pushers := make([]*crashingPusher, crashPushers)
+	for i := range pushers {
+		pushers[i] = &crashingPusher{
+			job: fmt.Sprintf("crash-%d", i), random: rand.New(rand.NewPCG(8, random.Uint64())),
+			client: &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second},
+		}
+	}
+	for range crashRounds {
+		crash(t, relay, pushers, 50*time.Millisecond+time.Duration(random.IntN(250))*time.Millisecond)
+		if t.Failed() {
+			return
+		}
+	}
+	answered := 0
+	for _, p := range pushers {
+		answered += p.answered
+		p.client.CloseIdleConnections()
+	}
+	t.Logf("%d pushes and deletes were acknowledged over %d crashes", answered, crashRounds)
+	if answered < crashRounds*crashPushers {
+		t.Errorf("%d pushes were acknowledged over %d crashes: too few to tell anything", answered, crashRounds)
+	}
+
+	if resp, err := fetch(http.MethodPut, relay.url+"/api/v1/admin/wipe", nil); err != nil || resp.status != http.StatusAccepted {
+		t.Fatalf("wipe: %+v, %v", resp, err)
+	}
+	relay.kill(t)
+	relay.start(t)
+	if page := mustGet(t, relay.url+"/metrics"); strings.Contains(page, "crash_") || strings.Contains(page, "push_time_seconds{") {
+		t.Error("groups that were wiped are back after a crash")
+	}
+	relay.stop(t)
+}
+
+// crash runs the pushers against the relay, kills it after a while, starts it again and checks.
+func crash(t *testing.T, relay *relay, pushers []*crashingPusher, after time.Duration) {
+	t.Helper()
+	quit := make(chan struct{})
+	errs := make([]error, len(pushers))
+	var running sync.WaitGroup
+	for i, p := range pushers {
+		running.Go(func() { errs[i] = p.run(relay.url, quit) })
+	}
+	<-time.After(after) // a random moment is what is wanted
+	relay.kill(t)
+	close(quit)
+	running.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	relay.start(t)
+	page, err := seriesOf(mustGet(t, relay.url+"/metrics"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pushers {
+		p.check(t, page)
+	}
+}
+
+// TestEverythingSurvives compares all that the relay tells of its groups, before a crash and after it.
+func TestEverythingSurvives(t *testing.T) {
+	t.Parallel()
+	relay := startRelay(t)
+	for path, body := range map[string]string{
+		"/metrics/job/a/instance/i": "# HELP m Help with \\\\ and \\n.\n# TYPE m counter\nm{l=\"x y\"} 1e9\nn NaN\n",
+		"/metrics/job/b":            "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n",
+		"/metrics/job/c":            "# TYPE s summary\ns{quantile=\"0.5\"} 1\ns_sum 3\ns_count 2\n",
+	} {
+		if resp, err := fetch(http.MethodPut, relay.url+path, strings.NewReader(body)); err != nil || resp.status != http.StatusOK {
+			t.Fatalf("PUT %s: %+v, %v", path, resp, err)
+		}
+	}
+	// A push of its own time for one family, and a failure time.
+	if resp, err := fetch(http.MethodPost, relay.url+"/metrics/job/a/instance/i", strings.NewReader("later 1\n")); err != nil || resp.status != http.StatusOK {
+		t.Fatalf("POST: %+v, %v", resp, err)
+	}
+	if resp, err := fetch(http.MethodPost, relay.url+"/metrics/job/b", strings.NewReader("m{l=\"1\"} 1 1000\n")); err != nil || resp.status != http.StatusBadRequest {
+		t.Fatalf("POST with a timestamp: %+v, %v", resp, err)
+	}
+	// Failures are not waited for; the next answer is one batch behind.
+	if resp, err := fetch(http.MethodPost, relay.url+"/metrics/job/c", nil); err != nil || resp.status != http.StatusOK {
+		t.Fatalf("POST: %+v, %v", resp, err)
+	}
+	before := mustGet(t, relay.url+"/api/v1/metrics")
+	relay.kill(t)
+	relay.start(t)
+	if after := mustGet(t, relay.url+"/api/v1/metrics"); after != before {
+		t.Errorf("after the crash /api/v1/metrics is\n%s\nand before it was\n%s", after, before)
+	}
+}
+
+// TestSecondRelayIsRefused: one data dir has one owner (S21).
+func TestSecondRelayIsRefused(t *testing.T) {
+	t.Parallel()
+	first := startRelay(t)
+	second := output(t, command{path: programs.relayServer, args: []string{
+		"--data.dir=" + first.dataDir, "--web.listen-address=" + freeAddress(t), "--grpc.listen-address=" + freeAddress(t),
+	}})
+	if second.code != 1 || !strings.Contains(second.stderr, "in use by another relay") || !strings.Contains(second.stderr, first.dataDir) {
+		t.Errorf("a second relay on %s: exit code %d\n%s", filepath.Base(first.dataDir), second.code, second.stderr)
+	}
+}

@@ -1,0 +1,94 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// seriesOf reads an exposition with Prometheus' own parser and returns the value of each series, written as Prometheus
+// prints it: name{label="value", …}, labels sorted.
+func seriesOf(page string) (map[string]float64, error) {
+	values := map[string]float64{}
+	decoder := expfmt.SampleDecoder{
+		Dec:  expfmt.NewDecoder(strings.NewReader(page), expfmt.NewFormat(expfmt.TypeTextPlain)),
+		Opts: &expfmt.DecodeOptions{Timestamp: model.Now()},
+	}
+	for {
+		var samples model.Vector
+		if err := decoder.Decode(&samples); errors.Is(err, io.EOF) {
+			return values, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("parsing the exposition: %w", err)
+		}
+		for _, s := range samples {
+			values[s.Metric.String()] = float64(s.Value)
+		}
+	}
+}
+
+// wantSeries waits until the /metrics of a relay or an agent shows a series with this value.
+func wantSeries(t testing.TB, url, series string, value float64) {
+	t.Helper()
+	eventually(t, 10*time.Second, series, func() error {
+		got, ok, err := valueOf(url, series)
+		if err == nil && (!ok || got != value) {
+			err = fmt.Errorf("it is %v (there: %v), want %v", got, ok, value)
+		}
+		return err
+	})
+}
+
+// wantNoSeries waits until a series is gone.
+func wantNoSeries(t testing.TB, url, series string) {
+	t.Helper()
+	eventually(t, 10*time.Second, "no "+series, func() error {
+		got, ok, err := valueOf(url, series)
+		if err == nil && ok {
+			err = fmt.Errorf("it is still there: %v", got)
+		}
+		return err
+	})
+}
+
+func valueOf(url, series string) (value float64, ok bool, err error) {
+	page, err := wantOK(url + "/metrics")
+	if err != nil {
+		return 0, false, err
+	}
+	all, err := seriesOf(page)
+	if err != nil {
+		return 0, false, err
+	}
+	value, ok = all[series]
+	return value, ok, nil
+}
+
+func writeFile(t testing.TB, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func readFile(t testing.TB, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}

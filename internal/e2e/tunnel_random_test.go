@@ -1,0 +1,116 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pushrelay/internal/faultproxy"
+)
+
+// randomBody is what is scraped while connections are cut at random: about as long as a connection lives.
+var randomBody = strings.Repeat("random 1\n", 10<<10)
+
+// A sufferer is an agent on a network that cuts its connections at random, with what came of scraping it and pushing to
+// it all the time.
+type sufferer struct {
+	*site
+	before        vitals
+	whole, broken int // scrapes
+	acknowledged  int // the last push that was answered with success
+	attempted     int // the last push
+	wrong         []error
+}
+
+// TestTunnelRandomCuts: while connections are cut at random, no scrape that is not whole looks whole, no push that was
+// acknowledged is lost, and every agent comes back.
+func TestTunnelRandomCuts(t *testing.T) {
+	t.Parallel()
+	address := serveHandler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/length" {
+			w.Header().Set("Content-Length", fmt.Sprint(len(randomBody)))
+		}
+		for part := range strings.Lines(randomBody) {
+			w.Write([]byte(part))
+		}
+	}))
+	r := startRelay(t)
+	var sufferers []*sufferer
+	for n := range 4 {
+		s := &sufferer{site: startSite(t, r, fmt.Sprintf("site-%d", n), configOf(address, "length", "chunked"))}
+		s.before = vitalsOf(t, s.url)
+		sufferers = append(sufferers, s)
+	}
+	relayBefore := vitalsOf(t, r.url)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
+	defer cancel()
+	var suffering sync.WaitGroup
+	for _, s := range sufferers {
+		s.network.Set(faultproxy.Conditions{MeanBytesToCut: 500_000})
+		s.network.Cut(faultproxy.Reset) // those that are open were not to be cut
+		suffering.Go(func() { s.suffer(ctx, r, address) })
+	}
+	suffering.Wait()
+	for _, s := range sufferers {
+		s.network.Set(faultproxy.Conditions{})
+	}
+
+	for _, s := range sufferers {
+		cuts := s.network.Accepted() - 1
+		t.Logf("%s: %d cuts; %d scrapes whole, %d broken off or refused; %d pushes, the last of them acknowledged is %d",
+			s.name, cuts, s.whole, s.broken, s.attempted, s.acknowledged)
+		if cuts < 2 || s.whole == 0 || s.broken == 0 || s.acknowledged == 0 {
+			t.Errorf("%s: there was nothing to see", s.name)
+		}
+		for _, err := range s.wrong {
+			t.Errorf("%s: %v", s.name, err)
+		}
+		wantScraped(t, 25*time.Second, r.targetURL(s.name, "length", address), randomBody)
+		eventually(t, patience, "the last acknowledged push", func() error {
+			value, _, err := valueOf(r.url, fmt.Sprintf("random{agent=%q, instance=\"\", job=\"j\"}", s.name))
+			if err == nil && (int(value) < s.acknowledged || int(value) > s.attempted) {
+				err = fmt.Errorf("%w: the relay has push %v, acknowledged was %d of %d", errScrape, value, s.acknowledged, s.attempted)
+			}
+			return err
+		})
+		s.before.wantRest(t)
+	}
+	relayBefore.wantRest(t)
+}
+
+// suffer scrapes and pushes in turn until the context ends.
+func (s *sufferer) suffer(ctx context.Context, r *relay, address string) {
+	for n := 1; ctx.Err() == nil; n++ {
+		path := []string{"length", "chunked"}[n%2]
+		got, err := scrape(r.targetURL(s.name, path, address))
+		switch {
+		case err == nil && got.status == http.StatusOK && got.body == randomBody:
+			s.whole++
+		case err != nil:
+			s.broken++
+		case got.status >= 500 && got.header.Get("X-Relay-Error") != "":
+			s.broken++
+		default:
+			s.wrong = append(s.wrong, fmt.Errorf("%w: %d with %d bytes of %d", errScrape, got.status, len(got.body), len(randomBody)))
+		}
+		s.attempted = n
+		pushed, err := fetch(http.MethodPut, s.url+"/metrics/job/j", strings.NewReader(fmt.Sprintf("random %d\n", n)))
+		switch {
+		case err == nil && pushed.status < 300:
+			s.acknowledged = n
+		case err != nil || pushed.status < 500:
+			s.wrong = append(s.wrong, fmt.Errorf("push %d: %d %s, %w", n, pushed.status, clip(pushed.body), err))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

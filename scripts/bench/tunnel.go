@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pushrelay/internal/faultproxy"
+)
+
+// parallel is how many scrapes of the big body run at once.
+const parallel = 8
+
+// farRoundTrip is that of the slow network.
+const farRoundTrip = 100 * time.Millisecond
+
+// A route is a way to scrape the target.
+type route struct {
+	name    string
+	address string            // whom to ask
+	paths   map[string]string // what to ask for, by the target's own path
+	header  map[string]string
+}
+
+// measureTunnel measures scrapes through relay and agent beside scrapes of the same target without them.
+func measureTunnel(ctx context.Context, l *lab) ([]row, error) {
+	t, err := l.startTarget(ctx)
+	if err != nil {
+		return nil, err
+	}
+	paths := []string{thousandPath, bigPath, farPath}
+	s, err := l.newSite(ctx, t, paths)
+	if err != nil {
+		return nil, err
+	}
+	direct := route{name: "direct", address: t.address, paths: map[string]string{}}
+	for _, path := range paths {
+		direct.paths[path] = path
+	}
+	near, err := l.measureNear(ctx, s, direct)
+	if err != nil {
+		return nil, err
+	}
+	far, err := l.measureFar(ctx, s, direct)
+	return append(near, far...), err
+}
+
+// measureNear measures on loopback, with mutual TLS between agent and relay.
+func (l *lab) measureNear(ctx context.Context, s *site, direct route) ([]row, error) {
+	agent, err := s.attach(ctx, s.dialIn)
+	if err != nil {
+		return nil, err
+	}
+	tunnel := route{name: "tunnel", address: s.relay.address, paths: s.served}
+	routes := []route{tunnel, direct}
+	pushprox, err := l.pushprox(ctx, direct)
+	if err != nil {
+		return nil, err
+	}
+	if pushprox != nil {
+		routes = append(routes, *pushprox)
+	}
+	var arms []arm
+	for _, r := range routes {
+		arms = append(arms,
+			p50("1,000 series "+r.name, r, thousandPath, l.sizes.tunnelScrapes),
+			p50("5 MB "+r.name, r, bigPath, max(3, l.sizes.tunnelScrapes/8)),
+			throughput("parallel "+r.name, r, bigPath, max(1, l.sizes.tunnelScrapes/16)))
+	}
+	l.say("measuring scrapes on loopback")
+	m, err := interleave(ctx, l.rounds, arms)
+	if err != nil {
+		return nil, err
+	}
+	big := fmt.Sprintf("%.1f MB", float64(l.sizes.bigBody)/1e6)
+	rows := []row{
+		newRow("p50 of 1,000 series", "ms", m["1,000 series tunnel"]).
+			more(m["1,000 series tunnel"], "direct", m["1,000 series direct"]).limited(limit{Bound: 0.6, Of: "compared"}),
+		newRow("p50 of "+big, "ms", m["5 MB tunnel"]).
+			times(m["5 MB tunnel"], "direct", m["5 MB direct"]).limited(limit{Bound: 4, Of: "compared"}),
+		newRow(fmt.Sprintf("%d parallel scrapes of %s", parallel, big), "MB/s", m["parallel tunnel"]).
+			times(m["parallel tunnel"], "direct", m["parallel direct"]).limited(limit{Bound: 500, Of: "relay", Least: true}),
+	}
+	if pushprox != nil {
+		for _, each := range []struct{ what, name, unit string }{{"p50 of 1,000 series", "1,000 series", "ms"}, {"p50 of " + big, "5 MB", "ms"}, {"8 parallel scrapes", "parallel", "MB/s"}} {
+			rows = append(rows, newRow(each.what, each.unit, m[each.name+" tunnel"]).
+				times(m[each.name+" tunnel"], "PushProx", m[each.name+" pushprox"]).noting("PushProx without TLS"))
+		}
+	}
+	return rows, s.detach(ctx, agent)
+}
+
+// p50 returns an arm that measures the median of so many scrapes, one after the other, in ms.
+func p50(name string, r route, path string, scrapes int) arm {
+	return arm{name, func(ctx context.Context) (float64, error) {
+		times, _, err := r.scrapes(ctx, path, scrapes)
+		if err != nil {
+			return 0, err
+		}
+		return milliseconds(median(times)), nil
+	}}
+}
+
+// throughput returns an arm that measures MB of body per second over parallel connections.
+func throughput(name string, r route, path string, scrapesEach int) arm {
+	return arm{name, func(ctx context.Context) (float64, error) {
+		var bodies [parallel]int64
+		start := time.Now()
+		var all errgroup.Group
+		for i := range parallel {
+			all.Go(func() error {
+				var err error
+				_, bodies[i], err = r.scrapes(ctx, path, scrapesEach)
+				return err
+			})
+		}
+		err := all.Wait()
+		elapsed := time.Since(start)
+		var total int64
+		for _, n := range bodies {
+			total += n
+		}
+		return float64(total) / 1e6 / elapsed.Seconds(), err
+	}}
+}
+
+// scrapes scrapes a path so many times over one connection, and returns how long each took and the bytes of all bodies.
+func (r route) scrapes(ctx context.Context, path string, n int) ([]time.Duration, int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
+	defer cancel()
+	w, err := dialWire(ctx, r.address)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer w.close()
+	request := getRequest(r.address, r.paths[path], r.header)
+	var total int64
+	times := make([]time.Duration, n)
+	for i := range times {
+		var size int64
+		if times[i], size, err = scrapeOn(w, request); err != nil {
+			return nil, 0, fmt.Errorf("scraping %s: %w", r.name, err)
+		}
+		total += size
+	}
+	return times, total, nil
+}
+
+// laterScrapes are those over the slow network that follow the first of a session.
+const laterScrapes = 4
+
+// measureFar measures with a long way between agent and relay: each round is a session of its own, for the first scrape of
+// one is the hardest.
+func (l *lab) measureFar(ctx context.Context, s *site, direct route) ([]row, error) {
+	network, err := faultproxy.Listen(faultproxy.Config{Address: s.dialIn})
+	if err != nil {
+		return nil, err
+	}
+	defer network.Close()
+	network.Set(faultproxy.Conditions{Latency: farRoundTrip / 2})
+	l.say("measuring scrapes over %v of round trip", farRoundTrip)
+	var first, later, near samples
+	for range l.rounds {
+		agent, err := s.attach(ctx, network.Addr())
+		if err != nil {
+			return nil, err
+		}
+		far := route{name: "far", address: s.relay.address, paths: s.served}
+		times, _, err := far.scrapes(ctx, farPath, 1+laterScrapes)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.detach(ctx, agent); err != nil {
+			return nil, err
+		}
+		own, _, err := direct.scrapes(ctx, farPath, 1+laterScrapes)
+		if err != nil {
+			return nil, err
+		}
+		first = append(first, milliseconds(times[0]))
+		later = append(later, milliseconds(median(times[1:])))
+		near = append(near, milliseconds(median(own)))
+	}
+	bound := limit{Bound: milliseconds(farRoundTrip) + 20, Of: "compared"}
+	size := fmt.Sprintf("%.0f MiB over %v of round trip", float64(l.sizes.farBody)/(1<<20), farRoundTrip)
+	return []row{
+		newRow("first scrape of a session, "+size, "ms", first).more(first, "direct", near).limited(bound),
+		newRow("later scrapes, "+size, "ms", later).more(later, "direct", near).limited(bound),
+	}, nil
+}
+
+// pushprox starts the two programs of PushProx, as its README has them, and returns the way through them; nil where the
+// environment does not name them. It runs without TLS, which is all that its proxy offers.
+func (l *lab) pushprox(ctx context.Context, direct route) (*route, error) {
+	proxyPath, agentPath := os.Getenv("PUSHPROX_PROXY"), os.Getenv("PUSHPROX_CLIENT")
+	if proxyPath == "" || agentPath == "" {
+		return nil, nil
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := startProgram(l.dir, "pushprox-proxy", address, proxyPath, "--web.listen-address="+address)
+	if err != nil {
+		return nil, err
+	}
+	l.started = append(l.started, proxy)
+	if err := proxy.until(ctx, func(ctx context.Context) error { _, err := get(ctx, address, "/clients"); return err }); err != nil {
+		return nil, err
+	}
+	agent, err := startProgram(l.dir, "pushprox-client", "", agentPath, "--fqdn=127.0.0.1", "--proxy-url=http://"+address+"/", "--metrics-addr=")
+	if err != nil {
+		return nil, err
+	}
+	l.started = append(l.started, agent)
+	r := &route{name: "pushprox", address: address, paths: map[string]string{}, header: map[string]string{"X-Prometheus-Scrape-Timeout-Seconds": "10"}}
+	for path := range direct.paths {
+		r.paths[path] = "http://" + direct.address + path // as a scraper asks its proxy
+	}
+	return r, agent.until(ctx, func(ctx context.Context) error {
+		_, _, err := r.scrapes(ctx, thousandPath, 1)
+		return err
+	})
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A demo is one run. It is used by one goroutine.
+type demo struct {
+	out io.Writer
+	bin string // the folder of the programs
+	dir string // everything that is written
+
+	started []*program // in the order of their start
+
+	relayURL, relayAddress string // HTTP, and where agents dial in
+	agentURL               string
+	target                 target
+}
+
+const agentName = "site-a"
+
+// A target is what is scraped through the tunnel: a job, an address, and a metric family that its page has to show.
+type target struct{ job, address, family string }
+
+// A targetGroup is one of Prometheus' HTTP service discovery.
+type targetGroup struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
+// show goes through the main job, step by step.
+func (d *demo) show(ctx context.Context) error {
+	steps := []struct {
+		title string
+		do    func(context.Context) error
+	}{
+		{"A relay with a certificate authority of its own", d.startRelay},
+		{"A certificate for an agent, and the agent, which dials the relay over mutual TLS", d.startAgent},
+		{"A job pushes to the agent, on loopback", d.push},
+		{"The relay shows what was pushed, with the agent it came through", d.showPushed},
+		{"Prometheus finds the targets behind the agents at /sd/targets", d.showDiscovery},
+		{"Prometheus scrapes such a target through the tunnel", d.showScrape},
+	}
+	for i, step := range steps {
+		fmt.Fprintf(d.out, "\n%d. %s\n\n", i+1, step.title)
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("step %d: %w", i+1, err)
+		}
+	}
+	fmt.Fprintf(d.out, `
+All of it worked. A Prometheus that scrapes both needs no more than this:
+
+    scrape_configs:
+      - job_name: relay
+        honor_labels: true
+        static_configs: [{targets: ["%s"]}]
+      - job_name: tunnelled
+        http_sd_configs: [{url: "%s/sd/targets"}]
+`, strings.TrimPrefix(d.relayURL, "http://"), d.relayURL)
+	return nil
+}
+
+func (d *demo) startRelay(ctx context.Context) error {
+	addresses, err := freeAddresses(2)
+	if err != nil {
+		return err
+	}
+	d.relayURL, d.relayAddress = "http://"+addresses[0], addresses[1]
+	err = d.start("relay-server", d.program("relay-server"), d.dataDirFlag(),
+		"--web.listen-address="+addresses[0], "--grpc.listen-address="+d.relayAddress)
+	if err != nil {
+		return err
+	}
+	if err := d.waitReady(ctx, d.relayURL); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "relay   %s, agents dial in at %s\n", d.relayURL, d.relayAddress)
+	return nil
+}
+
+func (d *demo) startAgent(ctx context.Context) error {
+	certificates := filepath.Join(d.dir, agentName)
+	issue := exec.CommandContext(ctx, d.program("relay-server"), d.dataDirFlag(), "agent-certificate", agentName, "--out="+certificates)
+	if out, err := issue.CombinedOutput(); err != nil {
+		return fmt.Errorf("issuing the certificate: %w\n%s", err, out)
+	}
+	addresses, err := freeAddresses(2)
+	if err != nil {
+		return err
+	}
+	if err := d.chooseTarget(ctx, addresses[0], addresses[1]); err != nil {
+		return err
+	}
+	config := filepath.Join(d.dir, "agent.yml")
+	text := fmt.Sprintf("scrape_configs:\n  - job_name: %s\n    static_configs:\n      - targets: [%q]\n", d.target.job, d.target.address)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("writing the agent's configuration: %w", err)
+	}
+	d.agentURL = "http://" + addresses[0]
+	err = d.start("relay-agent", d.program("relay-agent"),
+		"--relay.address="+d.relayAddress, "--config.file="+config, "--web.listen-address="+addresses[0],
+		"--tls.ca-file="+filepath.Join(certificates, "ca.crt"),
+		"--tls.cert-file="+filepath.Join(certificates, "agent.crt"), "--tls.key-file="+filepath.Join(certificates, "agent.key"))
+	if err != nil {
+		return err
+	}
+	if err := d.waitReady(ctx, d.agentURL); err != nil {
+		return err
+	}
+	err = d.poll(ctx, func() error {
+		page, err := get(ctx, d.relayURL+"/metrics")
+		if err == nil && !strings.Contains(page, fmt.Sprintf("relay_agent_up{agent=%q} 1\n", agentName)) {
+			err = errors.New("the relay does not show the agent as connected")
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "agent   %s, %s, connected\ntarget  job %q at %s\n", d.agentURL, agentName, d.target.job, d.target.address)
+	return nil
+}
+
+// chooseTarget takes a real exporter where there is one. Otherwise the agent's own page is as real as any.
+func (d *demo) chooseTarget(ctx context.Context, agentAddress, exporterAddress string) error {
+	d.target = target{job: "agent", address: agentAddress, family: "relay_agent_connected"}
+	for _, name := range []string{"prometheus-node-exporter", "node_exporter"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
+		d.target = target{job: "node", address: exporterAddress, family: "node_uname_info"}
+		if err := d.start(name, path, "--web.listen-address="+exporterAddress, "--log.level=warn"); err != nil {
+			return err
+		}
+		return d.poll(ctx, func() error { _, err := get(ctx, "http://"+exporterAddress+"/metrics"); return err })
+	}
+	return nil
+}
+
+const pushed = `# HELP backup_last_success_bytes Size of the last backup.
+# TYPE backup_last_success_bytes gauge
+backup_last_success_bytes 48211
+`
+
+func (d *demo) push(ctx context.Context) error {
+	url := d.agentURL + "/metrics/job/backup/instance/db-1"
+	fmt.Fprintf(d.out, "$ curl -X PUT --data-binary @- %s\n%s", url, indent(pushed))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(pushed))
+	if err != nil {
+		return fmt.Errorf("pushing: %w", err)
+	}
+	resp, err := httpClient().Do(req)
+	if err != nil {
+		return fmt.Errorf("pushing: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("pushing: the agent answers %s, want 200: the relay has it", resp.Status)
+	}
+	fmt.Fprintf(d.out, "%s\n", resp.Status)
+	return nil
+}
+
+func (d *demo) showPushed(ctx context.Context) error {
+	page, err := get(ctx, d.relayURL+"/metrics")
+	if err != nil {
+		return err
+	}
+	const want = `backup_last_success_bytes{agent="site-a",instance="db-1",job="backup"} 48211`
+	lines := linesWith(page, "backup_last_success_bytes")
+	fmt.Fprintf(d.out, "$ curl %s/metrics\n%s", d.relayURL, indent(lines))
+	if !strings.Contains(lines, want+"\n") {
+		return fmt.Errorf("the relay's page has no %s", want)
+	}
+	return nil
+}
+
+func (d *demo) showDiscovery(ctx context.Context) error {
+	group, page, err := d.discover(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "$ curl %s/sd/targets\n%s", d.relayURL, indent(page))
+	for name, want := range map[string]string{"job": d.target.job, "instance": d.target.address, "agent": agentName} {
+		if got := group.Labels[name]; got != want {
+			return fmt.Errorf("the target has %s=%q, want %q", name, got, want)
+		}
+	}
+	return nil
+}
+
+// discover returns the only target group, and the page for a reader.
+func (d *demo) discover(ctx context.Context) (targetGroup, string, error) {
+	page, err := get(ctx, d.relayURL+"/sd/targets")
+	if err != nil {
+		return targetGroup{}, "", err
+	}
+	var groups []targetGroup
+	if err := json.Unmarshal([]byte(page), &groups); err != nil {
+		return targetGroup{}, "", fmt.Errorf("decoding /sd/targets: %w\n%s", err, page)
+	}
+	if len(groups) != 1 || len(groups[0].Targets) != 1 {
+		return targetGroup{}, "", fmt.Errorf("/sd/targets lists not exactly one target:\n%s", page)
+	}
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, []byte(page), "", "  "); err != nil {
+		return targetGroup{}, "", fmt.Errorf("indenting /sd/targets: %w", err)
+	}
+	return groups[0], strings.TrimSpace(indented.String()) + "\n", nil
+}
+
+func (d *demo) showScrape(ctx context.Context) error {
+	group, _, err := d.discover(ctx)
+	if err != nil {
+		return err
+	}
+	url := "http://" + group.Targets[0] + group.Labels["__metrics_path__"]
+	began := time.Now()
+	page, err := get(ctx, url)
+	if err != nil {
+		return err
+	}
+	lines := linesWith(page, d.target.family)
+	fmt.Fprintf(d.out, "$ curl %s\n%s    … %d bytes in %v\n", url, indent(lines), len(page), time.Since(began).Round(time.Millisecond))
+	if lines == "" {
+		return fmt.Errorf("the page of the target has no %s", d.target.family)
+	}
+	return nil
+}
+
+func (d *demo) program(name string) string { return filepath.Join(d.bin, name) }
+func (d *demo) dataDirFlag() string        { return "--data.dir=" + filepath.Join(d.dir, "relay-data") }

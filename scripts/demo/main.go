@@ -1,0 +1,72 @@
+// Command demo shows the whole thing on one machine, with nothing installed but Go: a relay, an agent that dials it over
+// mutual TLS, a push at the agent that appears at the relay, and a target behind the agent that is scraped through the
+// tunnel. The target is a Prometheus node exporter where one is installed, else the agent itself.
+//
+// Every step is checked and not only shown. With a terminal on standard input the demo stays up until Ctrl-C; without one
+// it ends with 0 once everything was shown and correct, and with 1 and the reason otherwise.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+func main() {
+	bin := flag.String("bin.dir", "bin", "folder with relay-server and relay-agent")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *bin); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+// run owns the folder and the processes of the demo: none of them is left when it returns.
+func run(ctx context.Context, bin string) (err error) {
+	dir, err := os.MkdirTemp("", "pushrelay-demo-")
+	if err != nil {
+		return fmt.Errorf("making a folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+
+	// The programs run in the demo's folder, where they may leave what they like.
+	bin, err = filepath.Abs(bin)
+	if err != nil {
+		return fmt.Errorf("looking for the programs: %w", err)
+	}
+	d := &demo{out: os.Stdout, bin: bin, dir: dir}
+	defer func() {
+		stopErr := d.stop()
+		if err != nil {
+			d.printLogs(os.Stderr)
+		} else {
+			err = stopErr
+		}
+	}()
+	if err := d.show(ctx); err != nil {
+		return err
+	}
+	if !isTerminal(os.Stdin) {
+		return nil
+	}
+	fmt.Fprintln(d.out, "\nEverything stays up until Ctrl-C.")
+	<-ctx.Done()
+	return nil
+}
+
+// isTerminal reports whether somebody sits there. The null device is a character device too, and nobody sits at it.
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
+}
