@@ -267,7 +267,11 @@ func (r *Registry) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return r.save()
+			// What is lost without it is when agents were last seen: no reason to end in failure.
+			if err := r.save(); err != nil {
+				r.cfg.Logger.Error("saving the known agents", slog.Any("err", err))
+			}
+			return nil
 		case <-minute.C:
 			r.forgetDeparted(time.Now())
 		case <-r.changed:

@@ -137,7 +137,7 @@ func TestScrapesOfOneAgentAreBounded(t *testing.T) {
 			return err
 		}
 		for range 2 {
-			go ask() //nolint:errcheck // They only take the places; the bubble waits for them.
+			go ask()
 		}
 		synctest.Wait()
 		if got := reason(t.Context(), ask()); got != scrape.AgentBusy {

@@ -53,7 +53,7 @@ func (p *Parser) extraOf(fam *family, labels []Label, msg []byte) (*Extra, error
 	return &Extra{Wire: wire, Native: native}, nil
 }
 
-// checkExemplar holds the labels of an exemplar to the rules for all labels, because OpenMetrics exposes them.
+// checkExemplar holds the labels of an exemplar to the rules for all labels, because protobuf exposes them.
 func (p *Parser) checkExemplar(fam *family, e *dto.Exemplar) error {
 	for _, l := range e.GetLabel() {
 		if !p.names.validLabelName([]byte(l.GetName())) || !utf8.ValidString(l.GetValue()) {

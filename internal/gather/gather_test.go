@@ -85,11 +85,15 @@ func TestNegotiation(t *testing.T) {
 		{"nothing asked for", exposition.Offers{}, "", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", series},
 		{"OpenMetrics not on offer", exposition.Offers{}, "application/openmetrics-text;version=1.0.0", "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", series},
 		{
-			"OpenMetrics on offer", exposition.Offers{OpenMetrics: true}, prometheusAccept,
+			"OpenMetrics on offer",
+			exposition.Offers{OpenMetrics: true},
+			prometheusAccept,
 			"application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8", "# EOF\n",
 		},
 		{
-			"protobuf", exposition.Offers{}, "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+			"protobuf",
+			exposition.Offers{},
+			"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
 			"application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited; escaping=underscores", "\n\x03job\x12\x01j",
 		},
 	}
@@ -212,8 +216,8 @@ func TestTurns(t *testing.T) {
 			t.Errorf("GET after one has ended = %d", w.Code)
 		}
 		stalled[1].release <- errors.New("write: i/o timeout")
-		if got := <-ended; got != http.ErrAbortHandler {
-			t.Errorf("a scrape that could not be written ended with %v, want http.ErrAbortHandler", got)
+		if err, ok := (<-ended).(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("a scrape that could not be written ended with %v, want http.ErrAbortHandler", err)
 		}
 		want := `
 # HELP relay_gather_errors_total Scrapes in which some of the relay's own metrics could not be gathered.

@@ -22,7 +22,7 @@ func TestDeadlineEndsWithItsAnswer(t *testing.T) {
 	left := 20 * time.Millisecond
 	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		out := httpserver.NewStallWriter(w)
-		io.WriteString(out, strings.Repeat("answer\n", 20_000)) //nolint:errcheck // The reader tells.
+		io.WriteString(out, strings.Repeat("answer\n", 20_000))
 		http.NewResponseController(w).SetWriteDeadline(time.Now().Add(left))
 	}))
 	transport := &http.Transport{MaxConnsPerHost: 1}

@@ -100,7 +100,8 @@ func TestPush(t *testing.T) {
 		{push.Request{Operation: push.Merge, Body: []byte("n 3\n")}, []string{`m{instance="",job="j"} 1`, `n{instance="",job="j"} 3`}, nil},
 		{
 			push.Request{Operation: push.Merge, Format: exposition.ProtobufDelimited, Body: delimited(t, counter)},
-			[]string{`m{instance="",job="j"} 1`, `c_total{instance="",job="j"} 3`, "# TYPE c_total counter", `push_time_seconds{instance="",job="j"} 1.7e+09`}, nil,
+			[]string{`m{instance="",job="j"} 1`, `c_total{instance="",job="j"} 3`, "# TYPE c_total counter", `push_time_seconds{instance="",job="j"} 1.7e+09`},
+			nil,
 		},
 		{push.Request{Operation: push.Replace, Body: nil}, []string{`push_time_seconds{instance="",job="j"} 1.7e+09`}, []string{"m{", "n{", "c_total"}},
 		{push.Request{Operation: push.Delete, Body: nil}, nil, []string{"push_"}},
@@ -284,7 +285,7 @@ func TestStoreErrors(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	b := newBench(t, ingest.Config{}, groupstore.Config{})
 	for _, text := range []string{"m 1\n", "m 2\n", "m{__x=\"1\"} 1\n", "bad\n"} {
-		b.put(key(t, "job", "j"), text) //nolint:errcheck // Two of them are to fail.
+		b.put(key(t, "job", "j"), text)
 	}
 	want := `
 # HELP relay_pushes_total Pushes and deletes that reached the store, by result (applied, unchecked, rejected) and by the reason of a rejection.

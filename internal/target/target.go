@@ -4,7 +4,6 @@
 package target
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -196,9 +195,4 @@ func (t Target) hash() string {
 		write(l.Value)
 	}
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-// SortLabels sorts labels by name.
-func SortLabels(labels []Label) {
-	slices.SortFunc(labels, func(a, b Label) int { return cmp.Compare(a.Name, b.Name) })
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -19,8 +20,8 @@ import (
 	"pushrelay/internal/tunnel"
 )
 
-// maxHandshakes bounds the handshakes in progress: a storm of agents then waits for its turn in its own sockets, and the
-// sessions that are there keep their share of the processors.
+// maxHandshakes bounds the handshakes that compute: a storm of agents then waits for its turn in its own sockets, and the
+// sessions that are there keep their share of the processors. One that waits for the network has no turn, see [turnConn].
 const maxHandshakes = 64
 
 // connection is one connection of an agent. Its pointer is its identity: every call on the connection sees the same one.
@@ -75,10 +76,11 @@ func newCredentials(certificates *mtls.Reloader, logger *slog.Logger, m *metrics
 
 // ServerHandshake verifies the agent. gRPC has set the connection's deadline.
 func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	c.slots <- struct{}{}
-	defer func() { <-c.slots }()
 	tracked := tunnel.Track(raw)
-	conn := tls.Server(tracked, c.config)
+	turns := &turnConn{Conn: tracked, slots: c.slots}
+	turns.begin()
+	defer turns.end()
+	conn := tls.Server(turns, c.config)
 	ctx, cancel := context.WithTimeout(context.Background(), tunnel.HandshakeTimeout) // ended below; gRPC hands over no context
 	defer cancel()
 	err := conn.HandshakeContext(ctx)
@@ -96,6 +98,34 @@ func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
 	}
 	return conn, &connection{TLSInfo: info, peer: id, conn: tracked}, nil
+}
+
+// turnConn is a connection whose handshake has a turn while it computes, and none while it waits for what the other side
+// sends. Otherwise some silent connections, which anybody can open, would keep every agent out.
+type turnConn struct {
+	net.Conn
+	slots  chan struct{}
+	inTurn atomic.Bool // between begin and end
+}
+
+func (c *turnConn) begin() {
+	c.slots <- struct{}{}
+	c.inTurn.Store(true)
+}
+
+func (c *turnConn) end() {
+	c.inTurn.Store(false)
+	<-c.slots
+}
+
+// Read reads, without a turn while the handshake is in progress.
+func (c *turnConn) Read(p []byte) (int, error) {
+	if !c.inTurn.Load() {
+		return c.Conn.Read(p)
+	}
+	<-c.slots
+	defer func() { c.slots <- struct{}{} }()
+	return c.Conn.Read(p)
 }
 
 // refused counts and logs. A connection that only opens and closes is a health check of a load balancer and not worth a
