@@ -24,12 +24,14 @@ func (l *Log) write() {
 			continue
 		}
 		l.committed(b)
+		// Those who were just answered have their next payloads at once: let them come first, so that they share the next
+		// sync instead of every other one. Measured with 16 appenders: 15 payloads to a sync instead of 8.
+		runtime.Gosched()
 	}
 }
 
 // take waits for the next batch; nil at the end.
 func (l *Log) take() *batchInQueue {
-	runtime.Gosched()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.queue) == 0 {
@@ -72,8 +74,8 @@ func (l *Log) committed(b *batchInQueue) {
 	l.counts.batches++
 	l.counts.payloads += uint64(b.count)
 	l.counts.bytes += uint64(len(b.frame))
-	if cap(b.frame) <= keptBufferBytes {
-		l.spare = b.frame
+	if cap(b.frame) <= keptBufferBytes && len(l.spares) < keptBuffers {
+		l.spares = append(l.spares, b.frame)
 	}
 	l.mu.Unlock()
 	b.frame = nil

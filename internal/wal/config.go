@@ -18,8 +18,10 @@ const (
 	// growBytes is how far a segment is filled with zeros ahead. Writing them costs about as much as 20 syncs, so that it
 	// pays from 20 batches on; more at once would be felt as a pause.
 	growBytes = 1 << 20
-	// keptBufferBytes is the largest buffer that is kept for the next batch.
+	// keptBufferBytes is the largest buffer that is kept for another batch, and keptBuffers how many are: for one batch on
+	// its way to the disk and one that fills meanwhile.
 	keptBufferBytes = 1 << 20
+	keptBuffers     = 2
 	// leastSegmentCost is what a segment counts at least towards the next snapshot, so that a thousand restarts do not
 	// leave a thousand files.
 	leastSegmentCost = 256 << 10

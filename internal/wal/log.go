@@ -25,8 +25,8 @@ type Log struct {
 	mu       sync.Mutex
 	filled   *sync.Cond // signalled when something enters the queue and when the log is closed
 	queue    []*batchInQueue
-	queued   int // bytes in the queue and on their way to the disk
-	spare    []byte
+	queued   int      // bytes in the queue and on their way to the disk
+	spares   [][]byte // buffers for batches
 	failure  *failure
 	boundary *rotation // to the segment that is written, while that is unused and nothing is queued; else nil
 	lastID   uint64    // of all segments and snapshots
@@ -136,8 +136,11 @@ func (l *Log) waiting(size int) *batchInQueue {
 
 // enqueue adds an empty batch to the queue.
 func (l *Log) enqueue(r *rotation) *batchInQueue {
-	b := &batchInQueue{rotate: r, frame: emptyBatch(l.spare), done: make(chan struct{})}
-	l.spare = nil
+	var buf []byte
+	if n := len(l.spares); n > 0 {
+		buf, l.spares = l.spares[n-1], l.spares[:n-1]
+	}
+	b := &batchInQueue{rotate: r, frame: emptyBatch(buf), done: make(chan struct{})}
 	l.queue = append(l.queue, b)
 	l.boundary = nil
 	l.filled.Signal()

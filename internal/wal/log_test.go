@@ -374,25 +374,3 @@ func TestReplayRefuses(t *testing.T) {
 		t.Errorf("files have changed:\n%s", diff)
 	}
 }
-
-// TestConfig refuses what makes no sense.
-func TestConfig(t *testing.T) {
-	t.Parallel()
-	for _, cfg := range []wal.Config{
-		{},
-		{Dir: testDir, FS: newMemFS(), MaxPayloadBytes: -1},
-		{Dir: testDir, FS: newMemFS(), MaxPayloadBytes: 1 << 32},
-		{Dir: testDir, FS: newMemFS(), SegmentBytes: -1},
-	} {
-		if _, _, err := wal.Open(t.Context(), cfg, wal.Replay{}); err == nil {
-			t.Errorf("Open(%+v) = nil", cfg)
-		}
-	}
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := wal.Open(t.Context(), wal.Config{Dir: file}, wal.Replay{}); err == nil || !strings.Contains(err.Error(), "not a directory") {
-		t.Errorf("Open() = %v, want that it is not a directory", err)
-	}
-}

@@ -64,6 +64,12 @@ func openReader(fsys FS, path, magic string, id uint64) (*reader, error) {
 	return r, nil
 }
 
+// observe has read called with what was read so far, and then with every read.
+func (r *reader) observe(read func(bytes int64)) {
+	r.read = read
+	read(int64(len(r.window)))
+}
+
 // close closes the file; also that of a nil reader.
 func (r *reader) close() {
 	if r != nil {

@@ -74,7 +74,7 @@ func (w *walk) snapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.read = w.read
+	r.observe(w.read)
 	end, err := readSnapshot(ctx, r, w.sink.Snapshot)
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func (w *walk) segment(ctx context.Context, id uint64) error {
 	if err != nil {
 		return err
 	}
-	r.read = w.read
+	r.observe(w.read)
 	if err := w.join(r); err != nil {
 		return err
 	}
