@@ -184,26 +184,29 @@ func (p *Proxy) accept() {
 
 // carry connects an accepted connection through and returns when it is over.
 func (p *Proxy) carry(near net.Conn) {
-	far, err := new(net.Dialer).DialContext(p.ctx, "tcp", p.address)
-	if err != nil {
-		end(near, Reset) // as if nothing listened here
-		return
-	}
-	l := newLink(p, near, far)
+	l := newLink(p, near)
 	p.mu.Lock()
-	p.links[l] = true
+	p.links[l] = true // from here on Cut ends it
 	if mean := p.conditions.MeanBytesToCut; mean > 0 {
 		l.life = int64(p.random.ExpFloat64()*float64(mean)) + 1
 	}
-	closed := p.ctx.Err() != nil
 	p.mu.Unlock()
-	if closed { // Close may not have seen the link
+	defer func() {
+		p.mu.Lock()
+		delete(p.links, l)
+		p.mu.Unlock()
+	}()
+	far, err := new(net.Dialer).DialContext(p.ctx, "tcp", p.address)
+	if err != nil {
+		l.cut(Reset) // as if nothing listened here
+		return
+	}
+	if p.ctx.Err() != nil { // Close may not have seen the link
 		l.cut(Reset)
 	}
-	l.run()
-	p.mu.Lock()
-	delete(p.links, l)
-	p.mu.Unlock()
+	if l.reach(far) {
+		l.run()
+	}
 }
 
 // reserve takes room for n bytes at the bottleneck of a direction and returns when they have passed it.

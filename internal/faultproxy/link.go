@@ -19,31 +19,56 @@ const maxPieces = 1024
 // link is one connection through the proxy.
 type link struct {
 	// static
-	proxy     *Proxy
-	near, far net.Conn      // towards who dialled, and towards the address behind
-	over      chan struct{} // closed by cut
-	life      int64         // bytes after which the link is cut at random, while that happens; 0: never
+	proxy *Proxy
+	near  net.Conn      // towards who dialled
+	over  chan struct{} // closed by cut
+	life  int64         // bytes after which the link is cut at random, while that happens; 0: never
 
-	once   sync.Once    // of cut
 	copied atomic.Int64 // bytes in both directions
+
+	mu     sync.Mutex
+	far    net.Conn // guarded by mu until run begins; towards the address behind, nil while it is dialled
+	isOver bool     // guarded by mu
+	ending Ending   // guarded by mu; how it was cut
 }
 
-func newLink(p *Proxy, near, far net.Conn) *link {
-	for _, c := range []net.Conn{near, far} {
-		if tcp, ok := c.(*net.TCPConn); ok {
-			tcp.SetReadBuffer(QueueBytes) //nolint:errcheck // A larger queue is a worse network still.
-		}
+func newLink(p *Proxy, near net.Conn) *link {
+	narrow(near)
+	return &link{proxy: p, near: near, over: make(chan struct{})}
+}
+
+func narrow(c net.Conn) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		tcp.SetReadBuffer(QueueBytes) //nolint:errcheck // A larger queue is a worse network still.
 	}
-	return &link{proxy: p, near: near, far: far, over: make(chan struct{})}
+}
+
+// reach gives the link its far side. If it was cut meanwhile, that side ends as the near one did.
+func (l *link) reach(far net.Conn) (alive bool) {
+	narrow(far)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isOver {
+		end(far, l.ending)
+		return false
+	}
+	l.far = far
+	return true
 }
 
 // cut ends the link on both sides. It does not wait.
 func (l *link) cut(how Ending) {
-	l.once.Do(func() {
-		close(l.over)
-		end(l.near, how)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isOver {
+		return
+	}
+	l.isOver, l.ending = true, how
+	close(l.over)
+	end(l.near, how)
+	if l.far != nil {
 		end(l.far, how)
-	})
+	}
 }
 
 // run carries both directions until both have ended.
