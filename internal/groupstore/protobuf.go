@@ -56,11 +56,10 @@ func (v *View) writeProtobuf(o *output, families []exposed) {
 			e.drain()
 		}
 		o.spill()
-		if o.err != nil {
+		if o.failed.Load() {
 			return
 		}
 	}
-	o.flush()
 }
 
 // An encoding makes one family message. Without an output it counts the length, and holds the message if it is small.
@@ -150,7 +149,7 @@ func (e *encoding) run(f *exposed) {
 	for _, at := range f.run.refs {
 		st := e.v.states[at.state]
 		e.part(&st.parts[at.part], st.group, f.form)
-		if e.o != nil && e.o.err != nil {
+		if e.o != nil && e.o.failed.Load() {
 			return
 		}
 	}

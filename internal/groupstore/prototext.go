@@ -16,11 +16,10 @@ func (v *View) writePrototext(o *output, families []exposed, f Form) {
 	p := prototexter{v: v, o: o, multiline: f.Format == exposition.ProtobufText}
 	for i := range families {
 		p.family(&families[i])
-		if o.err != nil {
+		if o.failed.Load() {
 			return
 		}
 	}
-	o.flush()
 }
 
 type prototexter struct {
@@ -70,7 +69,7 @@ func (p *prototexter) times(e *exposed) {
 		return
 	}
 	for _, st := range p.v.states {
-		if st.hidden() != "" || p.o.err != nil {
+		if st.hidden() != "" || p.o.failed.Load() {
 			continue
 		}
 		k, at := e.time(st)
@@ -85,7 +84,7 @@ func (p *prototexter) run(e *exposed) {
 	for _, at := range e.run.refs {
 		st := p.v.states[at.state]
 		p.part(&st.parts[at.part], st.group, e.form)
-		if p.o.err != nil {
+		if p.o.failed.Load() {
 			return
 		}
 	}

@@ -24,14 +24,13 @@ func (v *View) writeText(o *output, families []exposed, f Form) {
 		}
 		v.writeTimes(o, e)
 		v.writeRun(o, e)
-		if o.err != nil {
+		if o.failed.Load() {
 			return
 		}
 	}
 	if open {
 		o.buf = append(o.buf, "# EOF\n"...)
 	}
-	o.flush()
 }
 
 // writeRun writes the lines of all groups of a family.
@@ -48,7 +47,7 @@ func (v *View) writeRun(o *output, e *exposed) {
 			last, pieces = p.skeleton, p.skeleton.rendition(e.form)
 		}
 		writePieces(o, pieces, st.group, p.tokens())
-		if o.err != nil {
+		if o.failed.Load() {
 			return
 		}
 	}
@@ -67,7 +66,7 @@ func (v *View) writeTimes(o *output, e *exposed) {
 		k, at := e.time(st)
 		value = append(appendSeconds(value[:0], at), '\n')
 		writePieces(o, k.rendition(e.form), st.group, value)
-		if o.err != nil {
+		if o.failed.Load() {
 			return
 		}
 	}

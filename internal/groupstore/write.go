@@ -17,8 +17,9 @@ type Form struct {
 	Escaping exposition.Escaping
 }
 
-// Write writes the view merged with the program's own metric families, in the order of S16. It writes in chunks and never
-// holds more than one of them, and returns the first error of w.
+// Write writes the view merged with the program's own metric families, in the order of S16. It writes in chunks,
+// holds only a few of them at a time, and returns the first error of w. Most of the writing happens on a goroutine of its
+// own, which has ended when Write returns.
 //
 // Every format carries the same series (S15). Own families need not be sorted, must have legacy names and are not changed.
 // Where a pushed family has the name of an own one it stands under the own one's HELP and TYPE.
@@ -35,7 +36,7 @@ func (v *View) Write(w io.Writer, f Form, own []*dto.MetricFamily) error {
 	default:
 		return fmt.Errorf("writing an exposition: unknown format %d", f.Format)
 	}
-	return o.err
+	return o.finish()
 }
 
 // An exposed family is all that is written under one name.
