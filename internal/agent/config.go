@@ -2,11 +2,9 @@ package agent
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -305,9 +303,4 @@ func (c *FileConfig) setDirectory(dir string) {
 			}
 		}
 	}
-}
-
-// sortedLabels yields a label set in the order of its names.
-func sortedLabels(labels map[string]string) []string {
-	return slices.SortedFunc(maps.Keys(labels), cmp.Compare[string])
 }

@@ -98,9 +98,9 @@ func (d *targetDiscovery) refreshLocked() {
 	var endpoints []*scrape.Endpoint
 	var named []string
 	for _, j := range d.jobs {
-		lists := append(d.files.read(j.cfg), j.cfg.StaticConfigs...)
-		named = append(named, expand(j.cfg.FileSDConfigs)...)
-		found, err := j.endpoints(lists)
+		files, lists := d.files.read(j.cfg)
+		named = append(named, files...)
+		found, err := j.endpoints(append(lists, j.cfg.StaticConfigs...))
 		if err != nil { // the configuration and every file were checked before
 			d.logger.Error("targets cannot be used", slog.Any("err", err))
 			continue

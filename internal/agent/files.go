@@ -26,11 +26,11 @@ func newTargetFiles(logger *slog.Logger) *targetFiles {
 	return &targetFiles{logger: logger, good: map[string][]*StaticConfig{}, failed: map[string]string{}}
 }
 
-// read returns the targets that the files of a job name. A file that cannot be read or that the job refuses counts with
-// what it held before.
-func (f *targetFiles) read(sc *ScrapeConfig) []*StaticConfig {
-	var lists []*StaticConfig
-	for _, file := range expand(sc.FileSDConfigs) {
+// read returns the files of a job and the targets that they name. A file that cannot be read or that the job refuses
+// counts with what it held before.
+func (f *targetFiles) read(sc *ScrapeConfig) (files []string, lists []*StaticConfig) {
+	files = expand(sc.FileSDConfigs)
+	for _, file := range files {
 		content, err := readTargetFile(file)
 		if err == nil {
 			_, err = sc.targets(content)
@@ -41,7 +41,7 @@ func (f *targetFiles) read(sc *ScrapeConfig) []*StaticConfig {
 		}
 		lists = append(lists, f.good[file]...)
 	}
-	return lists
+	return files, lists
 }
 
 // note logs an error once, and the file's recovery.

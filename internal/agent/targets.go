@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,7 +77,7 @@ func (sc *ScrapeConfig) target(address string, labels map[string]string) (config
 		Job: sc.JobName, Scheme: sc.Scheme, MetricsPath: sc.MetricsPath,
 		ScrapeInterval: time.Duration(sc.ScrapeInterval), ScrapeTimeout: time.Duration(sc.ScrapeTimeout),
 	}}
-	for _, name := range sortedLabels(labels) {
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
 		value := labels[name]
 		switch {
 		case name == model.JobLabel:

@@ -22,10 +22,8 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
+	"pushrelay/internal/scrape"
 )
-
-// timeoutHeader carries the time after which Prometheus gives a scrape up.
-const timeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds"
 
 const (
 	// defaultTimeout is how long a scrape that does not say waits for its turn, and maxTimeout is the most it may say.
@@ -106,7 +104,7 @@ func (h *Handler) await(r *http.Request) bool {
 		return true
 	default:
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeoutOf(r.Header.Get(timeoutHeader)))
+	ctx, cancel := context.WithTimeout(r.Context(), timeoutOf(r.Header.Get(scrape.TimeoutHeader)))
 	defer cancel()
 	select {
 	case h.turns <- struct{}{}:

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 
@@ -10,13 +11,8 @@ import (
 
 // HeadersToProto returns headers as they travel, sorted by name so that equal headers are equal bytes.
 func HeadersToProto(h http.Header) []*relayv1.Header {
-	names := make([]string, 0, len(h))
-	for name := range h {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	var out []*relayv1.Header
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
 		for _, value := range h[name] {
 			out = append(out, &relayv1.Header{Name: name, Value: []byte(value)})
 		}
