@@ -6,6 +6,8 @@ package push
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"time"
 
 	"pushrelay/internal/exposition"
@@ -23,6 +25,8 @@ const (
 	Merge
 	// Delete removes the group (DELETE).
 	Delete
+	// Fail only notes in the group that a push to it was rejected, by an agent that saw it (T19). It has no body.
+	Fail
 )
 
 // String returns the operation's name for logs and metric labels.
@@ -34,6 +38,8 @@ func (o Operation) String() string {
 		return "merge"
 	case Delete:
 		return "delete"
+	case Fail:
+		return "fail"
 	default:
 		return "unknown"
 	}
@@ -53,6 +59,38 @@ type Request struct {
 	ReceivedAt time.Time
 	// Agent is the identity of the agent that the push came through; empty for a direct push.
 	Agent string
+	// Origin is where the push comes from, so that it is applied exactly once; nil for a push that nobody sends twice.
+	Origin *Origin
+	// Refused is why whoever carried the push refuses it for good; nil for a push that is to be judged. Of a refused one
+	// only the origin is kept: the pusher returns this error once that is durable.
+	Refused error
+	// Current says whether what carried the push may still change groups (T3); nil for always. The pusher asks again when
+	// the push takes effect, under a lock of its own, so the function must neither block nor call the pusher.
+	Current func() bool
+}
+
+// Origin identifies a push together with the agent's identity, for exactly once (T11, T12).
+type Origin struct {
+	// Journal is the agent's journal.
+	Journal [16]byte
+	// Sequence rises strictly within the journal, from 1, with gaps.
+	Sequence uint64
+	// Digest tells two pushes apart that have the same number, because a journal was copied or restored; see [DigestOf].
+	Digest Digest
+}
+
+// Digest stands for a push: what it does, to which group, with which body.
+type Digest [16]byte
+
+// DigestOf returns the digest of a push: the first 16 bytes of the SHA-256 of operation, grouping key and body.
+func DigestOf(r *Request) Digest {
+	h := sha256.New()
+	key := r.Key.Canonical()
+	h.Write([]byte{byte(r.Operation)})
+	h.Write(binary.AppendUvarint(nil, uint64(len(key))))
+	h.Write([]byte(key))
+	h.Write(r.Body)
+	return Digest(h.Sum(nil)[:16])
 }
 
 // Outcome says how a push ended well.
@@ -73,6 +111,8 @@ type Result struct {
 	Outcome Outcome
 	// Detail says in one line why a push was spooled; empty otherwise.
 	Detail string
+	// Duplicate says that the push had been decided before, and was recognised by its origin.
+	Duplicate bool
 }
 
 // Pusher takes pushes.
