@@ -119,6 +119,27 @@ func (k Key) With(name, value string) Key {
 // groups are put in order by it (S16). It is empty for the zero Key only.
 func (k Key) Canonical() string { return k.canonical }
 
+// FromCanonical returns the key of a canonical form, as [Key.Canonical] returned it; the empty one is that of the zero Key.
+func FromCanonical(canonical string) (Key, error) {
+	if canonical == "" {
+		return Key{}, nil
+	}
+	var labels []Label
+	for rest := canonical; rest != ""; {
+		var l Label
+		l, rest = cut(rest)
+		labels = append(labels, l)
+	}
+	key, err := New(labels...)
+	if err != nil {
+		return Key{}, err
+	}
+	if key.canonical != canonical {
+		return Key{}, errors.New("a grouping key is not in its canonical form")
+	}
+	return key, nil
+}
+
 // String returns the key as people write it, such as {job="backup",instance="db1"}: the job first, then the other labels
 // by name.
 func (k Key) String() string {

@@ -133,3 +133,20 @@ func mustNew(tb testing.TB, labels ...grouping.Label) grouping.Key {
 	}
 	return k
 }
+
+func TestFromCanonical(t *testing.T) {
+	key, err := grouping.New(grouping.Label{Name: "job", Value: "j"}, grouping.Label{Name: "a", Value: ""}, grouping.Label{Name: "ö", Value: "x/y"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []grouping.Key{{}, key} {
+		if got, err := grouping.FromCanonical(want.Canonical()); got != want || err != nil {
+			t.Errorf("FromCanonical(%q) = %v, %v, want %v", want.Canonical(), got, err, want)
+		}
+	}
+	for _, bad := range []string{"job", "job\xff", "job\xffj\xff", "job\xffj\xffa\xffb", "a\xffb", "job\xff\xc3"} {
+		if got, err := grouping.FromCanonical(bad); err == nil {
+			t.Errorf("FromCanonical(%q) = %v, want an error", bad, got)
+		}
+	}
+}

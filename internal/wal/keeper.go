@@ -1,0 +1,77 @@
+package wal
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// lookEvery is how often it is seen whether the log has grown enough for a snapshot.
+	lookEvery = time.Second
+	// retryLeast and retryMost bound the wait after a snapshot that failed. The longest is what a log may stay unwritable
+	// after the disk is well again.
+	retryLeast = time.Second
+	retryMost  = 10 * time.Second
+)
+
+// A Keeper makes snapshots of what a log holds when it is time for one, and so takes up the log again after the disk failed.
+// All fields are required.
+type Keeper struct {
+	Log *Log
+	// LiveBytes is about what a snapshot would take.
+	LiveBytes func() int64
+	// Snapshot writes one.
+	Snapshot func(ctx context.Context) error
+	// Failed says that an append was refused because the log cannot be written; one slot is enough.
+	Failed <-chan struct{}
+	// Unwritable and Writable are told when the log becomes so; SnapshotFailed when a snapshot could not be made, and when
+	// it is tried again.
+	Unwritable     func(err error)
+	Writable       func()
+	SnapshotFailed func(err error, retryIn time.Duration)
+}
+
+// Run keeps the log until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	var retryAt time.Time
+	retry := retryLeast
+	writable := k.Log.Status().Failure == nil
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.Failed:
+		case <-look.C:
+		}
+		writable = k.note(writable)
+		if !k.Log.ShouldSnapshot(k.LiveBytes()) || time.Now().Before(retryAt) {
+			continue
+		}
+		err := k.Snapshot(ctx)
+		if err == nil {
+			retry = retryLeast
+			writable = k.note(writable)
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		k.SnapshotFailed(err, retry)
+		retryAt = time.Now().Add(retry)
+		retry = min(2*retry, retryMost)
+	}
+}
+
+// note tells when the log becomes unwritable and when it is writable again, and returns whether it is.
+func (k *Keeper) note(writable bool) bool {
+	failure := k.Log.Status().Failure
+	switch {
+	case failure != nil && writable:
+		k.Unwritable(failure)
+	case failure == nil && !writable:
+		k.Writable()
+	}
+	return failure == nil
+}
