@@ -22,6 +22,10 @@ var (
 	ErrFull = errors.New("store is full")
 	// ErrUnavailable means that the same push may be taken later.
 	ErrUnavailable = errors.New("push is not possible now")
+	// ErrNotWritable is the kind of ErrUnavailable that ends when the store can be written again.
+	ErrNotWritable = fmt.Errorf("%w: the store cannot be written", ErrUnavailable)
+	// ErrNotCurrent is the kind of ErrUnavailable that [Request.Current] causes. Nothing was changed.
+	ErrNotCurrent = fmt.Errorf("%w: what carried it may not change groups any more", ErrUnavailable)
 )
 
 // Error is a refused push.

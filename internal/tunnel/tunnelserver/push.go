@@ -165,6 +165,9 @@ func (c *changeStream) takeEnd() error {
 	if verdict == nil {
 		request, verdict = tunnel.ChangeFromProto(begin, body.Bytes(), c.session.server.cfg.Names)
 	}
+	if verdict == nil {
+		verdict = request.Refused
+	}
 	select {
 	case c.slots <- struct{}{}:
 	case <-c.ctx.Done():
