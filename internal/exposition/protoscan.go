@@ -36,22 +36,14 @@ func (p *Parser) ParseProtobuf(body []byte, o Options) (*Body, error) {
 	}
 	p.reset(body, o)
 	for len(body) > 0 {
-		size, n := consumeVarint(body)
-		if n < 0 {
-			if errors.Is(protowire.ParseError(n), io.ErrUnexpectedEOF) {
-				return nil, p.malformed(io.ErrUnexpectedEOF.Error())
-			}
-			return nil, errOverflow
-		}
-		body = body[n:]
-		if size > uint64(len(body)) {
-			// Found before anything is allocated for it: a body of five bytes may claim to hold 4 GiB.
-			return nil, p.malformed(io.ErrUnexpectedEOF.Error())
-		}
-		if err := p.protoFamily(body[:size]); err != nil {
+		msg, rest, err := p.nextMessage(body)
+		if err != nil {
 			return nil, err
 		}
-		body = body[size:]
+		if err := p.protoFamily(msg); err != nil {
+			return nil, err
+		}
+		body = rest
 	}
 	if len(p.body.Points) > p.maxSeries {
 		return nil, p.seriesError()
@@ -61,6 +53,23 @@ func (p *Parser) ParseProtobuf(body []byte, o Options) (*Body, error) {
 	}
 	p.groupMetrics()
 	return &p.body, nil
+}
+
+// nextMessage takes the first message, with its length in front of it, off a body that is not empty.
+func (p *Parser) nextMessage(body []byte) (msg, rest []byte, err error) {
+	size, n := consumeVarint(body)
+	if n < 0 {
+		if errors.Is(protowire.ParseError(n), io.ErrUnexpectedEOF) {
+			return nil, nil, p.malformed(io.ErrUnexpectedEOF.Error())
+		}
+		return nil, nil, errOverflow
+	}
+	body = body[n:]
+	if size > uint64(len(body)) {
+		// Found before anything is allocated for it: a body of five bytes may claim to hold 4 GiB.
+		return nil, nil, p.malformed(io.ErrUnexpectedEOF.Error())
+	}
+	return body[:size], body[size:], nil
 }
 
 // protoFamily scans a MetricFamily. Its fields may come in any order, so that what is said of the family is read before its
