@@ -1,0 +1,140 @@
+package groupstore_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/push"
+)
+
+// oddText makes a body of what the check looks for, spelled as text.
+func (u universe) oddText() string {
+	var b strings.Builder
+	types := []string{"gauge", "counter", "histogram", "summary", "gaugehistogram", "untyped"}
+	for range 1 + u.IntN(6) {
+		if u.IntN(4) == 0 {
+			fmt.Fprintf(&b, "# TYPE %s %s\n", u.pick("h", "h", "s", "h_count", "s_bucket", "relay_h"), u.pick(types...))
+		}
+		name := u.pick("m", "m", "m", "h", "h_sum", "h_sum", "s_sum", "h_bucket", "s", "s_count", "s_bucket", "relay_h", "x\x00y", groupstore.PushTimeFamily, groupstore.FailureTimeFamily)
+		inside := []string{fmt.Sprintf("%q", name)}
+		if u.IntN(12) > 0 {
+			name = strings.ReplaceAll(name, "\x00", "_")
+			inside = nil
+		} else {
+			name = ""
+		}
+		for _, label := range []string{"instance", "job", "k", "x", "le", "quantile", "a\x00b"} {
+			if u.IntN(4) > 0 || label == "a\x00b" && u.IntN(4) > 0 {
+				continue
+			}
+			value := u.pick("", "1", "2")
+			if label == "le" || label == "quantile" {
+				value = u.pick("1", "2")
+			}
+			inside = append(inside, string(exposition.AppendLabelName(nil, label))+fmt.Sprintf("=%q", value))
+		}
+		timestamp := ""
+		if u.IntN(30) == 0 {
+			timestamp = " 5"
+		}
+		fmt.Fprintf(&b, "%s{%s} %d%s\n", name, strings.Join(inside, ","), u.IntN(9), timestamp)
+	}
+	return strings.ReplaceAll(b.String(), `\x00`, "\x00")
+}
+
+func (u universe) oddKey(tb testing.TB) grouping.Key {
+	tb.Helper()
+	if u.IntN(20) == 0 {
+		return key(tb, "job", "a", u.pick("le", "quantile", "a\x00b"), "1")
+	}
+	return u.key(tb)
+}
+
+var (
+	labelsShown = regexp.MustCompile(`(?s) \{.*\} `)
+	labelFaults = regexp.MustCompile(`(?s)has a label with an invalid name: .*|must not have an explicit .*`)
+)
+
+// withoutLabels takes off a reason what depends on the order of the metrics of a family: which of them is shown, if several
+// are equally at fault, and which of two faults with labels comes first.
+func withoutLabels(reason string) string {
+	return labelFaults.ReplaceAllString(labelsShown.ReplaceAllString(reason, " "), "has a label that it cannot have")
+}
+
+// TestCheckOfBodies pushes at random into an empty store: [push.CheckBody] refuses what the store refuses, in its words, and
+// nothing else. What it cannot know is what the relay's own metrics are, so that the store has none here.
+func TestCheckOfBodies(t *testing.T) {
+	rounds := 15_000
+	if testing.Short() {
+		rounds = 3_000
+	}
+	seed := rand.Uint64()
+	u := universe{Rand: rand.New(rand.NewPCG(seed, 0))}
+	parser := new(exposition.Parser)
+	taken, refused := 0, map[string]int{}
+	for range rounds {
+		k := u.oddKey(t)
+		u.wide = u.IntN(2) == 0
+		var body *exposition.Body
+		var err error
+		text := u.oddText()
+		if u.IntN(3) == 0 {
+			families := u.families()
+			text = fmt.Sprint(families)
+			body, err = parser.ParseProtobuf(delimited(t, families), exposition.Options{Names: exposition.UTF8Names})
+		} else {
+			body, err = parser.ParseText([]byte(text), exposition.Options{Names: exposition.UTF8Names})
+		}
+		if err != nil {
+			continue // refused before
+		}
+		got := push.CheckBody(body, k)
+		_, want := groupstore.New(groupstore.Config{}).Push(t.Context(), groupstore.Push{Operation: groupstore.Replace, Key: k, Body: body, At: noon})
+		if want == nil && got == nil {
+			taken++
+			continue
+		}
+		var inconsistent *groupstore.InconsistentError
+		if !errors.As(want, &inconsistent) || !errors.Is(got, push.ErrInconsistent) {
+			t.Fatalf("CheckBody(%q, %v) = %v, the store says %v (seed %d)", text, k, got, want, seed)
+		}
+		reason := strings.TrimPrefix(got.Error(), "pushed metrics are invalid or inconsistent with existing metrics: ")
+		if g, w := withoutLabels(reason), withoutLabels(want.Error()); g != w {
+			t.Fatalf("CheckBody(%q, %v) = %q, the store says %q (seed %d)", text, k, reason, want, seed)
+		}
+		refused[kindOf(reason)]++
+	}
+	t.Logf("%d taken, refused: %v", taken, refused)
+	if taken < rounds/10 || len(refused) < 6 {
+		t.Errorf("the bodies are lopsided: %d taken, refused: %v", taken, refused)
+	}
+}
+
+// kindOf takes what is in quotes, and labels, off a reason.
+func kindOf(reason string) string {
+	return regexp.MustCompile(`"[^"]*"|named? .*|: .*`).ReplaceAllString(withoutLabels(reason), "")
+}
+
+func delimited(tb testing.TB, families []*dto.MetricFamily) []byte {
+	tb.Helper()
+	var out []byte
+	for _, mf := range families {
+		wire, err := proto.Marshal(mf)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		out = append(binary.AppendUvarint(out, uint64(len(wire))), wire...)
+	}
+	return out
+}
