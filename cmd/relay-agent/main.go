@@ -62,9 +62,14 @@ func flags(app *kingpin.Application) func() agent.Options {
 	app.Flag("tls.cert-file", "Certificate of this agent (agent.crt); it holds the agent's identity.").PlaceHolder("FILE").StringVar(&o.TLS.CertFile)
 	app.Flag("tls.key-file", "Key of the certificate (agent.key).").PlaceHolder("FILE").StringVar(&o.TLS.KeyFile)
 	app.Flag("config.file", "Targets that relays may scrape through this agent; none without it.").PlaceHolder("FILE").StringVar(&o.ConfigFile)
+	asked := false
+	dataDir := app.Flag("data.dir", "Where the spool is kept: pushes on their way to the relays. Empty keeps it in memory only. Default: $STATE_DIRECTORY, else agent-data.").
+		PlaceHolder("DIR").IsSetByUser(&asked).String()
+	app.Flag("data.no-lock", "Do without the lock on the data dir, for file systems that have none.").BoolVar(&o.DataDirNoLock)
+	spoolBytes := app.Flag("spool.max-bytes", "What the spool may hold, bodies compressed; pushes are answered 503 when it is full. 0 for no limit.").Default("1GiB").Bytes()
 	o.Web = kingpinflag.AddFlags(app, "127.0.0.1:9091")
 
-	app.Flag("push.wait", "How long a push waits for the relays' verdict.").Default("5s").DurationVar(&o.PushWait)
+	app.Flag("push.wait", "How long a push waits for the relays' verdicts before it is answered 202 and kept.").Default("5s").DurationVar(&o.PushWait)
 	maxBody := app.Flag("push.max-body-size", "Largest body of a push as it arrives; 0 for no limit.").Default("16MiB").Bytes()
 	maxDecompressed := app.Flag("push.max-decompressed-size", "Largest body of a push once it is decompressed; 0 for no limit.").Default("64MiB").Bytes()
 	maxInflight := app.Flag("push.max-inflight-bytes", "Memory for the bodies of all pushes at once; 0 for no limit.").Default("256MiB").Bytes()
@@ -72,6 +77,10 @@ func flags(app *kingpin.Application) func() agent.Options {
 	app.Flag("push.max-series", "Series in one push; 0 for no limit.").Default("100000").IntVar(&o.PushLimits.MaxSeries)
 	app.Flag("push.max-labels", "Labels of one series of a push; 0 for no limit.").Default("64").IntVar(&o.PushLimits.MaxLabels)
 	return func() agent.Options {
+		o.DataDir, o.DataDirAsked, o.SpoolMaxBytes = *dataDir, asked, int64(*spoolBytes)
+		if !asked {
+			o.DataDir = agent.DefaultDataDir()
+		}
 		o.PushLimits.MaxBodyBytes = int64(*maxBody)
 		o.PushLimits.MaxDecompressedBytes = int64(*maxDecompressed)
 		o.PushLimits.MaxInflightBytes = int64(*maxInflight)

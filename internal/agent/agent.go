@@ -24,11 +24,13 @@ import (
 	"golang.org/x/net/http/httpproxy"
 	"golang.org/x/sync/errgroup"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/scrape"
+	"pushrelay/internal/spool"
 	"pushrelay/internal/target"
 	"pushrelay/internal/tunnel/tunnelclient"
 )
@@ -52,6 +54,14 @@ type Options struct {
 	// PushLimits bound each push, PushWait the wait for the relays' verdicts.
 	PushLimits push.Limits
 	PushWait   time.Duration
+	// DataDir is where the spool is kept; see DataDirAsked.
+	DataDir string
+	// DataDirAsked says that DataDir was given and is no default: it must then be usable, and empty means memory only.
+	DataDirAsked bool
+	// DataDirNoLock does without the lock on the spool, for file systems that have none.
+	DataDirNoLock bool
+	// SpoolMaxBytes bounds what the spool holds; 0 means no limit.
+	SpoolMaxBytes int64
 	// Web says where to listen. Required.
 	Web *web.FlagConfig
 	// Logger is required.
@@ -61,6 +71,9 @@ type Options struct {
 func (o *Options) validate() error {
 	if len(o.RelayAddresses) == 0 {
 		return errors.New("--relay.address is missing: give the relay's host:port, as its --grpc.listen-address and certificate have it")
+	}
+	if len(o.RelayAddresses) > spool.MaxRelays {
+		return fmt.Errorf("--relay.address is given %d times, and %d are allowed", len(o.RelayAddresses), spool.MaxRelays)
 	}
 	seen := map[string]bool{}
 	for _, address := range o.RelayAddresses {
@@ -95,6 +108,7 @@ type Agent struct {
 	logger    *slog.Logger
 	registry  *prometheus.Registry
 	startedAt time.Time
+	spool     *spool.Spool
 	links     []*tunnelclient.Link
 	discovery *targetDiscovery
 	pushes    *push.Handler
@@ -119,36 +133,53 @@ func New(opts Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	identity, err := mtls.PeerIDFromCertificate(certificates.Material().Leaf())
+	if err != nil {
+		return nil, err
+	}
 	cfg, err := LoadConfig(opts.ConfigFile)
 	if err != nil {
 		return nil, err
 	}
 	a := &Agent{opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry(), startedAt: time.Now()}
-	a.registerMetrics(certificates)
-	scraper := scrape.NewHTTPScraper()
-	if err := a.newLinks(certificates, &countingScraper{scraper: scraper, metrics: newScrapeMetrics(a.registry)}); err != nil {
-		return nil, err
-	}
-	a.discovery = newTargetDiscovery(scraper, a.announce, a.logger.With(slog.String("component", "discovery")), a.registry)
-	if err := a.discovery.apply(cfg); err != nil {
-		return nil, err
-	}
-	a.reloaded(cfg)
-	a.pushes = push.NewHandler(push.HandlerConfig{
-		Pusher: &countingPusher{
-			pusher:  newCheckingPusher(&forwarder{links: a.links}, opts.PushLimits.Exposition()),
-			metrics: newPushMetrics(a.registry),
-		},
-		Limits:  opts.PushLimits,
-		Names:   a.names,
-		Budget:  push.NewBudget(opts.PushLimits.MaxInflightBytes),
-		Timeout: opts.PushWait,
-		Logger:  a.logger.With(slog.String("component", "push")),
-	})
 	if a.web, err = httpserver.Listen(opts.Web, a.logger); err != nil {
 		return nil, err
 	}
+	if err := a.build(identity.Agent, certificates, cfg); err != nil {
+		a.web.Close()
+		return nil, err
+	}
 	return a, nil
+}
+
+// build makes all parts, from the spool up.
+func (a *Agent) build(identity string, certificates *mtls.Reloader, cfg *FileConfig) error {
+	dataDir, err := datadir.Open(a.opts.DataDir, datadir.ChoiceOf(a.opts.DataDirAsked), a.logger)
+	if err != nil {
+		return err
+	}
+	a.registerMetrics(certificates)
+	a.spool = spool.New(spool.Config{
+		Dir: spoolDir(dataDir), Agent: identity, Relays: a.opts.RelayAddresses, MaxBytes: a.opts.SpoolMaxBytes, Wait: a.opts.PushWait,
+		Limits: a.opts.PushLimits, NoLock: a.opts.DataDirNoLock, Logger: a.logger.With(slog.String("component", "spool")), Registerer: a.registry,
+	})
+	scraper := scrape.NewHTTPScraper()
+	if err := a.newLinks(certificates, &countingScraper{scraper: scraper, metrics: newScrapeMetrics(a.registry)}); err != nil {
+		return err
+	}
+	a.discovery = newTargetDiscovery(scraper, a.announce, a.logger.With(slog.String("component", "discovery")), a.registry)
+	if err := a.discovery.apply(cfg); err != nil {
+		return err
+	}
+	a.reloaded(cfg)
+	a.pushes = push.NewHandler(push.HandlerConfig{
+		Pusher: &countingPusher{pusher: a.spool, metrics: newPushMetrics(a.registry)},
+		Limits: a.opts.PushLimits,
+		Names:  a.names,
+		Budget: push.NewBudget(a.opts.PushLimits.MaxInflightBytes),
+		Logger: a.logger.With(slog.String("component", "push")),
+	})
+	return nil
 }
 
 // names is the scheme of label names in grouping keys: the wider one as soon as a relay announced that it takes it.
@@ -192,7 +223,7 @@ func (a *Agent) newLinks(certificates *mtls.Reloader, scraper scrape.Scraper) er
 			return err
 		}
 		a.links = append(a.links, tunnelclient.NewLink(tunnelclient.Config{
-			Address: address, Proxy: proxy, Certificates: certificates, Scraper: scraper,
+			Address: address, Proxy: proxy, Certificates: certificates, Scraper: scraper, Spool: a.spool,
 			MaxConcurrentScrapes: maxConcurrentScrapes, ProcessID: processID, Version: version.Version,
 			Logger: a.logger.With(slog.String("component", "tunnel")), Metrics: metrics,
 		}))
@@ -218,13 +249,18 @@ func (a *Agent) proxyFor(address string) (*url.URL, error) {
 // Addr returns the address of the local push API.
 func (a *Agent) Addr() net.Addr { return a.web.Addr() }
 
-// Run runs the agent until ctx ends: first it stops taking pushes, then it leaves the relays. It returns nil after an
-// orderly end.
+// Run runs the agent until ctx ends: first it stops taking pushes, then it leaves the relays, then it closes the spool. It
+// returns nil after an orderly end.
 func (a *Agent) Run(ctx context.Context) error {
 	a.logger.Info("agent starts", slog.String("version", version.Version), slog.String("relays", strings.Join(a.opts.RelayAddresses, ",")), slog.String("addr", a.Addr().String()), slog.Int("pid", os.Getpid()))
+	if err := a.spool.Recover(ctx); err != nil {
+		a.web.Close()
+		return explainSpoolError(a.opts.DataDir, err)
+	}
 	linkCtx, leave := context.WithCancel(context.WithoutCancel(ctx)) // ended below, after the last push
 	defer leave()
 	links, _ := errgroup.WithContext(linkCtx)
+	links.Go(func() error { return a.spool.Run(linkCtx) })
 	for _, link := range a.links {
 		links.Go(func() error { return link.Run(linkCtx) })
 	}
@@ -233,7 +269,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	local.Go(func() error { return a.web.Run(localCtx, a.routes(), shutdownGrace) })
 	err := local.Wait()
 	leave()
-	err = errors.Join(err, links.Wait())
+	err = errors.Join(err, links.Wait(), a.closeSpool())
 	a.discovery.stop()
 	a.logger.Info("agent stopped")
 	return err

@@ -27,9 +27,14 @@ func (a *Agent) routes() http.Handler {
 	return push.RefuseAmbiguous("", mux)
 }
 
-// ready says that the agent takes pushes, and in further lines how its relays are.
+// ready says whether the agent takes pushes, and in further lines how its relays are.
 func (a *Agent) ready(w http.ResponseWriter, _ *http.Request) {
-	fmt.Fprintln(w, "OK")
+	if err := a.spool.Failure(); err != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintf(w, "the spool takes no pushes: %v\n", err)
+	} else {
+		fmt.Fprintln(w, "OK")
+	}
 	for _, link := range a.links {
 		st := link.Status()
 		if st.Connected {

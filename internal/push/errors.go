@@ -75,3 +75,13 @@ func StatusOf(err error) int {
 	}
 	return http.StatusServiceUnavailable
 }
+
+// IsFinal says whether the error of a Pusher is a judgement on the push: the same push will never be taken.
+func IsFinal(err error) bool {
+	for _, kind := range []error{ErrInvalid, ErrInconsistent, ErrForbidden, ErrTooLarge} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}

@@ -9,7 +9,6 @@ import (
 	"os"
 
 	"pushrelay/internal/storelog"
-	"pushrelay/internal/wal"
 )
 
 // A Keep is a data dir as commands see it that are about the store in it.
@@ -70,38 +69,13 @@ func (k Keep) Repair(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return explainStoreError(k.DataDir, err)
 	}
-	for _, line := range repairReport(r) {
+	for _, line := range r.Report("store") {
 		if _, err := fmt.Fprintln(out, line); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-func repairReport(r wal.Repaired) []string {
-	if len(r.SetAside) == 0 && len(r.Missing) == 0 {
-		return []string{"the store is not damaged; nothing was changed"}
+	if len(r.Missing) > 0 {
+		_, err = fmt.Fprintln(out, "the next start gives the store a new id, so that agents send again what they have")
 	}
-	var lines []string
-	for _, file := range r.SetAside {
-		lines = append(lines, "set aside as it was: "+file)
-	}
-	for _, file := range r.LostSnapshots {
-		lines = append(lines, "damaged snapshot: "+file)
-	}
-	if r.Snapshot != "" {
-		lines = append(lines, "the store begins with the snapshot "+r.Snapshot)
-	}
-	lines = append(lines, fmt.Sprintf("batches kept after that: %d; bytes that could not be kept: %d", r.Batches, r.LostBytes))
-	for _, missing := range r.Missing {
-		if missing.Last == 0 {
-			lines = append(lines, fmt.Sprintf("missing: batches from %d on, nobody knows how many", missing.First))
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("missing: batches %d to %d", missing.First, missing.Last))
-	}
-	if len(r.Missing) == 0 {
-		return append(lines, "nothing that was acknowledged is missing")
-	}
-	return append(lines, "the next start gives the store a new id, so that agents send again what they have")
+	return err
 }

@@ -22,6 +22,7 @@ import (
 
 	"pushrelay/internal/agents"
 	"pushrelay/internal/authority"
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/ingest"
@@ -92,7 +93,7 @@ func New(opts Options) (*Server, error) {
 // build makes all parts, from the store up.
 func (s *Server) build() error {
 	opts := &s.opts
-	dataDir, err := openDataDir(opts)
+	dataDir, err := datadir.Open(opts.DataDir, datadir.ChoiceOf(opts.DataDirAsked), opts.Logger)
 	if err != nil {
 		return err
 	}

@@ -128,8 +128,8 @@ func TestAgentWithoutARelay(t *testing.T) {
 		return strings.Contains(ready, "not connected since")
 	})
 	status, body := relaytest.Do(t, "PUT", a.URL+"/metrics/job/j", "m 1\n")
-	if status != http.StatusServiceUnavailable || !strings.Contains(body, "is not reachable") {
-		t.Errorf("a push = %d %q, want 503 with the reason", status, body)
+	if status != http.StatusAccepted || !strings.Contains(body, "kept at the agent: relay "+r.GRPCAddr().String()+" is not attached: ") {
+		t.Errorf("a push = %d %q, want 202 with the reason", status, body)
 	}
 	if status, _ := relaytest.Get(t, a.URL+"/-/ready"); status != http.StatusOK {
 		t.Errorf("ready = %d", status)

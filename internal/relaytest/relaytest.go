@@ -93,6 +93,7 @@ func (r *Relay) StartAgent(t testing.TB, name, configFile string) *Agent {
 		TLS: mtls.Files{
 			CAFile: filepath.Join(dir, "ca.crt"), CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"),
 		},
+		DataDir: filepath.Join(dir, "agent-data"), DataDirAsked: true,
 		ConfigFile: configFile, PushWait: 5 * time.Second, Web: listenAnywhere(), Logger: promslog.NewNopLogger(),
 	})
 	if err != nil {

@@ -61,6 +61,9 @@ const (
 	MaxUnacknowledgedChanges = 64
 )
 
+// SpoolStateInterval is the least time between two reports of an agent on what waits in its spool.
+const SpoolStateInterval = time.Second
+
 // Receive windows of the relay. Both are set, since setting one alone leaves the other at 64 KiB and switches off
 // grpc-go's own adjustment. The stream window holds a scrape of 1 MiB, so that it takes one round trip however long that
 // is; times the concurrent scrapes it bounds what a slow scraper can pin.

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +25,7 @@ import (
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/scrape"
+	"pushrelay/internal/spool"
 	"pushrelay/internal/target"
 	"pushrelay/internal/tunnel/tunnelclient"
 	"pushrelay/internal/tunnel/tunnelserver"
@@ -93,8 +93,14 @@ func newHouse(t *testing.T, pusher push.Pusher) *house {
 	return h
 }
 
+// dialled is an agent: its link, and the spool behind it, in memory.
+type dialled struct {
+	*tunnelclient.Link
+	spool *spool.Spool
+}
+
 // attach starts an agent and waits until the relay knows its targets. The function that it returns ends the agent.
-func (h *house) attach(name string, scraper scrape.Scraper) (*tunnelclient.Link, func()) {
+func (h *house) attach(name string, scraper scrape.Scraper) (*dialled, func()) {
 	h.t.Helper()
 	link, stop := h.start(h.authority, name, scraper)
 	eventually(h.t, "agent is attached on both sides", func() bool {
@@ -109,7 +115,7 @@ func (h *house) attach(name string, scraper scrape.Scraper) (*tunnelclient.Link,
 }
 
 // start starts an agent with a certificate of the given authority.
-func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scraper) (*tunnelclient.Link, func()) {
+func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scraper) (*dialled, func()) {
 	h.t.Helper()
 	dir := h.t.TempDir()
 	issued := must[authority.Issued](h.t)(ca.IssueAgent(name))
@@ -120,8 +126,14 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 	certificates := must[*mtls.Reloader](h.t)(mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: mtls.Files{
 		CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"), CAFile: filepath.Join(dir, "ca.crt"),
 	}}))
+	waiting := spool.New(spool.Config{
+		Agent: name, Relays: []string{h.addr}, Wait: 10 * time.Second, Logger: promslog.NewNopLogger(), Registerer: prometheus.NewRegistry(),
+	})
+	if err := waiting.Recover(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
 	link := tunnelclient.NewLink(tunnelclient.Config{
-		Address: h.addr, Certificates: certificates, Scraper: scraper, MaxConcurrentScrapes: 8,
+		Address: h.addr, Certificates: certificates, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
 		ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
 	})
 	link.SetTargets([]target.Target{{
@@ -135,7 +147,7 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 		running.Wait()
 	}
 	h.t.Cleanup(stop)
-	return link, stop
+	return &dialled{link, waiting}, stop
 }
 
 // eventually waits for what other goroutines bring about over real sockets.
@@ -395,13 +407,13 @@ func TestPushCrossesTheTunnel(t *testing.T) {
 	key := func(job string) grouping.Key {
 		return must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: job}))
 	}
-	large := strings.Repeat("x", 200_000)
+	large := "# HELP m " + strings.Repeat("x", 200_000) + "\nm 1\n"
 	for _, r := range []*push.Request{
 		{Operation: push.Replace, Key: key("a"), Body: []byte("m 1\n"), ReceivedAt: time.Now()},
 		{Operation: push.Merge, Key: key("b"), Body: []byte(large), ReceivedAt: time.Now()},
 		{Operation: push.Delete, Key: key("c"), ReceivedAt: time.Now()},
 	} {
-		result, err := link.Push(timeout(t, 10*time.Second), r)
+		result, err := link.spool.Push(timeout(t, 10*time.Second), r)
 		if err != nil || result.Outcome != push.Applied {
 			t.Errorf("Push(%s %s) = %v, %v", r.Operation, r.Key, result, err)
 		}
@@ -412,15 +424,15 @@ func TestPushCrossesTheTunnel(t *testing.T) {
 	if _, ok := bodies["site/delete/c"]; !ok {
 		t.Error("the delete did not arrive")
 	}
-	_, err := link.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("bad"), ReceivedAt: time.Now()})
+	_, err := link.spool.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("bad"), ReceivedAt: time.Now()})
 	if !errors.Is(err, push.ErrInconsistent) || err.Error() != "does not fit" {
 		t.Errorf("a refused push = %v, want the relay's own words and kind", err)
 	}
-	_, err = link.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("huge"), Body: make([]byte, 2<<20), ReceivedAt: time.Now()})
+	_, err = link.spool.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("huge"), Body: make([]byte, 2<<20), ReceivedAt: time.Now()})
 	if !errors.Is(err, push.ErrTooLarge) {
 		t.Errorf("a push over the limit = %v, want %v", err, push.ErrTooLarge)
 	}
-	if _, err := link.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("after"), ReceivedAt: time.Now()}); err != nil {
+	if _, err := link.spool.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("after"), ReceivedAt: time.Now()}); err != nil {
 		t.Errorf("a push after refused ones = %v", err)
 	}
 }
@@ -437,12 +449,12 @@ func TestPushesOfOneGroupKeepTheirOrder(t *testing.T) {
 	link, _ := h.attach("site", scraperFunc(nil))
 	key := must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: "j"}))
 	for i := range 200 {
-		if _, err := link.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key, Body: fmt.Append(nil, i), ReceivedAt: time.Now()}); err != nil {
+		if _, err := link.spool.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key, Body: fmt.Appendf(nil, "m %d\n", i), ReceivedAt: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i, body := range order {
-		if body != strconv.Itoa(i) {
+		if body != fmt.Sprintf("m %d\n", i) {
 			t.Fatalf("push %d took effect as number %d", i, i)
 		}
 	}

@@ -28,6 +28,35 @@ type Repaired struct {
 	Batches uint64
 }
 
+// Report says in lines for people what was kept and what is missing. The argument is what the log holds.
+func (r Repaired) Report(what string) []string {
+	if len(r.SetAside) == 0 && len(r.Missing) == 0 {
+		return []string{"the " + what + " is not damaged; nothing was changed"}
+	}
+	var lines []string
+	for _, file := range r.SetAside {
+		lines = append(lines, "set aside as it was: "+file)
+	}
+	for _, file := range r.LostSnapshots {
+		lines = append(lines, "damaged snapshot: "+file)
+	}
+	if r.Snapshot != "" {
+		lines = append(lines, "the "+what+" begins with the snapshot "+r.Snapshot)
+	}
+	lines = append(lines, fmt.Sprintf("batches kept after that: %d; bytes that could not be kept: %d", r.Batches, r.LostBytes))
+	for _, missing := range r.Missing {
+		if missing.Last == 0 {
+			lines = append(lines, fmt.Sprintf("missing: batches from %d on, nobody knows how many", missing.First))
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("missing: batches %d to %d", missing.First, missing.Last))
+	}
+	if len(r.Missing) == 0 {
+		lines = append(lines, "nothing that was acknowledged is missing")
+	}
+	return lines
+}
+
 // Repair makes a damaged log readable: every batch that is sound is kept, in order, what is missing between them is noted
 // in the log, and damaged files are set aside under another name. It takes the log's ownership while it runs; cfg is what
 // Open is called with. A log that Open would read is left as it is.

@@ -1,8 +1,8 @@
 // Package tunnelclient is the agent's end of the tunnel: it dials a relay, keeps a session, answers the relay's scrapes
-// from a scrape.Scraper and carries pushes to it.
+// from a scrape.Scraper and carries to it what the spool has for it.
 //
 // Nothing ever dials the agent: all that the relay wants arrives on the connection that [Link.Run] opened. The package
-// knows no spool and no configuration file. Start reading at [Link].
+// knows no configuration file. Start reading at [Link].
 package tunnelclient
 
 import (
@@ -18,8 +18,8 @@ import (
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/mtls"
-	"pushrelay/internal/push"
 	"pushrelay/internal/scrape"
+	"pushrelay/internal/spool"
 	"pushrelay/internal/target"
 	"pushrelay/internal/tunnel"
 )
@@ -34,6 +34,8 @@ type Config struct {
 	Certificates *mtls.Reloader
 	// Scraper answers the relay's scrapes.
 	Scraper scrape.Scraper
+	// Spool has the changes of groups; nil for an agent that only scrapes.
+	Spool *spool.Spool
 	// MaxConcurrentScrapes bounds the scrapes at once, whatever the relay asks for.
 	MaxConcurrentScrapes int
 	// ProcessID is the same for all links of this process and for no other process.
@@ -110,22 +112,6 @@ func (l *Link) SetTargets(targets []target.Target) {
 	}
 }
 
-// Push carries a push to the relay and returns its verdict. It fails with push.ErrUnavailable while there is no session,
-// and when the session ends before the verdict: whether the push was applied is then in doubt. See push.Pusher.
-func (l *Link) Push(ctx context.Context, r *push.Request) (push.Result, error) {
-	l.mu.Lock()
-	s := l.current
-	lastError := l.status.LastError
-	l.mu.Unlock()
-	if s == nil {
-		if lastError == "" {
-			lastError = "the first session is not open yet"
-		}
-		return push.Result{}, push.Errorf(push.ErrUnavailable, "relay %s is not reachable: %s", l.cfg.Address, lastError)
-	}
-	return s.push(ctx, r)
-}
-
 // Run keeps a session until ctx ends. It returns nil: what goes wrong is retried, logged, and told by Status.
 func (l *Link) Run(ctx context.Context) error {
 	limit := tunnel.BackoffBase
@@ -200,6 +186,9 @@ func (l *Link) setStatus(err error) {
 		l.status.Connected, l.status.Since = false, time.Now()
 	}
 	l.status.LastError = err.Error()
+	if l.cfg.Spool != nil {
+		l.cfg.Spool.Away(l.cfg.Address, l.status.LastError)
+	}
 }
 
 func (l *Link) announcedTargets() ([]target.Target, bool) {

@@ -3,89 +3,62 @@ package tunnelclient
 import (
 	"context"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/push"
+	"pushrelay/internal/spool"
 	"pushrelay/internal/tunnel"
 )
 
-// push sends a push and waits for its verdict. See [Link.Push].
-func (s *session) push(ctx context.Context, r *push.Request) (push.Result, error) {
-	relay := s.link.cfg.Address
-	if !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH) {
-		return push.Result{}, push.Errorf(push.ErrUnavailable, "relay %s takes no pushes from agents", relay)
-	}
-	c := &change{request: r, verdict: make(chan *relayv1.PushResponse, 1), taken: make(chan struct{})}
-	select {
-	case s.changes.queue <- c:
-	case <-ctx.Done():
-		return push.Result{}, ctx.Err()
-	case <-s.ctx.Done():
-		return push.Result{}, push.Errorf(push.ErrUnavailable, "relay %s is not reachable: %v", relay, context.Cause(s.ctx))
-	}
-	// The body belongs to the caller: it is read until it is sent, or the session is over.
-	defer func() { <-c.taken }()
-	select {
-	case verdict := <-c.verdict:
-		return tunnel.VerdictFromProto(verdict)
-	case <-ctx.Done():
-		return push.Result{}, ctx.Err()
-	case <-s.ctx.Done():
-		return push.Result{}, push.Errorf(push.ErrUnavailable,
-			"relay %s went away before its answer, whether the push was stored is in doubt: %v", relay, context.Cause(s.ctx))
-	}
-}
+// keptBodyBytes is the largest buffer for bodies that is kept for the next change.
+const keptBodyBytes = 1 << 20
 
-// change is a push on its way to the relay.
-type change struct {
-	request *push.Request
-	verdict chan *relayv1.PushResponse // one slot
-	taken   chan struct{}              // closed when the request is not read any more
-}
-
-// room is what the change takes of the bytes that may await a verdict; one that is larger than all of it goes alone.
-func (c *change) room() int64 {
-	return min(int64(len(c.request.Body))+1, tunnel.MaxUnacknowledgedBytes)
-}
-
-// changeStream sends the session's changes, one after the other, and hands out their verdicts.
+// changeStream sends what the spool has for the relay, one change after the other, and brings the verdicts back.
 type changeStream struct {
+	// static
 	session *session
-	queue   chan *change // unbuffered: a change whose client gave up waiting for its turn is never sent
-	changes *semaphore.Weighted
-	bytes   *semaphore.Weighted
+	feed    *spool.Feed
+	window  window
+
+	body []byte // owned by run: the buffer for bodies
 
 	mu      sync.Mutex
-	pending map[uint64]*change // guarded by mu; those that await a verdict, by number
+	pending map[uint64]*spool.Change // guarded by mu; those that await a verdict, by number
 }
 
-func newChangeStream(s *session) *changeStream {
-	return &changeStream{
-		session: s,
-		queue:   make(chan *change),
-		changes: semaphore.NewWeighted(tunnel.MaxUnacknowledgedChanges),
-		bytes:   semaphore.NewWeighted(tunnel.MaxUnacknowledgedBytes),
-		pending: map[uint64]*change{},
+// attachSpool begins with the relay's part of the spool. The relay must take pushes.
+func (s *session) attachSpool(welcome tunnel.Welcome, asked spool.JournalID) error {
+	a := spool.Attachment{
+		Relay: s.link.cfg.Address, Store: welcome.StoreID, Journal: asked, Limits: welcome.Limits, AgentLabel: welcome.AgentLabel,
 	}
+	for _, j := range welcome.Journals {
+		if j.Journal == asked {
+			a.Decided = spool.Decided{Sequence: j.Decided, Digest: j.Digest}
+		}
+	}
+	feed, err := s.link.cfg.Spool.Attach(a)
+	if err != nil {
+		return err
+	}
+	limits := s.welcome.GetLimits()
+	s.changes = &changeStream{
+		session: s, feed: feed, pending: map[uint64]*spool.Change{},
+		window: newWindow(limits.GetMaxUnacknowledgedChanges(), limits.GetMaxUnacknowledgedBytes()),
+	}
+	return nil
 }
 
 // run sends changes and takes verdicts until the session ends, and returns why. The stream is opened for the first change:
 // most agents of a fleet only scrape.
 func (c *changeStream) run() error {
 	s := c.session
-	var next *change
-	select {
-	case next = <-c.queue:
-	case <-s.ctx.Done():
-		return context.Cause(s.ctx)
+	next, err := c.feed.Next(s.ctx)
+	if err != nil {
+		return err
 	}
-	defer func() {
-		if next != nil {
-			close(next.taken)
-		}
-	}()
 	stream, err := s.client.Push(s.ctx)
 	if err != nil {
 		return s.explain(err)
@@ -102,32 +75,38 @@ func (c *changeStream) run() error {
 			<-s.ctx.Done()
 			return context.Cause(s.ctx)
 		}
-		close(next.taken)
-		next = nil
-		select {
-		case next = <-c.queue:
-		case <-s.ctx.Done():
-			return context.Cause(s.ctx)
+		s.reportSpool()
+		if next, err = c.feed.Next(s.ctx); err != nil {
+			return err
 		}
 	}
 }
 
-func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint64, next *change) error {
-	if err := c.changes.Acquire(c.session.ctx, 1); err != nil {
-		return err
+// send sends one change, as soon as the window has room for it.
+func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint64, next *spool.Change) error {
+	r, err := c.feed.Request(next, c.body)
+	if err == nil {
+		err = c.session.supports(r)
 	}
-	if err := c.bytes.Acquire(c.session.ctx, next.room()); err != nil {
+	if err != nil {
+		c.feed.Decide(next, push.Result{}, push.Errorf(push.ErrInvalid, "the change cannot be sent: %v", err))
+		return nil
+	}
+	if cap(r.Body) > cap(c.body) && cap(r.Body) <= keptBodyBytes {
+		c.body = r.Body
+	}
+	if err := c.window.acquire(c.session.ctx, len(r.Body)); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	c.pending[number] = next
 	c.mu.Unlock()
-	begin := tunnel.ChangeToProto(next.request)
+	begin := tunnel.ChangeToProto(r)
 	begin.Change = number
 	if err := stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Begin{Begin: begin}}); err != nil {
 		return err
 	}
-	for body := next.request.Body; len(body) > 0; {
+	for body := r.Body; len(body) > 0; {
 		n := min(len(body), tunnel.ChunkBytes)
 		if err := stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Chunk{Chunk: body[:n]}}); err != nil {
 			return err
@@ -137,13 +116,25 @@ func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint6
 	return stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_End{End: &relayv1.ChangeEnd{}}})
 }
 
-// takeVerdicts hands verdicts to those who wait for them until the stream ends, and returns why.
+// supports adapts a change to what the relay announced (T9), or says that it does not take the like.
+func (s *session) supports(r *push.Request) error {
+	if r.Operation == push.Fail && !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH_FAILURE) {
+		return tunnel.ErrUnsupported
+	}
+	if !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH_ORIGIN) {
+		r.Origin = nil
+	}
+	return nil
+}
+
+// takeVerdicts brings verdicts to the spool until the stream ends, and returns why.
 func (c *changeStream) takeVerdicts(stream relayv1.RelayService_PushClient) error {
 	for {
 		verdict, err := stream.Recv()
 		if err != nil {
 			return c.session.explain(err)
 		}
+		c.session.progress.Store(time.Now().UnixNano())
 		c.mu.Lock()
 		decided := c.pending[verdict.GetChange()]
 		delete(c.pending, verdict.GetChange())
@@ -151,8 +142,73 @@ func (c *changeStream) takeVerdicts(stream relayv1.RelayService_PushClient) erro
 		if decided == nil {
 			continue
 		}
-		decided.verdict <- verdict
-		c.bytes.Release(decided.room())
-		c.changes.Release(1)
+		result, err := tunnel.VerdictFromProto(verdict)
+		c.feed.Decide(decided, result, err)
+		c.window.release(decided.Bytes)
+		c.session.reportSpool()
 	}
 }
+
+// report tells the relay what waits for it: when that changed, at most once a second, and with each heartbeat. That it has
+// decided all up to a change is said once that is on the disk (T12).
+func (c *changeStream) report() {
+	s := c.session
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.spoolChanged:
+		}
+		pending, decidedThrough, journal, err := c.feed.State(s.ctx)
+		state := tunnel.SpoolState{Pending: pending}
+		if err == nil {
+			state.DecidedThrough, state.Journal = decidedThrough, journal
+		}
+		s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Spool{Spool: tunnel.SpoolToProto(state)}})
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-time.After(tunnel.SpoolStateInterval):
+		}
+	}
+}
+
+// reportSpool asks for a report soon.
+func (s *session) reportSpool() {
+	select {
+	case s.spoolChanged <- struct{}{}:
+	default:
+	}
+}
+
+// window bounds the changes that await a verdict, and the bytes of their bodies (T5).
+type window struct {
+	changes, bytes *semaphore.Weighted
+	size           int64
+}
+
+// newWindow returns a window of what the relay allows, which is no more than what is good for the link.
+func newWindow(changes uint32, bytes uint64) window {
+	if changes == 0 || changes > tunnel.MaxUnacknowledgedChanges {
+		changes = tunnel.MaxUnacknowledgedChanges
+	}
+	if bytes == 0 || bytes > tunnel.MaxUnacknowledgedBytes {
+		bytes = tunnel.MaxUnacknowledgedBytes
+	}
+	return window{changes: semaphore.NewWeighted(int64(changes)), bytes: semaphore.NewWeighted(int64(bytes)), size: int64(bytes)}
+}
+
+func (w *window) acquire(ctx context.Context, bytes int) error {
+	if err := w.changes.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	return w.bytes.Acquire(ctx, w.room(bytes))
+}
+
+func (w *window) release(bytes int) {
+	w.bytes.Release(w.room(bytes))
+	w.changes.Release(1)
+}
+
+// room is what a body takes of the window; one that is larger than all of it goes alone.
+func (w *window) room(bytes int) int64 { return min(int64(bytes)+1, w.size) }

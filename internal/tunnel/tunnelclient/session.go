@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/spool"
 	"pushrelay/internal/target"
 	"pushrelay/internal/tunnel"
 )
@@ -40,9 +41,11 @@ type session struct {
 
 	roundTrip atomic.Int64   // nanoseconds, as the relay measured it; 0 before the first measurement
 	beatAt    atomic.Int64   // UnixNano of the relay's last heartbeat
-	progress  atomic.Int64   // UnixNano of the last chunk of a scrape that the relay took
+	progress  atomic.Int64   // UnixNano of the last chunk of a scrape that the relay took, or of its last verdict
 	scrapes   sync.WaitGroup // the goroutines that answer scrapes
-	changes   *changeStream
+	changes   *changeStream  // nil if the relay takes no pushes, or there is no spool
+	// spoolChanged wakes the report on the spool. One slot.
+	spoolChanged chan struct{}
 
 	mu      sync.Mutex
 	running map[uint64]context.CancelFunc // guarded by mu; scrapes in progress
@@ -60,6 +63,8 @@ func (l *Link) open(ctx context.Context) (*session, error) {
 		out:       make(chan *relayv1.AttachRequest, outboundEvents),
 		announced: make(chan struct{}, 1),
 		running:   map[uint64]context.CancelFunc{},
+
+		spoolChanged: make(chan struct{}, 1),
 	}
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	s.beatAt.Store(time.Now().UnixNano())
@@ -85,6 +90,11 @@ func (s *session) attach() error {
 		AgentVersion:    s.link.cfg.Version,
 		ProcessId:       s.link.cfg.ProcessID[:],
 	}
+	var journal spool.JournalID
+	if s.link.cfg.Spool != nil {
+		journal = s.link.cfg.Spool.Journal()
+		hello.JournalIds = tunnel.JournalIDsToProto([][16]byte{journal})
+	}
 	parts := []*relayv1.TargetSet(nil)
 	if targets, ok := s.link.announcedTargets(); ok {
 		parts = tunnel.TargetSets(targets)
@@ -109,8 +119,14 @@ func (s *session) attach() error {
 		return errors.New("relay answered the hello with something else than a welcome")
 	}
 	s.stream = stream
-	s.changes = newChangeStream(s)
-	return nil
+	if s.link.cfg.Spool == nil || !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH) {
+		return nil
+	}
+	welcome, err := tunnel.WelcomeFromProto(s.welcome)
+	if err != nil {
+		return err
+	}
+	return s.attachSpool(welcome, journal)
 }
 
 // run serves the session until it ends, and returns why. Nothing of the session is left when it returns.
@@ -118,11 +134,18 @@ func (s *session) run() error {
 	var streams sync.WaitGroup
 	streams.Go(func() { s.end(s.receive()) })
 	streams.Go(func() { s.end(s.send()) })
-	streams.Go(func() { s.end(s.changes.run()) })
+	if s.changes != nil {
+		streams.Go(func() { s.end(s.changes.run()) })
+		streams.Go(s.changes.report)
+		s.reportSpool()
+	}
 	s.watch()
 	err := context.Cause(s.ctx)
 	s.close()
 	streams.Wait()
+	if s.changes != nil {
+		s.changes.feed.Detach()
+	}
 	s.scrapes.Wait()
 	return err
 }
@@ -150,10 +173,14 @@ func (s *session) receive() error {
 			s.roundTrip.Store(int64(event.Heartbeat.GetRoundTrip().AsDuration()))
 			echo := &relayv1.HeartbeatEcho{SentAt: event.Heartbeat.GetSentAt(), EchoedAt: timestamppb.Now()}
 			s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_HeartbeatEcho{HeartbeatEcho: echo}})
+			s.reportSpool()
 		case *relayv1.AttachResponse_End:
 			return &endedError{end: event.End}
 		case *relayv1.AttachResponse_Drain:
 			s.link.cfg.Logger.Info("relay is about to stop", slog.String("addr", s.link.cfg.Address), slog.Duration("within", event.Drain.GetWithin().AsDuration()))
+			if s.changes != nil {
+				s.changes.feed.Drain()
+			}
 		}
 	}
 }

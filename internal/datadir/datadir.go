@@ -1,0 +1,69 @@
+// Package datadir is the directory in which a program keeps what must outlive it: where it is by default, and whether it can
+// be used. It knows nothing of what is in it.
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Default returns the data dir of a program that was given none: what systemd has made for it, or else the fallback.
+func Default(fallback string) string {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return filepath.SplitList(dir)[0]
+	}
+	return fallback
+}
+
+// Choice says where a data dir came from.
+type Choice int
+
+// The choices.
+const (
+	// ByDefault means that nobody named the directory.
+	ByDefault Choice = iota
+	// Asked means that the flag named it: it must then be usable, and empty means memory only.
+	Asked
+)
+
+// ChoiceOf returns the choice of a program whose flag was given, or was not.
+func ChoiceOf(asked bool) Choice { //nolint:revive // What a flag package says is a bool.
+	if asked {
+		return Asked
+	}
+	return ByDefault
+}
+
+// Open makes sure that the data dir can be written, and returns it; empty means memory only. A default that cannot be made is
+// memory only with a warning, as in a unit without a working directory, where a Pushgateway would run as well.
+func Open(dir string, choice Choice, logger *slog.Logger) (string, error) {
+	if dir == "" {
+		logger.Warn("nothing is kept over a restart (--data.dir is empty)")
+		return "", nil
+	}
+	err := makeWritable(dir)
+	if err == nil || errors.Is(err, syscall.ENOSPC) { // on a full disk what is there is served as it is (S20)
+		return dir, nil
+	}
+	if choice == Asked {
+		return "", fmt.Errorf("--data.dir %s: %w", dir, err)
+	}
+	logger.Warn("nothing is kept over a restart: the default data dir cannot be used, set --data.dir", slog.String("dir", dir), slog.Any("err", err))
+	return "", nil
+}
+
+func makeWritable(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(dir, ".writable-*")
+	if err != nil {
+		return err
+	}
+	probe.Close() //nolint:errcheck // It was only to see whether it can be made.
+	return os.Remove(probe.Name())
+}

@@ -1,0 +1,136 @@
+package spool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"pushrelay/internal/push"
+)
+
+// answer is what a pusher waits for: the verdicts of the relays that were attached when the push arrived (T16). It is guarded
+// by Spool.mu until done is closed, and then belongs to the pusher. A nil answer is that of a change that nobody waits for.
+type answer struct {
+	waiting relays
+	done    chan struct{} // closed once waiting is empty, or a relay refused
+
+	refusal   error
+	withdrawn *receipt // of the withdrawal that follows a refusal
+	unchecked bool
+	kept      []string // why the push still waits, a reason for each relay that does not have it
+}
+
+// outcome is what one relay says, if it does not refuse.
+type outcome struct {
+	applied, unchecked bool
+	detail             string
+}
+
+func (a *answer) tell(cur *cursor, o outcome) {
+	if a == nil || !a.waiting.has(cur.slot) || a.refusal != nil {
+		return
+	}
+	a.waiting &^= of(cur.slot)
+	a.unchecked = a.unchecked || o.unchecked
+	if !o.applied {
+		a.kept = append(a.kept, o.detail)
+	}
+	if a.waiting == 0 {
+		close(a.done)
+	}
+}
+
+func (a *answer) refuse(err error, withdrawn *receipt) {
+	if a.refusal != nil || a.waiting == 0 {
+		return
+	}
+	a.refusal, a.withdrawn = err, withdrawn
+	close(a.done)
+}
+
+// result is what the pusher hears.
+func (a *answer) result() (push.Result, error) {
+	switch {
+	case a.refusal != nil:
+		return push.Result{}, a.refusal
+	case len(a.kept) > 0:
+		return push.Result{Outcome: push.Spooled, Detail: "kept at the agent: " + strings.Join(a.kept, "; ")}, nil
+	case a.unchecked:
+		return push.Result{Outcome: push.Unchecked}, nil
+	default:
+		return push.Result{Outcome: push.Applied}, nil
+	}
+}
+
+// await waits for the verdicts on a change that was accepted.
+func (s *Spool) await(ctx context.Context, c *change) (push.Result, error) {
+	durable, end := context.WithTimeout(ctx, s.cfg.Wait)
+	defer end()
+	s.mu.Lock()
+	a, receipt, away := c.answer, c.durable, s.whyAway()
+	s.mu.Unlock()
+	if err := receipt.wait(durable); err != nil {
+		s.leaveAnswer(c)
+		return push.Result{}, inDoubt(err)
+	}
+	if a == nil {
+		return push.Result{Outcome: push.Spooled, Detail: "kept at the agent: " + away}, nil
+	}
+	select {
+	case <-a.done:
+	case <-durable.Done():
+	}
+	s.leaveAnswer(c)
+	if a.refusal != nil {
+		if err := a.withdrawn.wait(ctx); err != nil {
+			return push.Result{}, inDoubt(err)
+		}
+	}
+	return a.result()
+}
+
+// whyAway says in one line why no relay is attached.
+func (s *Spool) whyAway() string {
+	why := make([]string, 0, len(s.cfg.Relays))
+	for _, relay := range s.cfg.Relays {
+		why = append(why, "relay "+relay+" is not attached: "+cmp.Or(s.away[relay], "the first session is not open yet"))
+	}
+	return strings.Join(why, "; ")
+}
+
+// leaveAnswer takes the pusher's answer away from a change: it waits no more.
+func (s *Spool) leaveAnswer(c *change) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := c.answer
+	if a == nil {
+		return
+	}
+	c.answer = nil
+	if a.refusal == nil {
+		a.waiting.slots(func(slot int) {
+			a.kept = append(a.kept, fmt.Sprintf("relay %s did not answer within %s", s.cursors[slot].name(), s.cfg.Wait.Round(time.Millisecond)))
+		})
+	}
+	a.waiting = 0
+	s.compact(c.group)
+}
+
+func inDoubt(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return push.Errorf(push.ErrUnavailable, "push is not on the agent's disk yet; whether it will be is in doubt, push again")
+	}
+	return &push.Error{Kind: push.ErrUnavailable, Message: fmt.Sprintf("keeping the push at the agent: %v", err), RetryAfter: retryUnwritable}
+}
+
+// named adds to a relay's refusal which relay it is, where there are several.
+func (s *Spool) named(cur *cursor, err error) error {
+	refused, ok := errors.AsType[*push.Error](err)
+	if !ok || len(s.cfg.Relays) == 1 {
+		return err
+	}
+	return &push.Error{Kind: refused.Kind, Message: "relay " + cur.name() + ": " + refused.Message, RetryAfter: refused.RetryAfter}
+}

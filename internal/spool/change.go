@@ -1,0 +1,113 @@
+package spool
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/klauspost/compress/s2"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/push"
+)
+
+// change is one push that was accepted. Its fields are guarded by Spool.mu; bodies are immutable and replaced whole.
+type change struct {
+	group     *group
+	sequence  uint64 // within the current journal
+	operation push.Operation
+	format    exposition.Format
+	body      []byte // compressed by S2
+	bodyBytes int    // before that
+	families  []uint64
+	takenAt   time.Time // wall clock; it may come from an earlier life
+	owner     string
+	// digest is that of the push as it was taken: it stays when families are cut out of a body that waits, because it says
+	// which change has the number, not which bytes travel.
+	digest push.Digest
+
+	undecided relays // those that have still to decide it
+	// sent are those of them that it may have reached: their verdict is in doubt until it comes, and so the change stays as
+	// it is.
+	sent    relays
+	applied bool    // by some relay
+	answer  *answer // the pusher who waits; nil if none does
+	durable *receipt
+}
+
+// overheadBytes is about what a change takes beside its body, families and key.
+const overheadBytes = 320
+
+func (c *change) bytes() int64 {
+	return int64(len(c.body) + 8*len(c.families) + len(c.owner) + overheadBytes)
+}
+
+// isContent says that the change is a push and no note of a failed one.
+func (c *change) isContent() bool { return c.operation != push.Fail }
+
+// isBase says that nothing before the change matters after it.
+func (c *change) isBase() bool { return c.operation == push.Replace || c.operation == push.Delete }
+
+// isFixed says that the change must stay as it is: somebody waits for its verdict, or a relay may be deciding it.
+func (c *change) isFixed() bool { return c.answer != nil || c.sent&c.undecided != 0 }
+
+// request returns the push as it is to be sent, its body appended to buf[:0].
+func (c *change) request(buf []byte) (*push.Request, error) {
+	r := &push.Request{Operation: c.operation, Key: c.group.key, Format: c.format, ReceivedAt: c.takenAt}
+	if c.bodyBytes == 0 {
+		return r, nil
+	}
+	buf = slices.Grow(buf[:0], c.bodyBytes)
+	body, err := s2.Decode(buf[:c.bodyBytes], c.body)
+	if err != nil || len(body) != c.bodyBytes {
+		return nil, fmt.Errorf("decompressing a body of the spool: %w", err)
+	}
+	r.Body = body
+	return r, nil
+}
+
+// compress returns a body as it is kept; nil for an empty one.
+func compress(body []byte) []byte {
+	if len(body) == 0 {
+		return nil
+	}
+	return slices.Clip(s2.Encode(nil, body))
+}
+
+// familiesOf returns what stands for the names of a body's metric families, in order. A collision makes two families of one
+// group one, and needs 2^32 names in it.
+func familiesOf(b *exposition.Body) []uint64 {
+	hashes := make([]uint64, 0, len(b.Families))
+	for i := range b.Families {
+		hashes = append(hashes, hashOf(b.Families[i].Name))
+	}
+	slices.Sort(hashes)
+	return slices.Compact(hashes)
+}
+
+func hashOf(name []byte) uint64 {
+	h := fnv.New64a()
+	h.Write(name)
+	return h.Sum64()
+}
+
+// relays is a set of relays, by their slots.
+type relays uint32
+
+// maxRelays is how many relays the spool can tell apart.
+const maxRelays = 32
+
+func of(slot int) relays { return 1 << slot }
+
+func (r relays) has(slot int) bool { return r&of(slot) != 0 }
+
+// slots calls f for each of the set.
+func (r relays) slots(f func(slot int)) {
+	for r != 0 {
+		slot := bits.TrailingZeros32(uint32(r))
+		f(slot)
+		r &^= of(slot)
+	}
+}

@@ -1,0 +1,87 @@
+package spool
+
+import (
+	"errors"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/push"
+)
+
+// demands are what a relay refuses without looking at other groups.
+type demands struct {
+	limits     push.Limits
+	agentLabel string
+}
+
+// check refuses what no relay would take: all that needs nothing but the push is judged here, connected or not (T14). It
+// returns the families of the body.
+func (s *Spool) check(r *push.Request) ([]uint64, error) {
+	d := s.strictest()
+	if d.agentLabel != "" {
+		if _, has := r.Key.Get(d.agentLabel); has {
+			return nil, push.Errorf(push.ErrInvalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, d.agentLabel)
+		}
+	}
+	if r.Operation == push.Delete {
+		return nil, nil
+	}
+	if limit := d.limits.MaxDecompressedBytes; limit > 0 && int64(len(r.Body)) > limit {
+		return nil, push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size)", limit)
+	}
+	parser := s.parsers.Get().(*exposition.Parser)
+	defer s.putBack(parser)
+	body, err := parse(parser, r, d.limits.Exposition())
+	if inconsistent, ok := errors.AsType[*exposition.InconsistentError](err); ok {
+		return nil, push.Errorf(push.ErrInconsistent, "pushed metrics are invalid or inconsistent with existing metrics: %v", inconsistent)
+	}
+	if err != nil {
+		return nil, &push.Error{Kind: push.ErrInvalid, Message: err.Error()}
+	}
+	stored := r.Key
+	if d.agentLabel != "" {
+		stored = stored.With(d.agentLabel, s.cfg.Agent)
+	}
+	if err := push.CheckBody(body, stored); err != nil {
+		return nil, err
+	}
+	return familiesOf(body), nil
+}
+
+// parse reads a body. Which names are allowed is the relays' setting; the wider scheme refuses nothing that one may take.
+func parse(parser *exposition.Parser, r *push.Request, limits exposition.Limits) (*exposition.Body, error) {
+	options := exposition.Options{Names: exposition.UTF8Names, Limits: limits}
+	if r.Format == exposition.ProtobufDelimited {
+		return parser.ParseProtobuf(r.Body, options)
+	}
+	return parser.ParseText(r.Body, options)
+}
+
+func (s *Spool) putBack(parser *exposition.Parser) {
+	parser.Reset()
+	s.parsers.Put(parser)
+}
+
+// strictest returns the limits of the agent and of all relays that were met, taken together.
+func (s *Spool) strictest() demands {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := demands{limits: s.cfg.Limits}
+	for _, relay := range s.demands {
+		d.limits.MaxDecompressedBytes = lesser(d.limits.MaxDecompressedBytes, relay.limits.MaxDecompressedBytes)
+		d.limits.MaxSeries = lesser(d.limits.MaxSeries, relay.limits.MaxSeries)
+		d.limits.MaxLabels = lesser(d.limits.MaxLabels, relay.limits.MaxLabels)
+		d.limits.MaxLabelLength = lesser(d.limits.MaxLabelLength, relay.limits.MaxLabelLength)
+		if relay.agentLabel != "" {
+			d.agentLabel = relay.agentLabel
+		}
+	}
+	return d
+}
+
+// lesser returns the lower of two limits, where 0 is none.
+func lesser[T int | int64](a, b T) T {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,352 @@
+package spool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"pushrelay/internal/push"
+)
+
+// defaultRetry is when a change is tried again that a relay wants later, unless the relay says when.
+const defaultRetry = time.Second
+
+// Attachment is what a relay says when a session with it begins.
+type Attachment struct {
+	// Relay is the address of the relay, one of the configured.
+	Relay string
+	// Store is the id of its store.
+	Store StoreID
+	// Journal is the journal that the relay was asked about, Decided its answer.
+	Journal JournalID
+	Decided Decided
+	// Limits and AgentLabel are what the relay refuses, so that the spool can refuse it before (T14).
+	Limits     push.Limits
+	AgentLabel string
+}
+
+// A Feed hands out the changes that a relay has still to decide, for as long as a session with it lives. One goroutine takes
+// them by [Feed.Next]; [Feed.Decide] may be called by another. Two sessions with one store share its changes: the first
+// sends, and when it ends the other goes on (T17).
+type Feed struct {
+	spool  *Spool
+	cursor *cursor
+	begun  *receipt         // of the beginning
+	wake   chan struct{}    // one slot
+	flying map[*Change]bool // guarded by Spool.mu; handed out and not decided
+}
+
+// Change is a change on its way to a relay.
+type Change struct {
+	change  *change
+	journal JournalID
+	// Origin is what the relay knows the change by.
+	Origin push.Origin
+	// Bytes is the length of the body as it is sent.
+	Bytes int
+}
+
+// Attach begins a session with a relay. The caller ends it by [Feed.Detach].
+func (s *Spool) Attach(a Attachment) (*Feed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cur, err := s.meet(a.Relay, a.Store)
+	if err != nil {
+		return nil, err
+	}
+	if a.Journal == s.journal {
+		s.verify(cur, a.Decided)
+	}
+	f := &Feed{spool: s, cursor: cur, wake: make(chan struct{}, 1), flying: map[*Change]bool{}}
+	f.begun = s.note(appendAttach(nil, cur.slot))
+	delete(s.away, a.Relay)
+	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel}
+	cur.feeds = append(cur.feeds, f)
+	if len(cur.feeds) == 1 {
+		s.line(cur)
+	}
+	return f, nil
+}
+
+// Away says why there is no session with a relay, for the answers to pushers.
+func (s *Spool) Away(relay, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away[relay] = why
+}
+
+// line makes the queue of a relay: the group whose next change is the oldest comes first.
+func (s *Spool) line(cur *cursor) {
+	for _, g := range s.groups {
+		if !g.busy.has(cur.slot) && g.next(cur.slot) != nil {
+			g.queued |= of(cur.slot)
+			cur.ready = append(cur.ready, g)
+		}
+	}
+	slices.SortFunc(cur.ready, func(a, b *group) int {
+		return cmp.Compare(a.next(cur.slot).sequence, b.next(cur.slot).sequence)
+	})
+	cur.notify()
+}
+
+// Drain says that the relay is about to stop: nothing more is handed out, and pushers do not wait for it. Verdicts on what
+// was handed out are still taken.
+func (f *Feed) Drain() {
+	f.spool.mu.Lock()
+	defer f.spool.mu.Unlock()
+	f.leave("is about to stop")
+}
+
+// Detach ends the session. Changes that have no verdict are in doubt: they are sent again in the next one. No other method
+// of the feed may be called any more.
+func (f *Feed) Detach() {
+	s, cur := f.spool, f.cursor
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.leave("went away")
+	if s.cursors[cur.slot] != cur {
+		return
+	}
+	for c := range f.flying {
+		c.change.group.busy &^= of(cur.slot)
+		c.change.answer.tell(cur, outcome{detail: "relay " + cur.name() + " went away before its answer"})
+		s.enqueue(c.change.group, cur)
+		s.dropIfEmpty(c.change.group)
+	}
+}
+
+// leave gives up what the feed has not handed out: another session with the same store takes it, or it waits for one.
+func (f *Feed) leave(why string) {
+	s, cur := f.spool, f.cursor
+	sends := len(cur.feeds) > 0 && cur.feeds[0] == f
+	cur.feeds = slices.DeleteFunc(cur.feeds, func(other *Feed) bool { return other == f })
+	if !sends || s.cursors[cur.slot] != cur {
+		return
+	}
+	for _, timer := range cur.held {
+		timer.Stop()
+	}
+	clear(cur.held)
+	cur.ready = nil
+	for _, g := range s.groups {
+		g.queued, g.held = g.queued&^of(cur.slot), g.held&^of(cur.slot)
+	}
+	if len(cur.feeds) > 0 {
+		s.line(cur)
+		return
+	}
+	for _, g := range s.groups {
+		if g.busy.has(cur.slot) {
+			continue // The verdict may still come.
+		}
+		for _, c := range g.changes {
+			c.answer.tell(cur, outcome{detail: "relay " + cur.name() + " " + why})
+		}
+	}
+}
+
+// Next waits for a change that the relay has to decide, and that is on the disk. Of one group it hands out one at a time, so
+// that a change which the relay wants later never comes behind a newer one.
+func (f *Feed) Next(ctx context.Context) (*Change, error) {
+	if err := f.begun.wait(ctx); err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	f.begun = nil // What could not be written is in the next snapshot, and until that nothing new is handed out.
+	for {
+		recovered := f.spool.recovered()
+		c, durable := f.take()
+		if c == nil {
+			select {
+			case <-f.wake:
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		err := durable.wait(ctx)
+		if err == nil {
+			return c, nil
+		}
+		f.putBack(c)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		select {
+		case <-recovered:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// take takes the next change from the queue, with what waits until it is on the disk.
+func (f *Feed) take() (*Change, *receipt) {
+	s, cur := f.spool, f.cursor
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(cur.feeds) == 0 || cur.feeds[0] != f {
+		return nil, nil
+	}
+	for len(cur.ready) > 0 {
+		g := cur.ready[0]
+		cur.ready[0] = nil
+		cur.ready = cur.ready[1:]
+		g.queued &^= of(cur.slot)
+		c := g.next(cur.slot)
+		if c == nil {
+			continue
+		}
+		g.busy |= of(cur.slot)
+		c.sent |= of(cur.slot)
+		handed := &Change{
+			change: c, journal: s.journal, Bytes: c.bodyBytes,
+			Origin: push.Origin{Journal: s.journal, Sequence: c.sequence, Digest: c.digest},
+		}
+		f.flying[handed] = true
+		return handed, c.durable
+	}
+	return nil, nil
+}
+
+// putBack returns a change that was not handed out.
+func (f *Feed) putBack(c *Change) {
+	s, cur := f.spool, f.cursor
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(f.flying, c)
+	if s.cursors[cur.slot] != cur {
+		return
+	}
+	c.change.sent &^= of(cur.slot)
+	c.change.group.busy &^= of(cur.slot)
+	s.enqueue(c.change.group, cur)
+}
+
+// Request returns the push as it is to be sent; its body is put into buf, if that is large enough. An error means that the
+// change cannot be sent, by fault of the program.
+func (f *Feed) Request(c *Change, buf []byte) (*push.Request, error) {
+	f.spool.mu.Lock()
+	frozen := *c.change
+	f.spool.mu.Unlock()
+	r, err := frozen.request(buf)
+	if err != nil {
+		return nil, err
+	}
+	r.Origin = &c.Origin
+	return r, nil
+}
+
+// enqueue puts a group in the queue of a relay, unless it is there, or waits for something.
+func (s *Spool) enqueue(g *group, cur *cursor) {
+	if len(cur.feeds) == 0 || (g.queued | g.busy | g.held).has(cur.slot) || g.next(cur.slot) == nil {
+		return
+	}
+	g.queued |= of(cur.slot)
+	cur.ready = append(cur.ready, g)
+	cur.notify()
+}
+
+func (cur *cursor) notify() {
+	if len(cur.feeds) == 0 {
+		return
+	}
+	select {
+	case cur.feeds[0].wake <- struct{}{}:
+	default:
+	}
+}
+
+// Decide takes the relay's verdict on a change: what a push.Pusher would have returned. A verdict that may pass holds back the
+// change's group alone.
+func (f *Feed) Decide(c *Change, result push.Result, err error) {
+	s, cur := f.spool, f.cursor
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(f.flying, c)
+	if s.cursors[cur.slot] != cur {
+		return
+	}
+	g := c.change.group
+	g.busy &^= of(cur.slot)
+	switch {
+	case !c.change.undecided.has(cur.slot):
+		// It was withdrawn meanwhile.
+	case err == nil:
+		s.decided(cur, c, appliedDecision)
+		c.change.applied = true
+		c.change.answer.tell(cur, outcome{applied: true, unchecked: result.Outcome == push.Unchecked})
+	case push.IsFinal(err):
+		s.refused(cur, c, err)
+	default:
+		c.change.sent &^= of(cur.slot)
+		s.hold(g, cur, err)
+		c.change.answer.tell(cur, outcome{detail: "relay " + cur.name() + " takes it later: " + err.Error()})
+	}
+	s.compact(g)
+	s.enqueue(g, cur)
+	s.dropIfEmpty(g)
+}
+
+// decided notes a final verdict.
+func (s *Spool) decided(cur *cursor, c *Change, d decision) {
+	c.change.undecided &^= of(cur.slot)
+	cur.pending--
+	if c.journal == s.journal && c.Origin.Sequence > cur.highest {
+		cur.highest, cur.digest = c.Origin.Sequence, c.Origin.Digest
+	}
+	cur.recorded = s.note(appendVerdict(nil, cur.slot, c.change.sequence, d))
+	s.metrics.sent.Inc()
+}
+
+// refused takes a final refusal. A pusher who waits is told, and then nobody gets the change any more (T16); for anybody else
+// it comes too late, and what the change replaced is lost (T15).
+func (s *Spool) refused(cur *cursor, c *Change, err error) {
+	s.decided(cur, c, rejectedDecision)
+	if a := c.change.answer; a != nil {
+		withdrawn := s.note(appendVerdict(nil, cur.slot, c.change.sequence, withdrawnDecision))
+		s.remove(c.change)
+		a.refuse(s.named(cur, err), withdrawn)
+		return
+	}
+	if c.change.isContent() {
+		s.lateRejection(cur, c.change, err)
+	}
+	if c.change.undecided == 0 && !c.change.applied {
+		s.remove(c.change)
+	}
+}
+
+// hold keeps a group back from a relay for a while.
+func (s *Spool) hold(g *group, cur *cursor, err error) {
+	retry := defaultRetry
+	if refused, ok := errors.AsType[*push.Error](err); ok && refused.RetryAfter > 0 {
+		retry = refused.RetryAfter
+	}
+	s.cfg.Logger.Debug("relay wants a change later", slog.String("addr", cur.name()), slog.String("grouping_key", g.key.String()), slog.Any("err", err))
+	g.held |= of(cur.slot)
+	var timer *time.Timer
+	timer = time.AfterFunc(retry, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.cursors[cur.slot] == cur && cur.held[g] == timer {
+			delete(cur.held, g)
+			g.held &^= of(cur.slot)
+			s.enqueue(g, cur)
+		}
+	})
+	cur.held[g] = timer
+}
+
+// State says what waits for the relay, and up to which sequence it has decided all: that much is on the disk, so that none of
+// it will ever be sent again.
+func (f *Feed) State(ctx context.Context) (pending, decidedThrough uint64, journal JournalID, err error) {
+	s := f.spool
+	s.mu.Lock()
+	pending, decidedThrough, journal = uint64(f.cursor.pending), s.decidedThrough(f.cursor), s.journal
+	recorded := f.cursor.recorded
+	s.mu.Unlock()
+	return pending, decidedThrough, journal, recorded.wait(ctx)
+}

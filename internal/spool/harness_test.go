@@ -1,0 +1,301 @@
+package spool_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"log/slog"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/push"
+	"pushrelay/internal/spool"
+)
+
+// house is a spool in a directory, and relays that it may be attached to. It lives in a bubble of synctest.
+type house struct {
+	t   *testing.T
+	cfg spool.Config
+
+	*spool.Spool
+	end     context.CancelFunc
+	running sync.WaitGroup
+}
+
+func newHouse(t *testing.T, relays ...string) *house {
+	t.Helper()
+	h := &house{t: t, cfg: spool.Config{Dir: t.TempDir() + "/spool", Agent: "site-a", Relays: relays, Wait: 5 * time.Second}}
+	h.open()
+	return h
+}
+
+// open opens the spool, as a start of the agent does.
+func (h *house) open() {
+	h.t.Helper()
+	cfg := h.cfg
+	cfg.Logger, cfg.Registerer = slog.New(slog.NewTextHandler(h.t.Output(), nil)), prometheus.NewRegistry()
+	h.Spool = spool.New(cfg)
+	if err := h.Recover(h.t.Context()); err != nil {
+		h.t.Fatal(err)
+	}
+	var ctx context.Context
+	ctx, h.end = context.WithCancel(context.Background())
+	h.running.Go(func() {
+		if err := h.Run(ctx); err != nil {
+			h.t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// close closes the spool, as an orderly stop does.
+func (h *house) close() {
+	h.t.Helper()
+	h.end()
+	h.running.Wait()
+	if err := h.Close(); err != nil {
+		h.t.Errorf("Close: %v", err)
+	}
+}
+
+// crash replaces the spool by one that finds on the disk what a kill would have left there now.
+func (h *house) crash() {
+	h.t.Helper()
+	dir := h.copyTo(h.t.TempDir() + "/spool")
+	h.close()
+	h.cfg.Dir = dir
+	h.open()
+}
+
+func (h *house) copyTo(dir string) string {
+	h.t.Helper()
+	if err := os.CopyFS(dir, os.DirFS(h.cfg.Dir)); err != nil {
+		h.t.Fatal(err)
+	}
+	return dir
+}
+
+func keyOf(job string) grouping.Key {
+	key, err := grouping.New(grouping.Label{Name: "job", Value: job})
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+func request(op push.Operation, job, body string) *push.Request {
+	return &push.Request{Operation: op, Key: keyOf(job), Format: exposition.Text004, Body: []byte(body), ReceivedAt: time.Now()}
+}
+
+func (h *house) do(op push.Operation, job, body string) (push.Result, error) {
+	return h.Push(h.t.Context(), request(op, job, body))
+}
+
+// must pushes and wants that outcome.
+func (h *house) must(want push.Outcome, op push.Operation, job, body string) {
+	h.t.Helper()
+	if result, err := h.do(op, job, body); err != nil || result.Outcome != want {
+		h.t.Fatalf("%v %s %q = %+v, %v, want outcome %d", op, job, body, result, err, want)
+	}
+}
+
+func (h *house) pending(relay string) int {
+	h.t.Helper()
+	for _, r := range h.Status().Relays {
+		if slices.Contains(r.Addresses, relay) {
+			return r.Pending
+		}
+	}
+	h.t.Fatalf("no relay %s in %+v", relay, h.Status().Relays)
+	return 0
+}
+
+// fakeRelay is what a relay does with changes: it applies each once, by origin.
+type fakeRelay struct {
+	id      spool.StoreID
+	address string
+
+	mu       sync.Mutex
+	groups   map[grouping.Key]map[string]string // the line of each metric
+	pushed   map[grouping.Key]time.Time
+	failed   map[grouping.Key]int
+	marks    map[grouping.Key]map[spool.JournalID]uint64
+	journals map[spool.JournalID]spool.Decided
+	judge    func(r *push.Request) error // nil takes everything
+	lose     func() bool                 // whether a verdict is lost
+	log      []string                    // what was applied or rejected, in order
+	applied  int
+	rejected int
+	repeated int
+}
+
+func newRelay(address string, id byte) *fakeRelay {
+	return &fakeRelay{
+		id: spool.StoreID{id}, address: address, groups: map[grouping.Key]map[string]string{}, pushed: map[grouping.Key]time.Time{}, failed: map[grouping.Key]int{},
+		marks: map[grouping.Key]map[spool.JournalID]uint64{}, journals: map[spool.JournalID]spool.Decided{},
+	}
+}
+
+// take is what a relay does with one change.
+func (r *fakeRelay) take(p *push.Request) (push.Result, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	journal := spool.JournalID(p.Origin.Journal)
+	if r.marks[p.Key][journal] >= p.Origin.Sequence {
+		r.repeated++
+		return push.Result{Outcome: push.Applied, Duplicate: true}, nil
+	}
+	var refusal error
+	if r.judge != nil {
+		refusal = r.judge(p)
+	}
+	if refusal != nil && !push.IsFinal(refusal) {
+		return push.Result{}, refusal
+	}
+	if r.marks[p.Key] == nil {
+		r.marks[p.Key] = map[spool.JournalID]uint64{}
+	}
+	r.marks[p.Key][journal] = p.Origin.Sequence
+	if p.Origin.Sequence > r.journals[journal].Sequence {
+		r.journals[journal] = spool.Decided{Sequence: p.Origin.Sequence, Digest: p.Origin.Digest}
+	}
+	r.log = append(r.log, p.Operation.String()+" "+p.Key.Job()+" "+string(p.Body))
+	if refusal != nil {
+		r.rejected++
+		return push.Result{}, refusal
+	}
+	r.applied++
+	switch p.Operation {
+	case push.Delete:
+		delete(r.groups, p.Key)
+		return push.Result{Outcome: push.Applied}, nil
+	case push.Fail:
+		r.failed[p.Key]++
+		return push.Result{Outcome: push.Applied}, nil
+	case push.Replace:
+		r.groups[p.Key] = map[string]string{}
+	default:
+		if r.groups[p.Key] == nil {
+			r.groups[p.Key] = map[string]string{}
+		}
+	}
+	maps.Copy(r.groups[p.Key], lines(string(p.Body)))
+	r.pushed[p.Key] = p.ReceivedAt
+	return push.Result{Outcome: push.Applied}, nil
+}
+
+func lines(body string) map[string]string {
+	all := map[string]string{}
+	for line := range strings.Lines(body) {
+		name, _, _ := strings.Cut(line, " ")
+		all[name] = strings.TrimSpace(line)
+	}
+	return all
+}
+
+func (r *fakeRelay) has(job string) map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.groups[keyOf(job)])
+}
+
+// attach opens a session that serves the relay until the function that it returns is called, or the relay loses a verdict.
+func (h *house) attach(r *fakeRelay) (detach func()) {
+	h.t.Helper()
+	journal := h.Journal()
+	r.mu.Lock()
+	decided := r.journals[journal]
+	r.mu.Unlock()
+	feed, err := h.Attach(spool.Attachment{Relay: r.address, Store: r.id, Journal: journal, Decided: decided, AgentLabel: "agent"})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var session sync.WaitGroup
+	session.Go(func() { h.serve(ctx, feed, r) })
+	var once sync.Once
+	return func() {
+		once.Do(func() {
+			cancel()
+			session.Wait()
+			feed.Detach()
+		})
+	}
+}
+
+func (h *house) serve(ctx context.Context, feed *spool.Feed, r *fakeRelay) {
+	var buf bytes.Buffer
+	for {
+		c, err := feed.Next(ctx)
+		if err != nil {
+			return
+		}
+		p, err := feed.Request(c, buf.AvailableBuffer())
+		if err != nil {
+			h.t.Errorf("Request: %v", err)
+			return
+		}
+		result, err := r.take(p)
+		if r.lose != nil && r.lose() {
+			<-ctx.Done() // the session broke before the verdict came
+			return
+		}
+		feed.Decide(c, result, err)
+	}
+}
+
+// settle waits until nothing moves any more.
+func settle() { synctest.Wait() }
+
+var errClash = push.Errorf(push.ErrInconsistent, "no fit")
+
+func refuseAll(*push.Request) error { return errClash }
+
+func wantMap(t *testing.T, what string, got, want map[string]string) {
+	t.Helper()
+	if !maps.Equal(got, want) {
+		t.Errorf("%s = %v, want %v", what, got, want)
+	}
+}
+
+func isKind(err, kind error) bool { return errors.Is(err, kind) }
+
+// attachIdle opens a session in which nobody asks for changes.
+func (h *house) attachIdle(r *fakeRelay) *spool.Feed {
+	h.t.Helper()
+	feed, err := h.Attach(spool.Attachment{Relay: r.address, Store: r.id, AgentLabel: "agent"})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return feed
+}
+
+// with calls f while the relay does nothing.
+func (r *fakeRelay) with(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+}
+
+// took returns what the relay decided, in order.
+func (r *fakeRelay) took() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.log)
+}
+
+// counts are what the relay applied, rejected and knew already.
+func (r *fakeRelay) counts() [3]int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return [3]int{r.applied, r.rejected, r.repeated}
+}

@@ -1,0 +1,110 @@
+package spool
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"slices"
+
+	"pushrelay/internal/push"
+)
+
+// A JournalID identifies the numbering of changes. It is made with an empty spool, and anew when the numbers turn out to be
+// another spool's as well (T11, T12).
+type JournalID [16]byte
+
+// String returns the id in hexadecimal.
+func (id JournalID) String() string { return hex.EncodeToString(id[:]) }
+
+func newJournalID() JournalID {
+	var id JournalID
+	rand.Read(id[:])
+	return id
+}
+
+// Decided is what a relay says of the journal when a session begins: the highest sequence that it has decided, and the digest
+// of that change. The zero value says that it knows nothing of it.
+type Decided struct {
+	Sequence uint64
+	Digest   push.Digest
+}
+
+// verify compares what a relay knows of the journal with what the spool knows of itself. If the relay has seen a number that
+// was never given, or another change under it, this spool is a copy that was restored, or that runs elsewhere too; then the
+// numbers are worth nothing, and the journal begins anew with what waits.
+//
+// A number that the spool has no change for, and that is above all that the relay is known to have decided, is such a one
+// too: rather send something twice than take it for a duplicate.
+func (s *Spool) verify(cur *cursor, told Decided) {
+	if told.Sequence == 0 || told.Sequence < cur.highest {
+		return
+	}
+	if told.Sequence == cur.highest {
+		if told.Digest != cur.digest {
+			s.renew(cur, "the relay knows another change under the number of the last one that it decided")
+		}
+		return
+	}
+	own := s.numbered(told.Sequence)
+	switch {
+	case told.Sequence > s.sequence:
+		s.renew(cur, "the relay has seen numbers that were not given yet")
+	case own == nil || own.digest != told.Digest:
+		s.renew(cur, "the relay knows another change under a number that was given here")
+	}
+}
+
+func (s *Spool) numbered(sequence uint64) *change {
+	for _, g := range s.groups {
+		for _, c := range g.changes {
+			if c.sequence == sequence {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+// renew begins a new journal: all changes get new numbers, in the order of the old ones.
+func (s *Spool) renew(cur *cursor, reason string) {
+	id := newJournalID()
+	s.cfg.Logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well",
+		slog.String("addr", cur.name()), slog.String("reason", reason), slog.String("journal", id.String()), slog.String("before", s.journal.String()))
+	s.metrics.resets.Inc()
+	all := s.inOrder()
+	numbers := make(numbering, 0, len(all))
+	for i, c := range all {
+		numbers = append(numbers, [2]uint64{c.sequence, uint64(i + 1)})
+	}
+	s.note(appendJournal(nil, id, uint64(len(all)), numbers))
+	s.renumber(id, numbers)
+}
+
+// renumber gives every change its new number. Changes without one are dropped: they were gone when the numbers were given.
+func (s *Spool) renumber(id JournalID, numbers numbering) {
+	s.journal, s.sequence = id, uint64(len(numbers))
+	for _, cur := range s.cursors {
+		if cur != nil {
+			cur.highest, cur.digest = 0, push.Digest{}
+		}
+	}
+	for _, c := range s.inOrder() {
+		i, found := slices.BinarySearchFunc(numbers, c.sequence, func(p [2]uint64, sequence uint64) int { return cmp.Compare(p[0], sequence) })
+		if !found {
+			s.remove(c)
+			continue
+		}
+		c.sequence = numbers[i][1]
+	}
+}
+
+// inOrder returns all changes by their sequences.
+func (s *Spool) inOrder() []*change {
+	var all []*change
+	for _, g := range s.groups {
+		all = append(all, g.changes...)
+	}
+	slices.SortFunc(all, func(a, b *change) int { return cmp.Compare(a.sequence, b.sequence) })
+	return all
+}

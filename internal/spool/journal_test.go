@@ -1,0 +1,394 @@
+package spool_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pushrelay/internal/push"
+)
+
+// What waits is bounded by the newest text of each family (T15).
+func TestWhatWaitsIsCompact(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		push func(h *house)
+		took []string
+	}{
+		{
+			name: "PUTs",
+			push: func(h *house) {
+				for i := range 100 {
+					h.must(push.Spooled, push.Replace, "j", fmt.Sprintf("m %d\n", i))
+				}
+			},
+			took: []string{"replace j m 99\n"},
+		},
+		{
+			name: "POSTs of the same families",
+			push: func(h *house) {
+				for i := range 100 {
+					h.must(push.Spooled, push.Merge, "j", fmt.Sprintf("m %d\nn %d\n", i, i))
+				}
+			},
+			took: []string{"merge j m 99\nn 99\n"},
+		},
+		{
+			name: "POSTs of some of the families",
+			push: func(h *house) {
+				h.must(push.Spooled, push.Replace, "j", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\nm 1\nn 1\n")
+				h.must(push.Spooled, push.Merge, "j", "m 2\no 2\n")
+				h.must(push.Spooled, push.Merge, "j", "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 2\nh_sum 2\nh_count 2\no 3\n")
+			},
+			took: []string{"replace j n 1\n", "merge j m 2\n", "merge j # TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 2\nh_sum 2\nh_count 2\no 3\n"},
+		},
+		{
+			name: "an empty POST says when it was pushed, until the next push does",
+			push: func(h *house) {
+				h.must(push.Spooled, push.Replace, "j", "m 1\n")
+				h.must(push.Spooled, push.Merge, "j", "")
+				h.must(push.Spooled, push.Merge, "j", "")
+				h.must(push.Spooled, push.Replace, "k", "m 1\n")
+				h.must(push.Spooled, push.Merge, "k", "")
+				h.must(push.Spooled, push.Merge, "k", "n 1\n")
+			},
+			took: []string{"replace j m 1\n", "replace k m 1\n", "merge j ", "merge k n 1\n"},
+		},
+		{
+			name: "DELETE",
+			push: func(h *house) {
+				h.must(push.Spooled, push.Replace, "j", "m 1\n")
+				h.must(push.Spooled, push.Merge, "j", "n 1\n")
+				h.must(push.Spooled, push.Delete, "j", "")
+				h.must(push.Spooled, push.Delete, "k", "")
+				h.must(push.Spooled, push.Merge, "k", "m 1\n")
+			},
+			took: []string{"delete j ", "delete k ", "merge k m 1\n"},
+		},
+		{
+			name: "PUT after everything",
+			push: func(h *house) {
+				h.must(push.Spooled, push.Delete, "j", "")
+				h.must(push.Spooled, push.Merge, "j", "n 1\n")
+				h.must(push.Spooled, push.Replace, "j", "m 1\n")
+			},
+			took: []string{"replace j m 1\n"},
+		},
+	} {
+		for _, restart := range []string{"", "after a kill", "after a snapshot"} {
+			t.Run(tt.name+" "+restart, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := newHouse(t, "a:1")
+					defer func() { h.close() }()
+					tt.push(h)
+					switch restart {
+					case "after a kill":
+						h.crash()
+					case "after a snapshot":
+						if err := h.Snapshot(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+						h.crash()
+					}
+					r := newRelay("a:1", 1)
+					defer h.attach(r)()
+					settle()
+					if got := r.took(); !slices.Equal(got, tt.took) {
+						t.Errorf("the relay took %q, want %q", got, tt.took)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestTheTimeOfAPushIsThatAtTheAgent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		defer func() { h.close() }()
+		at := time.Now()
+		h.must(push.Spooled, push.Replace, "j", "m 1\n")
+		time.Sleep(time.Hour)
+		h.crash()
+		r := newRelay("a:1", 1)
+		defer h.attach(r)()
+		settle()
+		if got := r.pushed[keyOf("j")]; !got.Equal(at) {
+			t.Errorf("the push has the time %s, want %s", got, at)
+		}
+	})
+}
+
+// A relay that lost its data gets it back, and one that was met does not get again what was deleted there (T18).
+func TestARelayThatLostItsData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		defer func() { h.close() }()
+		r := newRelay("a:1", 1)
+		detach := h.attach(r)
+		h.must(push.Applied, push.Replace, "j", "m 1\n")
+		h.must(push.Applied, push.Merge, "j", "n 1\n")
+		h.must(push.Applied, push.Replace, "gone", "m 1\n")
+		h.must(push.Applied, push.Delete, "gone", "")
+		detach()
+		r.with(func() { delete(r.groups, keyOf("j")) }) // somebody deleted it there
+		detach = h.attach(r)
+		settle()
+		if got := r.has("j"); len(got) != 0 {
+			t.Errorf("a group that was deleted at the relay is back: %v", got)
+		}
+		detach()
+		h.crash()
+		fresh := newRelay("a:1", 2)
+		detach = h.attach(fresh)
+		settle()
+		if got, want := fresh.took(), []string{"replace j m 1\n", "merge j n 1\n"}; !slices.Equal(got, want) {
+			t.Errorf("the new store took %q, want %q", got, want)
+		}
+		detach()
+		defer h.attach(r)() // the old one is back
+		h.must(push.Applied, push.Replace, "k", "m 1\n")
+		settle()
+		if got := r.took(); got[len(got)-1] != "replace k m 1\n" {
+			t.Errorf("the old store took %q", got)
+		}
+	})
+}
+
+// Two addresses of one store share its cursor and have one sender (T17).
+func TestTwoAddressesOfOneStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1", "b:1")
+		defer func() { h.close() }()
+		h.must(push.Spooled, push.Replace, "j", "m 1\n")
+		a, b := newRelay("a:1", 1), newRelay("b:1", 1)
+		detach := h.attach(a)
+		settle()
+		defer h.attach(b)()
+		h.must(push.Applied, push.Replace, "j", "m 2\n")
+		if len(b.took()) != 0 || len(a.took()) != 2 || len(h.Status().Relays) != 1 {
+			t.Errorf("a took %q, b took %q, the spool knows %+v", a.took(), b.took(), h.Status().Relays)
+		}
+		detach()
+		h.must(push.Applied, push.Replace, "j", "m 3\n")
+		if got := b.took(); !slices.Equal(got, []string{"replace j m 3\n"}) {
+			t.Errorf("b took %q", got)
+		}
+	})
+}
+
+// What waits for a relay that is configured no more is dropped at the start, and its slot is free.
+func TestARelayThatIsConfiguredNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1", "b:1")
+		defer func() { h.close() }()
+		a := newRelay("a:1", 1)
+		detach := h.attach(a)
+		h.must(push.Applied, push.Replace, "j", "m 1\n")
+		h.must(push.Applied, push.Delete, "j", "")
+		detach()
+		if n := h.pending("b:1"); n != 1 {
+			t.Errorf("%d changes wait for b, want the deletion", n)
+		}
+		h.close()
+		h.cfg.Relays = []string{"a:1"}
+		h.open()
+		if st := h.Status(); len(st.Relays) != 1 || st.Entries != 0 || st.Groups != 0 {
+			t.Errorf("Status = %+v, want nothing that waits", st)
+		}
+		h.crash()
+		if st := h.Status(); len(st.Relays) != 1 {
+			t.Errorf("after another start the spool knows %+v", st.Relays)
+		}
+	})
+}
+
+// A data dir that was restored from an earlier copy takes a new journal, and nothing of it is called a duplicate (T12).
+func TestARestoredCopy(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before func(h *house) // between the restore and the attachment
+	}{
+		{name: "numbers that were not given yet", before: func(*house) {}},
+		{name: "another change under the same number", before: func(h *house) {
+			for i := range 5 {
+				h.must(push.Spooled, push.Replace, "new", fmt.Sprintf("m %d\n", i))
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, "a:1")
+				defer func() { h.close() }()
+				r := newRelay("a:1", 1)
+				detach := h.attach(r)
+				h.must(push.Applied, push.Replace, "j", "m 1\n")
+				yesterday := h.copyTo(t.TempDir() + "/spool")
+				for i := range 3 {
+					h.must(push.Applied, push.Replace, "j", fmt.Sprintf("m 2%d\n", i))
+				}
+				detach()
+				h.close()
+				h.cfg.Dir = yesterday
+				h.open()
+				journal := h.Journal()
+				tt.before(h)
+				detach = h.attach(r)
+				settle()
+				if h.Journal() == journal {
+					t.Error("the journal is the old one")
+				}
+				h.must(push.Applied, push.Replace, "j", "m 3\n")
+				detach()
+				wantMap(t, "the group", r.has("j"), map[string]string{"m": "m 3"})
+				if got := r.counts(); got[2] != 0 {
+					t.Errorf("%d changes were called duplicates", got[2])
+				}
+				journal = h.Journal()
+				h.crash()
+				defer h.attach(r)()
+				if h.Journal() != journal {
+					t.Error("the new journal is not kept")
+				}
+				h.must(push.Applied, push.Replace, "j", "m 4\n")
+				wantMap(t, "the group", r.has("j"), map[string]string{"m": "m 4"})
+			})
+		})
+	}
+}
+
+// Two hosts with one data dir: each finds out that the numbers are not its own.
+func TestAClonedHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		defer func() { h.close() }()
+		r := newRelay("a:1", 1)
+		detach := h.attach(r)
+		h.must(push.Applied, push.Replace, "j", "m 0\n")
+		detach()
+		clone := &house{t: t, cfg: h.cfg}
+		clone.cfg.Dir = h.copyTo(t.TempDir() + "/spool")
+		clone.open()
+		defer func() { clone.close() }()
+		for i := range 10 {
+			for j, one := range []*house{h, clone} {
+				value := fmt.Sprintf("%d%d", i, j)
+				job := fmt.Sprint("of", j)
+				one.must(push.Spooled, push.Replace, job, "m "+value+"\n")
+				one.must(push.Spooled, push.Merge, job, "n "+value+"\n")
+				detach := one.attach(r)
+				settle()
+				detach()
+				wantMap(t, job, r.has(job), map[string]string{"m": "m " + value, "n": "n " + value})
+			}
+		}
+		if got := r.counts(); got[2] != 0 {
+			t.Errorf("%d changes were called duplicates", got[2])
+		}
+		if h.Journal() == clone.Journal() {
+			t.Error("both have the same journal still")
+		}
+	})
+}
+
+// Random pushes, sessions that break, verdicts that are lost, kills and snapshots, two relays: at the end both hold the newest
+// accepted state, every change was decided once by each, and what is sent equals what was applied and rejected.
+func TestExactlyOnce(t *testing.T) {
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { exactlyOnce(t, rand.New(rand.NewPCG(seed, 1))) })
+		})
+	}
+}
+
+func exactlyOnce(t *testing.T, random *rand.Rand) {
+	h := newHouse(t, "a:1", "b:1")
+	defer func() { h.close() }()
+	relays := []*fakeRelay{newRelay("a:1", 1), newRelay("b:1", 2)}
+	for i, r := range relays {
+		losses := rand.New(rand.NewPCG(random.Uint64(), uint64(i)))
+		r.lose = func() (lost bool) { r.with(func() { lost = losses.IntN(10) == 0 }); return lost }
+	}
+	detach := make([]func(), len(relays))
+	want := map[string]map[string]string{}
+	for step := range 300 {
+		job := fmt.Sprint("j", random.IntN(4))
+		i := random.IntN(len(relays))
+		switch n := random.IntN(20); {
+		case n < 6:
+			if detach[i] != nil {
+				detach[i]()
+				detach[i] = nil
+			} else {
+				detach[i] = h.attach(relays[i])
+			}
+		case n == 6:
+			for i := range detach {
+				if detach[i] != nil {
+					detach[i]()
+					detach[i] = nil
+				}
+			}
+			h.crash()
+		case n == 7:
+			if err := h.Snapshot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			op := []push.Operation{push.Replace, push.Merge, push.Merge, push.Delete}[random.IntN(4)]
+			body := ""
+			if op != push.Delete {
+				for _, family := range []string{"a", "b", "c"} {
+					if random.IntN(2) == 0 {
+						body += fmt.Sprintf("%s %d\n", family, step)
+					}
+				}
+			}
+			if _, err := h.do(op, job, body); err != nil {
+				t.Fatalf("%v %s: %v", op, job, err)
+			}
+			switch op {
+			case push.Delete:
+				delete(want, job)
+				continue
+			case push.Replace:
+				want[job] = nil
+			}
+			next := map[string]string{}
+			for name, line := range want[job] {
+				next[name] = line
+			}
+			for name, line := range lines(body) {
+				next[name] = line
+			}
+			want[job] = next
+		}
+	}
+	for i, r := range relays {
+		r.with(func() { r.lose = nil })
+		if detach[i] != nil {
+			detach[i]()
+		}
+		defer h.attach(r)()
+	}
+	settle()
+	for _, r := range relays {
+		if n := h.pending(r.address); n != 0 {
+			t.Errorf("%d changes wait for %s", n, r.address)
+		}
+		for i := range 4 {
+			job := fmt.Sprint("j", i)
+			wantMap(t, r.address+" "+job, r.has(job), want[job])
+		}
+		seen := map[string]bool{}
+		for _, line := range r.took() {
+			if seen[line] && line[0] != 'd' && len(line) > len("replace j0 ") {
+				t.Errorf("%s decided twice: %q", r.address, line)
+			}
+			seen[line] = true
+		}
+	}
+}

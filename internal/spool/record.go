@@ -1,0 +1,273 @@
+package spool
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/push"
+)
+
+// Each payload of the journal begins with one byte that says what it is; fields follow in the wire format of protobuf. A
+// payload or field that is not known was written by a later version, and is refused: nothing of the journal may be lost.
+const (
+	changePayload  = 'c' // a change that was accepted
+	verdictPayload = 'v' // what a relay decided
+	cursorPayload  = 'r' // a relay
+	droppedPayload = 'x' // a relay that is no more
+	attachPayload  = 'a' // a session began: what waited may have been sent since
+	journalPayload = 'j' // the journal has an id, and what is in it new numbers
+)
+
+// decision is what a verdict payload says.
+type decision uint64
+
+const (
+	appliedDecision decision = 1 + iota
+	rejectedDecision
+	withdrawnDecision // the pusher was told that a relay rejected it: nobody gets it any more
+)
+
+// A cursor payload says whether the relay has seen changes before.
+type acquaintance uint64
+
+const (
+	knownCursor acquaintance = iota
+	newCursor                // all that the journal holds by then is to be sent to it
+)
+
+var errRecord = errors.New("a payload of the journal makes no sense")
+
+func appendUint(b []byte, field protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
+}
+
+func appendBytes[T ~string | ~[]byte](b []byte, field protowire.Number, v T) []byte {
+	if len(v) == 0 {
+		return b
+	}
+	return append(protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(len(v))), v...)
+}
+
+// appendChange appends the payload of a change; to are the relays that may have it, now or soon, because there is a session
+// with them.
+func appendChange(b []byte, c *change, to relays) []byte {
+	b = append(b, changePayload)
+	b = appendUint(b, 1, c.sequence)
+	b = appendUint(b, 2, uint64(c.operation))
+	b = appendBytes(b, 3, c.group.key.Canonical())
+	b = appendUint(b, 4, uint64(c.format))
+	b = appendUint(b, 5, protowire.EncodeZigZag(c.takenAt.UnixNano()))
+	b = appendBytes(b, 6, c.digest[:])
+	b = appendBytes(b, 7, c.owner)
+	families := make([]byte, 0, 8*len(c.families))
+	for _, f := range c.families {
+		families = binary.LittleEndian.AppendUint64(families, f)
+	}
+	b = appendBytes(b, 8, families)
+	b = appendBytes(b, 9, c.body)
+	b = appendUint(b, 10, uint64(c.bodyBytes))
+	b = appendUint(b, 11, uint64(c.undecided))
+	b = appendUint(b, 12, uint64(to))
+	applied := uint64(0)
+	if c.applied {
+		applied = 1
+	}
+	return appendUint(b, 13, applied)
+}
+
+func appendVerdict(b []byte, slot int, sequence uint64, d decision) []byte {
+	b = append(b, verdictPayload)
+	b = appendUint(b, 1, uint64(slot))
+	b = appendUint(b, 2, sequence)
+	return appendUint(b, 3, uint64(d))
+}
+
+func appendCursor(b []byte, cur *cursor, a acquaintance) []byte {
+	b = append(b, cursorPayload)
+	b = appendUint(b, 1, uint64(cur.slot))
+	if cur.id != (StoreID{}) {
+		b = appendBytes(b, 2, cur.id[:])
+	}
+	for _, address := range cur.addresses {
+		b = appendBytes(b, 3, address)
+	}
+	b = appendUint(b, 4, cur.highest)
+	b = appendBytes(b, 5, cur.digest[:])
+	return appendUint(b, 6, uint64(a))
+}
+
+func appendDropped(b []byte, slot int) []byte {
+	return appendUint(append(b, droppedPayload), 1, uint64(slot))
+}
+func appendAttach(b []byte, slot int) []byte {
+	return appendUint(append(b, attachPayload), 1, uint64(slot))
+}
+
+// numbering are the old and new sequence of each change, in the order of the old ones.
+type numbering [][2]uint64
+
+func appendJournal(b []byte, id JournalID, last uint64, n numbering) []byte {
+	b = append(b, journalPayload)
+	b = appendBytes(b, 1, id[:])
+	b = appendUint(b, 2, last)
+	var pairs []byte
+	for _, p := range n {
+		pairs = protowire.AppendVarint(protowire.AppendVarint(pairs, p[0]), p[1])
+	}
+	return appendBytes(b, 3, pairs)
+}
+
+// eachField calls f with every field of a payload, its value as a number or as bytes, which alias the payload.
+func eachField(b []byte, f func(field protowire.Number, v uint64, raw []byte) error) error {
+	for len(b) > 0 {
+		field, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return errRecord
+		}
+		b = b[n:]
+		var v uint64
+		var raw []byte
+		switch kind {
+		case protowire.VarintType:
+			v, n = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			raw, n = protowire.ConsumeBytes(b)
+		default:
+			n = -1
+		}
+		if n < 0 {
+			return errRecord
+		}
+		b = b[n:]
+		if err := f(field, v, raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unknownField(field protowire.Number) error {
+	return fmt.Errorf("field %d of a payload of the journal is not known: it was written by a later version", field)
+}
+
+// decodeChange reads a change, without its group.
+func decodeChange(b []byte) (c *change, key grouping.Key, err error) {
+	c = &change{}
+	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) (err error) {
+		switch field {
+		case 1:
+			c.sequence = v
+		case 2:
+			c.operation = push.Operation(v)
+		case 3:
+			key, err = grouping.FromCanonical(string(raw))
+		case 4:
+			c.format = exposition.Format(v)
+		case 5:
+			c.takenAt = time.Unix(0, protowire.DecodeZigZag(v))
+		case 6:
+			copy(c.digest[:], raw)
+		case 7:
+			c.owner = string(raw)
+		case 8:
+			for ; len(raw) >= 8; raw = raw[8:] {
+				c.families = append(c.families, binary.LittleEndian.Uint64(raw))
+			}
+		case 9:
+			c.body = append([]byte(nil), raw...)
+		case 10:
+			c.bodyBytes = int(v)
+		case 11:
+			c.undecided = relays(v)
+		case 12:
+			c.sent = relays(v)
+		case 13:
+			c.applied = v != 0
+		default:
+			err = unknownField(field)
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return nil, grouping.Key{}, err
+	case key.IsZero() || c.sequence == 0 || c.operation < push.Replace || c.operation > push.Fail:
+		return nil, grouping.Key{}, errRecord
+	}
+	return c, key, nil
+}
+
+// decodeNumbers reads a payload whose fields are numbers.
+func decodeNumbers(b []byte, fields ...*uint64) error {
+	return eachField(b, func(field protowire.Number, v uint64, _ []byte) error {
+		if int(field) > len(fields) {
+			return unknownField(field)
+		}
+		*fields[field-1] = v
+		return nil
+	})
+}
+
+func decodeCursor(b []byte) (cur *cursor, a acquaintance, err error) {
+	cur = &cursor{held: map[*group]*time.Timer{}}
+	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
+		switch field {
+		case 1:
+			cur.slot = int(min(v, maxRelays))
+		case 2:
+			copy(cur.id[:], raw)
+		case 3:
+			cur.addresses = append(cur.addresses, string(raw))
+		case 4:
+			cur.highest = v
+		case 5:
+			copy(cur.digest[:], raw)
+		case 6:
+			a = acquaintance(v)
+		default:
+			return unknownField(field)
+		}
+		return nil
+	})
+	if err == nil && cur.slot >= maxRelays {
+		err = errRecord
+	}
+	return cur, a, err
+}
+
+func decodeJournal(b []byte) (id JournalID, last uint64, n numbering, err error) {
+	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
+		switch field {
+		case 1:
+			copy(id[:], raw)
+		case 2:
+			last = v
+		case 3:
+			for len(raw) > 0 {
+				from, a := protowire.ConsumeVarint(raw)
+				if a < 0 {
+					return errRecord
+				}
+				to, b := protowire.ConsumeVarint(raw[a:])
+				if b < 0 {
+					return errRecord
+				}
+				n = append(n, [2]uint64{from, to})
+				raw = raw[a+b:]
+			}
+		default:
+			return unknownField(field)
+		}
+		return nil
+	})
+	return id, last, n, err
+}

@@ -1,0 +1,209 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"pushrelay/internal/wal"
+)
+
+// Recover takes possession of the directory and fills the spool with what it holds. It must be called once, before anything
+// else. An error is one of [wal.Open] or tells that the journal is not understood; nothing on the disk was changed then.
+func (s *Spool) Recover(ctx context.Context) error {
+	lost, err := s.recover(ctx)
+	if err == nil && lost {
+		// Otherwise it would be told, and all be sent again, at every start.
+		if err := s.snapshot(ctx); err != nil {
+			s.cfg.Logger.Warn("no snapshot of the spool could be made: what is lost will be told again at the next start", slog.Any("err", err))
+		}
+	}
+	return err
+}
+
+// recover is Recover, and reports whether a part of the journal is lost.
+func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.Dir != "" {
+		if lost, err = s.openJournal(ctx); err != nil {
+			return false, err
+		}
+	}
+	if s.journal == (JournalID{}) {
+		s.journal = newJournalID()
+		s.note(appendJournal(nil, s.journal, 0, nil))
+	}
+	if err := s.configure(s.cfg.Relays); err != nil {
+		return false, err
+	}
+	for _, g := range s.groups {
+		s.compact(g)
+	}
+	return lost, nil
+}
+
+// openJournal reads the journal, and reports whether a part of it is lost.
+func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
+	start := time.Now()
+	r := &replay{s: s, numbered: map[uint64]*change{}}
+	log, found, err := wal.Open(ctx, wal.Config{
+		Dir: s.cfg.Dir, NoLock: s.cfg.NoLock, FS: s.cfg.FS, SegmentBytes: segmentBytes, SnapshotFloorBytes: snapshotFloorBytes,
+	}, wal.Replay{Snapshot: r.take, Appended: r.take})
+	if err != nil {
+		return false, err
+	}
+	s.log = log
+	s.cfg.Logger.Info("spool recovered", slog.Int("groups", len(s.groups)), slog.Int64("bytes", s.bytes),
+		slog.Uint64("sequence", s.sequence), slog.Duration("duration", time.Since(start)))
+	if c := found.CutOff; c != nil {
+		s.cfg.Logger.Warn("a torn tail of the journal was cut off: a crash interrupted its writing, and nothing in it had been answered",
+			slog.String("file", c.File), slog.Int64("offset", c.Offset), slog.Int64("bytes", c.Bytes), slog.String("saved_as", c.SavedAs), slog.String("reason", c.Reason))
+	}
+	for _, path := range found.SetAside {
+		s.cfg.Logger.Warn("a damaged snapshot was set aside; an older one and the journal made up for it", slog.String("file", path))
+	}
+	if len(found.GivenUp) > 0 {
+		// What is missing may have been numbers, or verdicts: neither can be relied on.
+		s.cfg.Logger.Error("a part of the journal is lost, as a repair has found: what is left is sent again, under a new journal",
+			slog.Uint64("first_batch", found.GivenUp[0].First), slog.Uint64("last_batch", found.GivenUp[len(found.GivenUp)-1].Last))
+		s.renew(nil, "a part of it is lost")
+	}
+	if found.Failure != nil {
+		s.cfg.Logger.Error("the spool takes no pushes: its journal can be read and not written", slog.Any("err", found.Failure))
+	}
+	return len(found.GivenUp) > 0, nil
+}
+
+// replay makes a spool of payloads. Where a part of the journal is lost, payloads may speak of relays and changes that are
+// not there: they change nothing.
+type replay struct {
+	s        *Spool
+	numbered map[uint64]*change // by sequence; also those that are gone since
+}
+
+// take takes a payload of the snapshot or of the journal after it.
+func (r *replay) take(payload []byte) (err error) {
+	if len(payload) == 0 {
+		return errRecord
+	}
+	kind, b := payload[0], payload[1:]
+	switch kind {
+	case changePayload:
+		err = r.change(b)
+	case verdictPayload:
+		err = r.verdict(b)
+	case cursorPayload:
+		err = r.cursor(b)
+	case droppedPayload:
+		err = r.atCursor(b, r.s.uninstall)
+	case attachPayload:
+		err = r.atCursor(b, r.s.mayHaveSent)
+	case journalPayload:
+		err = r.journal(b)
+	default:
+		err = fmt.Errorf("a payload of the unknown kind %q: it was written by a later version", kind)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	return nil
+}
+
+// change takes a change. Nothing is dropped for it before the journal is read to its end: it may have been withdrawn.
+func (r *replay) change(b []byte) error {
+	c, key, err := decodeChange(b)
+	if err != nil {
+		return err
+	}
+	if c.group = r.s.groups[key]; c.group == nil {
+		c.group = &group{key: key}
+	}
+	c.undecided &= r.s.known()
+	r.numbered[c.sequence] = c
+	r.s.insert(c)
+	return nil
+}
+
+// mayHaveSent says that all that waits for a relay may have been sent to it.
+func (s *Spool) mayHaveSent(cur *cursor) {
+	for _, g := range s.groups {
+		for _, c := range g.changes {
+			c.sent |= c.undecided & of(cur.slot)
+		}
+	}
+}
+
+func (r *replay) atCursor(b []byte, f func(*cursor)) error {
+	var slot uint64
+	if err := decodeNumbers(b, &slot); err != nil {
+		return err
+	}
+	if slot < maxRelays && r.s.cursors[slot] != nil {
+		f(r.s.cursors[slot])
+	}
+	return nil
+}
+
+func (r *replay) cursor(b []byte) error {
+	cur, a, err := decodeCursor(b)
+	if err != nil {
+		return err
+	}
+	old := r.s.cursors[cur.slot]
+	if old != nil {
+		cur.pending = old.pending
+	}
+	r.s.cursors[cur.slot] = cur
+	if a == newCursor {
+		r.s.install(cur)
+	}
+	return nil
+}
+
+func (r *replay) verdict(b []byte) error {
+	var slot, sequence, d uint64
+	if err := decodeNumbers(b, &slot, &sequence, &d); err != nil {
+		return err
+	}
+	c := r.numbered[sequence]
+	if c == nil || slot >= maxRelays || r.s.cursors[slot] == nil {
+		return nil
+	}
+	cur := r.s.cursors[slot]
+	if sequence > cur.highest {
+		cur.highest, cur.digest = sequence, c.digest
+	}
+	if c.undecided.has(int(slot)) {
+		c.undecided &^= of(int(slot))
+		cur.pending--
+	}
+	switch decision(d) {
+	case appliedDecision:
+		c.applied = true
+	case withdrawnDecision:
+		r.s.remove(c)
+	case rejectedDecision:
+		if c.undecided == 0 && !c.applied {
+			r.s.remove(c)
+		}
+	default:
+		return errRecord
+	}
+	return nil
+}
+
+func (r *replay) journal(b []byte) error {
+	id, last, numbers, err := decodeJournal(b)
+	if err != nil {
+		return err
+	}
+	r.s.renumber(id, numbers)
+	r.s.sequence = last
+	clear(r.numbered)
+	for _, c := range r.s.inOrder() {
+		r.numbered[c.sequence] = c
+	}
+	return nil
+}

@@ -1,0 +1,242 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/push"
+	"pushrelay/internal/wal"
+)
+
+// segmentBytes and snapshotFloorBytes are those of the journal: less than a relay's, because agents run on small disks.
+const (
+	segmentBytes       = 16 << 20
+	snapshotFloorBytes = 16 << 20
+)
+
+// retryUnwritable and retryFull are when a push may be tried again that was not taken.
+const (
+	retryUnwritable = 10 * time.Second
+	retryFull       = 30 * time.Second
+)
+
+// Config says where a spool is kept and what it takes.
+type Config struct {
+	// Dir is the directory of the journal and of nothing else; it is created if it is missing. An empty one keeps the spool
+	// in memory: what waits is lost with the process.
+	Dir string
+	// Agent is the identity of the agent, which relays add to grouping keys (T20).
+	Agent string
+	// Relays are the configured addresses, at least one and at most [MaxRelays]. What waits for others is dropped.
+	Relays []string
+	// MaxBytes bounds what the spool holds, bodies compressed; 0 means no limit. A full spool takes nothing more.
+	MaxBytes int64
+	// Wait is how long a push waits for the verdicts of the relays. Required.
+	Wait time.Duration
+	// Limits bound each push, whatever the relays take.
+	Limits push.Limits
+	// NoLock does without the lock on the directory; see [wal.Config].
+	NoLock bool
+	// FS is the file system; nil means that of the operating system.
+	FS wal.FS
+	// Logger is required.
+	Logger *slog.Logger
+	// Registerer takes the metrics of the spool. Required.
+	Registerer prometheus.Registerer
+}
+
+// MaxRelays is the number of relays that can be configured: half of those that can be told apart, so that some that have gone
+// may be remembered.
+const MaxRelays = maxRelays / 2
+
+// Spool is the journal. It is made by [New], and takes pushes once [Spool.Recover] has returned. It is safe for concurrent
+// use.
+type Spool struct {
+	// Static after Recover.
+	cfg     Config
+	metrics *metrics
+	log     *wal.Log // nil for a spool in memory
+	failed  chan struct{}
+	parsers sync.Pool
+
+	// mu guards everything below and what is said to be guarded by it elsewhere. It is taken before the log's own lock.
+	mu         sync.Mutex
+	groups     map[grouping.Key]*group
+	cursors    [maxRelays]*cursor
+	journal    JournalID
+	sequence   uint64 // the last that was given
+	bytes      int64
+	demands    map[string]demands // of the relays, by address, as they were when a session began last
+	away       map[string]string  // why there is no session with a relay, by address
+	rejections []Rejection        // the newest last
+	recovery   chan struct{}      // closed when a snapshot has made everything durable
+}
+
+// New returns a spool that is not recovered yet. Nothing is opened.
+func New(cfg Config) *Spool {
+	s := &Spool{
+		cfg: cfg, failed: make(chan struct{}, 1), groups: map[grouping.Key]*group{}, demands: map[string]demands{}, away: map[string]string{}, recovery: make(chan struct{}),
+		parsers: sync.Pool{New: func() any { return new(exposition.Parser) }},
+	}
+	s.metrics = newMetrics(cfg.Registerer, s)
+	return s
+}
+
+// Push takes a push of a local job. It implements push.Pusher.
+//
+// An answer without an error means that the push is on the disk. It waits for the verdicts of the relays that are attached,
+// as long as [Config].Wait: Applied if all of them have it, Spooled with the reason if it still waits for one. A refusal of
+// a relay is returned, and then the push is withdrawn from the others.
+func (s *Spool) Push(ctx context.Context, r *push.Request) (push.Result, error) {
+	return s.PushFor(ctx, "", r)
+}
+
+// PushFor is Push for somebody whose groups are told apart from those of jobs; see [Spool.Owned].
+func (s *Spool) PushFor(ctx context.Context, owner string, r *push.Request) (push.Result, error) {
+	families, err := s.check(r)
+	if errors.Is(err, push.ErrInconsistent) {
+		s.noteFailure(r)
+	}
+	if err != nil {
+		return push.Result{}, err
+	}
+	c := &change{
+		operation: r.Operation, format: r.Format, body: compress(r.Body), bodyBytes: len(r.Body), families: families,
+		takenAt: r.ReceivedAt.Round(0), owner: owner, digest: push.DigestOf(r),
+	}
+	if err := s.accept(r.Key, c, answered); err != nil {
+		return push.Result{}, err
+	}
+	return s.await(ctx, c)
+}
+
+// noteFailure journals that a push was refused here for which a Pushgateway would set the group's failure time (T19). It does
+// not wait for the disk.
+func (s *Spool) noteFailure(r *push.Request) {
+	c := &change{operation: push.Fail, takenAt: r.ReceivedAt.Round(0)}
+	c.digest = push.DigestOf(&push.Request{Operation: push.Fail, Key: r.Key})
+	if err := s.accept(r.Key, c, unanswered); err != nil {
+		s.cfg.Logger.Debug("the failure time of a group is not noted", slog.String("grouping_key", r.Key.String()), slog.Any("err", err))
+	}
+}
+
+// interest says whether somebody waits for the relays' verdicts on a change.
+type interest int
+
+const (
+	answered interest = iota
+	unanswered
+)
+
+// accept gives a change its number and puts it into the journal and into its group. An error means that nothing was taken.
+func (s *Spool) accept(key grouping.Key, c *change, who interest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[key]
+	if g == nil {
+		g = &group{key: key}
+	}
+	if err := s.room(g, c); err != nil {
+		return err
+	}
+	c.group, c.sequence, c.undecided = g, s.sequence+1, s.known()
+	attached := s.attached()
+	durable, err := s.append(appendChange(nil, c, attached))
+	if err != nil {
+		return &push.Error{Kind: push.ErrUnavailable, Message: "keeping the push at the agent: " + err.Error(), RetryAfter: retryUnwritable}
+	}
+	c.durable = durable
+	if who == answered && attached != 0 {
+		c.answer = &answer{waiting: attached, done: make(chan struct{})}
+	}
+	s.insert(c)
+	s.compact(g)
+	for _, cur := range s.cursors {
+		if cur != nil {
+			s.enqueue(g, cur)
+		}
+	}
+	return nil
+}
+
+// insert puts a numbered change behind all others of its group.
+func (s *Spool) insert(c *change) {
+	g := c.group
+	s.sequence = max(s.sequence, c.sequence)
+	if s.groups[g.key] == nil {
+		s.groups[g.key] = g
+		s.bytes += groupBytes(g.key)
+	}
+	g.changes = append(g.changes, c)
+	s.bytes += c.bytes()
+	c.undecided.slots(func(slot int) { s.cursors[slot].pending++ })
+}
+
+// room refuses a change that the spool has no room for (T22). What the change will replace counts as free.
+func (s *Spool) room(g *group, c *change) error {
+	if s.cfg.MaxBytes <= 0 || c.operation == push.Delete {
+		return nil
+	}
+	need := c.bytes()
+	if s.groups[g.key] == nil {
+		need += groupBytes(g.key)
+	}
+	if c.operation == push.Replace {
+		for _, old := range g.changes {
+			if !old.isFixed() {
+				need -= old.bytes()
+			}
+		}
+	}
+	if need <= 0 || s.bytes+need <= s.cfg.MaxBytes {
+		return nil
+	}
+	s.metrics.full.Inc()
+	return &push.Error{
+		Kind: push.ErrUnavailable, RetryAfter: retryFull,
+		Message: "the agent's spool is full (--spool.max-bytes): it keeps what it has until its relays take it",
+	}
+}
+
+// Owned returns the groups whose newest accepted push was by the owner, and that push's digest.
+func (s *Spool) Owned(owner string) map[grouping.Key]push.Digest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	owned := map[grouping.Key]push.Digest{}
+	for key, g := range s.groups {
+		if c := g.newest(); c != nil && c.owner == owner && c.operation == push.Replace {
+			owned[key] = c.digest
+		}
+	}
+	return owned
+}
+
+// Journal returns the id of the journal.
+func (s *Spool) Journal() JournalID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.journal
+}
+
+// Failure returns why the spool takes nothing, nil if it does.
+func (s *Spool) Failure() error {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.Status().Failure
+}
+
+// Close makes durable what is not yet and gives up the directory. Run must have returned and nothing may be pushed any more.
+func (s *Spool) Close() error {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.Close()
+}

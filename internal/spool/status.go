@@ -1,0 +1,138 @@
+package spool
+
+import (
+	"cmp"
+	"log/slog"
+	"slices"
+	"time"
+
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/push"
+)
+
+// Status is how the spool is.
+type Status struct {
+	Journal JournalID
+	// Bytes is what the spool holds, MaxBytes what it may; 0 means no limit.
+	Bytes, MaxBytes int64
+	// Groups counts the groups that it knows, Entries the changes that some relay has still to decide.
+	Groups, Entries int
+	// Oldest is when the oldest of these was pushed; the zero time if there is none.
+	Oldest time.Time
+	// Failure is why the spool takes nothing; nil if it does.
+	Failure error
+	// Relays are the relays that changes are kept for.
+	Relays []RelayStatus
+}
+
+// RelayStatus is how far one relay is.
+type RelayStatus struct {
+	// Addresses are the configured ones where the relay was met last; none for one that is gone.
+	Addresses []string
+	// Store is the id of its store; zero if it was not met yet.
+	Store StoreID
+	// Pending counts the changes that it has still to decide.
+	Pending int
+}
+
+// Status returns how the spool is.
+func (s *Spool) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Status{Journal: s.journal, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups), Failure: s.Failure()}
+	for _, cur := range s.cursors {
+		if cur != nil {
+			st.Relays = append(st.Relays, RelayStatus{Addresses: slices.Clone(cur.addresses), Store: cur.id, Pending: cur.pending})
+		}
+	}
+	for _, g := range s.groups {
+		for _, c := range g.changes {
+			if c.undecided == 0 {
+				continue
+			}
+			st.Entries++
+			if st.Oldest.IsZero() || c.takenAt.Before(st.Oldest) {
+				st.Oldest = c.takenAt
+			}
+		}
+	}
+	return st
+}
+
+// Pending is what waits of one group for one relay.
+type Pending struct {
+	Key   grouping.Key
+	Relay string
+	// Changes counts them, and Bytes is the size of their bodies as they will be sent.
+	Changes, Bytes int
+	// Oldest is when the first of them was pushed.
+	Oldest time.Time
+}
+
+// Pending returns what waits, by group and relay, the oldest first.
+func (s *Spool) Pending() []Pending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []Pending
+	for _, g := range s.groups {
+		for _, cur := range s.cursors {
+			if cur == nil {
+				continue
+			}
+			p := Pending{Key: g.key, Relay: cur.name()}
+			for _, c := range g.changes {
+				if !c.undecided.has(cur.slot) {
+					continue
+				}
+				if p.Changes == 0 {
+					p.Oldest = c.takenAt
+				}
+				p.Changes++
+				p.Bytes += c.bodyBytes
+			}
+			if p.Changes > 0 {
+				all = append(all, p)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Pending) int {
+		return cmp.Or(a.Oldest.Compare(b.Oldest), cmp.Compare(a.Key.Canonical(), b.Key.Canonical()), cmp.Compare(a.Relay, b.Relay))
+	})
+	return all
+}
+
+// keptRejections is how many late rejections are remembered for people. All are counted and logged.
+const keptRejections = 100
+
+// Rejection is a push that a relay rejected after its pusher had gone: what it replaced is lost.
+type Rejection struct {
+	At        time.Time
+	Relay     string
+	Key       grouping.Key
+	Operation push.Operation
+	// PushedAt is when the agent took the push.
+	PushedAt time.Time
+	Reason   string
+}
+
+// Rejections returns the last late rejections since the start, the newest first.
+func (s *Spool) Rejections() []Rejection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.Clone(s.rejections)
+	slices.Reverse(all)
+	return all
+}
+
+// lateRejection counts, lists and logs a push that was rejected too late.
+func (s *Spool) lateRejection(cur *cursor, c *change, err error) {
+	s.metrics.lost.Inc()
+	s.cfg.Logger.Warn("relay rejected a push that had been answered 202: it is lost, and what it replaced",
+		slog.String("addr", cur.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt), slog.Any("err", err))
+	if len(s.rejections) == keptRejections {
+		s.rejections = slices.Delete(s.rejections, 0, 1)
+	}
+	s.rejections = append(s.rejections, Rejection{
+		At: time.Now(), Relay: cur.name(), Key: c.group.key, Operation: c.operation, PushedAt: c.takenAt, Reason: err.Error(),
+	})
+}
