@@ -22,6 +22,10 @@ const (
 	Fail
 	// Wipe removes all groups.
 	Wipe
+	// Mark moves the mark of a source in a group, which need not be there, and does nothing else.
+	Mark
+	// Forget drops the marks of a source up to a sequence from the groups that are not there.
+	Forget
 )
 
 // String returns the operation's name.
@@ -37,18 +41,22 @@ func (o Operation) String() string {
 		return "fail"
 	case Wipe:
 		return "wipe"
+	case Mark:
+		return "mark"
+	case Forget:
+		return "forget"
 	default:
 		return "operation " + strconv.Itoa(int(o))
 	}
 }
 
-// Change is a decided push: what became of one group, or of all for Wipe (S1, S2). It is a value: it holds no reference to
+// Change is a decided push: what became of one group, or of all for Wipe and Forget (S1, S2). It is a value: it holds no reference to
 // anything that changes, and applying it takes no clock, no limit and no setting.
 type Change struct {
 	Operation Operation
 	// Tenant is whose store the group is in (S3). It is empty, and a change of another tenant is refused.
 	Tenant string
-	// Key is the group; zero for Wipe.
+	// Key is the group; zero for Wipe and Forget.
 	Key grouping.Key
 	// Seen is the group's version when the change was decided: the position of the last change of it, 0 for none.
 	Seen uint64
@@ -56,10 +64,8 @@ type Change struct {
 	PushedAt, FailedAt int64
 	// Reason says why the push at FailedAt was rejected; it may be empty.
 	Reason string
-	// Origins are the group's marks of where its changes came from, after the change (T12). To the store they are opaque;
-	// it keeps them as long as it keeps the group.
-	Origins string
 
+	marks     []mark // the group's after the change, also if it is not there then; for Forget the one that is passed
 	hidden    string // why the whole group is not exposed
 	parts     []part // all of them for Replace, the ones that differ for Merge
 	lines     int    // of the parts

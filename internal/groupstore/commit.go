@@ -7,13 +7,24 @@ import (
 )
 
 // commit applies a decided change. It is a function of the store and the change alone. The group is the one that the
-// change is about, new or present; its parts' skeletons are those of the table or fit to enter it.
+// change is about, new or present, and nil for Delete and Mark if it is not there; its parts' skeletons are those of the
+// table or fit to enter it.
 func (s *Store) commit(c Change, g *group) {
 	switch c.Operation {
 	case Wipe:
-		s.reset()
-	case Delete:
+		s.wipe()
+		return
+	case Forget:
+		s.forget(c.marks[0].source, c.marks[0].sequence)
+		return
+	}
+	s.remark(s.takeMarks(c.Key.Canonical()), c.marks)
+	switch {
+	case g == nil:
+		s.bury(c.Key.Canonical(), c.marks)
+	case c.Operation == Delete:
 		s.remove(g)
+		s.bury(c.Key.Canonical(), c.marks)
 	default:
 		if g.state == nil {
 			s.admit(g, c.hidden)
@@ -68,9 +79,12 @@ func (s *Store) remove(g *group) {
 
 // nextState returns what the group holds after the change. Parts of the change become parts of the state.
 func nextState(c Change, g *group) *state {
+	if c.Operation == Mark {
+		return markedState(c, g)
+	}
 	next := &state{group: g, parts: c.parts, pushed: c.PushedAt, lines: c.lines, pinned: c.valueSize}
-	if noted := (notes{failed: c.FailedAt, reason: c.Reason, hidden: c.hidden, origins: c.Origins}); noted != (notes{}) {
-		next.notes = &noted
+	if c.FailedAt != 0 || c.Reason != "" || c.hidden != "" || len(c.marks) > 0 {
+		next.notes = &notes{failed: c.FailedAt, reason: c.Reason, hidden: c.hidden, marks: c.marks}
 	}
 	if g.state == nil || c.Operation == Replace {
 		return next
@@ -85,6 +99,14 @@ func nextState(c Change, g *group) *state {
 		compact(next, live)
 	}
 	return next
+}
+
+// markedState returns what the group holds, with other marks.
+func markedState(c Change, g *group) *state {
+	next, noted := *g.state, g.state.noted()
+	noted.marks = c.marks
+	next.notes = &noted
+	return &next
 }
 
 // mergeParts sets the parts of a state to the old ones, each replaced by the pushed one of its family if there is one.
@@ -229,7 +251,7 @@ const (
 
 func (s *Store) apply(position uint64, c Change, seq sequence) error {
 	switch c.Operation {
-	case Replace, Merge, Delete, Fail, Wipe:
+	case Replace, Merge, Delete, Fail, Wipe, Mark, Forget:
 	default:
 		return fmt.Errorf("applying the change at position %d: %v is not understood", position, c.Operation)
 	}
@@ -246,18 +268,13 @@ func (s *Store) apply(position uint64, c Change, seq sequence) error {
 		if position != s.position+1 {
 			return fmt.Errorf("applying the change at position %d: the store is at %d", position, s.position)
 		}
-		if version := versionOf(g); c.Operation != Wipe && version != c.Seen {
+		if version := versionOf(g); version != c.Seen {
 			return fmt.Errorf("applying the change at position %d: group %v has version %d and not %d", position, c.Key, version, c.Seen)
 		}
 	}
 	s.position = position
-	if g == nil {
-		if c.Operation == Delete {
-			return nil
-		}
-		if c.Operation != Wipe {
-			g = s.draftedGroup(&draft{key: c.Key, labels: c.Key.Labels()})
-		}
+	if g == nil && (c.Operation == Replace || c.Operation == Merge || c.Operation == Fail) {
+		g = s.draftedGroup(&draft{key: c.Key, labels: c.Key.Labels()})
 	}
 	s.commit(s.adopt(c, g), g)
 	return nil
@@ -273,6 +290,7 @@ func versionOf(g *group) uint64 {
 
 // adopt makes a change that may come from another store one of this store, and judges it by what is here.
 func (s *Store) adopt(c Change, g *group) Change {
+	c.marks = s.adoptMarks(c.marks)
 	if c.Operation != Replace && c.Operation != Merge {
 		return c
 	}

@@ -11,17 +11,31 @@ import (
 type Cut struct {
 	position uint64
 	states   []*state // some may be nil; in no order
+	tombs    []*tombstone
+	sources  []decided
+}
+
+// decided is how far a source was decided.
+type decided struct {
+	name     string
+	sequence uint64
+	digest   [16]byte
 }
 
 // Cut calls mark and returns the state at just that position: nothing is appended to the log meanwhile. So mark can begin a
-// part of the log that continues the cut; it must not block. If it fails there is no cut. Only pointers are copied.
+// part of the log that continues the cut; it must not block. If it fails there is no cut. Only pointers are
+// copied, and how far each source was decided.
 func (s *Store) Cut(mark func() error) (*Cut, error) {
 	s.mu.RLock() // changes need the lock whole
 	defer s.mu.RUnlock()
 	if err := mark(); err != nil {
 		return nil, err
 	}
-	return &Cut{position: s.position, states: slices.Clone(s.slots)}, nil
+	c := &Cut{position: s.position, states: slices.Clone(s.slots), tombs: slices.Clone(s.tombs), sources: make([]decided, 0, len(s.sources))}
+	for _, src := range s.sources {
+		c.sources = append(c.sources, decided{src.name, src.sequence, src.digest})
+	}
+	return c, nil
 }
 
 // Position returns the position of the last change, 0 for a store that has never had one.
@@ -36,13 +50,15 @@ func (s *Store) CutBytes() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return int64(s.totals.valueBytes) + int64(s.totals.skeletonBytes) + int64(s.totals.groupsBytes) +
-		int64(s.totals.parts)*partRecordBytes + int64(len(s.groups))*groupRecordBytes
+		int64(s.totals.parts)*partRecordBytes + int64(len(s.groups))*groupRecordBytes +
+		int64(s.tombBytes) + int64(s.marks+len(s.sources))*markRecordBytes
 }
 
-// What a part and a group take in the records beside their texts, for Store.CutBytes.
+// What a part, a group and a mark take in the records beside the texts of the groups, for Store.CutBytes.
 const (
 	partRecordBytes  = 10
 	groupRecordBytes = 32
+	markRecordBytes  = 64
 )
 
 // Records returns the records that a [Loader] makes a store of. They are to be kept in order and whole, and each is valid
@@ -55,6 +71,16 @@ func (c *Cut) Records() iter.Seq[[]byte] {
 		}
 		for _, st := range c.states {
 			if st != nil && !w.group(st, yield) {
+				return
+			}
+		}
+		for _, t := range c.tombs {
+			if !yield(w.tombstone(t)) {
+				return
+			}
+		}
+		for i := range c.sources { // after all marks, by which they are found
+			if !yield(w.source(&c.sources[i])) {
 				return
 			}
 		}
@@ -72,6 +98,21 @@ func (w *cutWriter) begin(kind byte) { w.buf = append(w.buf[:0], recordFormat, k
 func (w *cutWriter) head(position uint64) []byte {
 	w.begin(cutRecord)
 	w.buf = binary.AppendUvarint(w.buf, position)
+	return w.buf
+}
+
+func (w *cutWriter) tombstone(t *tombstone) []byte {
+	w.begin(tombstoneRecord)
+	w.buf = appendText(w.buf, t.key)
+	w.buf = appendMarks(w.buf, t.marks)
+	return w.buf
+}
+
+func (w *cutWriter) source(d *decided) []byte {
+	w.begin(sourceRecord)
+	w.buf = appendText(w.buf, d.name)
+	w.buf = binary.AppendUvarint(w.buf, d.sequence)
+	w.buf = append(w.buf, d.digest[:]...)
 	return w.buf
 }
 
@@ -97,7 +138,7 @@ func (w *cutWriter) group(st *state, yield func([]byte) bool) bool {
 	w.buf = binary.AppendVarint(w.buf, st.pushed)
 	w.buf = binary.AppendVarint(w.buf, noted.failed)
 	w.buf = appendText(w.buf, noted.reason)
-	w.buf = appendText(w.buf, noted.origins)
+	w.buf = appendMarks(w.buf, noted.marks)
 	w.buf = appendText(w.buf, noted.hidden)
 	w.buf = binary.AppendUvarint(w.buf, uint64(len(st.parts)))
 	for i := range st.parts {

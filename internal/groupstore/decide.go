@@ -15,7 +15,7 @@ func (s *Store) decide(d *draft) (c Change, g *group, v Verdict, rejection error
 		g = s.draftedGroup(d)
 	} else {
 		noted := g.state.noted()
-		c.Seen, c.FailedAt, c.Reason, c.Origins = g.state.version, noted.failed, noted.reason, noted.origins
+		c.Seen, c.FailedAt, c.Reason = g.state.version, noted.failed, noted.reason
 	}
 	if reason := s.unfit(g); reason != "" {
 		if s.check == CheckEnforced || g.layout.pushed.defect != nil {
@@ -78,7 +78,7 @@ func (s *Store) failure(d *draft, g *group, rejection error) (Change, *group, Ve
 	}
 	c := Change{Operation: Fail, Key: d.key, Seen: versionOf(g), FailedAt: d.at, Reason: brief(rejection.Error(), keptBytes)}
 	if g.state != nil {
-		c.PushedAt, c.hidden, c.Origins = g.state.pushed, g.state.hidden(), g.state.noted().origins
+		c.PushedAt, c.hidden = g.state.pushed, g.state.hidden()
 	}
 	return c, g, Verdict{}, rejection
 }

@@ -26,6 +26,8 @@ type draft struct {
 	lines     int
 	valueSize int    // bytes of the string that all values are cut from
 	fault     string // what is wrong with the push whatever the store holds; empty if nothing
+	origin    *Origin
+	current   func() bool
 }
 
 // A drafter holds the scratch memory of drafting.
@@ -47,7 +49,7 @@ type cut struct{ encoded, valued, lines int }
 
 // draft prepares a push. The body is not used after it returns.
 func (s *Store) draft(p Push) *draft {
-	d := &draft{operation: p.Operation, key: p.Key, labels: p.Key.Labels(), at: nanoseconds(p.At)}
+	d := &draft{operation: p.Operation, key: p.Key, labels: p.Key.Labels(), at: nanoseconds(p.At), origin: p.Origin, current: p.Current}
 	if p.Body != nil {
 		w := s.drafters.Get().(*drafter)
 		d.fault = w.encode(p.Body, d.labels)

@@ -1,6 +1,7 @@
 package groupstore
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -27,6 +28,10 @@ type FullError struct {
 func (e *FullError) Error() string {
 	return fmt.Sprintf("the store is full: it takes no more than %d %s", e.Limit, e.What)
 }
+
+// ErrNotCurrent means that Push.Current said no: whoever carried the push may not change groups any more, and nothing was
+// changed.
+var ErrNotCurrent = errors.New("what carried the push may not change groups any more")
 
 // InDoubtError means that a change was applied but is not known to be durable: it is visible, and may or may not outlive a
 // crash.

@@ -1,5 +1,7 @@
 package groupstore
 
+import "fmt"
+
 // Probes returns how many look-ups the consistency check has made.
 func (s *Store) Probes() int {
 	s.mu.RLock()
@@ -52,4 +54,55 @@ func (s *Store) ValueBytes() (used, pinned int) {
 // DecodeChange reads the record of a change without a store.
 func DecodeChange(b []byte) (position uint64, c Change, err error) {
 	return decodeChange(b, func([]byte) *skeleton { return nil })
+}
+
+// SetMaxTombstones changes the bound.
+func (s *Store) SetMaxTombstones(n int) { s.maxTombstones = n }
+
+// Marks returns every mark of every group that is there ("+") or is not ("-"), and how far each source was decided. It
+// fails if the tables contradict each other.
+func (s *Store) Marks() (all map[string]string, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all = map[string]string{}
+	held, buried, total, bytes := map[*source]int{}, map[*source]int{}, 0, 0
+	describe := func(name string, marks []mark) {
+		for i, m := range marks {
+			all[fmt.Sprintf("%s %d", name, i)] = fmt.Sprintf("%s %d %x", m.source.name, m.sequence, m.digest[:2])
+			held[m.source]++
+			if s.sources[m.source.name] != m.source {
+				err = fmt.Errorf("%s: source %q is not the one of the table", name, m.source.name)
+			}
+		}
+		total += len(marks)
+	}
+	for _, g := range s.groups {
+		describe("+"+g.key.String(), g.state.noted().marks)
+		if s.tombstones[g.key.Canonical()] != nil {
+			err = fmt.Errorf("group %v has a tombstone", g.key)
+		}
+	}
+	for key, t := range s.tombstones {
+		describe("-"+key, t.marks)
+		bytes += len(key)
+		if s.tombs[t.slot] != t || len(t.marks) == 0 {
+			err = fmt.Errorf("tombstone %q is out of place", key)
+		}
+		for i, m := range t.marks {
+			buried[m.source]++
+			if g := m.source.graves[t.places[i]]; g.t != t || g.mark != i || g.sequence != m.sequence {
+				err = fmt.Errorf("tombstone %q is in the wrong grave", key)
+			}
+		}
+	}
+	for name, src := range s.sources {
+		all["source "+name] = fmt.Sprintf("%d %x", src.sequence, src.digest[:2])
+		if src.marks != held[src] || src.marks == 0 || len(src.graves) != buried[src] {
+			err = fmt.Errorf("source %q counts %d marks of %d, %d graves of %d", name, src.marks, held[src], len(src.graves), buried[src])
+		}
+	}
+	if total != s.marks || len(s.tombs) != len(s.tombstones) || bytes != s.tombBytes {
+		err = fmt.Errorf("%d marks counted as %d, %d tombstones as %d of %d bytes as %d", total, s.marks, len(s.tombstones), len(s.tombs), bytes, s.tombBytes)
+	}
+	return all, err
 }

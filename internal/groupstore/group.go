@@ -54,10 +54,10 @@ type state struct {
 
 // Notes are what a group holds only if something went wrong, or if its pushes come from somewhere that counts them.
 type notes struct {
-	failed  int64  // nanoseconds since the epoch, 0 for never
-	reason  string // why the push at that time was rejected
-	hidden  string // why the whole group is not exposed; empty if it is
-	origins string // see Change.Origins
+	failed int64  // nanoseconds since the epoch, 0 for never
+	reason string // why the push at that time was rejected
+	hidden string // why the whole group is not exposed; empty if it is
+	marks  []mark // see Origin
 }
 
 // A part is one family of one group. It is immutable.

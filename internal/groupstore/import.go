@@ -44,11 +44,9 @@ func (s *Store) Import(in Import) (v Verdict, wait func(context.Context) error, 
 	}
 	if g == nil {
 		g = s.draftedGroup(d)
-	} else {
-		c.Origins = g.state.noted().origins
 	}
 	c = s.adopt(c, g)
-	if wait, err = s.enact(c, g); err != nil {
+	if wait, err = s.enact(c, g, nil); err != nil {
 		return Verdict{}, nil, fmt.Errorf("logging the import: %w", err)
 	}
 	return verdictOf(c, g), wait, nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"pushrelay/internal/grouping"
 )
 
 // A Loader fills an empty store from the records of a [Cut]. It is made by [Store.Loader] and used by one goroutine, and
@@ -54,6 +56,10 @@ func (l *Loader) Add(record []byte) error {
 		err = l.addSkeleton(r.rest)
 	case kind == groupRecord:
 		err = l.addGroup(r)
+	case kind == tombstoneRecord:
+		err = l.addTombstone(r)
+	case kind == sourceRecord:
+		err = l.addSource(r)
 	default:
 		err = fmt.Errorf("records of kind %d are not understood", kind)
 	}
@@ -98,7 +104,7 @@ func (l *Loader) addGroup(r *cursor) error {
 		return err
 	}
 	c := lg.change
-	if l.s.groups[c.Key.Canonical()] != nil {
+	if l.has(c.Key) {
 		return fmt.Errorf("group %v is there twice", c.Key)
 	}
 	g := l.s.draftedGroup(&draft{key: c.Key, labels: c.Key.Labels()})
@@ -113,6 +119,41 @@ func (l *Loader) addGroup(r *cursor) error {
 	return nil
 }
 
+// has says whether the group, or what is left of it, was loaded.
+func (l *Loader) has(k grouping.Key) bool {
+	return l.s.groups[k.Canonical()] != nil || l.s.tombstones[k.Canonical()] != nil
+}
+
+// addTombstone takes what is left of a group.
+func (l *Loader) addTombstone(r *cursor) error {
+	key, err := decodeKey(r.text())
+	if err != nil {
+		return err
+	}
+	marks := decodeMarks(r)
+	if r.bad || len(r.rest) > 0 || key.IsZero() || len(marks) == 0 {
+		return errRecord
+	}
+	if l.has(key) {
+		return fmt.Errorf("group %v is there twice", key)
+	}
+	l.s.commit(Change{Operation: Mark, Key: key, marks: l.s.adoptMarks(marks)}, nil)
+	return nil
+}
+
+// addSource takes how far a source was decided: at least as far as its marks tell, and further if the highest of them is
+// forgotten.
+func (l *Loader) addSource(r *cursor) error {
+	src, sequence := l.s.sources[string(r.text())], r.uvarint()
+	digest := r.take(16)
+	if r.bad || len(r.rest) > 0 || src == nil || sequence < src.sequence {
+		return errRecord
+	}
+	src.sequence = sequence
+	copy(src.digest[:], digest)
+	return nil
+}
+
 // decodeGroup reads a group as the change that makes it.
 func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 	var lg loadedGroup
@@ -121,7 +162,9 @@ func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 	canonical := r.text()
 	lg.version, lg.born = r.uvarint(), r.uvarint()
 	c.PushedAt, c.FailedAt = r.varint(), r.varint()
-	c.Reason, c.Origins, c.hidden = string(r.text()), string(r.text()), string(r.text())
+	c.Reason = string(r.text())
+	c.marks = l.s.adoptMarks(decodeMarks(r))
+	c.hidden = string(r.text())
 	var err error
 	if c.Key, err = decodeKey(canonical); err != nil {
 		return lg, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
@@ -45,35 +44,41 @@ func (o *Outline) Equal(other *Outline) bool {
 	return slices.EqualFunc(o.skeletons, other.skeletons, func(a, b *skeleton) bool { return a.encoding == b.encoding })
 }
 
-// PushValues pushes a body that differs from the outline's own in its values only. It is [Store.Push] for a group that
-// exposes just the outline's series already; if the group does not, taken is false and nothing has happened. Values are in
-// the order and the form of Outline.Values, and as exposition.AppendFloat writes numbers.
-func (s *Store) PushValues(ctx context.Context, op Operation, key grouping.Key, at time.Time, o *Outline, values string) (taken bool, err error) {
-	if op != Replace && op != Merge {
+// PushValues pushes a body that differs from the outline's own in its values only; the push itself has none. It is
+// [Store.Push] for a group that exposes just the outline's series already; if the group does not, taken is false and nothing
+// has happened. So it is for a push that is not to be taken for other reasons, which Push has to tell. Values are in the
+// order and the form of Outline.Values, and as exposition.AppendFloat writes numbers.
+func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values string) (taken bool, err error) {
+	if p.Operation != Replace && p.Operation != Merge {
 		return false, nil
 	}
-	parts, ok := o.parts(values, nanoseconds(at))
+	parts, ok := o.parts(values, nanoseconds(p.At))
 	if !ok {
-		return false, fmt.Errorf("pushing values to group %v: they are not %d lines", key, o.lines)
+		return false, fmt.Errorf("pushing values to group %v: they are not %d lines", p.Key, o.lines)
 	}
 	s.mu.Lock()
-	g := s.groups[key.Canonical()]
-	if g == nil || g.state.hidden() != "" || op == Replace && len(parts) != len(g.state.parts) || unchanged(parts, g) != len(parts) {
+	g := s.groups[p.Key.Canonical()]
+	if !takesValues(g, p.Operation, parts) || s.duplicate(p.Key.Canonical(), p.Origin) || p.Current != nil && !p.Current() {
 		s.mu.Unlock()
 		return false, nil
 	}
 	noted := g.state.noted()
 	c := Change{
-		Operation: op, Key: key, Seen: g.state.version, PushedAt: nanoseconds(at),
-		FailedAt: noted.failed, Reason: noted.reason, Origins: noted.origins,
+		Operation: p.Operation, Key: p.Key, Seen: g.state.version, PushedAt: nanoseconds(p.At),
+		FailedAt: noted.failed, Reason: noted.reason,
 		parts: parts, lines: o.lines, valueSize: len(values),
 	}
-	wait, err := s.enact(c, g)
+	wait, err := s.enact(c, g, p.Origin)
 	s.mu.Unlock()
 	if err != nil {
 		return true, fmt.Errorf("logging the push: %w", err)
 	}
 	return true, await(ctx, wait)
+}
+
+// takesValues says whether the push changes nothing but values of the group.
+func takesValues(g *group, op Operation, parts []part) bool {
+	return g != nil && g.state.hidden() == "" && (op == Merge || len(parts) == len(g.state.parts)) && unchanged(parts, g) == len(parts)
 }
 
 // parts cuts values into the parts of the outline's families.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // The records are how changes and whole stores are written: to a log, to a snapshot, to a backup. Each begins with the
@@ -14,10 +15,12 @@ const recordFormat = 1
 
 // The kinds of records.
 const (
-	changeRecord   = 1 + iota // one change
-	cutRecord                 // begins a cut: the position that it was made at
-	skeletonRecord            // one skeleton of a cut; parts refer to them by their number in the cut
-	groupRecord               // one group of a cut
+	changeRecord    = 1 + iota // one change
+	cutRecord                  // begins a cut: the position that it was made at
+	skeletonRecord             // one skeleton of a cut; parts refer to them by their number in the cut
+	groupRecord                // one group of a cut
+	tombstoneRecord            // what is left of a group that is not in the cut
+	sourceRecord               // how far a source of marks was decided
 )
 
 var errRecord = errors.New("the record makes no sense")
@@ -47,7 +50,7 @@ func AppendChange(dst []byte, position uint64, c Change) []byte {
 	dst = binary.AppendVarint(dst, c.PushedAt)
 	dst = binary.AppendVarint(dst, c.FailedAt)
 	dst = appendText(dst, c.Reason)
-	dst = appendText(dst, c.Origins)
+	dst = appendMarks(dst, c.marks)
 	dst = appendText(dst, c.hidden)
 	dst = binary.AppendUvarint(dst, uint64(len(c.parts)))
 	for i := range c.parts {
@@ -99,7 +102,9 @@ func decodeChange(b []byte, known func([]byte) *skeleton) (position uint64, c Ch
 	c.Tenant = string(r.text())
 	canonical := r.text()
 	c.Seen, c.PushedAt, c.FailedAt = r.uvarint(), r.varint(), r.varint()
-	c.Reason, c.Origins, c.hidden = string(r.text()), string(r.text()), string(r.text())
+	c.Reason = string(r.text())
+	c.marks = decodeMarks(r)
+	c.hidden = string(r.text())
 	if r.bad {
 		return 0, Change{}, fmt.Errorf("decoding a change: %w", errRecord)
 	}
@@ -119,17 +124,54 @@ func decodeChange(b []byte, known func([]byte) *skeleton) (position uint64, c Ch
 func (c *Change) sound() error {
 	switch c.Operation {
 	case Replace, Merge:
-	case Delete, Fail, Wipe:
+	case Delete, Fail, Wipe, Mark, Forget:
 		if len(c.parts) > 0 {
 			return errRecord
 		}
 	default:
 		return fmt.Errorf("%v is not understood", c.Operation)
 	}
-	if c.Key.IsZero() != (c.Operation == Wipe) {
+	if c.Key.IsZero() != (c.Operation == Wipe || c.Operation == Forget) {
+		return errRecord
+	}
+	if c.Operation == Wipe && len(c.marks) > 0 || c.Operation == Forget && len(c.marks) != 1 {
 		return errRecord
 	}
 	return nil
+}
+
+// appendMarks writes marks. None are one zero byte.
+func appendMarks(dst []byte, marks []mark) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(marks)))
+	for _, m := range marks {
+		dst = appendText(dst, m.source.name)
+		dst = binary.AppendUvarint(dst, m.sequence)
+		dst = append(dst, m.digest[:]...)
+	}
+	return dst
+}
+
+// leastMark is the size of the smallest mark in a record.
+const leastMark = 2 + 1 + 16
+
+// decodeMarks reads marks, with stand-ins for their sources.
+func decodeMarks(r *cursor) []mark {
+	n := r.count(leastMark)
+	if n > maxMarks {
+		r.fail()
+	}
+	var marks []mark
+	for range n {
+		m := mark{source: &source{name: string(r.text())}, sequence: r.uvarint()}
+		copy(m.digest[:], r.take(len(m.digest)))
+		again := slices.ContainsFunc(marks, func(other mark) bool { return other.source.name == m.source.name })
+		if r.bad || m.source.name == "" || m.sequence == 0 || again {
+			r.fail()
+			return nil
+		}
+		marks = append(marks, m)
+	}
+	return marks
 }
 
 // leastPart is the size of the smallest part in a record.

@@ -58,10 +58,18 @@ func load(tb testing.TB, cfg groupstore.Config, records [][]byte) *tester {
 // randomPush does one of everything that can be done to a store.
 func randomPush(t *testing.T, u universe, s *tester, i int) {
 	t.Helper()
-	at := noon.Add(time.Duration(i) * time.Second)
+	p := groupstore.Push{Key: u.key(t), At: noon.Add(time.Duration(i) * time.Second), Origin: u.origin()}
 	switch u.IntN(20) {
 	case 0:
-		s.store.Fail(u.key(t), at, "it was malformed")
+		if _, err := s.store.Fail(t.Context(), p, "it was malformed"); err != nil {
+			t.Fatal(err)
+		}
+	case 2:
+		if _, err := s.store.Mark(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	case 3:
+		s.store.Forget(u.pick(sourcesOfTests...), uint64(u.IntN(40)))
 	case 1:
 		if u.IntN(4) == 0 {
 			if err := s.store.Wipe(t.Context()); err != nil {
@@ -69,9 +77,30 @@ func randomPush(t *testing.T, u universe, s *tester, i int) {
 			}
 		}
 	default:
-		op := []groupstore.Operation{put, put, post, post, groupstore.Delete}[u.IntN(5)]
-		s.store.Push(t.Context(), groupstore.Push{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: at})
+		p.Operation = []groupstore.Operation{put, put, post, post, groupstore.Delete}[u.IntN(5)]
+		p.Body = bodyOf(u.families()...)
+		s.store.Push(t.Context(), p)
 	}
+}
+
+var sourcesOfTests = []string{"a", "b", "c"}
+
+// origin returns none, or one that may well have been before.
+func (u universe) origin() *groupstore.Origin {
+	if u.IntN(3) == 0 {
+		return nil
+	}
+	return &groupstore.Origin{Source: u.pick(sourcesOfTests...), Sequence: 1 + uint64(u.IntN(40)), Digest: [16]byte{byte(u.IntN(2))}}
+}
+
+// marksOf returns all marks of a store.
+func marksOf(tb testing.TB, s *groupstore.Store) map[string]string {
+	tb.Helper()
+	all, err := s.Marks()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return all
 }
 
 // wantSame compares all that can be seen of two stores.
@@ -82,6 +111,9 @@ func wantSame(t *testing.T, what string, want, got *tester) {
 	}
 	if diff := cmp.Diff(want.full(), got.full()); diff != "" {
 		t.Fatalf("%s: exposition (-want +got):\n%s", what, diff)
+	}
+	if diff := cmp.Diff(marksOf(t, want.store), marksOf(t, got.store)); diff != "" {
+		t.Fatalf("%s: marks (-want +got):\n%s", what, diff)
 	}
 	ignored := []string{"valueBytes", "layouts"}
 	w, g := want.store.Tables(), got.store.Tables()
@@ -167,37 +199,6 @@ func TestLoadWithOtherOwnFamilies(t *testing.T) {
 	}
 	if got := after.store.Stats().Quarantined; got != 1 {
 		t.Errorf("%d families in quarantine, want 1", got)
-	}
-}
-
-// TestOrigins: marks of where changes come from are kept by whatever happens to the group, until it is deleted.
-func TestOrigins(t *testing.T) {
-	j := &journal{}
-	a := key(t, "job", "a")
-	s := newTester(t, groupstore.Config{Log: j})
-	s.put(a, "m 1\n")
-	marked := j.changes[0]
-	marked.Origins = "agent 1: 17"
-	replica := newTester(t, groupstore.Config{})
-	if err := replica.store.Replay(groupstore.AppendChange(nil, 1, marked)); err != nil {
-		t.Fatal(err)
-	}
-	j2 := &journal{}
-	follow := load(t, groupstore.Config{Log: appendOnly{j2}}, cut(t, replica.store))
-	follow.put(a, "m 2\n")
-	follow.store.Fail(a, noon, "it was malformed")
-	if _, err := follow.push(post, a, "n 2\n"); err != nil {
-		t.Fatal(err)
-	}
-	for i, c := range j2.changes {
-		if c.Origins != marked.Origins {
-			t.Errorf("change %d has origins %q, want %q", i, c.Origins, marked.Origins)
-		}
-	}
-	follow.delete(a)
-	follow.put(a, "m 3\n")
-	if got := j2.changes[len(j2.changes)-1].Origins; got != "" {
-		t.Errorf("a new group has origins %q", got)
 	}
 }
 

@@ -44,8 +44,12 @@ func FuzzDecodeChange(f *testing.F) {
 				t.Fatalf("Write = %v", err)
 			}
 		}
-		if diff := cmp.Diff(s.groups(), load(t, cfg, cut(t, s.store)).groups()); diff != "" {
+		loaded := load(t, cfg, cut(t, s.store))
+		if diff := cmp.Diff(s.groups(), loaded.groups()); diff != "" {
 			t.Fatalf("groups (-store +loaded):\n%s", diff)
+		}
+		if diff := cmp.Diff(marksOf(t, s.store), marksOf(t, loaded.store)); diff != "" {
+			t.Fatalf("marks (-store +loaded):\n%s", diff)
 		}
 	})
 }
@@ -55,6 +59,8 @@ func FuzzLoader(f *testing.F) {
 	base := newTester(f, groupstore.Config{Check: groupstore.CheckQuarantine})
 	base.put(key(f, "job", "a"), mixture)
 	base.put(key(f, "job", "b", "instance", ""), "# TYPE m gauge\nm 1\n")
+	base.send(groupstore.Push{Operation: groupstore.Delete, Key: key(f, "job", "c")}, "a", 3)
+	base.send(groupstore.Push{Operation: groupstore.Delete, Key: key(f, "job", "b", "instance", "")}, "b", 4)
 	whole := cut(f, base.store)
 	for _, record := range whole {
 		f.Add(record)
@@ -72,6 +78,7 @@ func FuzzLoader(f *testing.F) {
 		}
 		s.full()
 		s.groups()
+		marksOf(t, s.store)
 	})
 }
 
@@ -82,10 +89,14 @@ func sampleRecords(f *testing.F) [][]byte {
 	u := universe{Rand: rand.New(rand.NewPCG(6, 1))}
 	s := newTester(f, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Log: j})
 	for range 20 {
-		s.store.Push(f.Context(), groupstore.Push{Operation: put, Key: u.key(f), Body: bodyOf(u.families()...), At: noon})
+		s.store.Push(f.Context(), groupstore.Push{Operation: put, Key: u.key(f), Body: bodyOf(u.families()...), At: noon, Origin: u.origin()})
 	}
 	s.put(key(f, "job", "a"), mixture)
 	s.delete(key(f, "job", "a"))
+	if _, err := s.store.Mark(f.Context(), groupstore.Push{Key: key(f, "job", "a"), Origin: &groupstore.Origin{Source: "a", Sequence: 7}}); err != nil {
+		f.Fatal(err)
+	}
+	s.store.Forget("a", 9)
 	if err := s.store.Wipe(f.Context()); err != nil {
 		f.Fatal(err)
 	}

@@ -71,13 +71,21 @@ func TestRejectedPush(t *testing.T) {
 	}
 }
 
+// fail notes a rejection that nobody sends twice.
+func (t *tester) fail(k grouping.Key, at time.Time, reason string) {
+	t.tb.Helper()
+	if _, err := t.store.Fail(t.tb.Context(), groupstore.Push{Key: k, At: at}, reason); err != nil {
+		t.tb.Fatal(err)
+	}
+}
+
 func TestFail(t *testing.T) {
 	s := newTester(t, groupstore.Config{MaxGroups: 2})
 	s.put(key(t, "job", "j"), "m 1\n")
-	s.store.Fail(key(t, "job", "j"), noon, "m is odd")
-	s.store.Fail(key(t, "job", "j", "k", ""), noon, "m is odd")
-	s.store.Fail(key(t, "job", "k"), noon.Add(time.Second), "")
-	s.store.Fail(key(t, "job", "too many"), noon, "m is odd")
+	s.fail(key(t, "job", "j"), noon, "m is odd")
+	s.fail(key(t, "job", "j", "k", ""), noon, "m is odd")
+	s.fail(key(t, "job", "k"), noon.Add(time.Second), "")
+	s.fail(key(t, "job", "too many"), noon, "m is odd")
 	want := []string{`{job="j"} pushed 0s failed 0s m@0s`, `{job="k"} pushed never failed 1s`}
 	if diff := cmp.Diff(want, s.groups()); diff != "" {
 		t.Errorf("groups (-want +got):\n%s", diff)

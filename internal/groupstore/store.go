@@ -51,10 +51,17 @@ type Push struct {
 	Body *exposition.Body
 	// At is when the push arrived.
 	At time.Time
+	// Origin says where the push comes from, so that it takes effect once; nil for a push that nobody sends twice.
+	Origin *Origin
+	// Current says whether whoever carries the push may still change groups; nil for always. It is asked in the moment in
+	// which the push would take effect, under the store's lock, so it must neither block nor call the store.
+	Current func() bool
 }
 
 // Verdict says what became of a push that was taken.
 type Verdict struct {
+	// Duplicate says that a push of that origin was decided before. Nothing has changed, and what was decided is durable.
+	Duplicate bool
 	// Known says that the group exposed just these series before, so that nothing but values has changed.
 	Known bool
 	// Quarantined are the families that are kept but not exposed; always empty with CheckEnforced.
@@ -70,10 +77,13 @@ type Store struct {
 	check     Check
 	maxSeries int
 	maxGroups int
-	log       Log
-	own       map[string]OwnFamily
-	hasher    hasher
-	drafters  sync.Pool
+	// maxTombstones is the constant of that name, except in tests.
+	maxTombstones int
+
+	log      Log
+	own      map[string]OwnFamily
+	hasher   hasher
+	drafters sync.Pool
 
 	// mu guards everything below, and with it all that is said to be guarded by it elsewhere. Changes are decided, logged
 	// and applied in one critical section, so that their order is the same everywhere.
@@ -89,6 +99,12 @@ type Store struct {
 
 	familyIDs     uint32
 	freeFamilyIDs []uint32
+
+	sources    map[string]*source    // by name
+	tombstones map[string]*tombstone // by canonical key, which no group has
+	tombs      []*tombstone          // the same, in no order
+	marks      int                   // in all groups and tombstones
+	tombBytes  int                   // of the keys of tombstones
 
 	slots  []*state // the states of all groups: up to sorted by canonical key, then as they came; nil for deleted ones
 	sorted int
@@ -114,6 +130,10 @@ func New(cfg Config) *Store {
 		log:       cfg.Log,
 		own:       make(map[string]OwnFamily, len(cfg.OwnFamilies)),
 		hasher:    newHasher(),
+
+		maxTombstones: maxTombstones,
+		sources:       make(map[string]*source),
+		tombstones:    make(map[string]*tombstone),
 	}
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f
@@ -123,7 +143,7 @@ func New(cfg Config) *Store {
 	return s
 }
 
-// reset empties the store.
+// reset forgets all groups.
 func (s *Store) reset() {
 	s.groups = make(map[string]*group)
 	s.aliases = make(map[string]*group)
@@ -140,8 +160,10 @@ func (s *Store) reset() {
 // Push applies a push, or refuses it with an error.
 //
 // An [*InconsistentError] has changed nothing but the failure time of the group, and that only if the group fits without
-// the push (S10). A [*FullError] or an error of the log has changed nothing. Push returns when the change is durable; an
-// [*InDoubtError] says that ctx ended before that was known. A scrape may see the change earlier.
+// the push (S10). A [*FullError], [ErrNotCurrent] or an error of the log has changed nothing. Push returns when the change
+// is durable; an [*InDoubtError] says that ctx ended before that was known. A scrape may see the change earlier.
+//
+// Of a push with an origin that is decided, be it taken or rejected, the origin is durable as well when Push returns (T13).
 func (s *Store) Push(ctx context.Context, p Push) (Verdict, error) {
 	if p.Key.IsZero() {
 		return Verdict{}, &InconsistentError{reason: "the push names no group"}
@@ -151,71 +173,18 @@ func (s *Store) Push(ctx context.Context, p Push) (Verdict, error) {
 	default:
 		return Verdict{}, fmt.Errorf("pushing to group %v: %v is no push", p.Key, p.Operation)
 	}
-	d := s.draft(p)
-	s.mu.Lock()
-	c, g, verdict, rejection := s.decide(d)
-	wait, err := s.enact(c, g)
-	s.mu.Unlock()
-	if rejection != nil {
-		return Verdict{}, rejection // the failure time is logged but not waited for
-	}
-	if err != nil {
-		return Verdict{}, fmt.Errorf("logging the push: %w", err)
-	}
-	return verdict, await(ctx, wait)
-}
-
-// Fail notes in the group that a push to it was rejected at that time, by somebody who saw more of it than the store does.
-// Where the group does not fit with others, nothing is noted (S10). It does not wait until the note is durable.
-func (s *Store) Fail(key grouping.Key, at time.Time, reason string) {
-	if key.IsZero() {
-		return
-	}
-	if reason == "" {
-		reason = "the push was rejected"
-	}
-	d := &draft{operation: Fail, key: key, labels: key.Labels(), at: nanoseconds(at), fault: reason}
-	s.prepareGroup(d)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, g, _, _ := s.decide(d)
-	s.enact(c, g) //nolint:errcheck // A log that refuses the note refuses it; the one who pushed has the answer.
+	return s.take(ctx, s.draft(p))
 }
 
 // Wipe removes all groups at once. It returns as [Store.Push] does.
 func (s *Store) Wipe(ctx context.Context) error {
 	s.mu.Lock()
-	wait, err := s.enact(Change{Operation: Wipe}, nil)
+	wait, err := s.enact(Change{Operation: Wipe}, nil, nil)
 	s.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("logging the wipe: %w", err)
 	}
 	return await(ctx, wait)
-}
-
-// enact logs a decided change and applies it. The zero Change is none.
-func (s *Store) enact(c Change, g *group) (wait func(context.Context) error, err error) {
-	if c.Operation == 0 {
-		return nil, nil
-	}
-	if s.log != nil {
-		if wait, err = s.log.Append(s.position+1, c); err != nil {
-			return nil, err
-		}
-	}
-	s.position++
-	s.commit(c, g)
-	return wait, nil
-}
-
-func await(ctx context.Context, wait func(context.Context) error) error {
-	if wait == nil {
-		return nil
-	}
-	if err := wait(ctx); err != nil {
-		return &InDoubtError{Err: err}
-	}
-	return nil
 }
 
 // Stats are the sizes of a store.
@@ -229,7 +198,9 @@ type Stats struct {
 	Skeletons int
 	// Quarantined counts the families of groups that are kept but not exposed.
 	Quarantined int
-	// Bytes estimates the memory that the groups take.
+	// Tombstones counts the groups that are not in the store any more and have left marks behind.
+	Tombstones int
+	// Bytes estimates the memory that all this takes.
 	Bytes int64
 }
 
@@ -243,8 +214,10 @@ func (s *Store) Stats() Stats {
 		Families:    len(s.families),
 		Skeletons:   len(s.skeletons),
 		Quarantined: s.totals.quarantined,
+		Tombstones:  len(s.tombs),
 		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.totals.groupsBytes) +
-			int64(len(s.groups))*groupBytes + int64(s.totals.skeletonBytes)*skeletonFactor,
+			int64(len(s.groups))*groupBytes + int64(s.totals.skeletonBytes)*skeletonFactor +
+			int64(s.marks)*markBytes + int64(len(s.sources))*sourceBytes + int64(len(s.tombs))*tombstoneBytes + int64(s.tombBytes),
 	}
 }
 
@@ -253,4 +226,7 @@ const (
 	partBytes      = 40
 	groupBytes     = 320
 	skeletonFactor = 4 // the encoding, its pieces as text, and the tables
+	markBytes      = 96
+	sourceBytes    = 200
+	tombstoneBytes = 160
 )

@@ -23,9 +23,12 @@ import (
 // Store is what the ingester needs of a grouping store; see [groupstore.Store] for the contracts.
 type Store interface {
 	Push(ctx context.Context, p groupstore.Push) (groupstore.Verdict, error)
-	Fail(key grouping.Key, at time.Time, reason string)
+	PushValues(ctx context.Context, p groupstore.Push, o *groupstore.Outline, values string) (taken bool, err error)
+	Fail(ctx context.Context, p groupstore.Push, reason string) (groupstore.Verdict, error)
+	Mark(ctx context.Context, p groupstore.Push) (groupstore.Verdict, error)
 	Outline(key grouping.Key, body *exposition.Body) *groupstore.Outline
-	PushValues(ctx context.Context, op groupstore.Operation, key grouping.Key, at time.Time, o *groupstore.Outline, values string) (taken bool, err error)
+	Decided(source string) (sequence uint64, digest [16]byte, ok bool)
+	Forget(source string, through uint64)
 	Stats() groupstore.Stats
 }
 
@@ -76,16 +79,14 @@ func (in *Ingester) Push(ctx context.Context, r *push.Request) (push.Result, err
 }
 
 func (in *Ingester) push(ctx context.Context, r *push.Request) (push.Result, error) {
-	operation, err := operationOf(r.Operation)
-	if err != nil {
-		return push.Result{}, err
+	p, refusal := in.toStore(r)
+	if refusal != nil {
+		return in.refuseUnjudged(ctx, p, refusal)
 	}
-	key, err := in.storedKey(r)
-	if err != nil {
-		return push.Result{}, err
-	}
-	p := groupstore.Push{Operation: operation, Key: key, At: r.ReceivedAt}
-	if operation == groupstore.Delete {
+	switch p.Operation {
+	case groupstore.Fail:
+		return in.fail(ctx, p)
+	case groupstore.Delete:
 		_, result, err := in.store(ctx, p)
 		return result, err
 	}
@@ -104,6 +105,20 @@ func (in *Ingester) push(ctx context.Context, r *push.Request) (push.Result, err
 	return result, err
 }
 
+// toStore returns the push as the store sees it, without a body, or why it is refused for good whatever the store holds.
+// Also one that is refused has the key under which its origin is kept.
+func (in *Ingester) toStore(r *push.Request) (p groupstore.Push, refusal error) {
+	p = groupstore.Push{At: r.ReceivedAt, Origin: originOf(r), Current: r.Current}
+	p.Key, refusal = in.storedKey(r)
+	if r.Refused != nil {
+		return p, r.Refused
+	}
+	if refusal == nil {
+		p.Operation, refusal = operationOf(r.Operation)
+	}
+	return p, refusal
+}
+
 // storeValues stores the values of a body that matches a template, if there is one and the group has just its series.
 func (in *Ingester) storeValues(ctx context.Context, p groupstore.Push, body []byte, head uint64) (taken bool, err error) {
 	candidates := in.templates.candidates(head)
@@ -117,7 +132,7 @@ func (in *Ingester) storeValues(ctx context.Context, p groupstore.Push, body []b
 		if !ok {
 			continue
 		}
-		if taken, err = in.cfg.Store.PushValues(ctx, p.Operation, p.Key, p.At, t.outline, values); taken {
+		if taken, err = in.cfg.Store.PushValues(ctx, p, t.outline, values); taken {
 			return true, err
 		}
 	}
@@ -148,7 +163,7 @@ func (in *Ingester) parseAndStore(ctx context.Context, p groupstore.Push, r *pus
 	}()
 	p.Body, err = in.parse(parser, r)
 	if err != nil {
-		result, err = in.refuseBody(p, err)
+		result, err = in.refuseBody(ctx, p, err)
 		return v, result, err
 	}
 	return in.store(ctx, p)
@@ -162,13 +177,17 @@ func operationOf(o push.Operation) (groupstore.Operation, error) {
 		return groupstore.Merge, nil
 	case push.Delete:
 		return groupstore.Delete, nil
+	case push.Fail:
+		return groupstore.Fail, nil
 	default:
 		return 0, push.Errorf(push.ErrInvalid, "operation %d of a push is not supported", o)
 	}
 }
 
 // storedKey returns the key under which the push is stored. What comes through an agent gets the agent's label, so that no
-// site can touch another's groups; and what comes directly may not pretend to come from an agent (T20).
+// site can touch another's groups; and what comes directly may not pretend to come from an agent (T20). A key that an agent
+// may not have is refused, and returned with a value of the label that is no agent's identity: so its origin can be kept, and
+// apart from those of groups that are.
 func (in *Ingester) storedKey(r *push.Request) (grouping.Key, error) {
 	label := in.cfg.AgentLabel
 	if label == "" {
@@ -181,7 +200,7 @@ func (in *Ingester) storedKey(r *push.Request) (grouping.Key, error) {
 	case r.Agent == "":
 		return r.Key, nil
 	case has:
-		return grouping.Key{}, push.Errorf(push.ErrInvalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, label)
+		return r.Key.With(label, r.Agent+"/"+value), push.Errorf(push.ErrInvalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, label)
 	default:
 		return r.Key.With(label, r.Agent), nil
 	}
@@ -200,13 +219,34 @@ func (in *Ingester) options() exposition.Options {
 
 // refuseBody answers a push whose body was not taken. Where the body is well formed and only contradicts itself, the
 // Pushgateway's store would have refused it, and so the group's failure time is set (S10).
-func (in *Ingester) refuseBody(p groupstore.Push, err error) (push.Result, error) {
+func (in *Ingester) refuseBody(ctx context.Context, p groupstore.Push, err error) (push.Result, error) {
 	var inconsistent *exposition.InconsistentError
 	if !errors.As(err, &inconsistent) {
-		return push.Result{}, &push.Error{Kind: push.ErrInvalid, Message: err.Error()}
+		return in.refuseUnjudged(ctx, p, &push.Error{Kind: push.ErrInvalid, Message: err.Error()})
 	}
-	in.cfg.Store.Fail(p.Key, p.At, inconsistent.Error())
+	v, err := in.cfg.Store.Fail(ctx, p, inconsistent.Error())
+	if err != nil || v.Duplicate {
+		return in.answer(p.Operation, v, err)
+	}
 	return in.refuseInconsistent(inconsistent.Error())
+}
+
+// refuseUnjudged answers a push that the store is not asked about. That it is decided is durable first (T13).
+func (in *Ingester) refuseUnjudged(ctx context.Context, p groupstore.Push, refusal error) (push.Result, error) {
+	v, err := in.cfg.Store.Mark(ctx, p)
+	if err != nil || v.Duplicate {
+		return in.answer(p.Operation, v, err)
+	}
+	return push.Result{}, refusal
+}
+
+// fail notes that an agent rejected a push, for which a Pushgateway would have set the group's failure time (T19).
+func (in *Ingester) fail(ctx context.Context, p groupstore.Push) (push.Result, error) {
+	v, err := in.cfg.Store.Fail(ctx, p, "rejected by the agent")
+	if err != nil {
+		return in.refuse(err)
+	}
+	return push.Result{Outcome: push.Applied, Duplicate: v.Duplicate}, nil
 }
 
 // refuseInconsistent answers a push that does not fit. With the check off nobody is refused for that.
@@ -228,6 +268,8 @@ func (in *Ingester) answer(op groupstore.Operation, v groupstore.Verdict, err er
 	switch {
 	case err != nil:
 		return in.refuse(err)
+	case v.Duplicate:
+		return push.Result{Outcome: push.Applied, Duplicate: true}, nil
 	case in.cfg.Check == groupstore.CheckEnforced || op == groupstore.Delete:
 		return push.Result{Outcome: push.Applied}, nil
 	default:
@@ -247,8 +289,10 @@ func (in *Ingester) refuse(err error) (push.Result, error) {
 		return push.Result{}, &push.Error{Kind: push.ErrFull, Message: full.Error()}
 	case errors.As(err, &inDoubt) && ctxEnded(err):
 		return push.Result{}, err // the handler has words for its own timeout
+	case errors.Is(err, groupstore.ErrNotCurrent):
+		return push.Result{}, &push.Error{Kind: push.ErrNotCurrent, Message: err.Error()}
 	default:
-		return push.Result{}, &push.Error{Kind: push.ErrUnavailable, Message: err.Error(), RetryAfter: retryAfter}
+		return push.Result{}, &push.Error{Kind: push.ErrNotWritable, Message: err.Error(), RetryAfter: retryAfter}
 	}
 }
 

@@ -259,7 +259,13 @@ func (s brokenStore) Push(context.Context, groupstore.Push) (groupstore.Verdict,
 	return groupstore.Verdict{}, s.err
 }
 
-func (s brokenStore) Fail(grouping.Key, time.Time, string) {}
+func (s brokenStore) Fail(context.Context, groupstore.Push, string) (groupstore.Verdict, error) {
+	return groupstore.Verdict{}, s.err
+}
+
+func (s brokenStore) Mark(context.Context, groupstore.Push) (groupstore.Verdict, error) {
+	return groupstore.Verdict{}, s.err
+}
 
 func TestStoreErrors(t *testing.T) {
 	disk := errors.New("no space left on device")
@@ -269,8 +275,9 @@ func TestStoreErrors(t *testing.T) {
 		status int
 	}{
 		{&groupstore.FullError{What: "series", Limit: 3}, push.ErrFull, 429},
-		{disk, push.ErrUnavailable, 503},
-		{&groupstore.InDoubtError{Err: disk}, push.ErrUnavailable, 503},
+		{disk, push.ErrNotWritable, 503},
+		{groupstore.ErrNotCurrent, push.ErrNotCurrent, 503},
+		{&groupstore.InDoubtError{Err: disk}, push.ErrNotWritable, 503},
 		{&groupstore.InDoubtError{Err: context.DeadlineExceeded}, context.DeadlineExceeded, 503},
 	}
 	for _, tt := range tests {
@@ -288,9 +295,10 @@ func TestMetrics(t *testing.T) {
 		b.put(key(t, "job", "j"), text)
 	}
 	want := `
-# HELP relay_pushes_total Pushes and deletes that reached the store, by result (applied, unchecked, rejected) and by the reason of a rejection.
+# HELP relay_pushes_total Pushes and deletes that reached the store, by result (applied, unchecked, duplicate, rejected) and by the reason of a rejection.
 # TYPE relay_pushes_total counter
 relay_pushes_total{reason="",result="applied"} 2
+relay_pushes_total{reason="",result="duplicate"} 0
 relay_pushes_total{reason="",result="unchecked"} 0
 relay_pushes_total{reason="canceled",result="rejected"} 0
 relay_pushes_total{reason="forbidden",result="rejected"} 0

@@ -21,6 +21,7 @@ type metrics struct {
 const (
 	resultApplied   = "applied"
 	resultUnchecked = "unchecked"
+	resultDuplicate = "duplicate"
 	resultRejected  = "rejected"
 )
 
@@ -43,7 +44,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		pushes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_pushes_total",
-			Help: "Pushes and deletes that reached the store, by result (applied, unchecked, rejected) and by the reason of a rejection.",
+			Help: "Pushes and deletes that reached the store, by result (applied, unchecked, duplicate, rejected) and by the reason of a rejection.",
 		}, []string{"result", "reason"}),
 		duration: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
 			Name:                            "relay_push_duration_seconds",
@@ -64,6 +65,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	m.pushes.WithLabelValues(resultApplied, "")
 	m.pushes.WithLabelValues(resultUnchecked, "")
+	m.pushes.WithLabelValues(resultDuplicate, "")
 	for _, r := range reasons {
 		m.pushes.WithLabelValues(resultRejected, r.label)
 	}
@@ -74,6 +76,8 @@ func (m *metrics) pushed(result push.Result, err error, size int, duration time.
 	switch {
 	case err != nil:
 		m.pushes.WithLabelValues(resultRejected, reasonOf(err)).Inc()
+	case result.Duplicate:
+		m.pushes.WithLabelValues(resultDuplicate, "").Inc()
 	case result.Outcome == push.Unchecked:
 		m.pushes.WithLabelValues(resultUnchecked, "").Inc()
 	default:

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,8 +22,8 @@ type countingStore struct {
 	matched int
 }
 
-func (s *countingStore) PushValues(ctx context.Context, op groupstore.Operation, key grouping.Key, at time.Time, o *groupstore.Outline, values string) (bool, error) {
-	taken, err := s.Store.PushValues(ctx, op, key, at, o, values)
+func (s *countingStore) PushValues(ctx context.Context, p groupstore.Push, o *groupstore.Outline, values string) (bool, error) {
+	taken, err := s.Store.PushValues(ctx, p, o, values)
 	if taken {
 		s.matched++
 	}

@@ -269,7 +269,9 @@ func TestWriteAndImport(t *testing.T) {
 		if _, err := s.Push(t.Context(), groupstore.Push{Operation: groupstore.Merge, Key: key, Body: body, At: at}); err != nil {
 			t.Fatal(err)
 		}
-		s.Fail(key, at.Add(time.Nanosecond), "it was malformed")
+		if _, err := s.Fail(t.Context(), groupstore.Push{Key: key, At: at.Add(time.Nanosecond)}, "it was malformed"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	push("a", "# HELP m Help.\n# TYPE m counter\nm{x=\"1\"} 1\nm{x=\"2\"} NaN\n", pushed)
 	push("a", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n", pushed.Add(time.Minute))

@@ -203,7 +203,10 @@ func TestMetricsOfSeveralGroups(t *testing.T) {
 // TestMetricsAfterAFailure: what went wrong is told beside the time at which it did.
 func TestMetricsAfterAFailure(t *testing.T) {
 	store := storeOf(t, groupstore.Config{}, push{key: "job j", body: "m 1\n"})
-	store.Fail(key(t, "job j"), arrival.Add(time.Second), `collected metric "m" twice`)
+	rejected := groupstore.Push{Key: key(t, "job j"), At: arrival.Add(time.Second)}
+	if _, err := store.Fail(t.Context(), rejected, `collected metric "m" twice`); err != nil {
+		t.Fatal(err)
+	}
 	group := groups(t, store)[0].(map[string]any)
 	if group["last_push_successful"] != false {
 		t.Errorf("last_push_successful = %v, want false", group["last_push_successful"])

@@ -112,7 +112,9 @@ func (k *keeper) exercise() {
 	k.mustPush(groupstore.Replace, "b", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n")
 	k.mustPush(groupstore.Replace, "c", "n 1\n")
 	k.mustPush(groupstore.Delete, "c", "")
-	k.Store().Fail(key(k.tb, "b"), noon.Add(time.Second), "it was malformed")
+	if _, err := k.Store().Fail(k.tb.Context(), groupstore.Push{Key: key(k.tb, "b"), At: noon.Add(time.Second)}, "it was malformed"); err != nil {
+		k.tb.Fatal(err)
+	}
 	k.mustPush(groupstore.Replace, "d", "{\"utf8.name\",\"l.b\"=\"v\"} 1\n")
 }
 

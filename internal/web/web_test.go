@@ -49,6 +49,14 @@ func push(t testing.TB, store *groupstore.Store, body string, pairs ...string) {
 	}
 }
 
+// fail notes that a push was rejected.
+func fail(t testing.TB, store *groupstore.Store, k grouping.Key, at time.Time, reason string) {
+	t.Helper()
+	if _, err := store.Fail(t.Context(), groupstore.Push{Key: k, At: at}, reason); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func key(t testing.TB, pairs ...string) grouping.Key {
 	t.Helper()
 	labels := make([]grouping.Label, 0, len(pairs)/2)
@@ -150,7 +158,7 @@ func (d document) link(label string) string {
 func TestPage(t *testing.T) {
 	store := groupstore.New(groupstore.Config{})
 	push(t, store, "# HELP rows Rows of the last run.\n# TYPE rows gauge\nrows{k=\"1\"} 1\nrows{k=\"2\"} 2\n", "instance", "db 1", "job", "backup")
-	store.Fail(key(t, "job", "late"), time.Now().Add(-5*time.Minute), "pushed metrics must not have timestamps")
+	fail(t, store, key(t, "job", "late"), time.Now().Add(-5*time.Minute), "pushed metrics must not have timestamps")
 	d := get(t, newHandler(store), "")
 	d.wantText("1.2.3", "2 groups", "2 series", "0 in quarantine", "0 of 0 agents connected", "started 1h 30m ago",
 		"--web.telemetry-path /scrape", "branch unknown", "No agent was here yet.")
@@ -186,7 +194,7 @@ func TestWhatIsPushedIsText(t *testing.T) {
 	store := groupstore.New(groupstore.Config{Check: groupstore.CheckQuarantine})
 	push(t, store, "# HELP m "+evil+"\nm 1\n", "job", evil)
 	push(t, store, "# TYPE m gauge\nm 1\n", "job", "z"+evil)
-	store.Fail(key(t, "job", evil), time.Now().Add(time.Second), evil)
+	fail(t, store, key(t, "job", evil), time.Now().Add(time.Second), evil)
 	agent := agents.Agent{
 		Name: evil, Version: evil, RemoteAddress: evil,
 		Targets: []agents.Target{{Target: target.Target{Name: evil, Job: evil, Instance: "javascript:alert(1)", Address: evil}, LastError: evil}},

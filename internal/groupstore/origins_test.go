@@ -1,0 +1,542 @@
+package groupstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/groupstore"
+)
+
+// send pushes with an origin and returns whether that was a duplicate. The digest is that of the number, unless one is given.
+func (t *tester) send(p groupstore.Push, source string, sequence uint64, digest ...byte) (duplicate bool) {
+	t.tb.Helper()
+	p.Origin = &groupstore.Origin{Source: source, Sequence: sequence, Digest: [16]byte{byte(sequence)}}
+	copy(p.Origin.Digest[:], digest)
+	if p.At.IsZero() {
+		p.At = noon
+	}
+	v, err := t.store.Push(t.tb.Context(), p)
+	if err != nil {
+		t.tb.Errorf("Push(%v, %v) from %s %d = %v", p.Operation, p.Key, source, sequence, err)
+	}
+	return v.Duplicate
+}
+
+func body(tb testing.TB, text string) groupstore.Push {
+	tb.Helper()
+	return groupstore.Push{Operation: put, Body: bodyOf(parse(tb, text)...)}
+}
+
+// TestExactlyOnce sends changes that may come more than once, and tells which of them take effect.
+func TestExactlyOnce(t *testing.T) {
+	a, b := key(t, "job", "a"), key(t, "job", "b")
+	for _, wiped := range []bool{false, true} {
+		j := &journal{}
+		s := newTester(t, groupstore.Config{Log: j})
+		for i, st := range []struct {
+			op       groupstore.Operation
+			key      grouping.Key
+			source   string
+			sequence uint64
+			digest   byte
+			again    bool
+			shows    string // value of m in the group, "" for none
+		}{
+			{op: put, key: a, source: "x", sequence: 5, shows: "0"},
+			{op: put, key: a, source: "x", sequence: 5, again: true, shows: "0"},
+			{op: put, key: a, source: "x", sequence: 4, again: true, shows: "0"},
+			{op: put, key: b, source: "x", sequence: 4, shows: "3"}, // order is per group
+			{op: post, key: a, source: "x", sequence: 9, shows: "4"},
+			{op: post, key: a, source: "x", sequence: 9, digest: 1, shows: "5"}, // nothing is a duplicate on a number alone
+			{op: post, key: a, source: "x", sequence: 9, digest: 1, again: true, shows: "5"},
+			{op: put, key: a, source: "y", sequence: 1, shows: "7"},
+			{op: put, key: a, source: "x", sequence: 9, digest: 1, again: true, shows: "7"},
+			{op: groupstore.Delete, key: a, source: "y", sequence: 2},
+			{op: groupstore.Delete, key: a, source: "y", sequence: 2, again: true},
+			{op: put, key: a, source: "y", sequence: 1, again: true}, // nothing deleted comes back
+			{op: put, key: a, source: "x", sequence: 6, again: true},
+			{op: put, key: a, source: "y", sequence: 3, shows: "13"}, // but newer changes come
+			{op: put, key: a, source: "x", sequence: 6, again: true, shows: "13"},
+		} {
+			k := st.key
+			digest := []byte{byte(st.sequence), st.digest}
+			p := groupstore.Push{Operation: st.op, Key: k}
+			if st.op != groupstore.Delete {
+				p.Body = bodyOf(parse(t, fmt.Sprintf("m %d\n", i))...)
+			}
+			before := s.full()
+			if got := s.send(p, st.source, st.sequence, digest...); got != st.again {
+				t.Errorf("change %d is a duplicate: %v", i, got)
+			}
+			if st.again && s.full() != before {
+				t.Errorf("change %d was a duplicate and changed something:\n%s", i, s.full())
+			}
+			line := fmt.Sprintf("m{instance=\"\",job=%q} %s\n", k.Job(), st.shows)
+			if st.shows == "" && strings.Contains(s.full(), "job=\""+k.Job()+"\"") || st.shows != "" && !strings.Contains(s.full(), line) {
+				t.Errorf("after change %d the exposition lacks %q:\n%s", i, line, s.full())
+			}
+		}
+		marksOf(t, s.store)
+		if !wiped {
+			continue
+		}
+		if err := s.store.Wipe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, replica := range []*tester{replayed(t, j), load(t, groupstore.Config{}, cut(t, s.store))} {
+			wantSame(t, "after a wipe", s, replica)
+			p := body(t, "m 1\n")
+			p.Key = b
+			if !replica.send(p, "x", 4) || replica.full() != "" {
+				t.Errorf("a change of before the wipe came back:\n%s", replica.full())
+			}
+		}
+	}
+}
+
+// replayed returns a store that had just the changes of the journal.
+func replayed(t *testing.T, j *journal) *tester {
+	t.Helper()
+	s := newTester(t, groupstore.Config{})
+	for _, r := range encoded(j) {
+		if err := s.store.Replay(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// waits is a log whose waiting is counted, and may fail.
+type waits struct {
+	journal
+	waited int
+	err    error
+}
+
+func newWaits() *waits {
+	w := &waits{}
+	w.wait = func(context.Context) error { w.waited++; return w.err }
+	return w
+}
+
+// TestDecisionsAreDurable: with an origin the answer waits for the record that has the mark, whatever it is.
+func TestDecisionsAreDurable(t *testing.T) {
+	twin := key(t, "job", "j", "instance", "")
+	for _, tt := range []struct {
+		name  string
+		does  func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error)
+		wants groupstore.Operation
+		fails bool
+	}{
+		{"a push", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
+			return s.Push(t.Context(), groupstore.Push{Operation: put, Key: key(t, "job", "k"), At: noon, Origin: o})
+		}, put, false},
+		{"a push that is rejected", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
+			return s.Push(t.Context(), groupstore.Push{Operation: put, Key: key(t, "job", "k"), Body: bodyOf(parse(t, "m 1 5\n")...), At: noon, Origin: o})
+		}, groupstore.Fail, true},
+		{"a push to a group that cannot be", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
+			return s.Push(t.Context(), groupstore.Push{Operation: put, Key: twin, At: noon, Origin: o})
+		}, groupstore.Mark, true},
+		{"a delete of nothing", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
+			return s.Push(t.Context(), groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", "k"), Origin: o})
+		}, groupstore.Mark, false},
+		{"a failure", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
+			return s.Fail(t.Context(), groupstore.Push{Key: key(t, "job", "k"), At: noon, Origin: o}, "the agent says so")
+		}, groupstore.Fail, false},
+		{"a failure of a group that cannot be", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
+			return s.Fail(t.Context(), groupstore.Push{Key: twin, At: noon, Origin: o}, "the agent says so")
+		}, groupstore.Mark, false},
+		{"a mark", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
+			return s.Mark(t.Context(), groupstore.Push{Key: key(t, "job", "k"), Origin: o})
+		}, groupstore.Mark, false},
+		{"a mark of a group that is there", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
+			return s.Mark(t.Context(), groupstore.Push{Key: key(t, "job", "j"), Origin: o})
+		}, groupstore.Mark, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWaits()
+			s := newTester(t, groupstore.Config{Log: w})
+			s.put(key(t, "job", "j"), "m 1\n")
+			w.waited = 0
+			o := &groupstore.Origin{Source: "x", Sequence: 1}
+			_, err := tt.does(s.store, o)
+			var rejected *groupstore.InconsistentError
+			if errors.As(err, &rejected) != tt.fails || err != nil && !tt.fails {
+				t.Errorf("it ended with %v", err)
+			}
+			if last := w.changes[len(w.changes)-1]; last.Operation != tt.wants || len(w.changes) != 2 || w.waited != 1 {
+				t.Errorf("%d changes, the last a %v, waited %d times", len(w.changes)-1, last.Operation, w.waited)
+			}
+			if got, _, ok := s.store.Decided("x"); !ok || got != 1 {
+				t.Errorf("Decided = %d, %v", got, ok)
+			}
+			after := s.full()
+			v, err := tt.does(s.store, o)
+			if !v.Duplicate || err != nil || w.waited != 2 || s.full() != after {
+				t.Errorf("again it is %+v, %v, waited %d times", v, err, w.waited)
+			}
+			w.err = errors.New("the disk is gone")
+			var inDoubt *groupstore.InDoubtError
+			if _, err := tt.does(s.store, o); !errors.As(err, &inDoubt) {
+				t.Errorf("a duplicate of what is not known to be durable = %v", err)
+			}
+			w.refuse = errors.New("the log is closed")
+			if _, err := tt.does(s.store, &groupstore.Origin{Source: "x", Sequence: 2}); !errors.Is(err, w.refuse) {
+				t.Errorf("with a log that refuses = %v", err)
+			}
+			if got, _, _ := s.store.Decided("x"); got != 1 {
+				t.Errorf("Decided = %d after the log refused", got)
+			}
+			wantSame(t, "replayed", s, replayed(t, &w.journal))
+		})
+	}
+}
+
+// TestLaterMovesNothing: what the store has no room for may be sent again.
+func TestLaterMovesNothing(t *testing.T) {
+	s := newTester(t, groupstore.Config{MaxGroups: 1})
+	s.put(key(t, "job", "a"), "m 1\n")
+	p := body(t, "m 1\n")
+	p.Key, p.Origin = key(t, "job", "b"), &groupstore.Origin{Source: "x", Sequence: 1}
+	var full *groupstore.FullError
+	for range 2 {
+		if _, err := s.store.Push(t.Context(), p); !errors.As(err, &full) {
+			t.Fatalf("Push = %v", err)
+		}
+	}
+	if _, _, ok := s.store.Decided("x"); ok {
+		t.Error("a push that was put off was decided")
+	}
+	s.delete(key(t, "job", "a"))
+	if s.send(p, "x", 1) {
+		t.Error("a push that was put off is a duplicate")
+	}
+}
+
+// TestFence asks whether the carrier is current in the moment in which the push would take effect.
+func TestFence(t *testing.T) {
+	j := &journal{}
+	s := newTester(t, groupstore.Config{Log: j})
+	p := body(t, "m 1\n")
+	p.Key, p.Origin, p.Current = key(t, "job", "a"), &groupstore.Origin{Source: "x", Sequence: 1}, func() bool { return false }
+	_, pushed := s.store.Push(t.Context(), p)
+	_, failed := s.store.Fail(t.Context(), p, "no")
+	_, marked := s.store.Mark(t.Context(), p)
+	for _, err := range []error{pushed, failed, marked} {
+		if !errors.Is(err, groupstore.ErrNotCurrent) {
+			t.Errorf("not current = %v", err)
+		}
+	}
+	if len(j.changes) != 0 || len(marksOf(t, s.store)) != 0 {
+		t.Fatalf("%d changes", len(j.changes))
+	}
+	p.Current = func() bool { return true }
+	if _, err := s.store.Push(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	o := s.store.Outline(p.Key, p.Body)
+	values := groupstore.Push{Operation: put, Key: p.Key, At: noon, Origin: &groupstore.Origin{Source: "x", Sequence: 2}, Current: func() bool { return false }}
+	if taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); taken || err != nil {
+		t.Errorf("PushValues = %v, %v", taken, err)
+	}
+	values.Current = nil
+	if taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); !taken || err != nil {
+		t.Errorf("PushValues = %v, %v", taken, err)
+	}
+	if taken, err := s.store.PushValues(t.Context(), values, o, "3\n"); taken || err != nil {
+		t.Errorf("PushValues of a duplicate = %v, %v: only Push can say so", taken, err)
+	}
+	if got, _, _ := s.store.Decided("x"); got != 2 || len(j.changes) != 2 {
+		t.Errorf("Decided = %d after %d changes", got, len(j.changes))
+	}
+}
+
+// TestForget: tombstones go when their marks are passed, and what groups have stays.
+func TestForget(t *testing.T) {
+	j := &journal{}
+	s := newTester(t, groupstore.Config{Log: j})
+	a, b, c := key(t, "job", "a"), key(t, "job", "b"), key(t, "job", "c")
+	remove := func(k grouping.Key, source string, sequence uint64) {
+		t.Helper()
+		s.send(groupstore.Push{Operation: groupstore.Delete, Key: k}, source, sequence)
+	}
+	live := body(t, "m 1\n")
+	live.Key = c
+	s.send(live, "x", 1)
+	remove(a, "x", 7)
+	remove(b, "x", 3)
+	remove(b, "y", 1)
+	for _, st := range []struct {
+		source     string
+		through    uint64
+		tombstones int
+		logged     bool
+	}{{"x", 2, 2, false}, {"z", 9, 2, false}, {"x", 3, 2, true}, {"x", 6, 2, false}, {"y", 1, 1, true}, {"x", 7, 0, true}, {"x", 99, 0, false}} {
+		logged := len(j.changes)
+		s.store.Forget(st.source, st.through)
+		if got := s.store.Stats().Tombstones; got != st.tombstones || (len(j.changes) > logged) != st.logged {
+			t.Errorf("Forget(%s, %d) left %d tombstones, want %d, and logged %d changes", st.source, st.through, got, st.tombstones, len(j.changes)-logged)
+		}
+		wantSame(t, "replayed", s, replayed(t, j))
+		wantSame(t, "loaded", s, load(t, groupstore.Config{}, cut(t, s.store)))
+	}
+	want := map[string]string{`+{job="c"} 0`: "x 1 0100", "source x": "7 0700"} // exact although the 7 is forgotten
+	if diff := cmp.Diff(want, marksOf(t, s.store)); diff != "" {
+		t.Errorf("marks (-want +got):\n%s", diff)
+	}
+	s.delete(c) // nobody numbered this, and yet the mark is kept
+	if got := s.store.Stats().Tombstones; got != 1 {
+		t.Errorf("%d tombstones of a group that was deleted directly", got)
+	}
+	s.store.Forget("x", 1)
+	if len(marksOf(t, s.store)) != 0 {
+		t.Errorf("marks: %v", marksOf(t, s.store))
+	}
+	empty(t, s)
+}
+
+// TestMarksAreBounded: in a group, and in those that are not there.
+func TestMarksAreBounded(t *testing.T) {
+	j := &journal{}
+	s := newTester(t, groupstore.Config{Log: j})
+	a := body(t, "m 1\n")
+	a.Key = key(t, "job", "a")
+	for i := range 20 {
+		s.send(a, fmt.Sprint("journal ", i), 1)
+		s.send(a, "journal 0", uint64(i)+2)
+	}
+	if got := len(marksOf(t, s.store)); got != 2*16 {
+		t.Errorf("%d marks and sources", got)
+	}
+	if !s.send(a, "journal 0", 21) || !s.send(a, "journal 19", 1) || s.send(a, "journal 1", 1) {
+		t.Error("not the mark that was moved longest ago was dropped")
+	}
+	wantSame(t, "replayed", s, replayed(t, j))
+
+	flooded := newTester(t, groupstore.Config{})
+	flooded.store.SetMaxTombstones(100)
+	for i := range 1000 {
+		p := groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", fmt.Sprint(i))}
+		flooded.send(p, fmt.Sprint("journal ", i%300), uint64(i)+1)
+	}
+	if stats := flooded.store.Stats(); stats.Tombstones != 100 || len(marksOf(t, flooded.store)) > 200 {
+		t.Errorf("Stats() = %+v, %d marks and sources", stats, len(marksOf(t, flooded.store)))
+	}
+	loaded := newTester(t, groupstore.Config{})
+	loaded.store.SetMaxTombstones(100)
+	l := loaded.store.Loader()
+	for _, r := range cut(t, flooded.store) {
+		if err := l.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 500 {
+		p := groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", fmt.Sprint("later ", i))}
+		flooded.send(p, "y", uint64(i)+1)
+		loaded.send(p, "y", uint64(i)+1)
+	}
+	wantSame(t, "loaded, and flooded further", flooded, loaded)
+}
+
+// TestImportKeepsMarks: what a file brings does not make changes of before it come back.
+func TestImportKeepsMarks(t *testing.T) {
+	s := newTester(t, groupstore.Config{})
+	a := body(t, "m 1\n")
+	a.Key = key(t, "job", "a")
+	s.send(a, "x", 3)
+	if _, _, err := s.store.Import(groupstore.Import{Key: a.Key, Body: bodyOf(parse(t, "m 2\n")...), PushedAt: noon}); err != nil {
+		t.Fatal(err)
+	}
+	if before := s.full(); !s.send(a, "x", 2) || s.full() != before {
+		t.Error("a change of before the import came back")
+	}
+}
+
+// TestModelOfOrigins sends at random, and compares what is a duplicate with the plainest model there can be.
+func TestModelOfOrigins(t *testing.T) {
+	type at struct {
+		group  int
+		source string
+	}
+	type decided struct {
+		sequence uint64
+		digest   byte
+	}
+	for round := range 20 {
+		r := rand.New(rand.NewPCG(9, uint64(round)))
+		j := &journal{}
+		s := newTester(t, groupstore.Config{Log: j})
+		model, highest := map[at]decided{}, map[string]decided{}
+		duplicates := 0
+		for i := range 400 {
+			where := at{r.IntN(5), sourcesOfTests[r.IntN(3)]}
+			next := decided{1 + uint64(r.IntN(i/2+1)), byte(r.IntN(2))}
+			p := groupstore.Push{Operation: []groupstore.Operation{put, post, groupstore.Delete}[r.IntN(3)], Key: key(t, "job", fmt.Sprint(where.group))}
+			before := model[where]
+			want := before.sequence > next.sequence || before == next
+			if got := s.send(p, where.source, next.sequence, next.digest, 0); got != want {
+				t.Fatalf("round %d, change %d: %+v %+v after %+v is a duplicate: %v", round, i, where, next, before, got)
+			}
+			if want {
+				duplicates++
+				continue
+			}
+			model[where] = next
+			if next.sequence >= highest[where.source].sequence {
+				highest[where.source] = next
+			}
+			if r.IntN(50) == 0 {
+				if err := s.store.Wipe(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for source, want := range highest {
+			sequence, digest, ok := s.store.Decided(source)
+			if !ok || sequence != want.sequence || digest[0] != want.digest {
+				t.Errorf("Decided(%s) = %d, %x, %v, want %+v", source, sequence, digest, ok, want)
+			}
+		}
+		if duplicates < 50 || duplicates > 350 {
+			t.Errorf("%d duplicates: the model is lopsided", duplicates)
+		}
+		wantSame(t, "replayed", s, replayed(t, j))
+		wantSame(t, "loaded", s, load(t, groupstore.Config{}, cut(t, s.store)))
+	}
+}
+
+// TestOriginsConcurrently sends every change several times at once: each takes effect once.
+func TestOriginsConcurrently(t *testing.T) {
+	const groups, changes, senders = 8, 60, 3
+	j := &journal{}
+	s := newTester(t, groupstore.Config{Log: j})
+	var applied [groups][changes + 1]int
+	var mu sync.Mutex
+	var sending sync.WaitGroup
+	for group := range groups {
+		k := key(t, "job", fmt.Sprint(group))
+		p := body(t, "m 1\n")
+		p.Key = k
+		var turn sync.WaitGroup
+		sending.Go(func() {
+			for sequence := uint64(1); sequence <= changes; sequence++ { // one change of a group at a time, as senders must
+				for range senders {
+					turn.Go(func() {
+						push := p
+						if sequence%7 == 0 {
+							push.Operation, push.Body = groupstore.Delete, nil
+						}
+						if !s.send(push, "x", sequence) {
+							mu.Lock()
+							applied[group][sequence]++
+							mu.Unlock()
+						}
+					})
+				}
+				turn.Wait()
+				cut(t, s.store)
+				s.store.Decided("x")
+			}
+		})
+	}
+	sending.Wait()
+	for group := range applied {
+		for sequence, n := range applied[group][1:] {
+			if n != 1 {
+				t.Errorf("change %d of group %d took effect %d times", sequence+1, group, n)
+			}
+		}
+	}
+	wantSame(t, "replayed", s, replayed(t, j))
+}
+
+// TestLoaderRefusesMarks: records of tombstones and sources that no store wrote.
+func TestLoaderRefusesMarks(t *testing.T) {
+	s := newTester(t, groupstore.Config{})
+	s.put(key(t, "job", "a"), "m 1\n")
+	s.send(groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", "b")}, "x", 3)
+	whole := cut(t, s.store) // position, skeleton, group, tombstone, source
+	tombstone, source := whole[3], whole[4]
+	edit := func(record []byte, old, replacement string) []byte {
+		if !strings.Contains(string(record), old) {
+			t.Fatalf("%q lacks %q", record, old)
+		}
+		return []byte(strings.Replace(string(record), old, replacement, 1))
+	}
+	for name, records := range map[string][][]byte{
+		"a tombstone twice":             {tombstone, tombstone, source},
+		"a tombstone of a group":        {edit(tombstone, "\xffb", "\xffa"), source},
+		"a tombstone without marks":     {tombstone[:len(tombstone)-16-1-2-1]},
+		"a tombstone with more":         {append(slices.Clone(tombstone), 0)},
+		"a source without marks":        {source},
+		"a source behind its marks":     {tombstone, edit(source, "x\x03", "x\x02")},
+		"a source that is cut off":      {tombstone, source[:len(source)-1]},
+		"a source of another name":      {tombstone, edit(source, "x\x03", "y\x03")},
+		"a mark of sequence 0":          {edit(tombstone, "x\x03", "x\x00")},
+		"a tombstone of no proper key ": {edit(tombstone, "job\xff", "jub\xff")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := groupstore.New(groupstore.Config{}).Loader()
+			var err error
+			for _, r := range append(whole[:3:3], records...) {
+				err = errors.Join(err, l.Add(r))
+			}
+			if errors.Join(err, l.Finish()) == nil {
+				t.Error("no error")
+			}
+		})
+	}
+}
+
+// TestMendMarks replays a log of which the making of a group is lost: its mark is not.
+func TestMendMarks(t *testing.T) {
+	j := &journal{}
+	s := newTester(t, groupstore.Config{Log: j})
+	p := body(t, "m 1\n")
+	p.Key, p.At = key(t, "job", "a"), noon
+	s.send(p, "x", 1)
+	s.send(p, "x", 2)
+	if _, err := s.store.Mark(t.Context(), groupstore.Push{Key: p.Key, Origin: &groupstore.Origin{Source: "x", Sequence: 3}}); err != nil {
+		t.Fatal(err)
+	}
+	s.send(groupstore.Push{Operation: groupstore.Delete, Key: p.Key}, "x", 4)
+	s.send(p, "x", 5)
+	records := encoded(j)
+	for lost := range records {
+		mended := newTester(t, groupstore.Config{})
+		for i, r := range records[:4] {
+			if i == lost {
+				continue
+			}
+			if err := mended.store.Mend(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := uint64(4)
+		if lost == 3 {
+			want = 3
+		}
+		if got, _, _ := mended.store.Decided("x"); got != want {
+			t.Errorf("without record %d: Decided = %d, want %d", lost, got, want)
+		}
+		for g := range mended.store.Snapshot().Groups() {
+			if lost == 3 && g.PushTime().Equal(time.Time{}) {
+				t.Errorf("a mark took the push time of %v", g.Key())
+			}
+		}
+		marksOf(t, mended.store)
+	}
+}
