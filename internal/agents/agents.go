@@ -115,10 +115,10 @@ type Registry struct {
 type agent struct {
 	Agent
 	targets   map[string]*Target
-	order     []string // names of targets in the agent's own order
-	scrapes   int      // in progress
-	session   Session  // nil while not connected
-	number    uint64   // of the session
+	order     []string    // names of targets in the agent's own order
+	scrapes   int         // in progress
+	session   Session     // nil while not connected
+	current   *Attachment // of the session; nil while not connected
 	processID [16]byte
 	takeovers []takeover
 }
@@ -156,11 +156,15 @@ func (r *Registry) Register(reg Registration) *Attachment {
 		a.takeovers = append(recent(a.takeovers, now), takeover{at: now, from: a.processID, to: reg.ProcessID})
 	}
 	r.lastSession++
-	a.session, a.number, a.processID = reg.Session, r.lastSession, reg.ProcessID
+	at := &Attachment{registry: r, agent: a, Number: r.lastSession}
+	at.live.Store(true)
+	if a.current != nil {
+		a.current.live.Store(false)
+	}
+	a.session, a.current, a.processID = reg.Session, at, reg.ProcessID
 	a.Connected, a.SessionStarted, a.LastSeen = true, now, now
 	a.Version, a.RemoteAddress, a.CertificateNotAfter = reg.Version, reg.RemoteAddress, reg.CertificateNotAfter
 	a.RoundTrip, a.ClockSkew, a.SpoolPending = nil, nil, 0
-	at := &Attachment{registry: r, agent: a, Number: a.number}
 	changed := !known
 	if reg.HasTargets {
 		changed = r.replaceTargets(a, reg.Targets) || changed

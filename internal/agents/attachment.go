@@ -3,6 +3,7 @@ package agents
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"pushrelay/internal/target"
@@ -16,23 +17,23 @@ type Attachment struct {
 
 	registry *Registry
 	agent    *agent
+	// live says that the session is the current one. It is written under Registry.mu, and read without by those who hold a
+	// lock of their own.
+	live atomic.Bool
 }
 
-// current calls f under the registry's lock if the session is the current one, and reports whether it is.
-func (at *Attachment) current(f func(a *agent)) bool {
+// current calls f under the registry's lock if the session is the current one.
+func (at *Attachment) current(f func(a *agent)) {
 	at.registry.mu.Lock()
 	defer at.registry.mu.Unlock()
-	if at.agent.session == nil || at.agent.number != at.Number {
-		return false
-	}
-	if f != nil {
+	if at.live.Load() {
 		f(at.agent)
 	}
-	return true
 }
 
-// Current reports whether the session is the agent's current one.
-func (at *Attachment) Current() bool { return at.current(nil) }
+// Current reports whether the session is the agent's current one. It takes no lock: the store asks it in the moment in which
+// a change takes effect (T3).
+func (at *Attachment) Current() bool { return at.live.Load() }
 
 // SetTargets replaces the agent's targets. A set with something wrong in it is refused whole.
 func (at *Attachment) SetTargets(targets []target.Target) error {
@@ -93,7 +94,8 @@ func (at *Attachment) SetSpoolPending(changes uint64) {
 // Close ends the session. The agent stays known.
 func (at *Attachment) Close() {
 	at.current(func(a *agent) {
-		a.session, a.Connected, a.LastSeen = nil, false, time.Now()
+		at.live.Store(false)
+		a.session, a.current, a.Connected, a.LastSeen = nil, nil, false, time.Now()
 		a.RoundTrip, a.ClockSkew = nil, nil
 	})
 }

@@ -19,6 +19,7 @@ const budgetStep = 32 << 10
 type Budget struct {
 	bytes *semaphore.Weighted // nil: no bound
 	size  int64
+	whole *Budget // what this one is a share of; nil for none
 }
 
 // NewBudget returns a budget of the given number of bytes; 0 means no bound.
@@ -27,6 +28,39 @@ func NewBudget(size int64) *Budget {
 		return &Budget{}
 	}
 	return &Budget{bytes: semaphore.NewWeighted(size), size: size}
+}
+
+// Share returns a budget of half the bytes, for one way that pushes come in: what it gives is taken from b as well, so that
+// there is one bound for all, and half of it stays for the others.
+func (b *Budget) Share() *Budget {
+	if b == nil || b.bytes == nil {
+		return &Budget{}
+	}
+	share := NewBudget(max(b.size/2, 1))
+	share.whole = b
+	return share
+}
+
+// Size returns the number of bytes; 0 means no bound.
+func (b *Budget) Size() int64 { return b.size }
+
+// acquire takes bytes, from the whole after the share: those who wait for the share hold nothing of the whole.
+func (b *Budget) acquire(ctx context.Context, n int64) error {
+	if err := b.bytes.Acquire(ctx, n); err != nil || b.whole == nil {
+		return err
+	}
+	err := b.whole.acquire(ctx, n)
+	if err != nil {
+		b.bytes.Release(n)
+	}
+	return err
+}
+
+func (b *Budget) release(n int64) {
+	b.bytes.Release(n)
+	if b.whole != nil {
+		b.whole.release(n)
+	}
 }
 
 // Buffer returns an empty buffer that takes what it holds from the budget. Release gives it back.
@@ -55,13 +89,13 @@ func (b *Buffer) Grow(n int) error {
 
 func (b *Buffer) acquire(need int64) error {
 	if need > b.budget.size {
-		return Errorf(ErrTooLarge, "body is larger than the %d bytes that all pushes together may take (--push.max-inflight-bytes)", b.budget.size)
+		return Errorf(ErrTooLarge, "body is larger than the %d bytes that all pushes together may take (--push.max-inflight-bytes, and half of it through agents)", b.budget.size)
 	}
 	// bytes.Buffer doubles; asking for the same keeps the account above what is allocated without asking per write.
 	more := min(max(need-b.held, b.held, budgetStep), b.budget.size-b.held)
 	ctx, cancel := context.WithTimeout(b.ctx, budgetWait)
 	defer cancel()
-	if b.budget.bytes.Acquire(ctx, more) != nil {
+	if b.budget.acquire(ctx, more) != nil {
 		return &Error{Kind: ErrUnavailable, Message: "too many bytes of pushes are being read at once, try again", RetryAfter: time.Second}
 	}
 	b.held += more
@@ -85,7 +119,7 @@ func (b *Buffer) Len() int { return b.body.Len() }
 // Release gives the memory back to the budget. The bytes must not be used any more. Calling it again does nothing.
 func (b *Buffer) Release() {
 	if b.held > 0 {
-		b.budget.bytes.Release(b.held)
+		b.budget.release(b.held)
 	}
 	b.held = 0
 	b.body = bytes.Buffer{}

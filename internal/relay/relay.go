@@ -174,6 +174,7 @@ func (s *Server) newTunnel() error {
 	}
 	s.tunnel = tunnelserver.New(tunnelserver.Config{
 		Certificates: certificates, Registry: s.agents, Pusher: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
+		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.groupingNames(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
 		StoreID: s.storeID(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,

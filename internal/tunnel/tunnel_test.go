@@ -27,6 +27,7 @@ import (
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/target"
+	"pushrelay/internal/tunnel"
 	"pushrelay/internal/tunnel/tunnelclient"
 	"pushrelay/internal/tunnel/tunnelserver"
 )
@@ -37,6 +38,8 @@ type house struct {
 	authority *authority.Authority
 	registry  *agents.Registry
 	server    *tunnelserver.Server
+	metrics   *prometheus.Registry
+	journals  *journals
 	addr      string
 }
 
@@ -73,9 +76,10 @@ func newHouse(t *testing.T, pusher push.Pusher) *house {
 	registry := must[*agents.Registry](t)(agents.Open(agents.Config{
 		ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	}))
-	h := &house{t: t, authority: ca, registry: registry}
+	journals := &journals{decided: map[string]tunnel.JournalState{}}
+	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals}
 	h.server = tunnelserver.New(tunnelserver.Config{
-		Certificates: certificates, Registry: registry, Pusher: pusher, Budget: push.NewBudget(1 << 20),
+		Certificates: certificates, Registry: registry, Pusher: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
 		Limits: push.Limits{MaxDecompressedBytes: 1 << 20}, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	})
 	listener := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
@@ -397,6 +401,9 @@ func TestPushCrossesTheTunnel(t *testing.T) {
 	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
 		if r.Key.Job() == "bad" {
 			return push.Result{}, push.Errorf(push.ErrInconsistent, "does not fit")
+		}
+		if r.Refused != nil {
+			return push.Result{}, r.Refused
 		}
 		mu.Lock()
 		defer mu.Unlock()

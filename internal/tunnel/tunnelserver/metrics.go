@@ -19,7 +19,7 @@ func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics
 		Name: "relay_certificate_not_after_seconds",
 		Help: "When the certificate that the relay shows to agents expires, in seconds since the epoch.",
 	}, func() float64 { return float64(certificates.NotAfter().Unix()) })
-	return &metrics{
+	m := &metrics{
 		refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
 			Name: "relay_handshakes_refused_total",
 			Help: "Connections to the agents' port that were refused in the TLS handshake.",
@@ -30,24 +30,36 @@ func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics
 		}, []string{"reason"}),
 		changes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_changes_total",
-			Help: "Changes of groups that agents sent, by verdict.",
+			Help: "Changes of groups that agents sent, by verdict (applied, duplicate, rejected, later): applied and rejected together are the changes that took effect or never will.",
 		}, []string{"result"}),
 	}
+	for _, result := range []string{resultApplied, resultDuplicate, resultRejected, resultLater} {
+		m.changes.WithLabelValues(result)
+	}
+	return m
 }
+
+// The results of a change as metric labels.
+const (
+	resultApplied   = "applied"
+	resultDuplicate = "duplicate"
+	resultRejected  = "rejected"
+	resultLater     = "later"
+)
 
 func (m *metrics) ended(end *sessionEnd) { m.ends.WithLabelValues(end.name()).Inc() }
 
-// decided counts a verdict.
+// decided counts a verdict, whether or not it reaches the agent.
 func (m *metrics) decided(verdict *relayv1.PushResponse) {
-	result := "later"
+	result := resultLater
 	switch v := verdict.GetVerdict().(type) {
 	case *relayv1.PushResponse_Applied:
-		result = "applied"
+		result = resultApplied
 		if v.Applied.GetDuplicate() {
-			result = "duplicate"
+			result = resultDuplicate
 		}
 	case *relayv1.PushResponse_Rejected:
-		result = "rejected"
+		result = resultRejected
 	}
 	m.changes.WithLabelValues(result).Inc()
 }

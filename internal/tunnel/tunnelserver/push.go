@@ -3,7 +3,9 @@ package tunnelserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -38,18 +40,17 @@ type changeStream struct {
 	// static
 	session *session
 	stream  relayv1.RelayService_PushServer
-	ctx     context.Context // ends with the stream or the session
+	ctx     context.Context // ends with the stream or the session; what has come whole is decided all the same
 	cancel  context.CancelFunc
 
-	slots    chan struct{}              // one per change in progress
 	verdicts chan *relayv1.PushResponse // taken by send, which alone writes to the stream
 	changes  sync.WaitGroup             // the goroutines of changes in progress
 
 	// owned by receive
-	begin   *relayv1.ChangeBegin // nil between changes
-	body    *push.Buffer
-	verdict error                    // of the change that comes in, if it is known before its end
-	last    map[string]chan struct{} // per grouping key: closed when its last change is decided
+	begin *relayv1.ChangeBegin // nil between changes
+	body  *push.Buffer
+	fault error                    // of the change that comes in, if it is known before its end
+	last  map[string]chan struct{} // per grouping key: closed when its last change is decided
 }
 
 func newChangeStream(ss *session, stream relayv1.RelayService_PushServer) *changeStream {
@@ -59,7 +60,6 @@ func newChangeStream(ss *session, stream relayv1.RelayService_PushServer) *chang
 		stream:   stream,
 		ctx:      ctx,
 		cancel:   cancel,
-		slots:    make(chan struct{}, tunnel.MaxUnacknowledgedChanges),
 		verdicts: make(chan *relayv1.PushResponse, tunnel.MaxUnacknowledgedChanges),
 		last:     map[string]chan struct{}{},
 	}
@@ -68,7 +68,7 @@ func newChangeStream(ss *session, stream relayv1.RelayService_PushServer) *chang
 // run returns when the agent has ended the stream and every change has its verdict, or when the stream broke.
 func (c *changeStream) run() error {
 	defer c.cancel()
-	stop := context.AfterFunc(c.session.ctx, c.cancel) // fencing: what a superseded session sent is not stored any more
+	stop := context.AfterFunc(c.session.ctx, c.cancel)
 	defer stop()
 	var sender sync.WaitGroup
 	sender.Go(c.send)
@@ -92,7 +92,6 @@ func (c *changeStream) send() {
 		if broken {
 			continue
 		}
-		c.session.server.metrics.decided(verdict)
 		if c.stream.Send(verdict) != nil {
 			broken = true
 			c.cancel()
@@ -130,25 +129,25 @@ func (c *changeStream) takeBegin(begin *relayv1.ChangeBegin) {
 	if c.body != nil {
 		c.body.Release()
 	}
-	c.begin, c.body, c.verdict = begin, c.session.server.cfg.Budget.Buffer(c.ctx), nil
+	c.begin, c.body, c.fault = begin, c.session.server.budget.Buffer(c.ctx), nil
 	if limit := c.session.server.cfg.Limits.MaxDecompressedBytes; limit > 0 && begin.GetBodyBytes() > uint64(limit) {
-		c.verdict = push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size)", limit)
+		c.fault = push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size)", limit)
 	}
 	if begin.GetEncoding() != relayv1.BodyEncoding_BODY_ENCODING_UNSPECIFIED {
-		c.verdict = tunnel.ErrUnsupported
+		c.fault = fmt.Errorf("body encoding %d: %w", begin.GetEncoding(), tunnel.ErrUnsupported)
 	}
 }
 
-// takeChunk adds to the body, unless the verdict is known: the rest is then read and dropped.
+// takeChunk adds to the body, unless a fault is known: the rest is then read and dropped.
 func (c *changeStream) takeChunk(chunk []byte) {
-	if c.begin == nil || c.verdict != nil {
+	if c.begin == nil || c.fault != nil {
 		return
 	}
 	if uint64(c.body.Len()+len(chunk)) > c.begin.GetBodyBytes() {
-		c.verdict = push.Errorf(push.ErrInvalid, "body is longer than the %d bytes announced", c.begin.GetBodyBytes())
+		c.fault = push.Errorf(push.ErrInvalid, "body is longer than the %d bytes announced", c.begin.GetBodyBytes())
 		return
 	}
-	_, c.verdict = c.body.Write(chunk)
+	_, c.fault = c.body.Write(chunk)
 }
 
 // takeEnd hands the change to a goroutine of its own, which waits for the earlier change of the same group.
@@ -156,20 +155,11 @@ func (c *changeStream) takeEnd() error {
 	if c.begin == nil {
 		return status.Error(codes.InvalidArgument, "a change ended that had not begun")
 	}
-	begin, body, verdict := c.begin, c.body, c.verdict
-	c.begin, c.body, c.verdict = nil, nil, nil
-	if verdict == nil && uint64(body.Len()) != begin.GetBodyBytes() {
-		verdict = push.Errorf(push.ErrInvalid, "body has %d bytes of the %d announced", body.Len(), begin.GetBodyBytes())
-	}
-	var request *push.Request
-	if verdict == nil {
-		request, verdict = tunnel.ChangeFromProto(begin, body.Bytes(), c.session.server.cfg.Names)
-	}
-	if verdict == nil {
-		verdict = request.Refused
-	}
+	number, body := c.begin.GetChange(), c.body
+	request, fault := c.request()
+	c.begin, c.body, c.fault = nil, nil, nil
 	select {
-	case c.slots <- struct{}{}:
+	case c.session.slots <- struct{}{}:
 	case <-c.ctx.Done():
 		body.Release()
 		return c.ctx.Err()
@@ -180,15 +170,36 @@ func (c *changeStream) takeEnd() error {
 		defer func() {
 			close(decided)
 			c.session.inFlight.Add(-1)
-			<-c.slots
+			<-c.session.slots
 		}()
 		if earlier != nil {
 			<-earlier
 		}
-		c.decide(begin.GetChange(), request, verdict)
+		c.decide(number, request, fault)
 		body.Release()
 	})
 	return nil
+}
+
+// request returns the push of the change that has come. A fault for good goes with it, so that it is decided as any other
+// change (T13); without a request there is only a fault: one that passes, or one of a change that names no group.
+func (c *changeStream) request() (*push.Request, error) {
+	fault := c.fault
+	if fault != nil && !tunnel.Final(fault) {
+		return nil, fault
+	}
+	r, err := tunnel.ChangeFromProto(c.begin, c.body.Bytes(), c.session.server.cfg.Names)
+	if err != nil {
+		return nil, err
+	}
+	if fault == nil && uint64(c.body.Len()) != c.begin.GetBodyBytes() {
+		fault = push.Errorf(push.ErrInvalid, "body has %d bytes of the %d announced", c.body.Len(), c.begin.GetBodyBytes())
+	}
+	if fault != nil {
+		r.Refused = fault
+	}
+	r.Agent, r.Current = c.session.agent, c.session.attachment.Current
+	return r, nil
 }
 
 // follow returns when the earlier change of the same group is decided, nil if there is none in progress, and what to
@@ -216,15 +227,45 @@ func (c *changeStream) follow(r *push.Request) (earlier <-chan struct{}, decided
 	return before, decided
 }
 
-// decide gets the pusher's verdict and queues it. Nothing of a session that is no longer current is stored (T3).
-func (c *changeStream) decide(change uint64, r *push.Request, err error) {
+// decide gets the verdict on a change and queues it.
+func (c *changeStream) decide(number uint64, r *push.Request, fault error) {
 	var result push.Result
-	if err == nil {
-		if c.ctx.Err() != nil || !c.session.attachment.Current() {
-			return
-		}
-		r.Agent = c.session.agent
-		result, err = c.session.server.cfg.Pusher.Push(c.ctx, r)
+	if fault == nil {
+		result, fault = c.session.server.push(r)
 	}
-	c.verdicts <- tunnel.VerdictToProto(change, result, err)
+	verdict := tunnel.VerdictToProto(number, result, fault)
+	c.session.server.metrics.decided(verdict)
+	c.verdicts <- verdict
+}
+
+// maxChangesInFlight bounds the changes that are being decided for all agents together (T21): enough that a sync of the log
+// has company, whatever the disk, and sixteen agents can send at full speed; few enough that those of ten thousand agents
+// which come back at once neither hold the store up for pushes over HTTP nor keep a goroutine each.
+const maxChangesInFlight = 1024
+
+// push hands a change to the pusher. It does not end with the session: a change that takes effect shall be counted, and one
+// of a session that is not current any more is refused by the pusher (T3).
+func (s *Server) push(r *push.Request) (push.Result, error) {
+	select {
+	case s.changes <- struct{}{}:
+		defer func() { <-s.changes }()
+	default:
+		return push.Result{}, overloaded()
+	}
+	ctx := context.Background() // ended by the timeout, and by the pusher when it has decided
+	if s.cfg.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.cfg.Timeout)
+		defer cancel()
+	}
+	return s.cfg.Pusher.Push(ctx, r)
+}
+
+// overloaded puts a change off for about a second, which is longer than what is in flight takes; not for all the same time,
+// so that they do not come back together.
+func overloaded() error {
+	return &push.Error{
+		Kind: push.ErrUnavailable, Message: "too many changes of agents are being stored at once",
+		RetryAfter: time.Second/2 + rand.N(time.Second),
+	}
 }

@@ -40,8 +40,12 @@ type Config struct {
 	Registry *agents.Registry
 	// Pusher takes the changes that agents send.
 	Pusher push.Pusher
-	// Budget bounds the bodies of all pushes, those over HTTP included.
+	// Budget bounds the bodies of all pushes, those over HTTP included. What comes from agents takes at most half of it (T21).
 	Budget *push.Budget
+	// Timeout is how long a change may take until it is decided; 0 for no bound. What takes longer may come again later.
+	Timeout time.Duration
+	// Journals is asked how far agents' journals were decided, and told how far they are passed.
+	Journals Journals
 	// Limits are announced to agents and applied to what they send.
 	Limits push.Limits
 	// AgentLabel and Names are announced, so that agents can refuse what this relay would.
@@ -59,6 +63,15 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
+// Journals knows how far changes with an origin were decided (T12).
+type Journals interface {
+	// Decided returns the highest sequence of the agent's journal that was decided, and the digest of that change; ok is
+	// false for a journal that was not met. It must not be behind any change that took effect before it was called.
+	Decided(agent string, journal [16]byte) (sequence uint64, digest push.Digest, ok bool)
+	// Forget says that the agent will never send changes of the journal again that are numbered up to through.
+	Forget(agent string, journal [16]byte, through uint64)
+}
+
 // Server serves agents. It is safe for concurrent use.
 type Server struct {
 	relayv1.UnimplementedRelayServiceServer
@@ -67,6 +80,8 @@ type Server struct {
 	cfg     Config
 	metrics *metrics
 	grpc    *grpc.Server
+	budget  *push.Budget  // of agents' bodies
+	changes chan struct{} // one per change that is being decided
 
 	// senders counts the goroutines that send to an Attach stream. They may end after their handler has returned; Stop
 	// waits for them.
@@ -80,7 +95,13 @@ type Server struct {
 
 // New returns a server. It starts nothing.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Registerer, cfg.Certificates), sessions: map[*connection]*session{}}
+	s := &Server{
+		cfg: cfg, metrics: newMetrics(cfg.Registerer, cfg.Certificates), sessions: map[*connection]*session{},
+		budget: cfg.Budget.Share(), changes: make(chan struct{}, maxChangesInFlight),
+	}
+	if share := s.budget.Size(); share > 0 && (cfg.Limits.MaxDecompressedBytes == 0 || cfg.Limits.MaxDecompressedBytes > share) {
+		s.cfg.Limits.MaxDecompressedBytes = share // a body beyond it could never be taken, and agents should know
+	}
 	s.grpc = grpc.NewServer(
 		grpc.Creds(newCredentials(cfg.Certificates, cfg.Logger, s.metrics)),
 		grpc.ConnectionTimeout(tunnel.HandshakeTimeout),
@@ -187,11 +208,14 @@ func (s *Server) receiveHello(stream relayv1.RelayService_AttachServer, conn *co
 		return nil, err
 	}
 	hello := first.GetHello()
+	_, journalsErr := tunnel.JournalIDsFromProto(hello.GetJournalIds())
 	switch {
 	case hello == nil:
 		return nil, status.Error(codes.InvalidArgument, "the first message of Attach must be a hello")
 	case len(hello.GetProcessId()) != 16:
 		return nil, status.Errorf(codes.InvalidArgument, "the hello's process_id has %d bytes, want 16", len(hello.GetProcessId()))
+	case journalsErr != nil:
+		return nil, status.Error(codes.InvalidArgument, journalsErr.Error())
 	case hello.GetProtocolVersion() < tunnel.ProtocolVersion:
 		end := &sessionEnd{
 			reason:  relayv1.SessionEndReason_SESSION_END_REASON_INCOMPATIBLE,

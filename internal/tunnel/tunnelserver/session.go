@@ -27,7 +27,8 @@ type session struct {
 	agent      string
 	startedAt  time.Time
 	attachment *agents.Attachment
-	path       bool // the agent honours ScrapeRequest.path
+	path       bool          // the agent honours ScrapeRequest.path
+	slots      chan struct{} // one per change in progress, on however many streams
 	// ctx ends with the session; its cause is a *sessionEnd. It is the Attach stream's, less what ends it here.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -41,8 +42,9 @@ type session struct {
 	roundTrip atomic.Int64 // nanoseconds, 0 before the first measurement
 
 	// owned by receive
-	echoedAt   atomic.Int64    // UnixNano of the last echo; read by watch
-	collecting []target.Target // the parts of a target set that have come
+	echoedAt   atomic.Int64      // UnixNano of the last echo; read by watch
+	collecting []target.Target   // the parts of a target set that have come
+	forgotten  tunnel.SpoolState // the last that said how far a journal is passed
 
 	mu         sync.Mutex
 	scrapes    map[uint64]*scrapeCall // guarded by mu; those that no stream answers yet
@@ -56,6 +58,7 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 		agent:     conn.peer.Agent,
 		startedAt: time.Now(),
 		path:      tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_SCRAPE_PATH),
+		slots:     make(chan struct{}, tunnel.MaxUnacknowledgedChanges),
 		stream:    stream,
 		scrapes:   map[uint64]*scrapeCall{},
 	}
@@ -66,7 +69,7 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 
 // run serves the session until its stream ends and returns why.
 func (ss *session) run(hello *relayv1.Hello) *sessionEnd {
-	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Welcome{Welcome: ss.welcome()}})
+	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Welcome{Welcome: ss.welcome(hello)}})
 	if hello.GetTargets().GetMore() {
 		ss.takeTargets(hello.GetTargets()) // the rest comes
 	}
@@ -85,7 +88,9 @@ func (ss *session) end(why *sessionEnd) {
 	}
 }
 
-func (ss *session) welcome() *relayv1.Welcome {
+// welcome answers the hello. The session is registered: nothing of an earlier one takes effect any more, so that what the
+// welcome says of journals is all that there is.
+func (ss *session) welcome(hello *relayv1.Hello) *relayv1.Welcome {
 	cfg := &ss.server.cfg
 	limits := tunnel.LimitsToProto(cfg.Limits)
 	limits.MaxConcurrentScrapes = uint32(cfg.MaxConcurrentScrapes)
@@ -95,11 +100,42 @@ func (ss *session) welcome() *relayv1.Welcome {
 	return &relayv1.Welcome{
 		Session:         ss.attachment.Number,
 		ProtocolVersion: tunnel.ProtocolVersion,
-		Capabilities:    []relayv1.Capability{relayv1.Capability_CAPABILITY_PUSH},
+		Capabilities:    capabilities,
 		RelayVersion:    cfg.Version,
 		StoreId:         cfg.StoreID[:],
 		Limits:          limits,
+		Journals:        ss.journals(hello),
 	}
+}
+
+// capabilities are what this relay can take.
+var capabilities = []relayv1.Capability{
+	relayv1.Capability_CAPABILITY_PUSH,
+	relayv1.Capability_CAPABILITY_PUSH_ORIGIN,
+	relayv1.Capability_CAPABILITY_PUSH_FAILURE,
+}
+
+// journals returns how far the journals were decided that the hello asks after. Those that are not known are left out.
+func (ss *session) journals(hello *relayv1.Hello) []*relayv1.JournalState {
+	var states []*relayv1.JournalState
+	journals, _ := tunnel.JournalIDsFromProto(hello.GetJournalIds()) //nolint:errcheck // A hello that it refuses began no session.
+	for _, journal := range journals {
+		if sequence, digest, ok := ss.server.cfg.Journals.Decided(ss.agent, journal); ok {
+			states = append(states, tunnel.JournalToProto(tunnel.JournalState{Journal: journal, Decided: sequence, Digest: digest}))
+		}
+	}
+	return states
+}
+
+// takeSpool takes what waits at the agent, and lets go of what will never come again. It is only looked at if it says more
+// than before: agents send it with every echo.
+func (ss *session) takeSpool(s tunnel.SpoolState) {
+	ss.attachment.SetSpoolPending(s.Pending)
+	if s.Journal == ss.forgotten.Journal && s.DecidedThrough <= ss.forgotten.DecidedThrough || !ss.attachment.Current() {
+		return
+	}
+	ss.forgotten = s
+	ss.server.cfg.Journals.Forget(ss.agent, s.Journal, s.DecidedThrough)
 }
 
 // receive takes the agent's events until the stream ends.
@@ -116,7 +152,7 @@ func (ss *session) receive() {
 		case *relayv1.AttachRequest_HeartbeatEcho:
 			ss.takeEcho(event.HeartbeatEcho)
 		case *relayv1.AttachRequest_Spool:
-			ss.attachment.SetSpoolPending(event.Spool.GetPendingChanges())
+			ss.takeSpool(tunnel.SpoolFromProto(event.Spool))
 		}
 	}
 }

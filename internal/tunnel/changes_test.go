@@ -1,0 +1,252 @@
+package tunnel_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/push"
+	"pushrelay/internal/tunnel"
+)
+
+// counted returns relay_changes_total by result.
+func (h *house) counted() map[string]float64 {
+	h.t.Helper()
+	families, err := h.metrics.Gather()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	counts := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() == "relay_changes_total" {
+			for _, m := range f.Metric {
+				counts[m.Label[0].GetValue()] = m.Counter.GetValue()
+			}
+		}
+	}
+	return counts
+}
+
+func (h *house) wantCounted(applied, duplicate, rejected, later float64) {
+	h.t.Helper()
+	want := map[string]float64{"applied": applied, "duplicate": duplicate, "rejected": rejected, "later": later}
+	if diff := cmp.Diff(want, h.counted()); diff != "" {
+		h.t.Errorf("relay_changes_total (-want +got):\n%s", diff)
+	}
+}
+
+// TestWelcomeTellsOfJournals: those that the hello asks after and that the relay has met.
+func TestWelcomeTellsOfJournals(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	met := tunnel.JournalState{Journal: [16]byte{1}, Decided: 7, Digest: push.Digest{2}}
+	h.journals.decided["site"] = met
+	a := h.dialRaw("site")
+	other := [16]byte{9}
+	if err := a.attach(timeout(t, 10*time.Second), hello(met.Journal[:], other[:])); err != nil {
+		t.Fatal(err)
+	}
+	w, err := tunnel.WelcomeFromProto(a.welcome)
+	if diff := cmp.Diff([]tunnel.JournalState{met}, w.Journals); diff != "" || err != nil {
+		t.Errorf("%v, journals (-want +got):\n%s", err, diff)
+	}
+	for _, c := range []relayv1.Capability{relayv1.Capability_CAPABILITY_PUSH, relayv1.Capability_CAPABILITY_PUSH_ORIGIN, relayv1.Capability_CAPABILITY_PUSH_FAILURE} {
+		if !tunnel.Has(a.welcome.GetCapabilities(), c) {
+			t.Errorf("the relay does not announce %v", c)
+		}
+	}
+	for _, ids := range [][][]byte{{[]byte("short")}, slices.Repeat([][]byte{met.Journal[:]}, tunnel.MaxJournals+1)} {
+		err := h.dialRaw("site").attach(timeout(t, 10*time.Second), hello(ids...))
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "journal") {
+			t.Errorf("a hello with %d journals = %v", len(ids), err)
+		}
+	}
+}
+
+// TestSpoolStatePassesJournals: what will never come again is forgotten, once.
+func TestSpoolStatePassesJournals(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	a := h.attachRaw("site")
+	first := tunnel.SpoolState{Pending: 5, DecidedThrough: 3, Journal: [16]byte{1}}
+	next := tunnel.SpoolState{Pending: 4, DecidedThrough: 9, Journal: [16]byte{1}}
+	other := tunnel.SpoolState{Pending: 2, DecidedThrough: 1, Journal: [16]byte{2}}
+	for _, s := range []tunnel.SpoolState{{Pending: 9}, first, first, {Pending: 4, DecidedThrough: 2, Journal: [16]byte{1}}, next, other} {
+		if err := a.stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Spool{Spool: tunnel.SpoolToProto(s)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the last state has come", func() bool { return len(h.registry.Agents()) == 1 && h.registry.Agents()[0].SpoolPending == 2 })
+	want := []tunnel.SpoolState{first, next, other}
+	for i := range want {
+		want[i].Pending = 0
+	}
+	eventually(t, "it is forgotten", func() bool { return len(h.journals.forgotten()) == len(want) })
+	if diff := cmp.Diff(want, h.journals.forgotten()); diff != "" {
+		t.Errorf("forgotten (-want +got):\n%s", diff)
+	}
+}
+
+// TestFinalVerdictsAreDecided: whatever this end refuses for good goes to the pusher, which keeps the origin.
+func TestFinalVerdictsAreDecided(t *testing.T) {
+	var mu sync.Mutex
+	var got []*push.Request
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, r)
+		if r.Refused != nil {
+			return push.Result{}, r.Refused
+		}
+		return push.Result{Outcome: push.Applied, Duplicate: r.Origin.Sequence == 99}, nil
+	}))
+	a := h.attachRaw("site")
+	for i, tt := range []struct {
+		name   string
+		change func(*relayv1.ChangeBegin)
+		body   string
+		reason relayv1.RejectReason
+		alone  bool // there is no group, so that the pusher is not asked
+	}{
+		{"fine", func(*relayv1.ChangeBegin) {}, "m 1\n", 0, false},
+		{"failure", func(b *relayv1.ChangeBegin) { b.Operation, b.BodyBytes = relayv1.Operation_OPERATION_FAILURE, 0 }, "", 0, false},
+		{"too large", func(b *relayv1.ChangeBegin) { b.BodyBytes = 2 << 20 }, "m 1\n", relayv1.RejectReason_REJECT_REASON_TOO_LARGE, false},
+		{"operation", func(b *relayv1.ChangeBegin) { b.Operation = 99 }, "m 1\n", relayv1.RejectReason_REJECT_REASON_UNSUPPORTED, false},
+		{"encoding", func(b *relayv1.ChangeBegin) { b.Encoding = 99 }, "m 1\n", relayv1.RejectReason_REJECT_REASON_UNSUPPORTED, false},
+		{"format", func(b *relayv1.ChangeBegin) { b.Format = 99 }, "m 1\n", relayv1.RejectReason_REJECT_REASON_UNSUPPORTED, false},
+		{"short", func(b *relayv1.ChangeBegin) { b.BodyBytes++ }, "m 1\n", relayv1.RejectReason_REJECT_REASON_INVALID, false},
+		{"long", func(b *relayv1.ChangeBegin) { b.BodyBytes-- }, "m 1\n", relayv1.RejectReason_REJECT_REASON_INVALID, false},
+		{"name", func(b *relayv1.ChangeBegin) { b.GroupingKey = append(b.GroupingKey, &relayv1.Label{Name: "ä"}) }, "m 1\n", relayv1.RejectReason_REJECT_REASON_INVALID, false},
+		{"no group", func(b *relayv1.ChangeBegin) { b.GroupingKey = nil }, "m 1\n", relayv1.RejectReason_REJECT_REASON_INVALID, true},
+	} {
+		begin := change(uint64(i)+1, tt.body)
+		tt.change(begin)
+		a.send(begin, tt.body)
+		verdict := a.verdict()
+		if verdict.GetChange() != begin.GetChange() || verdict.GetRejected().GetReason() != tt.reason || (verdict.GetApplied() != nil) != (tt.reason == 0) {
+			t.Errorf("%s: verdict %v", tt.name, verdict)
+		}
+		mu.Lock()
+		asked := got
+		got = nil
+		mu.Unlock()
+		if tt.alone {
+			if len(asked) != 0 {
+				t.Errorf("%s: the pusher was asked", tt.name)
+			}
+			continue
+		}
+		if len(asked) != 1 || (asked[0].Refused != nil) != (tt.reason != 0) || asked[0].Agent != "site" || asked[0].Current == nil || !asked[0].Current() ||
+			asked[0].Origin == nil || asked[0].Origin.Sequence != uint64(i)+1 || asked[0].Key.Job() != "j" {
+			t.Errorf("%s: the pusher was asked %+v", tt.name, asked)
+		}
+	}
+	a.send(change(99, ""), "")
+	if !a.verdict().GetApplied().GetDuplicate() {
+		t.Error("the verdict does not say that the change is a duplicate")
+	}
+	h.wantCounted(2, 1, 8, 0)
+}
+
+// TestOverloadIsPutOff: beyond what may be in flight for all agents together a change is put off, and gets through later.
+func TestOverloadIsPutOff(t *testing.T) {
+	const inFlight = 1024
+	release := make(chan struct{})
+	var begun sync.WaitGroup
+	begun.Add(inFlight)
+	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) {
+		select {
+		case <-release:
+		default:
+			begun.Done()
+			<-release
+		}
+		return push.Result{Outcome: push.Applied}, nil
+	}))
+	var busy []*rawAgent
+	for i := range inFlight / tunnel.MaxUnacknowledgedChanges {
+		a := h.attachRaw("busy-" + string(rune('a'+i)))
+		busy = append(busy, a)
+		for j := range tunnel.MaxUnacknowledgedChanges {
+			begin := change(uint64(j)+1, "")
+			begin.GroupingKey[0].Value = strings.Repeat("x", j+1)
+			a.send(begin, "")
+		}
+	}
+	begun.Wait()
+	a := h.attachRaw("late")
+	for range 3 {
+		a.send(change(1, "m 1\n"), "m 1\n")
+		later := a.verdict().GetLater()
+		if wait := later.GetRetryAfter().AsDuration(); later.GetReason() != relayv1.LaterReason_LATER_REASON_OVERLOADED || wait < time.Second/2 || wait > 3*time.Second/2 {
+			t.Errorf("the change too many is answered %v", later)
+		}
+	}
+	close(release)
+	for _, b := range busy {
+		for range tunnel.MaxUnacknowledgedChanges {
+			if b.verdict().GetApplied() == nil {
+				t.Fatal("a change in flight was not applied")
+			}
+		}
+	}
+	a.send(change(1, "m 1\n"), "m 1\n")
+	if a.verdict().GetApplied() == nil {
+		t.Error("the change does not get through later")
+	}
+	h.wantCounted(inFlight+1, 0, 0, 3)
+}
+
+// TestChangesOutliveTheirSession: a change that came whole is decided and counted, although its agent is gone; and it knows
+// that its session is not current any more.
+func TestChangesOutliveTheirSession(t *testing.T) {
+	asked, release := make(chan *push.Request), make(chan struct{})
+	h := newHouse(t, pusherFunc(func(ctx context.Context, r *push.Request) (push.Result, error) {
+		asked <- r
+		<-release
+		return push.Result{Outcome: push.Applied}, ctx.Err()
+	}))
+	a := h.attachRaw("site")
+	a.send(change(1, "m 1\n"), "m 1\n")
+	r := <-asked
+	if !r.Current() {
+		t.Error("the session is not current")
+	}
+	h.attachRaw("site")
+	if r.Current() {
+		t.Error("the session is current after another took over")
+	}
+	a.close()
+	eventually(t, "the old session is gone", func() bool { return len(h.registry.Agents()) == 1 && h.registry.Agents()[0].Connected })
+	close(release)
+	eventually(t, "it is counted", func() bool { return h.counted()["applied"] == 1 })
+	h.wantCounted(1, 0, 0, 0)
+}
+
+// TestLateVerdictsHaveReasons: what is put off says why.
+func TestLateVerdictsHaveReasons(t *testing.T) {
+	next := make(chan error, 1)
+	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) { return push.Result{}, <-next }))
+	a := h.attachRaw("site")
+	for err, want := range map[error]relayv1.LaterReason{
+		push.Errorf(push.ErrNotWritable, "x"): relayv1.LaterReason_LATER_REASON_NOT_WRITABLE,
+		push.Errorf(push.ErrNotCurrent, "x"):  relayv1.LaterReason_LATER_REASON_SESSION_ENDING,
+		push.Errorf(push.ErrFull, "x"):        relayv1.LaterReason_LATER_REASON_STORE_FULL,
+		context.DeadlineExceeded:              relayv1.LaterReason_LATER_REASON_OVERLOADED,
+		errors.New("x"):                       relayv1.LaterReason_LATER_REASON_OVERLOADED,
+	} {
+		next <- err
+		a.send(change(1, ""), "")
+		if got := a.verdict().GetLater().GetReason(); got != want {
+			t.Errorf("%v is %v, want %v", err, got, want)
+		}
+	}
+	h.wantCounted(0, 0, 0, 5)
+}
