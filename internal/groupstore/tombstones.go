@@ -122,6 +122,20 @@ func (s *Store) takeMarks(canonical string) []mark {
 	return marks
 }
 
+// DropMarks forgets what was decided, and how far: for a store that has lost changes, of which the marks that are left may
+// say that they were decided. It must be called before anything is changed, and it is not logged: a snapshot has to follow.
+func (s *Store) DropMarks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.groups {
+		if g.state.notes != nil && len(g.state.notes.marks) > 0 {
+			s.replace(g, markedState(Change{}, g))
+		}
+	}
+	s.sources, s.tombstones, s.tombs = make(map[string]*source), make(map[string]*tombstone), nil
+	s.marks, s.tombBytes = 0, 0
+}
+
 // wipe removes all groups and leaves their marks behind.
 func (s *Store) wipe() {
 	var marked []*group

@@ -112,13 +112,17 @@ func (l *Log) accept(r *reading, found wal.Recovery) error {
 }
 
 // begin gives the store an ID: it is new, or it has lost something, and then agents must not take it for the one that they
-// knew. What was given up stays so for as long as there is no snapshot after it.
+// knew. They send again what they have, and nothing of that may be taken for decided because a later change of the group is
+// still there. What was given up stays so for as long as there is no snapshot after it.
 func (l *Log) begin(ctx context.Context, found wal.Recovery) error {
 	var id ID
 	rand.Read(id[:])
 	l.mu.Lock()
 	l.marks.id = id
 	l.mu.Unlock()
+	if len(found.GivenUp) > 0 {
+		l.store.DropMarks()
+	}
 	if found.Failure != nil {
 		return nil //nolint:nilerr // The id comes with the snapshot by which the log becomes writable.
 	}

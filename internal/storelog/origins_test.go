@@ -1,0 +1,271 @@
+package storelog_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/storelog"
+	"pushrelay/internal/wal"
+)
+
+// A sent is a change that somebody numbered.
+type sent struct {
+	op       groupstore.Operation
+	job      string
+	text     string
+	sequence uint64
+}
+
+// send sends it, now or again.
+func (k *keeper) send(c sent) (duplicate bool, err error) {
+	k.tb.Helper()
+	var parser exposition.Parser
+	body, err := parser.ParseText([]byte(c.text), exposition.Options{})
+	if err != nil {
+		k.tb.Fatal(err)
+	}
+	p := groupstore.Push{
+		Operation: c.op, Key: key(k.tb, c.job), Body: body, At: noon.Add(time.Duration(c.sequence) * time.Second),
+		Origin: &groupstore.Origin{Source: "site\x00journal", Sequence: c.sequence, Digest: [16]byte{byte(c.sequence)}},
+	}
+	switch c.op {
+	case groupstore.Fail:
+		v, err := k.Store().Fail(k.tb.Context(), p, "the agent says so")
+		return v.Duplicate, err
+	case groupstore.Mark:
+		v, err := k.Store().Mark(k.tb.Context(), p)
+		return v.Duplicate, err
+	}
+	v, err := k.Store().Push(k.tb.Context(), p)
+	var rejected *groupstore.InconsistentError
+	if errors.As(err, &rejected) {
+		err = nil
+	}
+	return v.Duplicate, err
+}
+
+// allOf is one of everything, such that a change that takes effect twice or never is seen in the end.
+var allOf = []sent{
+	{groupstore.Replace, "a", "m 1\nn 1\n", 1},
+	{groupstore.Replace, "b", "m 2\n", 2},
+	{groupstore.Merge, "a", "n 3\no 3\n", 3},
+	{groupstore.Delete, "b", "", 4},
+	{groupstore.Replace, "c", "m 5 1000\n", 5}, // rejected, with a failure time
+	{groupstore.Fail, "a", "", 6},
+	{groupstore.Replace, "d", "m 7\n", 7},
+	{groupstore.Mark, "e", "", 8},
+	{groupstore.Merge, "d", "n 9\n", 9},
+	{groupstore.Replace, "a", "p 10\n", 10},
+	{groupstore.Delete, "d", "", 11},
+	{groupstore.Delete, "never", "", 12},
+	{groupstore.Merge, "d", "q 13\n", 13},
+}
+
+// sendAll sends all of them and returns how many were duplicates.
+func (k *keeper) sendAll() (duplicates int) {
+	k.tb.Helper()
+	for _, c := range allOf {
+		again, err := k.send(c)
+		if err != nil {
+			k.tb.Fatalf("%+v: %v", c, err)
+		}
+		if again {
+			duplicates++
+		}
+	}
+	return duplicates
+}
+
+// wantAll checks that all of them took effect, each once, and are still known.
+func (k *keeper) wantAll(what, content string) {
+	k.tb.Helper()
+	if n := k.sendAll(); n != len(allOf) {
+		k.tb.Errorf("%s: %d of %d are known", what, n, len(allOf))
+	}
+	if diff := cmp.Diff(content, k.content()); diff != "" {
+		k.tb.Errorf("%s: content (-want +got):\n%s", what, diff)
+	}
+	sequence, digest, ok := k.Store().Decided("site\x00journal")
+	if !ok || sequence != 13 || digest != [16]byte{13} {
+		k.tb.Errorf("%s: Decided = %d, %x, %v", what, sequence, digest, ok)
+	}
+}
+
+// TestOnceOverRestarts: by the log, by snapshots, and by a backup, which keeps the marks and not the id (T18).
+func TestOnceOverRestarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := config(t.TempDir())
+		k := open(t, cfg)
+		if n := k.sendAll(); n != 0 {
+			t.Fatalf("%d duplicates at first", n)
+		}
+		content, id := k.content(), k.ID()
+		k.wantAll("at once", content)
+		k.close()
+
+		k = open(t, cfg)
+		k.wantAll("by the log", content)
+		k.close()
+
+		cfg.SnapshotFloorBytes = 1
+		k = open(t, cfg)
+		stop := k.run(t)
+		time.Sleep(5 * time.Second)
+		stop()
+		k.close()
+		k = open(t, cfg)
+		k.wantAll("by a snapshot", content)
+		backup := filepath.Join(t.TempDir(), "backup")
+		if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: cfg.Dir, NoLock: true}, backup); err != nil {
+			t.Fatal(err)
+		}
+		k.Store().Forget("site\x00journal", 99)
+		tombstones := k.Store().Stats().Tombstones
+		k.close()
+		k = open(t, cfg)
+		if got := k.Store().Stats().Tombstones; got != tombstones || got != 0 {
+			t.Errorf("%d tombstones came back", got)
+		}
+		if k.ID() != id {
+			t.Error("the store has another id")
+		}
+		k.close()
+
+		target := config(filepath.Join(t.TempDir(), "restored"))
+		if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target.Dir}, backup); err != nil {
+			t.Fatal(err)
+		}
+		k = open(t, target)
+		defer k.close()
+		if k.ID() == id {
+			t.Error("the restored store has the id of the other")
+		}
+		k.wantAll("by a backup", content)
+	})
+}
+
+// TestOnceOverTornTails cuts the log off within every record. What is sent again completes it: nothing takes effect twice, nothing
+// that was acknowledged is unknown.
+func TestOnceOverTornTails(t *testing.T) {
+	dir := t.TempDir()
+	k := open(t, config(dir))
+	k.sendAll()
+	content := k.content()
+	k.close()
+	files := (history{dir: dir}).files(t)
+	seen := map[int]bool{}
+	for name, whole := range files {
+		if !strings.HasSuffix(name, ".log") {
+			continue
+		}
+		step := 5
+		if testing.Short() {
+			step = 17
+		}
+		for cut := 0; cut < len(whole); cut += step {
+			cfg := config(filepath.Join(t.TempDir(), "store"))
+			if err := os.Mkdir(cfg.Dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(cfg.Dir, name), whole[:cut], 0o600); err != nil {
+				t.Fatal(err)
+			}
+			k, err := tryOpen(t, cfg)
+			if err != nil {
+				continue // not even the head of the segment is there
+			}
+			seen[k.sendAll()] = true
+			k.wantAll(fmt.Sprintf("cut off at %d", cut), content)
+			k.close()
+		}
+	}
+	if len(seen) != len(allOf) {
+		t.Errorf("logs of %d lengths were seen, want one for each change that the cut ends before: %v", len(seen), seen)
+	}
+}
+
+// TestOnceOverAFullDisk: what is in doubt is a duplicate that is not answered before it is durable, and is answered then.
+func TestOnceOverAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		cfg := config(t.TempDir())
+		cfg.FS = d
+		k := open(t, cfg)
+		stop := k.run(t)
+		d.full.Store(true)
+		var inDoubt *groupstore.InDoubtError
+		if _, err := k.send(allOf[0]); !errors.As(err, &inDoubt) {
+			t.Fatalf("the change that meets the full disk = %v", err)
+		}
+		if _, err := k.send(allOf[0]); !errors.Is(err, wal.ErrUnwritable) {
+			t.Errorf("again, while the disk is full = %v", err)
+		}
+		d.full.Store(false)
+		time.Sleep(11 * time.Second)
+		if again, err := k.send(allOf[0]); !again || err != nil {
+			t.Errorf("again, with space = %v, %v", again, err)
+		}
+		content := k.content()
+		stop()
+		k.close()
+		k = open(t, config(cfg.Dir))
+		defer k.close()
+		if diff := cmp.Diff(content, k.content()); diff != "" || !strings.Contains(content, `{job="a"}`) {
+			t.Errorf("content (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestRepairDropsMarks: where changes are lost, no mark of a later change says that they were decided.
+func TestRepairDropsMarks(t *testing.T) {
+	dir := t.TempDir()
+	k := open(t, config(dir))
+	lost, kept := sent{groupstore.Replace, "a", "sentinel 12345\n", 1}, sent{groupstore.Merge, "a", "n 2\n", 2}
+	gone := sent{groupstore.Delete, "b", "", 3}
+	for _, c := range []sent{lost, kept, gone} {
+		if _, err := k.send(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content := k.content()
+	k.close()
+	path := filepath.Join(dir, "0000000000000001.log")
+	written, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, bytes.Replace(written, []byte("12345"), []byte("12346"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storelog.Repair(t.Context(), storelog.Place{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second start has the snapshot of the first
+		k = open(t, config(dir))
+		if _, _, ok := k.Store().Decided("site\x00journal"); ok || k.Store().Stats().Tombstones != 0 {
+			t.Error("marks are left although changes are lost")
+		}
+		k.close()
+	}
+	k = open(t, config(dir))
+	defer k.close()
+	for _, c := range []sent{lost, kept, gone} {
+		if again, err := k.send(c); again || err != nil {
+			t.Errorf("%+v sent to the store that lost it = %v, %v", c, again, err)
+		}
+	}
+	if diff := cmp.Diff(content, k.content()); diff != "" {
+		t.Errorf("content (-want +got):\n%s", diff)
+	}
+}
