@@ -165,7 +165,7 @@ func (c *checker) repeated(metrics []exposition.Metric) int {
 	c.seen.reset(len(metrics))
 	for i := range metrics {
 		same := func(k int) bool { return c.sameSeries(&metrics[i], &metrics[k]) }
-		if _, ok := c.seen.findOrAdd(c.hashSeries(&metrics[i]), i, same); ok {
+		if !c.seen.add(c.hashSeries(&metrics[i]), i, same) {
 			return i
 		}
 	}
@@ -219,7 +219,7 @@ func (c *checker) clashes() {
 	c.seen.reset(len(families))
 	for i := range families {
 		if suffixesOf(families[i].Type) != nil && !ignored(&families[i]) {
-			c.seen.findOrAdd(addHash(0, families[i].Name), i, func(int) bool { return false })
+			c.seen.add(addHash(0, families[i].Name), i, func(int) bool { return false }) // every name comes once
 		}
 	}
 	for i := range families {

@@ -45,13 +45,13 @@ func (s *hashSet) find(hash uint64, same func(index int) bool) (index int, ok bo
 	return int(s.slots[at].index) - 1, ok
 }
 
-// findOrAdd is find, but adds the index if there is none.
-func (s *hashSet) findOrAdd(hash uint64, index int, same func(index int) bool) (found int, ok bool) {
+// add adds the index unless find would return another one, and says whether it did.
+func (s *hashSet) add(hash uint64, index int, same func(index int) bool) bool {
 	at, ok := s.look(hash, same)
 	if !ok {
 		s.slots[at] = hashSlot{hash: uint32(hash >> 32), index: int32(index) + 1}
 	}
-	return int(s.slots[at].index) - 1, ok
+	return !ok
 }
 
 // look returns the slot of the index, or a free one.
