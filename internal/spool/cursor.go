@@ -31,6 +31,8 @@ type cursor struct {
 	// highest is the highest sequence of the current journal that the relay decided, digest that change's.
 	highest uint64
 	digest  push.Digest
+	// doubtful are changes that were withdrawn while the relay may have been deciding them: it may speak of their numbers.
+	doubtful map[uint64]push.Digest
 
 	pending int // changes that the relay has still to decide
 	// recorded is the receipt of the last decision.
@@ -110,7 +112,7 @@ func (s *Spool) addCursor(id StoreID, address string) (*cursor, error) {
 		slot = stale.slot
 		s.drop(stale)
 	}
-	cur := &cursor{slot: slot, id: id, addresses: []string{address}, held: map[*group]*time.Timer{}}
+	cur := &cursor{slot: slot, id: id, addresses: []string{address}, held: map[*group]*time.Timer{}, doubtful: map[uint64]push.Digest{}}
 	s.note(appendCursor(nil, cur, newCursor))
 	s.install(cur)
 	return cur, nil

@@ -273,7 +273,10 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 	g.busy &^= of(cur.slot)
 	switch {
 	case !c.change.undecided.has(cur.slot):
-		// It was withdrawn meanwhile.
+		// It was withdrawn meanwhile, or dropped with all that waited.
+		if c.journal == s.journal && (err == nil || push.IsFinal(err)) {
+			cur.decided(c.Origin.Sequence, c.Origin.Digest)
+		}
 	case err == nil:
 		s.decided(cur, c, appliedDecision)
 		c.change.applied = true
@@ -294,8 +297,8 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 func (s *Spool) decided(cur *cursor, c *Change, d decision) {
 	c.change.undecided &^= of(cur.slot)
 	cur.pending--
-	if c.journal == s.journal && c.Origin.Sequence > cur.highest {
-		cur.highest, cur.digest = c.Origin.Sequence, c.Origin.Digest
+	if c.journal == s.journal {
+		cur.decided(c.Origin.Sequence, c.Origin.Digest)
 	}
 	cur.recorded = s.note(appendVerdict(nil, cur.slot, c.change.sequence, d))
 	s.metrics.sent.Inc()
@@ -307,7 +310,7 @@ func (s *Spool) refused(cur *cursor, c *Change, err error) {
 	s.decided(cur, c, rejectedDecision)
 	if a := c.change.answer; a != nil {
 		withdrawn := s.note(appendVerdict(nil, cur.slot, c.change.sequence, withdrawnDecision))
-		s.remove(c.change)
+		s.withdraw(c.change)
 		a.refuse(s.named(cur, err), withdrawn)
 		return
 	}
@@ -317,6 +320,12 @@ func (s *Spool) refused(cur *cursor, c *Change, err error) {
 	if c.change.undecided == 0 && !c.change.applied {
 		s.remove(c.change)
 	}
+}
+
+// withdraw takes a change away from all relays. Those that may be deciding it are remembered to know its number.
+func (s *Spool) withdraw(c *change) {
+	(c.sent & c.undecided).slots(func(slot int) { s.cursors[slot].doubtful[c.sequence] = c.digest })
+	s.remove(c)
 }
 
 // hold keeps a group back from a relay for a while.

@@ -46,12 +46,26 @@ func (s *Spool) verify(cur *cursor, told Decided) {
 		}
 		return
 	}
-	own := s.numbered(told.Sequence)
+	own, known := cur.doubtful[told.Sequence]
+	if c := s.numbered(told.Sequence); c != nil {
+		own, known = c.digest, true
+	}
 	switch {
 	case told.Sequence > s.sequence:
 		s.renew(cur, "the relay has seen numbers that were not given yet")
-	case own == nil || own.digest != told.Digest:
+	case !known || own != told.Digest:
 		s.renew(cur, "the relay knows another change under a number that was given here")
+	default:
+		cur.decided(told.Sequence, told.Digest)
+	}
+	clear(cur.doubtful)
+}
+
+// decided takes note of a number that the relay has decided.
+func (cur *cursor) decided(sequence uint64, digest push.Digest) {
+	delete(cur.doubtful, sequence)
+	if sequence > cur.highest {
+		cur.highest, cur.digest = sequence, digest
 	}
 }
 
@@ -87,6 +101,7 @@ func (s *Spool) renumber(id JournalID, numbers numbering) {
 	for _, cur := range s.cursors {
 		if cur != nil {
 			cur.highest, cur.digest = 0, push.Digest{}
+			clear(cur.doubtful)
 		}
 	}
 	for _, c := range s.inOrder() {

@@ -392,3 +392,39 @@ func exactlyOnce(t *testing.T, random *rand.Rand) {
 		}
 	}
 }
+
+// A change that was withdrawn while another relay may have been deciding it has a number that this relay knows: that makes no
+// copy of the spool.
+func TestWithdrawnInFlight(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, "a:1", "b:1")
+				defer func() { h.close() }()
+				a, b := newRelay("a:1", 1), newRelay("b:1", 2)
+				a.judge = refuseAll
+				b.lose = func() bool { return true }
+				detachA, detachB := h.attach(a), h.attach(b)
+				if _, err := h.do(push.Replace, "j", "m 1\n"); !isKind(err, push.ErrInconsistent) {
+					t.Fatalf("Push = %v, want a refusal", err)
+				}
+				settle()
+				journal := h.Journal()
+				detachA()
+				detachB()
+				if restart {
+					h.crash()
+				}
+				b.with(func() { b.lose = nil })
+				defer h.attach(b)()
+				settle()
+				if h.Journal() != journal {
+					t.Error("the journal began anew")
+				}
+				if got := b.counts(); got != [3]int{1, 0, 0} || h.pending("b:1") != 0 {
+					t.Errorf("applied, rejected, repeated = %d, pending %d, want 1, 0, 0 and 0", got, h.pending("b:1"))
+				}
+			})
+		})
+	}
+}

@@ -218,7 +218,7 @@ func decodeNumbers(b []byte, fields ...*uint64) error {
 }
 
 func decodeCursor(b []byte) (cur *cursor, a acquaintance, err error) {
-	cur = &cursor{held: map[*group]*time.Timer{}}
+	cur = &cursor{held: map[*group]*time.Timer{}, doubtful: map[uint64]push.Digest{}}
 	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
 		switch field {
 		case 1:

@@ -172,9 +172,7 @@ func (r *replay) verdict(b []byte) error {
 		return nil
 	}
 	cur := r.s.cursors[slot]
-	if sequence > cur.highest {
-		cur.highest, cur.digest = sequence, c.digest
-	}
+	cur.decided(sequence, c.digest)
 	if c.undecided.has(int(slot)) {
 		c.undecided &^= of(int(slot))
 		cur.pending--
@@ -183,7 +181,7 @@ func (r *replay) verdict(b []byte) error {
 	case appliedDecision:
 		c.applied = true
 	case withdrawnDecision:
-		r.s.remove(c)
+		r.s.withdraw(c)
 	case rejectedDecision:
 		if c.undecided == 0 && !c.applied {
 			r.s.remove(c)
