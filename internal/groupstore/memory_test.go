@@ -116,3 +116,45 @@ func TestMergedValuesAreNotPinned(t *testing.T) {
 		t.Errorf("merging the same values changed the exposition:\n%s", diff)
 	}
 }
+
+// heapOf returns the heap that remains of what f makes.
+func heapOf(f func() any) (bytes int64) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	kept := f()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	runtime.KeepAlive(kept)
+	return int64(after.HeapAlloc) - int64(before.HeapAlloc)
+}
+
+// TestMarksAreSmall measures what a group's mark takes, and what is left of a deleted group.
+func TestMarksAreSmall(t *testing.T) {
+	const groups = 10_000
+	fill := func(source string, deleted bool) func() any {
+		return func() any {
+			s := newTester(t, groupstore.Config{})
+			for i := range groups {
+				p := groupstore.Push{Operation: put, Key: key(t, "job", "a", "instance", strconv.Itoa(i)), At: noon}
+				if deleted {
+					p.Operation = groupstore.Delete
+				}
+				if source == "" {
+					s.put(p.Key, "")
+				} else {
+					s.send(p, source, uint64(i)+1)
+				}
+			}
+			return s
+		}
+	}
+	bare := heapOf(fill("", false))
+	marked := heapOf(fill("site\x000123456789abcdef", false))
+	tombstones := heapOf(fill("site\x000123456789abcdef", true))
+	perMark, perTombstone := (marked-bare)/groups, tombstones/groups
+	t.Logf("a group takes %d bytes, its mark %d, a tombstone %d", bare/groups, perMark, perTombstone)
+	if perMark > 150 || perTombstone > 300 {
+		t.Errorf("a mark takes %d bytes and a tombstone %d", perMark, perTombstone)
+	}
+}
