@@ -17,13 +17,23 @@ import (
 	"pushrelay/internal/httpserver"
 )
 
-// serve runs a server with the handler until the test ends.
+// flags are those of a server on the given addresses.
+func flags(addresses ...string) *web.FlagConfig {
+	systemd, config := false, ""
+	return &web.FlagConfig{WebListenAddresses: &addresses, WebSystemdSocket: &systemd, WebConfigFile: &config}
+}
+
+// serve runs a server with the handler on a port of the system's choice until the test ends.
 func serve(t *testing.T, handler http.Handler) (address string) {
 	t.Helper()
-	systemd, config := false, ""
-	s, err := httpserver.Listen(&web.FlagConfig{
-		WebListenAddresses: &[]string{"127.0.0.1:0"}, WebSystemdSocket: &systemd, WebConfigFile: &config,
-	}, promslog.NewNopLogger())
+	s, _ := serveOn(t, handler, "127.0.0.1:0")
+	return s.Addr().String()
+}
+
+// serveOn runs a server on the given addresses until stop is called, or the test ends.
+func serveOn(t *testing.T, handler http.Handler, addresses ...string) (s *httpserver.Server, stop func()) {
+	t.Helper()
+	s, err := httpserver.Listen(flags(addresses...), promslog.NewNopLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,9 +44,12 @@ func serve(t *testing.T, handler http.Handler) (address string) {
 			t.Error(err)
 		}
 	})
-	t.Cleanup(running.Wait)
-	t.Cleanup(cancel)
-	return s.Addr().String()
+	stop = func() {
+		cancel()
+		running.Wait()
+	}
+	t.Cleanup(stop)
+	return s, stop
 }
 
 // TestBodyThatNeverComes: a request that announces a body and sends none is answered, and holds its handler no longer than

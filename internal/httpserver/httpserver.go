@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,11 +30,11 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
-// unixPrefix begins the address of a Unix socket, vsockPrefix that of a VM socket.
-const (
-	unixPrefix  = "unix:"
-	vsockPrefix = "vsock://"
-)
+// UnixPrefix begins the address of a Unix socket, for those who dial one as well.
+const UnixPrefix = "unix:"
+
+// vsockPrefix begins the address of a VM socket.
+const vsockPrefix = "vsock://"
 
 // Server serves HTTP on the listeners of its flags.
 type Server struct {
@@ -86,8 +84,8 @@ func listen(address string) (net.Listener, error) {
 	var l net.Listener
 	var err error
 	switch {
-	case strings.HasPrefix(address, unixPrefix):
-		l, err = listenUnix(strings.TrimPrefix(address, unixPrefix))
+	case strings.HasPrefix(address, UnixPrefix):
+		l, err = listenUnix(strings.TrimPrefix(address, UnixPrefix))
 	case strings.HasPrefix(address, vsockPrefix):
 		l, err = listenVsock(strings.TrimPrefix(address, vsockPrefix))
 	default:
@@ -97,36 +95,6 @@ func listen(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("--web.listen-address %s: %w", address, err)
 	}
 	return l, nil
-}
-
-// listenUnix takes the place of a socket that nobody listens on any more, and of nothing else.
-func listenUnix(path string) (net.Listener, error) {
-	l, err := listenOn("unix", path)
-	if err == nil {
-		return l, nil
-	}
-	found, statErr := os.Stat(path)
-	if statErr != nil || found.Mode().Type() != fs.ModeSocket {
-		return nil, err
-	}
-	if somebodyListens(path) {
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil {
-		return nil, err
-	}
-	return listenOn("unix", path)
-}
-
-func somebodyListens(path string) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // there is nothing to be cancelled with yet
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
 }
 
 // listenOn needs no context: binding a socket does not wait.

@@ -3,14 +3,9 @@ package httpserver_test
 import (
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/common/promslog"
-	"github.com/prometheus/exporter-toolkit/web"
 
 	"pushrelay/internal/httpserver"
 )
@@ -41,27 +36,5 @@ func TestDeadlineEndsWithItsAnswer(t *testing.T) {
 		}
 		resp.Body.Close()
 		time.Sleep(2 * left) // until the deadline has passed on the idle connection
-	}
-}
-
-func TestUnixSocket(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "s")
-	systemd, config := false, ""
-	flags := &web.FlagConfig{WebListenAddresses: &[]string{"unix:" + path}, WebSystemdSocket: &systemd, WebConfigFile: &config}
-	first, err := httpserver.Listen(flags, promslog.NewNopLogger())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := httpserver.Listen(flags, promslog.NewNopLogger()); err == nil || !strings.Contains(err.Error(), "unix:"+path) {
-		t.Errorf("a socket that is in use was taken: %v", err)
-	}
-	first.Close()
-	// A socket that a crash left behind.
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := httpserver.Listen(flags, promslog.NewNopLogger()); err == nil {
-		t.Error("a file that is no socket was taken away")
 	}
 }

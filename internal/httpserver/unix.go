@@ -1,0 +1,68 @@
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// socketMode lets the owner and the group of a Unix socket connect: whoever may write to it may push.
+const socketMode = 0o660
+
+// listenUnix makes a socket at the path, and takes it away again when the listener is closed. It takes the place of a
+// socket that a dead process left behind, and of nothing else.
+func listenUnix(path string) (net.Listener, error) {
+	if path == "" {
+		return nil, errors.New("want a path after unix:, such as unix:/run/relay-agent.sock")
+	}
+	l, err := listenOn("unix", path)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		if err := removeDeadSocket(path); err != nil {
+			return nil, err
+		}
+		l, err = listenOn("unix", path)
+	}
+	if errors.Is(err, syscall.EINVAL) {
+		return nil, fmt.Errorf("%w: the path has %d bytes, and few systems take more than 100", err, len(path))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(path, "@") { // Linux' abstract sockets have no file
+		return l, nil
+	}
+	if err := os.Chmod(path, socketMode); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// removeDeadSocket removes the socket at the path if nobody listens on it.
+func removeDeadSocket(path string) error {
+	found, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if found.Mode().Type() != fs.ModeSocket {
+		return errors.New("there is a file of that name that is no socket: remove it or take another path")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // there is nothing to be cancelled with yet
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	switch {
+	case err == nil:
+		conn.Close()
+		return errors.New("another process listens on this socket: stop it or take another path")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return os.Remove(path)
+	default: // a listener that is busy, or one that we may not ask
+		return fmt.Errorf("the socket is in use, or cannot be asked: %w", err)
+	}
+}
