@@ -110,6 +110,7 @@ type Agent struct {
 	startedAt time.Time
 	spool     *spool.Spool
 	links     []*tunnelclient.Link
+	scrapes   *countingScraper
 	discovery *targetDiscovery
 	pushes    *push.Handler
 	web       *httpserver.Server
@@ -164,7 +165,8 @@ func (a *Agent) build(identity string, certificates *mtls.Reloader, cfg *FileCon
 		Limits: a.opts.PushLimits, NoLock: a.opts.DataDirNoLock, Logger: a.logger.With(slog.String("component", "spool")), Registerer: a.registry,
 	})
 	scraper := scrape.NewHTTPScraper()
-	if err := a.newLinks(certificates, &countingScraper{scraper: scraper, metrics: newScrapeMetrics(a.registry)}); err != nil {
+	a.scrapes = newCountingScraper(scraper, a.registry)
+	if err := a.newLinks(certificates, a.scrapes); err != nil {
 		return err
 	}
 	a.discovery = newTargetDiscovery(scraper, a.announce, a.logger.With(slog.String("component", "discovery")), a.registry)
@@ -301,6 +303,7 @@ func (a *Agent) reloaded(cfg *FileConfig) {
 
 // announce tells every relay what can be scraped.
 func (a *Agent) announce(targets []target.Target) {
+	a.scrapes.announce(targets)
 	for _, link := range a.links {
 		link.SetTargets(targets)
 	}

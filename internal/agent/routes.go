@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/route"
 	"github.com/prometheus/common/version"
 
+	"pushrelay/internal/agentapi"
 	"pushrelay/internal/push"
 )
 
@@ -53,41 +54,18 @@ func (a *Agent) reload(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// statusJSON is the answer to GET /api/v1/status.
-type statusJSON struct {
-	Version   string       `json:"version"`
-	StartTime time.Time    `json:"start_time"`
-	Relays    []relayJSON  `json:"relays"`
-	Targets   []targetJSON `json:"targets"`
-}
-
-type relayJSON struct {
-	Address          string    `json:"address"`
-	Connected        bool      `json:"connected"`
-	Since            time.Time `json:"since"`
-	RoundTripSeconds float64   `json:"round_trip_seconds"`
-	Version          string    `json:"version"`
-	LastError        string    `json:"last_error"`
-}
-
-type targetJSON struct {
-	Target   string `json:"target"`
-	Job      string `json:"job"`
-	Instance string `json:"instance"`
-	Address  string `json:"address"`
-}
-
+// status tells people and relay-agent's own commands how the agent is.
 func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
-	st := statusJSON{Version: version.Version, StartTime: a.startedAt.UTC(), Relays: []relayJSON{}, Targets: []targetJSON{}}
+	st := agentapi.Status{Version: version.Version, StartTime: a.startedAt.UTC(), Relays: []agentapi.Relay{}, Targets: []agentapi.Target{}}
 	for _, link := range a.links {
 		l := link.Status()
-		st.Relays = append(st.Relays, relayJSON{
+		st.Relays = append(st.Relays, agentapi.Relay{
 			Address: l.Address, Connected: l.Connected, Since: l.Since.UTC(), RoundTripSeconds: l.RoundTrip.Seconds(),
 			Version: l.RelayVersion, LastError: l.LastError,
 		})
 	}
 	for _, t := range a.discovery.targets() {
-		st.Targets = append(st.Targets, targetJSON{Target: t.Name, Job: t.Job, Instance: t.Instance, Address: t.Address})
+		st.Targets = append(st.Targets, a.scrapes.describe(t))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": st}) //nolint:errcheck,errchkjson // Whoever does not read the answer asks again.

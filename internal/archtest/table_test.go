@@ -40,6 +40,7 @@ var table = map[string]place{
 	"internal/groupstore": {2, relayOnly},
 	"internal/agents":     {2, relayOnly},
 	"internal/spool":      {2, agentOnly},
+	"internal/agentapi":   {2, agentOnly},
 
 	"internal/push":       {1, shared},
 	"internal/scrape":     {1, shared},
@@ -114,7 +115,7 @@ var bans = []ban{
 	},
 	{
 		from:  []string{"cmd/relay-server"},
-		to:    []string{"internal/spool", "internal/tunnel/tunnelclient", "internal/agent"},
+		to:    []string{"internal/spool", "internal/tunnel/tunnelclient", "internal/agent", "internal/agentapi"},
 		reach: transitive,
 		why:   "the relay never dials",
 	},

@@ -1,0 +1,193 @@
+package agentapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/promslog"
+	"github.com/prometheus/common/route"
+
+	"pushrelay/internal/agentapi"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/push"
+)
+
+// pusher is an agent behind its push API: it keeps the last push, and answers as it is told.
+type pusher struct {
+	operation push.Operation
+	key       grouping.Key
+	body      string
+	result    push.Result
+	err       error
+}
+
+func (p *pusher) Push(_ context.Context, r *push.Request) (push.Result, error) {
+	p.operation, p.key, p.body = r.Operation, r.Key, string(r.Body)
+	return p.result, p.err
+}
+
+// handler serves the agent's real push routes before the pusher.
+func (p *pusher) handler(prefix string) http.Handler {
+	r := route.New()
+	h := push.NewHandler(push.HandlerConfig{Pusher: p, Logger: promslog.NewNopLogger(), Limits: push.Limits{MaxBodyBytes: 1 << 20}})
+	h.Mount(r.WithPrefix(prefix), func(_ string, h http.HandlerFunc) http.HandlerFunc { return h })
+	mux := http.NewServeMux()
+	mux.Handle("/", r)
+	return push.RefuseAmbiguous(prefix, mux)
+}
+
+func newClient(t *testing.T, address string) *agentapi.Client {
+	t.Helper()
+	c, err := agentapi.New(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func mustKey(t *testing.T, labels ...grouping.Label) grouping.Key {
+	t.Helper()
+	key, err := grouping.New(labels...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// TestKeysArrive: whatever a key holds arrives as it is, over TCP, below a prefix, and over a Unix socket.
+func TestKeysArrive(t *testing.T) {
+	p := &pusher{result: push.Result{Outcome: push.Applied}}
+	plain, prefixed, unix := httptest.NewServer(p.handler("")), httptest.NewServer(p.handler("/agent")), httptest.NewUnstartedServer(p.handler(""))
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Listener.Close()
+	unix.Listener = l
+	unix.Start()
+	for _, s := range []*httptest.Server{plain, prefixed, unix} {
+		t.Cleanup(s.Close)
+	}
+	for _, address := range []string{plain.URL, plain.URL + "/", prefixed.URL + "/agent/", "unix:" + path} {
+		c := newClient(t, address)
+		for _, value := range []string{"plain", "", ".", "..", "a/b", "//", "a b", "a%2Fb", "ä€𝄞", "new\nline", `"quoted"`, "?#&+", "x@base64"} {
+			for _, job := range []string{"backup", "a/b c", ".."} {
+				key := mustKey(t, grouping.Label{Name: "job", Value: job}, grouping.Label{Name: "instance", Value: value})
+				if _, err := c.Merge(t.Context(), key, []byte("m 1\n")); err != nil {
+					t.Errorf("Merge(%s) at %s: %v", key, address, err)
+				}
+				if p.key != key || p.operation != push.Merge || p.body != "m 1\n" {
+					t.Errorf("Merge(%s) at %s arrived as %s of %s with %q", key, address, p.operation, p.key, p.body)
+				}
+			}
+		}
+	}
+}
+
+func TestOperations(t *testing.T) {
+	p := &pusher{result: push.Result{Outcome: push.Spooled, Detail: "no relay is\nattached"}}
+	s := httptest.NewServer(p.handler(""))
+	t.Cleanup(s.Close)
+	c := newClient(t, s.URL)
+	key := mustKey(t, grouping.Label{Name: "job", Value: "j"})
+	for want, operation := range map[push.Operation]func() (agentapi.Push, error){
+		push.Replace: func() (agentapi.Push, error) { return c.Replace(t.Context(), key, []byte("m 1\n")) },
+		push.Merge:   func() (agentapi.Push, error) { return c.Merge(t.Context(), key, []byte("m 1\n")) },
+		push.Delete:  func() (agentapi.Push, error) { return c.Delete(t.Context(), key) },
+	} {
+		got, err := operation()
+		if err != nil || p.operation != want {
+			t.Errorf("operation %s arrived as %s, %v", want, p.operation, err)
+		}
+		if diff := cmp.Diff(agentapi.Push{Spooled: true, Detail: "no relay is attached"}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", want, diff)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, tt := range []struct {
+		err    error
+		body   string
+		status int
+		reason string
+		later  bool
+	}{
+		{err: push.Errorf(push.ErrInvalid, "no\ngood"), status: 400, reason: "no good"},
+		{err: push.Errorf(push.ErrUnavailable, "no relay"), status: 503, reason: "no relay", later: true},
+		{err: push.Errorf(push.ErrFull, "store is full"), status: 429, reason: "store is full", later: true},
+		{body: strings.Repeat("m 1\n", 1<<20), status: 413, reason: "--push.max-body-size"},
+	} {
+		s := httptest.NewServer((&pusher{err: tt.err}).handler(""))
+		t.Cleanup(s.Close)
+		_, err := newClient(t, s.URL).Merge(t.Context(), mustKey(t, grouping.Label{Name: "job", Value: "j"}), []byte(tt.body))
+		refused, ok := errors.AsType[*agentapi.RefusedError](err)
+		if !ok || refused.Status != tt.status || refused.Later() != tt.later || !strings.Contains(refused.Reason, tt.reason) {
+			t.Errorf("a push that is answered %d: %v, want %q, later: %v", tt.status, err, tt.reason, tt.later)
+		}
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(silent.Close)
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	for address, reason := range map[string]string{
+		silent.URL: "no answer in time", gone.URL: "connection refused", "unix:/nowhere/s": "no such file",
+		strings.Replace(gone.URL, "http://", "http://user:secret@", 1): "connection refused",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, _, err := newClient(t, address).Status(ctx)
+		cancel()
+		if !errors.Is(err, agentapi.ErrUnreachable) || !strings.Contains(err.Error(), reason) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("Status at %s = %v, want unreachable for %q", address, err, reason)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	const raw = `{"status":"success","data":{"version":"1","start_time":"2026-01-02T03:04:05Z","relays":[{"address":"r:1","connected":true,"pending":7}],
+		"targets":[{"target":"t","labels":{"env":"prod"},"last_scrape":null}],"spool":{"bytes":3,"writable":true}}}`
+	pending := int64(7)
+	want := agentapi.Status{
+		Version: "1", StartTime: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Relays:  []agentapi.Relay{{Address: "r:1", Connected: true, Pending: &pending}},
+		Targets: []agentapi.Target{{Target: "t", Labels: map[string]string{"env": "prod"}}},
+		Spool:   &agentapi.Spool{Bytes: 3, Writable: true},
+	}
+	for answer, reason := range map[string]string{
+		raw: "", `{"status":"success","data":{"flags":{}}}`: "no relay-agent", "<html>": "reading the status",
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }))
+		t.Cleanup(s.Close)
+		got, told, err := newClient(t, s.URL).Status(t.Context())
+		if reason != "" {
+			if err == nil || !strings.Contains(err.Error(), reason) {
+				t.Errorf("Status of %q = %v, want %q", answer, err, reason)
+			}
+			continue
+		}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" || string(told) != raw {
+			t.Errorf("Status = %v, %s (-want +got):\n%s", err, told, diff)
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	for _, bad := range []string{"", "localhost:9091", "unix:", "ftp://x", "http://", "http://x/?y", "http://[::1", "/run/s"} {
+		if _, err := agentapi.New(bad); err == nil || !strings.Contains(err.Error(), "unix:/run/relay-agent.sock") {
+			t.Errorf("New(%q) = %v, want an error with an example", bad, err)
+		}
+	}
+}

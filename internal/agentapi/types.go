@@ -1,0 +1,61 @@
+package agentapi
+
+import "time"
+
+// Status is what an agent tells of itself: the data of its GET /api/v1/status. Times are in UTC.
+type Status struct {
+	// Version is the agent's, StartTime when its process began.
+	Version   string    `json:"version"`
+	StartTime time.Time `json:"start_time"`
+	// Relays are those of its flags, Targets those of its configuration, in that order.
+	Relays  []Relay  `json:"relays"`
+	Targets []Target `json:"targets"`
+	// Spool is nil for an agent that keeps no pushes.
+	Spool *Spool `json:"spool,omitempty"`
+}
+
+// Relay is the link to one relay.
+type Relay struct {
+	// Address is host:port, as the agent dials it.
+	Address string `json:"address"`
+	// Connected says whether a session is open, Since from when on that is so, or not so.
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since"`
+	// RoundTripSeconds is the last measured; 0 before the first measurement.
+	RoundTripSeconds float64 `json:"round_trip_seconds"`
+	// Version is that of the relay of the last session; empty before the first.
+	Version string `json:"version"`
+	// LastError is why the last session ended, or could not begin; empty if there was no such reason.
+	LastError string `json:"last_error"`
+	// Pending counts the changes of groups that wait for this relay; nil for an agent that keeps no pushes.
+	Pending *int64 `json:"pending,omitempty"`
+}
+
+// Spool is the agent's journal of pushes.
+type Spool struct {
+	// Bytes is its size on disk, MaxBytes the limit; 0 for none.
+	Bytes    int64 `json:"bytes"`
+	MaxBytes int64 `json:"max_bytes"`
+	// Entries are the changes that wait for a relay, OldestSeconds the age of the oldest.
+	Entries       int64   `json:"entries"`
+	OldestSeconds float64 `json:"oldest_seconds"`
+	// Journal is its id (T11).
+	Journal string `json:"journal"`
+	// Writable says whether pushes are taken; if not, Error says why.
+	Writable bool   `json:"writable"`
+	Error    string `json:"error"`
+}
+
+// Target is a target that relays may scrape through the agent.
+type Target struct {
+	// Target is its name in the relay's URLs.
+	Target   string            `json:"target"`
+	Job      string            `json:"job"`
+	Instance string            `json:"instance"`
+	Address  string            `json:"address"`
+	Labels   map[string]string `json:"labels"`
+	// LastScrape is when the last scrape that has ended began; nil before the first. LastError is empty if that one went well.
+	LastScrape          *time.Time `json:"last_scrape"`
+	LastDurationSeconds float64    `json:"last_duration_seconds"`
+	LastError           string     `json:"last_error"`
+}
