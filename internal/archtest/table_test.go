@@ -44,6 +44,7 @@ var table = map[string]place{
 
 	"internal/push":       {1, shared},
 	"internal/scrape":     {1, shared},
+	"internal/jobexec":    {1, agentOnly},
 	"internal/httpserver": {0, shared},
 	"internal/datadir":    {0, shared},
 
@@ -115,7 +116,7 @@ var bans = []ban{
 	},
 	{
 		from:  []string{"cmd/relay-server"},
-		to:    []string{"internal/spool", "internal/tunnel/tunnelclient", "internal/agent", "internal/agentapi"},
+		to:    []string{"internal/spool", "internal/tunnel/tunnelclient", "internal/agent", "internal/agentapi", "internal/jobexec"},
 		reach: transitive,
 		why:   "the relay never dials",
 	},
@@ -128,6 +129,11 @@ var bans = []ban{
 		from: []string{"internal/spool"},
 		to:   []string{"net/http", grpc},
 		why:  "the spool answers calls; how a push comes and how a change travels is told by whoever calls",
+	},
+	{
+		from: []string{"internal/jobexec"},
+		to:   []string{"net/http"},
+		why:  "it runs commands; where what they cost is pushed to is told by whoever runs them",
 	},
 	{
 		from: []string{"internal/agents"},

@@ -1,0 +1,4 @@
+package jobexec
+
+// maxrssUnit is the unit in which the system tells the largest resident size.
+const maxrssUnit = 1
