@@ -1,7 +1,10 @@
 // Command relay-agent runs inside an isolated network: it dials relays, passes on what local jobs push, and scrapes the
 // targets of its configuration when a relay asks. Its flags are listed by --help; docs/operations.md explains them.
 //
-// It logs to standard error, ends with exit code 0 on SIGTERM and SIGINT, and reloads its configuration file on SIGHUP.
+// Beside the agent itself it has commands for people and scripts, which speak to a running agent: exec, push, delete and
+// status; and check-config.
+//
+// The agent logs to standard error, ends with exit code 0 on SIGTERM and SIGINT, and reloads its configuration file on SIGHUP.
 package main
 
 import (
@@ -10,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -21,61 +25,102 @@ import (
 	"pushrelay/internal/agent"
 )
 
+// Exit codes of the commands; exec has more, see its help.
+const (
+	exitOK           = 0
+	exitFailed       = 1 // refused, or not possible: the same again will not help
+	exitUsage        = 2 // of the command line
+	exitLater        = 3 // the agent cannot be reached, or has no way to take it now
+	exitNotConnected = 4 // status: not connected to every relay
+	exitExecUsage    = 125
+)
+
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	args, toRun, usage := cutCommand(args)
 	app := kingpin.New("relay-agent", "Dials out of an isolated network to relays: local jobs push to it, and relays scrape targets through it.")
 	app.Version(version.Print("relay-agent"))
 	app.HelpFlag.Short('h')
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		app.UsageTemplate(kingpin.LongHelpTemplate) // the flags of the agent are those of a command, and belong on the first page
+	}
 	app.UsageWriter(stdout)
 	exited := false
 	status := 0
 	app.Terminate(func(code int) { exited, status = true, code })
-	opts := flags(app)
-	logging := &promslog.Config{Writer: stderr}
-	promslogflag.AddFlags(app, logging)
-	_, err := app.Parse(args)
+	serve := app.Command("run", "Run the agent; what happens without a command.").Default()
+	opts := flags(serve)
+	logging := logFlags(serve, stderr)
+	runs := newExecCommand(app)
+	pushes := newPushCommands(app)
+	shows := newStatusCommand(app)
+	checks := newCheckCommand(app)
+
+	command, err := app.Parse(args)
 	if exited {
 		return status
 	}
+	if err == nil && toRun != nil {
+		err = runs.setCommand(toRun)
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-agent: %v (--help lists all flags)\n", err)
-		return 2
+		return usage
+	}
+	switch command {
+	case runs.FullCommand():
+		return runs.run(stderr)
+	case pushes.push.FullCommand(), pushes.delete.FullCommand():
+		return pushes.run(command, os.Stdin, stdout, stderr)
+	case shows.FullCommand():
+		return shows.run(stdout, stderr)
+	case checks.FullCommand():
+		return checks.run(stdout, stderr)
 	}
 	o := opts()
 	o.Logger = promslog.New(logging)
 	if err := runAgent(o); err != nil {
 		fmt.Fprintf(stderr, "relay-agent: %v\n", err)
-		return 1
+		return exitFailed
 	}
-	return 0
+	return exitOK
+}
+
+// logFlags defines the flags of logging as promslog names them, for the command that logs.
+func logFlags(serve *kingpin.CmdClause, stderr io.Writer) *promslog.Config {
+	c := &promslog.Config{Writer: stderr, Level: promslog.NewLevel(), Format: promslog.NewFormat()}
+	serve.Flag(promslogflag.LevelFlagName, promslogflag.LevelFlagHelp).Default("info").HintOptions(promslog.LevelFlagOptions...).SetValue(c.Level)
+	serve.Flag(promslogflag.FormatFlagName, promslogflag.FormatFlagHelp).Default("logfmt").HintOptions(promslog.FormatFlagOptions...).SetValue(c.Format)
+	return c
 }
 
 // flags defines the flags of the agent. The function that it returns reads them once they are parsed.
-func flags(app *kingpin.Application) func() agent.Options {
+func flags(serve *kingpin.CmdClause) func() agent.Options {
 	o := &agent.Options{}
-	app.Flag("relay.address", "Relay to dial, host:port (repeatable: the agent attaches to all of them).").PlaceHolder("HOST:PORT").StringsVar(&o.RelayAddresses)
-	app.Flag("relay.proxy-url", "HTTP proxy on the way to the relays, http://[user:password@]host:port (default: HTTPS_PROXY and NO_PROXY of the environment).").PlaceHolder("URL").URLVar(&o.RelayProxyURL)
-	app.Flag("tls.ca-file", "Certificate authority of the relay (ca.crt).").PlaceHolder("FILE").StringVar(&o.TLS.CAFile)
-	app.Flag("tls.cert-file", "Certificate of this agent (agent.crt); it holds the agent's identity.").PlaceHolder("FILE").StringVar(&o.TLS.CertFile)
-	app.Flag("tls.key-file", "Key of the certificate (agent.key).").PlaceHolder("FILE").StringVar(&o.TLS.KeyFile)
-	app.Flag("config.file", "Targets that relays may scrape through this agent; none without it.").PlaceHolder("FILE").StringVar(&o.ConfigFile)
+	serve.Flag("relay.address", "Relay to dial, host:port (repeatable: the agent attaches to all of them).").PlaceHolder("HOST:PORT").StringsVar(&o.RelayAddresses)
+	serve.Flag("relay.proxy-url", "HTTP proxy on the way to the relays, http://[user:password@]host:port (default: HTTPS_PROXY and NO_PROXY of the environment).").PlaceHolder("URL").URLVar(&o.RelayProxyURL)
+	serve.Flag("tls.ca-file", "Certificate authority of the relay (ca.crt).").PlaceHolder("FILE").StringVar(&o.TLS.CAFile)
+	serve.Flag("tls.cert-file", "Certificate of this agent (agent.crt); it holds the agent's identity.").PlaceHolder("FILE").StringVar(&o.TLS.CertFile)
+	serve.Flag("tls.key-file", "Key of the certificate (agent.key).").PlaceHolder("FILE").StringVar(&o.TLS.KeyFile)
+	serve.Flag("config.file", "Targets that relays may scrape through this agent; none without it.").PlaceHolder("FILE").StringVar(&o.ConfigFile)
 	asked := false
-	dataDir := app.Flag("data.dir", "Where the spool is kept: pushes on their way to the relays. Empty keeps it in memory only. Default: $STATE_DIRECTORY, else agent-data.").
+	dataDir := serve.Flag("data.dir", "Where the spool is kept: pushes on their way to the relays. Empty keeps it in memory only. Default: $STATE_DIRECTORY, else agent-data.").
 		PlaceHolder("DIR").IsSetByUser(&asked).String()
-	app.Flag("data.no-lock", "Do without the lock on the data dir, for file systems that have none.").BoolVar(&o.DataDirNoLock)
-	spoolBytes := app.Flag("spool.max-bytes", "What the spool may hold, bodies compressed; pushes are answered 503 when it is full. 0 for no limit.").Default("1GiB").Bytes()
-	o.Web = kingpinflag.AddFlags(app, "127.0.0.1:9091")
+	serve.Flag("data.no-lock", "Do without the lock on the data dir, for file systems that have none.").BoolVar(&o.DataDirNoLock)
+	spoolBytes := serve.Flag("spool.max-bytes", "What the spool may hold, bodies compressed; pushes are answered 503 when it is full. 0 for no limit.").Default("1GiB").Bytes()
+	o.Web = kingpinflag.AddFlags(serve, "127.0.0.1:9091")
+	serve.GetFlag("web.listen-address").Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent.sock (repeatable). A Unix socket has mode 0660.")
 
-	app.Flag("push.wait", "How long a push waits for the relays' verdicts before it is answered 202 and kept.").Default("5s").DurationVar(&o.PushWait)
-	maxBody := app.Flag("push.max-body-size", "Largest body of a push as it arrives; 0 for no limit.").Default("16MiB").Bytes()
-	maxDecompressed := app.Flag("push.max-decompressed-size", "Largest body of a push once it is decompressed; 0 for no limit.").Default("64MiB").Bytes()
-	maxInflight := app.Flag("push.max-inflight-bytes", "Memory for the bodies of all pushes at once; 0 for no limit.").Default("256MiB").Bytes()
-	maxLabelLength := app.Flag("push.max-label-length", "Longest label value of a push; 0 for no limit.").Default("16KiB").Bytes()
-	app.Flag("push.max-series", "Series in one push; 0 for no limit.").Default("100000").IntVar(&o.PushLimits.MaxSeries)
-	app.Flag("push.max-labels", "Labels of one series of a push; 0 for no limit.").Default("64").IntVar(&o.PushLimits.MaxLabels)
+	serve.Flag("push.wait", "How long a push waits for the relays' verdicts before it is answered 202 and kept.").Default("5s").DurationVar(&o.PushWait)
+	maxBody := serve.Flag("push.max-body-size", "Largest body of a push as it arrives; 0 for no limit.").Default("16MiB").Bytes()
+	maxDecompressed := serve.Flag("push.max-decompressed-size", "Largest body of a push once it is decompressed; 0 for no limit.").Default("64MiB").Bytes()
+	maxInflight := serve.Flag("push.max-inflight-bytes", "Memory for the bodies of all pushes at once; 0 for no limit.").Default("256MiB").Bytes()
+	maxLabelLength := serve.Flag("push.max-label-length", "Longest label value of a push; 0 for no limit.").Default("16KiB").Bytes()
+	serve.Flag("push.max-series", "Series in one push; 0 for no limit.").Default("100000").IntVar(&o.PushLimits.MaxSeries)
+	serve.Flag("push.max-labels", "Labels of one series of a push; 0 for no limit.").Default("64").IntVar(&o.PushLimits.MaxLabels)
 	return func() agent.Options {
 		o.DataDir, o.DataDirAsked, o.SpoolMaxBytes = *dataDir, asked, int64(*spoolBytes)
 		if !asked {

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"pushrelay/internal/agent"
+)
+
+const checkHelp = `Check a configuration file as the agent would read it, target files and TLS files included, and show what it makes of it. Starts nothing.
+
+Exit codes: 0 good, also with warnings; 1 the agent would refuse it, or one of its target files; 2 wrong command line.`
+
+// checkCommand checks a configuration file.
+type checkCommand struct {
+	*kingpin.CmdClause
+	file *string
+}
+
+func newCheckCommand(app *kingpin.Application) *checkCommand {
+	c := &checkCommand{CmdClause: app.Command("check-config", checkHelp)}
+	c.file = c.Arg("file", "Configuration file, as for --config.file.").Required().String()
+	return c
+}
+
+func (c *checkCommand) run(stdout, stderr io.Writer) int {
+	found, err := agent.CheckConfig(*c.file)
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-agent check-config: %v\n", err)
+		return exitFailed
+	}
+	fmt.Fprintf(stdout, "%d jobs: %s\n%d targets\n", len(found.Jobs), strings.Join(found.Jobs, ", "), len(found.Targets))
+	for _, t := range found.Targets {
+		fmt.Fprintf(stdout, "  %s  %s://%s%s  job=%s instance=%s", t.Name, t.Scheme, t.Address, t.MetricsPath, t.Job, t.Instance)
+		for _, l := range t.Labels {
+			fmt.Fprintf(stdout, " %s=%s", l.Name, l.Value)
+		}
+		fmt.Fprintln(stdout)
+	}
+	for _, warning := range found.Warnings {
+		fmt.Fprintf(stdout, "warning: %s\n", warning)
+	}
+	for _, file := range found.BadFiles {
+		fmt.Fprintf(stderr, "relay-agent check-config: %s\n", file)
+	}
+	if len(found.BadFiles) > 0 {
+		return exitFailed
+	}
+	fmt.Fprintf(stdout, "%s is good\n", *c.file)
+	return exitOK
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"pushrelay/internal/agentapi"
+)
+
+const statusHelp = `Show how the agent is: its relays, its spool, its targets with their last error.
+
+Exit codes: 0 connected to every relay; 4 not connected to all of them; 3 the agent cannot be reached; 1 what answers is no agent, or refuses; 2 wrong command line.`
+
+// statusCommand shows how the agent is.
+type statusCommand struct {
+	*kingpin.CmdClause
+	api  *apiFlags
+	json *bool
+}
+
+func newStatusCommand(app *kingpin.Application) *statusCommand {
+	c := &statusCommand{CmdClause: app.Command("status", statusHelp)}
+	c.api = newAPIFlags(c.CmdClause)
+	c.json = c.Flag("json", "Print what the agent answers, as it is.").Bool()
+	return c
+}
+
+func (c *statusCommand) run(stdout, stderr io.Writer) int {
+	client, err := c.api.client()
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-agent status: %v\n", err)
+		return exitUsage
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // ended here; a signal ends the program
+	defer cancel()
+	st, raw, err := client.Status(ctx)
+	if err != nil {
+		return failed("status", err, stderr)
+	}
+	if *c.json {
+		stdout.Write(raw) //nolint:errcheck // Nobody to tell.
+	} else {
+		writeStatus(stdout, st, time.Now())
+	}
+	for _, r := range st.Relays {
+		if !r.Connected {
+			return exitNotConnected
+		}
+	}
+	return exitOK
+}
+
+// writeStatus writes the status for people.
+func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	defer w.Flush() //nolint:errcheck // Nobody to tell.
+	fmt.Fprintf(w, "agent\tversion %s, up %s\n", plain(st.Version), since(st.StartTime, now))
+	for _, r := range st.Relays {
+		fmt.Fprintf(w, "relay\t%s\t%s\n", plain(r.Address), relayState(r, now))
+	}
+	if s := st.Spool; s != nil {
+		fmt.Fprintf(w, "spool\t%s\n", spoolState(s))
+	}
+	fmt.Fprintf(w, "targets\t%d\n", len(st.Targets))
+	if len(st.Targets) == 0 {
+		return
+	}
+	w.Flush() //nolint:errcheck // As above. The table has columns of its own.
+	fmt.Fprintln(w, "\nTARGET\tJOB\tINSTANCE\tLAST SCRAPE\tTOOK\tLAST ERROR")
+	for _, t := range st.Targets {
+		last, took := "never", "-"
+		if t.LastScrape != nil {
+			last, took = since(*t.LastScrape, now)+" ago", fmt.Sprintf("%.3fs", t.LastDurationSeconds)
+		}
+		wrong := "-"
+		if t.LastError != "" {
+			wrong = plain(t.LastError)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", plain(t.Target), plain(t.Job), plain(t.Instance), last, took, wrong)
+	}
+}
+
+func relayState(r agentapi.Relay, now time.Time) string {
+	pending := ""
+	if r.Pending != nil {
+		pending = fmt.Sprintf(", %d changes pending", *r.Pending)
+	}
+	if !r.Connected {
+		reason := plain(r.LastError)
+		if reason == "" {
+			reason = "the first session is not open yet"
+		}
+		return fmt.Sprintf("NOT CONNECTED for %s%s: %s", since(r.Since, now), pending, reason)
+	}
+	roundTrip := "not measured yet"
+	if r.RoundTripSeconds > 0 {
+		roundTrip = fmt.Sprintf("%.1f ms", r.RoundTripSeconds*1000)
+	}
+	return fmt.Sprintf("connected for %s%s, round trip %s, version %s", since(r.Since, now), pending, roundTrip, plain(r.Version))
+}
+
+func spoolState(s *agentapi.Spool) string {
+	state := fmt.Sprintf("%.1f MiB", float64(s.Bytes)/(1<<20))
+	if s.MaxBytes > 0 {
+		state += fmt.Sprintf(" of %.0f MiB", float64(s.MaxBytes)/(1<<20))
+	}
+	state += fmt.Sprintf(", %d changes pending", s.Entries)
+	if s.Entries > 0 {
+		state += fmt.Sprintf(", the oldest for %s", time.Duration(s.OldestSeconds*float64(time.Second)).Round(time.Second))
+	}
+	if !s.Writable {
+		state += ", NOT WRITABLE: " + plain(s.Error)
+	}
+	return state
+}
+
+// since returns how long ago something was.
+func since(at, now time.Time) string { return max(now.Sub(at).Round(time.Second), 0).String() }
+
+// plain takes what others have worded to one line without the characters that control a terminal.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}

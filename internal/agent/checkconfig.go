@@ -1,0 +1,45 @@
+package agent
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+)
+
+// CheckedConfig is what a configuration file would make the agent do.
+type CheckedConfig struct {
+	// Jobs are the names of the jobs, Targets what all of them announce.
+	Jobs    []string
+	Targets []target.Target
+	// Warnings are those of [FileConfig].
+	Warnings []string
+	// BadFiles are target files that cannot be used, each with its reason. A running agent keeps what they held before.
+	BadFiles []string
+}
+
+// CheckConfig reads a configuration file, and all that it names, as an agent does when it starts. It starts nothing.
+func CheckConfig(file string) (*CheckedConfig, error) {
+	cfg, err := LoadConfig(file)
+	if err != nil {
+		return nil, err
+	}
+	d := newTargetDiscovery(scrape.NewHTTPScraper(), func([]target.Target) {}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	defer d.stop()
+	if err := d.apply(cfg); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	out := &CheckedConfig{Targets: d.targets(), Warnings: cfg.Warnings}
+	for _, sc := range cfg.ScrapeConfigs {
+		out.Jobs = append(out.Jobs, sc.JobName)
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.files.failed)) {
+		out.BadFiles = append(out.BadFiles, name+": "+d.files.failed[name])
+	}
+	return out, nil
+}
