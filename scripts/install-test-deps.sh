@@ -18,6 +18,7 @@ wanted=(
 	nodejs=/usr/bin/node
 	npm=/usr/bin/npm                                      # prom-client comes from its registry, as the lock file has it
 	procps=/usr/bin/ps
+	systemd=/usr/bin/systemd-analyze                      # verifies the units in deploy/; nothing is started
 )
 
 # Debian starts a daemon when it installs it. These three would take the ports 9090, 9091 and 9100 of this machine.

@@ -87,8 +87,14 @@ func (v vitals) wantRest(t testing.TB) {
 // peakBytes is the most memory that a process ever had.
 func (p *process) peakBytes(t testing.TB) int64 {
 	t.Helper()
+	return p.statusBytes(t, "VmHWM:")
+}
+
+// statusBytes reads a size from /proc/PID/status; the name is with its colon.
+func (p *process) statusBytes(t testing.TB, name string) int64 {
+	t.Helper()
 	for line := range strings.Lines(readFile(t, fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))) {
-		if kilobytes, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if kilobytes, ok := strings.CutPrefix(line, name); ok {
 			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(kilobytes), " kB"), 10, 64)
 			if err != nil {
 				t.Fatal(err)
@@ -96,7 +102,7 @@ func (p *process) peakBytes(t testing.TB) int64 {
 			return n << 10
 		}
 	}
-	t.Fatalf("no VmHWM of %s", p.name)
+	t.Fatalf("no %s of %s", name, p.name)
 	return 0
 }
 
