@@ -2,7 +2,7 @@
 // targets of its configuration when a relay asks. Its flags are listed by --help; docs/operations.md explains them.
 //
 // Beside the agent itself it has commands for people and scripts, which speak to a running agent: exec, push, delete and
-// status; and check-config.
+// status; and check-config and repair, which need none.
 //
 // The agent logs to standard error, ends with exit code 0 on SIGTERM and SIGINT, and reloads its configuration file on SIGHUP.
 package main
@@ -58,6 +58,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	pushes := newPushCommands(app)
 	shows := newStatusCommand(app)
 	checks := newCheckCommand(app)
+	repairs := newRepairCommand(app)
 
 	command, err := app.Parse(args)
 	if exited {
@@ -79,6 +80,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return shows.run(stdout, stderr)
 	case checks.FullCommand():
 		return checks.run(stdout, stderr)
+	case repairs.FullCommand():
+		return repairs.run(stdout, stderr)
 	}
 	o := opts()
 	o.Logger = promslog.New(logging)

@@ -65,9 +65,7 @@ func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
 	for _, r := range st.Relays {
 		fmt.Fprintf(w, "relay\t%s\t%s\n", plain(r.Address), relayState(r, now))
 	}
-	if s := st.Spool; s != nil {
-		fmt.Fprintf(w, "spool\t%s\n", spoolState(s))
-	}
+	fmt.Fprintf(w, "spool\t%s\n", spoolState(&st.Spool))
 	fmt.Fprintf(w, "targets\t%d\n", len(st.Targets))
 	if len(st.Targets) == 0 {
 		return
@@ -88,10 +86,7 @@ func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
 }
 
 func relayState(r agentapi.Relay, now time.Time) string {
-	pending := ""
-	if r.Pending != nil {
-		pending = fmt.Sprintf(", %d changes pending", *r.Pending)
-	}
+	pending := fmt.Sprintf(", %d changes pending", r.Pending)
 	if !r.Connected {
 		reason := plain(r.LastError)
 		if reason == "" {

@@ -20,6 +20,7 @@ func (a *Agent) routes() http.Handler {
 	a.pushes.Mount(r, func(_ string, h http.HandlerFunc) http.HandlerFunc { return h })
 	r.Get("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}).ServeHTTP)
 	r.Get("/api/v1/status", a.status)
+	r.Get("/api/v1/spool", a.spoolContent)
 	r.Get("/-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "OK") })
 	r.Get("/-/ready", a.ready)
 	r.Post("/-/reload", a.reload)
@@ -56,17 +57,25 @@ func (a *Agent) reload(w http.ResponseWriter, _ *http.Request) {
 
 // status tells people and relay-agent's own commands how the agent is.
 func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
-	st := agentapi.Status{Version: version.Version, StartTime: a.startedAt.UTC(), Relays: []agentapi.Relay{}, Targets: []agentapi.Target{}}
+	spooled := a.spool.Status()
+	st := agentapi.Status{
+		Version: version.Version, StartTime: a.startedAt.UTC(), Relays: []agentapi.Relay{}, Targets: []agentapi.Target{}, Spool: describeSpool(spooled),
+	}
 	for _, link := range a.links {
 		l := link.Status()
 		st.Relays = append(st.Relays, agentapi.Relay{
 			Address: l.Address, Connected: l.Connected, Since: l.Since.UTC(), RoundTripSeconds: l.RoundTrip.Seconds(),
-			Version: l.RelayVersion, LastError: l.LastError,
+			Version: l.RelayVersion, LastError: l.LastError, Pending: spooled.Pending(l.Address),
 		})
 	}
 	for _, t := range a.discovery.targets() {
 		st.Targets = append(st.Targets, a.scrapes.describe(t))
 	}
+	answer(w, st)
+}
+
+// answer writes the data of a route of the API.
+func answer(w http.ResponseWriter, data any) {
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": st}) //nolint:errcheck,errchkjson // Whoever does not read the answer asks again.
+	json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": data}) //nolint:errcheck,errchkjson // Whoever does not read the answer asks again.
 }

@@ -5,10 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net/http"
+	"os"
 	"path/filepath"
+	"time"
 
+	"pushrelay/internal/agentapi"
 	"pushrelay/internal/datadir"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/spool"
 	"pushrelay/internal/wal"
 )
 
@@ -25,6 +32,9 @@ func spoolDir(dataDir string) string {
 
 // RepairSpool makes a damaged spool readable and says on out what was kept and what is missing.
 func RepairSpool(ctx context.Context, dataDir string, out io.Writer) error {
+	if _, err := os.Stat(spoolDir(dataDir)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("--data.dir %s holds no spool", dataDir)
+	}
 	r, err := wal.Repair(ctx, wal.Config{Dir: spoolDir(dataDir)})
 	if err != nil {
 		return explainSpoolError(dataDir, err)
@@ -56,6 +66,45 @@ func explainSpoolError(dataDir string, err error) error {
 	default:
 		return fmt.Errorf("--data.dir %s: %w", dataDir, err)
 	}
+}
+
+// describeSpool returns the spool as the status tells it.
+func describeSpool(st spool.Status) agentapi.Spool {
+	s := agentapi.Spool{Bytes: st.Bytes, MaxBytes: st.MaxBytes, Entries: st.Entries, Journal: st.Journal.String(), Writable: st.Failure == nil}
+	if !st.Oldest.IsZero() {
+		s.OldestSeconds = max(0, time.Since(st.Oldest).Seconds())
+	}
+	if st.Failure != nil {
+		s.Error = st.Failure.Error()
+	}
+	return s
+}
+
+// spoolContent tells what waits, for which relay, and what was lost.
+func (a *Agent) spoolContent(w http.ResponseWriter, _ *http.Request) {
+	content := agentapi.SpoolContent{Relays: []agentapi.SpoolRelay{}, Groups: []agentapi.SpoolGroup{}, Rejections: []agentapi.SpoolRejection{}}
+	for _, r := range a.spool.Status().Relays {
+		content.Relays = append(content.Relays, agentapi.SpoolRelay{Addresses: append([]string{}, r.Addresses...), StoreID: r.Store.String(), Pending: r.Pending})
+	}
+	for _, p := range a.spool.Pending() {
+		content.Groups = append(content.Groups, agentapi.SpoolGroup{
+			GroupingKey: labelsOf(p.Key), Relay: p.Relay, Changes: p.Changes, Bytes: p.Bytes, Oldest: p.Oldest.UTC(),
+		})
+	}
+	for _, r := range a.spool.Rejections() {
+		content.Rejections = append(content.Rejections, agentapi.SpoolRejection{
+			At: r.At.UTC(), Relay: r.Relay, GroupingKey: labelsOf(r.Key), Operation: r.Operation.String(), PushedAt: r.PushedAt.UTC(), Reason: r.Reason,
+		})
+	}
+	answer(w, content)
+}
+
+func labelsOf(key grouping.Key) map[string]string {
+	labels := map[string]string{}
+	for _, l := range key.Labels() {
+		labels[l.Name] = l.Value
+	}
+	return labels
 }
 
 func (a *Agent) closeSpool() error {

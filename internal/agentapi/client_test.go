@@ -159,12 +159,11 @@ func TestUnreachable(t *testing.T) {
 func TestStatus(t *testing.T) {
 	const raw = `{"status":"success","data":{"version":"1","start_time":"2026-01-02T03:04:05Z","relays":[{"address":"r:1","connected":true,"pending":7}],
 		"targets":[{"target":"t","labels":{"env":"prod"},"last_scrape":null}],"spool":{"bytes":3,"writable":true}}}`
-	pending := int64(7)
 	want := agentapi.Status{
 		Version: "1", StartTime: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		Relays:  []agentapi.Relay{{Address: "r:1", Connected: true, Pending: &pending}},
+		Relays:  []agentapi.Relay{{Address: "r:1", Connected: true, Pending: 7}},
 		Targets: []agentapi.Target{{Target: "t", Labels: map[string]string{"env": "prod"}}},
-		Spool:   &agentapi.Spool{Bytes: 3, Writable: true},
+		Spool:   agentapi.Spool{Bytes: 3, Writable: true},
 	}
 	for answer, reason := range map[string]string{
 		raw: "", `{"status":"success","data":{"flags":{}}}`: "no relay-agent", "<html>": "reading the status",

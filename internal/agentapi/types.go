@@ -10,8 +10,7 @@ type Status struct {
 	// Relays are those of its flags, Targets those of its configuration, in that order.
 	Relays  []Relay  `json:"relays"`
 	Targets []Target `json:"targets"`
-	// Spool is nil for an agent that keeps no pushes.
-	Spool *Spool `json:"spool,omitempty"`
+	Spool   Spool    `json:"spool"`
 }
 
 // Relay is the link to one relay.
@@ -27,23 +26,62 @@ type Relay struct {
 	Version string `json:"version"`
 	// LastError is why the last session ended, or could not begin; empty if there was no such reason.
 	LastError string `json:"last_error"`
-	// Pending counts the changes of groups that wait for this relay; nil for an agent that keeps no pushes.
-	Pending *int64 `json:"pending,omitempty"`
+	// Pending counts the changes of groups that wait for this relay.
+	Pending int `json:"pending"`
 }
 
 // Spool is the agent's journal of pushes.
 type Spool struct {
-	// Bytes is its size on disk, MaxBytes the limit; 0 for none.
+	// Bytes is what it holds, bodies compressed, and MaxBytes what it may; 0 for no limit.
 	Bytes    int64 `json:"bytes"`
 	MaxBytes int64 `json:"max_bytes"`
 	// Entries are the changes that wait for a relay, OldestSeconds the age of the oldest.
-	Entries       int64   `json:"entries"`
+	Entries       int     `json:"entries"`
 	OldestSeconds float64 `json:"oldest_seconds"`
 	// Journal is its id (T11).
 	Journal string `json:"journal"`
 	// Writable says whether pushes are taken; if not, Error says why.
 	Writable bool   `json:"writable"`
 	Error    string `json:"error"`
+}
+
+// SpoolContent is what waits in the spool: the data of GET /api/v1/spool.
+type SpoolContent struct {
+	// Relays are the stores of relays that changes are kept for.
+	Relays []SpoolRelay `json:"relays"`
+	// Groups are those that wait for a relay, one element for each relay, the oldest first.
+	Groups []SpoolGroup `json:"groups"`
+	// Rejections are the last pushes that a relay rejected too late, the newest first, since the agent's start.
+	Rejections []SpoolRejection `json:"rejections"`
+}
+
+// SpoolRelay is how far one relay is.
+type SpoolRelay struct {
+	// Addresses are where it was met last; none for one that is gone.
+	Addresses []string `json:"addresses"`
+	// StoreID is that of its store; empty before it was met.
+	StoreID string `json:"store_id"`
+	Pending int    `json:"pending"`
+}
+
+// SpoolGroup is what waits of one group for one relay.
+type SpoolGroup struct {
+	GroupingKey map[string]string `json:"grouping_key"`
+	Relay       string            `json:"relay"`
+	// Changes counts them, Bytes is the size of their bodies as they will be sent, Oldest is when the first was pushed.
+	Changes int       `json:"changes"`
+	Bytes   int       `json:"bytes"`
+	Oldest  time.Time `json:"oldest"`
+}
+
+// SpoolRejection is a push that was lost, because a relay rejected it after it had been answered 202.
+type SpoolRejection struct {
+	At          time.Time         `json:"at"`
+	Relay       string            `json:"relay"`
+	GroupingKey map[string]string `json:"grouping_key"`
+	Operation   string            `json:"operation"`
+	PushedAt    time.Time         `json:"pushed_at"`
+	Reason      string            `json:"reason"`
 }
 
 // Target is a target that relays may scrape through the agent.

@@ -1,14 +1,23 @@
 package spool_test
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/promslog"
+
 	"pushrelay/internal/push"
+	"pushrelay/internal/spool"
+	"pushrelay/internal/wal"
 )
 
 // What waits is bounded by the newest text of each family (T15).
@@ -427,4 +436,68 @@ func TestWithdrawnInFlight(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A journal that is damaged in the middle is refused, and left as it is; once it is repaired, what is left is sent, under a new
+// journal.
+func TestADamagedJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		for _, job := range []string{"first", "second", "third"} {
+			h.must(push.Spooled, push.Replace, job, "m 1\n")
+		}
+		journal := h.Journal()
+		h.close()
+		damage(t, h.cfg.Dir, "second")
+		cfg := h.cfg
+		cfg.Logger, cfg.Registerer = promslog.NewNopLogger(), prometheus.NewRegistry()
+		_, damaged := errors.AsType[*wal.DamagedError](spool.New(cfg).Recover(t.Context()))
+		if !damaged {
+			t.Fatal("a damaged journal was not refused")
+		}
+		repaired, err := wal.Repair(t.Context(), wal.Config{Dir: cfg.Dir})
+		if err != nil || len(repaired.Missing) != 1 {
+			t.Fatalf("Repair = %+v, %v", repaired, err)
+		}
+		h.open()
+		if h.Journal() == journal {
+			t.Error("the journal is the old one, although numbers are missing")
+		}
+		journal = h.Journal()
+		h.close()
+		h.open()
+		defer func() { h.close() }()
+		if h.Journal() != journal {
+			t.Error("what is lost is told at every start")
+		}
+		r := newRelay("a:1", 1)
+		defer h.attach(r)()
+		settle()
+		if got := r.took(); !slices.Equal(got, []string{"replace first m 1\n", "replace third m 1\n"}) {
+			t.Errorf("the relay took %q", got)
+		}
+	})
+}
+
+// damage changes a byte of the journal in the middle of that text.
+func damage(t *testing.T, dir, text string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := bytes.Index(content, []byte(text)); i >= 0 {
+			content[i]++
+			if err := os.WriteFile(file, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("the journal does not have %q", text)
 }

@@ -35,6 +35,16 @@ type RelayStatus struct {
 	Pending int
 }
 
+// Pending returns how many changes wait for the relay at an address.
+func (st *Status) Pending(relay string) int {
+	for _, r := range st.Relays {
+		if slices.Contains(r.Addresses, relay) {
+			return r.Pending
+		}
+	}
+	return 0
+}
+
 // Status returns how the spool is.
 func (s *Spool) Status() Status {
 	s.mu.Lock()
