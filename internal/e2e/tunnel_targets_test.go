@@ -56,9 +56,13 @@ var misdeeds = map[string]misdeed{
 	"silent":         {script: untilHungUp, timeout: time.Second, status: 504, reason: "scrape_timeout"},
 	"silent-in-head": {script: func(c net.Conn) { io.WriteString(c, "HTTP/1.1 200 O"); untilHungUp(c) }, timeout: time.Second, status: 504, reason: "scrape_timeout"},
 	"silent-in-body": {script: func(c net.Conn) { io.WriteString(c, chunkedHead+"5\r\nm 1\nm"); untilHungUp(c) }, timeout: time.Second, aborted: true},
-	"no-head":        {script: func(net.Conn) {}, status: 502, reason: "target_unreachable"},
-	"half-a-head":    {script: says("HTTP/1.1 200 OK\r\nContent-"), status: 502, reason: "target_unreachable"},
-	"no-http":        {script: says("220 mail.example.org ESMTP\r\n"), status: 502, reason: "target_unreachable"},
+	// Without a byte of the body the head is not passed on either, and there is a reason in its place.
+	"head-only":         {script: says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"), status: 502, reason: "target_unreachable"},
+	"head-only-chunked": {script: says(chunkedHead), status: 502, reason: "target_unreachable"},
+	"silent-after-head": {script: func(c net.Conn) { io.WriteString(c, chunkedHead); untilHungUp(c) }, timeout: time.Second, status: 504, reason: "scrape_timeout"},
+	"no-head":           {script: func(net.Conn) {}, status: 502, reason: "target_unreachable"},
+	"half-a-head":       {script: says("HTTP/1.1 200 OK\r\nContent-"), status: 502, reason: "target_unreachable"},
+	"no-http":           {script: says("220 mail.example.org ESMTP\r\n"), status: 502, reason: "target_unreachable"},
 	"gigabyte": {script: func(c net.Conn) {
 		io.WriteString(c, chunkedHead)
 		flood(c, 1<<30, func(text string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(text), text) })

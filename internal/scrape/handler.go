@@ -96,9 +96,30 @@ func (h *Handler) fail(w http.ResponseWriter, r *Request, err *Error) {
 	http.Error(w, err.Error(), err.Reason.Status())
 }
 
-// forward streams the answer. After the head a failure can only be told by breaking the connection: anything else would
-// let a part of a body look like the whole.
+// forward streams the answer. Its head waits for the first bytes of the body: an answer that fails before them still gets
+// a status and a reason. After the head a failure can only be told by breaking the connection: anything else would let a
+// part of a body look like the whole.
 func (h *Handler) forward(ctx context.Context, w http.ResponseWriter, r *Request, resp *Response) {
+	buffer := h.buffers.Get().(*[]byte)
+	defer h.buffers.Put(buffer)
+	n, err := io.ReadAtLeast(resp.Body, *buffer, 1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		h.fail(w, r, AsError(ctx, err))
+		return
+	}
+	writeHead(w, resp)
+	out := httpserver.NewStallWriter(w)
+	if _, err = out.Write((*buffer)[:n]); err == nil {
+		_, err = io.CopyBuffer(out, resp.Body, *buffer)
+	}
+	if err == nil || r.Method == http.MethodHead && errors.Is(err, http.ErrBodyNotAllowed) {
+		return
+	}
+	h.cfg.Logger.Debug("scrape aborted", slog.String("agent", r.Agent), slog.String("target", r.Target), slog.String("reason", string(AsError(ctx, err).Reason)), slog.Any("err", err))
+	panic(http.ErrAbortHandler)
+}
+
+func writeHead(w http.ResponseWriter, resp *Response) {
 	header := w.Header()
 	maps.Copy(header, resp.Header)
 	if resp.ContentLength >= 0 {
@@ -108,12 +129,4 @@ func (h *Handler) forward(ctx context.Context, w http.ResponseWriter, r *Request
 		header["Content-Type"] = nil // or net/http would guess one, and the answer is the target's own
 	}
 	w.WriteHeader(resp.Status)
-	buffer := h.buffers.Get().(*[]byte)
-	_, err := io.CopyBuffer(httpserver.NewStallWriter(w), resp.Body, *buffer)
-	h.buffers.Put(buffer)
-	if err == nil || r.Method == http.MethodHead && errors.Is(err, http.ErrBodyNotAllowed) {
-		return
-	}
-	h.cfg.Logger.Debug("scrape aborted", slog.String("agent", r.Agent), slog.String("target", r.Target), slog.String("reason", string(AsError(ctx, err).Reason)), slog.Any("err", err))
-	panic(http.ErrAbortHandler)
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/prometheus/common/promslog"
@@ -164,7 +165,7 @@ func (f failing) Read(p []byte) (int, error) {
 func (failing) Close() error { return nil }
 
 func TestHandlerAbortsWhatIsNotWhole(t *testing.T) {
-	for _, text := range []string{"", "m 1\n", strings.Repeat("m 1\n", 100_000)} {
+	for _, text := range []string{"m 1\n", strings.Repeat("m 1\n", 100_000)} {
 		s := &scraper{resp: &scrape.Response{Status: 200, ContentLength: -1, Body: failing{strings.NewReader(text)}}}
 		if _, got, err := ask(t, serve(t, s), "GET", nil); err == nil {
 			t.Errorf("a body of %d bytes that broke off looks whole: %d bytes", len(text), len(got))
@@ -177,5 +178,43 @@ func TestHandlerAnswersHead(t *testing.T) {
 	resp, got, err := ask(t, serve(t, s), "HEAD", nil)
 	if err != nil || resp.StatusCode != 200 || resp.ContentLength != 1234 || got != "" || s.asked.Method != "HEAD" {
 		t.Errorf("HEAD = %v, %q, %v", resp, got, err)
+	}
+}
+
+// A body that fails before its first byte leaves the head unsent, so that there is an answer with the reason.
+func TestHandlerNamesTheReasonUntilTheHeadIsSent(t *testing.T) {
+	for _, tt := range []struct {
+		err    error
+		status int
+		reason string
+	}{
+		{scrape.Errorf(scrape.AgentOffline, "x"), 503, "agent_offline"},
+		{scrape.Errorf(scrape.BodyTooLarge, "x"), 502, "body_too_large"},
+		{context.DeadlineExceeded, 504, "scrape_timeout"},
+		{io.ErrUnexpectedEOF, 502, "target_unreachable"},
+	} {
+		s := &scraper{resp: &scrape.Response{
+			Status: 200, Header: http.Header{"X-Own": {"1"}, "Content-Encoding": {"gzip"}}, ContentLength: 100, Body: io.NopCloser(iotest.ErrReader(tt.err)),
+		}}
+		resp, got, err := ask(t, serve(t, s), "GET", nil)
+		if err != nil {
+			t.Errorf("%v: %v, want an answer", tt.err, err)
+			continue
+		}
+		if resp.StatusCode != tt.status || resp.Header.Get(scrape.ErrorHeader) != tt.reason || strings.Count(got, "\n") != 1 {
+			t.Errorf("%v: %d, %s: %q, %q", tt.err, resp.StatusCode, scrape.ErrorHeader, resp.Header.Get(scrape.ErrorHeader), got)
+		}
+		if resp.Header.Get("X-Own") != "" || resp.Header.Get("Content-Encoding") != "" {
+			t.Errorf("%v: the reason came with headers of the target: %v", tt.err, resp.Header)
+		}
+	}
+}
+
+// Without a body there is nothing to wait for: the head is all.
+func TestHandlerSendsTheHeadOfAnEmptyBody(t *testing.T) {
+	s := &scraper{resp: &scrape.Response{Status: 200, Header: http.Header{"X-Own": {"1"}}, ContentLength: -1, Body: http.NoBody}}
+	resp, got, err := ask(t, serve(t, s), "GET", nil)
+	if err != nil || resp.StatusCode != 200 || got != "" || resp.Header.Get("X-Own") != "1" {
+		t.Errorf("an empty body = %v, %q, %v", resp, got, err)
 	}
 }

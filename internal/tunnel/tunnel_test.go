@@ -287,8 +287,12 @@ func TestAgentThatDiesMidBodyAbortsTheScrape(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	if rest, err := io.ReadAll(resp.Body); err == nil {
+	rest, err := io.ReadAll(resp.Body)
+	if err == nil {
 		t.Fatalf("the body ended as if it were whole, with %q", rest)
+	}
+	if got := scrape.AsError(ctx, err).Reason; got != scrape.AgentOffline {
+		t.Errorf("the body ended with %v, want %s", err, scrape.AgentOffline)
 	}
 	_, _, err = h.scrape(ctx, "site")
 	if got := scrape.AsError(ctx, err).Reason; got != scrape.AgentOffline {
