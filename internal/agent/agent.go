@@ -41,6 +41,9 @@ const shutdownGrace = 10 * time.Second
 // maxConcurrentScrapes bounds the scrapes that the agent does at once, whatever relays ask for.
 const maxConcurrentScrapes = 64
 
+// certificateRenewal says what to do about the agent's certificate when it ends.
+const certificateRenewal = "issue it again on the relay's machine (relay-server agent-certificate NAME --out DIR) and copy agent.key and agent.crt over the old ones; no restart is needed"
+
 // Options are the flags of the agent; see relay-agent --help.
 type Options struct {
 	// RelayAddresses are the relays to dial, host:port. At least one.
@@ -104,17 +107,18 @@ func (o *Options) validate() error {
 
 // Agent is a running agent, or one about to run.
 type Agent struct {
-	opts      Options
-	logger    *slog.Logger
-	registry  *prometheus.Registry
-	startedAt time.Time
-	spool     *spool.Spool
-	links     []*tunnelclient.Link
-	scrapes   *countingScraper
-	discovery *targetDiscovery
-	pushes    *push.Handler
-	web       *httpserver.Server
-	reloads   *reloadMetrics
+	opts         Options
+	logger       *slog.Logger
+	registry     *prometheus.Registry
+	startedAt    time.Time
+	certificates *mtls.Reloader
+	spool        *spool.Spool
+	links        []*tunnelclient.Link
+	scrapes      *countingScraper
+	discovery    *targetDiscovery
+	pushes       *push.Handler
+	web          *httpserver.Server
+	reloads      *reloadMetrics
 }
 
 type reloadMetrics struct {
@@ -130,7 +134,7 @@ func New(opts Options) (*Agent, error) {
 	if _, err := mtls.Load(mtls.Agent, opts.TLS); err != nil {
 		return nil, err
 	}
-	certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: opts.TLS, Logger: opts.Logger})
+	certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: opts.TLS, Logger: opts.Logger, Renewal: certificateRenewal})
 	if err != nil {
 		return nil, err
 	}
@@ -142,11 +146,11 @@ func New(opts Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry(), startedAt: time.Now()}
+	a := &Agent{opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry(), startedAt: time.Now(), certificates: certificates}
 	if a.web, err = httpserver.Listen(opts.Web, a.logger); err != nil {
 		return nil, err
 	}
-	if err := a.build(identity.Agent, certificates, cfg); err != nil {
+	if err := a.build(identity.Agent, cfg); err != nil {
 		a.web.Close()
 		return nil, err
 	}
@@ -154,19 +158,19 @@ func New(opts Options) (*Agent, error) {
 }
 
 // build makes all parts, from the spool up.
-func (a *Agent) build(identity string, certificates *mtls.Reloader, cfg *FileConfig) error {
+func (a *Agent) build(identity string, cfg *FileConfig) error {
 	dataDir, err := datadir.Open(a.opts.DataDir, datadir.ChoiceOf(a.opts.DataDirAsked), a.logger)
 	if err != nil {
 		return err
 	}
-	a.registerMetrics(certificates)
+	a.registerMetrics()
 	a.spool = spool.New(spool.Config{
 		Dir: spoolDir(dataDir), Agent: identity, Relays: a.opts.RelayAddresses, MaxBytes: a.opts.SpoolMaxBytes, Wait: a.opts.PushWait,
 		Limits: a.opts.PushLimits, NoLock: a.opts.DataDirNoLock, Logger: a.logger.With(slog.String("component", "spool")), Registerer: a.registry,
 	})
 	scraper := scrape.NewHTTPScraper()
 	a.scrapes = newCountingScraper(scraper, a.registry)
-	if err := a.newLinks(certificates, a.scrapes); err != nil {
+	if err := a.newLinks(a.scrapes); err != nil {
 		return err
 	}
 	a.discovery = newTargetDiscovery(scraper, a.announce, a.logger.With(slog.String("component", "discovery")), a.registry)
@@ -194,7 +198,7 @@ func (a *Agent) names() grouping.NameScheme {
 	return grouping.LegacyNames
 }
 
-func (a *Agent) registerMetrics(certificates *mtls.Reloader) {
+func (a *Agent) registerMetrics() {
 	a.registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -203,7 +207,7 @@ func (a *Agent) registerMetrics(certificates *mtls.Reloader) {
 	promauto.With(a.registry).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_agent_certificate_not_after_seconds",
 		Help: "When the certificate that the agent shows to relays expires, in seconds since the epoch.",
-	}, func() float64 { return float64(certificates.NotAfter().Unix()) })
+	}, func() float64 { return float64(a.certificates.NotAfter().Unix()) })
 	a.reloads = &reloadMetrics{
 		successful: promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
 			Name: "relay_agent_config_last_reload_successful",
@@ -216,7 +220,7 @@ func (a *Agent) registerMetrics(certificates *mtls.Reloader) {
 	}
 }
 
-func (a *Agent) newLinks(certificates *mtls.Reloader, scraper scrape.Scraper) error {
+func (a *Agent) newLinks(scraper scrape.Scraper) error {
 	metrics := tunnelclient.NewMetrics(a.registry)
 	processID := tunnelclient.NewProcessID()
 	for _, address := range a.opts.RelayAddresses {
@@ -225,7 +229,7 @@ func (a *Agent) newLinks(certificates *mtls.Reloader, scraper scrape.Scraper) er
 			return err
 		}
 		a.links = append(a.links, tunnelclient.NewLink(tunnelclient.Config{
-			Address: address, Proxy: proxy, Certificates: certificates, Scraper: scraper, Spool: a.spool,
+			Address: address, Proxy: proxy, Certificates: a.certificates, Scraper: scraper, Spool: a.spool,
 			MaxConcurrentScrapes: maxConcurrentScrapes, ProcessID: processID, Version: version.Version,
 			Logger: a.logger.With(slog.String("component", "tunnel")), Metrics: metrics,
 		}))
@@ -268,6 +272,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	local, localCtx := errgroup.WithContext(ctx)
 	local.Go(func() error { return a.discovery.Run(localCtx) })
+	local.Go(func() error { return a.certificates.Run(localCtx) })
 	local.Go(func() error { return a.web.Run(localCtx, a.routes(), shutdownGrace) })
 	err := local.Wait()
 	leave()

@@ -44,8 +44,8 @@ func (l leaf) replaceBy(t testing.TB, other leaf) {
 
 const siteA = "spiffe://example.org/agent/site-a"
 
-// TestTunnelCertificateReplaced: new certificate files of an agent or of a relay end no session, and the next one uses
-// them (T8).
+// TestTunnelCertificateReplaced: a certificate that ends soon is told in time; new certificate files of an agent or of a
+// relay end no session, and the next one uses them (T8).
 func TestTunnelCertificateReplaced(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, "CA")
@@ -59,6 +59,17 @@ func TestTunnelCertificateReplaced(t *testing.T) {
 	session := r.session(t, "site-a")
 	if got, want := session.CertificateNotAfter, ofAgent.notAfter(t); got == nil || !got.Equal(want) {
 		t.Errorf("certificate_not_after = %v, want %v", got, want)
+	}
+
+	// Both end within 30 days, and both programs say so and what to do.
+	for _, p := range []struct {
+		log   *logBuffer
+		words []string
+	}{
+		{&a.log, []string{"certificate ends soon", ofAgent.certFile, "relay-server agent-certificate"}},
+		{&r.log, []string{"certificate ends soon", ofRelay.certFile, "relay-server relay-certificate"}},
+	} {
+		eventually(t, patience, "a warning of the certificate's end", func() error { return warned(p.log.String(), p.words) })
 	}
 
 	newOfAgent := ca.sign(t, "new-agent", lasting(agentTemplate(t, siteA), 2*time.Hour))

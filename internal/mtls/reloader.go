@@ -19,6 +19,9 @@ type Config struct {
 	Files Files
 	// Logger is told of every change, good or bad. Nil is silence.
 	Logger *slog.Logger
+	// Renewal says what a person does about a certificate that ends; it is told with the warning. Required for
+	// [Reloader.Run].
+	Renewal string
 	// CheckInterval is the shortest time between two looks at the files. Zero is one second.
 	CheckInterval time.Duration
 }
@@ -26,14 +29,16 @@ type Config struct {
 // Reloader holds the current [Material] of one end and reads the files again when they changed. It is safe for
 // concurrent use.
 //
-// It looks when it is asked, on a handshake or for a metric, and at most once per interval. There is no goroutine and no
-// file notification: those miss what happens on network file systems and behind the symbolic links of mounted secrets,
-// need a watch per directory, and would answer a question that nobody asks between two handshakes.
+// It looks when it is asked, on a handshake or for a metric, and at most once per interval; [Reloader.Run] asks where
+// nobody else does. There is no file notification: it misses what happens on network file systems and behind the symbolic
+// links of mounted secrets, and needs a watch per directory.
 type Reloader struct {
-	role   Role
-	files  Files
-	log    *slog.Logger
-	checks time.Duration
+	// static after NewReloader
+	role    Role
+	files   Files
+	log     *slog.Logger
+	checks  time.Duration
+	renewal string
 
 	mu       sync.Mutex // guards all below; held while the files are read, so that a change is read once
 	checked  time.Time  // when the files were last looked at
@@ -59,7 +64,7 @@ type Status struct {
 // end whose clock is not set yet, or whose certificate ran out during a long outage, has other duties than its
 // handshakes. It starts, logs it, says it in its Status, and its handshakes fail until the clock or the file is right.
 func NewReloader(cfg Config) (*Reloader, error) {
-	r := &Reloader{role: cfg.Role, files: cfg.Files, log: cfg.Logger, checks: cfg.CheckInterval}
+	r := &Reloader{role: cfg.Role, files: cfg.Files, log: cfg.Logger, checks: cfg.CheckInterval, renewal: cfg.Renewal}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -129,7 +134,7 @@ func (r *Reloader) refresh() {
 	}
 	r.material, r.err = material, nil
 	r.reloads++
-	r.log.Info("certificate files reloaded", slog.Any("cert_file", r.files.CertFile), slog.Time("not_after", material.NotAfter()))
+	r.log.Info("certificate files reloaded", slog.String("cert_file", r.files.CertFile), slog.Time("not_after", material.NotAfter()))
 }
 
 // stamps is what the certificate, key and CA file look like from outside; nil for one that cannot be seen.

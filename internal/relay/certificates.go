@@ -12,6 +12,14 @@ import (
 // authorityDir is where the relay's own certificate authority is in a data dir.
 func authorityDir(dataDir string) string { return filepath.Join(dataDir, "authority") }
 
+// certificateRenewal says what to do about the relay's certificate when it ends.
+func (s *Server) certificateRenewal() string {
+	if s.authority != nil {
+		return "the relay renews it by itself, and could not: see the errors in this log; the authority directory of --data.dir must be writable"
+	}
+	return "issue another (relay-server relay-certificate --out DIR on the relay whose authority it is from, or with your own authority) and put it in place of the --grpc.tls files; no restart is needed"
+}
+
 // Certificate is what was issued from a data dir.
 type Certificate struct {
 	// Files are the names of the files that were written.

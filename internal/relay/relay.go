@@ -64,7 +64,8 @@ type Server struct {
 	startedAt     time.Time
 
 	// set by Run before the state is ready
-	tunnel *tunnelserver.Server // nil if agents cannot dial in
+	tunnel       *tunnelserver.Server // nil if agents cannot dial in
+	certificates *mtls.Reloader       // what the tunnel shows; nil with it
 
 	// exported is the position of the store at the last export, nil before it; owned by exportOften, then by keepStore.
 	exported *uint64
@@ -168,12 +169,13 @@ func (s *Server) newTunnel() error {
 			return err
 		}
 	}
-	certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: files, Logger: s.logger})
+	var err error
+	s.certificates, err = mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: files, Logger: s.logger, Renewal: s.certificateRenewal()})
 	if err != nil {
 		return err
 	}
 	s.tunnel = tunnelserver.New(tunnelserver.Config{
-		Certificates: certificates, Registry: s.agents, Pusher: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
+		Certificates: s.certificates, Registry: s.agents, Pusher: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.groupingNames(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
@@ -265,6 +267,7 @@ func (s *Server) Run(ctx context.Context) error {
 	serving.Go(func() error { return s.agents.Run(serveCtx) })
 	if s.tunnel != nil {
 		serving.Go(func() error { return s.tunnel.Serve(s.grpc) })
+		serving.Go(func() error { return s.certificates.Run(serveCtx) })
 	}
 	if s.authority != nil {
 		serving.Go(func() error { return s.renewCertificate(serveCtx) })
