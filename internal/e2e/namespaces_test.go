@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -45,6 +46,9 @@ table ip pushrelay {
 // A network is three namespaces in a row: the agent's, a router, and the public side with relay and Prometheus.
 type network struct{ inside, router, outside string }
 
+// networks counts those of this process, so that their names differ.
+var networks atomic.Int64
+
 // newNetwork makes the namespaces, without any firewall yet.
 func newNetwork(t testing.TB) network {
 	t.Helper()
@@ -52,7 +56,7 @@ func newNetwork(t testing.TB) network {
 	requireProgram(t, "/usr/bin/ip", "iproute2")
 	requireProgram(t, "/usr/sbin/nft", "nftables")
 	requireProgram(t, "/usr/bin/curl", "curl")
-	prefix := fmt.Sprintf("pushrelay-%d-", os.Getpid())
+	prefix := fmt.Sprintf("pushrelay-%d-%d-", os.Getpid(), networks.Add(1))
 	n := network{prefix + "in", prefix + "router", prefix + "out"}
 	for _, name := range []string{n.inside, n.router, n.outside} {
 		if r := output(t, command{path: "ip", args: []string{"netns", "add", name}}); r.code != 0 {

@@ -31,7 +31,8 @@ const (
 	PingTimeout  = 15 * time.Second
 	// MinPingInterval is what the relay puts up with. grpc-go asks for 5 minutes if it is not told, and closes sessions.
 	MinPingInterval = 5 * time.Second
-	// HandshakeTimeout bounds TLS and the HTTP/2 preface, so that a silent peer holds a socket and not for long.
+	// HandshakeTimeout bounds what the relay waits for an agent: TLS and the HTTP/2 preface, and then the hello, so that a
+	// silent peer holds a socket and not for long.
 	HandshakeTimeout = 10 * time.Second
 )
 
@@ -86,9 +87,16 @@ const AgentWindowBytes = 64 << 10
 
 // Backoff of an agent whose session ended (T6): full jitter up to a limit that doubles from the base to the cap, and
 // falls back to the base only after a session that lasted.
+//
+// An agent is back within 15 s of the network's return: an attempt that began before that may hang, and the next one begins
+// at most BackoffCap after its begin. What is left of the 15 s is for that one to succeed.
 const (
+	// AttemptTimeout bounds one attempt from the dial to the welcome. It is long enough for a relay that ten thousand
+	// agents come back to at once, where each waits for its turn.
+	AttemptTimeout = 10 * time.Second
 	BackoffBase    = time.Second
-	BackoffCap     = 15 * time.Second
+	// BackoffCap is the longest time from the begin of an attempt that fails to the begin of the next one.
+	BackoffCap     = 13 * time.Second
 	StableSession  = time.Minute
 	SupersededWait = time.Minute // and up to as much again
 )

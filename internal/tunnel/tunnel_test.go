@@ -41,6 +41,7 @@ type house struct {
 	metrics   *prometheus.Registry
 	journals  *journals
 	addr      string
+	dial      func(ctx context.Context, network, address string) (net.Conn, error) // of agents; nil: the network's
 }
 
 // pusherFunc is a push.Pusher.
@@ -68,6 +69,12 @@ func must[T any](t *testing.T) func(T, error) T {
 func newHouse(t *testing.T, pusher push.Pusher) *house {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
+	return newHouseAt(t, pusher, must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0")))
+}
+
+// newHouseAt is newHouse on a listener; what it leaves behind is not looked for.
+func newHouseAt(t *testing.T, pusher push.Pusher, listener net.Listener) *house {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "authority")
 	ca := must[*authority.Authority](t)(authority.Create(dir, authority.Config{}))
 	ensured := must[authority.RelayCertificate](t)(ca.EnsureRelay([]string{"127.0.0.1"}))
@@ -82,7 +89,6 @@ func newHouse(t *testing.T, pusher push.Pusher) *house {
 		Certificates: certificates, Registry: registry, Pusher: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
 		Limits: push.Limits{MaxDecompressedBytes: 1 << 20}, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	})
-	listener := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	h.addr = listener.Addr().String()
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -137,7 +143,7 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 		h.t.Fatal(err)
 	}
 	link := tunnelclient.NewLink(tunnelclient.Config{
-		Address: h.addr, Certificates: certificates, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
+		Address: h.addr, Dial: h.dial, Certificates: certificates, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
 		ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
 	})
 	link.SetTargets([]target.Target{{

@@ -23,8 +23,6 @@ import (
 // dial opens a connection to the relay and proves who is at either end. The connection is the transport of one session:
 // gRPC gets it once, and a session whose connection is gone is over.
 func (l *Link) dial(ctx context.Context) (*grpc.ClientConn, *tunnel.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, tunnel.HandshakeTimeout)
-	defer cancel()
 	raw, err := l.dialTCP(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -98,15 +96,14 @@ func once(conn net.Conn) func(context.Context, string) (net.Conn, error) {
 }
 
 func (l *Link) dialTCP(ctx context.Context) (net.Conn, error) {
-	var dialer net.Dialer
 	if l.cfg.Proxy == nil {
-		conn, err := dialer.DialContext(ctx, "tcp", l.cfg.Address)
+		conn, err := l.cfg.Dial(ctx, "tcp", l.cfg.Address)
 		if err != nil {
 			return nil, fmt.Errorf("dialling relay: %w", err)
 		}
 		return conn, nil
 	}
-	conn, err := dialer.DialContext(ctx, "tcp", proxyAddress(l.cfg.Proxy))
+	conn, err := l.cfg.Dial(ctx, "tcp", proxyAddress(l.cfg.Proxy))
 	if err != nil {
 		return nil, fmt.Errorf("dialling proxy %s: %w", l.cfg.Proxy.Host, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net"
 	"net/url"
 	"sync"
 	"time"
@@ -30,6 +31,8 @@ type Config struct {
 	Address string
 	// Proxy is an HTTP proxy that is asked to CONNECT to the relay; nil for none.
 	Proxy *url.URL
+	// Dial opens the connections, to the relay or to its proxy; nil dials the network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Certificates are the agent's.
 	Certificates *mtls.Reloader
 	// Scraper answers the relay's scrapes.
@@ -57,11 +60,11 @@ func NewProcessID() [16]byte {
 type Link struct {
 	cfg Config
 
-	mu         sync.Mutex
-	current    *session        // guarded by mu; nil while not attached
-	targets    []target.Target // guarded by mu
-	hasTargets bool            // guarded by mu; targets were set
-	status     Status          // guarded by mu
+	mu      sync.Mutex
+	current *session        // guarded by mu; nil while not attached
+	targets []target.Target // guarded by mu
+	version uint64          // guarded by mu; of the targets, 0 before they were set
+	status  Status          // guarded by mu
 }
 
 // Status says how a link is.
@@ -82,6 +85,9 @@ type Status struct {
 
 // NewLink returns a link. It starts nothing.
 func NewLink(cfg Config) *Link {
+	if cfg.Dial == nil {
+		cfg.Dial = new(net.Dialer).DialContext
+	}
 	l := &Link{cfg: cfg, status: Status{Address: cfg.Address, Since: time.Now()}}
 	cfg.Metrics.watch(l)
 	return l
@@ -106,7 +112,7 @@ func (l *Link) Status() Status {
 func (l *Link) SetTargets(targets []target.Target) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.targets, l.hasTargets = targets, true
+	l.targets, l.version = targets, l.version+1
 	if l.current != nil {
 		l.current.announce(targets)
 	}
@@ -117,14 +123,23 @@ func (l *Link) Run(ctx context.Context) error {
 	limit := tunnel.BackoffBase
 	for {
 		startedAt := time.Now()
-		err := l.attach(ctx)
+		s, err := l.open(ctx)
+		spent := time.Since(startedAt) // of the time to the next attempt
+		if err != nil {
+			l.setStatus(err)
+			l.cfg.Metrics.attachFailed(l.cfg.Address)
+		} else {
+			err = l.serve(s)
+			spent = 0
+			if time.Since(startedAt) >= tunnel.StableSession {
+				limit = tunnel.BackoffBase
+			}
+		}
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // The session ended because the agent does.
 		}
-		if time.Since(startedAt) >= tunnel.StableSession {
-			limit = tunnel.BackoffBase
-		}
-		wait := backoff(limit, err)
+		// A machine that stood still may have spent more than there was.
+		wait := backoff(min(limit, max(tunnel.BackoffCap-spent, tunnel.BackoffBase)), err)
 		limit = min(2*limit, tunnel.BackoffCap)
 		l.cfg.Logger.Warn("no session with the relay", slog.String("addr", l.cfg.Address), slog.Any("err", err), slog.Duration("retry_in", wait.Round(time.Millisecond)))
 		select {
@@ -151,26 +166,20 @@ func backoff(limit time.Duration, err error) time.Duration {
 	return wait + ended.end.GetRetryAfter().AsDuration()
 }
 
-// attach opens one session and serves it until it ends. It always returns an error.
-func (l *Link) attach(ctx context.Context) error {
-	s, err := l.open(ctx)
-	if err != nil {
-		l.setStatus(err)
-		l.cfg.Metrics.attachFailed(l.cfg.Address)
-		return err
-	}
+// serve serves a session until it ends, and returns why.
+func (l *Link) serve(s *session) error {
 	l.mu.Lock()
 	l.current = s
 	l.status.Connected, l.status.Since, l.status.LastError = true, time.Now(), ""
 	l.status.RelayVersion, l.status.UTF8Names = s.welcome.GetRelayVersion(), s.welcome.GetLimits().GetUtf8Names()
-	if l.hasTargets {
-		s.announce(l.targets) // again, if they changed after the hello
+	if l.version != s.toldTargets {
+		s.announce(l.targets)
 	}
 	l.mu.Unlock()
 	l.cfg.Metrics.attached(l.cfg.Address)
 	l.cfg.Logger.Info("attached to relay", slog.String("addr", l.cfg.Address), slog.Uint64("session", s.welcome.GetSession()), slog.String("version", s.welcome.GetRelayVersion()))
 
-	err = s.run()
+	err := s.run()
 
 	l.mu.Lock()
 	l.current = nil
@@ -191,10 +200,11 @@ func (l *Link) setStatus(err error) {
 	}
 }
 
-func (l *Link) announcedTargets() ([]target.Target, bool) {
+// announcedTargets returns what the agent can scrape and the version of it, 0 before the targets were set.
+func (l *Link) announcedTargets() ([]target.Target, uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.targets, l.hasTargets
+	return l.targets, l.version
 }
 
 // endedError is a session that the relay ended with a reason.

@@ -33,6 +33,9 @@ type session struct {
 	welcome *relayv1.Welcome
 	ctx     context.Context // ends with the session; its cause says why
 	end     func(cause error)
+	// toldTargets is the version of the targets that the hello had; 0 if it had none, because there are none yet or too many
+	// for one message: on a narrow link they would take the time of the attempt.
+	toldTargets uint64
 
 	// out takes the events for the relay; owned by send, which alone writes to the stream.
 	out chan *relayv1.AttachRequest
@@ -52,9 +55,11 @@ type session struct {
 	next    []target.Target               // guarded by mu; what to announce
 }
 
-// open dials the relay and attaches. On error nothing is left open.
+// open dials the relay and attaches, in the time of one attempt. On error nothing is left open.
 func (l *Link) open(ctx context.Context) (*session, error) {
-	cc, conn, err := l.dial(ctx)
+	attempt, cancel := context.WithTimeout(ctx, tunnel.AttemptTimeout)
+	defer cancel()
+	cc, conn, err := l.dial(attempt)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +73,11 @@ func (l *Link) open(ctx context.Context) (*session, error) {
 	}
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	s.beatAt.Store(time.Now().UnixNano())
-	if err := s.attach(); err != nil {
+	// The session outlives the attempt, and ends with it only if there is no welcome by then.
+	impatient := context.AfterFunc(attempt, func() { s.end(errNoWelcome) })
+	err = s.attach()
+	impatient()
+	if err != nil {
 		s.end(err)
 		s.close()
 		return nil, err
@@ -76,10 +85,10 @@ func (l *Link) open(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
+var errNoWelcome = errors.New("relay did not answer the hello in time")
+
 // attach sends the hello and waits for the welcome.
 func (s *session) attach() error {
-	impatient := time.AfterFunc(tunnel.HandshakeTimeout, func() { s.end(errors.New("relay did not answer the hello")) })
-	defer impatient.Stop()
 	stream, err := s.client.Attach(s.ctx)
 	if err != nil {
 		return s.explain(err)
@@ -95,20 +104,13 @@ func (s *session) attach() error {
 		journal = s.link.cfg.Spool.Journal()
 		hello.JournalIds = tunnel.JournalIDsToProto([][16]byte{journal})
 	}
-	parts := []*relayv1.TargetSet(nil)
-	if targets, ok := s.link.announcedTargets(); ok {
-		parts = tunnel.TargetSets(targets)
-		hello.Targets = parts[0]
-		parts = parts[1:]
+	targets, version := s.link.announcedTargets()
+	if parts := tunnel.TargetSets(targets); version > 0 && len(parts) == 1 {
+		hello.Targets, s.toldTargets = parts[0], version
 	}
 	if err := stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Hello{Hello: hello}}); err != nil {
 		_, err = stream.Recv() // has the relay's reason; Send has only io.EOF
 		return s.explain(err)
-	}
-	for _, part := range parts {
-		if err := stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Targets{Targets: part}}); err != nil {
-			break // Recv says why
-		}
 	}
 	first, err := stream.Recv()
 	if err != nil {
@@ -190,14 +192,16 @@ func (s *session) explain(err error) error {
 	if cause := context.Cause(s.ctx); cause != nil {
 		return cause
 	}
-	if st, ok := status.FromError(err); ok {
-		for _, detail := range st.Details() {
-			if end, ok := detail.(*relayv1.SessionEnd); ok {
-				return &endedError{end: end}
-			}
+	st, ok := status.FromError(err)
+	if !ok {
+		return fmt.Errorf("session with relay: %w", err)
+	}
+	for _, detail := range st.Details() {
+		if end, ok := detail.(*relayv1.SessionEnd); ok {
+			return &endedError{end: end}
 		}
 	}
-	return fmt.Errorf("session with relay: %w", err)
+	return fmt.Errorf("session with relay: %s", st.Message()) // without gRPC's codes, which say nothing to a person
 }
 
 // send writes events for the relay until the session ends. It alone writes to the stream.

@@ -154,15 +154,18 @@ func (ss *session) ask(ctx context.Context, r *scrape.Request) (*delivery, error
 	return nil, err
 }
 
-// agentTimeout is what is left of the scrape's time, less the round trip but not below three quarters of it (T28), so that
-// the agent gives up first and its reason still arrives.
+// returnMargin is what an agent gives up earlier than its reason would arrive in the very last moment.
+const returnMargin = 20 * time.Millisecond
+
+// agentTimeout is what is left of the scrape's time, less the round trip and a little but not below three quarters of it
+// (T28), so that the agent gives up first and its reason still arrives.
 func (ss *session) agentTimeout(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return time.Minute // never: the handler sets one
 	}
 	left := time.Until(deadline)
-	return max(left-time.Duration(ss.roundTrip.Load()), left*3/4, time.Millisecond)
+	return max(left-time.Duration(ss.roundTrip.Load())-returnMargin, left*3/4, time.Millisecond)
 }
 
 // deliveredBody reads the parts of an answer. It is used by one goroutine.
