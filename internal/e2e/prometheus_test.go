@@ -57,6 +57,13 @@ func prometheusCommand(t testing.TB, relayURL, address string) command {
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
 	writeFile(t, config, prometheusConfig(relayURL))
+	return prometheusCommandOf(t, config, address)
+}
+
+// prometheusCommandOf is Prometheus with a configuration; it keeps its data beside it.
+func prometheusCommandOf(t testing.TB, config, address string) command {
+	t.Helper()
+	dir := filepath.Dir(config)
 	return command{path: requireProgram(t, "/usr/bin/prometheus", "prometheus"), dir: dir, args: []string{
 		"--config.file=" + config,
 		"--storage.tsdb.path=" + filepath.Join(dir, "tsdb"),
