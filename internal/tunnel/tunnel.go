@@ -88,14 +88,16 @@ const AgentWindowBytes = 64 << 10
 // Backoff of an agent whose session ended (T6): full jitter up to a limit that doubles from the base to the cap, and
 // falls back to the base only after a session that lasted.
 //
-// An agent is back within 15 s of the network's return: an attempt that began before that may hang, and the next one begins
-// at most BackoffCap after its begin. What is left of the 15 s is for that one to succeed.
+// An agent is back within 15 s of the network's return: an attempt may hang then, and the next one begins at most BackoffCap
+// after the last byte that it brought. What is left of the 15 s is for that one to succeed.
 const (
-	// AttemptTimeout bounds one attempt from the dial to the welcome. It is long enough for a relay that ten thousand
-	// agents come back to at once, where each waits for its turn.
-	AttemptTimeout = 10 * time.Second
+	// AttemptSilence is how long an attempt to open a session may bring no byte, from its begin on. A relay that ten thousand
+	// agents come back to at once lets each wait for its turn, but not for longer.
+	AttemptSilence = 10 * time.Second
+	// AttemptTimeout bounds an attempt that brings bytes and no welcome.
+	AttemptTimeout = 30 * time.Second
 	BackoffBase    = time.Second
-	// BackoffCap is the longest time from the begin of an attempt that fails to the begin of the next one.
+	// BackoffCap is the longest time from the last byte of an attempt that fails, or from its begin, to the next one.
 	BackoffCap     = 13 * time.Second
 	StableSession  = time.Minute
 	SupersededWait = time.Minute // and up to as much again

@@ -22,29 +22,19 @@ import (
 
 // dial opens a connection to the relay and proves who is at either end. The connection is the transport of one session:
 // gRPC gets it once, and a session whose connection is gone is over.
-func (l *Link) dial(ctx context.Context) (*grpc.ClientConn, *tunnel.Conn, error) {
-	raw, err := l.dialTCP(ctx)
+func (l *Link) dial(a *attempt) (*grpc.ClientConn, *tunnel.Conn, error) {
+	raw, err := l.dialTCP(a)
 	if err != nil {
 		return nil, nil, err
 	}
-	host, _, err := net.SplitHostPort(l.cfg.Address)
-	if err != nil {
-		host = l.cfg.Address
-	}
-	conn := tls.Client(raw, mtls.AgentTLSConfig(l.cfg.Certificates, host))
-	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, nil, fmt.Errorf("TLS handshake with relay %s: %w", l.cfg.Address, mtls.ExplainHandshake(mtls.Agent, err))
-	}
-	ready, err := awaitRelay(ctx, conn)
+	ready, state, err := l.shakeHands(a.ctx, raw)
 	if err != nil {
 		raw.Close()
-		return nil, nil, fmt.Errorf("TLS handshake with relay %s: %w", l.cfg.Address, err)
+		return nil, nil, fmt.Errorf("TLS handshake with relay %s: %w", l.cfg.Address, a.explain(err))
 	}
-	tracked := tunnel.Track(ready)
 	cc, err := grpc.NewClient("passthrough:///"+l.cfg.Address,
-		grpc.WithTransportCredentials(&established{state: conn.ConnectionState()}),
-		grpc.WithContextDialer(once(tracked)),
+		grpc.WithTransportCredentials(&established{state: state}),
+		grpc.WithContextDialer(once(ready)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: tunnel.PingInterval, Timeout: tunnel.PingTimeout, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(tunnel.MaxMessageBytes)),
 		grpc.WithMaxHeaderListSize(tunnel.MaxHeaderBytes),
@@ -56,10 +46,24 @@ func (l *Link) dial(ctx context.Context) (*grpc.ClientConn, *tunnel.Conn, error)
 		grpc.WithNoProxy(), // dialTCP has seen to it
 	)
 	if err != nil {
-		tracked.Close()
+		raw.Close()
 		return nil, nil, fmt.Errorf("preparing the session: %w", err)
 	}
-	return cc, tracked, nil
+	return cc, a.conn.Load(), nil
+}
+
+// shakeHands proves who is at either end, and returns the connection once the relay has spoken on it.
+func (l *Link) shakeHands(ctx context.Context, raw net.Conn) (net.Conn, tls.ConnectionState, error) {
+	host, _, err := net.SplitHostPort(l.cfg.Address)
+	if err != nil {
+		host = l.cfg.Address
+	}
+	conn := tls.Client(raw, mtls.AgentTLSConfig(l.cfg.Certificates, host))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, tls.ConnectionState{}, mtls.ExplainHandshake(mtls.Agent, err)
+	}
+	ready, err := awaitRelay(ctx, conn)
+	return ready, conn.ConnectionState(), err
 }
 
 // awaitRelay waits until the relay has spoken. With TLS 1.3 the agent's handshake is done before the relay looks at the
@@ -95,24 +99,24 @@ func once(conn net.Conn) func(context.Context, string) (net.Conn, error) {
 	}
 }
 
-func (l *Link) dialTCP(ctx context.Context) (net.Conn, error) {
+func (l *Link) dialTCP(a *attempt) (net.Conn, error) {
 	if l.cfg.Proxy == nil {
-		conn, err := l.cfg.Dial(ctx, "tcp", l.cfg.Address)
+		conn, err := a.dial(l.cfg.Dial, l.cfg.Address)
 		if err != nil {
 			return nil, fmt.Errorf("dialling relay: %w", err)
 		}
 		return conn, nil
 	}
-	conn, err := l.cfg.Dial(ctx, "tcp", proxyAddress(l.cfg.Proxy))
+	conn, err := a.dial(l.cfg.Dial, proxyAddress(l.cfg.Proxy))
 	if err != nil {
 		return nil, fmt.Errorf("dialling proxy %s: %w", l.cfg.Proxy.Host, err)
 	}
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // A closed connection needs no deadline.
+	stop := context.AfterFunc(a.ctx, func() { conn.SetDeadline(time.Unix(1, 0)) }) //nolint:errcheck // A closed connection needs no deadline.
 	defer stop()
 	tunnelled, err := connect(conn, l.cfg.Proxy, l.cfg.Address)
 	if err != nil {
 		conn.Close()
-		return nil, err
+		return nil, a.explain(err)
 	}
 	return tunnelled, nil
 }

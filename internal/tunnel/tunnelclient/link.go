@@ -123,8 +123,10 @@ func (l *Link) Run(ctx context.Context) error {
 	limit := tunnel.BackoffBase
 	for {
 		startedAt := time.Now()
-		s, err := l.open(ctx)
-		spent := time.Since(startedAt) // of the time to the next attempt
+		a := newAttempt(ctx)
+		s, err := l.open(ctx, a)
+		spent := a.silence() // of the time to the next attempt
+		a.close()
 		if err != nil {
 			l.setStatus(err)
 			l.cfg.Metrics.attachFailed(l.cfg.Address)

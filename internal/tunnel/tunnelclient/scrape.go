@@ -97,8 +97,8 @@ func (s *session) deliver(ctx context.Context, r *relayv1.ScrapeRequest, resp *s
 	if resp != nil {
 		resp.Body.Close()
 	}
-	if err != nil || errors.Is(failure, errRelayGone) {
-		return
+	if err != nil || errors.Is(failure, errRelayGone) || s.ctx.Err() != nil {
+		return // the session is over, and the relay sees that: it is no fault of the scrape's
 	}
 	if failure != nil {
 		named := scrape.AsError(ctx, failure)

@@ -55,11 +55,9 @@ type session struct {
 	next    []target.Target               // guarded by mu; what to announce
 }
 
-// open dials the relay and attaches, in the time of one attempt. On error nothing is left open.
-func (l *Link) open(ctx context.Context) (*session, error) {
-	attempt, cancel := context.WithTimeout(ctx, tunnel.AttemptTimeout)
-	defer cancel()
-	cc, conn, err := l.dial(attempt)
+// open dials the relay and attaches, in one attempt. On error nothing is left open.
+func (l *Link) open(ctx context.Context, a *attempt) (*session, error) {
+	cc, conn, err := l.dial(a)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +72,7 @@ func (l *Link) open(ctx context.Context) (*session, error) {
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	s.beatAt.Store(time.Now().UnixNano())
 	// The session outlives the attempt, and ends with it only if there is no welcome by then.
-	impatient := context.AfterFunc(attempt, func() { s.end(errNoWelcome) })
+	impatient := context.AfterFunc(a.ctx, func() { s.end(context.Cause(a.ctx)) })
 	err = s.attach()
 	impatient()
 	if err != nil {
@@ -84,8 +82,6 @@ func (l *Link) open(ctx context.Context) (*session, error) {
 	}
 	return s, nil
 }
-
-var errNoWelcome = errors.New("relay did not answer the hello in time")
 
 // attach sends the hello and waits for the welcome.
 func (s *session) attach() error {
