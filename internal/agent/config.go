@@ -118,7 +118,7 @@ func parseConfig(raw []byte) (*FileConfig, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&lenient{cfg}); err != nil && !errors.Is(err, io.EOF) {
-		return nil, plainYAML(err)
+		return nil, locate(root.Content[0], err)
 	}
 	cfg.Warnings = warnings
 	lines := jobLines(root.Content[0])
@@ -134,8 +134,16 @@ func parseConfig(raw []byte) (*FileConfig, error) {
 			return nil, fmt.Errorf("line %d: job_name %q comes twice", lines[i], sc.JobName)
 		}
 		seen[sc.JobName] = true
+		if sc.labelsAgents() {
+			cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("line %d: job %q: the label agent has no effect: at the relay it is the name in the agent's certificate", lines[i], sc.JobName))
+		}
 	}
 	return cfg, nil
+}
+
+// labelsAgents reports whether a list of targets sets the label that is the agent's own.
+func (sc *ScrapeConfig) labelsAgents() bool {
+	return slices.ContainsFunc(sc.StaticConfigs, func(list *StaticConfig) bool { return list.Labels["agent"] != "" })
 }
 
 // lenient decodes a FileConfig beside the other sections of a Prometheus configuration, which were judged before.
@@ -231,19 +239,6 @@ func pairs(mapping *yaml.Node) func(yield func(key, value *yaml.Node) bool) {
 			}
 		}
 	}
-}
-
-// jobLines returns the line of each scrape configuration.
-func jobLines(root *yaml.Node) []int {
-	var lines []int
-	for key, value := range pairs(root) {
-		if key.Value == "scrape_configs" {
-			for _, sc := range value.Content {
-				lines = append(lines, sc.Line)
-			}
-		}
-	}
-	return lines
 }
 
 // UnmarshalYAML sets the defaults that are not zero.

@@ -67,6 +67,14 @@ func TestLoadConfig(t *testing.T) {
 	}
 }
 
+// The relay sets the label agent, so that another one would be lost without a word.
+func TestLabelAgentIsAWarning(t *testing.T) {
+	cfg, err := agent.LoadConfig(write(t, "scrape_configs:\n  - job_name: j\n    static_configs: [{targets: [\"x:1\"], labels: {agent: y}}]\n"))
+	if err != nil || len(cfg.Warnings) != 1 || !strings.Contains(cfg.Warnings[0], `line 2: job "j": the label agent`) {
+		t.Errorf("warnings = %q, %v", cfg.Warnings, err)
+	}
+}
+
 func TestEmptyConfigs(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "scrape_configs:\n", "scrape_configs: []\n"} {
 		if cfg, err := agent.LoadConfig(write(t, text)); err != nil || len(cfg.ScrapeConfigs) != 0 {
@@ -96,7 +104,12 @@ func TestBadConfigs(t *testing.T) {
 		"address with scheme": {job("    static_configs: [{targets: [\"http://x:1\"]}]\n"), `target "http://x:1"`},
 		"address with path":   {job("    static_configs: [{targets: [\"x:1/metrics\"]}]\n"), `target "x:1/metrics"`},
 		"reserved label":      {job("    static_configs: [{targets: [\"x:1\"], labels: {__address__: y}}]\n"), `label "__address__" is reserved`},
-		"bad label":           {job("    static_configs: [{targets: [\"x:1\"], labels: {a-b: y}}]\n"), `invalid label name "a-b"`},
+		"bad label":           {job("    static_configs: [{targets: [\"x:1\"], labels: {a-b: y}}]\n"), `label name "a-b" is not valid`},
+		"port":                {job("    static_configs: [{targets: [\"x:70000\"]}]\n"), "want 1 to 65535"},
+		"no address":          {job("    static_configs: [{targets: [\"\"]}]\n"), "it is empty, want host:port"},
+		"no duration":         {job("    scrape_interval: 10\n"), "line 3: scrape_interval: not a valid duration"},
+		"nested duration":     {job("    file_sd_configs:\n    - files: [x.yml]\n      refresh_interval: soon\n"), "line 3: file_sd_configs: not a valid duration"},
+		"TLS version":         {job("    tls_config: {min_version: old}\n"), "line 3: tls_config: unknown TLS version"},
 		"timeout":             {job("    scrape_interval: 1s\n    scrape_timeout: 2s\n"), "scrape_timeout 2s is longer"},
 		"two credentials":     {job("    basic_auth: {username: u}\n    authorization: {credentials: c}\n"), "at most one of"},
 		"no files":            {job("    file_sd_configs: [{files: []}]\n"), "names no files"},

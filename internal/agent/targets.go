@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -103,8 +104,7 @@ func (sc *ScrapeConfig) target(address string, labels map[string]string) (config
 	if c.target.Instance == "" {
 		c.target.Instance = c.target.Address
 	}
-	c.target.Name = "unnamed" // until all targets of the agent are known
-	if err := c.target.Validate(); err != nil {
+	if err := c.target.ValidateUnnamed(); err != nil { // it gets its name when all targets of the agent are known
 		return configured{}, err
 	}
 	return c, nil
@@ -120,8 +120,11 @@ func withParam(params url.Values, name, value string) url.Values {
 }
 
 func checkAddress(address string) error {
+	if address == "" {
+		return errors.New("it is empty, want host:port")
+	}
 	if strings.Contains(address, "://") {
-		return fmt.Errorf("write host:port alone, the scheme has a setting of its own")
+		return errors.New("write host:port alone, the scheme has a setting of its own")
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ package discovery
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -63,6 +64,12 @@ type targetGroup struct {
 // ServeHTTP answers with the targets of all agents, departed ones included, or of those asked for.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
+	for name := range query {
+		if name != "agent" && name != "job" { // a filter that is misspelt would be none, and all targets the answer
+			http.Error(w, fmt.Sprintf("unknown parameter %q, want agent or job", name), http.StatusBadRequest)
+			return
+		}
+	}
 	self := h.self(r)
 	h.respond(w, func() []targetGroup {
 		groups := []targetGroup{}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +83,15 @@ func TestTargetsBehindAnExternalURL(t *testing.T) {
 	g := get(t, discovery.Config{Registry: known(), ExternalURL: external, RoutePrefix: "/other"}, "http://10.0.0.1:9091/sd/targets")[0]
 	if g.Targets[0] != "metrics.example.com" || g.Labels["__scheme__"] != "https" || g.Labels["__metrics_path__"] != "/relay/agents/a/targets/node-x:1/metrics" {
 		t.Errorf("group = %+v", g)
+	}
+}
+
+// A filter that is misspelt would be none: all targets would be the answer, and Prometheus had them twice.
+func TestUnknownFilterIsRefused(t *testing.T) {
+	w := httptest.NewRecorder()
+	discovery.NewHandler(discovery.Config{Registry: known()}).ServeHTTP(w, httptest.NewRequest("GET", "/sd/targets?agents=a", nil))
+	if w.Code != 400 || !strings.Contains(w.Body.String(), `"agents"`) {
+		t.Errorf("an unknown filter: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -48,49 +49,57 @@ type Target struct {
 	ScrapeInterval, ScrapeTimeout time.Duration
 }
 
-// Validate returns an error that names the first thing wrong with the target. Agents check their configuration with it,
-// and the relay what agents announce.
+// Validate returns an error that names the target and the first thing wrong with it. The relay checks with it what agents
+// announce.
 func (t Target) Validate() error {
 	if !nameRE.MatchString(t.Name) {
 		return fmt.Errorf("target name %q is not [a-zA-Z0-9_.:-]{1,%d}", t.Name, maxNameLength)
 	}
+	if err := t.ValidateUnnamed(); err != nil {
+		return fmt.Errorf("target %q: %w", t.Name, err)
+	}
+	return nil
+}
+
+// ValidateUnnamed is Validate for a target that has no name yet. Agents check their configuration with it.
+func (t Target) ValidateUnnamed() error {
 	if t.Job == "" {
-		return fmt.Errorf("target %q has no job", t.Name)
+		return errors.New("it has no job")
 	}
 	if t.Scheme != "http" && t.Scheme != "https" {
-		return fmt.Errorf("target %q has scheme %q, want http or https", t.Name, t.Scheme)
+		return fmt.Errorf("scheme is %q, want http or https", t.Scheme)
 	}
 	if !strings.HasPrefix(t.MetricsPath, "/") {
-		return fmt.Errorf("target %q has metrics path %q, which does not begin with a slash", t.Name, t.MetricsPath)
+		return fmt.Errorf("metrics path %q does not begin with a slash", t.MetricsPath)
 	}
 	if err := ValidateAddress(t.Address); err != nil {
-		return fmt.Errorf("target %q: %w", t.Name, err)
+		return err
 	}
 	for _, s := range []string{t.Job, t.Instance, t.Address, t.MetricsPath} {
 		if err := validateValue(s); err != nil {
-			return fmt.Errorf("target %q: %w", t.Name, err)
-		}
-	}
-	if len(t.Labels) > maxLabels {
-		return fmt.Errorf("target %q has %d labels, at most %d are allowed", t.Name, len(t.Labels), maxLabels)
-	}
-	return t.validateLabels()
-}
-
-func (t Target) validateLabels() error {
-	for i, l := range t.Labels {
-		if !model.LegacyValidation.IsValidLabelName(l.Name) || strings.HasPrefix(l.Name, model.ReservedLabelPrefix) {
-			return fmt.Errorf("target %q has an invalid label name %q", t.Name, l.Name)
-		}
-		if i > 0 && t.Labels[i-1].Name >= l.Name {
-			return fmt.Errorf("target %q has labels that are not sorted or repeat %q", t.Name, l.Name)
-		}
-		if err := validateValue(l.Value); err != nil {
-			return fmt.Errorf("target %q, label %q: %w", t.Name, l.Name, err)
+			return err
 		}
 	}
 	if t.ScrapeInterval < 0 || t.ScrapeTimeout < 0 {
-		return fmt.Errorf("target %q has a negative scrape interval or timeout", t.Name)
+		return errors.New("scrape interval or timeout is negative")
+	}
+	return validateLabels(t.Labels)
+}
+
+func validateLabels(labels []Label) error {
+	if len(labels) > maxLabels {
+		return fmt.Errorf("it has %d labels, at most %d are allowed", len(labels), maxLabels)
+	}
+	for i, l := range labels {
+		if !model.LegacyValidation.IsValidLabelName(l.Name) || strings.HasPrefix(l.Name, model.ReservedLabelPrefix) {
+			return fmt.Errorf("label name %q is not valid", l.Name)
+		}
+		if i > 0 && labels[i-1].Name >= l.Name {
+			return fmt.Errorf("labels are not sorted or repeat %q", l.Name)
+		}
+		if err := validateValue(l.Value); err != nil {
+			return fmt.Errorf("label %q: %w", l.Name, err)
+		}
 	}
 	return nil
 }
@@ -116,6 +125,10 @@ func ValidateAddress(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" || port == "" {
 		return fmt.Errorf("address %q is not host:port", address)
+	}
+	// A name is one that the agent's system knows, or does not when it dials.
+	if number, err := strconv.Atoi(port); err == nil && (number < 1 || number > 65535) {
+		return fmt.Errorf("address %q has a port that cannot be, want 1 to 65535", address)
 	}
 	return nil
 }

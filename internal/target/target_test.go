@@ -61,6 +61,8 @@ func TestValidate(t *testing.T) {
 		"scheme":          func(x *target.Target) { x.Scheme = "file" },
 		"path":            func(x *target.Target) { x.MetricsPath = "metrics" },
 		"no port":         func(x *target.Target) { x.Address = "localhost" },
+		"port 0":          func(x *target.Target) { x.Address = "localhost:0" },
+		"port 65536":      func(x *target.Target) { x.Address = "localhost:65536" },
 		"user":            func(x *target.Target) { x.Address = "a@b:1" },
 		"no UTF-8":        func(x *target.Target) { x.Instance = "\xff" },
 		"long":            func(x *target.Target) { x.Instance = strings.Repeat("x", 2000) },
