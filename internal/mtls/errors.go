@@ -70,6 +70,12 @@ func ExplainHandshake(own Role, err error) error {
 	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(verification.UnverifiedCertificates) > 0 {
 		return fmt.Errorf("%s: %w", describeRefused(verification), err)
 	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		if own == Relay {
+			return fmt.Errorf("what dialled does not speak TLS: %w", err)
+		}
+		return fmt.Errorf("what answers there does not speak TLS: is that the relay's port for agents (--grpc.listen-address), not its HTTP port?: %w", err)
+	}
 	remote, ok := errors.AsType[*net.OpError](err)
 	if !ok || remote.Op != "remote error" {
 		return err

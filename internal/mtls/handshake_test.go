@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -207,6 +208,28 @@ func TestUntrustedRelayErrorIsTyped(t *testing.T) {
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](untrusted); !ok {
 		t.Errorf("UntrustedRelayError wraps %v, want the reason of the verification", untrusted.Err)
+	}
+}
+
+// The port of the relay's HTTP API instead of that for agents is the mistake that is made most easily.
+func TestWhatSpeaksNoTLSIsExplained(t *testing.T) {
+	ca := newAuthority(t, "our CA")
+	agent := newReloader(t, mtls.Agent, writeFiles(t, ca.sign(t, agentTemplate("a")), ca.pem()))
+	near, far := net.Pipe()
+	defer near.Close()
+	go func() {
+		defer far.Close()
+		io.ReadFull(far, make([]byte, 5))
+		go io.Copy(io.Discard, far)
+		io.WriteString(far, "HTTP/1.1 400 Bad Request\r\n\r\n")
+	}()
+	err := mtls.ExplainHandshake(mtls.Agent, tls.Client(near, mtls.AgentTLSConfig(agent, "relay.test")).Handshake())
+	if err == nil || !strings.Contains(err.Error(), "--grpc.listen-address") {
+		t.Errorf("an HTTP port: %v, want a hint at the port", err)
+	}
+	record := tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}
+	if err := mtls.ExplainHandshake(mtls.Relay, record); !errors.Is(err, record) || !strings.Contains(err.Error(), "does not speak TLS") {
+		t.Errorf("relay: %v", err)
 	}
 }
 
