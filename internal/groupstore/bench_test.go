@@ -100,13 +100,13 @@ func BenchmarkPush(b *testing.B) {
 
 // BenchmarkWrite measures a scrape from the snapshot to the last byte.
 func BenchmarkWrite(b *testing.B) {
-	for _, shape := range []struct{ groups, lines int }{{1_000, 100}, {10_000, 10}} {
-		s := filled(b, shape.groups, shape.lines, 0)
+	for _, shape := range []struct{ groups, lines, ownOneIn int }{{1_000, 100, 0}, {10_000, 10, 0}, {1_000, 100, 1}} {
+		s := filled(b, shape.groups, shape.lines, shape.ownOneIn)
 		for _, f := range []struct {
 			name   string
 			format exposition.Format
 		}{{"text", exposition.Text004}, {"protobuf", exposition.ProtobufDelimited}, {"openmetrics", exposition.OpenMetrics100}} {
-			b.Run(fmt.Sprintf("%dx%d/%s", shape.groups, shape.lines, f.name), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%dx%d/own=%d/%s", shape.groups, shape.lines, shape.ownOneIn, f.name), func(b *testing.B) {
 				w := &counter{}
 				for b.Loop() {
 					w.n = 0

@@ -24,8 +24,8 @@ type trial struct {
 
 // judge returns why the family cannot be exposed as part of the group, or nil.
 func (t *trial) judge(k *skeleton) *hiding {
-	if k.defect != nil {
-		return &hiding{reason: describe(k, t.g, k.defect.metric) + k.defect.text}
+	if fault := k.fault(); fault != nil {
+		return &hiding{reason: describe(k, t.g, fault.metric) + fault.text}
 	}
 	if own, ok := t.s.own[k.name]; ok && own.Type != k.typ {
 		return &hiding{reason: "gathered metric family " + brief(k.name, shownBytes) + " has type " + typeName(k.typ) +

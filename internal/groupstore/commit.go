@@ -113,7 +113,7 @@ func markedState(c Change, g *group) *state {
 func mergeParts(next *state, old, pushed []part) {
 	parts := make([]part, 0, len(old)+len(pushed))
 	for len(old) > 0 && len(pushed) > 0 {
-		switch order := strings.Compare(old[0].skeleton.name, pushed[0].skeleton.name); {
+		switch order := firstOf(old, pushed); {
 		case order < 0:
 			parts, old = append(parts, old[0]), old[1:]
 		case order == 0:
@@ -125,7 +125,7 @@ func mergeParts(next *state, old, pushed []part) {
 	next.parts = append(append(parts, old...), pushed...)
 	next.lines = 0
 	for i := range next.parts {
-		next.lines += next.parts[i].skeleton.lines
+		next.lines += int(next.parts[i].skeleton.lines)
 	}
 }
 
@@ -200,24 +200,34 @@ func (s *Store) replace(g *group, next *state) {
 // difference returns the parts that are only in before and only in after, by skeleton and visibility. Parts that differ in their
 // values alone are in neither.
 func difference(before, after []part) (left, entered []*part) {
-	i, j := 0, 0
-	for i < len(before) || j < len(after) {
-		switch {
-		case j == len(after) || i < len(before) && before[i].skeleton.name < after[j].skeleton.name:
-			left = append(left, &before[i])
-			i++
-		case i == len(before) || before[i].skeleton.name > after[j].skeleton.name:
-			entered = append(entered, &after[j])
-			j++
+	for len(before) > 0 || len(after) > 0 {
+		switch order := firstOf(before, after); {
+		case order < 0:
+			left, before = append(left, &before[0]), before[1:]
+		case order > 0:
+			entered, after = append(entered, &after[0]), after[1:]
 		default:
-			if before[i].skeleton != after[j].skeleton || before[i].hidden != after[j].hidden {
-				left, entered = append(left, &before[i]), append(entered, &after[j])
+			if before[0].skeleton != after[0].skeleton || before[0].hidden != after[0].hidden {
+				left, entered = append(left, &before[0]), append(entered, &after[0])
 			}
-			i++
-			j++
+			before, after = before[1:], after[1:]
 		}
 	}
 	return left, entered
+}
+
+// firstOf compares the first parts of two lists by name, for a walk through both in order. An empty list is behind any other.
+func firstOf(a, b []part) int {
+	switch {
+	case len(b) == 0:
+		return -1
+	case len(a) == 0:
+		return +1
+	case a[0].skeleton == b[0].skeleton: // nearly always
+		return 0
+	default:
+		return strings.Compare(a[0].skeleton.name, b[0].skeleton.name)
+	}
 }
 
 // advance lets the indexes of the families that changed be filled further.
@@ -297,12 +307,8 @@ func (s *Store) adopt(c Change, g *group) Change {
 	c.hidden = s.unfit(g)
 	c.parts = slices.Clone(c.parts)
 	for i := range c.parts {
-		encoding := c.parts[i].skeleton.encoding
 		c.parts[i].hidden = nil
-		c.parts[i].skeleton = s.skeletons[encoding]
-		if c.parts[i].skeleton == nil {
-			c.parts[i].skeleton = newSkeleton(encoding, s.hasher)
-		}
+		c.parts[i].skeleton = s.adopted(c.parts[i].skeleton)
 	}
 	s.judgeAll(c, g) //nolint:errcheck // It marks what does not fit; nobody is refused here.
 	return c

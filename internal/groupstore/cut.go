@@ -125,7 +125,7 @@ func (w *cutWriter) group(st *state, yield func([]byte) bool) bool {
 		}
 		w.numbers[k] = uint64(len(w.numbers))
 		w.begin(skeletonRecord)
-		w.buf = append(w.buf, k.encoding...)
+		w.buf = k.appendEncoding(w.buf)
 		if !yield(w.buf) {
 			return false
 		}

@@ -18,7 +18,7 @@ func (s *Store) decide(d *draft) (c Change, g *group, v Verdict, rejection error
 		c.Seen, c.FailedAt, c.Reason = g.state.version, noted.failed, noted.reason
 	}
 	if reason := s.unfit(g); reason != "" {
-		if s.check == CheckEnforced || g.layout.pushed.defect != nil {
+		if s.check == CheckEnforced || g.layout.pushed.fault() != nil {
 			return Change{}, nil, Verdict{}, &InconsistentError{reason: reason}
 		}
 		c.hidden = brief(reason, keptBytes)
@@ -61,7 +61,7 @@ func (s *Store) draftedGroup(d *draft) *group {
 // unfit returns why the group as such cannot be exposed, whatever is pushed to it: its labels cannot be written, or are,
 // without the empty ones, those of another group, so that both would have the same two times (S7).
 func (s *Store) unfit(g *group) string {
-	if fault := g.layout.pushed.defect; fault != nil {
+	if fault := g.layout.pushed.fault(); fault != nil {
 		return describe(g.layout.pushed, g, fault.metric) + fault.text
 	}
 	if other := s.owner(g.normal); other != nil && other.key != g.key {
@@ -120,11 +120,23 @@ func exposes(g *group, k *skeleton) bool {
 	return old != nil && old.hidden == nil && old.skeleton == k
 }
 
+// unchanged returns how many of the parts are of just the series that the group exposes already.
 func unchanged(parts []part, g *group) int {
+	if g.state == nil {
+		return 0
+	}
 	n := 0
-	for i := range parts {
-		if exposes(g, parts[i].skeleton) {
-			n++
+	for old := g.state.parts; len(old) > 0 && len(parts) > 0; {
+		switch order := firstOf(old, parts); {
+		case order < 0:
+			old = old[1:]
+		case order > 0:
+			parts = parts[1:]
+		default:
+			if old[0].skeleton == parts[0].skeleton && old[0].hidden == nil {
+				n++
+			}
+			old, parts = old[1:], parts[1:]
 		}
 	}
 	return n
@@ -157,7 +169,7 @@ func (s *Store) full(c Change, g *group) error {
 	}
 	gone := 0
 	for _, p := range leaving(c, g) {
-		gone += p.skeleton.lines
+		gone += int(p.skeleton.lines)
 	}
 	if c.lines > gone && s.totals.lines+c.lines-gone > s.maxSeries {
 		return &FullError{What: "series", Limit: s.maxSeries}

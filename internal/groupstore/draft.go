@@ -38,14 +38,15 @@ type drafter struct {
 	spans  []span // the metrics of one family
 	values []byte
 	cuts   []cut
+	heads  []*heading // of the cuts, those that the table has
 	byName []int
 }
 
 // A span is one metric: its labels in drafter.slots and its place in the body.
 type span struct{ start, end, metric int }
 
-// A cut is one family: its encoding in encoder.out, its values in drafter.values.
-type cut struct{ encoded, valued, lines int }
+// A cut is one family: its encoding in encoder.out, the heading first and then the rest, and its values in drafter.values.
+type cut struct{ encoded, rest, valued, lines int }
 
 // draft prepares a push. The body is not used after it returns.
 func (s *Store) draft(p Push) *draft {
@@ -158,6 +159,7 @@ func (w *drafter) family(b *exposition.Body, f *exposition.Family, holes []strin
 		}
 		w.enc.metric(w.slots[sp.start:sp.end], bounds, bounded)
 	}
+	c.rest = w.enc.headed
 	w.cuts = append(w.cuts, c)
 	return ""
 }
@@ -270,28 +272,34 @@ func (s *Store) cutParts(d *draft, w *drafter) {
 	values := string(w.values)
 	d.valueSize = len(values)
 	d.parts = make([]part, len(w.cuts))
+	w.heads = slices.Grow(w.heads[:0], len(w.cuts))[:len(w.cuts)]
+	defer clear(w.heads)
 	s.mu.RLock()
 	for i := range w.cuts {
-		d.parts[i] = part{
-			skeleton: s.skeletons[string(w.encoding(i))],
-			values:   values[w.cuts[i].valued:w.valuesEnd(i)],
-			pushed:   d.at,
-		}
+		d.parts[i] = part{values: values[w.cuts[i].valued:w.valuesEnd(i)], pushed: d.at}
+		w.heads[i], d.parts[i].skeleton = s.known(w.encoding(i))
 		d.lines += w.cuts[i].lines
 	}
 	s.mu.RUnlock()
 	for i := range d.parts {
-		if d.parts[i].skeleton == nil {
-			d.parts[i].skeleton = newSkeleton(string(w.encoding(i)), s.hasher)
+		if d.parts[i].skeleton != nil {
+			continue
 		}
+		head, rest := w.encoding(i)
+		if w.heads[i] == nil {
+			w.heads[i] = newHeading(string(head))
+		}
+		d.parts[i].skeleton = newSkeleton(w.heads[i], string(rest), s.hasher)
 	}
 }
 
-func (w *drafter) encoding(i int) []byte {
+// encoding returns the two pieces of a family's encoding.
+func (w *drafter) encoding(i int) (head, rest []byte) {
+	end := len(w.enc.out)
 	if i+1 < len(w.cuts) {
-		return w.enc.out[w.cuts[i].encoded:w.cuts[i+1].encoded]
+		end = w.cuts[i+1].encoded
 	}
-	return w.enc.out[w.cuts[i].encoded:]
+	return w.enc.out[w.cuts[i].encoded:w.cuts[i].rest], w.enc.out[w.cuts[i].rest:end]
 }
 
 func (w *drafter) valuesEnd(i int) int {

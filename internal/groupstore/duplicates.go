@@ -14,7 +14,7 @@ func (t *trial) duplicate(k *skeleton) *hiding {
 	if f.index == nil {
 		return t.tryShapes(k, f.shapes)
 	}
-	for _, sum := range k.sums {
+	for _, sum := range k.sums() {
 		t.s.probes++
 		for _, owner := range f.index.owners(sum + t.g.sum) {
 			if h := t.sharedWith(k, owner); h != nil {
@@ -74,7 +74,16 @@ func (t *trial) tryShape(k *skeleton, shape string) *hiding {
 
 // mayHave says whether some series of the skeleton has a pushed label of that name that is not empty.
 func (k *skeleton) mayHave(name string) bool {
-	return slices.Contains(k.literals, name)
+	r := k.read()
+	if !k.mixed && !slices.ContainsFunc(r.labels, func(l labelSlot) bool { return l.name == name }) {
+		return false
+	}
+	for r.next() {
+		if r.literal(name) != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // ownerKey returns the normal key of the one group with labels of these names that could hold the reader's series, or
@@ -119,10 +128,10 @@ func (t *trial) tryOwner(k *skeleton, normal string) *hiding {
 		return nil
 	}
 	small, big, difference := k, p.skeleton, t.g.sum-owner.sum
-	if len(small.sums) > len(big.sums) {
+	if len(small.sums()) > len(big.sums()) {
 		small, big, difference = big, small, -difference
 	}
-	for _, sum := range small.sums {
+	for _, sum := range small.sums() {
 		t.s.probes++
 		if big.contains(sum + difference) {
 			return t.sharedWith(k, owner)

@@ -15,9 +15,10 @@ type slot struct {
 }
 
 // An encoder writes skeleton encodings: a header with the family, then the metrics, each of which may refer to the one
-// before. The format is read by newSkeleton and reader, and by nobody else.
+// before. The format is read by newHeading and reader, and by nobody else but inspect, which trusts nothing.
 type encoder struct {
 	out    []byte
+	headed int // where the heading of the present family ends in out
 	last   []slot
 	bounds []exposition.Point
 }
@@ -37,6 +38,7 @@ func (e *encoder) family(t exposition.Type, name, help, unit string, flags byte,
 		e.out = appendText(e.out, name)
 	}
 	e.out = binary.AppendUvarint(e.out, uint64(metrics))
+	e.headed = len(e.out)
 	e.last, e.bounds = nil, nil
 }
 
@@ -52,6 +54,9 @@ func (e *encoder) metric(labels []slot, bounds []exposition.Point, bounded bool)
 	e.out = append(e.out, flags)
 	if flags&sameLayout == 0 {
 		e.layout(labels)
+	}
+	if e.last == nil {
+		e.headed = len(e.out)
 	}
 	for i := range labels {
 		if labels[i].hole < 0 {

@@ -21,9 +21,9 @@ func (s *Store) Tables() map[string]int {
 	}
 	return map[string]int{
 		"groups": len(s.groups), "aliases": len(s.aliases), "twins": len(s.twins), "waiting": len(s.waiting),
-		"layouts": len(s.layouts), "skeletons": len(s.skeletons), "families": len(s.families), "slots": live,
+		"layouts": len(s.layouts), "headings": len(s.headings), "skeletons": s.totals.skeletons, "families": len(s.families), "slots": live,
 		"lines": s.totals.lines, "parts": s.totals.parts, "quarantined": s.totals.quarantined,
-		"valueBytes": s.totals.valueBytes, "skeletonBytes": s.totals.skeletonBytes, "groupsBytes": s.totals.groupsBytes,
+		"valueBytes": s.totals.valueBytes, "skeletonBytes": s.totals.skeletonBytes, "ownBytes": s.totals.ownBytes, "groupsBytes": s.totals.groupsBytes,
 	}
 }
 
@@ -36,6 +36,24 @@ func (s *Store) Indexed(name string) (indexed bool, pending, sums int) {
 		return false, 0, 0
 	}
 	return true, len(f.index.pending), len(f.index.owner)
+}
+
+// Prepared returns how many parts have a skeleton that keeps pieces of output.
+func (s *Store) Prepared() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := 0
+	for _, st := range s.slots {
+		if st == nil {
+			continue
+		}
+		for i := range st.parts {
+			if st.parts[i].skeleton.renditions.Load() != nil {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // ValueBytes returns the bytes of values that the groups use and those that they keep from being freed.
@@ -53,7 +71,7 @@ func (s *Store) ValueBytes() (used, pinned int) {
 
 // DecodeChange reads the record of a change without a store.
 func DecodeChange(b []byte) (position uint64, c Change, err error) {
-	return decodeChange(b, func([]byte) *skeleton { return nil })
+	return decodeChange(b, func(_, _ []byte) *skeleton { return nil })
 }
 
 // SetMaxTombstones changes the bound.

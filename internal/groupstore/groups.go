@@ -103,10 +103,10 @@ type Family struct {
 func (f Family) Name() string { return f.p.skeleton.name }
 
 // Help returns the help text; empty if none was pushed.
-func (f Family) Help() string { return f.p.skeleton.help }
+func (f Family) Help() string { return f.p.skeleton.help() }
 
 // Unit returns the unit; empty if none was pushed.
-func (f Family) Unit() string { return f.p.skeleton.unit }
+func (f Family) Unit() string { return f.p.skeleton.unit() }
 
 // Type returns the family's type.
 func (f Family) Type() exposition.Type { return f.p.skeleton.typ }
@@ -123,7 +123,7 @@ func (f Family) Quarantined() string {
 }
 
 // Series returns the number of exposition lines.
-func (f Family) Series() int { return f.p.skeleton.lines }
+func (f Family) Series() int { return int(f.p.skeleton.lines) }
 
 // Metrics returns the family's metrics, in the order in which they are exposed and with all their labels. Each is made when
 // it is asked for and is the caller's own.

@@ -46,7 +46,7 @@ func (x *index) owners(sum uint64) []*group {
 
 // insert adds the series of a group. What is there already stays.
 func (x *index) insert(g *group, k *skeleton) {
-	for _, sum := range k.sums {
+	for _, sum := range k.sums() {
 		sum += g.sum
 		switch x.owner[sum] {
 		case nil:
@@ -70,7 +70,7 @@ func (x *index) insertMore(sum uint64, g *group) {
 
 // remove takes the series of a group out. What is not there was not moved yet.
 func (x *index) remove(g *group, k *skeleton) {
-	for _, sum := range k.sums {
+	for _, sum := range k.sums() {
 		sum += g.sum
 		if x.owner[sum] == g {
 			x.promote(sum)

@@ -57,6 +57,33 @@ func inspect(encoding []byte) (inspected, error) {
 	return k, nil
 }
 
+// cutHeading cuts an encoding, which need not be one, behind its heading.
+func cutHeading(encoding []byte) (head, rest []byte, ok bool) {
+	c := &cursor{rest: encoding}
+	flags := c.byte()
+	c.byte()
+	c.text()
+	if flags&hasHelp != 0 {
+		c.text()
+	}
+	if flags&hasUnit != 0 {
+		c.text()
+	}
+	for range c.count(1) {
+		c.text()
+	}
+	if metrics := c.count(1); metrics > 0 {
+		c.byte()
+		for range c.count(1) {
+			if c.uvarint() == 0 {
+				c.text()
+			}
+		}
+	}
+	n := len(encoding) - len(c.rest)
+	return encoding[:n], encoding[n:], !c.bad
+}
+
 // metricLabels is what a metric may take over from the one before.
 type metricLabels struct {
 	holes    int

@@ -18,6 +18,7 @@ type Loader struct {
 	s         *Store
 	begun     bool
 	position  uint64
+	headings  map[string]*heading
 	skeletons []loadedSkeleton
 	hidings   []loadedHiding // of parts that were in quarantine
 	fallen    []loadedHiding // of parts that were not
@@ -39,7 +40,7 @@ type loadedHiding struct {
 }
 
 // Loader returns a loader. The store must be empty and must never have had a change.
-func (s *Store) Loader() *Loader { return &Loader{s: s} }
+func (s *Store) Loader() *Loader { return &Loader{s: s, headings: make(map[string]*heading)} }
 
 // Add takes the next record, and keeps nothing of it.
 func (l *Loader) Add(record []byte) error {
@@ -86,7 +87,13 @@ func (l *Loader) addSkeleton(encoding []byte) error {
 	if err != nil {
 		return err
 	}
-	l.skeletons = append(l.skeletons, loadedSkeleton{newSkeleton(string(encoding), l.s.hasher), found})
+	text, rest, _ := cutHeading(encoding)
+	head := l.headings[string(text)]
+	if head == nil {
+		head = newHeading(string(text))
+		l.headings[head.text] = head
+	}
+	l.skeletons = append(l.skeletons, loadedSkeleton{newSkeleton(head, string(rest), l.s.hasher), found})
 	return nil
 }
 

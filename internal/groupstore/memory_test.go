@@ -2,6 +2,7 @@ package groupstore_test
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 )
 
@@ -156,5 +158,54 @@ func TestMarksAreSmall(t *testing.T) {
 	t.Logf("a group takes %d bytes, its mark %d, a tombstone %d", bare/groups, perMark, perTombstone)
 	if perMark > 150 || perTombstone > 300 {
 		t.Errorf("a mark takes %d bytes and a tombstone %d", perMark, perTombstone)
+	}
+}
+
+// TestOnlySharedSeriesStayPrepared adds groups to a set of series and takes them away again: its pieces of output are kept
+// while there are several.
+func TestOnlySharedSeriesStayPrepared(t *testing.T) {
+	s := newTester(t, groupstore.Config{})
+	scrape := func(want int) string {
+		t.Helper()
+		for _, f := range []groupstore.Form{{Format: exposition.ProtobufDelimited}, {Format: exposition.OpenMetrics100}} {
+			if err := s.store.Snapshot().Write(io.Discard, f, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text := s.text()
+		if got := s.store.Prepared(); got != want {
+			t.Errorf("%d parts have prepared series, want %d", got, want)
+		}
+		return text
+	}
+	a, b := key(t, "job", "a"), key(t, "job", "b")
+	s.put(a, mixture)
+	families := s.store.Stats().Families
+	alone := scrape(0)
+	s.put(b, mixture)
+	both := scrape(2 * families)
+	if rest := strings.ReplaceAll(both, `job="b"`, `job="a"`); strings.Count(rest, `job="a"`) != 2*strings.Count(alone, `job="a"`) {
+		t.Errorf("two groups with the same series:\n%s\none of them:\n%s", both, alone)
+	}
+	s.delete(b)
+	if diff := cmp.Diff(alone, scrape(0)); diff != "" {
+		t.Errorf("a group came and went, and the exposition changed:\n%s", diff)
+	}
+}
+
+// TestMemoryOfOwnSeries fills a store with groups that have nothing in common but names, and scrapes it.
+func TestMemoryOfOwnSeries(t *testing.T) {
+	const groups, lines, limit = 60, 100, 200
+	bytes := heapOf(func() any {
+		s := filled(t, groups, lines, 1)
+		for _, f := range []exposition.Format{exposition.Text004, exposition.ProtobufDelimited} {
+			if err := s.Snapshot().Write(io.Discard, groupstore.Form{Format: f}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return s
+	})
+	if got := bytes / (groups * lines); got > limit {
+		t.Errorf("%d bytes for each series that no other group has, want at most %d", got, limit)
 	}
 }

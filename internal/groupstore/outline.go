@@ -41,7 +41,7 @@ func (o *Outline) Values() string { return o.values }
 
 // Equal says whether the outlines are of the same series in the same order, with the same grouping labels.
 func (o *Outline) Equal(other *Outline) bool {
-	return slices.EqualFunc(o.skeletons, other.skeletons, func(a, b *skeleton) bool { return a.encoding == b.encoding })
+	return slices.EqualFunc(o.skeletons, other.skeletons, (*skeleton).equal)
 }
 
 // PushValues pushes a body that differs from the outline's own in its values only; the push itself has none. It is

@@ -1,6 +1,7 @@
 package groupstore
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -22,13 +23,21 @@ type form struct {
 // in turn literal bytes, grouping labels and values.
 type rendition struct {
 	form     form
-	literals string
+	literals []byte
 	segments []segment
 	next     *rendition
 
 	// In protobuf only:
 	pairs  []pair      // what segments with valueOnly refer to
 	bounds [][]float64 // of each metric; nil if the family has none
+}
+
+// clone returns a copy that shares no memory but that of bounds.
+func (r *rendition) clone() *rendition {
+	return &rendition{
+		form: r.form, literals: bytes.Clone(r.literals), segments: slices.Clone(r.segments),
+		pairs: slices.Clone(r.pairs), bounds: slices.Clone(r.bounds),
+	}
 }
 
 // A pair is a grouping label whose name is escaped.
@@ -44,8 +53,16 @@ type segment struct{ length, from, to uint32 }
 
 const valueOnly = ^uint32(0)
 
-// rendition returns the skeleton's pieces for a form, preparing them if need be.
-func (k *skeleton) rendition(f form) *rendition {
+// A preparer prepares skeletons for one scrape. A skeleton that several parts use keeps its pieces. One that a single part
+// uses does not: they would take more memory than all else of it, and preparing it again costs a scrape little more than
+// reading them from memory would.
+type preparer struct {
+	builder pieceBuilder
+	last    rendition // of a skeleton that does not keep its pieces
+}
+
+// rendition returns the pieces of a skeleton for a form. They are valid until the next call.
+func (p *preparer) rendition(k *skeleton, f form) *rendition {
 	if k.legacy {
 		f = form{protobuf: f.protobuf} // nothing to escape
 	}
@@ -55,26 +72,16 @@ func (k *skeleton) rendition(f form) *rendition {
 			return r
 		}
 	}
-	r := k.prepare(f)
+	p.builder.prepare(k, f)
+	if k.refs.Load() <= 1 {
+		p.last = p.builder.rendition
+		return &p.last
+	}
+	r := p.builder.rendition.clone()
 	for r.next = head; !k.renditions.CompareAndSwap(r.next, r); {
 		r.next = k.renditions.Load() // another scrape was faster; at worst the same pieces are there twice
 	}
 	return r
-}
-
-func (k *skeleton) prepare(f form) *rendition {
-	b := pieceBuilder{k: k, form: f, name: f.familyName(k.name)}
-	for r := k.read(); r.next(); {
-		if !r.repeated {
-			b.labelNames(r)
-		}
-		if f.protobuf {
-			b.metric(r)
-		} else {
-			b.lines(r)
-		}
-	}
-	return &rendition{form: f, literals: string(b.literals), segments: slices.Clip(b.segments), pairs: b.pairs, bounds: b.bounds}
 }
 
 // familyName returns a family's name as the form exposes it.
@@ -85,17 +92,35 @@ func (f form) familyName(name string) string {
 	return exposition.EscapeName(name, f.escaping)
 }
 
-// A pieceBuilder makes the pieces of one rendition.
+// A pieceBuilder makes the pieces of one rendition after the other, in the same memory.
 type pieceBuilder struct {
-	k        *skeleton
-	form     form
-	name     string
-	names    []string // the present metric's label names, escaped; empty for a label that cannot be told from another
-	pairs    []pair
-	bounds   [][]float64
-	literals []byte
-	segments []segment
-	cut      int // where the literal of the next segment begins
+	rendition
+
+	k      *skeleton
+	name   string   // the family's, escaped
+	names  []string // the present metric's label names, escaped; empty for a label that cannot be told from another
+	cut    int      // where the literal of the next segment begins
+	reader reader
+	bound  []float64 // the last bounds, which metrics with the same ones share
+}
+
+func (b *pieceBuilder) prepare(k *skeleton, f form) {
+	b.k, b.cut, b.name = k, 0, k.name
+	b.form, b.literals, b.segments, b.pairs, b.bounds = f, b.literals[:0], b.segments[:0], b.pairs[:0], b.bounds[:0]
+	if !k.legacy {
+		b.name = f.familyName(k.name)
+	}
+	r := &b.reader
+	for r.reset(k); r.next(); {
+		if !r.repeated {
+			b.labelNames(r)
+		}
+		if f.protobuf {
+			b.metric(r)
+		} else {
+			b.lines(r)
+		}
+	}
 }
 
 func (b *pieceBuilder) mark(from, to uint32) {
@@ -107,6 +132,12 @@ func (b *pieceBuilder) mark(from, to uint32) {
 // and the whole scrape with it: the later one is escaped by values, which keeps names apart, or is left out.
 func (b *pieceBuilder) labelNames(r *reader) {
 	b.names = b.names[:0]
+	if b.k.legacy {
+		for i := range r.labels {
+			b.names = append(b.names, r.labels[i].name)
+		}
+		return
+	}
 	taken := make(map[string]bool, len(r.labels))
 	for _, l := range r.labels {
 		if exposition.IsLegacyLabelName(l.name) {
@@ -156,10 +187,10 @@ func (b *pieceBuilder) lines(r *reader) {
 // line adds one sample line up to its value.
 func (b *pieceBuilder) line(r *reader, suffix, boundLabel string, bound float64) {
 	separator := byte('{')
-	if name := b.name + suffix; exposition.IsLegacyMetricName(name) {
-		b.literals = append(b.literals, name...)
+	if b.k.legacy || exposition.IsLegacyMetricName(b.name) {
+		b.literals = append(append(b.literals, b.name...), suffix...)
 	} else {
-		b.literals = exposition.AppendMetricName(append(b.literals, '{'), name)
+		b.literals = exposition.AppendMetricName(append(b.literals, '{'), b.name+suffix)
 		separator = ','
 	}
 	for i := 0; i < len(r.labels); i++ {

@@ -73,6 +73,8 @@ type encoding struct {
 	labels []byte // the group's label pairs, one after the other
 	ends   []int
 	points []float64
+
+	preparer preparer
 }
 
 func (e *encoding) reset(o *output) { e.o, e.length, e.buf = o, 0, e.buf[:0] }
@@ -133,7 +135,7 @@ func (e *encoding) times(f *exposed) {
 			continue
 		}
 		k, at := f.time(st)
-		pieces := k.rendition(f.form)
+		pieces := e.preparer.rendition(k, f.form)
 		e.setGroup(st.group)
 		e.metric = e.appendLabels(e.metric[:0], pieces, st.group)
 		e.metric = appendSimple(e.metric, metricGauge, float64(at)/1e9, 0)
@@ -157,7 +159,7 @@ func (e *encoding) run(f *exposed) {
 
 // part writes all metrics of one part.
 func (e *encoding) part(p *part, g *group, f form) {
-	pieces := p.skeleton.rendition(f)
+	pieces := e.preparer.rendition(p.skeleton, f)
 	e.setGroup(g)
 	segments, literals := pieces.segments, pieces.literals
 	values := valueReader{typ: p.skeleton.typ, points: e.points}
@@ -175,7 +177,7 @@ func (e *encoding) part(p *part, g *group, f form) {
 			e.metric = e.appendRun(e.metric, pieces, s, g)
 		}
 		var bounds []float64
-		if pieces.bounds != nil {
+		if len(pieces.bounds) > 0 {
 			bounds = pieces.bounds[i]
 		}
 		values.next(bounds)
@@ -241,13 +243,13 @@ func (b *pieceBuilder) metric(r *reader) {
 		}
 	}
 	b.mark(0, 0)
-	switch n := len(b.bounds); {
-	case b.k.simple():
-	case n > 0 && slices.Equal(b.bounds[n-1], r.bounds):
-		b.bounds = append(b.bounds, b.bounds[n-1])
-	default:
-		b.bounds = append(b.bounds, slices.Clone(r.bounds))
+	if b.k.simple() {
+		return
 	}
+	if !slices.Equal(b.bound, r.bounds) {
+		b.bound = slices.Clone(r.bounds)
+	}
+	b.bounds = append(b.bounds, b.bound)
 }
 
 // appendTo appends what a metric message has beside its labels.

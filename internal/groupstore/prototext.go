@@ -91,7 +91,7 @@ func (p *prototexter) run(e *exposed) {
 }
 
 func (p *prototexter) part(held *part, g *group, f form) {
-	b := pieceBuilder{k: held.skeleton, form: f}
+	b := pieceBuilder{k: held.skeleton, rendition: rendition{form: f}}
 	for m := held.metrics(); m.next(); {
 		if !m.labels.repeated {
 			b.labelNames(m.labels)

@@ -54,7 +54,8 @@ func AppendChange(dst []byte, position uint64, c Change) []byte {
 	dst = appendText(dst, c.hidden)
 	dst = binary.AppendUvarint(dst, uint64(len(c.parts)))
 	for i := range c.parts {
-		dst = appendText(dst, c.parts[i].skeleton.encoding)
+		k := c.parts[i].skeleton
+		dst = k.appendEncoding(binary.AppendUvarint(dst, uint64(k.size())))
 		dst = binary.AppendVarint(dst, c.parts[i].pushed-c.PushedAt)
 		dst = binary.AppendUvarint(dst, uint64(len(c.parts[i].values)))
 	}
@@ -81,15 +82,16 @@ func (s *Store) replay(record []byte, apply func(uint64, Change) error) error {
 }
 
 // knownSkeleton returns the skeleton of the table, or nil.
-func (s *Store) knownSkeleton(encoding []byte) *skeleton {
+func (s *Store) knownSkeleton(head, rest []byte) *skeleton {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.skeletons[string(encoding)]
+	_, k := s.known(head, rest)
+	return k
 }
 
 // decodeChange reads the record of a change, and keeps nothing of b. Skeletons that are not known are stand-ins until the
 // change is applied.
-func decodeChange(b []byte, known func([]byte) *skeleton) (position uint64, c Change, err error) {
+func decodeChange(b []byte, known func(head, rest []byte) *skeleton) (position uint64, c Change, err error) {
 	kind, r, err := openRecord(b)
 	if err != nil {
 		return 0, Change{}, fmt.Errorf("decoding a change: %w", err)
@@ -178,7 +180,7 @@ func decodeMarks(r *cursor) []mark {
 const leastPart = 3
 
 // decodeParts reads the parts of a change. All their values are cut from one string.
-func (c *Change) decodeParts(r *cursor, known func([]byte) *skeleton) error {
+func (c *Change) decodeParts(r *cursor, known func(head, rest []byte) *skeleton) error {
 	labels := c.Key.Labels()
 	sizes := []int{}
 	for range r.count(leastPart) {
@@ -230,21 +232,22 @@ func (c *Change) decodeValues(rest []byte, sizes []int) error {
 
 // skeletonOf returns the skeleton of an encoding: the known one, or a stand-in that has only what a change needs until
 // it is applied.
-func skeletonOf(encoding []byte, known func([]byte) *skeleton) (*skeleton, inspected, error) {
-	if k := known(encoding); k != nil {
+func skeletonOf(encoding []byte, known func(head, rest []byte) *skeleton) (*skeleton, inspected, error) {
+	head, rest, ok := cutHeading(encoding)
+	if !ok {
+		return nil, inspected{}, errSkeleton
+	}
+	if k := known(head, rest); k != nil {
 		return k, k.inspected(), nil
 	}
 	found, err := inspect(encoding)
 	if err != nil {
 		return nil, inspected{}, err
 	}
-	return &skeleton{
-		encoding: string(encoding), name: found.name, typ: found.typ, flags: found.flags,
-		holes: found.holes, metrics: found.metrics, lines: found.lines,
-	}, found, nil
+	return &skeleton{heading: newHeading(string(head)), rest: string(rest), lines: uint32(found.lines)}, found, nil
 }
 
 // inspected returns what inspect would find.
 func (k *skeleton) inspected() inspected {
-	return inspected{name: k.name, typ: k.typ, flags: k.flags, holes: k.holes, metrics: k.metrics, lines: k.lines}
+	return inspected{name: k.name, typ: k.typ, flags: k.flags, holes: k.holes, metrics: k.metrics, lines: int(k.lines)}
 }

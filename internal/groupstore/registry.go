@@ -12,16 +12,16 @@ import (
 // maxShapes is how many shapes a family may have before the exact index takes over from looking up possible owners.
 const maxShapes = 8
 
-// A family is what all groups together have under one name. It exists as long as a skeleton of that name is in the table.
+// A family is what all groups together have under one name. It exists as long as a heading of that name is in the table.
 // All fields are guarded by Store.mu, but id and name never change.
 type family struct {
-	name      string
-	id        uint32 // dense; reused after the family is gone
-	skeletons int
-	visible   int // parts that are exposed
-	typ       exposition.Type
-	shapes    []shapeCount // of the visible parts; not kept up once there is an index
-	index     *index
+	name     string
+	id       uint32 // dense; reused after the family is gone
+	headings int
+	visible  int // parts that are exposed
+	typ      exposition.Type
+	shapes   []shapeCount // of the visible parts; not kept up once there is an index
+	index    *index
 }
 
 // A shapeCount is how many visible parts belong to groups whose labels that are not empty have these names.
@@ -33,35 +33,66 @@ type shapeCount struct {
 	parts int
 }
 
-// acquire counts one more part that uses the skeleton, and puts it into the table if it is not there.
-func (s *Store) acquire(k *skeleton) {
-	k.refs++
-	if k.refs > 1 {
-		return
+// known returns the skeleton with that encoding, or nil, and its heading, which may be there without it.
+func (s *Store) known(head, rest []byte) (*heading, *skeleton) {
+	h := s.headings[string(head)]
+	if h == nil {
+		return nil, nil
 	}
-	f := s.families[k.name]
-	if f == nil {
-		f = &family{name: k.name, id: s.takeFamilyID()}
-		s.families[k.name] = f
-	}
-	f.skeletons++
-	k.family = f
-	s.skeletons[k.encoding] = k
-	s.totals.skeletonBytes += len(k.encoding)
+	return h, findSkeleton(&h.skeletons, rest)
 }
 
-// release counts one part less. An unused skeleton leaves the table for good, and a family without skeletons goes with it.
-func (s *Store) release(k *skeleton) {
-	k.refs--
-	if k.refs > 0 {
+// acquire counts one more part that uses the skeleton, and puts it into the table if it is not there.
+func (s *Store) acquire(k *skeleton) {
+	if k.refs.Add(1) > 1 {
 		return
 	}
-	delete(s.skeletons, k.encoding)
-	s.totals.skeletonBytes -= len(k.encoding)
-	k.family.skeletons--
-	if k.family.skeletons == 0 {
-		delete(s.families, k.name)
-		s.freeFamilyIDs = append(s.freeFamilyIDs, k.family.id)
+	if k.skeletons.empty() {
+		s.addHeading(k.heading)
+	}
+	k.skeletons.add(k)
+	k.entered = true
+	s.totals.skeletons++
+	s.totals.skeletonBytes += k.size()
+	s.totals.ownBytes += len(k.rest)
+}
+
+func (s *Store) addHeading(h *heading) {
+	f := s.families[h.name]
+	if f == nil {
+		f = &family{name: h.name, id: s.takeFamilyID()}
+		s.families[h.name] = f
+	}
+	f.headings++
+	h.family = f
+	s.headings[h.text] = h
+}
+
+// release counts one part less. An unused skeleton leaves the table for good, and its heading and family go with their last
+// skeleton. One that is left to a single part keeps no pieces.
+func (s *Store) release(k *skeleton) {
+	switch k.refs.Add(-1) {
+	case 0:
+	case 1:
+		k.renditions.Store(nil)
+		return
+	default:
+		return
+	}
+	k.skeletons.remove(k)
+	s.totals.skeletons--
+	s.totals.skeletonBytes -= k.size()
+	s.totals.ownBytes -= len(k.rest)
+	if k.skeletons.empty() {
+		s.dropHeading(k.heading)
+	}
+}
+
+func (s *Store) dropHeading(h *heading) {
+	delete(s.headings, h.text)
+	if h.family.headings--; h.family.headings == 0 {
+		delete(s.families, h.name)
+		s.freeFamilyIDs = append(s.freeFamilyIDs, h.family.id)
 	}
 	if len(s.families) == 0 {
 		s.familyIDs, s.freeFamilyIDs = 0, nil
@@ -79,15 +110,37 @@ func (s *Store) takeFamilyID() uint32 {
 }
 
 // interned returns the skeleton of the table that is equal to k, or one that can be put there. One that has been there
-// before cannot, since views may still read to which family it belonged.
+// before cannot, nor can its heading, since views may still read to which family they belonged.
 func (s *Store) interned(k *skeleton) *skeleton {
-	if same := s.skeletons[k.encoding]; same != nil {
+	head := s.headings[k.text]
+	switch {
+	case head != nil:
+		if same := findSkeleton(&head.skeletons, k.rest); same != nil {
+			return same
+		}
+	case k.family == nil:
+		head = k.heading
+	default:
+		head = newHeading(k.text)
+	}
+	if k.entered {
+		return newSkeleton(head, k.rest, s.hasher)
+	}
+	k.heading = head
+	return k
+}
+
+// adopted returns the skeleton of the table that is equal to k, or a new one that can be put there. Unlike interned it takes
+// nothing over from k, which may be a stand-in or belong to another store.
+func (s *Store) adopted(k *skeleton) *skeleton {
+	head := s.headings[k.text]
+	if head == nil {
+		return newSkeleton(newHeading(k.text), k.rest, s.hasher)
+	}
+	if same := findSkeleton(&head.skeletons, k.rest); same != nil {
 		return same
 	}
-	if k.family != nil {
-		return newSkeleton(k.encoding, s.hasher)
-	}
-	return k
+	return newSkeleton(head, k.rest, s.hasher)
 }
 
 // expose counts a part as visible.

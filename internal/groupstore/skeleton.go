@@ -1,167 +1,120 @@
 package groupstore
 
 import (
-	"encoding/binary"
-	"math"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"unicode/utf8"
-
-	"github.com/prometheus/common/model"
-
-	"pushrelay/internal/exposition"
 )
 
 // A skeleton is one set of series of one metric family: everything about them except their values and the values of the
 // grouping labels. Equal skeletons are one object, shared by all groups.
 //
-// Its neutral form is the encoding, which is also its key in the table of skeletons; everything else is derived from it,
-// so that a log or a snapshot can carry the encoding alone (S19).
+// Its neutral form is the encoding, of which it keeps what its heading does not say; everything else is derived from it,
+// so that a log or a snapshot can carry the encoding alone (S19). Where groups have label values of their own there are as
+// many skeletons as parts, so a skeleton is kept small.
 type skeleton struct {
 	// Static after construction.
-	encoding string
-	name     string
-	help     string
-	unit     string
-	holes    []string // the names of the grouping labels, sorted, also those with an empty value
-	literals []string // the names of pushed labels that are not empty in some series, sorted
-	sums     []uint64 // one sum of label hashes per metric (see hasher), sorted
-	defect   *defect  // why the family can never be exposed, or nil
-	metrics  int
-	lines    int // exposition lines: what the limits call series
-	start    int // where in the encoding the metrics begin
-	typ      exposition.Type
-	flags    byte
-	legacy   bool // every name can be written without quotes
+	*heading        // replaced by an equal one until the skeleton enters the table
+	rest     string // the encoding from the values of the first metric on
+	sum      [1]uint64
+	more     *more  // nil for a single metric without a defect
+	lines    uint32 // exposition lines: what the limits call series
+	legacy   bool   // every name can be written without quotes
+	mixed    bool   // not all metrics have the labels of the first
 
-	renditions atomic.Pointer[rendition] // prepared pieces of output, made when first asked for
+	entered bool         // is in the table, or was and must not come back; guarded by Store.mu
+	refs    atomic.Int32 // parts that use it; changed under Store.mu
 
-	// Guarded by Store.mu.
-	refs   int     // parts that use it
-	family *family // set when the skeleton enters the table, and never again: views read it without the lock
+	renditions atomic.Pointer[rendition] // prepared pieces of output, made when first asked for if several parts use it
 }
 
-// The flags of an encoding.
-const (
-	hasHelp = 1 << iota
-	hasUnit
-	hasCreated // each metric's values are preceded by its created timestamp
-	hasExtra   // each metric's values are preceded by what only protobuf can say
-)
-
-// The flags of a metric within an encoding.
-const (
-	sameLayout = 1 << iota // label names and holes are those of the metric before
-	sameBounds             // bucket bounds or quantiles are those of the metric before
-)
-
-// A defect is a fault that a set of series has by itself.
-type defect struct {
-	metric int    // the series that shows it, or -1 for the whole family
-	text   string // what follows the description of the series
+// More is what only skeletons of several metrics have, and those with a defect.
+type more struct {
+	sums   []uint64 // one sum of label hashes per metric (see hasher), sorted
+	defect *defect
 }
 
-// newSkeleton derives a skeleton from its encoding. Hashes are those of the given hasher.
-func newSkeleton(encoding string, h hasher) *skeleton {
-	k := &skeleton{encoding: encoding, flags: encoding[0], typ: exposition.Type(encoding[1])}
-	rest := encoding[2:]
-	k.name, rest = cutText(rest)
-	if k.flags&hasHelp != 0 {
-		k.help, rest = cutText(rest)
+// newSkeleton derives a skeleton from the two pieces of its encoding. Hashes are those of the given hasher.
+func newSkeleton(head *heading, rest string, h hasher) *skeleton {
+	k := &skeleton{heading: head, rest: rest, legacy: head.legacy}
+	sums := k.sum[:0]
+	if k.metrics > 1 {
+		sums = make([]uint64, 0, k.metrics)
 	}
-	if k.flags&hasUnit != 0 {
-		k.unit, rest = cutText(rest)
-	}
-	var n uint64
-	n, rest = cutUvarint(rest)
-	k.holes = make([]string, n)
-	for i := range k.holes {
-		k.holes[i], rest = cutText(rest)
-	}
-	n, rest = cutUvarint(rest)
-	k.metrics = int(n)
-	k.start = len(encoding) - len(rest)
-	k.survey(h)
-	return k
-}
-
-// survey walks the series once for everything that is derived from them.
-func (k *skeleton) survey(h hasher) {
-	k.legacy = exposition.IsLegacyMetricName(k.name)
-	k.defect = k.nameDefect()
-	k.sums = make([]uint64, 0, k.metrics)
 	for r := k.read(); r.next(); {
-		if !r.repeated {
-			k.surveyLayout(r)
-		}
-		sum := uint64(0)
-		for i, l := range r.labels {
-			value := r.values[i]
-			if l.hole >= 0 || value == "" {
-				continue
-			}
-			sum += h.pair(l.name, value)
-			k.noteLiteral(l.name)
-			if !utf8.ValidString(value) {
-				k.faulty(r.metric, "has a label named "+strconv.Quote(brief(l.name, shownBytes))+" whose value is not utf8")
-			}
-		}
-		k.sums = append(k.sums, sum)
-		k.lines += k.linesOf(len(r.bounds))
+		k.surveyLayout(r)
+		sums = append(sums, k.survey(r, h))
+		k.lines += uint32(k.linesOf(len(r.bounds)))
 	}
-	slices.Sort(k.sums)
-	for i := 1; i < len(k.sums) && k.defect == nil; i++ {
-		if k.sums[i] == k.sums[i-1] {
+	if k.metrics == 1 {
+		return k
+	}
+	slices.Sort(sums)
+	k.addMore().sums = sums
+	for i := 1; i < len(sums) && k.fault() == nil; i++ {
+		if sums[i] == sums[i-1] {
 			k.findRepeated()
 		}
 	}
+	return k
 }
 
-func (k *skeleton) nameDefect() *defect {
-	switch {
-	case k.name == "":
-		return &defect{metric: -1, text: "has no name"}
-	case !soundName(k.name):
-		return &defect{metric: -1, text: "has a name that cannot be exposed"}
-	case strings.HasPrefix(k.name, reservedPrefix):
-		return &defect{metric: -1, text: "has a reserved name: " + reservedPrefix + "* are the relay's own metrics"}
+// survey notes what is to be known of the current metric's label values and returns the sum of their hashes.
+func (k *skeleton) survey(r *reader, h hasher) (sum uint64) {
+	for i, l := range r.labels {
+		value := r.values[i]
+		if l.hole >= 0 || value == "" {
+			continue
+		}
+		sum += h.pair(l.name, value)
+		if !utf8.ValidString(value) {
+			k.faulty(r.metric, "has a label named "+strconv.Quote(brief(l.name, shownBytes))+" whose value is not utf8")
+		}
 	}
-	return nil
+	return sum
 }
 
+// surveyLayout does for the labels of further metrics what the heading knows of those of the first.
 func (k *skeleton) surveyLayout(r *reader) {
-	for _, l := range r.labels {
-		if !exposition.IsLegacyLabelName(l.name) {
-			k.legacy = false
-		}
-		switch {
-		case !soundName(l.name), strings.HasPrefix(l.name, model.ReservedLabelPrefix):
-			k.faulty(r.metric, "has a label with an invalid name: "+brief(l.name, shownBytes))
-		case k.typ == exposition.Summary && l.name == model.QuantileLabel,
-			k.bucketed() && l.name == model.BucketLabel:
-			k.faulty(r.metric, "must not have an explicit "+strconv.Quote(l.name)+" label")
-		}
+	if r.metric == 0 || r.repeated {
+		return
+	}
+	k.mixed = true
+	legacy, fault := k.judgeLabels(r.labels)
+	k.legacy = k.legacy && legacy
+	if fault != "" {
+		k.faulty(r.metric, fault)
 	}
 }
 
-// soundName says whether a name can be written in every format. A NUL is valid UTF-8, but Prometheus' text parser stops
-// there and loses the whole scrape.
-func soundName(name string) bool {
-	return name != "" && utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
+func (k *skeleton) addMore() *more {
+	if k.more == nil {
+		k.more = &more{sums: k.sum[:]}
+	}
+	return k.more
+}
+
+// sums returns one sum of label hashes per metric, sorted.
+func (k *skeleton) sums() []uint64 {
+	if k.more == nil {
+		return k.sum[:]
+	}
+	return k.more.sums
+}
+
+// fault returns why the family can never be exposed, or nil.
+func (k *skeleton) fault() *defect {
+	if k.defect != nil || k.more == nil {
+		return k.defect
+	}
+	return k.more.defect
 }
 
 // faulty notes a defect; the first one stays.
 func (k *skeleton) faulty(metric int, text string) {
-	if k.defect == nil {
-		k.defect = &defect{metric: metric, text: text}
-	}
-}
-
-func (k *skeleton) noteLiteral(name string) {
-	if i, ok := slices.BinarySearch(k.literals, name); !ok {
-		k.literals = slices.Insert(k.literals, i, name)
+	if k.fault() == nil {
+		k.addMore().defect = &defect{metric: metric, text: text}
 	}
 }
 
@@ -180,130 +133,55 @@ func (k *skeleton) findRepeated() {
 	}
 }
 
-// bucketed says whether the family's series are buckets, a sum and a count.
-func (k *skeleton) bucketed() bool {
-	return k.typ == exposition.Histogram || k.typ == exposition.GaugeHistogram
+// appendEncoding appends the whole encoding.
+func (k *skeleton) appendEncoding(dst []byte) []byte {
+	return append(append(dst, k.text...), k.rest...)
 }
 
-// simple says whether a metric of the family is one line.
-func (k *skeleton) simple() bool { return !k.bucketed() && k.typ != exposition.Summary }
+// size is the length of the whole encoding.
+func (k *skeleton) size() int { return len(k.text) + len(k.rest) }
 
-// linesOf returns the exposition lines of a metric with that many buckets or quantiles.
-func (k *skeleton) linesOf(bounds int) int {
-	if k.simple() {
-		return 1
+// equal says whether two skeletons are of the same series.
+func (k *skeleton) equal(other *skeleton) bool { return k.text == other.text && k.rest == other.rest }
+
+// A skeletonSet finds skeletons of one heading by the rest of their encodings. Most headings have one, which needs no map.
+type skeletonSet struct {
+	one  *skeleton
+	more map[string]*skeleton
+}
+
+func findSkeleton[T string | []byte](s *skeletonSet, rest T) *skeleton {
+	if s.one != nil && s.one.rest == string(rest) {
+		return s.one
 	}
-	return bounds + 2
+	return s.more[string(rest)]
+}
+
+func (s *skeletonSet) empty() bool { return s.one == nil && len(s.more) == 0 }
+
+func (s *skeletonSet) add(k *skeleton) {
+	if s.one == nil {
+		s.one = k
+		return
+	}
+	if s.more == nil {
+		s.more = make(map[string]*skeleton)
+	}
+	s.more[k.rest] = k
+}
+
+func (s *skeletonSet) remove(k *skeleton) {
+	if s.one == k {
+		s.one = nil
+		return
+	}
+	if delete(s.more, k.rest); len(s.more) == 0 {
+		s.more = nil // a map never gives its memory back
+	}
 }
 
 // contains says whether some metric has that sum of label hashes. It means "probably": see sharedSeries.
 func (k *skeleton) contains(sum uint64) bool {
-	_, ok := slices.BinarySearch(k.sums, sum)
+	_, ok := slices.BinarySearch(k.sums(), sum)
 	return ok
-}
-
-// A reader walks the metrics of a skeleton.
-type reader struct {
-	k    *skeleton
-	rest string
-
-	// The current metric.
-	metric   int
-	repeated bool // labels are those of the metric before
-	labels   []labelSlot
-	values   []string // of the labels, in their order; empty for holes
-	bounds   []float64
-}
-
-// A labelSlot is one label of a metric: a pushed one, or the hole for a grouping label.
-type labelSlot struct {
-	name string
-	hole int // index of the grouping label, or -1
-}
-
-// read returns a reader that stands before the first metric.
-func (k *skeleton) read() *reader { return &reader{k: k, rest: k.encoding[k.start:], metric: -1} }
-
-// next moves to the next metric and says whether there is one.
-func (r *reader) next() bool {
-	if r.metric+1 >= r.k.metrics {
-		return false
-	}
-	r.metric++
-	flags := r.rest[0]
-	r.rest = r.rest[1:]
-	r.repeated = flags&sameLayout != 0
-	if !r.repeated {
-		r.readLayout()
-	}
-	for i := range r.labels {
-		if r.labels[i].hole < 0 {
-			r.values[i], r.rest = cutText(r.rest)
-		}
-	}
-	if !r.k.simple() && flags&sameBounds == 0 {
-		r.readBounds()
-	}
-	return true
-}
-
-func (r *reader) readLayout() {
-	var n, ref uint64
-	n, r.rest = cutUvarint(r.rest)
-	r.labels = r.labels[:0]
-	for range n {
-		ref, r.rest = cutUvarint(r.rest)
-		if ref > 0 {
-			r.labels = append(r.labels, labelSlot{name: r.k.holes[ref-1], hole: int(ref) - 1})
-			continue
-		}
-		var name string
-		name, r.rest = cutText(r.rest)
-		r.labels = append(r.labels, labelSlot{name: name, hole: -1})
-	}
-	r.values = append(r.values[:0], make([]string, n)...)
-}
-
-func (r *reader) readBounds() {
-	var n uint64
-	n, r.rest = cutUvarint(r.rest)
-	r.bounds = r.bounds[:0]
-	for range n {
-		bits := binary.LittleEndian.Uint64([]byte(r.rest[:8]))
-		r.bounds = append(r.bounds, math.Float64frombits(bits))
-		r.rest = r.rest[8:]
-	}
-}
-
-// appendLiterals appends the pushed labels of the current metric that are not empty, in a form that tells different sets
-// apart.
-func (r *reader) appendLiterals(dst []byte) []byte {
-	for i, l := range r.labels {
-		if l.hole < 0 && r.values[i] != "" {
-			dst = appendText(dst, l.name)
-			dst = appendText(dst, r.values[i])
-		}
-	}
-	return dst
-}
-
-func appendText[T ~string | ~[]byte](dst []byte, text T) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(text)))
-	return append(dst, text...)
-}
-
-func cutText(s string) (text, rest string) {
-	n, s := cutUvarint(s)
-	return s[:n], s[n:]
-}
-
-func cutUvarint(s string) (v uint64, rest string) {
-	for shift := 0; ; shift += 7 {
-		b := s[0]
-		s = s[1:]
-		v |= uint64(b&0x7f) << shift
-		if b < 0x80 {
-			return v, s
-		}
-	}
 }

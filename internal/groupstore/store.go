@@ -87,15 +87,15 @@ type Store struct {
 
 	// mu guards everything below, and with it all that is said to be guarded by it elsewhere. Changes are decided, logged
 	// and applied in one critical section, so that their order is the same everywhere.
-	mu        sync.RWMutex
-	position  uint64            // of the last change
-	groups    map[string]*group // by canonical key
-	aliases   map[string]*group // groups with empty labels, by normal key, that are exposed
-	twins     map[string][]*group
-	waiting   map[string][]waiter
-	layouts   map[string]*layout
-	skeletons map[string]*skeleton
-	families  map[string]*family
+	mu       sync.RWMutex
+	position uint64            // of the last change
+	groups   map[string]*group // by canonical key
+	aliases  map[string]*group // groups with empty labels, by normal key, that are exposed
+	twins    map[string][]*group
+	waiting  map[string][]waiter
+	layouts  map[string]*layout
+	headings map[string]*heading // by their text
+	families map[string]*family
 
 	familyIDs     uint32
 	freeFamilyIDs []uint32
@@ -117,8 +117,11 @@ type Store struct {
 
 // totals are running sums over all groups.
 type totals struct {
-	lines, parts, quarantined              int
-	valueBytes, skeletonBytes, groupsBytes int
+	lines, parts, quarantined, skeletons int
+
+	valueBytes, groupsBytes int
+	skeletonBytes           int // of whole encodings
+	ownBytes                int // of encodings without their headings
 }
 
 // New returns an empty store.
@@ -150,7 +153,7 @@ func (s *Store) reset() {
 	s.twins = make(map[string][]*group)
 	s.waiting = make(map[string][]waiter)
 	s.layouts = make(map[string]*layout)
-	s.skeletons = make(map[string]*skeleton)
+	s.headings = make(map[string]*heading)
 	s.families = make(map[string]*family)
 	s.familyIDs, s.freeFamilyIDs = 0, nil
 	s.slots, s.sorted, s.gaps = nil, 0, 0
@@ -212,11 +215,12 @@ func (s *Store) Stats() Stats {
 		Groups:      len(s.groups),
 		Series:      s.totals.lines,
 		Families:    len(s.families),
-		Skeletons:   len(s.skeletons),
+		Skeletons:   s.totals.skeletons,
 		Quarantined: s.totals.quarantined,
 		Tombstones:  len(s.tombs),
 		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.totals.groupsBytes) +
-			int64(len(s.groups))*groupBytes + int64(s.totals.skeletonBytes)*skeletonFactor +
+			int64(len(s.groups))*groupBytes + int64(s.totals.ownBytes) + int64(s.totals.skeletons)*skeletonBytes +
+			int64(len(s.headings))*headingBytes +
 			int64(s.marks)*markBytes + int64(len(s.sources))*sourceBytes + int64(len(s.tombs))*tombstoneBytes + int64(s.tombBytes),
 	}
 }
@@ -225,7 +229,8 @@ func (s *Store) Stats() Stats {
 const (
 	partBytes      = 40
 	groupBytes     = 320
-	skeletonFactor = 4 // the encoding, its pieces as text, and the tables
+	skeletonBytes  = 130
+	headingBytes   = 1200 // with its texts, and the prepared pieces of the skeletons that are shared
 	markBytes      = 96
 	sourceBytes    = 200
 	tombstoneBytes = 160

@@ -38,13 +38,14 @@ func (v *View) writeRun(o *output, e *exposed) {
 	if e.run == nil {
 		return
 	}
+	var prepare preparer
 	var last *skeleton
 	var pieces *rendition
 	for _, at := range e.run.refs {
 		st := v.states[at.state]
 		p := &st.parts[at.part]
 		if p.skeleton != last {
-			last, pieces = p.skeleton, p.skeleton.rendition(e.form)
+			last, pieces = p.skeleton, prepare.rendition(p.skeleton, e.form)
 		}
 		writePieces(o, pieces, st.group, p.tokens())
 		if o.failed.Load() {
@@ -58,6 +59,7 @@ func (v *View) writeTimes(o *output, e *exposed) {
 	if e.time == nil {
 		return
 	}
+	var prepare preparer
 	var value []byte
 	for _, st := range v.states {
 		if st.hidden() != "" {
@@ -65,7 +67,7 @@ func (v *View) writeTimes(o *output, e *exposed) {
 		}
 		k, at := e.time(st)
 		value = append(appendSeconds(value[:0], at), '\n')
-		writePieces(o, k.rendition(e.form), st.group, value)
+		writePieces(o, prepare.rendition(k, e.form), st.group, value)
 		if o.failed.Load() {
 			return
 		}
@@ -74,10 +76,10 @@ func (v *View) writeTimes(o *output, e *exposed) {
 
 // writePieces writes the lines of one part.
 func writePieces[T string | []byte](o *output, r *rendition, g *group, values T) {
-	literals, buf := r.literals, o.buf
+	literals, at, buf := r.literals, uint32(0), o.buf
 	for _, s := range r.segments {
-		buf = append(buf, literals[:s.length]...)
-		literals = literals[s.length:]
+		buf = append(buf, literals[at:at+s.length]...)
+		at += s.length
 		switch {
 		case s.from == s.to:
 			n := 0

@@ -31,7 +31,9 @@ func timeSkeleton(name, help string, names []string, h hasher) *skeleton {
 		slots = slices.Insert(slots, i, slot{name: []byte(model.InstanceLabel), hole: -1})
 	}
 	e.metric(slots, nil, false)
-	return newSkeleton(string(e.out), h)
+	k := newSkeleton(newHeading(string(e.out[:e.headed])), string(e.out[e.headed:]), h)
+	k.refs.Store(2) // it is in no table, and many groups use it: its pieces are kept
+	return k
 }
 
 // isTimeFamily says whether a family of that name is the store's own to make.

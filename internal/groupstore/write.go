@@ -83,9 +83,9 @@ func pushTime(st *state) (*skeleton, int64)    { return st.group.layout.pushed, 
 func failureTime(st *state) (*skeleton, int64) { return st.group.layout.failed, st.failed() }
 
 func exposedRun(r *run) exposed {
-	e := exposed{name: r.name, unit: r.first.unit, typ: r.first.typ, run: r}
+	e := exposed{name: r.name, unit: r.first.unit(), typ: r.first.typ, run: r}
 	if r.help != nil {
-		e.hasHelp, e.help = true, r.help.help
+		e.hasHelp, e.help = true, r.help.help()
 	}
 	return e
 }

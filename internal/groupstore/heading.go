@@ -1,0 +1,185 @@
+package groupstore
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/prometheus/common/model"
+
+	"pushrelay/internal/exposition"
+)
+
+// A heading is the first piece of an encoding, up to the values of the first metric: the family, the names of the grouping
+// labels, how many metrics there are and the label names of the first. It is what skeletons of one family have in common that
+// differ in label values, and nearly all of it is parsed once for all of them.
+type heading struct {
+	// Static after construction.
+	text    string
+	name    string
+	holes   []string // the names of the grouping labels, sorted, also those with an empty value
+	defect  *defect  // of the family or the first metric's label names, or nil
+	metrics int
+	layout  uint32 // where in the text the label names of the first metric are
+	typ     exposition.Type
+	flags   byte
+	legacy  bool // every name in it can be written without quotes
+	bare    bool // the first metric has neither buckets nor quantiles
+
+	// Guarded by Store.mu.
+	skeletons skeletonSet // those in the table
+	family    *family     // set when the heading enters the table, and never again: views read it without the lock
+}
+
+// The flags of an encoding.
+const (
+	hasHelp = 1 << iota
+	hasUnit
+	hasCreated // each metric's values are preceded by its created timestamp
+	hasExtra   // each metric's values are preceded by what only protobuf can say
+)
+
+// The flags of a metric within an encoding.
+const (
+	sameLayout = 1 << iota // label names and holes are those of the metric before
+	sameBounds             // bucket bounds or quantiles are those of the metric before
+)
+
+// A defect is a fault that a set of series has by itself.
+type defect struct {
+	metric int    // the series that shows it, or -1 for the whole family
+	text   string // what follows the description of the series
+}
+
+// newHeading parses a heading.
+func newHeading(text string) *heading {
+	h := &heading{text: text, flags: text[0], typ: exposition.Type(text[1])}
+	var rest string
+	h.name, _, _, rest = h.texts()
+	var n uint64
+	n, rest = cutUvarint(rest)
+	h.holes = make([]string, n)
+	for i := range h.holes {
+		h.holes[i], rest = cutText(rest)
+	}
+	n, rest = cutUvarint(rest)
+	h.metrics = int(n)
+	if h.metrics > 0 {
+		h.bare = rest[0]&sameBounds != 0
+		h.layout = uint32(len(text) - len(rest) + 1)
+	}
+	h.survey()
+	return h
+}
+
+// texts returns the texts that describe the family, and what follows them.
+func (h *heading) texts() (name, help, unit, rest string) {
+	name, rest = cutText(h.text[2:])
+	if h.flags&hasHelp != 0 {
+		help, rest = cutText(rest)
+	}
+	if h.flags&hasUnit != 0 {
+		unit, rest = cutText(rest)
+	}
+	return name, help, unit, rest
+}
+
+// help returns the help text, empty if there is none.
+func (h *heading) help() string {
+	_, help, _, _ := h.texts()
+	return help
+}
+
+// unit returns the unit, empty if there is none.
+func (h *heading) unit() string {
+	_, _, unit, _ := h.texts()
+	return unit
+}
+
+func (h *heading) survey() {
+	legacy, fault := h.judgeLabels(h.appendLabels(nil))
+	h.legacy = legacy && exposition.IsLegacyMetricName(h.name)
+	if h.defect = h.nameDefect(); h.defect == nil && fault != "" {
+		h.defect = &defect{metric: 0, text: fault}
+	}
+}
+
+func (h *heading) nameDefect() *defect {
+	switch {
+	case h.name == "":
+		return &defect{metric: -1, text: "has no name"}
+	case !soundName(h.name):
+		return &defect{metric: -1, text: "has a name that cannot be exposed"}
+	case strings.HasPrefix(h.name, reservedPrefix):
+		return &defect{metric: -1, text: "has a reserved name: " + reservedPrefix + "* are the relay's own metrics"}
+	}
+	return nil
+}
+
+// judgeLabels says whether all names of labels can be written without quotes, and which of them a metric of the family must
+// not have.
+func (h *heading) judgeLabels(labels []labelSlot) (legacy bool, fault string) {
+	legacy = true
+	for _, l := range labels {
+		legacy = legacy && exposition.IsLegacyLabelName(l.name)
+		switch {
+		case fault != "":
+		case !soundName(l.name), strings.HasPrefix(l.name, model.ReservedLabelPrefix):
+			fault = "has a label with an invalid name: " + brief(l.name, shownBytes)
+		case h.typ == exposition.Summary && l.name == model.QuantileLabel,
+			h.bucketed() && l.name == model.BucketLabel:
+			fault = "must not have an explicit " + strconv.Quote(l.name) + " label"
+		}
+	}
+	return legacy, fault
+}
+
+// soundName says whether a name can be written in every format. A NUL is valid UTF-8, but Prometheus' text parser stops
+// there and loses the whole scrape.
+func soundName(name string) bool {
+	return name != "" && utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
+}
+
+// bucketed says whether the family's series are buckets, a sum and a count.
+func (h *heading) bucketed() bool {
+	return h.typ == exposition.Histogram || h.typ == exposition.GaugeHistogram
+}
+
+// simple says whether a metric of the family is one line.
+func (h *heading) simple() bool { return !h.bucketed() && h.typ != exposition.Summary }
+
+// linesOf returns the exposition lines of a metric with that many buckets or quantiles.
+func (h *heading) linesOf(bounds int) int {
+	if h.simple() {
+		return 1
+	}
+	return bounds + 2
+}
+
+// appendLabels appends the label names and holes of the first metric. They are not kept, since a heading may belong to one
+// group alone, too.
+func (h *heading) appendLabels(dst []labelSlot) []labelSlot {
+	if h.metrics == 0 {
+		return dst
+	}
+	dst, _ = cutLayout(dst, h.text[h.layout:], h.holes)
+	return dst
+}
+
+// cutLayout reads label names and holes, and appends them.
+func cutLayout(dst []labelSlot, s string, holes []string) (labels []labelSlot, rest string) {
+	n, s := cutUvarint(s)
+	dst = slices.Grow(dst, int(n))
+	for range n {
+		var ref uint64
+		if ref, s = cutUvarint(s); ref > 0 {
+			dst = append(dst, labelSlot{name: holes[ref-1], hole: int(ref) - 1})
+			continue
+		}
+		var name string
+		name, s = cutText(s)
+		dst = append(dst, labelSlot{name: name, hole: -1})
+	}
+	return dst, s
+}

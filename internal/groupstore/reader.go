@@ -1,0 +1,111 @@
+package groupstore
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// A reader walks the metrics of a skeleton.
+type reader struct {
+	k    *skeleton
+	rest string
+
+	// The current metric.
+	metric   int
+	repeated bool // labels are those of the metric before
+	labels   []labelSlot
+	values   []string // of the labels, in their order; empty for holes
+	bounds   []float64
+}
+
+// A labelSlot is one label of a metric: a pushed one, or the hole for a grouping label.
+type labelSlot struct {
+	name string
+	hole int // index of the grouping label, or -1
+}
+
+// read returns a reader that stands before the first metric.
+func (k *skeleton) read() *reader {
+	r := &reader{}
+	r.reset(k)
+	return r
+}
+
+// reset puts a reader before the first metric of a skeleton, and keeps its memory.
+func (r *reader) reset(k *skeleton) {
+	*r = reader{k: k, rest: k.rest, metric: -1, labels: k.appendLabels(r.labels[:0]), values: r.values[:0], bounds: r.bounds[:0]}
+}
+
+// next moves to the next metric and says whether there is one.
+func (r *reader) next() bool {
+	if r.metric+1 >= r.k.metrics {
+		return false
+	}
+	r.metric++
+	bare := r.k.bare
+	if r.metric > 0 {
+		flags := r.rest[0]
+		r.rest = r.rest[1:]
+		r.repeated = flags&sameLayout != 0
+		if !r.repeated {
+			r.labels, r.rest = cutLayout(r.labels[:0], r.rest, r.k.holes)
+		}
+		bare = flags&sameBounds != 0
+	}
+	if !r.repeated {
+		r.values = append(r.values[:0], make([]string, len(r.labels))...)
+	}
+	for i := range r.labels {
+		if r.labels[i].hole < 0 {
+			r.values[i], r.rest = cutText(r.rest)
+		}
+	}
+	if !r.k.simple() && !bare {
+		r.readBounds()
+	}
+	return true
+}
+
+func (r *reader) readBounds() {
+	var n uint64
+	n, r.rest = cutUvarint(r.rest)
+	r.bounds = r.bounds[:0]
+	for range n {
+		bits := binary.LittleEndian.Uint64([]byte(r.rest[:8]))
+		r.bounds = append(r.bounds, math.Float64frombits(bits))
+		r.rest = r.rest[8:]
+	}
+}
+
+// appendLiterals appends the pushed labels of the current metric that are not empty, in a form that tells different sets
+// apart.
+func (r *reader) appendLiterals(dst []byte) []byte {
+	for i, l := range r.labels {
+		if l.hole < 0 && r.values[i] != "" {
+			dst = appendText(dst, l.name)
+			dst = appendText(dst, r.values[i])
+		}
+	}
+	return dst
+}
+
+func appendText[T ~string | ~[]byte](dst []byte, text T) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(text)))
+	return append(dst, text...)
+}
+
+func cutText(s string) (text, rest string) {
+	n, s := cutUvarint(s)
+	return s[:n], s[n:]
+}
+
+func cutUvarint(s string) (v uint64, rest string) {
+	for shift := 0; ; shift += 7 {
+		b := s[0]
+		s = s[1:]
+		v |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return v, s
+		}
+	}
+}
