@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -167,6 +168,22 @@ var consistencyBehaviours = []behaviour{
 			group{instance="",job="a"} pushed
 			group{instance="",job="b"} rejected
 			group{instance="",job="c"} rejected`,
+	},
+	{
+		// The reference's verdict depends on the order of a map, also about pushes that have nothing to do with it.
+		name: "gauge histogram of another group", unlike: "answers 200 or 400 by chance", do: slices.Concat(
+			[]request{put("/job/a", "# TYPE m gaugehistogram\nm_bucket{le=\"+Inf\"} 1\nm_sum 1\nm_count 1\n")},
+			repeat(5, put("/job/b", "# TYPE m gauge\nm 1\n").refused("is not a GAUGE_HISTOGRAM")),
+			repeat(5, put("/job/c", "n 1\n")),
+		),
+		want: `
+			m_bucket{instance="",job="a",le="+Inf"} 1
+			m_sum{instance="",job="a"} 1
+			m_count{instance="",job="a"} 1
+			n{instance="",job="c"} 1
+			group{instance="",job="a"} pushed
+			group{instance="",job="b"} rejected
+			group{instance="",job="c"} pushed`,
 	},
 	{
 		name: "help of another group", do: []request{
