@@ -15,12 +15,16 @@ import (
 	"github.com/prometheus/common/config"
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
+
+	"pushrelay/internal/textfile"
 )
 
 // FileConfig is the agent's configuration file. Its words are Prometheus' own, so that a scrape configuration can be
 // pasted: what the agent cannot honour is refused or announced, never silently dropped (T23).
 type FileConfig struct {
 	ScrapeConfigs []*ScrapeConfig `yaml:"scrape_configs"`
+	// TextfileConfigs are the directories whose *.prom files are pushed. Relative ones start at the configuration file.
+	TextfileConfigs []textfile.Directory `yaml:"textfile_configs"`
 	// Warnings are the keys that Prometheus knows and the agent leaves to it, one line each.
 	Warnings []string `yaml:"-"`
 }
@@ -94,15 +98,15 @@ func LoadConfig(file string) (*FileConfig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	cfg, err := parseConfig(raw)
+	cfg, err := parseConfig(raw, filepath.Dir(file))
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
-	cfg.setDirectory(filepath.Dir(file))
 	return cfg, nil
 }
 
-func parseConfig(raw []byte) (*FileConfig, error) {
+// parseConfig reads a configuration in which relative paths start at dir.
+func parseConfig(raw []byte, dir string) (*FileConfig, error) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(raw, &root); err != nil {
 		return nil, plainYAML(err)
@@ -121,7 +125,7 @@ func parseConfig(raw []byte) (*FileConfig, error) {
 		return nil, locate(root.Content[0], err)
 	}
 	cfg.Warnings = warnings
-	lines := jobLines(root.Content[0])
+	lines := linesOf(root.Content[0], "scrape_configs")
 	seen := map[string]bool{}
 	for i, sc := range cfg.ScrapeConfigs {
 		if sc == nil {
@@ -137,6 +141,10 @@ func parseConfig(raw []byte) (*FileConfig, error) {
 		if sc.labelsAgents() {
 			cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("line %d: job %q: the label agent has no effect: at the relay it is the name in the agent's certificate", lines[i], sc.JobName))
 		}
+	}
+	cfg.setDirectory(dir)
+	if i, err := textfile.Check(cfg.TextfileConfigs); err != nil {
+		return nil, fmt.Errorf("line %d: textfile_configs: %w", linesOf(root.Content[0], "textfile_configs")[i], err)
 	}
 	return cfg, nil
 }
@@ -174,7 +182,7 @@ func plainYAML(err error) error {
 // to Prometheus.
 func judgeKeys(root *yaml.Node) (warnings []string, err error) {
 	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("line %d: want a mapping with scrape_configs", root.Line)
+		return nil, fmt.Errorf("line %d: want a mapping with scrape_configs and textfile_configs", root.Line)
 	}
 	for key, value := range pairs(root) {
 		switch {
@@ -186,11 +194,17 @@ func judgeKeys(root *yaml.Node) (warnings []string, err error) {
 				}
 				warnings = append(warnings, more...)
 			}
-		case key.Value == "scrape_configs":
+		case key.Value == "textfile_configs" && value.Kind == yaml.SequenceNode:
+			for _, directory := range value.Content {
+				if err := judgeTextfileConfig(directory); err != nil {
+					return nil, err
+				}
+			}
+		case key.Value == "scrape_configs", key.Value == "textfile_configs":
 		case slices.Contains(prometheusSections, key.Value):
 			warnings = append(warnings, fmt.Sprintf("line %d: %s is Prometheus' own and has no effect on the agent", key.Line, key.Value))
 		default:
-			return nil, fmt.Errorf("line %d: unknown key %q, want scrape_configs", key.Line, key.Value)
+			return nil, fmt.Errorf("line %d: unknown key %q, want scrape_configs or textfile_configs", key.Line, key.Value)
 		}
 	}
 	return warnings, nil
@@ -216,6 +230,19 @@ func judgeScrapeConfig(sc *yaml.Node) (warnings []string, err error) {
 		}
 	}
 	return warnings, nil
+}
+
+func judgeTextfileConfig(directory *yaml.Node) error {
+	if directory.Kind != yaml.MappingNode {
+		return fmt.Errorf("line %d: an element of textfile_configs is a mapping with directory and job", directory.Line)
+	}
+	known := fieldsOf[textfile.Directory]()
+	for key := range pairs(directory) {
+		if !known[key.Value] {
+			return fmt.Errorf("line %d: unknown key %q in textfile_configs, want directory, job and labels", key.Line, key.Value)
+		}
+	}
+	return nil
 }
 
 // pairs yields the keys and values of a mapping, merged ones included.
@@ -290,6 +317,9 @@ func (sc *ScrapeConfig) validate() error {
 
 // setDirectory makes relative paths start at the configuration file.
 func (c *FileConfig) setDirectory(dir string) {
+	for i := range c.TextfileConfigs {
+		c.TextfileConfigs[i].Path = config.JoinDir(dir, c.TextfileConfigs[i].Path)
+	}
 	for _, sc := range c.ScrapeConfigs {
 		sc.HTTPClient.SetDirectory(dir)
 		for _, files := range sc.FileSDConfigs {

@@ -6,7 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"pushrelay/internal/agent"
+	"pushrelay/internal/textfile"
 )
 
 func write(t *testing.T, text string) string {
@@ -75,8 +78,29 @@ func TestLabelAgentIsAWarning(t *testing.T) {
 	}
 }
 
+func TestTextfileConfigs(t *testing.T) {
+	file := write(t, `
+textfile_configs:
+  - directory: textfiles
+    job: node
+    labels: {zone: z}
+  - {directory: /var/lib/metrics, job: batch}
+`)
+	cfg, err := agent.LoadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []textfile.Directory{
+		{Path: filepath.Join(filepath.Dir(file), "textfiles"), Job: "node", Labels: map[string]string{"zone": "z"}},
+		{Path: "/var/lib/metrics", Job: "batch"},
+	}
+	if diff := cmp.Diff(want, cfg.TextfileConfigs); diff != "" {
+		t.Errorf("textfile_configs (-want +got):\n%s", diff)
+	}
+}
+
 func TestEmptyConfigs(t *testing.T) {
-	for _, text := range []string{"", "# nothing\n", "scrape_configs:\n", "scrape_configs: []\n"} {
+	for _, text := range []string{"", "# nothing\n", "scrape_configs:\n", "scrape_configs: []\n", "textfile_configs:\n"} {
 		if cfg, err := agent.LoadConfig(write(t, text)); err != nil || len(cfg.ScrapeConfigs) != 0 {
 			t.Errorf("%q: %+v, %v", text, cfg, err)
 		}
@@ -87,6 +111,7 @@ func TestEmptyConfigs(t *testing.T) {
 }
 
 func TestBadConfigs(t *testing.T) {
+	textfiles := func(lines string) string { return "textfile_configs:\n  - {directory: a, job: j}\n" + lines }
 	job := func(lines string) string { return "scrape_configs:\n  - job_name: j\n" + lines }
 	for name, tt := range map[string]struct{ text, says string }{
 		"no YAML":             {"scrape_configs: [", "line 1"},
@@ -115,6 +140,12 @@ func TestBadConfigs(t *testing.T) {
 		"no files":            {job("    file_sd_configs: [{files: []}]\n"), "names no files"},
 		"bad pattern":         {job("    file_sd_configs: [{files: [\"a/[\"]}]\n"), "no valid pattern"},
 		"empty element":       {"scrape_configs:\n  -\n", "line 2"},
+		"text files: no list": {"textfile_configs: {directory: a}\n", "line 1"},
+		"text files: empty":   {textfiles("  -\n"), "line 3: an element of textfile_configs is a mapping with directory and job"},
+		"text files: key":     {textfiles("  - {directory: b, job: j,\n     label: {}}\n"), `line 4: unknown key "label" in textfile_configs`},
+		"text files: nothing": {textfiles("  - {job: j}\n"), "line 3: textfile_configs: directory is missing"},
+		"text files: twice":   {textfiles("  - {directory: ./a, job: k}\n"), "line 3: textfile_configs: directory"},
+		"text files: groups":  {textfiles("\n  - {directory: b, job: j}\n"), "line 4: textfile_configs: job and labels are those of directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, tt.text)

@@ -7,18 +7,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// jobLines returns the line of each scrape configuration.
-func jobLines(root *yaml.Node) []int {
+// linesOf returns the line of each element of a section.
+func linesOf(root *yaml.Node, section string) []int {
 	var lines []int
-	for _, sc := range scrapeConfigs(root) {
-		lines = append(lines, sc.Line)
+	for _, element := range elements(root, section) {
+		lines = append(lines, element.Line)
 	}
 	return lines
 }
 
-func scrapeConfigs(root *yaml.Node) []*yaml.Node {
+func elements(root *yaml.Node, section string) []*yaml.Node {
 	for key, value := range pairs(root) {
-		if key.Value == "scrape_configs" {
+		if key.Value == section {
 			return value.Content
 		}
 	}
@@ -31,7 +31,7 @@ func locate(root *yaml.Node, err error) error {
 	if _, hasLine := errors.AsType[*yaml.TypeError](err); hasLine {
 		return plainYAML(err)
 	}
-	for _, sc := range scrapeConfigs(root) {
+	for _, sc := range elements(root, "scrape_configs") {
 		for key, value := range pairs(sc) {
 			alone := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{key, value}}
 			if err := alone.Decode(new(ScrapeConfig)); err != nil {

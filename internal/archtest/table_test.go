@@ -36,6 +36,7 @@ var table = map[string]place{
 	"internal/tunnel/tunnelserver": {3, relayOnly},
 	"internal/tunnel":              {3, shared},
 	"internal/tunnel/tunnelclient": {3, agentOnly},
+	"internal/textfile":            {3, agentOnly},
 
 	"internal/groupstore": {2, relayOnly},
 	"internal/agents":     {2, relayOnly},
@@ -116,7 +117,7 @@ var bans = []ban{
 	},
 	{
 		from:  []string{"cmd/relay-server"},
-		to:    []string{"internal/spool", "internal/tunnel/tunnelclient", "internal/agent", "internal/agentapi", "internal/jobexec"},
+		to:    []string{"internal/spool", "internal/textfile", "internal/tunnel/tunnelclient", "internal/agent", "internal/agentapi", "internal/jobexec"},
 		reach: transitive,
 		why:   "the relay never dials",
 	},

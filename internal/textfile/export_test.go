@@ -1,0 +1,32 @@
+package textfile
+
+import (
+	"context"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+const (
+	Settle      = settle
+	Interval    = interval
+	MtimeFamily = mtimeFamily
+	MaxFiles    = maxFiles
+)
+
+var (
+	ReadWhole  = readWhole
+	ErrChanged = errChanged
+)
+
+// SetEvents makes what is given the only source of changes: in a bubble of testing/synctest there is no operating system.
+func (c *Collector) SetEvents(events <-chan fsnotify.Event, errs <-chan error) {
+	c.open = func() (*source, error) {
+		return &source{
+			events: events, errors: errs,
+			watch: func([]directory) error { return nil }, close: func() error { return nil },
+		}, nil
+	}
+}
+
+// Look looks once. It must not be used beside Run.
+func (c *Collector) Look(ctx context.Context) { c.look(ctx, c.current()) }

@@ -1,0 +1,305 @@
+package textfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/push"
+)
+
+// concurrent is how many files are read and pushed at a time. Each holds its content.
+const concurrent = 8
+
+// racy is how long after a change a file may change again without that its time tells.
+const racy = 2 * time.Second
+
+// A file is what was found out about a text file.
+type file struct {
+	info   fs.FileInfo // of what was read last, good or not; nil if nothing could be
+	readAt time.Time
+	digest push.Digest // of the push that its content makes; zero if there can be none
+	fault  error       // why the content cannot be used; nil if it can
+	pushed time.Time   // when what was pushed last was modified; zero if that is not known
+}
+
+// unchanged says that the file need not be read again.
+func (f *file) unchanged(now fs.FileInfo) bool {
+	return f.info != nil && sameContent(f.info, now) && f.readAt.Sub(f.info.ModTime()) > racy
+}
+
+// A task is a file that is looked at.
+type task struct {
+	path string
+	key  grouping.Key
+	file file // what was known, then what is
+	gone bool
+	err  error // why the push was not possible at the time
+	late bool  // a push is due that was not tried, or not possible
+}
+
+// A look compares all files with what was pushed.
+type look struct {
+	c       *Collector
+	owned   map[grouping.Key]push.Digest
+	present map[grouping.Key]bool // groups whose file is there, or may be
+	tasks   []*task
+	found   *findings
+	mayPush bool // no pause is on
+	failed  error
+}
+
+// look pushes what differs from what was pushed, and deletes the groups that have no file any more.
+func (c *Collector) look(ctx context.Context, directories []directory) {
+	l := &look{
+		c: c, owned: c.cfg.Groups.Owned(Owner), present: map[grouping.Key]bool{},
+		found: &findings{directories: map[string]bool{}}, mayPush: !time.Now().Before(c.pause),
+	}
+	for _, d := range directories {
+		l.list(d)
+	}
+	l.run(ctx)
+	l.removeOrphans(ctx, directories)
+	if ctx.Err() != nil {
+		return // what failed did so because everything ends
+	}
+	l.plan()
+	c.metrics.found.Store(l.found)
+}
+
+// list finds the files of a directory.
+func (l *look) list(d directory) {
+	names, odd, err := list(d.path)
+	if err != nil {
+		l.keepAll(d)
+	}
+	if odd != "" {
+		err = fmt.Errorf("%q cannot be the name of a text file: want valid UTF-8 before %s", odd, suffix)
+	}
+	// Too many files are most often new ones under ever new names. Those that are known go on.
+	free := maxFiles
+	for _, name := range names {
+		if _, known := l.owned[d.key.With(NameLabel, name)]; known {
+			free--
+		}
+	}
+	for _, name := range names {
+		key := d.key.With(NameLabel, name)
+		l.present[key] = true
+		if _, known := l.owned[key]; !known {
+			if free <= 0 {
+				err = fmt.Errorf("there are more than %d text files: %s and perhaps others are not looked at", maxFiles, name+suffix)
+				continue
+			}
+			free--
+		}
+		t := &task{path: filepath.Join(d.path, name+suffix), key: key}
+		if known := l.c.files[t.path]; known != nil {
+			t.file = *known
+		}
+		l.tasks = append(l.tasks, t)
+	}
+	l.found.directories[d.path] = err != nil
+	l.c.faults.note(badDirectory, d.path, err)
+}
+
+// keepAll keeps the groups of a directory of which nothing is known.
+func (l *look) keepAll(d directory) {
+	for key := range l.owned {
+		if _, ok := d.fileOf(key); ok {
+			l.present[key] = true
+		}
+	}
+}
+
+// fileOf returns the file of which a group is, if it is of one of the directory.
+func (d directory) fileOf(key grouping.Key) (path string, ok bool) {
+	name, ok := key.Get(NameLabel)
+	if !ok || d.key.With(NameLabel, name) != key {
+		return "", false
+	}
+	return filepath.Join(d.path, name+suffix), true
+}
+
+// run looks at all files and takes over what is known then.
+func (l *look) run(ctx context.Context) {
+	var group errgroup.Group
+	group.SetLimit(concurrent)
+	for _, t := range l.tasks {
+		group.Go(func() error {
+			l.one(ctx, t)
+			return nil
+		})
+	}
+	group.Wait() //nolint:errcheck // None returns one.
+	c := l.c
+	c.files = make(map[string]*file, len(l.tasks))
+	for _, t := range l.tasks {
+		if t.gone {
+			continue // Its group goes with the next look: this may be a directory that was taken away just now.
+		}
+		c.files[t.path] = &t.file
+		c.faults.note(badFile, t.path, t.file.fault)
+		l.found.files = append(l.found.files, fileFound{path: t.path, failed: t.file.fault != nil, pushed: t.file.pushed})
+		l.count(t.late, t.err)
+	}
+}
+
+// one looks at one file.
+func (l *look) one(ctx context.Context, t *task) {
+	pushed, owned := l.owned[t.key]
+	if info, err := os.Stat(t.path); err == nil && t.file.unchanged(info) && (t.file.fault != nil || owned && pushed == t.file.digest) {
+		return
+	}
+	before := t.file
+	t.file = file{readAt: time.Now(), pushed: before.pushed}
+	content, info, err := readWhole(t.path, limitOf(l.c.cfg.Limits))
+	t.file.info = info
+	if errors.Is(err, errGone) {
+		t.gone = true
+		return
+	}
+	var r *push.Request
+	if err == nil {
+		r, err = l.request(t, content)
+	}
+	if err != nil {
+		t.file.fault = err
+		return
+	}
+	t.file.digest = push.DigestOf(r)
+	switch {
+	case owned && t.file.digest == pushed:
+		t.file.pushed = info.ModTime()
+	case t.file.digest == before.digest && before.fault != nil:
+		t.file.fault = before.fault // it was refused, and would be again
+	default:
+		l.push(ctx, t, r)
+	}
+}
+
+// request makes the push of a file's content, or says what is wrong with it. What is well formed and contradicts itself is left
+// to [Groups], where a refusal sets the group's failure time.
+func (l *look) request(t *task, content []byte) (*push.Request, error) {
+	var parser exposition.Parser
+	body, err := parser.ParseText(content, exposition.Options{Names: exposition.UTF8Names, Limits: l.c.cfg.Limits.Exposition()})
+	if _, inconsistent := errors.AsType[*exposition.InconsistentError](err); err != nil && !inconsistent {
+		return nil, err
+	}
+	if body != nil && slices.ContainsFunc(body.Families, isMtimeFamily) {
+		return nil, fmt.Errorf("metric family %s is the agent's to make: it tells when the file was modified", mtimeFamily)
+	}
+	return &push.Request{
+		Operation: push.Replace, Key: t.key, Format: exposition.Text004,
+		Body: appendMtime(content, t.path, t.file.info), ReceivedAt: time.Now(),
+	}, nil
+}
+
+func isMtimeFamily(f exposition.Family) bool { return string(f.Name) == mtimeFamily }
+
+// push pushes the content of a file.
+func (l *look) push(ctx context.Context, t *task, r *push.Request) {
+	if t.late = !l.mayPush; t.late {
+		return
+	}
+	err := l.pushFor(ctx, r)
+	switch {
+	case err == nil:
+		t.file.pushed = t.file.info.ModTime()
+	case final(err):
+		t.file.fault = err
+	default:
+		t.late, t.err = true, err
+	}
+}
+
+// pushFor pushes and counts.
+func (l *look) pushFor(ctx context.Context, r *push.Request) error {
+	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
+	defer cancel()
+	_, err := l.c.cfg.Groups.PushFor(ctx, Owner, r)
+	result := "taken"
+	switch {
+	case err == nil:
+	case final(err):
+		result = "refused"
+	default:
+		result = "unavailable"
+	}
+	l.c.metrics.pushes.WithLabelValues(result).Inc()
+	return err
+}
+
+// final says whether the same push would be refused again.
+func final(err error) bool {
+	for _, kind := range []error{push.ErrInvalid, push.ErrInconsistent, push.ErrForbidden, push.ErrTooLarge} {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// count notes a push that is due.
+func (l *look) count(late bool, err error) {
+	if late {
+		l.found.waiting++
+	}
+	if err != nil {
+		l.failed = err
+	}
+}
+
+// removeOrphans deletes the groups whose file is gone, or whose directory is not configured any more.
+func (l *look) removeOrphans(ctx context.Context, directories []directory) {
+	for key := range l.owned {
+		if l.present[key] || isThere(key, directories) {
+			continue
+		}
+		if !l.mayPush {
+			l.count(true, nil)
+			continue
+		}
+		err := l.pushFor(ctx, &push.Request{Operation: push.Delete, Key: key, ReceivedAt: time.Now()})
+		l.count(err != nil, err)
+	}
+}
+
+// isThere asks once more for the file of a group: listing a directory may miss a name that another file takes meanwhile.
+func isThere(key grouping.Key, directories []directory) bool {
+	for _, d := range directories {
+		if path, ok := d.fileOf(key); ok {
+			_, err := os.Lstat(path)
+			return !errors.Is(err, fs.ErrNotExist)
+		}
+	}
+	return false
+}
+
+// plan decides when pushes are tried again that were not possible.
+func (l *look) plan() {
+	c := l.c
+	c.faults.forget(func(path string) bool {
+		_, directory := l.found.directories[path]
+		return directory || c.files[path] != nil
+	})
+	if !l.mayPush {
+		return
+	}
+	c.faults.note(notPushed, "", l.failed)
+	if l.failed == nil {
+		c.retry, c.pause = 0, time.Time{}
+		return
+	}
+	c.retry = min(max(2*c.retry, firstRetry), lastRetry)
+	c.pause = time.Now().Add(c.retry)
+}
