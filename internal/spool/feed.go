@@ -273,10 +273,7 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 	g.busy &^= of(cur.slot)
 	switch {
 	case !c.change.undecided.has(cur.slot):
-		// It was withdrawn meanwhile, or dropped with all that waited.
-		if c.journal == s.journal && (err == nil || push.IsFinal(err)) {
-			cur.decided(c.Origin.Sequence, c.Origin.Digest)
-		}
+		s.decidedInVain(cur, c, err)
 	case err == nil:
 		s.decided(cur, c, appliedDecision)
 		c.change.applied = true
@@ -297,11 +294,28 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 func (s *Spool) decided(cur *cursor, c *Change, d decision) {
 	c.change.undecided &^= of(cur.slot)
 	cur.pending--
+	s.record(cur, c, d)
+}
+
+// record writes a final verdict down.
+func (s *Spool) record(cur *cursor, c *Change, d decision) {
 	if c.journal == s.journal {
 		cur.decided(c.Origin.Sequence, c.Origin.Digest)
 	}
 	cur.recorded = s.note(appendVerdict(nil, cur.slot, c.change.sequence, d))
 	s.metrics.sent.Inc()
+}
+
+// decidedInVain notes a verdict on a change that was withdrawn meanwhile. The relay has counted it, and will name its number
+// when the next session begins. If the journal has begun anew since, the number may be another change's.
+func (s *Spool) decidedInVain(cur *cursor, c *Change, err error) {
+	switch {
+	case err != nil && !push.IsFinal(err):
+	case c.journal != s.journal:
+		s.metrics.sent.Inc()
+	default:
+		s.record(cur, c, rejectedDecision) // Which verdict it was is of no use to anybody.
+	}
 }
 
 // refused takes a final refusal. A pusher who waits is told, and then nobody gets the change any more (T16); for anybody else

@@ -28,8 +28,9 @@ type house struct {
 	cfg spool.Config
 
 	*spool.Spool
-	end     context.CancelFunc
-	running sync.WaitGroup
+	end      context.CancelFunc
+	running  sync.WaitGroup
+	registry *prometheus.Registry // of the current life
 }
 
 func newHouse(t *testing.T, relays ...string) *house {
@@ -43,7 +44,8 @@ func newHouse(t *testing.T, relays ...string) *house {
 func (h *house) open() {
 	h.t.Helper()
 	cfg := h.cfg
-	cfg.Logger, cfg.Registerer = slog.New(slog.NewTextHandler(h.t.Output(), nil)), prometheus.NewRegistry()
+	h.registry = prometheus.NewRegistry()
+	cfg.Logger, cfg.Registerer = slog.New(slog.NewTextHandler(h.t.Output(), nil)), h.registry
 	h.Spool = spool.New(cfg)
 	if err := h.Recover(h.t.Context()); err != nil {
 		h.t.Fatal(err)
@@ -298,4 +300,20 @@ func (r *fakeRelay) counts() [3]int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return [3]int{r.applied, r.rejected, r.repeated}
+}
+
+// counter returns a counter of the current life.
+func (h *house) counter(name string) float64 {
+	h.t.Helper()
+	families, err := h.registry.Gather()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	h.t.Fatalf("there is no %s", name)
+	return 0
 }

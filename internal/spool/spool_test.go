@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pushrelay/internal/push"
+	"pushrelay/internal/spool"
 )
 
 func TestPushWithoutARelayIsKept(t *testing.T) {
@@ -102,6 +103,53 @@ func TestRefusedPushIsWithdrawn(t *testing.T) {
 		settle()
 		wantMap(t, "the group at the relay that was away", b.has("j"), map[string]string{"m": "m 1"})
 	})
+}
+
+// A relay may decide a change that was withdrawn while it had it. That is counted, as the relay does, and the number is one that
+// was given here, also after a kill: the journal does not begin anew for it.
+func TestVerdictOnAWithdrawnPush(t *testing.T) {
+	for what, verdict := range map[string]error{"applied": nil, "rejected": errClash} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, "a:1", "b:1")
+				defer func() { h.close() }()
+				b := newRelay("b:1", 2)
+				first, second := h.attachIdle(newRelay("a:1", 1)), h.attachIdle(b)
+				defer first.Detach()
+				journal := h.Journal()
+				refused := make(chan error)
+				go func() {
+					_, err := h.do(push.Replace, "j", "m 1\n")
+					refused <- err
+				}()
+				next := func(f *spool.Feed) *spool.Change {
+					c, err := f.Next(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					return c
+				}
+				atFirst, change := next(first), next(second)
+				first.Decide(atFirst, push.Result{}, errClash)
+				if err := <-refused; !isKind(err, push.ErrInconsistent) {
+					t.Fatalf("Push = %v, want a refusal", err)
+				}
+				second.Decide(change, push.Result{Outcome: push.Applied}, verdict)
+				if sent := h.counter("relay_agent_changes_sent_total"); sent != 2 {
+					t.Errorf("%v changes were sent, want one to each relay", sent)
+				}
+				b.journals[journal] = spool.Decided{Sequence: change.Origin.Sequence, Digest: change.Origin.Digest}
+				second.Detach()
+				h.attach(b)()
+				settle()
+				h.crash()
+				h.attach(b)()
+				if h.Journal() != journal {
+					t.Error("the journal has begun anew")
+				}
+			})
+		})
+	}
 }
 
 func TestSilentRelay(t *testing.T) {
