@@ -411,8 +411,9 @@ func TestWithdrawnInFlight(t *testing.T) {
 				h := newHouse(t, "a:1", "b:1")
 				defer func() { h.close() }()
 				a, b := newRelay("a:1", 1), newRelay("b:1", 2)
-				a.judge = refuseAll
-				b.lose = func() bool { return true }
+				taken := make(chan struct{})
+				b.lose = func() bool { close(taken); return true }
+				a.judge = func(*push.Request) error { <-taken; return errClash }
 				detachA, detachB := h.attach(a), h.attach(b)
 				if _, err := h.do(push.Replace, "j", "m 1\n"); !isKind(err, push.ErrInconsistent) {
 					t.Fatalf("Push = %v, want a refusal", err)
