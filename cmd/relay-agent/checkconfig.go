@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -37,6 +39,13 @@ func (c *checkCommand) run(stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "  %s  %s://%s%s  job=%s instance=%s", t.Name, t.Scheme, t.Address, t.MetricsPath, t.Job, t.Instance)
 		for _, l := range t.Labels {
 			fmt.Fprintf(stdout, " %s=%s", l.Name, l.Value)
+		}
+		fmt.Fprintln(stdout)
+	}
+	for _, d := range found.Textfiles {
+		fmt.Fprintf(stdout, "text files in %s  job=%s", d.Path, d.Job)
+		for _, name := range slices.Sorted(maps.Keys(d.Labels)) {
+			fmt.Fprintf(stdout, " %s=%s", name, d.Labels[name])
 		}
 		fmt.Fprintln(stdout)
 	}

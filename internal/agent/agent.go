@@ -32,6 +32,7 @@ import (
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/target"
+	"pushrelay/internal/textfile"
 	"pushrelay/internal/tunnel/tunnelclient"
 )
 
@@ -116,6 +117,7 @@ type Agent struct {
 	links        []*tunnelclient.Link
 	scrapes      *countingScraper
 	discovery    *targetDiscovery
+	textfiles    *textfile.Collector
 	pushes       *push.Handler
 	web          *httpserver.Server
 	reloads      *reloadMetrics
@@ -174,10 +176,12 @@ func (a *Agent) build(identity string, cfg *FileConfig) error {
 		return err
 	}
 	a.discovery = newTargetDiscovery(scraper, a.announce, a.logger.With(slog.String("component", "discovery")), a.registry)
-	if err := a.discovery.apply(cfg); err != nil {
+	a.textfiles = textfile.New(textfile.Config{
+		Groups: a.spool, Limits: a.opts.PushLimits, Registerer: a.registry, Logger: a.logger.With(slog.String("component", "textfile")),
+	})
+	if err := a.apply(cfg); err != nil {
 		return err
 	}
-	a.reloaded(cfg)
 	a.pushes = push.NewHandler(push.HandlerConfig{
 		Pusher: &countingPusher{pusher: a.spool, metrics: newPushMetrics(a.registry)},
 		Limits: a.opts.PushLimits,
@@ -272,6 +276,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	local, localCtx := errgroup.WithContext(ctx)
 	local.Go(func() error { return a.discovery.Run(localCtx) })
+	local.Go(func() error { return a.textfiles.Run(localCtx) })
 	local.Go(func() error { return a.certificates.Run(localCtx) })
 	local.Go(func() error { return a.web.Run(localCtx, a.routes(), shutdownGrace) })
 	err := local.Wait()
@@ -286,24 +291,31 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) Reload() error {
 	cfg, err := LoadConfig(a.opts.ConfigFile)
 	if err == nil {
-		err = a.discovery.apply(cfg)
+		err = a.apply(cfg)
 	}
 	if err != nil {
 		a.reloads.successful.Set(0)
 		a.logger.Error("configuration was not reloaded, the earlier one stays", slog.Any("err", err))
 		return err
 	}
-	a.reloaded(cfg)
 	a.logger.Info("configuration reloaded", slog.String("file", a.opts.ConfigFile), slog.Int("targets", len(a.discovery.targets())))
 	return nil
 }
 
-func (a *Agent) reloaded(cfg *FileConfig) {
+// apply puts a configuration to use, or returns an error and changes nothing.
+func (a *Agent) apply(cfg *FileConfig) error {
+	if err := a.discovery.apply(cfg); err != nil {
+		return err
+	}
+	if err := a.textfiles.Apply(cfg.TextfileConfigs); err != nil {
+		return err // not after LoadConfig
+	}
 	for _, warning := range cfg.Warnings {
 		a.logger.Warn("configuration", slog.String("file", a.opts.ConfigFile), slog.String("warning", warning))
 	}
 	a.reloads.successful.Set(1)
 	a.reloads.at.SetToCurrentTime()
+	return nil
 }
 
 // announce tells every relay what can be scraped.

@@ -10,6 +10,7 @@ import (
 
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
+	"pushrelay/internal/textfile"
 )
 
 // CheckedConfig is what a configuration file would make the agent do.
@@ -17,6 +18,8 @@ type CheckedConfig struct {
 	// Jobs are the names of the jobs, Targets what all of them announce.
 	Jobs    []string
 	Targets []target.Target
+	// Textfiles are the directories with text files.
+	Textfiles []textfile.Directory
 	// Warnings are those of [FileConfig].
 	Warnings []string
 	// BadFiles are target files that cannot be used, each with its reason. A running agent keeps what they held before.
@@ -34,7 +37,7 @@ func CheckConfig(file string) (*CheckedConfig, error) {
 	if err := d.apply(cfg); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
-	out := &CheckedConfig{Targets: d.targets(), Warnings: cfg.Warnings}
+	out := &CheckedConfig{Targets: d.targets(), Textfiles: cfg.TextfileConfigs, Warnings: cfg.Warnings}
 	for _, sc := range cfg.ScrapeConfigs {
 		out.Jobs = append(out.Jobs, sc.JobName)
 	}

@@ -187,7 +187,7 @@ func protobufBehaviours() []behaviour {
 		{
 			// A family without series is none, in protobuf as in text: the group keeps what it has of that name.
 			name: "a family without series", unlike: "drops what the group has of it",
-			do:   []request{post("/job/j", "g 1\n"), post("/job/j", delimited(familyOf("g", dto.MetricType_GAUGE))).with("Content-Type", protobufType)},
+			do: []request{post("/job/j", "g 1\n"), post("/job/j", delimited(familyOf("g", dto.MetricType_GAUGE))).with("Content-Type", protobufType)},
 			want: `
 				g{instance="",job="j"} 1
 				group{instance="",job="j"} pushed`,
