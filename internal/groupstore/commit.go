@@ -13,11 +13,15 @@ func (s *Store) commit(c Change, g *group) {
 	switch c.Operation {
 	case Wipe:
 		s.wipe()
-		return
 	case Forget:
 		s.forget(c.marks[0].source, c.marks[0].sequence)
-		return
+	default:
+		s.commitGroup(c, g)
 	}
+}
+
+// commitGroup applies a change of one group.
+func (s *Store) commitGroup(c Change, g *group) {
 	s.remark(s.takeMarks(c.Key.Canonical()), c.marks)
 	switch {
 	case g == nil:

@@ -1,7 +1,6 @@
 package groupstore_test
 
 import (
-	"context"
 	"errors"
 	"math/rand/v2"
 	"slices"
@@ -256,12 +255,4 @@ func TestLoaderRefuses(t *testing.T) {
 			}
 		})
 	}
-}
-
-// appendOnly is a journal that begins at any position.
-type appendOnly struct{ *journal }
-
-func (j appendOnly) Append(_ uint64, c groupstore.Change) (func(context.Context) error, error) {
-	j.changes = append(j.changes, c)
-	return nil, nil
 }

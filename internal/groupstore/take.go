@@ -24,8 +24,7 @@ func (s *Store) Fail(ctx context.Context, p Push, reason string) (Verdict, error
 	d := s.draft(p)
 	d.fault = reason
 	v, err := s.take(ctx, d)
-	var noted *InconsistentError
-	if errors.As(err, &noted) {
+	if _, noted := errors.AsType[*InconsistentError](err); noted {
 		return Verdict{}, nil
 	}
 	return v, err
@@ -75,8 +74,8 @@ func (s *Store) decideOnce(d *draft) (c Change, g *group, v Verdict, rejection e
 	if d.operation != Mark {
 		c, g, v, rejection = s.decide(d)
 	}
-	var full *FullError
-	if c.Operation == 0 && d.origin != nil && !errors.As(rejection, &full) {
+	_, later := errors.AsType[*FullError](rejection)
+	if c.Operation == 0 && d.origin != nil && !later {
 		c, g = s.marking(d.key)
 	}
 	return c, g, v, rejection

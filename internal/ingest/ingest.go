@@ -83,10 +83,10 @@ func (in *Ingester) push(ctx context.Context, r *push.Request) (push.Result, err
 	if refusal != nil {
 		return in.refuseUnjudged(ctx, p, refusal)
 	}
-	switch p.Operation {
-	case groupstore.Fail:
+	if p.Operation == groupstore.Fail {
 		return in.fail(ctx, p)
-	case groupstore.Delete:
+	}
+	if p.Operation == groupstore.Delete {
 		_, result, err := in.store(ctx, p)
 		return result, err
 	}

@@ -186,7 +186,7 @@ func TestSupersededSessionChangesNothing(t *testing.T) {
 	for _, part := range []*relayv1.PushRequest{
 		{Part: &relayv1.PushRequest_Begin{Begin: begin}}, {Part: &relayv1.PushRequest_End{End: &relayv1.ChangeEnd{}}},
 	} {
-		old.stream.Send(part) //nolint:errcheck // The stream may be gone already.
+		old.stream.Send(part) // the stream may be gone already
 	}
 	if verdict, err := old.stream.Recv(); err == nil && verdict.GetLater().GetReason() != relayv1.LaterReason_LATER_REASON_SESSION_ENDING {
 		t.Errorf("the superseded session heard %v", verdict)

@@ -48,8 +48,7 @@ func (k *keeper) send(c sent) (duplicate bool, err error) {
 		return v.Duplicate, err
 	}
 	v, err := k.Store().Push(k.tb.Context(), p)
-	var rejected *groupstore.InconsistentError
-	if errors.As(err, &rejected) {
+	if _, rejected := errors.AsType[*groupstore.InconsistentError](err); rejected {
 		err = nil
 	}
 	return v.Duplicate, err

@@ -65,8 +65,7 @@ func ChangeFromProto(begin *relayv1.ChangeBegin, body []byte, names grouping.Nam
 		return nil, push.Errorf(push.ErrInvalid, "grouping key: %v", err)
 	}
 	r := &push.Request{Key: key, Body: body, ReceivedAt: time.Now().Add(-max(0, begin.GetAge().AsDuration()))}
-	if r.Origin, err = originFromProto(begin.GetOrigin()); err != nil {
-		r.Refused = err
+	if r.Origin, r.Refused = originFromProto(begin.GetOrigin()); r.Refused != nil {
 		return r, nil
 	}
 	for _, l := range labels {

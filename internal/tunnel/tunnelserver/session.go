@@ -118,7 +118,7 @@ var capabilities = []relayv1.Capability{
 // journals returns how far the journals were decided that the hello asks after. Those that are not known are left out.
 func (ss *session) journals(hello *relayv1.Hello) []*relayv1.JournalState {
 	var states []*relayv1.JournalState
-	journals, _ := tunnel.JournalIDsFromProto(hello.GetJournalIds()) //nolint:errcheck // A hello that it refuses began no session.
+	journals, _ := tunnel.JournalIDsFromProto(hello.GetJournalIds()) // a hello that it refuses began no session
 	for _, journal := range journals {
 		if sequence, digest, ok := ss.server.cfg.Journals.Decided(ss.agent, journal); ok {
 			states = append(states, tunnel.JournalToProto(tunnel.JournalState{Journal: journal, Decided: sequence, Digest: digest}))
