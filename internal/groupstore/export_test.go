@@ -86,7 +86,7 @@ func (s *Store) Marks() (all map[string]string, err error) {
 	held, buried, total, bytes := map[*source]int{}, map[*source]int{}, 0, 0
 	describe := func(name string, marks []mark) {
 		for i, m := range marks {
-			all[fmt.Sprintf("%s %d", name, i)] = fmt.Sprintf("%s %d %x", m.source.name, m.sequence, m.digest[:2])
+			all[fmt.Sprintf("%s %d", name, i)] = fmt.Sprintf("%s %d %x %v", m.source.name, m.sequence, m.digest[:2], m.rejected)
 			held[m.source]++
 			if s.sources[m.source.name] != m.source {
 				err = fmt.Errorf("%s: source %q is not the one of the table", name, m.source.name)

@@ -27,6 +27,7 @@ type mark struct {
 	source   *source
 	sequence uint64
 	digest   [16]byte
+	rejected bool // that push was
 }
 
 // covers says whether the origin, which is of the mark's source, was decided already. The same number with another digest is
@@ -69,14 +70,17 @@ func (s *Store) marksAt(canonical string) []mark {
 	return nil
 }
 
-// duplicate says whether the push was decided before; never for one without an origin.
-func (s *Store) duplicate(canonical string, o *Origin) bool {
+// covering returns the mark that says that the push was decided before; never for one without an origin.
+func (s *Store) covering(canonical string, o *Origin) (m mark, duplicate bool) {
 	if o == nil {
-		return false
+		return mark{}, false
 	}
 	marks := s.marksAt(canonical)
 	i := markOf(marks, s.sources[o.Source])
-	return i >= 0 && marks[i].covers(o)
+	if i < 0 || !marks[i].covers(o) {
+		return mark{}, false
+	}
+	return marks[i], true
 }
 
 // markOf returns the index of the source's mark, -1 if there is none.
@@ -84,8 +88,9 @@ func markOf(marks []mark, src *source) int {
 	return slices.IndexFunc(marks, func(m mark) bool { return m.source == src })
 }
 
-// moved returns the marks after the origin was decided: the same ones if there is no origin, or if it was decided before.
-func (s *Store) moved(marks []mark, o *Origin) []mark {
+// moved returns the marks after the decision: the same ones if it has no origin, or if that was decided before.
+func (s *Store) moved(marks []mark, by decision) []mark {
+	o := by.origin
 	if o == nil {
 		return marks
 	}
@@ -107,7 +112,7 @@ func (s *Store) moved(marks []mark, o *Origin) []mark {
 			next = append(next, m)
 		}
 	}
-	return append(next, mark{source: src, sequence: o.Sequence, digest: o.Digest})
+	return append(next, mark{source: src, sequence: o.Sequence, digest: o.Digest, rejected: by.rejected})
 }
 
 // sourceOf returns the source of the table, or one that fits to enter it.

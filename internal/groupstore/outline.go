@@ -58,7 +58,8 @@ func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values strin
 	}
 	s.mu.Lock()
 	g := s.groups[p.Key.Canonical()]
-	if !takesValues(g, p.Operation, parts) || s.duplicate(p.Key.Canonical(), p.Origin) || p.Current != nil && !p.Current() {
+	_, duplicate := s.covering(p.Key.Canonical(), p.Origin)
+	if !takesValues(g, p.Operation, parts) || duplicate || p.Current != nil && !p.Current() {
 		s.mu.Unlock()
 		return false, nil
 	}
@@ -68,7 +69,7 @@ func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values strin
 		FailedAt: noted.failed, Reason: noted.reason,
 		parts: parts, lines: o.lines, valueSize: len(values),
 	}
-	wait, err := s.enact(c, g, p.Origin)
+	wait, err := s.enact(c, g, decision{origin: p.Origin})
 	s.mu.Unlock()
 	if err != nil {
 		return true, fmt.Errorf("logging the push: %w", err)

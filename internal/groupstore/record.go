@@ -149,12 +149,23 @@ func appendMarks(dst []byte, marks []mark) []byte {
 		dst = appendText(dst, m.source.name)
 		dst = binary.AppendUvarint(dst, m.sequence)
 		dst = append(dst, m.digest[:]...)
+		if m.rejected {
+			dst = append(dst, markRejected)
+		} else {
+			dst = append(dst, markTaken)
+		}
 	}
 	return dst
 }
 
+// What a mark says of its push.
+const (
+	markTaken = iota
+	markRejected
+)
+
 // leastMark is the size of the smallest mark in a record.
-const leastMark = 2 + 1 + 16
+const leastMark = 2 + 1 + 16 + 1
 
 // decodeMarks reads marks, with stand-ins for their sources.
 func decodeMarks(r *cursor) []mark {
@@ -166,6 +177,13 @@ func decodeMarks(r *cursor) []mark {
 	for range n {
 		m := mark{source: &source{name: string(r.text())}, sequence: r.uvarint()}
 		copy(m.digest[:], r.take(len(m.digest)))
+		switch r.byte() {
+		case markTaken:
+		case markRejected:
+			m.rejected = true
+		default:
+			r.fail()
+		}
 		again := slices.ContainsFunc(marks, func(other mark) bool { return other.source.name == m.source.name })
 		if r.bad || m.source.name == "" || m.sequence == 0 || again {
 			r.fail()

@@ -62,6 +62,8 @@ type Push struct {
 type Verdict struct {
 	// Duplicate says that a push of that origin was decided before. Nothing has changed, and what was decided is durable.
 	Duplicate bool
+	// Rejected is why a duplicate was rejected when it came first, as far as that is known; empty if it was taken.
+	Rejected string
 	// Known says that the group exposed just these series before, so that nothing but values has changed.
 	Known bool
 	// Quarantined are the families that are kept but not exposed; always empty with CheckEnforced.
@@ -182,7 +184,7 @@ func (s *Store) Push(ctx context.Context, p Push) (Verdict, error) {
 // Wipe removes all groups at once. It returns as [Store.Push] does.
 func (s *Store) Wipe(ctx context.Context) error {
 	s.mu.Lock()
-	wait, err := s.enact(Change{Operation: Wipe}, nil, nil)
+	wait, err := s.enact(Change{Operation: Wipe}, nil, decision{})
 	s.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("logging the wipe: %w", err)
@@ -231,7 +233,7 @@ const (
 	groupBytes     = 320
 	skeletonBytes  = 130
 	headingBytes   = 1200 // with its texts, and the prepared pieces of the skeletons that are shared
-	markBytes      = 96
+	markBytes      = 112
 	sourceBytes    = 200
 	tombstoneBytes = 160
 )

@@ -25,7 +25,7 @@ func (s *Store) Fail(ctx context.Context, p Push, reason string) (Verdict, error
 	d.fault = reason
 	v, err := s.take(ctx, d)
 	if _, noted := errors.AsType[*InconsistentError](err); noted {
-		return Verdict{}, nil
+		return v, nil
 	}
 	return v, err
 }
@@ -50,7 +50,7 @@ func (s *Store) take(ctx context.Context, d *draft) (Verdict, error) {
 		return Verdict{}, ErrNotCurrent
 	}
 	c, g, verdict, rejection := s.decideOnce(d)
-	wait, err := s.enact(c, g, d.origin)
+	wait, err := s.enact(c, g, decision{origin: d.origin, rejected: rejection != nil || d.operation == Mark})
 	s.mu.Unlock()
 	if rejection != nil && d.origin == nil {
 		return Verdict{}, rejection // the failure time is logged but not waited for
@@ -67,9 +67,9 @@ func (s *Store) take(ctx context.Context, d *draft) (Verdict, error) {
 // decideOnce decides a draft with regard to its origin. What is decided for good moves the mark in any case, in the same record
 // (T12, T13); what may be taken later moves nothing.
 func (s *Store) decideOnce(d *draft) (c Change, g *group, v Verdict, rejection error) {
-	if s.duplicate(d.key.Canonical(), d.origin) {
+	if m, duplicate := s.covering(d.key.Canonical(), d.origin); duplicate {
 		c, g = s.marking(d.key)
-		return c, g, Verdict{Duplicate: true}, nil
+		return c, g, Verdict{Duplicate: true, Rejected: rejectedBefore(g, m, d.origin)}, nil
 	}
 	if d.operation != Mark {
 		c, g, v, rejection = s.decide(d)
@@ -88,13 +88,31 @@ func (s *Store) marking(key grouping.Key) (Change, *group) {
 	return Change{Operation: Mark, Key: key, Seen: versionOf(g)}, g
 }
 
-// enact logs a decided change of that origin, which may be nil, and applies it. The zero Change is none.
-func (s *Store) enact(c Change, g *group, o *Origin) (wait func(context.Context) error, err error) {
+// rejectedBefore returns why the push was rejected that the mark is of, as far as that is known; nothing if it was taken, or
+// if the push is an earlier one.
+func rejectedBefore(g *group, m mark, o *Origin) string {
+	if !m.rejected || m.sequence != o.Sequence {
+		return ""
+	}
+	if g != nil && g.state.noted().reason != "" {
+		return g.state.noted().reason
+	}
+	return "it was rejected when it came first"
+}
+
+// A decision is what a change says of its origin. The zero decision has none.
+type decision struct {
+	origin   *Origin
+	rejected bool
+}
+
+// enact logs a decided change and applies it. The zero Change is none.
+func (s *Store) enact(c Change, g *group, by decision) (wait func(context.Context) error, err error) {
 	if c.Operation == 0 {
 		return nil, nil
 	}
 	if !c.Key.IsZero() {
-		c.marks = s.moved(s.marksAt(c.Key.Canonical()), o)
+		c.marks = s.moved(s.marksAt(c.Key.Canonical()), by)
 	}
 	if s.log != nil {
 		if wait, err = s.log.Append(s.position+1, c); err != nil {

@@ -66,7 +66,7 @@ func (s *Store) Forget(name string, through uint64) {
 		return
 	}
 	c := Change{Operation: Forget, marks: []mark{{source: src, sequence: through}}}
-	s.enact(c, nil, nil) //nolint:errcheck // A log that cannot be written forgets nothing; the next call does.
+	s.enact(c, nil, decision{}) //nolint:errcheck // A log that cannot be written forgets nothing; the next call does.
 }
 
 // forget applies the change. It costs what is forgotten.

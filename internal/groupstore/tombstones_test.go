@@ -43,7 +43,7 @@ func TestForget(t *testing.T) {
 		wantSame(t, "replayed", s, replayed(t, j))
 		wantSame(t, "loaded", s, load(t, groupstore.Config{}, cut(t, s.store)))
 	}
-	want := map[string]string{`+{job="c"} 0`: "x 1 0100", "source x": "7 0700"} // exact although the 7 is forgotten
+	want := map[string]string{`+{job="c"} 0`: "x 1 0100 false", "source x": "7 0700"} // exact although the 7 is forgotten
 	if diff := cmp.Diff(want, marksOf(t, s.store)); diff != "" {
 		t.Errorf("marks (-want +got):\n%s", diff)
 	}
@@ -134,7 +134,7 @@ func TestLoaderRefusesMarks(t *testing.T) {
 	for name, records := range map[string][][]byte{
 		"a tombstone twice":             {tombstone, tombstone, source},
 		"a tombstone of a group":        {edit(tombstone, "\xffb", "\xffa"), source},
-		"a tombstone without marks":     {tombstone[:len(tombstone)-16-1-2-1]},
+		"a tombstone without marks":     {tombstone[:len(tombstone)-1-16-1-2-1]},
 		"a tombstone with more":         {append(slices.Clone(tombstone), 0)},
 		"a source without marks":        {source},
 		"a source behind its marks":     {tombstone, edit(source, "x\x03", "x\x02")},

@@ -225,19 +225,21 @@ func (in *Ingester) refuseBody(ctx context.Context, p groupstore.Push, err error
 		return in.refuseUnjudged(ctx, p, &push.Error{Kind: push.ErrInvalid, Message: err.Error()})
 	}
 	v, err := in.cfg.Store.Fail(ctx, p, inconsistent.Error())
-	if err != nil || v.Duplicate {
+	if err != nil || v.Duplicate && v.Rejected == "" {
 		return in.answer(p.Operation, v, err)
 	}
-	return in.refuseInconsistent(inconsistent.Error())
+	result, err := in.refuseInconsistent(inconsistent.Error())
+	result.Duplicate = v.Duplicate
+	return result, err
 }
 
 // refuseUnjudged answers a push that the store is not asked about. That it is decided is durable first (T13).
 func (in *Ingester) refuseUnjudged(ctx context.Context, p groupstore.Push, refusal error) (push.Result, error) {
 	v, err := in.cfg.Store.Mark(ctx, p)
-	if err != nil || v.Duplicate {
+	if err != nil || v.Duplicate && v.Rejected == "" {
 		return in.answer(p.Operation, v, err)
 	}
-	return push.Result{}, refusal
+	return push.Result{Duplicate: v.Duplicate}, refusal
 }
 
 // fail notes that an agent rejected a push, for which a Pushgateway would have set the group's failure time (T19).
@@ -268,6 +270,10 @@ func (in *Ingester) answer(op groupstore.Operation, v groupstore.Verdict, err er
 	switch {
 	case err != nil:
 		return in.refuse(err)
+	case v.Duplicate && v.Rejected != "":
+		result, err := in.refuseInconsistent(v.Rejected)
+		result.Duplicate = true
+		return result, err
 	case v.Duplicate:
 		return push.Result{Outcome: push.Applied, Duplicate: true}, nil
 	case in.cfg.Check == groupstore.CheckEnforced || op == groupstore.Delete:

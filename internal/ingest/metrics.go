@@ -74,10 +74,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 
 func (m *metrics) pushed(result push.Result, err error, size int, duration time.Duration) {
 	switch {
-	case err != nil:
-		m.pushes.WithLabelValues(resultRejected, reasonOf(err)).Inc()
 	case result.Duplicate:
 		m.pushes.WithLabelValues(resultDuplicate, "").Inc()
+	case err != nil:
+		m.pushes.WithLabelValues(resultRejected, reasonOf(err)).Inc()
 	case result.Outcome == push.Unchecked:
 		m.pushes.WithLabelValues(resultUnchecked, "").Inc()
 	default:

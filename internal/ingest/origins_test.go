@@ -38,7 +38,8 @@ func (m *memory) Append(_ uint64, c groupstore.Change) (func(context.Context) er
 	return func(context.Context) error { m.waited++; return nil }, nil
 }
 
-// TestOnce: whatever an agent sends is decided once, durably, and recognised when it comes again.
+// TestOnce: whatever an agent sends is decided once, durably, and recognised when it comes again: what was refused is refused
+// again, in the same words.
 func TestOnce(t *testing.T) {
 	k := key(t, "job", "j")
 	repeated := "m 1\nn 2\n"
@@ -80,7 +81,11 @@ func TestOnce(t *testing.T) {
 				}
 				before := b.exposition()
 				result, err = b.ingester.Push(t.Context(), &r)
-				if diff := cmp.Diff(push.Result{Outcome: push.Applied, Duplicate: true}, result); diff != "" || err != nil || log.waited != 2 || b.exposition() != before {
+				want := push.Result{Duplicate: true}
+				if tt.outcome != 0 {
+					want.Outcome = push.Applied
+				}
+				if diff := cmp.Diff(want, result); diff != "" || (tt.kind == nil) != (err == nil) || !errors.Is(err, tt.kind) || log.waited != 2 || b.exposition() != before {
 					t.Errorf("again it is %+v, %v, after waiting %d times", result, err, log.waited)
 				}
 				log.refuse = errors.New("no space left")
@@ -104,7 +109,8 @@ func TestInconsistentOnce(t *testing.T) {
 	if _, err := b.put(key(t, "job", "other"), "# TYPE m counter\nm 1\n"); err != nil {
 		t.Fatal(err)
 	}
-	for i, text := range []string{"# TYPE m gauge\nm 1\n", "m 1 5000\n"} {
+	for i, tt := range [][2]string{{"# TYPE m gauge\nm 1\n", "is not a COUNTER"}, {"m 1 5000\n", "must not have timestamps"}} {
+		text, says := tt[0], tt[1]
 		r := from(push.Request{Operation: push.Replace, Key: key(t, "job", "j"), Body: []byte(text), ReceivedAt: noon, Agent: "site"}, uint64(i)+1)
 		waited := log.waited
 		if _, err := b.ingester.Push(t.Context(), &r); !errors.Is(err, push.ErrInconsistent) || log.waited != waited+1 {
@@ -113,8 +119,14 @@ func TestInconsistentOnce(t *testing.T) {
 		if last := log.changes[len(log.changes)-1]; last.Operation != groupstore.Fail {
 			t.Errorf("Push(%q) was logged as %v", text, last.Operation)
 		}
-		if result, err := b.ingester.Push(t.Context(), &r); err != nil || !result.Duplicate {
-			t.Errorf("again it is %+v, %v", result, err)
+		if i == 0 { // what it clashed with is gone: it is a duplicate all the same, and keeps its verdict
+			if _, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Delete, Key: key(t, "job", "other")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		result, err := b.ingester.Push(t.Context(), &r)
+		if !errors.Is(err, push.ErrInconsistent) || !result.Duplicate || !strings.Contains(err.Error(), says) {
+			t.Errorf("again it is %+v, %v, want it to say %q", result, err, says)
 		}
 	}
 }

@@ -89,7 +89,10 @@ func (b *Buffer) Grow(n int) error {
 
 func (b *Buffer) acquire(need int64) error {
 	if need > b.budget.size {
-		return Errorf(ErrTooLarge, "body is larger than the %d bytes that all pushes together may take (--push.max-inflight-bytes, and half of it through agents)", b.budget.size)
+		if b.budget.whole != nil {
+			return Errorf(ErrTooLarge, "body is larger than the %d bytes that all pushes by this way may take together (half of --push.max-inflight-bytes)", b.budget.size)
+		}
+		return Errorf(ErrTooLarge, "body is larger than the %d bytes that all pushes together may take (--push.max-inflight-bytes)", b.budget.size)
 	}
 	// bytes.Buffer doubles; asking for the same keeps the account above what is allocated without asking per write.
 	more := min(max(need-b.held, b.held, budgetStep), b.budget.size-b.held)

@@ -111,7 +111,8 @@ type Result struct {
 	Outcome Outcome
 	// Detail says in one line why a push was spooled; empty otherwise.
 	Detail string
-	// Duplicate says that the push had been decided before, and was recognised by its origin.
+	// Duplicate says that the push had been decided before, and was recognised by its origin; also if that was a refusal, and
+	// it is refused again.
 	Duplicate bool
 }
 

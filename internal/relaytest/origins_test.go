@@ -151,8 +151,8 @@ func TestExactlyOnceOverARestart(t *testing.T) {
 	if s.welcome.StoreID != store || len(s.welcome.Journals) != 1 || s.welcome.Journals[0] != want {
 		t.Errorf("the relay says %+v after its restart, want store %x and %+v", s.welcome, store, want)
 	}
-	for i := range all {
-		if result, err := s.send(all[i]); err != nil || !result.Duplicate {
+	for i, rejected := range []bool{false, true, true, false, false, false} {
+		if result, err := s.send(all[i]); tunnel.Final(err) != rejected || result.Duplicate == rejected {
 			t.Errorf("change %d sent again = %+v, %v", i, result, err)
 		}
 	}

@@ -4,8 +4,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/mtls"
+	"pushrelay/internal/push"
+	"pushrelay/internal/tunnel"
 )
 
 type metrics struct {
@@ -49,17 +50,16 @@ const (
 
 func (m *metrics) ended(end *sessionEnd) { m.ends.WithLabelValues(end.name()).Inc() }
 
-// decided counts a verdict, whether or not it reaches the agent.
-func (m *metrics) decided(verdict *relayv1.PushResponse) {
-	result := resultLater
-	switch v := verdict.GetVerdict().(type) {
-	case *relayv1.PushResponse_Applied:
-		result = resultApplied
-		if v.Applied.GetDuplicate() {
-			result = resultDuplicate
-		}
-	case *relayv1.PushResponse_Rejected:
+// decided counts a verdict, whether or not it reaches the agent. Of a change that was decided before it is the second.
+func (m *metrics) decided(r push.Result, err error) {
+	result := resultApplied
+	switch {
+	case r.Duplicate:
+		result = resultDuplicate
+	case tunnel.Final(err):
 		result = resultRejected
+	case err != nil:
+		result = resultLater
 	}
 	m.changes.WithLabelValues(result).Inc()
 }

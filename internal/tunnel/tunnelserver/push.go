@@ -131,7 +131,7 @@ func (c *changeStream) takeBegin(begin *relayv1.ChangeBegin) {
 	}
 	c.begin, c.body, c.fault = begin, c.session.server.budget.Buffer(c.ctx), nil
 	if limit := c.session.server.cfg.Limits.MaxDecompressedBytes; limit > 0 && begin.GetBodyBytes() > uint64(limit) {
-		c.fault = push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size)", limit)
+		c.fault = push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size, or half of --push.max-inflight-bytes)", limit)
 	}
 	if begin.GetEncoding() != relayv1.BodyEncoding_BODY_ENCODING_UNSPECIFIED {
 		c.fault = fmt.Errorf("body encoding %d: %w", begin.GetEncoding(), tunnel.ErrUnsupported)
@@ -233,9 +233,8 @@ func (c *changeStream) decide(number uint64, r *push.Request, fault error) {
 	if fault == nil {
 		result, fault = c.session.server.push(r)
 	}
-	verdict := tunnel.VerdictToProto(number, result, fault)
-	c.session.server.metrics.decided(verdict)
-	c.verdicts <- verdict
+	c.session.server.metrics.decided(result, fault)
+	c.verdicts <- tunnel.VerdictToProto(number, result, fault)
 }
 
 // maxChangesInFlight bounds the changes that are being decided for all agents together (T21): enough that a sync of the log

@@ -882,6 +882,7 @@ type Hello struct {
 	// and every target file once.
 	Targets *TargetSet `protobuf:"bytes,5,opt,name=targets,proto3" json:"targets,omitempty"`
 	// The journals of which the agent wants to know how far the relay came: the current one, at most 16. Each 16 bytes.
+	// More of them, or another length, are refused with INVALID_ARGUMENT.
 	JournalIds    [][]byte `protobuf:"bytes,6,rep,name=journal_ids,json=journalIds,proto3" json:"journal_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1936,6 +1937,8 @@ type ChangeBegin struct {
 	// the push time. Unset: now.
 	Age *durationpb.Duration `protobuf:"bytes,7,opt,name=age,proto3" json:"age,omitempty"`
 	// Where the change comes from. Unset: the relay does not remember it, and a change sent twice is applied twice.
+	// Malformed: verdict invalid. An agent has at most one undecided change of a group, or else one that is put off would be
+	// taken for a duplicate once the next of its group is decided.
 	Origin        *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2228,7 +2231,7 @@ type PushResponse_Applied struct {
 }
 
 type PushResponse_Rejected struct {
-	// Final: the same change can never be applied.
+	// Final: the same change can never be applied. Also for one that was rejected before and comes again.
 	Rejected *Rejected `protobuf:"bytes,3,opt,name=rejected,proto3,oneof"`
 }
 
