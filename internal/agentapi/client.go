@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/httpserver"
@@ -23,6 +24,9 @@ import (
 
 // DefaultAddress is where an agent listens unless its flags say otherwise.
 const DefaultAddress = "http://127.0.0.1:9091"
+
+// largeBody is the size from which on a body waits for the agent to ask for it.
+const largeBody = 64 << 10
 
 // maxAnswerBytes bounds what is read of an answer.
 const maxAnswerBytes = 64 << 20
@@ -56,7 +60,7 @@ type Client struct {
 // New returns the client of the agent at an address: http://host:port, https://host:port, or unix:PATH. It contacts nobody.
 func New(address string) (*Client, error) {
 	// No proxy of the environment: the agent is on this machine.
-	transport := &http.Transport{DisableKeepAlives: true}
+	transport := &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: time.Second}
 	c := &Client{name: address, http: &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // an agent has none
@@ -136,6 +140,9 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (http
 	r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.base.String(), "/")+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, nil, fmt.Errorf("making the request to %s: %w", c.name, err)
+	}
+	if len(body) > largeBody {
+		r.Header.Set("Expect", "100-continue") // a body that is too large is refused before it is on its way
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {

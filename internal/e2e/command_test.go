@@ -78,6 +78,9 @@ func TestExec(t *testing.T) {
 		got := output(t, agent.exec([]string{"--job=clash"}, "/bin/sh", "-c", `printf '# TYPE taken gauge\ntaken 1' >"$RELAY_METRICS_FILE"`))
 		wantResult(t, got, 0, "", "relay-agent exec: RELAY_METRICS_FILE is not pushed: ")
 		wantSeries(t, relay.url, `job_exit_code{agent="site-a", instance="", job="clash"}`, 0)
+		got = output(t, agent.exec([]string{"--job=late"}, "/bin/sh", "-c", `echo 'rows 1 1700000000000' >"$RELAY_METRICS_FILE"`))
+		wantResult(t, got, 0, "", "must not have timestamps")
+		wantSeries(t, relay.url, `job_exit_code{agent="site-a", instance="", job="late"}`, 0)
 	})
 	t.Run("the page stays clean", func(t *testing.T) {
 		promtool := requireProgram(t, "/usr/bin/promtool", "prometheus")
@@ -160,6 +163,13 @@ func TestPushAndDelete(t *testing.T) {
 	wantResult(t, run("", "delete"), 0, "", "")
 	wantNoSeries(t, relay.url, series("third"))
 	wantResult(t, run("", "delete"), 0, "", "")
+
+	relay.stop(t)
+	wantResult(t, run("fourth 4\n", "push"), 0, "kept by the agent until a relay takes it: ", "")
+	wantResult(t, output(t, agent.exec(group, "true")), 0, "", "")
+	relay.start(t)
+	wantSeries(t, relay.url, series("fourth"), 4)
+	wantSeries(t, relay.url, series("job_exit_code"), 0)
 	agent.stop(t)
 	wantResult(t, run("m 1\n", "push"), 3, "", "the agent cannot be reached at "+agent.url)
 	wantResult(t, run("", "delete"), 3, "", "does it run, and does it listen there?")

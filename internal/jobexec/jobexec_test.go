@@ -185,7 +185,6 @@ func TestMetricsFile(t *testing.T) {
 		{"malformed", "rows 1\nrows", "line 2"},
 		{"with a name that none can have", "a{job.name=\"x\"} 1\n", "line 1"},
 		{"of the run", "rows 1\njob_exit_code 0\n", "job_exit_code is a metric of the run itself"},
-		{"with a timestamp", "rows 1 1700000000000\n", "rows has a timestamp"},
 		{"a pipe", "pipe", "no file"},
 		{"huge", "huge", "larger than"},
 		{"refused by the agent", "refuse_me 1\n", "refused"},

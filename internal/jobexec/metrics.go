@@ -138,7 +138,7 @@ func readRegular(path string) ([]byte, error) {
 	return content, nil
 }
 
-// check refuses at once what a relay would refuse, perhaps much later.
+// check refuses what is malformed, also when there is no agent to do so, and what is not the command's to say.
 func check(content []byte) error {
 	body, err := new(exposition.Parser).ParseText(content, exposition.Options{Names: exposition.UTF8Names})
 	if err != nil {
@@ -147,11 +147,6 @@ func check(content []byte) error {
 	for _, family := range body.Families {
 		if slices.ContainsFunc(ownMetrics, func(m metric) bool { return m.name == string(family.Name) }) {
 			return fmt.Errorf("%s is a metric of the run itself: give yours another name", family.Name)
-		}
-		for _, m := range body.Metrics[family.Metrics.Start:family.Metrics.End] {
-			if m.HasTimestamp {
-				return fmt.Errorf("%s has a timestamp: leave it out, the time of the push is known", family.Name)
-			}
 		}
 	}
 	return nil
