@@ -121,6 +121,51 @@ func TestTunnelNarrow(t *testing.T) {
 	agentBefore.wantRest(t)
 }
 
+// TestTunnelNarrowScrapes: while a body of 2 MB goes through a link of 1 Mbit/s, small scrapes of the same agent take their
+// turns with it and do not wait for its end.
+func TestTunnelNarrowScrapes(t *testing.T) {
+	t.Parallel()
+	const megabit = 1_000_000 / 8 // bytes per second
+	large := strings.Repeat("large 1\n", 256<<10)
+	address := serveHandler(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/large" {
+			io.WriteString(w, large)
+			return
+		}
+		io.WriteString(w, stagedBody)
+	}))
+	r := startRelay(t)
+	s := startSite(t, r, "site-a", configOf(address, "large", "small"))
+	session := r.session(t, "site-a")
+	s.network.Set(faultproxy.Conditions{BytesPerSecond: megabit})
+	done := make(chan error, 1)
+	go func() {
+		got, err := scrapeRequest{url: r.targetURL("site-a", "large", address), timeout: patience}.do()
+		if err == nil && got.body != large {
+			err = fmt.Errorf("%w: %d with %d bytes", errScrape, got.status, len(got.body))
+		}
+		done <- err
+	}()
+	var slowest time.Duration
+	for scrapes := 0; ; scrapes++ {
+		select {
+		case err := <-done:
+			t.Logf("beside the large body %d small scrapes, the slowest in %v", scrapes, slowest)
+			if err != nil || scrapes < 3 {
+				t.Errorf("the large body beside %d small ones: %v", scrapes, err)
+			}
+			r.wantSameSession(t, session)
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
+		began := time.Now()
+		if err := scrapedAs(r.targetURL("site-a", "small", address), stagedBody); err != nil { // in the 10 s that Prometheus gives it
+			t.Errorf("a small scrape, after %v: %v", time.Since(began), err)
+		}
+		slowest = max(slowest, time.Since(began))
+	}
+}
+
 // fetchPatiently is fetch for an answer that may take longer than any other.
 func fetchPatiently(method, url, body string) (response, error) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))

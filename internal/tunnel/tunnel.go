@@ -65,6 +65,10 @@ const (
 // SpoolStateInterval is the least time between two reports of an agent on what waits in its spool.
 const SpoolStateInterval = time.Second
 
+// UnsentBytes is what the agent's kernel may hold back of what it was given to send, where the system has such a bound (T5).
+// Streams take turns only before that.
+const UnsentBytes = 128 << 10
+
 // Receive windows of the relay. Both are set, since setting one alone leaves the other at 64 KiB and switches off
 // grpc-go's own adjustment. The stream window holds a scrape of 1 MiB, so that it takes one round trip however long that
 // is; times the concurrent scrapes it bounds what a slow scraper can pin.

@@ -86,7 +86,7 @@ type Status struct {
 // NewLink returns a link. It starts nothing.
 func NewLink(cfg Config) *Link {
 	if cfg.Dial == nil {
-		cfg.Dial = new(net.Dialer).DialContext
+		cfg.Dial = (&net.Dialer{Control: boundUnsent}).DialContext
 	}
 	l := &Link{cfg: cfg, status: Status{Address: cfg.Address, Since: time.Now()}}
 	cfg.Metrics.watch(l)
