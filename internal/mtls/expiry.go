@@ -40,9 +40,10 @@ func (r *Reloader) Run(ctx context.Context) error {
 }
 
 func (r *Reloader) warnOfExpiry(m *Material, now time.Time) {
-	message := "certificate ends soon"
+	log := r.log.With(slog.String("cert_file", r.files.CertFile), slog.Time("not_after", m.NotAfter()), slog.String("what_to_do", r.renewal))
 	if now.After(m.NotAfter()) {
-		message = "certificate has ended"
+		log.Warn("certificate has ended")
+		return
 	}
-	r.log.Warn(message, slog.String("cert_file", r.files.CertFile), slog.Time("not_after", m.NotAfter()), slog.String("what_to_do", r.renewal))
+	log.Warn("certificate ends soon")
 }

@@ -115,7 +115,7 @@ func (n *network) carry(to, from net.Conn, gone <-chan struct{}) {
 		}
 		time.Sleep(time.Until(p.due))
 		if len(p.bytes) > 0 {
-			to.Write(p.bytes) //nolint:errcheck // Whoever closed it knows.
+			to.Write(p.bytes) // whoever closed it knows
 		}
 		if p.end {
 			to.Close()
