@@ -31,8 +31,9 @@ type cursor struct {
 	// highest is the highest sequence of the current journal that the relay decided, digest that change's.
 	highest uint64
 	digest  push.Digest
-	// doubtful are changes that were withdrawn while the relay may have been deciding them: it may speak of their numbers.
-	doubtful map[uint64]push.Digest
+	// withdrawn are the changes above it that nobody gets any more, and that the relay may have decided all the same: they were
+	// under way to it. It is replaced whole.
+	withdrawn []Decided
 
 	pending int // changes that the relay has still to decide
 	// recorded is the receipt of the last decision.
@@ -42,6 +43,21 @@ type cursor struct {
 	feeds []*Feed // the first sends
 	ready []*group
 	held  map[*group]*time.Timer
+}
+
+// decided says that the relay has decided a change of the current journal.
+func (cur *cursor) decided(d Decided) {
+	if d.Sequence <= cur.highest {
+		return
+	}
+	cur.highest, cur.digest = d.Sequence, d.Digest
+	above := []Decided(nil)
+	for _, w := range cur.withdrawn {
+		if w.Sequence > d.Sequence {
+			above = append(above, w)
+		}
+	}
+	cur.withdrawn = above
 }
 
 // attached are the relays that there is a session with.
@@ -112,7 +128,7 @@ func (s *Spool) addCursor(id StoreID, address string) (*cursor, error) {
 		slot = stale.slot
 		s.drop(stale)
 	}
-	cur := &cursor{slot: slot, id: id, addresses: []string{address}, held: map[*group]*time.Timer{}, doubtful: map[uint64]push.Digest{}}
+	cur := &cursor{slot: slot, id: id, addresses: []string{address}, held: map[*group]*time.Timer{}}
 	s.note(appendCursor(nil, cur, newCursor))
 	s.install(cur)
 	return cur, nil

@@ -60,6 +60,9 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	if a.Journal == s.journal {
 		s.verify(cur, a.Decided)
 	}
+	if len(cur.feeds) == 0 {
+		cur.withdrawn = nil // What was under way in an earlier session is decided, or never will be.
+	}
 	f := &Feed{spool: s, cursor: cur, wake: make(chan struct{}, 1), flying: map[*Change]bool{}}
 	f.begun = s.note(appendAttach(nil, cur.slot))
 	delete(s.away, a.Relay)
@@ -300,7 +303,7 @@ func (s *Spool) decided(cur *cursor, c *Change, d decision) {
 // record writes a final verdict down.
 func (s *Spool) record(cur *cursor, c *Change, d decision) {
 	if c.journal == s.journal {
-		cur.decided(c.Origin.Sequence, c.Origin.Digest)
+		cur.decided(Decided{c.Origin.Sequence, c.Origin.Digest})
 	}
 	cur.recorded = s.note(appendVerdict(nil, cur.slot, c.change.sequence, d))
 	s.metrics.sent.Inc()
@@ -336,9 +339,12 @@ func (s *Spool) refused(cur *cursor, c *Change, err error) {
 	}
 }
 
-// withdraw takes a change away from all relays. Those that may be deciding it are remembered to know its number.
+// withdraw removes a change from all relays. Those that it is under way to may still decide it, and name its number later.
 func (s *Spool) withdraw(c *change) {
-	(c.sent & c.undecided).slots(func(slot int) { s.cursors[slot].doubtful[c.sequence] = c.digest })
+	(c.sent & c.undecided).slots(func(slot int) {
+		cur := s.cursors[slot]
+		cur.withdrawn = append(slices.Clip(cur.withdrawn), Decided{c.sequence, c.digest})
+	})
 	s.remove(c)
 }
 

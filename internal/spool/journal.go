@@ -46,26 +46,15 @@ func (s *Spool) verify(cur *cursor, told Decided) {
 		}
 		return
 	}
-	own, known := cur.doubtful[told.Sequence]
-	if c := s.numbered(told.Sequence); c != nil {
-		own, known = c.digest, true
-	}
+	own := s.numbered(told.Sequence)
 	switch {
 	case told.Sequence > s.sequence:
 		s.renew(cur, "the relay has seen numbers that were not given yet")
-	case !known || own != told.Digest:
-		s.renew(cur, "the relay knows another change under a number that was given here")
+	case own != nil && own.digest == told.Digest, slices.Contains(cur.withdrawn, told):
+		cur.decided(told)
+		s.note(appendCursor(nil, cur, knownCursor))
 	default:
-		cur.decided(told.Sequence, told.Digest)
-	}
-	clear(cur.doubtful)
-}
-
-// decided takes note of a number that the relay has decided.
-func (cur *cursor) decided(sequence uint64, digest push.Digest) {
-	delete(cur.doubtful, sequence)
-	if sequence > cur.highest {
-		cur.highest, cur.digest = sequence, digest
+		s.renew(cur, "the relay knows another change under a number that was given here")
 	}
 }
 
@@ -100,8 +89,7 @@ func (s *Spool) renumber(id JournalID, numbers numbering) {
 	s.journal, s.sequence = id, uint64(len(numbers))
 	for _, cur := range s.cursors {
 		if cur != nil {
-			cur.highest, cur.digest = 0, push.Digest{}
-			clear(cur.doubtful)
+			cur.highest, cur.digest, cur.withdrawn = 0, push.Digest{}, nil
 		}
 	}
 	for _, c := range s.inOrder() {

@@ -102,6 +102,9 @@ func appendCursor(b []byte, cur *cursor, a acquaintance) []byte {
 	}
 	b = appendUint(b, 4, cur.highest)
 	b = appendBytes(b, 5, cur.digest[:])
+	for _, w := range cur.withdrawn {
+		b = appendBytes(b, 7, append(binary.LittleEndian.AppendUint64(nil, w.Sequence), w.Digest[:]...))
+	}
 	return appendUint(b, 6, uint64(a))
 }
 
@@ -218,7 +221,7 @@ func decodeNumbers(b []byte, fields ...*uint64) error {
 }
 
 func decodeCursor(b []byte) (cur *cursor, a acquaintance, err error) {
-	cur = &cursor{held: map[*group]*time.Timer{}, doubtful: map[uint64]push.Digest{}}
+	cur = &cursor{held: map[*group]*time.Timer{}}
 	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
 		switch field {
 		case 1:
@@ -233,6 +236,14 @@ func decodeCursor(b []byte) (cur *cursor, a acquaintance, err error) {
 			copy(cur.digest[:], raw)
 		case 6:
 			a = acquaintance(v)
+		case 7:
+			w := Decided{}
+			if len(raw) != 8+len(w.Digest) {
+				return errRecord
+			}
+			w.Sequence = binary.LittleEndian.Uint64(raw)
+			copy(w.Digest[:], raw[8:])
+			cur.withdrawn = append(cur.withdrawn, w)
 		default:
 			return unknownField(field)
 		}

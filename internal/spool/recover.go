@@ -126,8 +126,9 @@ func (r *replay) change(b []byte) error {
 	return nil
 }
 
-// mayHaveSent says that all that waits for a relay may have been sent to it.
+// mayHaveSent says that all that waits for a relay may have been sent to it, in a session that begins.
 func (s *Spool) mayHaveSent(cur *cursor) {
+	cur.withdrawn = nil
 	for _, g := range s.groups {
 		for _, c := range g.changes {
 			c.sent |= c.undecided & of(cur.slot)
@@ -172,7 +173,7 @@ func (r *replay) verdict(b []byte) error {
 		return nil
 	}
 	cur := r.s.cursors[slot]
-	cur.decided(sequence, c.digest)
+	cur.decided(Decided{sequence, c.digest})
 	if c.undecided.has(int(slot)) {
 		c.undecided &^= of(int(slot))
 		cur.pending--

@@ -105,17 +105,28 @@ func TestRefusedPushIsWithdrawn(t *testing.T) {
 	})
 }
 
-// A relay may decide a change that was withdrawn while it had it. That is counted, as the relay does, and the number is one that
-// was given here, also after a kill: the journal does not begin anew for it.
+// A relay may decide a change that was withdrawn while it was under way. The agent counts the verdict, if it comes, as the relay
+// does. The number is one that was given here, whether the verdict comes or not, also after a kill: the journal does not begin
+// anew for it.
 func TestVerdictOnAWithdrawnPush(t *testing.T) {
-	for what, verdict := range map[string]error{"applied": nil, "rejected": errClash} {
-		t.Run(what, func(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		verdict  error
+		lost     bool
+		snapshot bool
+		sent     float64
+	}{
+		{name: "applied", sent: 2},
+		{name: "rejected", verdict: errClash, sent: 2},
+		{name: "lost", lost: true, sent: 1},
+		{name: "lost, and a snapshot", lost: true, snapshot: true, sent: 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h := newHouse(t, "a:1", "b:1")
 				defer func() { h.close() }()
 				b := newRelay("b:1", 2)
 				first, second := h.attachIdle(newRelay("a:1", 1)), h.attachIdle(b)
-				defer first.Detach()
 				journal := h.Journal()
 				refused := make(chan error)
 				go func() {
@@ -134,16 +145,24 @@ func TestVerdictOnAWithdrawnPush(t *testing.T) {
 				if err := <-refused; !isKind(err, push.ErrInconsistent) {
 					t.Fatalf("Push = %v, want a refusal", err)
 				}
-				second.Decide(change, push.Result{Outcome: push.Applied}, verdict)
-				if sent := h.counter("relay_agent_changes_sent_total"); sent != 2 {
-					t.Errorf("%v changes were sent, want one to each relay", sent)
+				if !tt.lost {
+					second.Decide(change, push.Result{Outcome: push.Applied}, tt.verdict)
+				}
+				if tt.snapshot {
+					if err := h.Snapshot(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if sent := h.counter("relay_agent_changes_sent_total"); sent != tt.sent {
+					t.Errorf("%v changes were sent, want %v", sent, tt.sent)
 				}
 				b.journals[journal] = spool.Decided{Sequence: change.Origin.Sequence, Digest: change.Origin.Digest}
-				second.Detach()
-				h.attach(b)()
 				settle()
 				h.crash()
-				h.attach(b)()
+				for range 2 { // The second session has only what the first has left.
+					h.attach(b)()
+					settle()
+				}
 				if h.Journal() != journal {
 					t.Error("the journal has begun anew")
 				}
