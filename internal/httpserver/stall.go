@@ -9,7 +9,7 @@ const (
 	// stall is how long a reader may take nothing of an answer before it is given up (S13).
 	stall = 30 * time.Second
 	// stallPiece is how much is written at once: a reader that takes this much within the stall is slow, and not stalled.
-	stallPiece = 64 << 10
+	stallPiece = 256 << 10
 )
 
 // StallWriter moves the connection's write deadline on as the answer is taken, so that a slow reader is served to the end

@@ -25,7 +25,7 @@ const (
 	// and the reason is known there. It is never more than a quarter of the timeout (T28).
 	returnMargin = 50 * time.Millisecond
 	// copyBytes is the size of the buffer between two hops.
-	copyBytes = 64 << 10
+	copyBytes = 256 << 10
 )
 
 // HandlerConfig is what a [Handler] works with.

@@ -127,7 +127,7 @@ func (c *Chunk) Drop() {
 // release returns the chunk as it travels. The buffer goes back to its pool when gRPC is done with it.
 func (c *Chunk) release() mem.BufferSlice {
 	prefix := protowire.AppendVarint(protowire.AppendTag(make([]byte, 0, 8), bodyField, protowire.BytesType), uint64(c.filled))
-	if c.filled < BodyChunkBytes/2 {
+	if c.filled < BodyChunkBytes/8 {
 		// gRPC bounds what waits to be sent by its bytes: a body that trickles would pin a whole buffer for each few of them.
 		small := append(prefix, (*c.buffer)[:c.filled]...)
 		c.Drop()

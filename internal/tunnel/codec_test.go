@@ -33,7 +33,7 @@ func filledChunk(n int) (*tunnel.Chunk, []byte) {
 
 // TestChunkIsTheMessage: a relay of another release reads chunks with the generated code.
 func TestChunkIsTheMessage(t *testing.T) {
-	for _, n := range []int{1, 127, 128, tunnel.BodyChunkBytes/2 - 1, tunnel.BodyChunkBytes / 2, tunnel.BodyChunkBytes} {
+	for _, n := range []int{1, 127, 128, tunnel.BodyChunkBytes/8 - 1, tunnel.BodyChunkBytes / 8, tunnel.BodyChunkBytes} {
 		chunk, body := filledChunk(n)
 		encoded, err := tunnel.Codec{}.Marshal(chunk)
 		if err != nil {

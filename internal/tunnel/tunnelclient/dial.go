@@ -39,6 +39,8 @@ func (l *Link) dial(a *attempt) (*grpc.ClientConn, *tunnel.Conn, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(tunnel.MaxMessageBytes)),
 		grpc.WithMaxHeaderListSize(tunnel.MaxHeaderBytes),
 		grpc.WithReadBufferSize(tunnel.ReadBufferBytes),
+		grpc.WithWriteBufferSize(tunnel.BurstBytes),
+		grpc.WithSharedWriteBuffer(true),
 		grpc.WithInitialWindowSize(tunnel.AgentWindowBytes),
 		grpc.WithInitialConnWindowSize(tunnel.AgentWindowBytes),
 		grpc.WithIdleTimeout(0),
@@ -58,12 +60,16 @@ func (l *Link) shakeHands(ctx context.Context, raw net.Conn) (net.Conn, tls.Conn
 	if err != nil {
 		host = l.cfg.Address
 	}
-	conn := tls.Client(raw, mtls.AgentTLSConfig(l.cfg.Certificates, host))
+	bursts := tunnel.NewBurstWriter(raw)
+	conn := tls.Client(bursts, mtls.AgentTLSConfig(l.cfg.Certificates, host))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, tls.ConnectionState{}, mtls.ExplainHandshake(mtls.Agent, err)
 	}
 	ready, err := awaitRelay(ctx, conn)
-	return ready, conn.ConnectionState(), err
+	if err != nil {
+		return nil, tls.ConnectionState{}, err
+	}
+	return bursts.Over(ready), conn.ConnectionState(), nil
 }
 
 // awaitRelay waits until the relay has spoken. With TLS 1.3 the agent's handshake is done before the relay looks at the

@@ -80,7 +80,7 @@ func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 	turns := &turnConn{Conn: tracked, slots: c.slots}
 	turns.begin()
 	defer turns.end()
-	conn := tls.Server(turns, c.config)
+	conn := tls.Server(tunnel.NewBurstReader(turns), c.config)
 	ctx, cancel := context.WithTimeout(context.Background(), tunnel.HandshakeTimeout) // ended below; gRPC hands over no context
 	defer cancel()
 	err := conn.HandshakeContext(ctx)

@@ -2746,7 +2746,7 @@ type DeliverScrapeRequest_Head struct {
 }
 
 type DeliverScrapeRequest_Body struct {
-	// Bytes of the body exactly as the target sent them, at most 64 KiB.
+	// Bytes of the body exactly as the target sent them, at most 256 KiB.
 	Body []byte `protobuf:"bytes,3,opt,name=body,proto3,oneof"`
 }
 
