@@ -102,8 +102,10 @@ func (s *Spool) configure(addresses []string) error {
 		if len(cur.addresses) > 0 {
 			continue
 		}
-		s.cfg.Logger.Warn("what waited for a relay that is configured no more is dropped",
-			slog.String("store_id", cur.id.String()), slog.Int("changes", cur.pending))
+		if cur.pending > 0 {
+			s.cfg.Logger.Warn("what waited for a relay that is configured no more is dropped",
+				slog.String("store_id", cur.id.String()), slog.Int("changes", cur.pending))
+		}
 		s.drop(cur)
 	}
 	for _, address := range addresses {
