@@ -42,7 +42,12 @@ func (b *Budget) Share() *Budget {
 }
 
 // Size returns the number of bytes; 0 means no bound.
-func (b *Budget) Size() int64 { return b.size }
+func (b *Budget) Size() int64 {
+	if b == nil {
+		return 0
+	}
+	return b.size
+}
 
 // acquire takes bytes, from the whole after the share: those who wait for the share hold nothing of the whole.
 func (b *Budget) acquire(ctx context.Context, n int64) error {

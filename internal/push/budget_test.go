@@ -57,7 +57,7 @@ func TestShare(t *testing.T) {
 		}
 	})
 	for _, b := range []*push.Budget{nil, {}, push.NewBudget(0)} {
-		if err := b.Share().Buffer(context.Background()).Grow(1 << 20); err != nil || b.Share().Size() != 0 {
+		if err := b.Share().Buffer(context.Background()).Grow(1 << 20); err != nil || b.Share().Size() != 0 || b.Size() != 0 {
 			t.Errorf("a share of no bound = %v", err)
 		}
 	}
