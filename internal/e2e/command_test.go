@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -327,7 +328,7 @@ func TestUnixSocket(t *testing.T) {
 	wantResult(t, output(t, command{path: curl, args: []string{"-sS", "--fail", "--unix-socket", socket, "http://agent/-/healthy"}}), 0, "OK", "")
 
 	second := agent.command
-	second.args = append(second.args[:len(second.args):len(second.args)], "--web.listen-address="+freeAddress(t))
+	second.args = append(slices.Clip(second.args), "--web.listen-address="+freeAddress(t))
 	wantSecond := output(t, second)
 	if wantSecond.code != 1 || !strings.Contains(wantSecond.stderr, "address already in use") && !strings.Contains(wantSecond.stderr, "another process listens on this socket") {
 		t.Errorf("a second agent at the same addresses: %+v", wantSecond)
