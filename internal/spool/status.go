@@ -15,7 +15,8 @@ type Status struct {
 	Journal JournalID
 	// Bytes is what the spool holds, MaxBytes what it may; 0 means no limit.
 	Bytes, MaxBytes int64
-	// Groups counts the groups that it knows, Entries the changes that some relay has still to decide.
+	// Groups counts the groups that it knows, Entries the changes that some relay has still to decide. What is kept for a store
+	// that no configured address leads to any more, in case that it comes back before the next start, is not among them.
 	Groups, Entries int
 	// Oldest is when the oldest of these was pushed; the zero time if there is none.
 	Oldest time.Time
@@ -50,14 +51,18 @@ func (s *Spool) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Status{Journal: s.journal, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups), Failure: s.Failure()}
+	var reachable relays
 	for _, cur := range s.cursors {
 		if cur != nil {
+			if len(cur.addresses) > 0 {
+				reachable |= of(cur.slot)
+			}
 			st.Relays = append(st.Relays, RelayStatus{Addresses: slices.Clone(cur.addresses), Store: cur.id, Pending: cur.pending})
 		}
 	}
 	for _, g := range s.groups {
 		for _, c := range g.changes {
-			if c.undecided == 0 {
+			if c.undecided&reachable == 0 {
 				continue
 			}
 			st.Entries++
