@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"pushrelay/internal/agent"
+	"pushrelay/internal/pushflags"
 )
 
 // Exit codes of the commands; exec has more, see its help.
@@ -118,21 +119,13 @@ func flags(serve *kingpin.CmdClause) func() agent.Options {
 	serve.GetFlag("web.listen-address").Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent.sock (repeatable). A Unix socket has mode 0660.")
 
 	serve.Flag("push.wait", "How long a push waits for the relays' verdicts before it is answered 202 and kept.").Default("5s").DurationVar(&o.PushWait)
-	maxBody := serve.Flag("push.max-body-size", "Largest body of a push as it arrives; 0 for no limit.").Default("16MiB").Bytes()
-	maxDecompressed := serve.Flag("push.max-decompressed-size", "Largest body of a push once it is decompressed; 0 for no limit.").Default("64MiB").Bytes()
-	maxInflight := serve.Flag("push.max-inflight-bytes", "Memory for the bodies of all pushes at once; 0 for no limit.").Default("256MiB").Bytes()
-	maxLabelLength := serve.Flag("push.max-label-length", "Longest label value of a push; 0 for no limit.").Default("16KiB").Bytes()
-	serve.Flag("push.max-series", "Series in one push; 0 for no limit.").Default("100000").IntVar(&o.PushLimits.MaxSeries)
-	serve.Flag("push.max-labels", "Labels of one series of a push; 0 for no limit.").Default("64").IntVar(&o.PushLimits.MaxLabels)
+	limits := pushflags.Limits(serve)
 	return func() agent.Options {
 		o.DataDir, o.DataDirAsked, o.SpoolMaxBytes = *dataDir, asked, int64(*spoolBytes)
 		if !asked {
 			o.DataDir = agent.DefaultDataDir()
 		}
-		o.PushLimits.MaxBodyBytes = int64(*maxBody)
-		o.PushLimits.MaxDecompressedBytes = int64(*maxDecompressed)
-		o.PushLimits.MaxInflightBytes = int64(*maxInflight)
-		o.PushLimits.MaxLabelLength = int(*maxLabelLength)
+		o.PushLimits = limits()
 		return *o
 	}
 }

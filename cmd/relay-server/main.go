@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
+	"pushrelay/internal/pushflags"
 	"pushrelay/internal/relay"
 )
 
@@ -106,12 +107,7 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("grpc.tls.client-ca-file", "Certificate authority of the agents.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.CAFile)
 	serve.Flag("grpc.tls.server-name", "Name or address in the certificate that the relay makes for itself (repeatable; default: host name, localhost, 127.0.0.1).").PlaceHolder("NAME").StringsVar(&o.GRPCServerNames)
 
-	maxBody := serve.Flag("push.max-body-size", "Largest body of a push as it arrives; 0 for no limit.").Default("16MiB").Bytes()
-	maxDecompressed := serve.Flag("push.max-decompressed-size", "Largest body of a push once it is decompressed; 0 for no limit.").Default("64MiB").Bytes()
-	maxInflight := serve.Flag("push.max-inflight-bytes", "Memory for the bodies of all pushes at once; 0 for no limit.").Default("256MiB").Bytes()
-	maxLabelLength := serve.Flag("push.max-label-length", "Longest label value of a push; 0 for no limit.").Default("16KiB").Bytes()
-	serve.Flag("push.max-series", "Series in one push; 0 for no limit.").Default("100000").IntVar(&o.PushLimits.MaxSeries)
-	serve.Flag("push.max-labels", "Labels of one series of a push; 0 for no limit.").Default("64").IntVar(&o.PushLimits.MaxLabels)
+	limits := pushflags.Limits(serve)
 	serve.Flag("push.timeout", "How long a push may wait until it is stored; then it is answered 503.").Default("10s").DurationVar(&o.PushTimeout)
 	serve.Flag("push.agent-label", "Grouping label that pushes through an agent get, with the agent's identity as its value; empty for none.").Default("agent").StringVar(&o.AgentLabel)
 	serve.Flag("push.disable-consistency-check", "Answer pushes 202, also those that do not fit; what does not fit is kept but not exposed.").Default("false").BoolVar(&o.DisableConsistencyCheck)
@@ -125,10 +121,7 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("agents.forget-after", "How long a departed agent stays listed.").Default("24h").DurationVar(&o.AgentForgetAfter)
 	serve.Flag("shutdown.timeout", "How long what is in flight may take when the relay stops.").Default("20s").DurationVar(&o.ShutdownTimeout)
 	return func() relay.Options {
-		o.PushLimits.MaxBodyBytes = int64(*maxBody)
-		o.PushLimits.MaxDecompressedBytes = int64(*maxDecompressed)
-		o.PushLimits.MaxInflightBytes = int64(*maxInflight)
-		o.PushLimits.MaxLabelLength = int(*maxLabelLength)
+		o.PushLimits = limits()
 		o.ScrapeMaxBodyBytes = int64(*maxScrape)
 		return *o
 	}

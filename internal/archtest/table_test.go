@@ -43,6 +43,7 @@ var table = map[string]place{
 	"internal/spool":      {2, agentOnly},
 	"internal/agentapi":   {2, agentOnly},
 
+	"internal/pushflags":  {2, shared},
 	"internal/push":       {1, shared},
 	"internal/scrape":     {1, shared},
 	"internal/jobexec":    {1, agentOnly},

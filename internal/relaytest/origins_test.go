@@ -135,7 +135,7 @@ func TestExactlyOnceOverARestart(t *testing.T) {
 		t.Errorf("a new relay knows the journal: %+v", s.welcome.Journals)
 	}
 	for i, rejected := range []bool{false, true, true, false, false, false} {
-		if result, err := s.send(all[i]); tunnel.Final(err) != rejected || err == nil && (result.Outcome != push.Applied || result.Duplicate) {
+		if result, err := s.send(all[i]); push.IsFinal(err) != rejected || err == nil && (result.Outcome != push.Applied || result.Duplicate) {
 			t.Errorf("change %d = %+v, %v", i, result, err)
 		}
 	}
@@ -152,7 +152,7 @@ func TestExactlyOnceOverARestart(t *testing.T) {
 		t.Errorf("the relay says %+v after its restart, want store %x and %+v", s.welcome, store, want)
 	}
 	for i, rejected := range []bool{false, true, true, false, false, false} {
-		if result, err := s.send(all[i]); tunnel.Final(err) != rejected || result.Duplicate == rejected {
+		if result, err := s.send(all[i]); push.IsFinal(err) != rejected || result.Duplicate == rejected {
 			t.Errorf("change %d sent again = %+v, %v", i, result, err)
 		}
 	}

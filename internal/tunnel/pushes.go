@@ -137,12 +137,6 @@ var postponements = []struct {
 	{push.ErrFull, relayv1.LaterReason_LATER_REASON_STORE_FULL},
 }
 
-// Final reports whether the same push would be refused with that error again and again (T13).
-func Final(err error) bool {
-	_, final := rejectReason(err)
-	return final
-}
-
 func rejectReason(err error) (reason relayv1.RejectReason, final bool) {
 	for _, r := range rejections {
 		if errors.Is(err, r.kind) {

@@ -83,7 +83,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 					t.Errorf("origin = %v", r.Origin)
 				}
 			}
-			if !errors.Is(err, tt.want) || !tunnel.Final(err) {
+			if !errors.Is(err, tt.want) || !push.IsFinal(err) {
 				t.Errorf("refused with %v, want %v for good", err, tt.want)
 			}
 		})
@@ -122,7 +122,7 @@ func TestVerdictsTravel(t *testing.T) {
 		if !errors.Is(err, tt.kind) || !strings.HasPrefix(err.Error(), "x") || push.StatusOf(err) != tt.status {
 			t.Errorf("%v arrives as %v with status %d, want status %d", tt.err, err, push.StatusOf(err), tt.status)
 		}
-		if tunnel.Final(err) != tt.final || tunnel.Final(tt.err) != tt.final {
+		if push.IsFinal(err) != tt.final || push.IsFinal(tt.err) != tt.final {
 			t.Errorf("Final(%v) = %v", err, !tt.final)
 		}
 		var before, after *push.Error
@@ -130,7 +130,7 @@ func TestVerdictsTravel(t *testing.T) {
 			t.Errorf("RetryAfter = %v, want %v", after.RetryAfter, before.RetryAfter)
 		}
 	}
-	if _, err := tunnel.VerdictFromProto(&relayv1.PushResponse{}); tunnel.Final(err) || err == nil {
+	if _, err := tunnel.VerdictFromProto(&relayv1.PushResponse{}); push.IsFinal(err) || err == nil {
 		t.Errorf("an unknown verdict = %v", err)
 	}
 }

@@ -6,7 +6,6 @@ import (
 
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
-	"pushrelay/internal/tunnel"
 )
 
 type metrics struct {
@@ -56,7 +55,7 @@ func (m *metrics) decided(r push.Result, err error) {
 	switch {
 	case r.Duplicate:
 		result = resultDuplicate
-	case tunnel.Final(err):
+	case push.IsFinal(err):
 		result = resultRejected
 	case err != nil:
 		result = resultLater

@@ -185,7 +185,7 @@ func (c *changeStream) takeEnd() error {
 // change (T13); without a request there is only a fault: one that passes, or one of a change that names no group.
 func (c *changeStream) request() (*push.Request, error) {
 	fault := c.fault
-	if fault != nil && !tunnel.Final(fault) {
+	if fault != nil && !push.IsFinal(fault) {
 		return nil, fault
 	}
 	r, err := tunnel.ChangeFromProto(c.begin, c.body.Bytes(), c.session.server.cfg.Names)
