@@ -65,26 +65,31 @@ func ChangeFromProto(begin *relayv1.ChangeBegin, body []byte, names grouping.Nam
 		return nil, push.Errorf(push.ErrInvalid, "grouping key: %v", err)
 	}
 	r := &push.Request{Key: key, Body: body, ReceivedAt: time.Now().Add(-max(0, begin.GetAge().AsDuration()))}
-	if r.Origin, r.Refused = originFromProto(begin.GetOrigin()); r.Refused != nil {
-		return r, nil
+	r.Refused = fill(r, begin, names)
+	return r, nil
+}
+
+// fill sets what a change says beside its group and its body, and returns what is wrong with that.
+func fill(r *push.Request, begin *relayv1.ChangeBegin, names grouping.NameScheme) (err error) {
+	if r.Origin, err = originFromProto(begin.GetOrigin()); err != nil {
+		return err
 	}
-	for _, l := range labels {
-		if err := grouping.CheckLabelName(l.Name, names); err != nil {
-			r.Refused = push.Errorf(push.ErrInvalid, "%v", err)
+	for _, l := range begin.GetGroupingKey() {
+		if err := grouping.CheckLabelName(l.GetName(), names); err != nil {
+			return push.Errorf(push.ErrInvalid, "%v", err)
 		}
 	}
 	var known bool
 	if r.Operation, known = inverse(operations, begin.GetOperation()); !known {
-		r.Refused = fmt.Errorf("operation %d: %w", begin.GetOperation(), ErrUnsupported)
-		return r, nil
+		return fmt.Errorf("operation %d: %w", begin.GetOperation(), ErrUnsupported)
 	}
 	if !hasBody(r.Operation) {
-		return r, nil
+		return nil
 	}
 	if r.Format, known = inverse(formats, begin.GetFormat()); !known {
-		r.Refused = fmt.Errorf("exposition format %d: %w", begin.GetFormat(), ErrUnsupported)
+		return fmt.Errorf("exposition format %d: %w", begin.GetFormat(), ErrUnsupported)
 	}
-	return r, nil
+	return nil
 }
 
 // originFromProto returns nil for a change without an origin. One that is malformed would not be recognised again, so that
