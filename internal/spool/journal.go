@@ -72,7 +72,7 @@ func (s *Spool) numbered(sequence uint64) *change {
 // renew begins a new journal: all changes get new numbers, in the order of the old ones.
 func (s *Spool) renew(cur *cursor, reason string) {
 	id := newJournalID()
-	s.cfg.Logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well",
+	s.cfg.Logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well; or the relay was restored from a backup",
 		slog.String("addr", cur.name()), slog.String("reason", reason), slog.String("journal", id.String()), slog.String("before", s.journal.String()))
 	s.metrics.resets.Inc()
 	all := s.inOrder()
