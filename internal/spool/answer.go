@@ -73,17 +73,18 @@ func (s *Spool) await(ctx context.Context, c *change) (push.Result, error) {
 	a, receipt, away := c.answer, c.durable, s.whyAway()
 	s.mu.Unlock()
 	if err := receipt.wait(durable); err != nil {
-		s.leaveAnswer(c)
+		s.leaveAnswer(c, false)
 		return push.Result{}, inDoubt(err)
 	}
 	if a == nil {
+		s.leaveAnswer(c, true)
 		return push.Result{Outcome: push.Spooled, Detail: "kept at the agent: " + away}, nil
 	}
 	select {
 	case <-a.done:
 	case <-durable.Done():
 	}
-	s.leaveAnswer(c)
+	s.leaveAnswer(c, true)
 	if a.refusal != nil {
 		if err := a.withdrawn.wait(ctx); err != nil {
 			return push.Result{}, inDoubt(err)
@@ -101,10 +102,14 @@ func (s *Spool) whyAway() string {
 	return strings.Join(why, "; ")
 }
 
-// leaveAnswer takes the pusher's answer away from a change: it waits no more.
-func (s *Spool) leaveAnswer(c *change) {
+// leaveAnswer takes the pusher's answer away from a change: it waits no more. The receipt of a change that is on the disk
+// goes too, since the change may wait for a long time.
+func (s *Spool) leaveAnswer(c *change, durable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if durable {
+		c.durable = nil
+	}
 	a := c.answer
 	if a == nil {
 		return

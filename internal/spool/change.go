@@ -1,10 +1,12 @@
 package spool
 
 import (
+	"bytes"
 	"fmt"
 	"hash/fnv"
 	"math/bits"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -15,7 +17,10 @@ import (
 
 // change is one push that was accepted. Its fields are guarded by Spool.mu; bodies are immutable and replaced whole.
 type change struct {
-	group     *group
+	group *group
+	// older and newer are its neighbours in Spool.order.
+	older, newer *change
+
 	sequence  uint64 // within the current journal
 	operation push.Operation
 	format    exposition.Format
@@ -68,12 +73,19 @@ func (c *change) request(buf []byte) (*push.Request, error) {
 	return r, nil
 }
 
+// scratches are buffers for bodies that are compressed. What is kept of one is copied: it takes several times less than the
+// encoder wants room for.
+var scratches = sync.Pool{New: func() any { return new([]byte) }}
+
 // compress returns a body as it is kept; nil for an empty one.
 func compress(body []byte) []byte {
 	if len(body) == 0 {
 		return nil
 	}
-	return slices.Clip(s2.Encode(nil, body))
+	scratch := scratches.Get().(*[]byte)
+	defer scratches.Put(scratch)
+	*scratch = slices.Grow((*scratch)[:0], max(0, s2.MaxEncodedLen(len(body))))
+	return bytes.Clone(s2.Encode((*scratch)[:cap(*scratch)], body))
 }
 
 // familiesOf returns what stands for the names of a body's metric families, in order. A collision makes two families of one

@@ -35,9 +35,8 @@ type cursor struct {
 	// under way to it. It is replaced whole.
 	withdrawn []Decided
 
-	pending int // changes that the relay has still to decide
-	// recorded is the receipt of the last decision.
-	recorded *receipt
+	pending int     // changes that the relay has still to decide
+	oldest  *change // the first of them
 
 	// Of the sessions with the relay.
 	feeds []*Feed // the first sends
@@ -140,12 +139,9 @@ func (s *Spool) addCursor(id StoreID, address string) (*cursor, error) {
 // those.
 func (s *Spool) install(cur *cursor) {
 	s.cursors[cur.slot] = cur
-	for _, g := range s.groups {
-		for _, c := range g.changes {
-			if c.isContent() {
-				c.undecided |= of(cur.slot)
-				cur.pending++
-			}
+	for c := range s.order.all() {
+		if c.isContent() {
+			s.owe(cur, c)
 		}
 	}
 }
@@ -161,11 +157,13 @@ func (s *Spool) drop(cur *cursor) {
 
 func (s *Spool) uninstall(cur *cursor) {
 	s.cursors[cur.slot] = nil
-	for _, g := range s.groups {
-		for _, c := range g.changes {
-			c.undecided &^= of(cur.slot)
-			c.sent &^= of(cur.slot)
+	for c := range s.order.all() {
+		if c.undecided.has(cur.slot) {
+			s.settle(cur, c)
 		}
+		c.sent &^= of(cur.slot)
+	}
+	for _, g := range s.groups {
 		g.queued, g.busy, g.held = g.queued&^of(cur.slot), g.busy&^of(cur.slot), g.held&^of(cur.slot)
 	}
 }
@@ -221,11 +219,8 @@ func (cur *cursor) name() string {
 
 // decidedThrough is the floor of the relay: all changes up to that sequence are decided.
 func (s *Spool) decidedThrough(cur *cursor) uint64 {
-	floor := s.sequence
-	for _, g := range s.groups {
-		if c := g.next(cur.slot); c != nil {
-			floor = min(floor, c.sequence-1)
-		}
+	if cur.oldest == nil {
+		return s.sequence
 	}
-	return floor
+	return cur.oldest.sequence - 1
 }

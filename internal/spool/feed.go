@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -57,6 +56,7 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.count()
 	if a.Journal == s.journal {
 		s.verify(cur, a.Decided)
 	}
@@ -83,15 +83,12 @@ func (s *Spool) Away(relay, why string) {
 
 // line makes the queue of a relay: the group whose next change is the oldest comes first.
 func (s *Spool) line(cur *cursor) {
-	for _, g := range s.groups {
-		if !g.busy.has(cur.slot) && g.next(cur.slot) != nil {
+	for c := range cur.pendingChanges() {
+		if g := c.group; !(g.busy | g.queued).has(cur.slot) {
 			g.queued |= of(cur.slot)
 			cur.ready = append(cur.ready, g)
 		}
 	}
-	slices.SortFunc(cur.ready, func(a, b *group) int {
-		return cmp.Compare(a.next(cur.slot).sequence, b.next(cur.slot).sequence)
-	})
 	cur.notify()
 }
 
@@ -129,25 +126,24 @@ func (f *Feed) leave(why string) {
 	if !sends || s.cursors[cur.slot] != cur {
 		return
 	}
-	for _, timer := range cur.held {
+	for g, timer := range cur.held {
 		timer.Stop()
+		g.held &^= of(cur.slot)
 	}
 	clear(cur.held)
-	cur.ready = nil
-	for _, g := range s.groups {
-		g.queued, g.held = g.queued&^of(cur.slot), g.held&^of(cur.slot)
+	for _, g := range cur.ready {
+		g.queued &^= of(cur.slot)
 	}
+	cur.ready = nil
 	if len(cur.feeds) > 0 {
 		s.line(cur)
 		return
 	}
-	for _, g := range s.groups {
-		if g.busy.has(cur.slot) {
+	for c := range cur.pendingChanges() {
+		if c.group.busy.has(cur.slot) {
 			continue // The verdict may still come.
 		}
-		for _, c := range g.changes {
-			c.answer.tell(cur, outcome{detail: "relay " + cur.name() + " " + why})
-		}
+		c.answer.tell(cur, outcome{detail: "relay " + cur.name() + " " + why})
 	}
 }
 
@@ -295,8 +291,7 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 
 // decided notes a final verdict.
 func (s *Spool) decided(cur *cursor, c *Change, d decision) {
-	c.change.undecided &^= of(cur.slot)
-	cur.pending--
+	s.settle(cur, c.change)
 	s.record(cur, c, d)
 }
 
@@ -305,7 +300,7 @@ func (s *Spool) record(cur *cursor, c *Change, d decision) {
 	if c.journal == s.journal {
 		cur.decided(Decided{c.Origin.Sequence, c.Origin.Digest})
 	}
-	cur.recorded = s.note(appendVerdict(nil, cur.slot, c.change.sequence, d))
+	s.noteSoon(verdict{slot: cur.slot, sequence: c.change.sequence, decision: d})
 	s.metrics.sent.Inc()
 }
 
@@ -326,7 +321,7 @@ func (s *Spool) decidedInVain(cur *cursor, c *Change, err error) {
 func (s *Spool) refused(cur *cursor, c *Change, err error) {
 	s.decided(cur, c, rejectedDecision)
 	if a := c.change.answer; a != nil {
-		withdrawn := s.note(appendVerdict(nil, cur.slot, c.change.sequence, withdrawnDecision))
+		withdrawn := s.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
 		s.withdraw(c.change)
 		a.refuse(s.named(cur, err), withdrawn)
 		return
@@ -375,7 +370,7 @@ func (f *Feed) State(ctx context.Context) (pending, decidedThrough uint64, journ
 	s := f.spool
 	s.mu.Lock()
 	pending, decidedThrough, journal = uint64(f.cursor.pending), s.decidedThrough(f.cursor), s.journal
-	recorded := f.cursor.recorded
+	recorded := s.writeVerdicts()
 	s.mu.Unlock()
 	return pending, decidedThrough, journal, recorded.wait(ctx)
 }

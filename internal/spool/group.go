@@ -46,11 +46,11 @@ func (s *Spool) compact(g *group) {
 	}
 	var (
 		kept     = make([]*change, 0, len(g.changes))
-		covered  = map[uint64]bool{} // families that were pushed anew
-		content  bool                // there is a newer push
-		replaced bool                // by a newer PUT or DELETE
-		deleted  bool                // by a newer DELETE
-		failed   bool                // there is a newer failure
+		covered  map[uint64]bool // families that were pushed anew
+		content  bool            // there is a newer push
+		replaced bool            // by a newer PUT or DELETE
+		deleted  bool            // by a newer DELETE
+		failed   bool            // there is a newer failure
 	)
 	for _, c := range slices.Backward(g.changes) {
 		pointless := false
@@ -71,6 +71,9 @@ func (s *Spool) compact(g *group) {
 			replaced = replaced || c.isBase()
 			deleted = deleted || c.operation == push.Delete
 			if c.operation == push.Merge {
+				if covered == nil {
+					covered = make(map[uint64]bool, len(c.families))
+				}
 				for _, f := range c.families {
 					covered[f] = true
 				}
@@ -120,8 +123,8 @@ func (s *Spool) cut(c *change, covered map[uint64]bool) {
 // forget takes a change out of all counts. The caller takes it out of the group.
 func (s *Spool) forget(c *change) {
 	s.bytes -= c.bytes()
-	c.undecided.slots(func(slot int) { s.cursors[slot].pending-- })
-	c.undecided = 0
+	c.undecided.slots(func(slot int) { s.settle(s.cursors[slot], c) })
+	s.order.drop(c)
 }
 
 // remove takes a change out of its group.

@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"log/slog"
@@ -59,11 +58,9 @@ func (s *Spool) verify(cur *cursor, told Decided) {
 }
 
 func (s *Spool) numbered(sequence uint64) *change {
-	for _, g := range s.groups {
-		for _, c := range g.changes {
-			if c.sequence == sequence {
-				return c
-			}
+	for c := range s.order.all() {
+		if c.sequence == sequence {
+			return c
 		}
 	}
 	return nil
@@ -75,39 +72,27 @@ func (s *Spool) renew(cur *cursor, reason string) {
 	s.cfg.Logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well; or the relay was restored from a backup",
 		slog.String("addr", cur.name()), slog.String("reason", reason), slog.String("journal", id.String()), slog.String("before", s.journal.String()))
 	s.metrics.resets.Inc()
-	all := s.inOrder()
-	numbers := make(numbering, 0, len(all))
-	for i, c := range all {
-		numbers = append(numbers, [2]uint64{c.sequence, uint64(i + 1)})
+	var numbers numbering
+	last := uint64(0)
+	for c := range s.order.all() {
+		last++
+		numbers = append(numbers, [2]uint64{c.sequence, last})
 	}
-	s.note(appendJournal(nil, id, uint64(len(all)), numbers))
-	s.renumber(id, numbers)
+	s.note(appendJournal(nil, id, last, numbers))
+	s.begin(id, last)
+	last = 0
+	for c := range s.order.all() {
+		last++
+		c.sequence = last
+	}
 }
 
-// renumber gives every change its new number. Changes without one are dropped: they were gone when the numbers were given.
-func (s *Spool) renumber(id JournalID, numbers numbering) {
-	s.journal, s.sequence = id, uint64(len(numbers))
+// begin begins a journal of which no relay knows anything yet.
+func (s *Spool) begin(id JournalID, last uint64) {
+	s.journal, s.sequence = id, last
 	for _, cur := range s.cursors {
 		if cur != nil {
 			cur.highest, cur.digest, cur.withdrawn = 0, push.Digest{}, nil
 		}
 	}
-	for _, c := range s.inOrder() {
-		i, found := slices.BinarySearchFunc(numbers, c.sequence, func(p [2]uint64, sequence uint64) int { return cmp.Compare(p[0], sequence) })
-		if !found {
-			s.remove(c)
-			continue
-		}
-		c.sequence = numbers[i][1]
-	}
-}
-
-// inOrder returns all changes by their sequences.
-func (s *Spool) inOrder() []*change {
-	var all []*change
-	for _, g := range s.groups {
-		all = append(all, g.changes...)
-	}
-	slices.SortFunc(all, func(a, b *change) int { return cmp.Compare(a.sequence, b.sequence) })
-	return all
 }

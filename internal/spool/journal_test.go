@@ -381,6 +381,9 @@ func exactlyOnce(t *testing.T, random *rand.Rand) {
 			}
 			want[job] = next
 		}
+		if err := h.Check(); err != nil {
+			t.Fatalf("step %d: %v", step, err)
+		}
 	}
 	for i, r := range relays {
 		r.with(func() { r.lose = nil })
@@ -405,6 +408,47 @@ func exactlyOnce(t *testing.T, random *rand.Rand) {
 			}
 			seen[line] = true
 		}
+	}
+}
+
+// Verdicts wait for company on their way to the disk: what a crash loses of them is asked again, and applied once. What the
+// relay was told to be decided is not among it.
+func TestVerdictsThatACrashLost(t *testing.T) {
+	for _, told := range []bool{false, true} {
+		t.Run(fmt.Sprint("told ", told), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, "a:1")
+				defer func() { h.close() }()
+				r := newRelay("a:1", 1)
+				detach := h.attach(r)
+				for i := range 3 {
+					h.must(push.Applied, push.Replace, fmt.Sprint("j", i), "m 1\n")
+				}
+				if told {
+					other := h.attachIdle(r)
+					pending, through, _, err := other.State(t.Context())
+					if err != nil || pending != 0 || through != 3 {
+						t.Fatalf("State = %d pending, decided through %d, %v, want 0, 3", pending, through, err)
+					}
+					other.Detach()
+				}
+				detach()
+				journal := h.Journal()
+				h.crash()
+				lost := 1 // the others were written before the pushes after them
+				if told {
+					lost = 0
+				}
+				if got := h.pending("a:1"); got != lost {
+					t.Errorf("%d changes wait after the crash, want %d", got, lost)
+				}
+				defer h.attach(r)()
+				settle()
+				if got := r.counts(); got != [3]int{3, 0, lost} || h.pending("a:1") != 0 || h.Journal() != journal {
+					t.Errorf("applied, rejected, repeated = %d, pending %d, journal %v, want 3, 0, %d, 0 and %v", got, h.pending("a:1"), h.Journal(), lost, journal)
+				}
+			})
+		})
 	}
 }
 

@@ -20,8 +20,13 @@ func (r *receipt) wait(ctx context.Context) error {
 	return r.wal(ctx)
 }
 
-// append puts a payload into the journal. An error means that it was not taken.
+// append puts a payload into the journal, behind all verdicts so far. An error means that it was not taken.
 func (s *Spool) append(payload []byte) (*receipt, error) {
+	s.writeVerdicts()
+	return s.put(payload)
+}
+
+func (s *Spool) put(payload []byte) (*receipt, error) {
 	if s.log == nil {
 		return nil, nil
 	}
@@ -42,8 +47,38 @@ func (s *Spool) append(payload []byte) (*receipt, error) {
 // ends this says it instead; if that never comes, it happens again: the change is sent once more, and the relay knows it.
 func (s *Spool) note(payload []byte) *receipt {
 	r, err := s.append(payload)
+	return orFailed(r, err)
+}
+
+// orFailed turns an error into a receipt.
+func orFailed(r *receipt, err error) *receipt {
 	if err != nil {
 		return &receipt{wal: func(context.Context) error { return err }}
 	}
 	return r
+}
+
+// maxVerdicts is how many verdicts wait for company at most.
+const maxVerdicts = 1024
+
+// noteSoon is note for a verdict. It is written before the next payload, or when somebody wants to know it on the disk: by
+// itself it would cost a sync, for which the next push had to wait. What is lost of them in a crash is asked again.
+func (s *Spool) noteSoon(v verdict) {
+	if s.log == nil {
+		return
+	}
+	s.verdicts = append(s.verdicts, v)
+	if len(s.verdicts) == maxVerdicts {
+		s.writeVerdicts()
+	}
+}
+
+// writeVerdicts puts the verdicts that wait into the journal, and returns the receipt of the last of all.
+func (s *Spool) writeVerdicts() *receipt {
+	var buf [32]byte
+	for _, v := range s.verdicts {
+		s.recorded = orFailed(s.put(appendVerdict(buf[:0], v)))
+	}
+	s.verdicts = s.verdicts[:0]
+	return s.recorded
 }

@@ -57,9 +57,9 @@ func appendBytes[T ~string | ~[]byte](b []byte, field protowire.Number, v T) []b
 	return append(protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(len(v))), v...)
 }
 
-// appendChange appends the payload of a change; to are the relays that may have it, now or soon, because there is a session
-// with them.
-func appendChange(b []byte, c *change, to relays) []byte {
+// appendChange appends the payload of a change that some relays have still to decide; to are those that may have it, now or
+// soon, because there is a session with them.
+func appendChange(b []byte, c *change, undecided, to relays) []byte {
 	b = append(b, changePayload)
 	b = appendUint(b, 1, c.sequence)
 	b = appendUint(b, 2, uint64(c.operation))
@@ -68,14 +68,15 @@ func appendChange(b []byte, c *change, to relays) []byte {
 	b = appendUint(b, 5, protowire.EncodeZigZag(c.takenAt.UnixNano()))
 	b = appendBytes(b, 6, c.digest[:])
 	b = appendBytes(b, 7, c.owner)
-	families := make([]byte, 0, 8*len(c.families))
-	for _, f := range c.families {
-		families = binary.LittleEndian.AppendUint64(families, f)
+	if n := 8 * len(c.families); n > 0 {
+		b = protowire.AppendVarint(protowire.AppendTag(b, 8, protowire.BytesType), uint64(n))
 	}
-	b = appendBytes(b, 8, families)
+	for _, f := range c.families {
+		b = binary.LittleEndian.AppendUint64(b, f)
+	}
 	b = appendBytes(b, 9, c.body)
 	b = appendUint(b, 10, uint64(c.bodyBytes))
-	b = appendUint(b, 11, uint64(c.undecided))
+	b = appendUint(b, 11, uint64(undecided))
 	b = appendUint(b, 12, uint64(to))
 	applied := uint64(0)
 	if c.applied {
@@ -84,11 +85,18 @@ func appendChange(b []byte, c *change, to relays) []byte {
 	return appendUint(b, 13, applied)
 }
 
-func appendVerdict(b []byte, slot int, sequence uint64, d decision) []byte {
+// verdict is what a relay decided of a change.
+type verdict struct {
+	slot     int
+	sequence uint64
+	decision decision
+}
+
+func appendVerdict(b []byte, v verdict) []byte {
 	b = append(b, verdictPayload)
-	b = appendUint(b, 1, uint64(slot))
-	b = appendUint(b, 2, sequence)
-	return appendUint(b, 3, uint64(d))
+	b = appendUint(b, 1, uint64(v.slot))
+	b = appendUint(b, 2, v.sequence)
+	return appendUint(b, 3, uint64(v.decision))
 }
 
 func appendCursor(b []byte, cur *cursor, a acquaintance) []byte {
@@ -162,8 +170,8 @@ func unknownField(field protowire.Number) error {
 	return fmt.Errorf("field %d of a payload of the journal is not known: it was written by a later version", field)
 }
 
-// decodeChange reads a change, without its group.
-func decodeChange(b []byte) (c *change, key grouping.Key, err error) {
+// decodeChange reads a change, without its group, and the relays that have still to decide it.
+func decodeChange(b []byte) (c *change, key grouping.Key, undecided relays, err error) {
 	c = &change{}
 	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) (err error) {
 		switch field {
@@ -182,6 +190,7 @@ func decodeChange(b []byte) (c *change, key grouping.Key, err error) {
 		case 7:
 			c.owner = string(raw)
 		case 8:
+			c.families = make([]uint64, 0, len(raw)/8)
 			for ; len(raw) >= 8; raw = raw[8:] {
 				c.families = append(c.families, binary.LittleEndian.Uint64(raw))
 			}
@@ -190,7 +199,7 @@ func decodeChange(b []byte) (c *change, key grouping.Key, err error) {
 		case 10:
 			c.bodyBytes = int(v)
 		case 11:
-			c.undecided = relays(v)
+			undecided = relays(v)
 		case 12:
 			c.sent = relays(v)
 		case 13:
@@ -202,11 +211,11 @@ func decodeChange(b []byte) (c *change, key grouping.Key, err error) {
 	})
 	switch {
 	case err != nil:
-		return nil, grouping.Key{}, err
+		return nil, grouping.Key{}, 0, err
 	case key.IsZero() || c.sequence == 0 || c.operation < push.Replace || c.operation > push.Fail:
-		return nil, grouping.Key{}, errRecord
+		return nil, grouping.Key{}, 0, errRecord
 	}
-	return c, key, nil
+	return c, key, undecided, nil
 }
 
 // decodeNumbers reads a payload whose fields are numbers.

@@ -38,6 +38,7 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 	if err := s.configure(s.cfg.Relays); err != nil {
 		return false, err
 	}
+	s.count()
 	for _, g := range s.groups {
 		s.compact(g)
 	}
@@ -55,6 +56,9 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 		return false, err
 	}
 	s.log = log
+	for c := range s.order.all() {
+		r.noteSent(c)
+	}
 	s.cfg.Logger.Info("spool recovered", slog.Int("groups", len(s.groups)), slog.Int64("bytes", s.bytes),
 		slog.Uint64("sequence", s.sequence), slog.Duration("duration", time.Since(start)))
 	if c := found.CutOff; c != nil {
@@ -81,6 +85,8 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 type replay struct {
 	s        *Spool
 	numbered map[uint64]*change // by sequence; also those that are gone since
+	// sentThrough says, by the slot of a relay, up to which sequence all that waits for it may have been sent.
+	sentThrough [maxRelays]uint64
 }
 
 // take takes a payload of the snapshot or of the journal after it.
@@ -97,9 +103,9 @@ func (r *replay) take(payload []byte) (err error) {
 	case cursorPayload:
 		err = r.cursor(b)
 	case droppedPayload:
-		err = r.atCursor(b, r.s.uninstall)
+		err = r.atCursor(b, r.dropped)
 	case attachPayload:
-		err = r.atCursor(b, r.s.mayHaveSent)
+		err = r.atCursor(b, r.attached)
 	case journalPayload:
 		err = r.journal(b)
 	default:
@@ -113,27 +119,36 @@ func (r *replay) take(payload []byte) (err error) {
 
 // change takes a change. Nothing is dropped for it before the journal is read to its end: it may have been withdrawn.
 func (r *replay) change(b []byte) error {
-	c, key, err := decodeChange(b)
+	c, key, undecided, err := decodeChange(b)
 	if err != nil {
 		return err
 	}
 	if c.group = r.s.groups[key]; c.group == nil {
 		c.group = &group{key: key}
 	}
-	c.undecided &= r.s.known()
 	r.numbered[c.sequence] = c
-	r.s.insert(c)
+	r.s.insert(c, undecided&r.s.known())
 	return nil
 }
 
-// mayHaveSent says that all that waits for a relay may have been sent to it, in a session that begins.
-func (s *Spool) mayHaveSent(cur *cursor) {
+// attached says that all that waits for a relay may have been sent to it, in a session that begins.
+func (r *replay) attached(cur *cursor) {
 	cur.withdrawn = nil
-	for _, g := range s.groups {
-		for _, c := range g.changes {
-			c.sent |= c.undecided & of(cur.slot)
+	r.sentThrough[cur.slot] = r.s.sequence
+}
+
+// noteSent notes for a change which relays it may have been sent to.
+func (r *replay) noteSent(c *change) {
+	c.undecided.slots(func(slot int) {
+		if c.sequence <= r.sentThrough[slot] {
+			c.sent |= of(slot)
 		}
-	}
+	})
+}
+
+func (r *replay) dropped(cur *cursor) {
+	r.sentThrough[cur.slot] = 0
+	r.s.uninstall(cur)
 }
 
 func (r *replay) atCursor(b []byte, f func(*cursor)) error {
@@ -153,8 +168,11 @@ func (r *replay) cursor(b []byte) error {
 		return err
 	}
 	old := r.s.cursors[cur.slot]
-	if old != nil {
-		cur.pending = old.pending
+	switch {
+	case a == newCursor && old != nil:
+		r.dropped(old)
+	case old != nil:
+		cur.pending, cur.oldest = old.pending, old.oldest
 	}
 	r.s.cursors[cur.slot] = cur
 	if a == newCursor {
@@ -174,9 +192,9 @@ func (r *replay) verdict(b []byte) error {
 	}
 	cur := r.s.cursors[slot]
 	cur.decided(Decided{sequence, c.digest})
+	r.noteSent(c)
 	if c.undecided.has(int(slot)) {
-		c.undecided &^= of(int(slot))
-		cur.pending--
+		r.s.settle(cur, c)
 	}
 	switch decision(d) {
 	case appliedDecision:
@@ -198,11 +216,22 @@ func (r *replay) journal(b []byte) error {
 	if err != nil {
 		return err
 	}
-	r.s.renumber(id, numbers)
-	r.s.sequence = last
-	clear(r.numbered)
-	for _, c := range r.s.inOrder() {
-		r.numbered[c.sequence] = c
+	renumbered := make(map[uint64]uint64, len(numbers))
+	for _, n := range numbers {
+		renumbered[n[0]] = n[1]
 	}
+	r.s.begin(id, last)
+	clear(r.numbered)
+	for c := range r.s.order.all() {
+		r.noteSent(c)
+		number, ok := renumbered[c.sequence]
+		if !ok { // It was gone when the numbers were given.
+			r.s.remove(c)
+			continue
+		}
+		c.sequence = number
+		r.numbered[number] = c
+	}
+	r.sentThrough = [maxRelays]uint64{}
 	return nil
 }

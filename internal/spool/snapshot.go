@@ -49,14 +49,31 @@ type frozen struct {
 	sequence uint64
 	attached relays // to whom anything may be sent after this moment
 	cursors  []cursor
-	recorded []*receipt
-	changes  []change // copies
-	live     []*change
+	recorded *receipt
+	changes  []frozenChange
+	underway []*change // those that were not known to be on the disk
+}
+
+// frozenChange is a change at that moment: what may be another soon is copied.
+type frozenChange struct {
+	*change
+
+	sequence  uint64
+	body      []byte
+	bodyBytes int
+	families  []uint64
+	undecided relays
+	sent      relays
+	applied   bool
 }
 
 // snapshot writes the whole spool beside the journal, and lets the journal begin after it.
 func (s *Spool) snapshot(ctx context.Context) error {
-	var f frozen
+	s.mu.Lock()
+	room := s.order.count + s.order.count/8
+	s.mu.Unlock()
+	// The memory is there before pushes have to wait for the copies.
+	f := frozen{changes: make([]frozenChange, 0, room)}
 	w, err := s.freeze(&f)
 	if err != nil {
 		return fmt.Errorf("beginning a snapshot: %w", err)
@@ -70,13 +87,11 @@ func (s *Spool) snapshot(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range f.live {
+	for _, c := range f.underway {
 		c.durable = nil
 	}
-	for i, cur := range f.cursors {
-		if now := s.cursors[cur.slot]; now != nil && now.recorded == f.recorded[i] {
-			now.recorded = nil
-		}
+	if s.recorded == f.recorded {
+		s.recorded = nil
 	}
 	close(s.recovery)
 	s.recovery = make(chan struct{})
@@ -87,6 +102,7 @@ func (s *Spool) snapshot(ctx context.Context) error {
 func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	f.recorded = s.writeVerdicts()
 	w, err := s.log.Rotate()
 	if err != nil {
 		return nil, err
@@ -95,13 +111,15 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	for _, cur := range s.cursors {
 		if cur != nil {
 			f.cursors = append(f.cursors, *cur)
-			f.recorded = append(f.recorded, cur.recorded)
 		}
 	}
-	f.live = s.inOrder()
-	f.changes = make([]change, 0, len(f.live))
-	for _, c := range f.live {
-		f.changes = append(f.changes, *c)
+	for c := range s.order.all() {
+		f.changes = append(f.changes, frozenChange{
+			change: c, sequence: c.sequence, body: c.body, bodyBytes: c.bodyBytes, families: c.families, undecided: c.undecided, sent: c.sent, applied: c.applied,
+		})
+		if c.durable != nil {
+			f.underway = append(f.underway, c)
+		}
 	}
 	return w, nil
 }
@@ -120,11 +138,19 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		c := &f.changes[i]
-		payload = appendChange(payload[:0], c, (c.sent|f.attached)&c.undecided)
+		payload = f.changes[i].append(payload[:0], f.attached)
 		if err := w.Add(payload); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// append appends the payload of the change as it was.
+func (c *frozenChange) append(b []byte, attached relays) []byte {
+	then := change{
+		group: c.group, sequence: c.sequence, operation: c.operation, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
+		takenAt: c.takenAt, owner: c.owner, digest: c.digest, applied: c.applied,
+	}
+	return appendChange(b, &then, c.undecided, (c.sent|attached)&c.undecided)
 }

@@ -21,6 +21,9 @@ const (
 	snapshotFloorBytes = 16 << 20
 )
 
+// keptPayloadBytes is the largest buffer for payloads that is kept for the next change.
+const keptPayloadBytes = 1 << 20
+
 // retryUnwritable and retryFull are when a push may be tried again that was not taken.
 const (
 	retryUnwritable = 10 * time.Second
@@ -69,10 +72,16 @@ type Spool struct {
 	// mu guards everything below and what is said to be guarded by it elsewhere. It is taken before the log's own lock.
 	mu         sync.Mutex
 	groups     map[grouping.Key]*group
+	order      order
 	cursors    [maxRelays]*cursor
 	journal    JournalID
-	sequence   uint64 // the last that was given
+	sequence   uint64    // the last that was given
+	payload    []byte    // a buffer for the payload of a change
+	verdicts   []verdict // that are not in the journal yet
+	recorded   *receipt  // of the last that is
 	bytes      int64
+	reachable  relays             // that have an address
+	entries    int                // changes that some of these has still to decide
 	demands    map[string]demands // of the relays, by address, as they were when a session began last
 	away       map[string]string  // why there is no session with a relay, by address
 	rejections []Rejection        // the newest last
@@ -146,9 +155,14 @@ func (s *Spool) accept(key grouping.Key, c *change, who interest) error {
 	if err := s.room(g, c); err != nil {
 		return err
 	}
-	c.group, c.sequence, c.undecided = g, s.sequence+1, s.known()
+	c.group, c.sequence = g, s.sequence+1
 	attached := s.attached()
-	durable, err := s.append(appendChange(nil, c, attached))
+	known := s.known()
+	payload := appendChange(s.payload[:0], c, known, attached)
+	if cap(payload) <= keptPayloadBytes {
+		s.payload = payload
+	}
+	durable, err := s.append(payload)
 	if err != nil {
 		return &push.Error{Kind: push.ErrUnavailable, Message: "keeping the push at the agent: " + err.Error(), RetryAfter: retryUnwritable}
 	}
@@ -156,7 +170,7 @@ func (s *Spool) accept(key grouping.Key, c *change, who interest) error {
 	if who == answered && attached != 0 {
 		c.answer = &answer{waiting: attached, done: make(chan struct{})}
 	}
-	s.insert(c)
+	s.insert(c, known)
 	s.compact(g)
 	for _, cur := range s.cursors {
 		if cur != nil {
@@ -166,8 +180,8 @@ func (s *Spool) accept(key grouping.Key, c *change, who interest) error {
 	return nil
 }
 
-// insert puts a numbered change behind all others of its group.
-func (s *Spool) insert(c *change) {
+// insert puts a numbered change behind all others. The relays have to decide it.
+func (s *Spool) insert(c *change, undecided relays) {
 	g := c.group
 	s.sequence = max(s.sequence, c.sequence)
 	if s.groups[g.key] == nil {
@@ -176,7 +190,8 @@ func (s *Spool) insert(c *change) {
 	}
 	g.changes = append(g.changes, c)
 	s.bytes += c.bytes()
-	c.undecided.slots(func(slot int) { s.cursors[slot].pending++ })
+	s.order.push(c)
+	undecided.slots(func(slot int) { s.owe(s.cursors[slot], c) })
 }
 
 // room refuses a change that the spool has no room for (T22). What the change will replace counts as free.
@@ -238,5 +253,8 @@ func (s *Spool) Close() error {
 	if s.log == nil {
 		return nil
 	}
+	s.mu.Lock()
+	s.writeVerdicts()
+	s.mu.Unlock()
 	return s.log.Close()
 }

@@ -50,26 +50,19 @@ func (st *Status) Pending(relay string) int {
 func (s *Spool) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Journal: s.journal, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups), Failure: s.Failure()}
-	var reachable relays
+	st := Status{Journal: s.journal, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups), Entries: s.entries, Failure: s.Failure()}
+	var oldest *change
 	for _, cur := range s.cursors {
-		if cur != nil {
-			if len(cur.addresses) > 0 {
-				reachable |= of(cur.slot)
-			}
-			st.Relays = append(st.Relays, RelayStatus{Addresses: slices.Clone(cur.addresses), Store: cur.id, Pending: cur.pending})
+		if cur == nil {
+			continue
+		}
+		st.Relays = append(st.Relays, RelayStatus{Addresses: slices.Clone(cur.addresses), Store: cur.id, Pending: cur.pending})
+		if c := cur.oldest; c != nil && s.reachable.has(cur.slot) && (oldest == nil || c.sequence < oldest.sequence) {
+			oldest = c
 		}
 	}
-	for _, g := range s.groups {
-		for _, c := range g.changes {
-			if c.undecided&reachable == 0 {
-				continue
-			}
-			st.Entries++
-			if st.Oldest.IsZero() || c.takenAt.Before(st.Oldest) {
-				st.Oldest = c.takenAt
-			}
-		}
+	if oldest != nil {
+		st.Oldest = oldest.takenAt
 	}
 	return st
 }
@@ -86,34 +79,47 @@ type Pending struct {
 
 // Pending returns what waits, by group and relay, the oldest first.
 func (s *Spool) Pending() []Pending {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []Pending
-	for _, g := range s.groups {
-		for _, cur := range s.cursors {
-			if cur == nil {
-				continue
-			}
-			p := Pending{Key: g.key, Relay: cur.name()}
-			for _, c := range g.changes {
-				if !c.undecided.has(cur.slot) {
-					continue
-				}
-				if p.Changes == 0 {
-					p.Oldest = c.takenAt
-				}
-				p.Changes++
-				p.Bytes += c.bodyBytes
-			}
-			if p.Changes > 0 {
-				all = append(all, p)
-			}
-		}
-	}
+	all := s.pending()
 	slices.SortFunc(all, func(a, b Pending) int {
 		return cmp.Or(a.Oldest.Compare(b.Oldest), cmp.Compare(a.Key.Canonical(), b.Key.Canonical()), cmp.Compare(a.Relay, b.Relay))
 	})
 	return all
+}
+
+// pending returns them in no useful order: pushes have to wait for this.
+func (s *Spool) pending() []Pending {
+	room := s.Status().Entries // taken before the lock is held for long
+	all := make([]Pending, 0, room+room/8)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, cur := range s.cursors {
+		if cur == nil {
+			continue
+		}
+		relay := cur.name()
+		for c := range cur.pendingChanges() {
+			if g := c.group; g.next(cur.slot) == c {
+				all = append(all, g.pending(cur.slot, relay))
+			}
+		}
+	}
+	return all
+}
+
+// pending returns what waits of the group for a relay.
+func (g *group) pending(slot int, relay string) Pending {
+	p := Pending{Key: g.key, Relay: relay}
+	for _, c := range g.changes {
+		if !c.undecided.has(slot) {
+			continue
+		}
+		if p.Changes == 0 {
+			p.Oldest = c.takenAt
+		}
+		p.Changes++
+		p.Bytes += c.bodyBytes
+	}
+	return p
 }
 
 // keptRejections is how many late rejections are remembered for people. All are counted and logged.
