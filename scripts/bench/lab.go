@@ -21,11 +21,12 @@ type sizes struct {
 	tunnelScrapes int // per measurement through the tunnel
 	bigBody       int // bytes
 	farBody       int // bytes, over the slow network
+	waiting       int // groups that wait at the agent
 }
 
 var (
-	fullSizes  = sizes{small: 100_000, large: 1_000_000, groupLines: 50, pushes: 3000, peerPushes: 3, tunnelScrapes: 200, bigBody: 5_000_000, farBody: 1 << 20}
-	quickSizes = sizes{small: 2_000, large: 10_000, groupLines: 50, pushes: 100, peerPushes: 2, tunnelScrapes: 5, bigBody: 500_000, farBody: 1 << 20}
+	fullSizes  = sizes{small: 100_000, large: 1_000_000, groupLines: 50, pushes: 3000, peerPushes: 3, tunnelScrapes: 200, bigBody: 5_000_000, farBody: 1 << 20, waiting: 10_000}
+	quickSizes = sizes{small: 2_000, large: 10_000, groupLines: 50, pushes: 100, peerPushes: 2, tunnelScrapes: 5, bigBody: 500_000, farBody: 1 << 20, waiting: 200}
 )
 
 // A lab holds everything that runs. It is used by one goroutine.

@@ -129,6 +129,7 @@ func sections() []section {
 		{"contention", "pushes while scrapes run", measureContention},
 		{"memory", "memory", measureMemory},
 		{"tunnel", "scrapes through the tunnel", measureTunnel},
+		{"spool", "pushes through the agent", measureSpool},
 	}
 }
 

@@ -19,6 +19,7 @@ const agentName = "site-a"
 type site struct {
 	lab          *lab
 	relay        *program
+	dataDir      string // of the relay
 	dialIn       string // where agents dial in
 	certificates string // folder
 	config       string // of agents
@@ -36,11 +37,10 @@ func (l *lab) newSite(ctx context.Context, t *program, paths []string) (*site, e
 	if err != nil {
 		return nil, err
 	}
-	relay, err := l.startRelay(ctx, dataDir, "--grpc.listen-address="+dialIn)
-	if err != nil {
+	s := &site{lab: l, dataDir: dataDir, dialIn: dialIn, certificates: filepath.Join(dataDir, agentName), config: filepath.Join(dataDir, "agent.yml"), paths: paths}
+	if err := s.startRelay(ctx); err != nil {
 		return nil, err
 	}
-	s := &site{lab: l, relay: relay, dialIn: dialIn, certificates: filepath.Join(dataDir, agentName), config: filepath.Join(dataDir, "agent.yml"), paths: paths}
 	issue := exec.CommandContext(ctx, l.bin("relay-server"), "--data.dir="+dataDir, "agent-certificate", agentName, "--out="+s.certificates)
 	if out, err := issue.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("issuing a certificate: %w\n%s", err, out)
@@ -56,13 +56,22 @@ func (l *lab) newSite(ctx context.Context, t *program, paths []string) (*site, e
 	return s, nil
 }
 
-// attach starts an agent that dials the address, and returns once the relay knows all its targets. One agent at a time: all
-// have one identity.
-func (s *site) attach(ctx context.Context, address string) (*program, error) {
-	agent, err := s.lab.start(ctx, "relay-agent", s.lab.bin("relay-agent"),
+// startRelay starts the relay, also one that was ended.
+func (s *site) startRelay(ctx context.Context) (err error) {
+	s.relay, err = s.lab.startRelay(ctx, s.dataDir, "--grpc.listen-address="+s.dialIn)
+	return err
+}
+
+// startAgent starts an agent that dials the address. One at a time: all have one identity.
+func (s *site) startAgent(ctx context.Context, address string, args ...string) (*program, error) {
+	return s.lab.start(ctx, "relay-agent", s.lab.bin("relay-agent"), append(args,
 		"--relay.address="+address, "--config.file="+s.config, "--tls.ca-file="+filepath.Join(s.certificates, "ca.crt"),
-		"--tls.cert-file="+filepath.Join(s.certificates, "agent.crt"), "--tls.key-file="+filepath.Join(s.certificates, "agent.key"),
-	)
+		"--tls.cert-file="+filepath.Join(s.certificates, "agent.crt"), "--tls.key-file="+filepath.Join(s.certificates, "agent.key"))...)
+}
+
+// attach starts an agent without a spool on disk, and returns once the relay knows all its targets.
+func (s *site) attach(ctx context.Context, address string) (*program, error) {
+	agent, err := s.startAgent(ctx, address, "--data.dir=")
 	if err != nil {
 		return nil, err
 	}
