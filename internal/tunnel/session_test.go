@@ -1,0 +1,120 @@
+package tunnel_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"pushrelay/internal/agents"
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/scrape"
+)
+
+// TestCallsNeedTheSessionOfTheirConnection: a number that somebody else was given, or nobody, opens nothing (T2).
+func TestCallsNeedTheSessionOfTheirConnection(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	a, b, outside := h.attachRaw("a"), h.attachRaw("b"), h.dialRaw("a")
+	ctx := timeout(t, 20*time.Second)
+	for _, tt := range []struct {
+		name    string
+		agent   *rawAgent
+		session uint64
+	}{
+		{"another agent's", b, a.welcome.GetSession()},
+		{"one that nobody has", a, a.welcome.GetSession() + 100},
+		{"none", a, 0},
+		{"its own, on another connection", outside, a.welcome.GetSession()},
+	} {
+		changes, err := tt.agent.client.Push(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changes.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Session{Session: tt.session}})
+		if _, err := changes.Recv(); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("%s: Push = %v, want %v", tt.name, err, codes.FailedPrecondition)
+		}
+		if err := tt.agent.deliver(ctx, tt.session, 1); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("%s: DeliverScrape = %v, want %v", tt.name, err, codes.FailedPrecondition)
+		}
+	}
+	if err := a.attach(ctx, hello()); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("a second session on one connection = %v, want %v", err, codes.FailedPrecondition)
+	}
+}
+
+// TestNobodyAnswersForAnother: the number of a scrape means something in its own session only (T2).
+func TestNobodyAnswersForAnother(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	a, b := h.attachRaw("a"), h.attachRaw("b")
+	ctx := timeout(t, 20*time.Second)
+	if err := a.announce(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the target is known", func() bool { return hasTarget(h.registry.Agents(), "a") })
+	failed := make(chan error, 1)
+	go func() {
+		resp, err := h.registry.Scrape(ctx, &scrape.Request{Agent: "a", Target: "t", Method: http.MethodGet, Header: http.Header{}})
+		if err == nil {
+			resp.Body.Close()
+		}
+		failed <- err
+	}()
+	asked := a.scrapeRequest()
+	if err := b.deliver(ctx, b.welcome.GetSession(), asked.GetScrape()); status.Code(err) != codes.NotFound {
+		t.Errorf("another agent's answer = %v, want %v", err, codes.NotFound)
+	}
+	select {
+	case err := <-failed:
+		t.Fatalf("the scrape has ended, by another agent's answer: %v", err)
+	default:
+	}
+	if err := a.deliver(ctx, a.welcome.GetSession(), asked.GetScrape()); err != nil {
+		t.Errorf("the agent's own answer = %v", err)
+	}
+	if err := <-failed; scrape.AsError(ctx, err).Reason != scrape.TargetUnreachable {
+		t.Errorf("the scrape = %v, want what the agent answered", err)
+	}
+}
+
+func hasTarget(all []agents.Agent, name string) bool {
+	for _, a := range all {
+		if a.Name == name && len(a.Targets) == 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// announce tells the relay of one target.
+func (a *rawAgent) announce() error {
+	set := &relayv1.TargetSet{Targets: []*relayv1.Target{{
+		Name: "t", Job: "job", Instance: "i", Address: "localhost:1", Scheme: "http", MetricsPath: "/metrics",
+	}}}
+	return a.stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Targets{Targets: set}})
+}
+
+// scrapeRequest waits for the relay to ask for a scrape.
+func (a *rawAgent) scrapeRequest() *relayv1.ScrapeRequest {
+	a.t.Helper()
+	for {
+		if asked := must[*relayv1.AttachResponse](a.t)(a.stream.Recv()).GetScrape(); asked != nil {
+			return asked
+		}
+	}
+}
+
+// deliver answers a scrape that the target cannot be reached, and returns what the relay says.
+func (a *rawAgent) deliver(ctx context.Context, session, number uint64) error {
+	a.t.Helper()
+	stream := must[relayv1.RelayService_DeliverScrapeClient](a.t)(a.client.DeliverScrape(ctx))
+	reference := &relayv1.ScrapeReference{Session: session, Scrape: number}
+	stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}})
+	failure := &relayv1.ScrapeFailure{Reason: relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_TARGET_UNREACHABLE, Message: "no"}
+	stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: failure}})
+	_, err := stream.CloseAndRecv()
+	return err
+}
