@@ -77,7 +77,7 @@ func (p *preparer) rendition(k *skeleton, f form) *rendition {
 		p.last = p.builder.rendition
 		return &p.last
 	}
-	r := p.builder.rendition.clone()
+	r := p.builder.clone()
 	for r.next = head; !k.renditions.CompareAndSwap(r.next, r); {
 		r.next = k.renditions.Load() // another scrape was faster; at worst the same pieces are there twice
 	}

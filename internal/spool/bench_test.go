@@ -44,6 +44,7 @@ func openForBench(tb testing.TB, dir string) *spool.Spool {
 }
 
 func put(tb testing.TB, s *spool.Spool, group int) {
+	tb.Helper()
 	r := &push.Request{
 		Operation: push.Replace, Key: keyOf(fmt.Sprintf("job-%06d", group)), Format: exposition.Text004, Body: bodyOf(group), ReceivedAt: time.Now(),
 	}
@@ -148,37 +149,41 @@ func BenchmarkRecover(b *testing.B) {
 func BenchmarkLargeSpool(b *testing.B) {
 	s := openForBench(b, b.TempDir()+"/spool")
 	fillSpool(b, s, waitingGroups)
-	attach := func(b *testing.B) *spool.Feed {
-		feed, err := s.Attach(spool.Attachment{Relay: "a:1", Store: spool.StoreID{1}, Journal: s.Journal()})
-		if err != nil {
-			b.Fatal(err)
-		}
-		return feed
+	attach := func() (*spool.Feed, error) {
+		return s.Attach(spool.Attachment{Relay: "a:1", Store: spool.StoreID{1}, Journal: s.Journal()})
 	}
 	for _, work := range []struct {
 		name string
-		do   func(b *testing.B)
+		do   func() error
 	}{
-		{"attach and detach", func(b *testing.B) { attach(b).Detach() }},
-		{"status", func(*testing.B) { s.Status() }},
-		{"pending", func(*testing.B) { s.Pending() }},
-		{"snapshot", func(b *testing.B) {
-			if err := s.Snapshot(b.Context()); err != nil {
-				b.Fatal(err)
+		{"attach and detach", func() error {
+			feed, err := attach()
+			if err == nil {
+				feed.Detach()
 			}
+			return err
 		}},
-		{"state", func(b *testing.B) {
-			feed := attach(b)
-			defer feed.Detach()
-			if pending, _, _, err := feed.State(b.Context()); err != nil || pending != waitingGroups {
-				b.Fatal(pending, err)
+		{"status", func() error { s.Status(); return nil }},
+		{"pending", func() error { s.Pending(); return nil }},
+		{"snapshot", func() error { return s.Snapshot(b.Context()) }},
+		{"state", func() error {
+			feed, err := attach()
+			if err != nil {
+				return err
 			}
+			defer feed.Detach()
+			_, _, _, err = feed.State(b.Context())
+			return err
 		}},
 	} {
 		b.Run(work.name, func(b *testing.B) {
 			var waits []float64
 			for b.Loop() {
-				waits = append(waits, s.Beside(func() { work.do(b) }).Seconds()*1000)
+				var err error
+				waits = append(waits, s.Beside(func() { err = work.do() }).Seconds()*1000)
+				if err != nil {
+					b.Fatal(err)
+				}
 			}
 			slices.Sort(waits)
 			b.ReportMetric(waits[len(waits)/2], "held-p50-ms")

@@ -130,7 +130,7 @@ func (s *Spool) addCursor(id StoreID, address string) (*cursor, error) {
 		s.drop(stale)
 	}
 	cur := &cursor{slot: slot, id: id, addresses: []string{address}, held: map[*group]*time.Timer{}}
-	s.note(appendCursor(nil, cur, newCursor))
+	s.note(cursorRecord(cur, newCursor))
 	s.install(cur)
 	return cur, nil
 }
@@ -178,11 +178,11 @@ func (s *Spool) meet(address string, id StoreID) (*cursor, error) {
 	case same != nil: // another address of the same store, or a relay that is back: they share the cursor
 		s.leave(at, address)
 		same.addresses = append(same.addresses, address)
-		s.note(appendCursor(nil, same, knownCursor))
+		s.note(cursorRecord(same, knownCursor))
 		return same, nil
 	case at != nil && at.id == (StoreID{}):
 		at.id = id
-		s.note(appendCursor(nil, at, knownCursor))
+		s.note(cursorRecord(at, knownCursor))
 		return at, nil
 	case at != nil:
 		s.cfg.Logger.Warn("relay has another store than before: it gets all groups anew",
@@ -201,7 +201,7 @@ func (s *Spool) leave(cur *cursor, address string) {
 		s.drop(cur)
 	default:
 		cur.addresses = slices.DeleteFunc(cur.addresses, func(a string) bool { return a == address })
-		s.note(appendCursor(nil, cur, knownCursor))
+		s.note(cursorRecord(cur, knownCursor))
 	}
 }
 

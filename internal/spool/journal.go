@@ -51,7 +51,7 @@ func (s *Spool) verify(cur *cursor, told Decided) {
 		s.renew(cur, "the relay has seen numbers that were not given yet")
 	case own != nil && own.digest == told.Digest, slices.Contains(cur.withdrawn, told):
 		cur.decided(told)
-		s.note(appendCursor(nil, cur, knownCursor))
+		s.note(cursorRecord(cur, knownCursor))
 	default:
 		s.renew(cur, "the relay knows another change under a number that was given here")
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -373,12 +374,8 @@ func exactlyOnce(t *testing.T, random *rand.Rand) {
 				want[job] = nil
 			}
 			next := map[string]string{}
-			for name, line := range want[job] {
-				next[name] = line
-			}
-			for name, line := range lines(body) {
-				next[name] = line
-			}
+			maps.Copy(next, want[job])
+			maps.Copy(next, lines(body))
 			want[job] = next
 		}
 		if err := h.Check(); err != nil {

@@ -107,7 +107,10 @@ func (cur *cursor) owed(c *change) *change {
 // pendingChanges yields every change that the relay has still to decide, oldest first.
 func (cur *cursor) pendingChanges() iter.Seq[*change] {
 	return func(yield func(*change) bool) {
-		for c := cur.oldest; c != nil && yield(c); c = cur.owed(c.newer) {
+		for c := cur.oldest; c != nil; c = cur.owed(c.newer) {
+			if !yield(c) {
+				return
+			}
 		}
 	}
 }

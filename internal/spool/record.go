@@ -99,8 +99,8 @@ func appendVerdict(b []byte, v verdict) []byte {
 	return appendUint(b, 3, uint64(v.decision))
 }
 
-func appendCursor(b []byte, cur *cursor, a acquaintance) []byte {
-	b = append(b, cursorPayload)
+func cursorRecord(cur *cursor, a acquaintance) []byte {
+	b := []byte{cursorPayload}
 	b = appendUint(b, 1, uint64(cur.slot))
 	if cur.id != (StoreID{}) {
 		b = appendBytes(b, 2, cur.id[:])
@@ -119,6 +119,7 @@ func appendCursor(b []byte, cur *cursor, a acquaintance) []byte {
 func appendDropped(b []byte, slot int) []byte {
 	return appendUint(append(b, droppedPayload), 1, uint64(slot))
 }
+
 func appendAttach(b []byte, slot int) []byte {
 	return appendUint(append(b, attachPayload), 1, uint64(slot))
 }

@@ -129,7 +129,7 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 		return err
 	}
 	for i := range f.cursors {
-		if err := w.Add(appendCursor(nil, &f.cursors[i], knownCursor)); err != nil {
+		if err := w.Add(cursorRecord(&f.cursors[i], knownCursor)); err != nil {
 			return err
 		}
 	}

@@ -40,7 +40,6 @@ func (l *Link) dial(a *attempt) (*grpc.ClientConn, *tunnel.Conn, error) {
 		grpc.WithMaxHeaderListSize(tunnel.MaxHeaderBytes),
 		grpc.WithReadBufferSize(tunnel.ReadBufferBytes),
 		grpc.WithWriteBufferSize(tunnel.BurstBytes),
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithInitialWindowSize(tunnel.AgentWindowBytes),
 		grpc.WithInitialConnWindowSize(tunnel.AgentWindowBytes),
 		grpc.WithIdleTimeout(0),

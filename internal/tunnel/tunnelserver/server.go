@@ -114,7 +114,6 @@ func New(cfg Config) *Server {
 		grpc.InitialWindowSize(tunnel.StreamWindowBytes),
 		grpc.InitialConnWindowSize(tunnel.ConnectionWindowBytes),
 		grpc.ReadBufferSize(tunnel.ReadBufferBytes),
-		grpc.SharedWriteBuffer(true), // or each of ten thousand idle agents would have one of 32 KiB
 		grpc.WaitForHandlers(true),
 	)
 	relayv1.RegisterRelayServiceServer(s.grpc, s)
