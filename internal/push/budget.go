@@ -82,14 +82,20 @@ type Buffer struct {
 // Grow makes sure that n more bytes fit. It waits for memory, at most 5 s and as long as the request lives, and then
 // fails with ErrUnavailable.
 func (b *Buffer) Grow(n int) error {
-	need := int64(b.body.Len() + n)
-	if b.budget != nil && b.budget.bytes != nil && need > b.held {
-		if err := b.acquire(need); err != nil {
-			return err
-		}
+	if err := b.reserve(n); err != nil {
+		return err
 	}
 	b.body.Grow(n)
 	return nil
+}
+
+// reserve waits until the budget has room for n more bytes.
+func (b *Buffer) reserve(n int) error {
+	need := int64(b.body.Len() + n)
+	if b.budget == nil || b.budget.bytes == nil || need <= b.held {
+		return nil
+	}
+	return b.acquire(need)
 }
 
 func (b *Buffer) acquire(need int64) error {
@@ -116,6 +122,19 @@ func (b *Buffer) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return b.body.Write(p)
+}
+
+// Take is Write for bytes that nobody else uses from then on: a body that comes in one piece is not copied.
+func (b *Buffer) Take(p []byte) error {
+	if b.body.Len() > 0 {
+		_, err := b.Write(p)
+		return err
+	}
+	if err := b.reserve(len(p)); err != nil {
+		return err
+	}
+	b.body = *bytes.NewBuffer(p)
+	return nil
 }
 
 // Bytes returns what was written; it aliases the buffer until Release.

@@ -62,3 +62,31 @@ func TestShare(t *testing.T) {
 		}
 	}
 }
+
+// TestTake: a body in one piece is not copied, one in several is whole, and both count.
+func TestTake(t *testing.T) {
+	budget := push.NewBudget(1 << 20)
+	b := budget.Buffer(t.Context())
+	defer b.Release()
+	first := []byte("first, ")
+	if err := b.Take(first); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Bytes(); &got[0] != &first[0] {
+		t.Error("the first piece was copied")
+	}
+	if err := b.Take([]byte("second")); err != nil || string(b.Bytes()) != "first, second" || b.Len() != len("first, second") {
+		t.Errorf("the body is %q, %v", b.Bytes(), err)
+	}
+	for _, pieces := range [][]int{{1<<20 + 1}, {1 << 19, 1<<19 + 1}} {
+		b := budget.Buffer(t.Context())
+		var err error
+		for _, n := range pieces {
+			err = b.Take(make([]byte, n))
+		}
+		if !errors.Is(err, push.ErrTooLarge) {
+			t.Errorf("pieces of %d bytes = %v, want ErrTooLarge", pieces, err)
+		}
+		b.Release()
+	}
+}

@@ -147,7 +147,7 @@ func (c *changeStream) takeChunk(chunk []byte) {
 		c.fault = push.Errorf(push.ErrInvalid, "body is longer than the %d bytes announced", c.begin.GetBodyBytes())
 		return
 	}
-	_, c.fault = c.body.Write(chunk)
+	c.fault = c.body.Take(chunk)
 }
 
 // takeEnd hands the change to a goroutine of its own, which waits for the earlier change of the same group.
