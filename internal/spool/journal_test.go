@@ -174,6 +174,38 @@ func TestARelayThatLostItsData(t *testing.T) {
 	})
 }
 
+// What a newer push made pointless before it was sent is not sent after a kill either, when the relay has decided the newer one,
+// and, as a relay does with a group that is gone, may have forgotten that it did.
+func TestPointlessChangesStayUnsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		defer func() { h.close() }()
+		r := newRelay("a:1", 1)
+		feed := h.attachIdle(r)
+		h.must(push.Spooled, push.Replace, "j", "m 1\n")
+		h.must(push.Spooled, push.Merge, "j", "n 1\n")
+		h.must(push.Spooled, push.Delete, "j", "")
+		c, err := feed.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := feed.Request(c, nil); err != nil || got.Operation != push.Delete {
+			t.Fatalf("the first change that is sent is %+v, %v, want the DELETE", got, err)
+		}
+		feed.Decide(c, push.Result{Outcome: push.Applied}, nil)
+		settle()
+		h.crash()
+		defer h.attach(r)()
+		settle()
+		if got := r.took(); len(got) > 0 {
+			t.Errorf("after the DELETE the relay got %q", got)
+		}
+		if n := h.pending(r.address); n != 0 {
+			t.Errorf("%d changes wait", n)
+		}
+	})
+}
+
 // Two addresses of one store share its cursor and have one sender (T17).
 func TestTwoAddressesOfOneStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,9 +1,11 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"pushrelay/internal/wal"
@@ -193,9 +195,7 @@ func (r *replay) verdict(b []byte) error {
 	cur := r.s.cursors[slot]
 	cur.decided(Decided{sequence, c.digest})
 	r.noteSent(c)
-	if c.undecided.has(int(slot)) {
-		r.s.settle(cur, c)
-	}
+	r.settle(c, cur)
 	switch decision(d) {
 	case appliedDecision:
 		c.applied = true
@@ -209,6 +209,26 @@ func (r *replay) verdict(b []byte) error {
 		return errRecord
 	}
 	return nil
+}
+
+// settle says that a relay has decided a change, and with it all earlier ones of its group: it gets them in order, so that one
+// which it had not decided by then was pointless, dropped, and never sent. Sent now, after what made it pointless, it could bring
+// back what was deleted: the relay keeps the mark of a group that is gone only until all up to it is decided (T12).
+func (r *replay) settle(c *change, cur *cursor) {
+	settled := func(c *change) {
+		if c.undecided.has(cur.slot) {
+			r.s.settle(cur, c)
+		}
+	}
+	settled(c)
+	all := c.group.changes
+	i, _ := slices.BinarySearchFunc(all, c.sequence, func(c *change, sequence uint64) int { return cmp.Compare(c.sequence, sequence) })
+	for _, earlier := range slices.Backward(all[:i]) {
+		if earlier.isContent() && !earlier.undecided.has(cur.slot) {
+			return // So are all before it.
+		}
+		settled(earlier)
+	}
 }
 
 func (r *replay) journal(b []byte) error {
