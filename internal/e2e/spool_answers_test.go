@@ -145,7 +145,7 @@ func TestSpoolLargePush(t *testing.T) {
 func TestSpoolLater(t *testing.T) {
 	t.Parallel()
 	r := startRelay(t, "--store.max-groups=3")
-	a, _ := startSpooling(t, r)
+	a, _ := startSpooling(t, r, "--push.wait=4s") // as long as the second push to the group waits behind the first
 	for n, job := range []string{"a", "b", "c"} {
 		a.applied(t, job, n)
 	}

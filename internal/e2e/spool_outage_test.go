@@ -197,8 +197,9 @@ func TestSpoolCounts(t *testing.T) {
 	if asked.applied < 50 || asked.refused == 0 || asked.deletes == 0 {
 		t.Error("there was nothing to see")
 	}
-	if asked.spooled+asked.inDoubt == 0 && (counted.applied != float64(2*asked.applied) || counted.refused != float64(2*asked.refused)) {
-		t.Error("every push is to be a change at each of two relays")
+	// A refusal of one relay withdraws the push, so that the other may not get it.
+	if asked.spooled+asked.inDoubt == 0 && counted.applied != float64(2*asked.applied) {
+		t.Error("every push that was applied is to be a change at each of two relays")
 	}
 
 	for _, j := range o.jobs {
