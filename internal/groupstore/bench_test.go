@@ -153,3 +153,29 @@ func BenchmarkMemory(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReplay measures how a store is made again from the changes of groups with the same series.
+func BenchmarkReplay(b *testing.B) {
+	const groups, lines = 1_000, 100
+	j := &journal{}
+	s := groupstore.New(groupstore.Config{Log: j})
+	for i := range groups {
+		k := key(b, "job", "batch", "instance", strconv.Itoa(i))
+		if _, err := s.Push(b.Context(), groupstore.Push{Operation: put, Key: k, Body: benchBody(b, lines, i%8, false), At: noon}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	records := make([][]byte, len(j.changes))
+	for i, c := range j.changes {
+		records[i] = groupstore.AppendChange(nil, uint64(i+1), c)
+	}
+	for b.Loop() {
+		again := groupstore.New(groupstore.Config{})
+		for _, r := range records {
+			if err := again.Replay(r); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*groups*lines), "ns/series")
+}
