@@ -1,0 +1,137 @@
+package spool_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"pushrelay/internal/push"
+)
+
+// A relay that lost its data gets it back, and one that was met does not get again what was deleted there (T18).
+func TestARelayThatLostItsData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		defer func() { h.close() }()
+		r := newRelay("a:1", 1)
+		detach := h.attach(r)
+		h.must(push.Applied, push.Replace, "j", "m 1\n")
+		h.must(push.Applied, push.Merge, "j", "n 1\n")
+		h.must(push.Applied, push.Replace, "gone", "m 1\n")
+		h.must(push.Applied, push.Delete, "gone", "")
+		detach()
+		r.with(func() { delete(r.groups, keyOf("j")) }) // somebody deleted it there
+		detach = h.attach(r)
+		settle()
+		if got := r.has("j"); len(got) != 0 {
+			t.Errorf("a group that was deleted at the relay is back: %v", got)
+		}
+		detach()
+		h.crash()
+		h.must(push.Spooled, push.Replace, "waited", "m 1\n")
+		fresh := newRelay("a:1", 2)
+		detach = h.attach(fresh)
+		settle()
+		wantMap(t, "group j at the new store", fresh.has("j"), map[string]string{"m": "m 1", "n": "n 1"})
+		wantMap(t, "what waited at the new store", fresh.has("waited"), map[string]string{"m": "m 1"})
+		if got := fresh.took(); len(got) != 3 {
+			t.Errorf("the new store took %q, want these three changes", got)
+		}
+		if st := h.Status(); st.Entries != 0 || !st.Oldest.IsZero() {
+			t.Errorf("%d changes since %v are said to wait for a store that nothing leads to", st.Entries, st.Oldest)
+		}
+		detach()
+		defer h.attach(r)() // the old one is back
+		h.must(push.Applied, push.Replace, "k", "m 1\n")
+		settle()
+		if got := r.took(); !slices.Equal(got[len(got)-2:], []string{"replace waited m 1\n", "replace k m 1\n"}) {
+			t.Errorf("the old store took %q", got)
+		}
+	})
+}
+
+// Two addresses of one store share its cursor and have one sender (T17).
+func TestTwoAddressesOfOneStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1", "b:1")
+		defer func() { h.close() }()
+		h.must(push.Spooled, push.Replace, "j", "m 1\n")
+		a, b := newRelay("a:1", 1), newRelay("b:1", 1)
+		detach := h.attach(a)
+		settle()
+		defer h.attach(b)()
+		h.must(push.Applied, push.Replace, "j", "m 2\n")
+		if len(b.took()) != 0 || len(a.took()) != 2 || len(h.Status().Relays) != 1 {
+			t.Errorf("a took %q, b took %q, the spool knows %+v", a.took(), b.took(), h.Status().Relays)
+		}
+		detach()
+		h.must(push.Applied, push.Replace, "j", "m 3\n")
+		if got := b.took(); !slices.Equal(got, []string{"replace j m 3\n"}) {
+			t.Errorf("b took %q", got)
+		}
+	})
+}
+
+// What waits for a relay that is configured no more is dropped at the start, and its slot is free.
+func TestARelayThatIsConfiguredNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1", "b:1")
+		defer func() { h.close() }()
+		a := newRelay("a:1", 1)
+		detach := h.attach(a)
+		h.must(push.Applied, push.Replace, "j", "m 1\n")
+		h.must(push.Applied, push.Delete, "j", "")
+		detach()
+		if n := h.pending("b:1"); n != 1 {
+			t.Errorf("%d changes wait for b, want the deletion", n)
+		}
+		h.close()
+		h.cfg.Relays = []string{"a:1"}
+		h.open()
+		if st := h.Status(); len(st.Relays) != 1 || st.Entries != 0 || st.Groups != 0 {
+			t.Errorf("Status = %+v, want nothing that waits", st)
+		}
+		h.crash()
+		if st := h.Status(); len(st.Relays) != 1 {
+			t.Errorf("after another start the spool knows %+v", st.Relays)
+		}
+	})
+}
+
+// A change that was withdrawn while another relay may have been deciding it has a number that this relay knows: that makes no
+// copy of the spool.
+func TestWithdrawnInFlight(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, "a:1", "b:1")
+				defer func() { h.close() }()
+				a, b := newRelay("a:1", 1), newRelay("b:1", 2)
+				taken := make(chan struct{})
+				b.lose = func() bool { close(taken); return true }
+				a.judge = func(*push.Request) error { <-taken; return errClash }
+				detachA, detachB := h.attach(a), h.attach(b)
+				if _, err := h.do(push.Replace, "j", "m 1\n"); !isKind(err, push.ErrInconsistent) {
+					t.Fatalf("Push = %v, want a refusal", err)
+				}
+				settle()
+				journal := h.Journal()
+				detachA()
+				detachB()
+				if restart {
+					h.crash()
+				}
+				b.with(func() { b.lose = nil })
+				defer h.attach(b)()
+				settle()
+				if h.Journal() != journal {
+					t.Error("the journal began anew")
+				}
+				if got := b.counts(); got != [3]int{1, 0, 0} || h.pending("b:1") != 0 {
+					t.Errorf("applied, rejected, repeated = %d, pending %d, want 1, 0, 0 and 0", got, h.pending("b:1"))
+				}
+			})
+		})
+	}
+}
