@@ -217,7 +217,8 @@ func TestSpoolCounts(t *testing.T) {
 	o.check(t)
 	counted, asked = before.wantBalance(t, o), o.totals()
 	t.Logf("outages: %d applied, %d kept, %d in doubt; %+v", asked.applied, asked.spooled, asked.inDoubt, counted)
-	if asked.applied == 0 || asked.spooled == 0 || asked.deletes == 0 {
+	// The agent waits between two attempts, so that hardly a push may have found a relay.
+	if counted.applied == 0 || asked.spooled == 0 || asked.deletes == 0 {
 		t.Error("there was nothing to see")
 	}
 }
