@@ -75,7 +75,7 @@ type Origin struct {
 	Journal [16]byte
 	// Sequence rises strictly within the journal, from 1, with gaps.
 	Sequence uint64
-	// Digest tells two pushes apart that have the same number, because a journal was copied or restored; see [DigestOf].
+	// Digest tells two pushes apart that have the same number, because a journal was copied or restored. It is opaque.
 	Digest Digest
 }
 

@@ -2,6 +2,8 @@ package spool
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"hash/fnv"
 	"math/bits"
@@ -30,7 +32,7 @@ type change struct {
 	takenAt   time.Time // wall clock; it may come from an earlier life
 	owner     string
 	// digest is that of the push as it was taken: it stays when families are cut out of a body that waits, because it says
-	// which change has the number, not which bytes travel.
+	// which push this is, not which bytes travel.
 	digest push.Digest
 
 	undecided relays // those that have still to decide it
@@ -40,6 +42,15 @@ type change struct {
 	applied bool    // by some relay
 	answer  *answer // the pusher who waits; nil if none does
 	durable *receipt
+}
+
+// identity tells the change from any other, also from one with the same content that another spool gave the same number: the
+// two were not taken at the same moment. It is what relays know as the digest.
+func (c *change) identity() push.Digest {
+	h := sha256.New()
+	h.Write(c.digest[:])
+	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(c.takenAt.UnixNano())))
+	return push.Digest(h.Sum(nil)[:len(push.Digest{})])
 }
 
 // overheadBytes is about what a change takes beside its body, families and key.

@@ -168,28 +168,31 @@ func (s *Spool) uninstall(cur *cursor) {
 	}
 }
 
-// meet returns the cursor of the store that answers at an address.
-func (s *Spool) meet(address string, id StoreID) (*cursor, error) {
+// meet returns the cursor of the store that answers at an address. If that was another one before, inherited is how far it had
+// decided: the relay may have been restored from a backup, and then knows numbers up to there.
+func (s *Spool) meet(address string, id StoreID) (cur *cursor, inherited uint64, err error) {
 	at := s.cursorOf(func(c *cursor) bool { return slices.Contains(c.addresses, address) })
 	same := s.cursorOf(func(c *cursor) bool { return c.id == id })
 	switch {
 	case same != nil && same == at:
-		return same, nil
+		return same, 0, nil
 	case same != nil: // another address of the same store, or a relay that is back: they share the cursor
 		s.leave(at, address)
 		same.addresses = append(same.addresses, address)
 		s.note(cursorRecord(same, knownCursor))
-		return same, nil
+		return same, 0, nil
 	case at != nil && at.id == (StoreID{}):
 		at.id = id
 		s.note(cursorRecord(at, knownCursor))
-		return at, nil
+		return at, 0, nil
 	case at != nil:
 		s.cfg.Logger.Warn("relay has another store than before: it gets all groups anew",
 			slog.String("addr", address), slog.String("store_id", id.String()), slog.String("before", at.id.String()))
+		inherited = at.highest
 		s.leave(at, address)
 	}
-	return s.addCursor(id, address)
+	cur, err = s.addCursor(id, address)
+	return cur, inherited, err
 }
 
 // leave takes an address away from a cursor. One that nobody was met under goes with it; any other stays until the next

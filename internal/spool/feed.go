@@ -52,13 +52,13 @@ type Change struct {
 func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cur, err := s.meet(a.Relay, a.Store)
+	cur, inherited, err := s.meet(a.Relay, a.Store)
 	if err != nil {
 		return nil, err
 	}
 	s.count()
 	if a.Journal == s.journal {
-		s.verify(cur, a.Decided)
+		s.verify(cur, a.Decided, inherited)
 	}
 	if len(cur.feeds) == 0 {
 		cur.withdrawn = nil // What was under way in an earlier session is decided, or never will be.
@@ -202,7 +202,7 @@ func (f *Feed) take() (*Change, *receipt) {
 		c.sent |= of(cur.slot)
 		handed := &Change{
 			change: c, journal: s.journal, Bytes: c.bodyBytes,
-			Origin: push.Origin{Journal: s.journal, Sequence: c.sequence, Digest: c.digest},
+			Origin: push.Origin{Journal: s.journal, Sequence: c.sequence, Digest: c.identity()},
 		}
 		f.flying[handed] = true
 		return handed, c.durable
@@ -281,8 +281,8 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 		s.refused(cur, c, err)
 	default:
 		c.change.sent &^= of(cur.slot)
-		s.hold(g, cur, err)
 		c.change.answer.tell(cur, outcome{detail: "relay " + cur.name() + " takes it later: " + err.Error()})
+		s.hold(g, cur, err)
 	}
 	s.compact(g)
 	s.enqueue(g, cur)
@@ -338,7 +338,7 @@ func (s *Spool) refused(cur *cursor, c *Change, err error) {
 func (s *Spool) withdraw(c *change) {
 	(c.sent & c.undecided).slots(func(slot int) {
 		cur := s.cursors[slot]
-		cur.withdrawn = append(slices.Clip(cur.withdrawn), Decided{c.sequence, c.digest})
+		cur.withdrawn = append(slices.Clip(cur.withdrawn), Decided{c.sequence, c.identity()})
 	})
 	s.remove(c)
 }
@@ -362,6 +362,16 @@ func (s *Spool) hold(g *group, cur *cursor, err error) {
 		}
 	})
 	cur.held[g] = timer
+	for _, c := range g.changes {
+		s.tellHeld(cur, c)
+	}
+}
+
+// tellHeld tells the pusher of a change that its group waits until the relay takes an earlier change.
+func (s *Spool) tellHeld(cur *cursor, c *change) {
+	if c.undecided.has(cur.slot) {
+		c.answer.tell(cur, outcome{detail: "relay " + cur.name() + " takes an earlier push of the group later"})
+	}
 }
 
 // State says what waits for the relay, and up to which sequence it has decided all: that much is on the disk, so that none of

@@ -317,3 +317,15 @@ func (h *house) counter(name string) float64 {
 	h.t.Fatalf("there is no %s", name)
 	return 0
 }
+
+// backup returns a relay that is made again from a backup of this one: another store, with the same groups and marks.
+func (r *fakeRelay) backup(id byte) *fakeRelay {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	restored := newRelay(r.address, id)
+	restored.groups, restored.journals = maps.Clone(r.groups), maps.Clone(r.journals)
+	for key, marks := range r.marks {
+		restored.marks[key] = maps.Clone(marks)
+	}
+	return restored
+}

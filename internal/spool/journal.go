@@ -34,8 +34,9 @@ type Decided struct {
 // numbers are worth nothing, and the journal begins anew with what waits.
 //
 // A number that the spool has no change for, and that is above all that the relay is known to have decided, is such a one
-// too: rather send something twice than take it for a duplicate.
-func (s *Spool) verify(cur *cursor, told Decided) {
+// too: rather send something twice than take it for a duplicate. Numbers up to inherited were decided by the store that the
+// relay had before.
+func (s *Spool) verify(cur *cursor, told Decided, inherited uint64) {
 	if told.Sequence == 0 || told.Sequence < cur.highest {
 		return
 	}
@@ -49,7 +50,7 @@ func (s *Spool) verify(cur *cursor, told Decided) {
 	switch {
 	case told.Sequence > s.sequence:
 		s.renew(cur, "the relay has seen numbers that were not given yet")
-	case own != nil && own.digest == told.Digest, slices.Contains(cur.withdrawn, told):
+	case own != nil && own.identity() == told.Digest, slices.Contains(cur.withdrawn, told), own == nil && told.Sequence <= inherited:
 		cur.decided(told)
 		s.note(cursorRecord(cur, knownCursor))
 	default:
@@ -69,7 +70,7 @@ func (s *Spool) numbered(sequence uint64) *change {
 // renew begins a new journal: all changes get new numbers, in the order of the old ones.
 func (s *Spool) renew(cur *cursor, reason string) {
 	id := newJournalID()
-	s.cfg.Logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well; or the relay was restored from a backup",
+	s.cfg.Logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well",
 		slog.String("addr", cur.name()), slog.String("reason", reason), slog.String("journal", id.String()), slog.String("before", s.journal.String()))
 	s.metrics.resets.Inc()
 	var numbers numbering

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/promslog"
@@ -168,4 +169,36 @@ func damage(t *testing.T, dir, text string) {
 		}
 	}
 	t.Fatalf("the journal does not have %q", text)
+}
+
+// Two copies of a spool that give the same number to the same content are told apart all the same: below it they differ.
+func TestClonesWithTheSameContent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		defer func() { h.close() }()
+		r := newRelay("a:1", 1)
+		detach := h.attach(r)
+		h.must(push.Applied, push.Replace, "j", "m 0\n")
+		detach()
+		clone := &house{t: t, cfg: h.cfg}
+		clone.cfg.Dir = h.copyTo(t.TempDir() + "/spool")
+		clone.open()
+		defer func() { clone.close() }()
+		h.must(push.Spooled, push.Replace, "other", "m 1\n")
+		h.must(push.Spooled, push.Replace, "j", "m 1\n")
+		h.must(push.Spooled, push.Replace, "top", "m 1\n")
+		time.Sleep(time.Nanosecond)
+		clone.must(push.Spooled, push.Replace, "j", "m 2\n")
+		clone.must(push.Spooled, push.Replace, "other", "m 2\n")
+		clone.must(push.Spooled, push.Replace, "top", "m 1\n")
+		for _, one := range []*house{h, clone} {
+			detach := one.attach(r)
+			settle()
+			detach()
+		}
+		wantMap(t, "group j", r.has("j"), map[string]string{"m": "m 2"})
+		if got := r.counts(); got[2] != 0 {
+			t.Errorf("%d changes were called duplicates", got[2])
+		}
+	})
 }

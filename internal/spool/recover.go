@@ -193,7 +193,7 @@ func (r *replay) verdict(b []byte) error {
 		return nil
 	}
 	cur := r.s.cursors[slot]
-	cur.decided(Decided{sequence, c.digest})
+	cur.decided(Decided{sequence, c.identity()})
 	r.noteSent(c)
 	r.settle(c, cur)
 	switch decision(d) {

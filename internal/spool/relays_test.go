@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pushrelay/internal/push"
 )
@@ -134,4 +135,57 @@ func TestWithdrawnInFlight(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A relay that was restored from a backup has another store, and knows numbers that the spool has forgotten: they are of this
+// journal all the same, and what the backup has is not applied twice (T18).
+func TestARestoredRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		defer func() { h.close() }()
+		r := newRelay("a:1", 1)
+		detach := h.attach(r)
+		h.must(push.Applied, push.Replace, "same", "m 1\n")
+		h.must(push.Applied, push.Replace, "newer", "m 2\n")
+		backup := r.backup(2)
+		h.must(push.Applied, push.Replace, "newer", "m 3\n")
+		detach()
+		h.must(push.Spooled, push.Replace, "waited", "m 4\n")
+		journal := h.Journal()
+		for range 2 {
+			detach = h.attach(backup)
+			settle()
+			detach()
+			h.crash()
+		}
+		if h.Journal() != journal {
+			t.Error("the journal has begun anew")
+		}
+		if got, want := backup.took(), []string{"replace newer m 3\n", "replace waited m 4\n"}; !slices.Equal(got, want) {
+			t.Errorf("the restored relay took %q, want %q", got, want)
+		}
+		if got := backup.counts(); got[0] != 2 || got[1] != 0 || got[2] == 0 {
+			t.Errorf("applied, rejected, repeated = %d, want 2, 0 and what the backup has", got)
+		}
+	})
+}
+
+// A pusher whose group waits for an earlier push that the relay takes later is told so at once.
+func TestBehindAHeldPush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		defer func() { h.close() }()
+		r := newRelay("a:1", 1)
+		r.judge = func(*push.Request) error {
+			return &push.Error{Kind: push.ErrFull, Message: "store is full", RetryAfter: time.Hour}
+		}
+		defer h.attach(r)()
+		start := time.Now()
+		for range 2 {
+			h.must(push.Spooled, push.Merge, "j", "m 1\n")
+		}
+		if waited := time.Since(start); waited > 0 {
+			t.Errorf("they waited %s", waited)
+		}
+	})
 }

@@ -173,8 +173,12 @@ func (s *Spool) accept(key grouping.Key, c *change, who interest) error {
 	s.insert(c, known)
 	s.compact(g)
 	for _, cur := range s.cursors {
-		if cur != nil {
-			s.enqueue(g, cur)
+		if cur == nil {
+			continue
+		}
+		s.enqueue(g, cur)
+		if g.held.has(cur.slot) {
+			s.tellHeld(cur, c)
 		}
 	}
 	return nil
@@ -216,7 +220,7 @@ func (s *Spool) room(g *group, c *change) error {
 	s.metrics.full.Inc()
 	return &push.Error{
 		Kind: push.ErrUnavailable, RetryAfter: retryFull,
-		Message: "the agent's spool is full (--spool.max-bytes): it keeps what it has until its relays take it",
+		Message: "the agent's spool is full (--spool.max-bytes) of what waits for relays and of the newest content of each group",
 	}
 }
 

@@ -2037,9 +2037,10 @@ type Origin struct {
 	JournalId []byte `protobuf:"bytes,1,opt,name=journal_id,json=journalId,proto3" json:"journal_id,omitempty"`
 	// Rises strictly within the journal, from 1, with gaps.
 	Sequence uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Tells the change from another one that has the same number: the first 16 bytes of the SHA-256 of operation,
-	// grouping key and body as the agent took them. It stays what it was when the agent later leaves families out of the
-	// body because newer ones wait behind it: it identifies the change, not the bytes. Another length is invalid.
+	// Tells the change from another one that has the same number, also from one with the same content: 16 bytes of a hash of
+	// operation, grouping key and body as the agent took them, and of the time at which it did. It stays what it was when the
+	// agent later leaves families out of the body because newer ones wait behind it: it identifies the change, not the
+	// bytes. Another length is invalid.
 	Digest        []byte `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
