@@ -3,6 +3,7 @@ package tunnel
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // BurstWriter is the agent's connection below TLS. TLS makes records of 16 KiB and writes each by itself: a call into the
@@ -58,11 +59,23 @@ func (w *BurstWriter) end() error {
 type burstConn struct {
 	net.Conn
 
-	below *BurstWriter
+	below  *BurstWriter
+	during atomic.Bool // a Write is in progress
+}
+
+// Close closes the connection. As with TLS alone, a write in progress ends at once: TLS would say goodbye first, and that
+// waits behind a burst that a dead relay does not take.
+func (c *burstConn) Close() error {
+	if c.during.Load() {
+		c.below.Conn.Close()
+	}
+	return c.Conn.Close()
 }
 
 // Write writes all of p as one burst.
 func (c *burstConn) Write(p []byte) (int, error) {
+	c.during.Store(true)
+	defer c.during.Store(false)
 	c.below.begin()
 	n, err := c.Conn.Write(p)
 	if endErr := c.below.end(); err == nil {
@@ -77,10 +90,14 @@ func (c *burstConn) Write(p []byte) (int, error) {
 type BurstReader struct {
 	net.Conn
 
-	more   bool    // the last read filled all the room it had, so that more is there
+	more   bool    // the last read filled all of a large room, so that more is there
 	buffer *[]byte // nil if nothing is unread
 	unread []byte  // of buffer
 }
+
+// burstRoom is the least room that TLS has while a body comes. In a handshake it has less, and fills it without any more to
+// come: the read after that would hold a buffer for as long as the agent is idle.
+const burstRoom = 8 << 10
 
 // NewBurstReader returns a connection over which TLS can be put.
 func NewBurstReader(c net.Conn) *BurstReader { return &BurstReader{Conn: c} }
@@ -95,7 +112,7 @@ func (r *BurstReader) Read(p []byte) (int, error) {
 	}
 	if !r.more {
 		n, err := r.Conn.Read(p)
-		r.more = n == len(p)
+		r.more = n == len(p) && n >= burstRoom
 		return n, err
 	}
 	r.more = false // the read after this one may be a long wait

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"pushrelay/internal/tunnel"
 )
@@ -48,6 +49,12 @@ func (r records) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Close says goodbye first, as TLS does.
+func (r records) Close() error {
+	_, err := r.Conn.Write([]byte("goodbye"))
+	return errors.Join(err, r.Conn.Close())
+}
+
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -85,6 +92,26 @@ func TestBurstFails(t *testing.T) {
 	}
 }
 
+// TestBurstEndsWithItsConnection: a relay that takes nothing any more must not hold the agent.
+func TestBurstEndsWithItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network, relay := net.Pipe()
+		defer relay.Close()
+		below := tunnel.NewBurstWriter(network)
+		conn := below.Over(records{below})
+		written := make(chan error)
+		go func() {
+			_, err := conn.Write(pattern(recordBytes))
+			written <- err
+		}()
+		synctest.Wait() // until it waits for the relay
+		conn.Close()
+		if err := <-written; err == nil {
+			t.Error("a burst that nobody took has no error")
+		}
+	})
+}
+
 // TestBurstReaderReadsMuchAtOnce: a read that fills all of TLS's room is followed by one with much of it, and only by one:
 // the next may wait for a day, and must hold no buffer then.
 func TestBurstReaderReadsMuchAtOnce(t *testing.T) {
@@ -107,6 +134,20 @@ func TestBurstReaderReadsMuchAtOnce(t *testing.T) {
 		t.Errorf("%d bytes came of %d, or others", len(got), len(sent))
 	}
 	if want := []int{recordBytes, tunnel.BurstBytes, recordBytes, recordBytes}; !slices.Equal(network.rooms, want) {
+		t.Errorf("reads had room for %v, want %v", network.rooms, want)
+	}
+}
+
+// TestBurstReaderWaitsWithoutABuffer: the rooms of a handshake are small, and it fills them before an agent is idle.
+func TestBurstReaderWaitsWithoutABuffer(t *testing.T) {
+	network := &wire{in: bytes.NewReader(pattern(2000))}
+	reader := tunnel.NewBurstReader(network)
+	for range 4 {
+		if _, err := io.ReadFull(reader, make([]byte, 500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []int{500, 500, 500, 500}; !slices.Equal(network.rooms, want) {
 		t.Errorf("reads had room for %v, want %v", network.rooms, want)
 	}
 }
