@@ -19,7 +19,7 @@ func newMetrics(reg prometheus.Registerer, s *Spool) *metrics {
 	}
 	m := &metrics{
 		sent:             counter("relay_agent_changes_sent_total", "Changes of groups that a relay has decided, each counted once per relay: applied there plus rejected there."),
-		resets:           counter("relay_agent_journal_resets_total", "How often the journal began anew, because the data dir turned out to be a copy, or the relay to be restored from a backup."),
+		resets:           counter("relay_agent_journal_resets_total", "How often the journal began anew, because the data dir turned out to be a copy."),
 		lost:             counter("relay_agent_late_rejections_total", "Pushes that a relay rejected after they had been answered 202; what they replaced is lost."),
 		full:             counter("relay_agent_spool_full_total", "Pushes that were answered 503 because the spool was full."),
 		snapshotFailures: counter("relay_agent_spool_snapshot_failures_total", "Snapshots of the spool that could not be written."),
