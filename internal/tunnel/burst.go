@@ -67,7 +67,7 @@ type burstConn struct {
 // waits behind a burst that a dead relay does not take.
 func (c *burstConn) Close() error {
 	if c.during.Load() {
-		c.below.Conn.Close()
+		c.below.Close()
 	}
 	return c.Conn.Close()
 }
