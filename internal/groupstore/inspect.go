@@ -190,24 +190,3 @@ func hasHoles(holes []string, labels []grouping.Label) bool {
 	}
 	return true
 }
-
-// decodeKey reads a canonical key back.
-func decodeKey(canonical []byte) (grouping.Key, error) {
-	if len(canonical) == 0 {
-		return grouping.Key{}, nil
-	}
-	var labels []grouping.Label
-	for rest := string(canonical); rest != ""; {
-		var l grouping.Label
-		l.Name, l.Value, rest = nextLabel(rest)
-		labels = append(labels, l)
-	}
-	key, err := grouping.New(labels...)
-	if err != nil {
-		return grouping.Key{}, err
-	}
-	if key.Canonical() != string(canonical) {
-		return grouping.Key{}, errors.New("a grouping key is not in its canonical form")
-	}
-	return key, nil
-}

@@ -133,7 +133,7 @@ func (l *Loader) has(k grouping.Key) bool {
 
 // addTombstone takes what is left of a group.
 func (l *Loader) addTombstone(r *cursor) error {
-	key, err := decodeKey(r.text())
+	key, err := grouping.FromCanonical(string(r.text()))
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 	c.marks = l.s.adoptMarks(decodeMarks(r))
 	c.hidden = string(r.text())
 	var err error
-	if c.Key, err = decodeKey(canonical); err != nil {
+	if c.Key, err = grouping.FromCanonical(string(canonical)); err != nil {
 		return lg, err
 	}
 	if r.bad || c.Key.IsZero() || lg.version > l.position || lg.born > lg.version {

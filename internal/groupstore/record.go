@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"pushrelay/internal/grouping"
 )
 
 // The records are how changes and whole stores are written: to a log, to a snapshot, to a backup. Each begins with the
@@ -110,7 +112,7 @@ func decodeChange(b []byte, known func(head, rest []byte) *skeleton) (position u
 	if r.bad {
 		return 0, Change{}, fmt.Errorf("decoding a change: %w", errRecord)
 	}
-	if c.Key, err = decodeKey(canonical); err != nil {
+	if c.Key, err = grouping.FromCanonical(string(canonical)); err != nil {
 		return 0, Change{}, fmt.Errorf("decoding a change: %w", err)
 	}
 	if err := c.decodeParts(r, known); err != nil {

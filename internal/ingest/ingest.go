@@ -256,7 +256,7 @@ func (in *Ingester) refuseInconsistent(reason string) (push.Result, error) {
 	if in.cfg.Check != groupstore.CheckEnforced {
 		return push.Result{Outcome: push.Unchecked, Detail: reason}, nil
 	}
-	return push.Result{}, push.Errorf(push.ErrInconsistent, "pushed metrics are invalid or inconsistent with existing metrics: %s", reason)
+	return push.Result{}, push.Inconsistent(reason)
 }
 
 func (in *Ingester) store(ctx context.Context, p groupstore.Push) (groupstore.Verdict, push.Result, error) {

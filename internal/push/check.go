@@ -42,7 +42,7 @@ func CheckBody(b *exposition.Body, key grouping.Key) error {
 	if fault == "" {
 		return nil
 	}
-	return Errorf(ErrInconsistent, "pushed metrics are invalid or inconsistent with existing metrics: %s", fault)
+	return Inconsistent(fault)
 }
 
 var checkers = sync.Pool{New: func() any { return new(checker) }}

@@ -49,6 +49,12 @@ func Errorf(kind error, format string, args ...any) *Error {
 	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
 }
 
+// Inconsistent returns the [*Error] of a push that contradicts itself or what other groups hold, in the words of the
+// Pushgateway.
+func Inconsistent(reason string) *Error {
+	return Errorf(ErrInconsistent, "pushed metrics are invalid or inconsistent with existing metrics: %s", reason)
+}
+
 // statuses is the one place where a refusal becomes an HTTP status.
 var statuses = []struct {
 	kind   error

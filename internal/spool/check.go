@@ -32,7 +32,7 @@ func (s *Spool) check(r *push.Request) ([]uint64, error) {
 	defer s.putBack(parser)
 	body, err := parse(parser, r, d.limits.Exposition())
 	if inconsistent, ok := errors.AsType[*exposition.InconsistentError](err); ok {
-		return nil, push.Errorf(push.ErrInconsistent, "pushed metrics are invalid or inconsistent with existing metrics: %v", inconsistent)
+		return nil, push.Inconsistent(inconsistent.Error())
 	}
 	if err != nil {
 		return nil, &push.Error{Kind: push.ErrInvalid, Message: err.Error()}

@@ -78,6 +78,15 @@ func (h *house) crash() {
 	h.open()
 }
 
+// clone opens a copy of the spool, as a second host with the same data dir does.
+func (h *house) clone() *house {
+	h.t.Helper()
+	clone := &house{t: h.t, cfg: h.cfg}
+	clone.cfg.Dir = h.copyTo(h.t.TempDir() + "/spool")
+	clone.open()
+	return clone
+}
+
 func (h *house) copyTo(dir string) string {
 	h.t.Helper()
 	if err := os.CopyFS(dir, os.DirFS(h.cfg.Dir)); err != nil {

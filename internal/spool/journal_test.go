@@ -82,9 +82,7 @@ func TestAClonedHost(t *testing.T) {
 		detach := h.attach(r)
 		h.must(push.Applied, push.Replace, "j", "m 0\n")
 		detach()
-		clone := &house{t: t, cfg: h.cfg}
-		clone.cfg.Dir = h.copyTo(t.TempDir() + "/spool")
-		clone.open()
+		clone := h.clone()
 		defer func() { clone.close() }()
 		for i := range 10 {
 			for j, one := range []*house{h, clone} {
@@ -180,9 +178,7 @@ func TestClonesWithTheSameContent(t *testing.T) {
 		detach := h.attach(r)
 		h.must(push.Applied, push.Replace, "j", "m 0\n")
 		detach()
-		clone := &house{t: t, cfg: h.cfg}
-		clone.cfg.Dir = h.copyTo(t.TempDir() + "/spool")
-		clone.open()
+		clone := h.clone()
 		defer func() { clone.close() }()
 		h.must(push.Spooled, push.Replace, "other", "m 1\n")
 		h.must(push.Spooled, push.Replace, "j", "m 1\n")

@@ -215,7 +215,7 @@ func (l *look) push(ctx context.Context, t *task, r *push.Request) {
 	switch {
 	case err == nil:
 		t.file.pushed = t.file.info.ModTime()
-	case final(err):
+	case push.IsFinal(err):
 		t.file.fault = err
 	default:
 		t.late, t.err = true, err
@@ -230,23 +230,13 @@ func (l *look) pushFor(ctx context.Context, r *push.Request) error {
 	result := "taken"
 	switch {
 	case err == nil:
-	case final(err):
+	case push.IsFinal(err):
 		result = "refused"
 	default:
 		result = "unavailable"
 	}
 	l.c.metrics.pushes.WithLabelValues(result).Inc()
 	return err
-}
-
-// final says whether the same push would be refused again.
-func final(err error) bool {
-	for _, kind := range []error{push.ErrInvalid, push.ErrInconsistent, push.ErrForbidden, push.ErrTooLarge} {
-		if errors.Is(err, kind) {
-			return true
-		}
-	}
-	return false
 }
 
 // count notes a push that is due.
