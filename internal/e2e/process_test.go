@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // stopTimeout is how long a program may take to end after SIGTERM: more than the relay's own --shutdown.timeout.
@@ -126,6 +128,25 @@ func (p *process) signal(t testing.TB, s os.Signal) {
 		t.Fatalf("sending %v to %s: %v", s, p.name, err)
 	}
 }
+
+// suspend stops a running process until it gets a SIGCONT. It returns when every thread of it stands: the kernel tells them
+// one after the other, and until then another thread goes on and may answer.
+func (p *process) suspend(t testing.TB) {
+	t.Helper()
+	p.signal(t, syscall.SIGSTOP)
+	eventually(t, 20*time.Second, p.name+" stands", func() error {
+		var stopped unix.Siginfo
+		if err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, &stopped, unix.WSTOPPED|unix.WNOHANG, nil); err != nil {
+			return err
+		}
+		if stopped.Signo == 0 {
+			return errRuns
+		}
+		return nil
+	})
+}
+
+var errRuns = errors.New("it runs")
 
 // kill ends the process as a power cut would, and returns when it is gone.
 func (p *process) kill(t testing.TB) {

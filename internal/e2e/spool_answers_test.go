@@ -20,7 +20,7 @@ func TestSpoolAnswers(t *testing.T) {
 	a.applied(t, "attached", 1)
 	wantSeries(t, r.url, seriesOfJob("attached"), 1)
 
-	r.signal(t, syscall.SIGSTOP)
+	r.suspend(t)
 	began := time.Now()
 	a.kept(t, "silent", 2, "relay "+r.grpc+" did not answer within 2s")
 	if took := time.Since(began); took < wait {

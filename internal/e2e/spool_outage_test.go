@@ -293,7 +293,7 @@ func (o *outage) blow(t *testing.T) {
 	case n < 4:
 		o.blows["silences"]++
 		r := o.relays[o.random.IntN(len(o.relays))]
-		r.signal(t, syscall.SIGSTOP)
+		r.suspend(t)
 		pause(t.Context(), o.some(time.Second))
 		r.signal(t, syscall.SIGCONT)
 	default:

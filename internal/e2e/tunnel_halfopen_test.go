@@ -68,7 +68,7 @@ func TestTunnelHalfOpen(t *testing.T) {
 		if c.relay == other {
 			c.stopped = other.process // it answers its scraper when it goes on
 		}
-		c.vanish = func() { c.stopped.signal(t, syscall.SIGSTOP) }
+		c.vanish = func() { c.stopped.suspend(t) }
 		c.restore = func() { c.stopped.signal(t, syscall.SIGCONT) }
 		t.Cleanup(func() { // what is stopped cannot end in good order
 			if c.stopped.running() {

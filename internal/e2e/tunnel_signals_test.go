@@ -76,7 +76,7 @@ func TestTunnelSignals(t *testing.T) {
 
 	// The target is stopped: the scrape ends with its time, one that begins meanwhile too.
 	s := beginBody(t, url("length"), 3*time.Second)
-	target.signal(t, syscall.SIGSTOP)
+	target.suspend(t)
 	got, err = scrapeRequest{url: url("whole"), timeout: time.Second}.do()
 	wantReason(t, got, err, http.StatusGatewayTimeout, "scrape_timeout")
 	s.wantBroken(t, "target stopped")
@@ -86,7 +86,7 @@ func TestTunnelSignals(t *testing.T) {
 	// The agent is stopped, and then the relay, for less than what counts as gone: everything goes on.
 	for _, p := range []*process{a.process, r.process} {
 		s = beginBody(t, url("chunked"), time.Minute)
-		p.signal(t, syscall.SIGSTOP)
+		p.suspend(t)
 		<-time.After(time.Second)
 		p.signal(t, syscall.SIGCONT)
 		s.wantMore(t)
