@@ -41,6 +41,9 @@ func TestMain(m *testing.M) {
 	case "command":
 		os.Exit(runCommand(os.Args[1], os.Args[2:]))
 	default:
+		if signal.Ignored(syscall.SIGHUP) { // under nohup: jobs would inherit it, and TestSignals wait for ever
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+		}
 		os.Exit(m.Run())
 	}
 }
