@@ -148,9 +148,8 @@ func (e *encoding) run(f *exposed) {
 	if f.run == nil {
 		return
 	}
-	for _, at := range f.run.refs {
-		st := e.v.states[at.state]
-		e.part(&st.parts[at.part], st.group, f.form)
+	for p, g := range e.v.partsOf(f.run) {
+		e.part(p, g, f.form)
 		if e.o != nil && e.o.failed.Load() {
 			return
 		}

@@ -81,9 +81,8 @@ func (p *prototexter) run(e *exposed) {
 	if e.run == nil {
 		return
 	}
-	for _, at := range e.run.refs {
-		st := p.v.states[at.state]
-		p.part(&st.parts[at.part], st.group, e.form)
+	for held, g := range p.v.partsOf(e.run) {
+		p.part(held, g, e.form)
 		if p.o.failed.Load() {
 			return
 		}

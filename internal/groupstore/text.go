@@ -41,13 +41,11 @@ func (v *View) writeRun(o *output, e *exposed) {
 	var prepare preparer
 	var last *skeleton
 	var pieces *rendition
-	for _, at := range e.run.refs {
-		st := v.states[at.state]
-		p := &st.parts[at.part]
+	for p, g := range v.partsOf(e.run) {
 		if p.skeleton != last {
 			last, pieces = p.skeleton, prepare.rendition(p.skeleton, e.form)
 		}
-		writePieces(o, pieces, st.group, p.tokens())
+		writePieces(o, pieces, g, p.tokens())
 		if o.failed.Load() {
 			return
 		}
