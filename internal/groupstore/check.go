@@ -27,12 +27,12 @@ func (t *trial) judge(k *skeleton) *hiding {
 	if fault := k.fault(); fault != nil {
 		return &hiding{reason: describe(k, t.g, fault.metric) + fault.text}
 	}
-	if own, ok := t.s.own[k.name]; ok && own.Type != k.typ {
-		return &hiding{reason: "gathered metric family " + brief(k.name, shownBytes) + " has type " + typeName(k.typ) +
+	if own, ok := t.s.own[k.name()]; ok && own.Type != k.typ {
+		return &hiding{reason: "gathered metric family " + brief(k.name(), shownBytes) + " has type " + typeName(k.typ) +
 			" but should have " + typeName(own.Type)}
 	}
-	if f := t.s.families[k.name]; f != nil && t.others(f) > 0 && f.typ != k.typ {
-		return &hiding{name: k.name, reason: describe(k, t.g, 0) + "is not a " + typeName(f.typ)}
+	if f := familyOf(&t.s.families, k.name()); f != nil && t.others(f) > 0 && f.typ != k.typ {
+		return &hiding{name: k.name(), reason: describe(k, t.g, 0) + "is not a " + typeName(f.typ)}
 	}
 	if h := t.suffixClash(k); h != nil {
 		return h
@@ -42,10 +42,10 @@ func (t *trial) judge(k *skeleton) *hiding {
 
 // others returns how many parts expose the family apart from the one that is leaving.
 func (t *trial) others(f *family) int {
-	if p := findPart(t.leaving, f.name); p != nil && p.hidden == nil {
-		return f.visible - 1
+	if p := findPart(t.leaving, f.name()); p != nil && p.hidden == nil {
+		return int(f.visible) - 1
 	}
-	return f.visible
+	return int(f.visible)
 }
 
 // typeOf returns the type under which the family is or will be exposed, and whether it is.
@@ -56,7 +56,7 @@ func (t *trial) typeOf(name string) (exposition.Type, bool) {
 	if i, ok := searchPart(t.parts, name); ok && t.accepted[i] {
 		return t.parts[i].skeleton.typ, true
 	}
-	if f := t.s.families[name]; f != nil && t.others(f) > 0 {
+	if f := familyOf(&t.s.families, name); f != nil && t.others(f) > 0 {
 		return f.typ, true
 	}
 	return 0, false
@@ -66,12 +66,12 @@ func (t *trial) typeOf(name string) (exposition.Type, bool) {
 // are exposed with suffixes.
 func (t *trial) suffixClash(k *skeleton) *hiding {
 	for _, suffix := range [...]string{"_count", "_sum", "_bucket"} {
-		base, ok := strings.CutSuffix(k.name, suffix)
+		base, ok := strings.CutSuffix(k.name(), suffix)
 		if !ok {
 			continue
 		}
 		if typ, ok := t.typeOf(base); ok && hasSuffix(typ, suffix) {
-			return &hiding{name: base, reason: "collected metric named " + strconv.Quote(brief(k.name, shownBytes)) +
+			return &hiding{name: base, reason: "collected metric named " + strconv.Quote(brief(k.name(), shownBytes)) +
 				" collides with previously collected " + suffixOwner(typ) + " named " + strconv.Quote(brief(base, shownBytes))}
 		}
 	}
@@ -82,9 +82,9 @@ func (t *trial) suffixClash(k *skeleton) *hiding {
 		if !hasSuffix(k.typ, suffix) {
 			continue
 		}
-		if _, ok := t.typeOf(k.name + suffix); ok {
-			return &hiding{name: k.name + suffix, reason: "collected histogram or summary named " + strconv.Quote(brief(k.name, shownBytes)) +
-				" collides with previously collected metric named " + strconv.Quote(brief(k.name, shownBytes)+suffix)}
+		if _, ok := t.typeOf(k.name() + suffix); ok {
+			return &hiding{name: k.name() + suffix, reason: "collected histogram or summary named " + strconv.Quote(brief(k.name(), shownBytes)) +
+				" collides with previously collected metric named " + strconv.Quote(brief(k.name(), shownBytes)+suffix)}
 		}
 	}
 	return nil

@@ -174,50 +174,63 @@ func (s *Store) replace(g *group, next *state) {
 		s.totals.valueBytes += next.pinned
 	}
 	s.totals.parts += len(after) - len(before)
-	left, entered := difference(before, after)
-	departed := make([]departure, 0, len(left))
-	for _, p := range left {
-		if p.hidden == nil {
-			departed = append(departed, departure{by: g, name: p.skeleton.name, typ: p.skeleton.typ})
+	changed := difference(before, after)
+	var departed []departure
+	for _, x := range changed {
+		switch p := x.before; {
+		case p == nil:
+		case p.hidden == nil:
+			departed = append(departed, departure{by: g, name: p.skeleton.name(), typ: p.skeleton.typ})
 			s.conceal(g, p.skeleton)
-		} else {
+		default:
 			s.unhide(g, p)
 		}
 	}
 	g.state = next
 	s.setSlot(g)
-	for _, p := range entered {
-		s.acquire(p.skeleton)
-		if p.hidden == nil {
+	for _, x := range changed {
+		s.exchange(x)
+		switch p := x.after; {
+		case p == nil:
+		case p.hidden == nil:
 			s.expose(g, p.skeleton)
-		} else {
+		default:
 			s.hide(g, p)
 		}
 	}
-	for _, p := range left {
-		s.release(p.skeleton) // after acquiring, so that what only moved is not dropped and made again
-	}
-	s.advance(left, entered)
+	s.advance(changed)
 	s.reconsider(departed)
 }
 
-// difference returns the parts that are only in before and only in after, by skeleton and visibility. Parts that differ in their
-// values alone are in neither.
-func difference(before, after []part) (left, entered []*part) {
+// A replacement is what becomes of one family of a group. One of the parts may be nil.
+type replacement struct{ before, after *part }
+
+// name returns the family's name.
+func (x replacement) name() string {
+	if x.before != nil {
+		return x.before.skeleton.name()
+	}
+	return x.after.skeleton.name()
+}
+
+// difference returns the families of which the skeleton or the visibility is another one. Parts that differ in their values
+// alone are not among them.
+func difference(before, after []part) []replacement {
+	var changed []replacement
 	for len(before) > 0 || len(after) > 0 {
 		switch order := firstOf(before, after); {
 		case order < 0:
-			left, before = append(left, &before[0]), before[1:]
+			changed, before = append(changed, replacement{before: &before[0]}), before[1:]
 		case order > 0:
-			entered, after = append(entered, &after[0]), after[1:]
+			changed, after = append(changed, replacement{after: &after[0]}), after[1:]
 		default:
 			if before[0].skeleton != after[0].skeleton || before[0].hidden != after[0].hidden {
-				left, entered = append(left, &before[0]), append(entered, &after[0])
+				changed = append(changed, replacement{&before[0], &after[0]})
 			}
 			before, after = before[1:], after[1:]
 		}
 	}
-	return left, entered
+	return changed
 }
 
 // firstOf compares the first parts of two lists by name, for a walk through both in order. An empty list is behind any other.
@@ -230,17 +243,15 @@ func firstOf(a, b []part) int {
 	case a[0].skeleton == b[0].skeleton: // nearly always
 		return 0
 	default:
-		return strings.Compare(a[0].skeleton.name, b[0].skeleton.name)
+		return strings.Compare(a[0].skeleton.name(), b[0].skeleton.name())
 	}
 }
 
 // advance lets the indexes of the families that changed be filled further.
-func (s *Store) advance(left, entered []*part) {
-	for _, parts := range [...][]*part{left, entered} {
-		for _, p := range parts {
-			if f := s.families[p.skeleton.name]; f != nil && f.index != nil {
-				f.index.advance()
-			}
+func (s *Store) advance(changed []replacement) {
+	for _, x := range changed {
+		if f := familyOf(&s.families, x.name()); f != nil && f.several != nil && f.several.index != nil {
+			f.several.index.advance()
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (s *Store) draftedGroup(d *draft) *group {
 	if d.group == nil {
 		d.group = newGroup(d.key, d.labels, s.hasher)
 	}
-	id, _ := layoutID(d.labels)
+	id := layoutID(d.labels)
 	if same := s.layouts[id]; same != nil {
 		d.group.layout = same
 	}
@@ -108,7 +108,7 @@ func (s *Store) judgeAll(c Change, g *group) (first *InconsistentError) {
 		c.parts[i].hidden = t.judge(c.parts[i].skeleton)
 		t.accepted[i] = c.parts[i].hidden == nil
 		if !t.accepted[i] && first == nil {
-			first = &InconsistentError{Family: c.parts[i].skeleton.name, reason: c.parts[i].hidden.reason}
+			first = &InconsistentError{Family: c.parts[i].skeleton.name(), reason: c.parts[i].hidden.reason}
 		}
 	}
 	return first
@@ -116,7 +116,7 @@ func (s *Store) judgeAll(c Change, g *group) (first *InconsistentError) {
 
 // exposes says whether the group exposes just that set of series.
 func exposes(g *group, k *skeleton) bool {
-	old := g.state.find(k.name)
+	old := g.state.find(k.name())
 	return old != nil && old.hidden == nil && old.skeleton == k
 }
 
@@ -152,7 +152,7 @@ func leaving(c Change, g *group) []part {
 	}
 	var replaced []part
 	for i := range c.parts {
-		if old := g.state.find(c.parts[i].skeleton.name); old != nil {
+		if old := g.state.find(c.parts[i].skeleton.name()); old != nil {
 			replaced = append(replaced, *old)
 		}
 	}
@@ -181,7 +181,7 @@ func verdictOf(c Change, g *group) Verdict {
 	v := Verdict{Known: g.state != nil && len(c.parts) > 0 && unchanged(c.parts, g) == len(c.parts)}
 	for i := range c.parts {
 		if c.parts[i].hidden != nil {
-			v.Quarantined = append(v.Quarantined, Quarantined{c.parts[i].skeleton.name, c.parts[i].hidden.reason})
+			v.Quarantined = append(v.Quarantined, Quarantined{c.parts[i].skeleton.name(), c.parts[i].hidden.reason})
 		}
 	}
 	return v

@@ -322,7 +322,7 @@ func (s *Store) prepareGroup(d *draft) {
 		return
 	}
 	d.group = newGroup(d.key, d.labels, s.hasher)
-	id, _ := layoutID(d.labels)
+	id := layoutID(d.labels)
 	s.mu.RLock()
 	d.layout = s.layouts[id]
 	s.mu.RUnlock()

@@ -1,35 +1,33 @@
 package groupstore
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // duplicate finds a group of another shape that exposes a series which the family would expose, too.
 func (t *trial) duplicate(k *skeleton) *hiding {
-	f := t.s.families[k.name]
+	f := familyOf(&t.s.families, k.name())
 	if f == nil || t.others(f) <= 0 {
 		return nil
 	}
-	if f.index == nil {
-		return t.tryShapes(k, f.shapes)
+	if f.several == nil {
+		return t.tryShape(k, f.shape)
+	}
+	index := f.several.index
+	if index == nil {
+		return t.tryShapes(k, f.several.counts)
 	}
 	for _, sum := range k.sums() {
 		t.s.probes++
-		for _, owner := range f.index.owners(sum + t.g.sum) {
+		for _, owner := range index.owners(sum + t.g.sum) {
 			if h := t.sharedWith(k, owner); h != nil {
 				return h
 			}
 		}
 	}
-	return t.tryShapes(k, f.index.unmoved)
+	return t.tryShapes(k, index.unmoved)
 }
 
 func (t *trial) tryShapes(k *skeleton, shapes []shapeCount) *hiding {
 	for i := range shapes {
-		if shapes[i].shape == t.g.layout.shape {
-			continue
-		}
 		if h := t.tryShape(k, shapes[i].shape); h != nil {
 			return h
 		}
@@ -41,12 +39,13 @@ func (t *trial) tryShapes(k *skeleton, shapes []shapeCount) *hiding {
 //
 // The labels that such an owner must have come from the key where it has them, and otherwise from the series; only if the
 // series differ in them is there more than one group to look up.
-func (t *trial) tryShape(k *skeleton, shape string) *hiding {
+func (t *trial) tryShape(k *skeleton, shape *shape) *hiding {
+	if shape.equal(t.g.layout.shape) {
+		return nil
+	}
 	t.s.probes++
-	names := make([]string, 0, 8)
 	missing := false
-	for name := range strings.SplitSeq(strings.TrimSuffix(shape, separator), separator) {
-		names = append(names, name)
+	for _, name := range shape.names {
 		if t.g.label(name) != "" {
 			continue
 		}
@@ -56,11 +55,11 @@ func (t *trial) tryShape(k *skeleton, shape string) *hiding {
 		missing = true
 	}
 	if !missing {
-		return t.tryOwner(k, t.ownerKey(names, nil))
+		return t.tryOwner(k, t.ownerKey(shape.names, nil))
 	}
 	last := ""
 	for r := k.read(); r.next(); {
-		key := t.ownerKey(names, r)
+		key := t.ownerKey(shape.names, r)
 		if key == "" || key == last {
 			continue
 		}
@@ -123,7 +122,7 @@ func (t *trial) tryOwner(k *skeleton, normal string) *hiding {
 	if owner == nil {
 		return nil
 	}
-	p := owner.state.find(k.name)
+	p := owner.state.find(k.name())
 	if p == nil || p.hidden != nil {
 		return nil
 	}
@@ -151,7 +150,7 @@ func (s *Store) owner(normal string) *group {
 // sharedWith finds out exactly whether the family holds a series that the owner exposes. It takes time proportional to both,
 // and is asked only when hashes are equal, which all but proves that there is one.
 func (t *trial) sharedWith(k *skeleton, owner *group) *hiding {
-	p := owner.state.find(k.name)
+	p := owner.state.find(k.name())
 	if p == nil || p.hidden != nil || owner.key == t.g.key {
 		return nil
 	}
@@ -164,7 +163,7 @@ func (t *trial) sharedWith(k *skeleton, owner *group) *hiding {
 	for r := k.read(); r.next(); {
 		id = r.appendSeries(id[:0], t.g)
 		if _, ok := theirs[string(id)]; ok {
-			return &hiding{name: k.name, by: owner, reason: describe(k, t.g, r.metric) + collectedBefore}
+			return &hiding{name: k.name(), by: owner, reason: describe(k, t.g, r.metric) + collectedBefore}
 		}
 	}
 	return nil

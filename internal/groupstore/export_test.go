@@ -21,7 +21,7 @@ func (s *Store) Tables() map[string]int {
 	}
 	return map[string]int{
 		"groups": len(s.groups), "aliases": len(s.aliases), "twins": len(s.twins), "waiting": len(s.waiting),
-		"layouts": len(s.layouts), "headings": len(s.headings), "skeletons": s.totals.skeletons, "families": len(s.families), "slots": live,
+		"layouts": len(s.layouts), "headings": s.totals.headings, "skeletons": s.totals.skeletons, "families": s.families.len, "slots": live,
 		"lines": s.totals.lines, "parts": s.totals.parts, "quarantined": s.totals.quarantined,
 		"valueBytes": s.totals.valueBytes, "skeletonBytes": s.totals.skeletonBytes, "ownBytes": s.totals.ownBytes, "groupsBytes": s.totals.groupsBytes,
 	}
@@ -31,11 +31,12 @@ func (s *Store) Tables() map[string]int {
 func (s *Store) Indexed(name string) (indexed bool, pending, sums int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f := s.families[name]
-	if f == nil || f.index == nil {
+	f := familyOf(&s.families, name)
+	if f == nil || f.several == nil || f.several.index == nil {
 		return false, 0, 0
 	}
-	return true, len(f.index.pending), len(f.index.owner)
+	index := f.several.index
+	return true, len(index.pending), len(index.owner)
 }
 
 // Prepared returns how many parts have a skeleton that keeps pieces of output.

@@ -13,8 +13,8 @@ const separator = "\xff"
 // A layout is what groups with the same label names have in common. It is shared by them.
 type layout struct {
 	// Static after construction.
-	id     string   // the names, with a mark at those whose value is empty
-	shape  string   // the names of the labels that are not empty
+	id     string // the names, with a mark at those whose value is empty
+	shape  *shape
 	names  []string // all names, sorted
 	prefix []int    // per name the length of `name="`
 	legacy bool     // every name can be written without quotes
@@ -126,13 +126,13 @@ func searchPart(parts []part, name string) (int, bool) {
 	lo, hi := 0, len(parts)
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		if parts[mid].skeleton.name < name {
+		if parts[mid].skeleton.name() < name {
 			lo = mid + 1
 		} else {
 			hi = mid
 		}
 	}
-	return lo, lo < len(parts) && parts[lo].skeleton.name == name
+	return lo, lo < len(parts) && parts[lo].skeleton.name() == name
 }
 
 // newGroup prepares a group. The layout is the one of its labels, which the store puts in place when the group is
@@ -180,18 +180,27 @@ func normalKey(key grouping.Key, labels []grouping.Label) string {
 	return b.String()
 }
 
-// layoutID returns what tells layouts apart, and the names of the labels that are not empty.
-func layoutID(labels []grouping.Label) (id, shape string) {
-	var ids, names []byte
+// layoutID returns what tells layouts apart.
+func layoutID(labels []grouping.Label) string {
+	var id []byte
 	for _, l := range labels {
-		ids = append(append(ids, l.Name...), separator...)
+		id = append(append(id, l.Name...), separator...)
 		if l.Value == "" {
-			ids = append(ids, separator...)
-			continue
+			id = append(id, separator...)
 		}
-		names = append(append(names, l.Name...), separator...)
 	}
-	return string(ids), string(names)
+	return string(id)
+}
+
+func newShape(labels []grouping.Label) *shape {
+	s := &shape{}
+	for _, l := range labels {
+		if l.Value != "" {
+			s.names = append(s.names, l.Name)
+		}
+	}
+	s.id = strings.Join(s.names, separator)
+	return s
 }
 
 func newLayout(labels []grouping.Label, h hasher) *layout {
@@ -201,7 +210,7 @@ func newLayout(labels []grouping.Label, h hasher) *layout {
 		l.prefix[i] = len(exposition.AppendLabelName(nil, label.Name)) + len(`="`)
 		l.legacy = l.legacy && exposition.IsLegacyLabelName(label.Name)
 	}
-	l.id, l.shape = layoutID(labels)
+	l.id, l.shape = layoutID(labels), newShape(labels)
 	l.pushed = timeSkeleton(PushTimeFamily, pushTimeHelp, l.names, h)
 	l.failed = timeSkeleton(FailureTimeFamily, failureTimeHelp, l.names, h)
 	return l

@@ -66,7 +66,7 @@ func (g Group) Families() iter.Seq[Family] {
 		times := g.times()
 		for i := range g.st.parts {
 			p := &g.st.parts[i]
-			for len(times) > 0 && times[0].skeleton.name < p.skeleton.name {
+			for len(times) > 0 && times[0].skeleton.name() < p.skeleton.name() {
 				if !yield(Family{&times[0], g.st.group}) {
 					return
 				}
@@ -100,7 +100,7 @@ type Family struct {
 }
 
 // Name returns the family's name, unescaped.
-func (f Family) Name() string { return f.p.skeleton.name }
+func (f Family) Name() string { return f.p.skeleton.name() }
 
 // Help returns the help text; empty if none was pushed.
 func (f Family) Help() string { return f.p.skeleton.help() }

@@ -9,27 +9,31 @@ import (
 	"github.com/prometheus/common/model"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
 )
 
 // A heading is the first piece of an encoding, up to the values of the first metric: the family, the names of the grouping
 // labels, how many metrics there are and the label names of the first. It is what skeletons of one family have in common that
 // differ in label values, and nearly all of it is parsed once for all of them.
+//
+// Where metric names are a group's own there are as many headings as families of groups, so a heading is kept small, too: what
+// can be read from the text is read when it is asked for.
 type heading struct {
 	// Static after construction.
 	text    string
-	name    string
-	holes   []string // the names of the grouping labels, sorted, also those with an empty value
-	defect  *defect  // of the family or the first metric's label names, or nil
-	metrics int
+	metrics uint32
 	layout  uint32 // where in the text the label names of the first metric are
+	nameEnd uint32
+	nameAt  uint8
 	typ     exposition.Type
 	flags   byte
 	legacy  bool // every name in it can be written without quotes
 	bare    bool // the first metric has neither buckets nor quantiles
+	faulty  bool // has a defect
 
 	// Guarded by Store.mu.
-	skeletons skeletonSet // those in the table
-	family    *family     // set when the heading enters the table, and never again: views read it without the lock
+	skeletons few[*skeleton] // those in the table
+	family    *family        // set when the heading enters the table, and never again: views read it without the lock
 }
 
 // The flags of an encoding.
@@ -55,23 +59,37 @@ type defect struct {
 // newHeading parses a heading.
 func newHeading(text string) *heading {
 	h := &heading{text: text, flags: text[0], typ: exposition.Type(text[1])}
-	var rest string
-	h.name, _, _, rest = h.texts()
-	var n uint64
-	n, rest = cutUvarint(rest)
-	h.holes = make([]string, n)
-	for i := range h.holes {
-		h.holes[i], rest = cutText(rest)
+	name, _, _, rest := h.texts()
+	_, behind := cutUvarint(text[2:])
+	h.nameAt = uint8(len(text) - len(behind))
+	h.nameEnd = uint32(h.nameAt) + uint32(len(name))
+	holes, rest := cutUvarint(rest)
+	for range holes {
+		_, rest = cutText(rest)
 	}
-	n, rest = cutUvarint(rest)
-	h.metrics = int(n)
+	metrics, rest := cutUvarint(rest)
+	h.metrics = uint32(metrics)
 	if h.metrics > 0 {
 		h.bare = rest[0]&sameBounds != 0
 		h.layout = uint32(len(text) - len(rest) + 1)
 	}
-	h.survey()
+	legacy, _ := h.judgeLabels(h.appendLabels(nil, h.holes()))
+	h.legacy = legacy && exposition.IsLegacyMetricName(name)
+	h.faulty = h.defect() != nil
 	return h
 }
+
+// key is what tells headings of one family apart.
+func (h *heading) key() string { return h.text }
+
+// nameIn returns the family's name in the text of a heading.
+func nameIn[T string | []byte](text T) T {
+	name, _ := cutText(text[2:])
+	return name
+}
+
+// name returns the family's name.
+func (h *heading) name() string { return h.text[h.nameAt:h.nameEnd] }
 
 // texts returns the texts that describe the family, and what follows them.
 func (h *heading) texts() (name, help, unit, rest string) {
@@ -97,21 +115,47 @@ func (h *heading) unit() string {
 	return unit
 }
 
-func (h *heading) survey() {
-	legacy, fault := h.judgeLabels(h.appendLabels(nil))
-	h.legacy = legacy && exposition.IsLegacyMetricName(h.name)
-	if h.defect = h.nameDefect(); h.defect == nil && fault != "" {
-		h.defect = &defect{metric: 0, text: fault}
+// holes returns the names of the grouping labels as they stand in the text, sorted, also those with an empty value.
+func (h *heading) holes() string {
+	_, _, _, rest := h.texts()
+	_, names := cutUvarint(rest)
+	return names
+}
+
+// hasHoles says whether the grouping labels are those of the group.
+func (h *heading) hasHoles(labels []grouping.Label) bool {
+	_, _, _, rest := h.texts()
+	n, rest := cutUvarint(rest)
+	if n != uint64(len(labels)) {
+		return false
 	}
+	for i := range labels {
+		var name string
+		if name, rest = cutText(rest); name != labels[i].Name {
+			return false
+		}
+	}
+	return true
+}
+
+// defect returns the defect of the family or of the first metric's label names, or nil.
+func (h *heading) defect() *defect {
+	if d := h.nameDefect(); d != nil {
+		return d
+	}
+	if _, fault := h.judgeLabels(h.appendLabels(nil, h.holes())); fault != "" {
+		return &defect{metric: 0, text: fault}
+	}
+	return nil
 }
 
 func (h *heading) nameDefect() *defect {
 	switch {
-	case h.name == "":
+	case h.name() == "":
 		return &defect{metric: -1, text: "has no name"}
-	case !soundName(h.name):
+	case !soundName(h.name()):
 		return &defect{metric: -1, text: "has a name that cannot be exposed"}
-	case strings.HasPrefix(h.name, reservedPrefix):
+	case strings.HasPrefix(h.name(), reservedPrefix):
 		return &defect{metric: -1, text: "has a reserved name: " + reservedPrefix + "* are the relay's own metrics"}
 	}
 	return nil
@@ -157,24 +201,31 @@ func (h *heading) linesOf(bounds int) int {
 	return bounds + 2
 }
 
-// appendLabels appends the label names and holes of the first metric. They are not kept, since a heading may belong to one
-// group alone, too.
-func (h *heading) appendLabels(dst []labelSlot) []labelSlot {
+// appendLabels appends the label names and holes of the first metric.
+func (h *heading) appendLabels(dst []labelSlot, holes string) []labelSlot {
 	if h.metrics == 0 {
 		return dst
 	}
-	dst, _ = cutLayout(dst, h.text[h.layout:], h.holes)
+	dst, _ = cutLayout(dst, h.text[h.layout:], holes)
 	return dst
 }
 
-// cutLayout reads label names and holes, and appends them.
-func cutLayout(dst []labelSlot, s string, holes []string) (labels []labelSlot, rest string) {
+// cutLayout reads label names and holes, and appends them. Both labels and holes are sorted, so that one walk through the
+// names of holes finds them all; only what somebody else wrote may have them in another order.
+func cutLayout(dst []labelSlot, s, holes string) (labels []labelSlot, rest string) {
 	n, s := cutUvarint(s)
 	dst = slices.Grow(dst, int(n))
+	left, passed, hole := holes, uint64(0), ""
 	for range n {
 		var ref uint64
 		if ref, s = cutUvarint(s); ref > 0 {
-			dst = append(dst, labelSlot{name: holes[ref-1], hole: int(ref) - 1})
+			if ref <= passed {
+				left, passed = holes, 0
+			}
+			for ; passed < ref; passed++ {
+				hole, left = cutText(left)
+			}
+			dst = append(dst, labelSlot{name: hole, hole: int(ref) - 1})
 			continue
 		}
 		var name string

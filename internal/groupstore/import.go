@@ -31,7 +31,7 @@ func (s *Store) Import(in Import) (v Verdict, wait func(context.Context) error, 
 		return Verdict{}, nil, fmt.Errorf("importing group %v: %s", in.Key, d.fault)
 	}
 	for i := range d.parts {
-		if at, ok := in.FamilyPushedAt[d.parts[i].skeleton.name]; ok {
+		if at, ok := in.FamilyPushedAt[d.parts[i].skeleton.name()]; ok {
 			d.parts[i].pushed = nanoseconds(at)
 		}
 	}

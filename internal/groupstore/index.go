@@ -23,9 +23,8 @@ type index struct {
 	unmoved []shapeCount
 }
 
-func (s *Store) newIndex(f *family) *index {
-	x := &index{name: f.name, owner: make(map[uint64]*group), unmoved: f.shapes}
-	f.shapes = nil
+func (s *Store) newIndex(family string, unmoved []shapeCount) *index {
+	x := &index{name: family, owner: make(map[uint64]*group), unmoved: unmoved}
 	x.pending = make([]*group, 0, len(s.slots))
 	for _, st := range s.slots {
 		if st != nil {
@@ -115,7 +114,7 @@ func (x *index) advance() {
 			continue
 		}
 		x.insert(g, p.skeleton)
-		moved += p.skeleton.metrics
+		moved += int(p.skeleton.metrics)
 	}
 	if len(x.pending) == 0 {
 		x.pending, x.unmoved = nil, nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 
 	"pushrelay/internal/exposition"
-	"pushrelay/internal/grouping"
 )
 
 // What comes from a disk was checked by whoever read it, but a store that renders what it has not written must not fail at
@@ -22,7 +21,6 @@ type inspected struct {
 	name           string
 	typ            exposition.Type
 	flags          byte
-	holes          []string
 	metrics, lines int
 }
 
@@ -37,15 +35,15 @@ func inspect(encoding []byte) (inspected, error) {
 	if k.flags&hasUnit != 0 {
 		c.text()
 	}
-	for range c.count(1) {
-		k.holes = append(k.holes, string(c.text()))
+	labels := metricLabels{holes: c.count(1)}
+	for range labels.holes {
+		c.text()
 	}
 	k.metrics = c.count(1)
 	known := k.flags <= hasHelp|hasUnit|hasCreated|hasExtra && k.typ <= exposition.GaugeHistogram
 	if c.bad || !known || isTimeFamily([]byte(k.name)) {
 		return inspected{}, errSkeleton
 	}
-	labels := metricLabels{holes: len(k.holes)}
 	for i := range k.metrics {
 		if k.lines += labels.next(c, i == 0, fewestPoints(k.typ) > 1); c.bad {
 			return inspected{}, errSkeleton
@@ -177,16 +175,3 @@ var tokenChars = func() (chars [256]bool) {
 	}
 	return chars
 }()
-
-// hasHoles says whether the holes are the labels of the group.
-func hasHoles(holes []string, labels []grouping.Label) bool {
-	if len(holes) != len(labels) {
-		return false
-	}
-	for i := range holes {
-		if holes[i] != labels[i].Name {
-			return false
-		}
-	}
-	return true
-}

@@ -188,15 +188,15 @@ func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 			return lg, errRecord
 		}
 		sk := l.skeletons[number]
-		if !hasHoles(sk.found.holes, labels) {
+		if !sk.k.hasHoles(labels) {
 			return lg, errHoles
 		}
-		if n := len(c.parts); n > 0 && c.parts[n-1].skeleton.name >= sk.k.name {
+		if n := len(c.parts); n > 0 && c.parts[n-1].skeleton.name() >= sk.k.name() {
 			return lg, errRecord
 		}
 		p := part{skeleton: sk.k, pushed: pushed}
 		if hidden {
-			h.family, p.hidden = sk.k.name, h.h
+			h.family, p.hidden = sk.k.name(), h.h
 			lg.hidings = append(lg.hidings, h)
 		}
 		c.parts = append(c.parts, p)
@@ -234,8 +234,8 @@ func (l *Loader) judge(c Change, g *group) {
 			continue
 		}
 		if p.hidden = t.judge(p.skeleton); p.hidden != nil {
-			l.fallen = append(l.fallen, loadedHiding{h: p.hidden, g: g, family: p.skeleton.name})
-			l.departed = append(l.departed, departure{by: g, name: p.skeleton.name, typ: p.skeleton.typ})
+			l.fallen = append(l.fallen, loadedHiding{h: p.hidden, g: g, family: p.skeleton.name()})
+			l.departed = append(l.departed, departure{by: g, name: p.skeleton.name(), typ: p.skeleton.typ})
 		}
 	}
 }
@@ -297,6 +297,6 @@ func (l *Loader) reconsider() {
 
 // inTheWay says whether groups expose a family of that name.
 func (s *Store) inTheWay(name string) bool {
-	f := s.families[name]
+	f := familyOf(&s.families, name)
 	return f != nil && f.visible > 0
 }

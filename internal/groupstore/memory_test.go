@@ -3,6 +3,7 @@ package groupstore_test
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -199,19 +200,37 @@ func TestOnlySharedSeriesStayPrepared(t *testing.T) {
 	}
 }
 
-// TestMemoryOfOwnSeries fills a store with groups that have nothing in common but names, and scrapes it.
+// TestMemoryOfOwnSeries fills a store with groups that have nothing in common, or only names, and scrapes it.
 func TestMemoryOfOwnSeries(t *testing.T) {
-	const groups, lines, limit = 60, 100, 200
-	bytes := heapOf(func() any {
-		s := filled(t, groups, lines, 1)
-		for _, f := range []exposition.Format{exposition.Text004, exposition.ProtobufDelimited} {
-			if err := s.Snapshot().Write(io.Discard, groupstore.Form{Format: f}, nil); err != nil {
-				t.Fatal(err)
+	const groups, lines = 60, 100
+	numbers := regexp.MustCompile(`_\d+`) // each metric name has one
+	for _, tt := range []struct {
+		name     string
+		ownNames bool
+		limit    int64 // bytes for each series
+	}{{"label values", false, 200}, {"metric names, too", true, 300}} {
+		t.Run(tt.name, func(t *testing.T) {
+			bytes := heapOf(func() any {
+				s := newTester(t, groupstore.Config{})
+				for i := range groups {
+					text := benchText(lines, i, true)
+					if tt.ownNames {
+						text = numbers.ReplaceAllString(text, fmt.Sprintf("${0}_%d", i))
+					}
+					s.put(key(t, "job", "batch", "instance", fmt.Sprintf("host-%06d.example.com:9091", i)), text)
+				}
+				for _, f := range []exposition.Format{exposition.Text004, exposition.ProtobufDelimited} {
+					if err := s.store.Snapshot().Write(io.Discard, groupstore.Form{Format: f}, nil); err != nil {
+						t.Fatal(err)
+					}
+				}
+				return s
+			})
+			got := bytes / (groups * lines)
+			t.Logf("%d bytes for each series", got)
+			if got > tt.limit {
+				t.Errorf("%d bytes for each series that no other group has, want at most %d", got, tt.limit)
 			}
-		}
-		return s
-	})
-	if got := bytes / (groups * lines); got > limit {
-		t.Errorf("%d bytes for each series that no other group has, want at most %d", got, limit)
+		})
 	}
 }

@@ -105,10 +105,10 @@ type pieceBuilder struct {
 }
 
 func (b *pieceBuilder) prepare(k *skeleton, f form) {
-	b.k, b.cut, b.name = k, 0, k.name
+	b.k, b.cut, b.name = k, 0, k.name()
 	b.form, b.literals, b.segments, b.pairs, b.bounds = f, b.literals[:0], b.segments[:0], b.pairs[:0], b.bounds[:0]
 	if !k.legacy {
-		b.name = f.familyName(k.name)
+		b.name = f.familyName(k.name())
 	}
 	r := &b.reader
 	for r.reset(k); r.next(); {

@@ -29,7 +29,7 @@ func (s *Store) hide(g *group, p *part) {
 	s.hidings++
 	p.hidden.order = s.hidings
 	if p.hidden.name != "" {
-		s.waiting[p.hidden.name] = append(s.waiting[p.hidden.name], waiter{g, p.skeleton.name})
+		s.waiting[p.hidden.name] = append(s.waiting[p.hidden.name], waiter{g, p.skeleton.name()})
 	}
 }
 
@@ -40,7 +40,7 @@ func (s *Store) unhide(g *group, p *part) {
 	if name == "" {
 		return
 	}
-	list := slices.DeleteFunc(s.waiting[name], func(w waiter) bool { return w.group == g && w.family == p.skeleton.name })
+	list := slices.DeleteFunc(s.waiting[name], func(w waiter) bool { return w.group == g && w.family == p.skeleton.name() })
 	if len(list) == 0 {
 		delete(s.waiting, name)
 		return
@@ -66,7 +66,7 @@ func (s *Store) frees(d departure, h *hiding) bool {
 	if h.by != nil {
 		return h.by == d.by
 	}
-	f := s.families[d.name]
+	f := familyOf(&s.families, d.name)
 	return f == nil || f.visible == 0 || f.typ != d.typ
 }
 
@@ -80,7 +80,7 @@ func (s *Store) rejudge(g *group, p *part) {
 func (s *Store) setHiding(g *group, p *part, h *hiding) {
 	next := *g.state
 	next.parts = slices.Clone(next.parts)
-	changed := findPart(next.parts, p.skeleton.name)
+	changed := findPart(next.parts, p.skeleton.name())
 	changed.hidden = h
 	s.unhide(g, p)
 	g.state = &next

@@ -7,8 +7,9 @@ import (
 
 // A reader walks the metrics of a skeleton.
 type reader struct {
-	k    *skeleton
-	rest string
+	k     *skeleton
+	holes string // the names of the grouping labels, as they stand in the heading
+	rest  string
 
 	// The current metric.
 	metric   int
@@ -33,12 +34,16 @@ func (k *skeleton) read() *reader {
 
 // reset puts a reader before the first metric of a skeleton, and keeps its memory.
 func (r *reader) reset(k *skeleton) {
-	*r = reader{k: k, rest: k.rest, metric: -1, labels: k.appendLabels(r.labels[:0]), values: r.values[:0], bounds: r.bounds[:0]}
+	holes := k.holes()
+	*r = reader{
+		k: k, holes: holes, rest: k.rest, metric: -1,
+		labels: k.appendLabels(r.labels[:0], holes), values: r.values[:0], bounds: r.bounds[:0],
+	}
 }
 
 // next moves to the next metric and says whether there is one.
 func (r *reader) next() bool {
-	if r.metric+1 >= r.k.metrics {
+	if r.metric+1 >= int(r.k.metrics) {
 		return false
 	}
 	r.metric++
@@ -48,7 +53,7 @@ func (r *reader) next() bool {
 		r.rest = r.rest[1:]
 		r.repeated = flags&sameLayout != 0
 		if !r.repeated {
-			r.labels, r.rest = cutLayout(r.labels[:0], r.rest, r.k.holes)
+			r.labels, r.rest = cutLayout(r.labels[:0], r.rest, r.holes)
 		}
 		bare = flags&sameBounds != 0
 	}
@@ -94,12 +99,12 @@ func appendText[T ~string | ~[]byte](dst []byte, text T) []byte {
 	return append(dst, text...)
 }
 
-func cutText(s string) (text, rest string) {
+func cutText[T string | []byte](s T) (text, rest T) {
 	n, s := cutUvarint(s)
 	return s[:n], s[n:]
 }
 
-func cutUvarint(s string) (v uint64, rest string) {
+func cutUvarint[T string | []byte](s T) (v uint64, rest T) {
 	for shift := 0; ; shift += 7 {
 		b := s[0]
 		s = s[1:]

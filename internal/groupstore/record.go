@@ -214,10 +214,10 @@ func (c *Change) decodeParts(r *cursor, known func(head, rest []byte) *skeleton)
 		if err != nil {
 			return err
 		}
-		if !hasHoles(found.holes, labels) {
+		if !k.hasHoles(labels) {
 			return errHoles
 		}
-		if n := len(c.parts); n > 0 && c.parts[n-1].skeleton.name >= k.name {
+		if n := len(c.parts); n > 0 && c.parts[n-1].skeleton.name() >= k.name() {
 			return errRecord
 		}
 		c.parts = append(c.parts, part{skeleton: k, pushed: pushed})
@@ -269,5 +269,5 @@ func skeletonOf(encoding []byte, known func(head, rest []byte) *skeleton) (*skel
 
 // inspected returns what inspect would find.
 func (k *skeleton) inspected() inspected {
-	return inspected{name: k.name, typ: k.typ, flags: k.flags, holes: k.holes, metrics: k.metrics, lines: int(k.lines)}
+	return inspected{name: k.name(), typ: k.typ, flags: k.flags, metrics: int(k.metrics), lines: int(k.lines)}
 }

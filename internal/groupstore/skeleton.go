@@ -69,7 +69,7 @@ func (k *skeleton) survey(r *reader, h hasher) (sum uint64) {
 		}
 		sum += h.pair(l.name, value)
 		if !utf8.ValidString(value) {
-			k.faulty(r.metric, "has a label named "+strconv.Quote(brief(l.name, shownBytes))+" whose value is not utf8")
+			k.note(r.metric, "has a label named "+strconv.Quote(brief(l.name, shownBytes))+" whose value is not utf8")
 		}
 	}
 	return sum
@@ -84,7 +84,7 @@ func (k *skeleton) surveyLayout(r *reader) {
 	legacy, fault := k.judgeLabels(r.labels)
 	k.legacy = k.legacy && legacy
 	if fault != "" {
-		k.faulty(r.metric, fault)
+		k.note(r.metric, fault)
 	}
 }
 
@@ -105,14 +105,17 @@ func (k *skeleton) sums() []uint64 {
 
 // fault returns why the family can never be exposed, or nil.
 func (k *skeleton) fault() *defect {
-	if k.defect != nil || k.more == nil {
-		return k.defect
+	if k.faulty {
+		return k.defect()
+	}
+	if k.more == nil {
+		return nil
 	}
 	return k.more.defect
 }
 
-// faulty notes a defect; the first one stays.
-func (k *skeleton) faulty(metric int, text string) {
+// note notes a defect; the first one stays.
+func (k *skeleton) note(metric int, text string) {
 	if k.fault() == nil {
 		k.addMore().defect = &defect{metric: metric, text: text}
 	}
@@ -126,7 +129,7 @@ func (k *skeleton) findRepeated() {
 	for r := k.read(); r.next(); {
 		id = r.appendLiterals(id[:0])
 		if _, ok := seen[string(id)]; ok {
-			k.faulty(r.metric, collectedBefore)
+			k.note(r.metric, collectedBefore)
 			return
 		}
 		seen[string(id)] = struct{}{}
@@ -141,44 +144,11 @@ func (k *skeleton) appendEncoding(dst []byte) []byte {
 // size is the length of the whole encoding.
 func (k *skeleton) size() int { return len(k.text) + len(k.rest) }
 
+// key is what tells skeletons of one heading apart.
+func (k *skeleton) key() string { return k.rest }
+
 // equal says whether two skeletons are of the same series.
 func (k *skeleton) equal(other *skeleton) bool { return k.text == other.text && k.rest == other.rest }
-
-// A skeletonSet finds skeletons of one heading by the rest of their encodings. Most headings have one, which needs no map.
-type skeletonSet struct {
-	one  *skeleton
-	more map[string]*skeleton
-}
-
-func findSkeleton[T string | []byte](s *skeletonSet, rest T) *skeleton {
-	if s.one != nil && s.one.rest == string(rest) {
-		return s.one
-	}
-	return s.more[string(rest)]
-}
-
-func (s *skeletonSet) empty() bool { return s.one == nil && len(s.more) == 0 }
-
-func (s *skeletonSet) add(k *skeleton) {
-	if s.one == nil {
-		s.one = k
-		return
-	}
-	if s.more == nil {
-		s.more = make(map[string]*skeleton)
-	}
-	s.more[k.rest] = k
-}
-
-func (s *skeletonSet) remove(k *skeleton) {
-	if s.one == k {
-		s.one = nil
-		return
-	}
-	if delete(s.more, k.rest); len(s.more) == 0 {
-		s.more = nil // a map never gives its memory back
-	}
-}
 
 // contains says whether some metric has that sum of label hashes. It means "probably": see sharedSeries.
 func (k *skeleton) contains(sum uint64) bool {

@@ -96,8 +96,7 @@ type Store struct {
 	twins    map[string][]*group
 	waiting  map[string][]waiter
 	layouts  map[string]*layout
-	headings map[string]*heading // by their text
-	families map[string]*family
+	families familyTable
 
 	familyIDs     uint32
 	freeFamilyIDs []uint32
@@ -119,7 +118,7 @@ type Store struct {
 
 // totals are running sums over all groups.
 type totals struct {
-	lines, parts, quarantined, skeletons int
+	lines, parts, quarantined, skeletons, headings int
 
 	valueBytes, groupsBytes int
 	skeletonBytes           int // of whole encodings
@@ -155,8 +154,7 @@ func (s *Store) reset() {
 	s.twins = make(map[string][]*group)
 	s.waiting = make(map[string][]waiter)
 	s.layouts = make(map[string]*layout)
-	s.headings = make(map[string]*heading)
-	s.families = make(map[string]*family)
+	s.families = newFamilyTable()
 	s.familyIDs, s.freeFamilyIDs = 0, nil
 	s.slots, s.sorted, s.gaps = nil, 0, 0
 	s.totals = totals{}
@@ -216,13 +214,13 @@ func (s *Store) Stats() Stats {
 	return Stats{
 		Groups:      len(s.groups),
 		Series:      s.totals.lines,
-		Families:    len(s.families),
+		Families:    s.families.len,
 		Skeletons:   s.totals.skeletons,
 		Quarantined: s.totals.quarantined,
 		Tombstones:  len(s.tombs),
 		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.totals.groupsBytes) +
 			int64(len(s.groups))*groupBytes + int64(s.totals.ownBytes) + int64(s.totals.skeletons)*skeletonBytes +
-			int64(len(s.headings))*headingBytes +
+			int64(s.totals.headings)*headingBytes +
 			int64(s.marks)*markBytes + int64(len(s.sources))*sourceBytes + int64(len(s.tombs))*tombstoneBytes + int64(s.tombBytes),
 	}
 }

@@ -76,7 +76,7 @@ func (v *View) count() (byID []run, counts []int) {
 			counts[id]++
 			r := &byID[id]
 			if r.first == nil {
-				r.name, r.first = p.skeleton.name, p.skeleton
+				r.name, r.first = p.skeleton.name(), p.skeleton
 			}
 			if r.help == nil && p.skeleton.flags&hasHelp != 0 {
 				r.help = p.skeleton

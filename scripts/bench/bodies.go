@@ -13,18 +13,22 @@ import (
 type shape struct {
 	groups int
 	lines  int // of each group
-	// unique gives every series label values that no other has. Otherwise all groups have the same series but for the
-	// labels of their grouping key, as many instances of one job do.
-	unique bool
+	// unique gives every series label values that no other has, and ownNames every group metric names of its own. Otherwise
+	// all groups have the same series but for the labels of their grouping key, as many instances of one job do.
+	unique, ownNames bool
 }
 
 func (s shape) series() int { return s.groups * s.lines }
 
 func (s shape) String() string {
+	text := fmt.Sprintf("%d x %d", s.groups, s.lines)
 	if s.unique {
-		return fmt.Sprintf("%d x %d, nothing shared", s.groups, s.lines)
+		text += ", nothing shared"
 	}
-	return fmt.Sprintf("%d x %d", s.groups, s.lines)
+	if s.ownNames {
+		text += ", nor metric names"
+	}
+	return text
 }
 
 // histogramLines are those of one histogram: eleven buckets, the sum and the count.
@@ -42,11 +46,13 @@ func (s shape) body(group, salt int) []byte {
 	}
 	for ; line < s.lines; line++ {
 		if line%2 == 0 {
-			dst = fmt.Appendf(dst, "# HELP worker_queue_depth_%[1]d_jobs Jobs that wait in this queue.\n# TYPE worker_queue_depth_%[1]d_jobs gauge\nworker_queue_depth_%[1]d_jobs", line)
+			name := s.name("worker_queue_depth_", group, line, "_jobs")
+			dst = fmt.Appendf(dst, "# HELP %[1]s Jobs that wait in this queue.\n# TYPE %[1]s gauge\n%[1]s", name)
 			dst = append(s.appendLabels(dst, group, line), "} "...)
 			dst = strconv.AppendFloat(dst, 0.25*float64(mix(group, line, salt)%40_000), 'g', -1, 64)
 		} else {
-			dst = fmt.Appendf(dst, "# HELP worker_requests_%[1]d_total Requests that were served.\n# TYPE worker_requests_%[1]d_total counter\nworker_requests_%[1]d_total", line)
+			name := s.name("worker_requests_", group, line, "_total")
+			dst = fmt.Appendf(dst, "# HELP %[1]s Requests that were served.\n# TYPE %[1]s counter\n%[1]s", name)
 			dst = append(s.appendLabels(dst, group, line), "} "...)
 			dst = strconv.AppendUint(dst, uint64(mix(group, line, salt)%1_000_000), 10)
 		}
@@ -55,8 +61,16 @@ func (s shape) body(group, salt int) []byte {
 	return dst
 }
 
+// name returns the name of the metric family that begins in that line of a group.
+func (s shape) name(prefix string, group, line int, suffix string) string {
+	if s.ownNames {
+		return fmt.Sprintf("%s%d_%d%s", prefix, group, line, suffix)
+	}
+	return fmt.Sprintf("%s%d%s", prefix, line, suffix)
+}
+
 func (s shape) appendHistogram(dst []byte, group, line, salt int) []byte {
-	name := fmt.Sprintf("worker_request_duration_%d_seconds", line)
+	name := s.name("worker_request_duration_", group, line, "_seconds")
 	dst = fmt.Appendf(dst, "# HELP %[1]s How long requests took.\n# TYPE %[1]s histogram\n", name)
 	labels := s.appendLabels(nil, group, line)
 	count := 0

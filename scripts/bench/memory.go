@@ -18,6 +18,7 @@ func measureMemory(ctx context.Context, l *lab) ([]row, error) {
 		{shape{groups: large / 100, lines: 100}, limit{Bound: 60, Of: "relay"}},
 		{shape{groups: large / 10, lines: 10}, limit{Bound: 110, Of: "relay"}},
 		{shape{groups: large / 100, lines: 100, unique: true}, limit{Bound: 0.4, Of: "compared"}},
+		{shape{groups: large / 100, lines: 100, unique: true, ownNames: true}, limit{Bound: 0.4, Of: "compared"}},
 	} {
 		l.say("filling with %s", c.shape)
 		relay, err := l.memory(ctx, c.shape, func(ctx context.Context) (*program, error) { return l.startRelay(ctx, "") })
