@@ -26,9 +26,12 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if len(os.Args) > 1 && os.Args[1] == targetCommand {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == targetCommand:
 		err = serveTarget(ctx, os.Args[2:])
-	} else {
+	case len(os.Args) > 1 && os.Args[1] == pipeCommand:
+		err = servePipe(ctx, os.Args[2:])
+	default:
 		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	}
 	stop()

@@ -55,7 +55,11 @@ func (l *lab) measureNear(ctx context.Context, s *site, direct route) ([]row, er
 		return nil, err
 	}
 	tunnel := route{name: "tunnel", address: s.relay.address, paths: s.served}
-	routes := []route{tunnel, direct}
+	bare, err := l.barePipe(ctx, s, direct)
+	if err != nil {
+		return nil, err
+	}
+	routes := []route{tunnel, direct, bare}
 	pushprox, err := l.pushprox(ctx, direct)
 	if err != nil {
 		return nil, err
@@ -81,6 +85,12 @@ func (l *lab) measureNear(ctx context.Context, s *site, direct route) ([]row, er
 			more(m["1,000 series tunnel"], "direct", m["1,000 series direct"]).limited(limit{Bound: 0.6, Of: "compared"}),
 		newRow("p50 of "+big, "ms", m["5 MB tunnel"]).
 			times(m["5 MB tunnel"], "direct", m["5 MB direct"]).limited(limit{Bound: 4, Of: "compared"}),
+		newRow("p50 of 1,000 series", "ms", m["1,000 series tunnel"]).
+			more(m["1,000 series tunnel"], "bare pipe with TLS", m["1,000 series bare pipe"]),
+		newRow("p50 of "+big, "ms", m["5 MB tunnel"]).
+			times(m["5 MB tunnel"], "bare pipe with TLS", m["5 MB bare pipe"]),
+		newRow("p50 of "+big+", a bare pipe with TLS", "ms", m["5 MB bare pipe"]).
+			times(m["5 MB bare pipe"], "direct", m["5 MB direct"]),
 		newRow(fmt.Sprintf("%d parallel scrapes of %s", parallel, big), "MB/s", m["parallel tunnel"]).
 			times(m["parallel tunnel"], "direct", m["parallel direct"]).limited(limit{Bound: 500, Of: "relay", Least: true}),
 	}
