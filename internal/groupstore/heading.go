@@ -23,8 +23,8 @@ type heading struct {
 	text    string
 	metrics uint32
 	layout  uint32 // where in the text the label names of the first metric are
-	nameEnd uint32
-	nameAt  uint8
+	nameEnd uint32 // where in the text the name of the family ends
+	nameAt  uint8  // and where it begins
 	typ     exposition.Type
 	flags   byte
 	legacy  bool // every name in it can be written without quotes
@@ -211,7 +211,7 @@ func (h *heading) appendLabels(dst []labelSlot, holes string) []labelSlot {
 }
 
 // cutLayout reads label names and holes, and appends them. Both labels and holes are sorted, so that one walk through the
-// names of holes finds them all; only what somebody else wrote may have them in another order.
+// names of holes finds them all.
 func cutLayout(dst []labelSlot, s, holes string) (labels []labelSlot, rest string) {
 	n, s := cutUvarint(s)
 	dst = slices.Grow(dst, int(n))
@@ -219,9 +219,6 @@ func cutLayout(dst []labelSlot, s, holes string) (labels []labelSlot, rest strin
 	for range n {
 		var ref uint64
 		if ref, s = cutUvarint(s); ref > 0 {
-			if ref <= passed {
-				left, passed = holes, 0
-			}
 			for ; passed < ref; passed++ {
 				hole, left = cutText(left)
 			}

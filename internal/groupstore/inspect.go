@@ -98,15 +98,18 @@ func (m *metricLabels) next(c *cursor, first, bounded bool) (lines int) {
 	}
 	if flags&sameLayout == 0 {
 		m.literals = 0
+		last := uint64(0) // holes rise, since labels are sorted
 		for range c.count(1) {
 			ref := c.uvarint()
-			if ref > uint64(m.holes) {
-				c.fail()
-			}
 			if ref == 0 {
 				c.text()
 				m.literals++
+				continue
 			}
+			if ref <= last || ref > uint64(m.holes) {
+				c.fail()
+			}
+			last = ref
 		}
 	}
 	for range m.literals {

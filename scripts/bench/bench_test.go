@@ -87,8 +87,9 @@ func checkRows(t *testing.T, got report, peer bool) {
 		if peer && r.Section == "memory" && r.Beside == nil {
 			t.Errorf("%s: %s has nothing beside it", r.Section, r.What)
 		}
-		if r.Section == "tunnel" && (r.Compared == nil || r.Compared.Median <= 0) {
-			t.Errorf("%s: %s compared is %+v", r.Section, r.What, r.Compared)
+		// The bare pipe is the test program here, which looks for races and is slow.
+		if r.Section == "tunnel" && (r.Compared == nil || r.BesideWhat == "direct" && r.Compared.Median <= 0) {
+			t.Errorf("%s: %s compared with %s is %+v", r.Section, r.What, r.BesideWhat, r.Compared)
 		}
 	}
 	if diff := cmp.Diff(map[string]int{"push": 8, "scrape": 6, "contention": 2, "durability": 4, "memory": 8, "tunnel": 8, "spool": 7}, rows); diff != "" {
