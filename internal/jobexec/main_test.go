@@ -41,10 +41,18 @@ func TestMain(m *testing.M) {
 	case "command":
 		os.Exit(runCommand(os.Args[1], os.Args[2:]))
 	default:
-		if signal.Ignored(syscall.SIGHUP) { // under nohup: jobs would inherit it, and TestSignals wait for ever
-			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
-		}
+		heed(syscall.SIGHUP, syscall.SIGINT)
 		os.Exit(m.Run())
+	}
+}
+
+// heed takes back what was ignored when the tests began, as nohup and a shell's & make it: jobs would inherit that, and those that
+// send them such a signal would wait for ever.
+func heed(signals ...os.Signal) {
+	for _, sig := range signals {
+		if signal.Ignored(sig) {
+			signal.Notify(make(chan os.Signal, 1), sig)
+		}
 	}
 }
 
