@@ -72,7 +72,7 @@ func (s *Store) ValueBytes() (used, pinned int) {
 
 // DecodeChange reads the record of a change without a store.
 func DecodeChange(b []byte) (position uint64, c Change, err error) {
-	return decodeChange(b, func(_, _ []byte) *skeleton { return nil })
+	return decodeChange(b, func(_, _ []byte) (*heading, *skeleton) { return nil, nil })
 }
 
 // SetMaxTombstones changes the bound.

@@ -73,9 +73,9 @@ func newHeading(text string) *heading {
 		h.bare = rest[0]&sameBounds != 0
 		h.layout = uint32(len(text) - len(rest) + 1)
 	}
-	legacy, _ := h.judgeLabels(h.appendLabels(nil, h.holes()))
+	legacy, fault := h.judgeLabels(h.appendLabels(nil, h.holes()))
 	h.legacy = legacy && exposition.IsLegacyMetricName(name)
-	h.faulty = h.defect() != nil
+	h.faulty = fault != "" || h.nameDefect() != nil
 	return h
 }
 

@@ -76,24 +76,23 @@ func (s *Store) Replay(record []byte) error { return s.replay(record, s.Apply) }
 func (s *Store) Mend(record []byte) error { return s.replay(record, s.mend) }
 
 func (s *Store) replay(record []byte, apply func(uint64, Change) error) error {
-	position, c, err := decodeChange(record, s.knownSkeleton)
+	position, c, err := decodeChange(record, s.lookUp)
 	if err != nil {
 		return err
 	}
 	return apply(position, c)
 }
 
-// knownSkeleton returns the skeleton of the table, or nil.
-func (s *Store) knownSkeleton(head, rest []byte) *skeleton {
+// lookUp is known for who does not hold the lock.
+func (s *Store) lookUp(head, rest []byte) (*heading, *skeleton) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	_, k := s.known(head, rest)
-	return k
+	return s.known(head, rest)
 }
 
 // decodeChange reads the record of a change, and keeps nothing of b. Skeletons that are not known are stand-ins until the
 // change is applied.
-func decodeChange(b []byte, known func(head, rest []byte) *skeleton) (position uint64, c Change, err error) {
+func decodeChange(b []byte, known func(head, rest []byte) (*heading, *skeleton)) (position uint64, c Change, err error) {
 	kind, r, err := openRecord(b)
 	if err != nil {
 		return 0, Change{}, fmt.Errorf("decoding a change: %w", err)
@@ -200,7 +199,7 @@ func decodeMarks(r *cursor) []mark {
 const leastPart = 3
 
 // decodeParts reads the parts of a change. All their values are cut from one string.
-func (c *Change) decodeParts(r *cursor, known func(head, rest []byte) *skeleton) error {
+func (c *Change) decodeParts(r *cursor, known func(head, rest []byte) (*heading, *skeleton)) error {
 	labels := c.Key.Labels()
 	sizes := []int{}
 	for range r.count(leastPart) {
@@ -252,19 +251,23 @@ func (c *Change) decodeValues(rest []byte, sizes []int) error {
 
 // skeletonOf returns the skeleton of an encoding: the known one, or a stand-in that has only what a change needs until
 // it is applied.
-func skeletonOf(encoding []byte, known func(head, rest []byte) *skeleton) (*skeleton, inspected, error) {
+func skeletonOf(encoding []byte, known func(head, rest []byte) (*heading, *skeleton)) (*skeleton, inspected, error) {
 	head, rest, ok := cutHeading(encoding)
 	if !ok {
 		return nil, inspected{}, errSkeleton
 	}
-	if k := known(head, rest); k != nil {
+	h, k := known(head, rest)
+	if k != nil {
 		return k, k.inspected(), nil
 	}
 	found, err := inspect(encoding)
 	if err != nil {
 		return nil, inspected{}, err
 	}
-	return &skeleton{heading: newHeading(string(head)), rest: string(rest), lines: uint32(found.lines)}, found, nil
+	if h == nil {
+		h = newHeading(string(head))
+	}
+	return &skeleton{heading: h, rest: string(rest), lines: uint32(found.lines)}, found, nil
 }
 
 // inspected returns what inspect would find.
