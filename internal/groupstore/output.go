@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// chunkBytes is how much output is collected before it is written: enough that handing it over costs nothing, little
-	// enough to stay in the processor's cache.
-	chunkBytes = 128 << 10
+	// chunkBytes is how much output is collected before it is written: enough that handing it over and waking up the reader
+	// cost little, little enough to stay in the processor's cache.
+	chunkBytes = 256 << 10
 	// chunksAhead is how many chunks are rendered before the first of them is written; with the one that is being written
 	// they are all that a scrape holds.
 	chunksAhead = 2
