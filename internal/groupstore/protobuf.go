@@ -148,7 +148,7 @@ func (e *encoding) run(f *exposed) {
 	if f.run == nil {
 		return
 	}
-	for p, g := range e.v.partsOf(f.run) {
+	for p, g := range e.v.partsOf(f.run, touchKey) {
 		e.part(p, g, f.form)
 		if e.o != nil && e.o.failed.Load() {
 			return

@@ -81,7 +81,7 @@ func (p *prototexter) run(e *exposed) {
 	if e.run == nil {
 		return
 	}
-	for held, g := range p.v.partsOf(e.run) {
+	for held, g := range p.v.partsOf(e.run, touchKey) {
 		p.part(held, g, e.form)
 		if p.o.failed.Load() {
 			return

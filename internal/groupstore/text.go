@@ -41,7 +41,7 @@ func (v *View) writeRun(o *output, e *exposed) {
 	var prepare preparer
 	var last *skeleton
 	var pieces *rendition
-	for p, g := range v.partsOf(e.run) {
+	for p, g := range v.partsOf(e.run, touchText) {
 		if p.skeleton != last {
 			last, pieces = p.skeleton, prepare.rendition(p.skeleton, e.form)
 		}

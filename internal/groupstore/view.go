@@ -98,12 +98,13 @@ func total(counts []int) int {
 // few enough to be still in its first cache when they are rendered.
 const fetchedAtOnce = 64
 
-// partsOf yields the parts of a run, each with its group.
+// partsOf yields the parts of a run, each with its group. How the group's labels are read is said by touch, which is
+// touchText or touchKey.
 //
 // What is needed of a part stands in seven places in memory, most of them known only from the one before, and none of them near what
 // the last part needed. Taking each step for many parts at once lets the processor wait for all of them together, where it
 // would wait for one after the other.
-func (v *View) partsOf(r *run) iter.Seq2[*part, *group] {
+func (v *View) partsOf(r *run, touch func(*group) byte) iter.Seq2[*part, *group] {
 	return func(yield func(*part, *group) bool) {
 		var parts [fetchedAtOnce]*part
 		var groups [fetchedAtOnce]*group
@@ -115,7 +116,7 @@ func (v *View) partsOf(r *run) iter.Seq2[*part, *group] {
 			}
 			touched := byte(0)
 			for i := range n {
-				touched += touch(parts[i], groups[i])
+				touched += touchPart(parts[i]) + touch(groups[i])
 			}
 			runtime.KeepAlive(touched) // or nobody would need the bytes, and they were not read
 			for i := range n {
@@ -128,16 +129,29 @@ func (v *View) partsOf(r *run) iter.Seq2[*part, *group] {
 	}
 }
 
-// touch reads one byte of each piece of memory from which the part is rendered.
-func touch(p *part, g *group) (touched byte) {
+// touchPart reads one byte of each piece of memory from which a part is rendered, and touchText and touchKey of those of its
+// group: for text and for everything else.
+func touchPart(p *part) (touched byte) {
 	if p.values != "" {
 		touched += p.values[0]
 	}
 	if k := p.skeleton; k.rest != "" {
 		touched += k.rest[0]
 	}
-	if len(g.ends) > 0 && g.text != "" {
-		touched += g.text[0] + byte(g.ends[0])
-	}
 	return touched
+}
+
+func touchText(g *group) byte {
+	if len(g.ends) == 0 || g.text == "" {
+		return 0
+	}
+	return g.text[0] + byte(g.ends[0])
+}
+
+func touchKey(g *group) byte {
+	key := g.key.Canonical()
+	if key == "" {
+		return 0
+	}
+	return key[0]
 }
