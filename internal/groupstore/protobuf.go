@@ -43,7 +43,7 @@ const heldBytes = 4 << 20
 
 // writeProtobuf writes the families as delimited protobuf, one message per family.
 func (v *View) writeProtobuf(o *output, families []exposed) {
-	e := encoding{v: v, limit: heldBytes}
+	e := encoding{v: v, limit: heldBytes, pairs: encodePairs(v.states)}
 	for i := range families {
 		e.reset(nil)
 		e.family(&families[i])
@@ -70,6 +70,7 @@ type encoding struct {
 	length int    // of all that was made, unless it goes to an output
 	buf    []byte // the message up to limit; with an output what was not handed over yet
 	metric []byte
+	pairs  pairs
 	labels []byte // the group's label pairs, one after the other
 	ends   []int
 	points []float64
@@ -130,13 +131,10 @@ func (e *encoding) times(f *exposed) {
 	if f.time == nil {
 		return
 	}
-	for _, st := range e.v.states {
-		if st.hidden() != "" {
-			continue
-		}
+	for i, st := range e.v.shown(false) {
 		k, at := f.time(st)
 		pieces := e.preparer.rendition(k, f.form)
-		e.setGroup(st.group)
+		e.setGroup(i)
 		e.metric = e.appendLabels(e.metric[:0], pieces, st.group)
 		e.metric = appendSimple(e.metric, metricGauge, float64(at)/1e9, 0)
 		e.buf = appendBytes(e.buf, familyMetric, e.metric)
@@ -148,8 +146,8 @@ func (e *encoding) run(f *exposed) {
 	if f.run == nil {
 		return
 	}
-	for p, g := range e.v.partsOf(f.run, touchKey) {
-		e.part(p, g, f.form)
+	for p := range e.v.partsOf(f.run, false) {
+		e.part(p, f.form)
 		if e.o != nil && e.o.failed.Load() {
 			return
 		}
@@ -157,9 +155,9 @@ func (e *encoding) run(f *exposed) {
 }
 
 // part writes all metrics of one part.
-func (e *encoding) part(p *part, g *group, f form) {
+func (e *encoding) part(p visit, f form) {
 	pieces := e.preparer.rendition(p.skeleton, f)
-	e.setGroup(g)
+	e.setGroup(p.state)
 	segments, literals := pieces.segments, pieces.literals
 	values := valueReader{typ: p.skeleton.typ, points: e.points}
 	values.created, values.extras, values.tokens = p.sections()
@@ -173,7 +171,7 @@ func (e *encoding) part(p *part, g *group, f form) {
 			if s.from == s.to {
 				break
 			}
-			e.metric = e.appendRun(e.metric, pieces, s, g)
+			e.metric = e.appendRun(e.metric, pieces, s, p.group)
 		}
 		var bounds []float64
 		if len(pieces.bounds) > 0 {
@@ -214,14 +212,37 @@ func (e *encoding) appendRun(dst []byte, pieces *rendition, s segment, g *group)
 	return append(dst, e.labels[start:e.ends[s.to-1]]...)
 }
 
-// setGroup encodes the grouping labels.
-func (e *encoding) setGroup(g *group) {
-	e.labels, e.ends = e.labels[:0], e.ends[:0]
-	for rest := g.key.Canonical(); rest != ""; {
-		var name, value string
-		name, value, rest = nextLabel(rest)
-		e.labels = appendPair(e.labels, name, value)
-		e.ends = append(e.ends, len(e.labels))
+// Pairs are the grouping labels of all states of a view, encoded: each group is asked for them once per family. Beside the list of
+// parts they are what a scrape holds in proportion to the groups.
+type pairs struct {
+	encoded []byte
+	ends    []int // of each state
+}
+
+func encodePairs(states []*state) pairs {
+	p := pairs{ends: make([]int, len(states))}
+	for i, st := range states {
+		for rest := st.group.key.Canonical(); rest != ""; {
+			var name, value string
+			name, value, rest = nextLabel(rest)
+			p.encoded = appendPair(p.encoded, name, value)
+		}
+		p.ends[i] = len(p.encoded)
+	}
+	return p
+}
+
+// setGroup looks up the labels of a group by the index of its state.
+func (e *encoding) setGroup(state int) {
+	start := 0
+	if state > 0 {
+		start = e.pairs.ends[state-1]
+	}
+	e.labels, e.ends = e.pairs.encoded[start:e.pairs.ends[state]], e.ends[:0]
+	for end := 0; end < len(e.labels); {
+		_, _, size := protowire.ConsumeField(e.labels[end:])
+		end += size
+		e.ends = append(e.ends, end)
 	}
 }
 

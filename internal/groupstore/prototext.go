@@ -68,9 +68,9 @@ func (p *prototexter) times(e *exposed) {
 	if e.time == nil {
 		return
 	}
-	for _, st := range p.v.states {
-		if st.hidden() != "" || p.o.failed.Load() {
-			continue
+	for _, st := range p.v.shown(false) {
+		if p.o.failed.Load() {
+			return
 		}
 		k, at := e.time(st)
 		p.part(&part{skeleton: k, values: string(append(appendSeconds(nil, at), '\n'))}, st.group, e.form)
@@ -81,8 +81,8 @@ func (p *prototexter) run(e *exposed) {
 	if e.run == nil {
 		return
 	}
-	for held, g := range p.v.partsOf(e.run, touchKey) {
-		p.part(held, g, e.form)
+	for held := range p.v.partsOf(e.run, false) {
+		p.part(held.part, held.group, e.form)
 		if p.o.failed.Load() {
 			return
 		}

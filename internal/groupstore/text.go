@@ -41,11 +41,11 @@ func (v *View) writeRun(o *output, e *exposed) {
 	var prepare preparer
 	var last *skeleton
 	var pieces *rendition
-	for p, g := range v.partsOf(e.run, touchText) {
+	for p := range v.partsOf(e.run, true) {
 		if p.skeleton != last {
 			last, pieces = p.skeleton, prepare.rendition(p.skeleton, e.form)
 		}
-		writePieces(o, pieces, g, p.tokens())
+		writePieces(o, pieces, p.group, p.tokens())
 		if o.failed.Load() {
 			return
 		}
@@ -59,10 +59,7 @@ func (v *View) writeTimes(o *output, e *exposed) {
 	}
 	var prepare preparer
 	var value []byte
-	for _, st := range v.states {
-		if st.hidden() != "" {
-			continue
-		}
+	for _, st := range v.shown(true) {
 		k, at := e.time(st)
 		value = append(appendSeconds(value[:0], at), '\n')
 		writePieces(o, prepare.rendition(k, e.form), st.group, value)

@@ -1,8 +1,6 @@
 package groupstore
 
 import (
-	"iter"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -92,66 +90,4 @@ func total(counts []int) int {
 		sum += n
 	}
 	return sum
-}
-
-// fetchedAtOnce is how many parts are looked up together: enough to keep the processor waiting for many of them at a time,
-// few enough to be still in its first cache when they are rendered.
-const fetchedAtOnce = 64
-
-// partsOf yields the parts of a run, each with its group. How the group's labels are read is said by touch, which is
-// touchText or touchKey.
-//
-// What is needed of a part stands in seven places in memory, most of them known only from the one before, and none of them near what
-// the last part needed. Taking each step for many parts at once lets the processor wait for all of them together, where it
-// would wait for one after the other.
-func (v *View) partsOf(r *run, touch func(*group) byte) iter.Seq2[*part, *group] {
-	return func(yield func(*part, *group) bool) {
-		var parts [fetchedAtOnce]*part
-		var groups [fetchedAtOnce]*group
-		for refs := r.refs; len(refs) > 0; {
-			n := min(len(refs), fetchedAtOnce)
-			for i, at := range refs[:n] {
-				st := v.states[at.state]
-				parts[i], groups[i] = &st.parts[at.part], st.group
-			}
-			touched := byte(0)
-			for i := range n {
-				touched += touchPart(parts[i]) + touch(groups[i])
-			}
-			runtime.KeepAlive(touched) // or nobody would need the bytes, and they were not read
-			for i := range n {
-				if !yield(parts[i], groups[i]) {
-					return
-				}
-			}
-			refs = refs[n:]
-		}
-	}
-}
-
-// touchPart reads one byte of each piece of memory from which a part is rendered, and touchText and touchKey of those of its
-// group: for text and for everything else.
-func touchPart(p *part) (touched byte) {
-	if p.values != "" {
-		touched += p.values[0]
-	}
-	if k := p.skeleton; k.rest != "" {
-		touched += k.rest[0]
-	}
-	return touched
-}
-
-func touchText(g *group) byte {
-	if len(g.ends) == 0 || g.text == "" {
-		return 0
-	}
-	return g.text[0] + byte(g.ends[0])
-}
-
-func touchKey(g *group) byte {
-	key := g.key.Canonical()
-	if key == "" {
-		return 0
-	}
-	return key[0]
 }
