@@ -42,13 +42,10 @@ func familyOf[T string | []byte](t *familyTable, name T) *family {
 }
 
 func hashName[T string | []byte](seed maphash.Seed, name T) uint64 {
-	switch name := any(name).(type) {
-	case []byte:
-		return maphash.Bytes(seed, name)
-	case string:
-		return maphash.String(seed, name)
+	if bytes, ok := any(name).([]byte); ok {
+		return maphash.Bytes(seed, bytes) // as a string they might be copied
 	}
-	panic("unreachable")
+	return maphash.String(seed, string(name))
 }
 
 func (t *familyTable) shard(hash uint64) *familyShard { return &t.shards[hash>>58] }

@@ -54,13 +54,10 @@ func (f *few[V]) remove(v V) {
 	if f.one == v {
 		var none V
 		f.one = none
-		for _, f.one = range f.more { // any of them
+		for _, other := range f.more { // any of them takes its place
+			f.one, v = other, other
 			break
 		}
-		v = f.one
-	}
-	if f.more == nil {
-		return
 	}
 	if delete(f.more, v.key()); len(f.more) == 0 {
 		f.more = nil // a map never gives its memory back

@@ -59,12 +59,13 @@ type defect struct {
 // newHeading parses a heading.
 func newHeading(text string) *heading {
 	h := &heading{text: text, flags: text[0], typ: exposition.Type(text[1])}
-	name, _, _, rest := h.texts()
-	_, behind := cutUvarint(text[2:])
-	h.nameAt = uint8(len(text) - len(behind))
-	h.nameEnd = uint32(h.nameAt) + uint32(len(name))
-	holes, rest := cutUvarint(rest)
-	for range holes {
+	name, behind := cutText(text[2:])
+	h.nameEnd = uint32(len(text) - len(behind))
+	h.nameAt = uint8(int(h.nameEnd) - len(name))
+	_, _, rest := h.texts()
+	n, holes := cutUvarint(rest)
+	rest = holes
+	for range n {
 		_, rest = cutText(rest)
 	}
 	metrics, rest := cutUvarint(rest)
@@ -73,7 +74,7 @@ func newHeading(text string) *heading {
 		h.bare = rest[0]&sameBounds != 0
 		h.layout = uint32(len(text) - len(rest) + 1)
 	}
-	legacy, fault := h.judgeLabels(h.appendLabels(nil, h.holes()))
+	legacy, fault := h.judgeLabels(h.appendLabels(nil, holes))
 	h.legacy = legacy && exposition.IsLegacyMetricName(name)
 	h.faulty = fault != "" || h.nameDefect() != nil
 	return h
@@ -91,40 +92,40 @@ func nameIn[T string | []byte](text T) T {
 // name returns the family's name.
 func (h *heading) name() string { return h.text[h.nameAt:h.nameEnd] }
 
-// texts returns the texts that describe the family, and what follows them.
-func (h *heading) texts() (name, help, unit, rest string) {
-	name, rest = cutText(h.text[2:])
+// texts returns the texts that describe the family beside its name, and what follows them.
+func (h *heading) texts() (help, unit, rest string) {
+	rest = h.text[h.nameEnd:]
 	if h.flags&hasHelp != 0 {
 		help, rest = cutText(rest)
 	}
 	if h.flags&hasUnit != 0 {
 		unit, rest = cutText(rest)
 	}
-	return name, help, unit, rest
+	return help, unit, rest
 }
 
 // help returns the help text, empty if there is none.
 func (h *heading) help() string {
-	_, help, _, _ := h.texts()
+	help, _, _ := h.texts()
 	return help
 }
 
 // unit returns the unit, empty if there is none.
 func (h *heading) unit() string {
-	_, _, unit, _ := h.texts()
+	_, unit, _ := h.texts()
 	return unit
 }
 
 // holes returns the names of the grouping labels as they stand in the text, sorted, also those with an empty value.
 func (h *heading) holes() string {
-	_, _, _, rest := h.texts()
+	_, _, rest := h.texts()
 	_, names := cutUvarint(rest)
 	return names
 }
 
 // hasHoles says whether the grouping labels are those of the group.
 func (h *heading) hasHoles(labels []grouping.Label) bool {
-	_, _, _, rest := h.texts()
+	_, _, rest := h.texts()
 	n, rest := cutUvarint(rest)
 	if n != uint64(len(labels)) {
 		return false

@@ -18,7 +18,6 @@ var (
 
 // inspected is what a walk through an encoding finds.
 type inspected struct {
-	name           string
 	typ            exposition.Type
 	flags          byte
 	metrics, lines int
@@ -28,7 +27,7 @@ type inspected struct {
 func inspect(encoding []byte) (inspected, error) {
 	c := &cursor{rest: encoding}
 	k := inspected{flags: c.byte(), typ: exposition.Type(c.byte())}
-	k.name = string(c.text())
+	name := c.text()
 	if k.flags&hasHelp != 0 {
 		c.text()
 	}
@@ -41,7 +40,7 @@ func inspect(encoding []byte) (inspected, error) {
 	}
 	k.metrics = c.count(1)
 	known := k.flags <= hasHelp|hasUnit|hasCreated|hasExtra && k.typ <= exposition.GaugeHistogram
-	if c.bad || !known || isTimeFamily([]byte(k.name)) {
+	if c.bad || !known || isTimeFamily(name) {
 		return inspected{}, errSkeleton
 	}
 	for i := range k.metrics {

@@ -272,5 +272,5 @@ func skeletonOf(encoding []byte, known func(head, rest []byte) (*heading, *skele
 
 // inspected returns what inspect would find.
 func (k *skeleton) inspected() inspected {
-	return inspected{name: k.name(), typ: k.typ, flags: k.flags, metrics: int(k.metrics), lines: int(k.lines)}
+	return inspected{typ: k.typ, flags: k.flags, metrics: int(k.metrics), lines: int(k.lines)}
 }

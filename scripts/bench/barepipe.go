@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"pushrelay/internal/mtls"
 	"pushrelay/internal/tunnel"
 )
 
@@ -64,41 +64,23 @@ func servePipe(ctx context.Context, args []string) error {
 	if len(args) != 5 {
 		return fmt.Errorf("serving a bare pipe: %d arguments, want 5", len(args))
 	}
-	cfg, err := pipeTLS(args[3], args[4])
+	role, serve := mtls.Agent, serveInner
+	if args[0] == "outer" {
+		role, serve = mtls.Relay, serveOuter
+	}
+	certificates, err := mtls.NewReloader(mtls.Config{Role: role, Files: mtls.Files{CertFile: args[3] + ".crt", KeyFile: args[3] + ".key", CAFile: args[4]}})
 	if err != nil {
 		return fmt.Errorf("serving a bare pipe: %w", err)
 	}
-	serve := serveInner
-	if args[0] == "outer" {
-		serve = serveOuter
-	}
-	if err := serve(ctx, args[1], args[2], cfg); err != nil && ctx.Err() == nil {
+	if err := serve(ctx, args[1], args[2], certificates); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("serving a bare pipe: %w", err)
 	}
 	return nil
 }
 
-func pipeTLS(pair, ca string) (*tls.Config, error) {
-	certificate, err := tls.LoadX509KeyPair(pair+".crt", pair+".key")
-	if err != nil {
-		return nil, err
-	}
-	text, err := os.ReadFile(ca)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s holds no certificate", ca)
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{certificate},
-		RootCAs: pool, ServerName: "localhost", ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
-	}, nil
-}
-
 // serveOuter joins each connection to the front with one that the inner end has dialed.
-func serveOuter(ctx context.Context, between, front string, cfg *tls.Config) error {
+func serveOuter(ctx context.Context, between, front string, certificates *mtls.Reloader) error {
+	cfg := mtls.RelayTLSConfig(certificates)
 	var listen net.ListenConfig
 	inner, err := listen.Listen(ctx, "tcp", between)
 	if err != nil {
@@ -124,13 +106,14 @@ func serveOuter(ctx context.Context, between, front string, cfg *tls.Config) err
 		}
 		joined.Go(func() {
 			within := tls.Server(tunnel.NewBurstReader(raw), cfg)
-			join(ctx, scraper, within, func() { copyPieces(within, scraper) }, func() { copyChunks(scraper, within) })
+			join(ctx, scraper, within, func() { passOn(within, scraper) }, func() { copyChunks(scraper, within) })
 		})
 	}
 }
 
 // serveInner dials the outer end, and the target once a scraper uses the connection.
-func serveInner(ctx context.Context, between, target string, cfg *tls.Config) error {
+func serveInner(ctx context.Context, between, target string, certificates *mtls.Reloader) error {
+	cfg := mtls.AgentTLSConfig(certificates, "localhost")
 	var joined sync.WaitGroup
 	defer joined.Wait()
 	var dialer net.Dialer
@@ -162,7 +145,7 @@ func serveInner(ctx context.Context, between, target string, cfg *tls.Config) er
 		joined.Go(func() {
 			join(ctx, conn, within, func() {
 				if _, err := conn.Write(request[:n]); err == nil {
-					copyPieces(conn, within)
+					passOn(conn, within)
 				}
 			}, func() { sendChunks(within, conn) })
 		})
@@ -184,16 +167,8 @@ func join(ctx context.Context, a, b net.Conn, directions ...func()) {
 	running.Wait()
 }
 
-// copyPieces passes on what comes, as it comes. An error is the end.
-func copyPieces(to io.Writer, from io.Reader) {
-	buffer := make([]byte, tunnel.BurstBytes)
-	for {
-		n, err := from.Read(buffer)
-		if _, writeErr := to.Write(buffer[:n]); errors.Join(err, writeErr) != nil {
-			return
-		}
-	}
-}
+// passOn copies until one of the two ends, which is no fault.
+func passOn(to io.Writer, from io.Reader) { io.Copy(to, from) } //nolint:errcheck // see above
 
 // sendChunks sends what comes in chunks, each after its length, as gRPC sends messages.
 func sendChunks(to io.Writer, from io.Reader) {
