@@ -15,6 +15,24 @@ import (
 	"time"
 )
 
+// damage puts another byte in the place of the first of that text in a file, and returns what the file holds then.
+func damage(t *testing.T, file, text string, with byte) []byte {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(content, []byte(text))
+	if at < 0 {
+		t.Fatalf("%s does not hold %q", file, text)
+	}
+	content[at] = with
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
 // smallDisk mounts a file system of that many bytes.
 func smallDisk(t *testing.T, bytes int) string {
 	t.Helper()
@@ -150,18 +168,7 @@ func TestDamageAndRepair(t *testing.T) {
 	}
 	relay.kill(t)
 	segment := filepath.Join(relay.dataDir, "store", "0000000000000001.log")
-	content, err := os.ReadFile(segment)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := bytes.Index(content, []byte("1001\n"))
-	if at < 0 {
-		t.Fatal("the push is not in the log")
-	}
-	content[at] = '7'
-	if err := os.WriteFile(segment, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	damage(t, segment, "1001\n", '7')
 
 	refused := output(t, relay.command)
 	if refused.code != 1 {
@@ -241,9 +248,7 @@ func TestBackup(t *testing.T) {
 
 	other := startRelay(t)
 	other.stop(t)
-	if err := os.RemoveAll(filepath.Join(other.dataDir, "store")); err != nil {
-		t.Fatal(err)
-	}
+	other.loseStore(t)
 	mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + other.dataDir, "restore", "--from=" + file}})
 	other.start(t)
 	wantSeries(t, other.url, `full{instance="", job="one"}`, 1)

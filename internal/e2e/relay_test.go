@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -30,6 +31,14 @@ func startRelay(t testing.TB, flags ...string) *relay {
 	}, flags...)}
 	r.start(t)
 	return r
+}
+
+// loseStore removes what was pushed to a relay that does not run.
+func (r *relay) loseStore(t testing.TB) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(r.dataDir, "store")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // start starts the relay, or starts it again with the flags that it had.

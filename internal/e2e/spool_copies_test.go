@@ -179,9 +179,7 @@ func TestSpoolRelayLost(t *testing.T) {
 	}
 	a.ask(t, http.MethodDelete, "deleted", 0)
 	r.kill(t)
-	if err := os.RemoveAll(filepath.Join(r.dataDir, "store")); err != nil {
-		t.Fatal(err)
-	}
+	r.loseStore(t)
 	a.away(t, r)
 	wantKept(t, a.ask(t, http.MethodDelete, "never", 0))
 	a.back(t, r)
@@ -209,9 +207,7 @@ func TestSpoolRelayRestored(t *testing.T) {
 	a.applied(t, "newer", 3)
 	a.applied(t, "new", 4)
 	r.kill(t)
-	if err := os.RemoveAll(filepath.Join(r.dataDir, "store")); err != nil {
-		t.Fatal(err)
-	}
+	r.loseStore(t)
 	mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + r.dataDir, "restore", "--from=" + file}})
 	a.away(t, r)
 	a.kept(t, "waited", 5)

@@ -168,18 +168,7 @@ func TestSpoolDamaged(t *testing.T) {
 	}
 	a.kill(t)
 	segment := spoolSegment(dataDir)
-	content, err := os.ReadFile(segment)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := bytes.Index(content, []byte("damaged"))
-	if at < 0 {
-		t.Fatal("the push is not in the journal")
-	}
-	content[at] = 'D'
-	if err := os.WriteFile(segment, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	content := damage(t, segment, "damaged", 'D')
 	refused := output(t, a.command)
 	if refused.code != 1 {
 		t.Errorf("a start from a damaged journal: exit code %d, want 1", refused.code)

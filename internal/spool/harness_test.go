@@ -243,6 +243,14 @@ func (h *house) attach(r *fakeRelay) (detach func()) {
 	}
 }
 
+// visit attaches the relay until nothing is under way.
+func (h *house) visit(r *fakeRelay) {
+	h.t.Helper()
+	detach := h.attach(r)
+	settle()
+	detach()
+}
+
 func (h *house) serve(ctx context.Context, feed *spool.Feed, r *fakeRelay) {
 	var buf bytes.Buffer
 	for {

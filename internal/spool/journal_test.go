@@ -73,26 +73,30 @@ func TestARestoredCopy(t *testing.T) {
 	}
 }
 
+// newClones returns a spool that has reached the relay, and another with a copy of its data dir.
+func newClones(t *testing.T) (h, clone *house, r *fakeRelay) {
+	t.Helper()
+	h, r = newHouse(t, "a:1"), newRelay("a:1", 1)
+	t.Cleanup(func() { h.close() })
+	detach := h.attach(r)
+	h.must(push.Applied, push.Replace, "j", "m 0\n")
+	detach()
+	clone = h.clone()
+	t.Cleanup(func() { clone.close() })
+	return h, clone, r
+}
+
 // Two hosts with one data dir: each finds out that the numbers are not its own.
 func TestAClonedHost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, "a:1")
-		defer func() { h.close() }()
-		r := newRelay("a:1", 1)
-		detach := h.attach(r)
-		h.must(push.Applied, push.Replace, "j", "m 0\n")
-		detach()
-		clone := h.clone()
-		defer func() { clone.close() }()
+		h, clone, r := newClones(t)
 		for i := range 10 {
 			for j, one := range []*house{h, clone} {
 				value := fmt.Sprintf("%d%d", i, j)
 				job := fmt.Sprint("of", j)
 				one.must(push.Spooled, push.Replace, job, "m "+value+"\n")
 				one.must(push.Spooled, push.Merge, job, "n "+value+"\n")
-				detach := one.attach(r)
-				settle()
-				detach()
+				one.visit(r)
 				wantMap(t, job, r.has(job), map[string]string{"m": "m " + value, "n": "n " + value})
 			}
 		}
@@ -172,14 +176,7 @@ func damage(t *testing.T, dir, text string) {
 // Two copies of a spool that give the same number to the same content are told apart all the same: below it they differ.
 func TestClonesWithTheSameContent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t, "a:1")
-		defer func() { h.close() }()
-		r := newRelay("a:1", 1)
-		detach := h.attach(r)
-		h.must(push.Applied, push.Replace, "j", "m 0\n")
-		detach()
-		clone := h.clone()
-		defer func() { clone.close() }()
+		h, clone, r := newClones(t)
 		h.must(push.Spooled, push.Replace, "other", "m 1\n")
 		h.must(push.Spooled, push.Replace, "j", "m 1\n")
 		h.must(push.Spooled, push.Replace, "top", "m 1\n")
@@ -188,9 +185,7 @@ func TestClonesWithTheSameContent(t *testing.T) {
 		clone.must(push.Spooled, push.Replace, "other", "m 2\n")
 		clone.must(push.Spooled, push.Replace, "top", "m 1\n")
 		for _, one := range []*house{h, clone} {
-			detach := one.attach(r)
-			settle()
-			detach()
+			one.visit(r)
 		}
 		wantMap(t, "group j", r.has("j"), map[string]string{"m": "m 2"})
 		if got := r.counts(); got[2] != 0 {

@@ -153,9 +153,7 @@ func TestARestoredRelay(t *testing.T) {
 		h.must(push.Spooled, push.Replace, "waited", "m 4\n")
 		journal := h.Journal()
 		for range 2 {
-			detach = h.attach(backup)
-			settle()
-			detach()
+			h.visit(backup)
 			h.crash()
 		}
 		if h.Journal() != journal {
