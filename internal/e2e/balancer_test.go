@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"net"
@@ -29,6 +30,7 @@ type balancer struct {
 type backend struct {
 	address string
 	healthy atomic.Bool
+	checks  atomic.Int64 // of its health, that have ended
 	served  atomic.Int64 // requests that it answered for good
 	retried atomic.Int64 // requests that another one had to answer
 }
@@ -64,7 +66,20 @@ func (be *backend) check(ctx context.Context) {
 	for ; ctx.Err() == nil; pause(ctx, time.Second) {
 		_, err := wantOK("http://" + be.address + "/-/ready")
 		be.healthy.Store(err == nil)
+		be.checks.Add(1)
 	}
+}
+
+// waitChecked waits until the relay has just been found healthy: what happens to it now, the balancer learns from requests.
+func (be *backend) waitChecked(t testing.TB) {
+	t.Helper()
+	before := be.checks.Load()
+	eventually(t, patience, "a look at "+be.address, func() error {
+		if be.checks.Load() == before || !be.healthy.Load() {
+			return errors.New("the balancer does not know it to be healthy")
+		}
+		return nil
+	})
 }
 
 // order returns the backends as they are to be tried: those that are healthy first, turn by turn.

@@ -74,7 +74,8 @@ func TestPrometheusOverRollingRestart(t *testing.T) {
 
 	begun := time.Now()
 	pause(t.Context(), 2*rollingInterval)
-	for _, r := range relays {
+	for n, r := range relays {
+		b.backends[n].waitChecked(t) // or a relay that goes right before a look at it was asked for nothing meanwhile
 		r.stop(t)
 		pause(t.Context(), rollingInterval) // away for as long as every target is scraped once
 		r.start(t)
