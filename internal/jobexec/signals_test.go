@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -160,12 +162,34 @@ func runShell() int {
 			return 0
 		}
 		unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, syscall.Getpgrp())
+		for !standsStill(job.Process.Pid) { // or the command, still in its read, may get the next line instead of us
+			<-time.After(time.Millisecond)
+		}
 		fmt.Println("stopped by", status.StopSignal())
 		bufio.NewReader(os.Stdin).ReadString('\n')
 		unix.IoctlSetPointerInt(0, unix.TIOCSPGRP, job.Process.Pid)
 		syscall.Kill(-job.Process.Pid, syscall.SIGCONT)
 		fmt.Println("continued")
 	}
+}
+
+// standsStill says whether a process and its children are stopped with all their threads. A signal of the terminal reaches one after
+// the other, and the kernel reports the first that stops.
+func standsStill(pid int) bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, file := range stats {
+		stat, _ := os.ReadFile(file)
+		if _, state, _ := strings.Cut(string(stat), ") "); !strings.HasPrefix(state, "T") {
+			return false
+		}
+		children, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "children"))
+		for child := range strings.FieldsSeq(string(children)) {
+			if number, err := strconv.Atoi(child); err != nil || !standsStill(number) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // A terminal is the side of a pseudo terminal at which a person sits.
