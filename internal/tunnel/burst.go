@@ -38,10 +38,21 @@ func (w *BurstWriter) Write(p []byte) (int, error) {
 // heldBuffers are those of bursts: an agent that is not scraped has none.
 var heldBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-func (w *BurstWriter) begin() {
+// A record of TLS 1.3 has at most recordBytes of what is written, and recordOverhead around them.
+const (
+	recordBytes    = 16 << 10
+	recordOverhead = 5 + 1 + 16 // head, type and tag
+)
+
+// begin begins the burst of a write of that many bytes. Its buffer has room for all of them from the beginning: one that grew
+// record by record would touch several times as much memory, which the machine has to find for the first scrape of a session.
+func (w *BurstWriter) begin(bytes int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.held = heldBuffers.Get().(*[]byte)
+	if room := bytes + (bytes/recordBytes+1)*recordOverhead; cap(*w.held) < room {
+		*w.held = make([]byte, 0, room)
+	}
 }
 
 func (w *BurstWriter) end() error {
@@ -76,7 +87,7 @@ func (c *burstConn) Close() error {
 func (c *burstConn) Write(p []byte) (int, error) {
 	c.during.Store(true)
 	defer c.during.Store(false)
-	c.below.begin()
+	c.below.begin(len(p))
 	n, err := c.Conn.Write(p)
 	if endErr := c.below.end(); err == nil {
 		err = endErr
