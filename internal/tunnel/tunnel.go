@@ -42,10 +42,11 @@ const (
 	// With all that goes around it, it fits into one of gRPC's buffers of 32 KiB: for anything larger gRPC takes a buffer of
 	// 1 MiB, and clears all of it before each use.
 	ChunkBytes = 32<<10 - 64
-	// BodyChunkBytes is the size of a [Chunk], which has buffers of its own. With all that goes around it, it fits into 16
-	// frames of HTTP/2. What one hop hands to the next is paid for by the wake-up, hardly by the byte; twice as much gains
-	// nothing more, and half as much loses a tenth.
-	BodyChunkBytes = 256<<10 - 64
+	// BodyChunkBytes is the size of a [Chunk], which has buffers of its own. What one hop hands to the next is paid for by the
+	// wake-up, hardly by the byte; twice as much gains nothing more, and half as much loses a tenth. With all that goes around
+	// it, it fits into 16 frames of HTTP/2, and into the four segments of at most 64 KiB that a kernel takes at once where it
+	// may hold back [UnsentBytes]: of a larger burst the rest would be a write and a segment of its own.
+	BodyChunkBytes = 254 << 10
 	// BurstBytes is what goes over the connection at once: a chunk with all that goes around it.
 	BurstBytes = BodyChunkBytes + 16<<10
 	// MaxMessageBytes bounds any message on either side. Bodies travel in chunks, so nothing needs more.
