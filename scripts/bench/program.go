@@ -24,6 +24,8 @@ type program struct {
 	log     string        // file of its output
 	done    chan struct{} // closed when it has ended
 	err     error         // how it ended; valid once done is closed
+
+	endsBySignal bool // it does nothing about SIGTERM, and ends by it
 }
 
 // startProgram starts a program whose output goes to a file in the folder.
@@ -61,10 +63,16 @@ func (p *program) stop() error {
 		<-p.done
 		return fmt.Errorf("stopping %s: it did not end within %v", p.name, stopTimeout)
 	}
-	if p.err != nil {
+	if p.err != nil && !(p.endsBySignal && p.endedBy(syscall.SIGTERM)) {
 		return fmt.Errorf("stopping %s: %w", p.name, p.err)
 	}
 	return nil
+}
+
+// endedBy reports whether the signal ended the program. It has ended.
+func (p *program) endedBy(signal syscall.Signal) bool {
+	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == signal
 }
 
 // until repeats check until it succeeds, as long as the program runs and for a minute at most.
