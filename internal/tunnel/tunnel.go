@@ -23,6 +23,9 @@ const (
 	// middleboxes cut streams that idle for 60 s and more.
 	HeartbeatInterval = 17 * time.Second
 	HeartbeatJitter   = 3 * time.Second
+	// HeartbeatTick is how far apart the moments are at which a relay sends heartbeats. It sleeps between them: to wake up costs it
+	// more than a heartbeat does, and ten thousand idle agents would wake it up a thousand times a second.
+	HeartbeatTick = 100 * time.Millisecond
 	// SilenceLimit is how long a connection may bring no byte, or a session no heartbeat, before it is closed.
 	SilenceLimit = 45 * time.Second
 	// PingInterval and PingTimeout are those of HTTP/2. Their sum stays below SilenceLimit. grpc-go also makes PingTimeout

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,16 +40,28 @@ func (r *relay) start(ctx context.Context) error {
 		return fmt.Errorf("starting the relay: %w", err)
 	}
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", r.grpcAddress)
-		if err == nil {
-			conn.Close()
+		if r.ready(ctx) {
 			return nil
 		}
 		if err := pause(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	return errors.New("the relay does not listen")
+	return errors.New("the relay does not get ready")
+}
+
+// ready reports whether the relay says so. It listens before it has an authority, which agents need.
+func (r *relay) ready(ctx context.Context) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.httpAddress+"/-/ready", http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // kill ends the relay as a crash does.

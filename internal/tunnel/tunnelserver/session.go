@@ -239,7 +239,7 @@ func (ss *session) watch() (stop func()) {
 			heartbeat.RoundTrip = durationpb.New(time.Duration(measured))
 		}
 		ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Heartbeat{Heartbeat: heartbeat}})
-		return tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatJitter)))
+		return untilBeat(time.Now())
 	})
 	life := repeat(tunnel.SilenceLimit, func() time.Duration { return ss.checkLife(time.Now()) })
 	expiry := time.AfterFunc(time.Until(ss.conn.notAfter()), func() {
@@ -253,6 +253,12 @@ func (ss *session) watch() (stop func()) {
 		life.Stop()
 		expiry.Stop()
 	}
+}
+
+// untilBeat returns how long to wait for the next heartbeat, which falls on a tick.
+func untilBeat(now time.Time) time.Duration {
+	latest := now.Add(tunnel.HeartbeatInterval + time.Duration(rand.Int64N(int64(tunnel.HeartbeatJitter))))
+	return latest.Truncate(tunnel.HeartbeatTick).Sub(now)
 }
 
 // repeat calls f after the delay, and again after each delay that f returns, until that is 0 or the timer is stopped.
