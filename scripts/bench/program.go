@@ -63,7 +63,10 @@ func (p *program) stop() error {
 		<-p.done
 		return fmt.Errorf("stopping %s: it did not end within %v", p.name, stopTimeout)
 	}
-	if p.err != nil && !(p.endsBySignal && p.endedBy(syscall.SIGTERM)) {
+	if p.endsBySignal && p.endedBy(syscall.SIGTERM) {
+		return nil
+	}
+	if p.err != nil {
 		return fmt.Errorf("stopping %s: %w", p.name, p.err)
 	}
 	return nil

@@ -52,11 +52,13 @@ func (r *relay) start(ctx context.Context) error {
 
 // ready reports whether the relay says so. It listens before it has an authority, which agents need.
 func (r *relay) ready(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.httpAddress+"/-/ready", http.NoBody)
 	if err != nil {
 		return false
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := new(http.Client).Do(req)
 	if err != nil {
 		return false
 	}
