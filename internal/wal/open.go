@@ -175,7 +175,7 @@ func (inv inventory) oldest() uint64 {
 func newLog(cfg Config, w *walk, inv inventory) *Log {
 	l := &Log{
 		cfg:           cfg,
-		zeros:         make([]byte, min(growBytes, cfg.SegmentBytes)),
+		zeros:         noBytes[:min(growBytes, cfg.SegmentBytes)],
 		number:        w.next,
 		lastID:        inv.highest,
 		snapshotBytes: w.snapshotBytes,

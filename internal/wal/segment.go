@@ -14,11 +14,15 @@ type segment struct {
 	full int64 // how far it was filled with zeros
 }
 
+// noBytes are the zeros that segments grow by. Nobody writes to them: they take no memory then, since the kernel has a single page
+// for all that were never written.
+var noBytes [growBytes]byte
+
 // createSegment makes a segment that has its name only once its header is on the disk: a segment without a good header is
 // damaged, never unfinished.
 func createSegment(fsys FS, dir string, head header, zeros []byte) (*segment, error) {
 	path := filepath.Join(dir, segmentName(head.id))
-	if err := createWhole(fsys, dir, segmentName(head.id), append(head.encode(), zeros...)); err != nil {
+	if err := createWhole(fsys, dir, segmentName(head.id), head.encode(), zeros); err != nil {
 		return nil, errors.Join(fmt.Errorf("creating %q: %w", path, err), removeIfThere(fsys, path))
 	}
 	f, err := fsys.OpenWritable(path)

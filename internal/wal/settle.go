@@ -180,14 +180,20 @@ func (s *settlement) removeObsolete() error {
 	return nil
 }
 
-// createWhole makes a file that has its name only once it is whole and on the disk.
-func createWhole(fsys FS, dir, name string, content []byte) error {
+// createWhole makes a file of the parts that has its name only once it is whole and on the disk.
+func createWhole(fsys FS, dir, name string, parts ...[]byte) error {
 	path := filepath.Join(dir, name)
 	f, err := createAnew(fsys, path+temporarySuffix)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(content, 0)
+	var end int64
+	for _, part := range parts {
+		if err == nil {
+			_, err = f.WriteAt(part, end)
+			end += int64(len(part))
+		}
+	}
 	if err == nil {
 		err = f.Sync()
 	}
