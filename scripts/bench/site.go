@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"pushrelay/internal/faultproxy"
 )
 
 // agentName is the identity of the agent.
@@ -75,7 +77,11 @@ func (s *site) attach(ctx context.Context, address string) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	return agent, agent.until(ctx, func(ctx context.Context) error {
+	return agent, s.untilAttached(ctx, agent)
+}
+
+func (s *site) untilAttached(ctx context.Context, agent *program) error {
+	return agent.until(ctx, func(ctx context.Context) (err error) {
 		s.served, err = s.discover(ctx)
 		if err == nil && len(s.served) != len(s.paths) {
 			err = fmt.Errorf("the relay knows %d targets, want %d", len(s.served), len(s.paths))
@@ -84,11 +90,7 @@ func (s *site) attach(ctx context.Context, address string) (*program, error) {
 	})
 }
 
-// detach ends the agent, and returns once the relay knows.
-func (s *site) detach(ctx context.Context, agent *program) error {
-	if err := s.lab.end(agent); err != nil {
-		return err
-	}
+func (s *site) untilDetached(ctx context.Context) error {
 	return s.relay.until(ctx, func(ctx context.Context) error {
 		_, err := s.discover(ctx)
 		if errors.Is(err, errDetached) {
@@ -96,6 +98,23 @@ func (s *site) detach(ctx context.Context, agent *program) error {
 		}
 		return errors.Join(errors.New("the relay lists the agent as connected"), err)
 	})
+}
+
+// reattach cuts the agent's session, and returns once it has another.
+func (s *site) reattach(ctx context.Context, agent *program, network *faultproxy.Proxy) error {
+	network.Cut(faultproxy.Reset)
+	if err := s.untilDetached(ctx); err != nil {
+		return err
+	}
+	return s.untilAttached(ctx, agent)
+}
+
+// detach ends the agent, and returns once the relay knows.
+func (s *site) detach(ctx context.Context, agent *program) error {
+	if err := s.lab.end(agent); err != nil {
+		return err
+	}
+	return s.untilDetached(ctx)
 }
 
 var errDetached = errors.New("the relay lists the agent as not connected")
