@@ -44,15 +44,21 @@ const (
 	recordOverhead = 5 + 1 + 16 // head, type and tag
 )
 
-// begin begins the burst of a write of that many bytes. Its buffer has room for all of them from the beginning: one that grew
-// record by record would touch several times as much memory, which the machine has to find for the first scrape of a session.
+// heldBuffer returns a buffer with room for the records of so many bytes from the beginning: one that grew record by record would
+// touch several times as much memory, which the machine has to find for the first scrape of a session.
+func heldBuffer(bytes int) *[]byte {
+	b := heldBuffers.Get().(*[]byte)
+	if room := bytes + (bytes/recordBytes+1)*recordOverhead; cap(*b) < room {
+		*b = make([]byte, 0, room)
+	}
+	return b
+}
+
+// begin begins the burst of a write of that many bytes.
 func (w *BurstWriter) begin(bytes int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.held = heldBuffers.Get().(*[]byte)
-	if room := bytes + (bytes/recordBytes+1)*recordOverhead; cap(*w.held) < room {
-		*w.held = make([]byte, 0, room)
-	}
+	w.held = heldBuffer(bytes)
 }
 
 func (w *BurstWriter) end() error {
