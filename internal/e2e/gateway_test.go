@@ -168,7 +168,12 @@ func (g *gateway) mustSend(t testing.TB, r request) response {
 // check makes the request and compares the answer with what the request expects.
 func (g *gateway) check(t testing.TB, r request) {
 	t.Helper()
-	got := g.mustSend(t, r)
+	r.compare(t, g.mustSend(t, r))
+}
+
+// compare compares an answer with what the request wants.
+func (r request) compare(t testing.TB, got response) {
+	t.Helper()
 	if got.status != r.status {
 		t.Errorf("%s %s: %d %.1000q, want %d", r.method, r.path, got.status, got.body, r.status)
 		return
