@@ -35,7 +35,7 @@ func (w *BurstWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// heldBuffers are those of bursts: an agent that is not scraped has none.
+// heldBuffers are those of bursts: an agent that is not scraped gives them up.
 var heldBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // A record of TLS 1.3 has at most recordBytes of what is written, and recordOverhead around them.
