@@ -187,13 +187,7 @@ func createWhole(fsys FS, dir, name string, parts ...[]byte) error {
 	if err != nil {
 		return err
 	}
-	var end int64
-	for _, part := range parts {
-		if err == nil {
-			_, err = f.WriteAt(part, end)
-			end += int64(len(part))
-		}
-	}
+	err = writeParts(f, parts)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -204,4 +198,16 @@ func createWhole(fsys FS, dir, name string, parts ...[]byte) error {
 		return errors.Join(err, removeIfThere(fsys, path+temporarySuffix))
 	}
 	return fsys.SyncDir(dir)
+}
+
+// writeParts writes the parts from the beginning of the file, one behind the other.
+func writeParts(f File, parts [][]byte) error {
+	var end int64
+	for _, part := range parts {
+		if _, err := f.WriteAt(part, end); err != nil {
+			return err
+		}
+		end += int64(len(part))
+	}
+	return nil
 }
