@@ -58,7 +58,8 @@ func (r *relay) ready(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	resp, err := new(http.Client).Do(req)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // each relay is killed in the end
+	resp, err := client.Do(req)
 	if err != nil {
 		return false
 	}
