@@ -2,6 +2,7 @@ package tunnel_test
 
 import (
 	"context"
+	"net"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -66,7 +67,11 @@ func (h *house) dialRaw(name string) *rawAgent {
 	certificates := must[*mtls.Reloader](h.t)(mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: mtls.Files{
 		CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"), CAFile: filepath.Join(dir, "ca.crt"),
 	}}))
-	cc := must[*grpc.ClientConn](h.t)(grpc.NewClient(h.addr, grpc.WithTransportCredentials(credentials.NewTLS(mtls.AgentTLSConfig(certificates, "127.0.0.1")))))
+	options := []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(mtls.AgentTLSConfig(certificates, "127.0.0.1")))}
+	if h.dial != nil {
+		options = append(options, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return h.dial(ctx, "tcp", address) }))
+	}
+	cc := must[*grpc.ClientConn](h.t)(grpc.NewClient("passthrough:///"+h.addr, options...))
 	a := &rawAgent{t: h.t, client: relayv1.NewRelayServiceClient(cc), close: sync.OnceFunc(func() { cc.Close() })}
 	h.t.Cleanup(a.close)
 	return a

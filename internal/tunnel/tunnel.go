@@ -87,6 +87,15 @@ const (
 // MaxStreams bounds the concurrent calls of one agent: Attach, Push and a scrape each.
 const MaxStreams = 256
 
+// A relay keeps calls of DeliverScrape for further answers of the same agent: it saves both ends a tenth of the work of a small scrape.
+const (
+	// MaxKeptDeliveries bounds those that are kept. More scrapes at once are answered by calls that end with them.
+	MaxKeptDeliveries = 8
+	// DeliveryIdle is how long at least a call is kept without use, and half of the longest: of an agent that is scraped now and
+	// then nothing is kept, since what it saves is less than the memory that ten thousand such calls would take.
+	DeliveryIdle = 5 * time.Second
+)
+
 // ReadBufferBytes is grpc-go's read buffer per connection: none. TLS below it holds whole records already, and of ten
 // thousand idle connections each would keep its buffer.
 const ReadBufferBytes = 0

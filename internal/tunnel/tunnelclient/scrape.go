@@ -6,7 +6,6 @@ import (
 	"io"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
@@ -14,8 +13,8 @@ import (
 	"pushrelay/internal/tunnel"
 )
 
-// refusalsPerScrape bounds the goroutines that only say "busy": beyond it the relay, which should know better, gets no
-// answer.
+// refusalsPerScrape bounds the goroutines that only say "busy". A relay that asks for more, keeps more calls open than it takes, or
+// asks twice under one number gets no answer: it should know better.
 const refusalsPerScrape = 4
 
 // startScrape answers a request in a goroutine of its own, which run waits for.
@@ -24,11 +23,13 @@ func (s *session) startScrape(r *relayv1.ScrapeRequest) {
 	ctx, cancel := context.WithTimeout(s.ctx, r.GetTimeout().AsDuration())
 	s.mu.Lock()
 	running := len(s.running)
-	if running < limit*refusalsPerScrape {
+	ignored := running >= limit*refusalsPerScrape || len(s.deliveries) >= tunnel.MaxStreams ||
+		s.running[r.GetScrape()] != nil || s.deliveries[r.GetScrape()] != nil
+	if !ignored {
 		s.running[r.GetScrape()] = cancel
 	}
 	s.mu.Unlock()
-	if running >= limit*refusalsPerScrape {
+	if ignored {
 		cancel()
 		return
 	}
@@ -71,77 +72,55 @@ func (s *session) scrape(ctx context.Context, r *relayv1.ScrapeRequest) {
 // deliver streams the answer, or the failure, to the relay. When the relay is no longer interested it ends the call,
 // sending fails, and closing the body ends the request to the target.
 func (s *session) deliver(ctx context.Context, r *relayv1.ScrapeRequest, resp *scrape.Response, failure error) {
-	// The failure of a scrape whose time is over must still get out: the call lives as long as the session.
-	callCtx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	stream, err := s.client.DeliverScrape(callCtx, grpc.ForceCodecV2(tunnel.Codec{}))
-	if err != nil {
-		if resp != nil {
-			resp.Body.Close()
-		}
-		return
-	}
-	// Somebody has to listen: a relay that is no longer interested ends the call, and the target may be silent then, so that
-	// nobody sends and nobody would notice.
-	ended := make(chan struct{})
-	s.scrapes.Go(func() {
-		stream.RecvMsg(new(relayv1.DeliverScrapeResponse)) //nolint:errcheck // That it ended is all there is to know.
-		close(ended)
-		s.cancelScrape(r.GetScrape())
-	})
-	reference := &relayv1.ScrapeReference{Session: s.welcome.GetSession(), Scrape: r.GetScrape()}
-	err = stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}})
+	var sent uint64
+	d, err := s.delivery(r)
 	if err == nil && failure == nil {
-		failure = s.sendAnswer(stream, resp)
+		sent, err = s.sendAnswer(d, resp)
 	}
 	if resp != nil {
 		resp.Body.Close()
 	}
-	if err != nil || errors.Is(failure, errRelayGone) || s.ctx.Err() != nil {
-		return // the session is over, and the relay sees that: it is no fault of the scrape's
+	if s.ctx.Err() != nil || errors.Is(err, errRelayGone) {
+		return // the relay sees that the session is over, or gave this scrape up: it is no fault of the scrape's
 	}
+	if failure == nil {
+		failure = err
+	}
+	end := &relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_End{End: &relayv1.ScrapeEnd{BodyBytes: sent}}}
 	if failure != nil {
-		named := scrape.AsError(ctx, failure)
-		stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: tunnel.FailureToProto(named)}}) //nolint:errcheck // The relay is gone, or knows.
+		end.Part = &relayv1.DeliverScrapeRequest_Failure{Failure: tunnel.FailureToProto(scrape.AsError(ctx, failure))}
 	}
-	stream.CloseSend() //nolint:errcheck // As above.
-	<-ended            // until the relay has taken it all
+	s.conclude(d, end)
 }
 
 // errRelayGone means that the relay does not take the answer any more.
 var errRelayGone = errors.New("relay does not take the answer")
 
-// sendAnswer sends head, body and end. It returns why the target's answer is not whole, or errRelayGone.
-func (s *session) sendAnswer(stream relayv1.RelayService_DeliverScrapeClient, resp *scrape.Response) error {
+// sendAnswer sends head and body, and returns how many bytes the body had. The error says why the target's answer is not whole, or
+// is errRelayGone.
+func (s *session) sendAnswer(d *delivery, resp *scrape.Response) (sent uint64, err error) {
 	head := &relayv1.ScrapeHead{Status: uint32(resp.Status), Headers: tunnel.HeadersToProto(resp.Header)}
 	if resp.ContentLength >= 0 {
 		length := uint64(resp.ContentLength)
 		head.ContentLength = &length
 	}
 	if size := proto.Size(head); size > tunnel.MaxHeadBytes {
-		return scrape.Errorf(scrape.TargetUnreachable, "the head of the target's answer has %d bytes, more than the %d that are passed on", size, tunnel.MaxHeadBytes)
+		return 0, scrape.Errorf(scrape.TargetUnreachable, "the head of the target's answer has %d bytes, more than the %d that are passed on", size, tunnel.MaxHeadBytes)
 	}
-	if stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Head{Head: head}}) != nil {
-		return errRelayGone
+	if d.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Head{Head: head}}) != nil {
+		return 0, errRelayGone
 	}
-	sent, err := s.sendBody(stream, resp.Body)
-	if err != nil {
-		return err
-	}
-	if stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_End{End: &relayv1.ScrapeEnd{BodyBytes: sent}}}) != nil {
-		return errRelayGone
-	}
-	return nil
+	return s.sendBody(d, resp.Body)
 }
 
 // sendBody sends the body in chunks until its end, and returns how many bytes it had.
-func (s *session) sendBody(stream grpc.ClientStream, body io.Reader) (sent uint64, err error) {
+func (s *session) sendBody(d *delivery, body io.Reader) (sent uint64, err error) {
 	for {
 		chunk := tunnel.NewChunk()
 		n, err := body.Read(chunk.Room())
 		if n > 0 {
 			chunk.Fill(n)
-			if stream.SendMsg(chunk) != nil {
+			if d.SendMsg(chunk) != nil {
 				chunk.Drop()
 				return sent, errRelayGone
 			}

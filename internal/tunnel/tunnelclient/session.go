@@ -50,9 +50,10 @@ type session struct {
 	// spoolChanged wakes the report on the spool. One slot.
 	spoolChanged chan struct{}
 
-	mu      sync.Mutex
-	running map[uint64]context.CancelFunc // guarded by mu; scrapes in progress
-	next    []target.Target               // guarded by mu; what to announce
+	mu         sync.Mutex
+	running    map[uint64]context.CancelFunc // guarded by mu; scrapes in progress
+	deliveries map[uint64]*delivery          // guarded by mu; all that are open, by the scrape that they were opened for
+	next       []target.Target               // guarded by mu; what to announce
 }
 
 // open dials the relay and attaches, in one attempt. On error nothing is left open.
@@ -63,9 +64,10 @@ func (l *Link) open(ctx context.Context, a *attempt) (*session, error) {
 	}
 	s := &session{
 		link: l, cc: cc, conn: conn, client: relayv1.NewRelayServiceClient(cc),
-		out:       make(chan *relayv1.AttachRequest, outboundEvents),
-		announced: make(chan struct{}, 1),
-		running:   map[uint64]context.CancelFunc{},
+		out:        make(chan *relayv1.AttachRequest, outboundEvents),
+		announced:  make(chan struct{}, 1),
+		running:    map[uint64]context.CancelFunc{},
+		deliveries: map[uint64]*delivery{},
 
 		spoolChanged: make(chan struct{}, 1),
 	}
@@ -92,7 +94,7 @@ func (s *session) attach() error {
 	}
 	hello := &relayv1.Hello{
 		ProtocolVersion: tunnel.ProtocolVersion,
-		Capabilities:    []relayv1.Capability{relayv1.Capability_CAPABILITY_SCRAPE, relayv1.Capability_CAPABILITY_SCRAPE_PATH},
+		Capabilities:    capabilities,
 		AgentVersion:    s.link.cfg.Version,
 		ProcessId:       s.link.cfg.ProcessID[:],
 	}
@@ -126,6 +128,13 @@ func (s *session) attach() error {
 		return err
 	}
 	return s.attachSpool(welcome, journal)
+}
+
+// capabilities are what this agent can do.
+var capabilities = []relayv1.Capability{
+	relayv1.Capability_CAPABILITY_SCRAPE,
+	relayv1.Capability_CAPABILITY_SCRAPE_PATH,
+	relayv1.Capability_CAPABILITY_DELIVER_AGAIN,
 }
 
 // run serves the session until it ends, and returns why. Nothing of the session is left when it returns.

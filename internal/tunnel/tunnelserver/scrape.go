@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"time"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
@@ -16,86 +13,13 @@ import (
 	"pushrelay/internal/tunnel"
 )
 
-// scrapeCall is a scrape that the agent was asked for. It gets at most one delivery.
-type scrapeCall struct {
-	delivered chan *delivery // one slot, so that whoever claims the call never waits
-}
-
-// delivery is the stream that answers a scrape. The scraper's goroutine reads from it directly: the flow control of the
-// stream then reaches from the scraper to the target, and no chunk waits in a queue of ours.
-type delivery struct {
-	stream   relayv1.RelayService_DeliverScrapeServer
-	finished chan struct{} // closed by finish; the call's handler then returns
-	once     sync.Once
-	err      error // what the handler returns; set before finished is closed
-}
-
-// finish lets the call end; err is nil when all of the answer was taken. Receiving from the stream fails afterwards.
-func (d *delivery) finish(err error) {
-	d.once.Do(func() {
-		d.err = err
-		close(d.finished)
-	})
-}
-
-var errNotWanted = status.Error(codes.Canceled, "nobody waits for this scrape any more")
-
-// DeliverScrape takes the answer to a scrape. See relay.proto.
-func (s *Server) DeliverScrape(stream relayv1.RelayService_DeliverScrapeServer) error {
-	first, err := stream.Recv()
-	if err != nil {
-		return err
-	}
-	reference := first.GetReference()
-	if reference == nil {
-		return status.Error(codes.InvalidArgument, "the first message of DeliverScrape must be a reference")
-	}
-	ss, err := s.sessionOn(stream.Context(), reference.GetSession())
-	if err != nil {
-		return err
-	}
-	call := ss.claim(reference.GetScrape())
-	if call == nil {
-		return status.Errorf(codes.NotFound, "no scrape %d waits in this session", reference.GetScrape())
-	}
-	d := &delivery{stream: stream, finished: make(chan struct{})}
-	call.delivered <- d
-	select {
-	case <-d.finished:
-	case <-stream.Context().Done():
-		return stream.Context().Err()
-	}
-	if d.err != nil {
-		return d.err
-	}
-	return stream.SendAndClose(&relayv1.DeliverScrapeResponse{})
-}
-
-// claim takes a call out of those that wait; nil if there is none.
-func (ss *session) claim(id uint64) *scrapeCall {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	call := ss.scrapes[id]
-	delete(ss.scrapes, id)
-	return call
-}
-
-func (ss *session) newCall() (uint64, *scrapeCall) {
-	call := &scrapeCall{delivered: make(chan *delivery, 1)}
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	ss.lastScrape++
-	ss.scrapes[ss.lastScrape] = call
-	return ss.lastScrape, call
-}
-
 // Scrape asks the agent. See scrape.Scraper.
 func (ss *session) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Response, error) {
 	if r.Path != "" && !ss.path {
 		return nil, scrape.Errorf(scrape.Denied, "agent %q is of a version that cannot be asked for another path", ss.agent)
 	}
 	ss.inFlight.Add(1)
-	d, err := ss.ask(ctx, r)
+	id, d, err := ss.ask(ctx, r)
 	if err != nil {
 		ss.inFlight.Add(-1)
 		return nil, err
@@ -106,6 +30,9 @@ func (ss *session) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Respo
 	head, err := body.head()
 	if err != nil {
 		body.Close() //nolint:errcheck // It returns nil.
+		if ctx.Err() != nil {
+			ss.cancelScrape(id) // the request may come after the end of the stream that it names
+		}
 		return nil, err
 	}
 	resp := &scrape.Response{
@@ -120,10 +47,10 @@ func (ss *session) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Respo
 	return resp, nil
 }
 
-// ask sends the request and waits for the stream that answers it.
-func (ss *session) ask(ctx context.Context, r *scrape.Request) (*delivery, error) {
-	id, call := ss.newCall()
-	event := &relayv1.AttachResponse{Event: &relayv1.AttachResponse_Scrape{Scrape: &relayv1.ScrapeRequest{
+// ask sends the request and returns the stream on which the answer comes.
+func (ss *session) ask(ctx context.Context, r *scrape.Request) (uint64, *delivery, error) {
+	id, kept, call := ss.newCall()
+	request := &relayv1.ScrapeRequest{
 		Scrape:       id,
 		Target:       r.Target,
 		Method:       tunnel.MethodToProto(r.Method),
@@ -132,26 +59,45 @@ func (ss *session) ask(ctx context.Context, r *scrape.Request) (*delivery, error
 		MaxBodyBytes: uint64(r.MaxBodyBytes),
 		Path:         r.Path,
 		RawQuery:     r.RawQuery,
-	}}}
-	if !ss.enqueue(event) {
+	}
+	if kept != nil {
+		request.DeliverOn = kept.opened
+	}
+	if !ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Scrape{Scrape: request}}) {
 		ss.claim(id)
-		return nil, scrape.Errorf(scrape.AgentBusy, "agent %q does not read its requests", ss.agent)
+		if kept != nil {
+			kept.finish(errNotWanted)
+		}
+		return 0, nil, scrape.Errorf(scrape.AgentBusy, "agent %q does not read its requests", ss.agent)
+	}
+	if kept != nil {
+		return id, kept, nil
 	}
 	var err error
 	select {
 	case d := <-call.delivered:
-		return d, nil
+		return id, d, nil
 	case <-ctx.Done():
 		err = scrape.AsError(ctx, ctx.Err())
 	case <-ss.ctx.Done():
-		err = scrape.Errorf(scrape.AgentOffline, "agent %q went away: %v", ss.agent, endOf(ss.ctx))
+		err = ss.wentAway()
 	}
 	if ss.claim(id) == nil {
 		(<-call.delivered).finish(errNotWanted) // claimed in the same moment
 	} else {
-		ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_ScrapeCancel{ScrapeCancel: &relayv1.ScrapeCancel{Scrape: id}}})
+		ss.cancelScrape(id)
 	}
-	return nil, err
+	return 0, nil, err
+}
+
+// wentAway is why a scrape has no answer whose session has ended.
+func (ss *session) wentAway() error {
+	return scrape.Errorf(scrape.AgentOffline, "agent %q went away: %v", ss.agent, endOf(ss.ctx))
+}
+
+// cancelScrape tells the agent that nobody waits for a scrape any more.
+func (ss *session) cancelScrape(id uint64) {
+	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_ScrapeCancel{ScrapeCancel: &relayv1.ScrapeCancel{Scrape: id}}})
 }
 
 // returnMargin is what an agent gives up earlier than its reason would arrive in the very last moment.
@@ -172,9 +118,9 @@ func (ss *session) agentTimeout(ctx context.Context) time.Duration {
 type deliveredBody struct {
 	session  *session
 	ctx      context.Context // of the scrape
-	delivery *delivery
-	stop     func() bool // takes the end of ctx off the delivery
-	max      int64       // bytes; 0: no bound
+	delivery *delivery       // nil once the answer is over
+	stop     func() bool     // takes the end of ctx off the delivery
+	max      int64           // bytes; 0: no bound
 	received uint64
 	part     tunnel.Part // the last that came
 	err      error       // of every further Read
@@ -188,7 +134,7 @@ func (b *deliveredBody) head() (*relayv1.ScrapeHead, error) {
 	}
 	head := b.part.Message.GetHead()
 	if failure := b.part.Message.GetFailure(); failure != nil {
-		b.delivery.finish(nil)
+		b.over()
 		return nil, tunnel.FailureFromProto(failure)
 	}
 	if head == nil || head.GetStatus() < 200 || head.GetStatus() > 599 {
@@ -206,6 +152,9 @@ func (b *deliveredBody) receive() error {
 	}
 	if b.ctx.Err() != nil {
 		return scrape.AsError(b.ctx, b.ctx.Err())
+	}
+	if b.session.ctx.Err() != nil {
+		return b.session.wentAway()
 	}
 	if errors.Is(err, io.EOF) {
 		return scrape.Errorf(scrape.TargetUnreachable, "agent %q ended the answer early", b.session.agent)
@@ -244,22 +193,32 @@ func (b *deliveredBody) next() error {
 		if p.End.GetBodyBytes() != b.received {
 			return scrape.Errorf(scrape.TargetUnreachable, "agent %q sent %d bytes and says that they were %d", b.session.agent, b.received, p.End.GetBodyBytes())
 		}
-		b.delivery.finish(nil)
+		b.over()
 		return io.EOF
 	case *relayv1.DeliverScrapeRequest_Failure:
-		b.delivery.finish(nil)
+		b.over()
 		return tunnel.FailureFromProto(p.Failure)
 	default:
 		return scrape.Errorf(scrape.TargetUnreachable, "agent %q sent a part that this relay does not know", b.session.agent)
 	}
 }
 
+// over ends an answer of which all was taken. Its stream is kept for another one, unless the end of ctx is about to end it.
+func (b *deliveredBody) over() {
+	if !b.stop() || !b.session.keep(b.delivery) {
+		b.delivery.finish(nil)
+	}
+	b.delivery = nil
+}
+
 // Close gives the scrape up if its body has not ended; the agent then gives up its request to the target.
 func (b *deliveredBody) Close() error {
 	if !b.closed {
 		b.closed = true
-		b.stop()
-		b.delivery.finish(errNotWanted)
+		if b.delivery != nil {
+			b.stop()
+			b.delivery.finish(errNotWanted)
+		}
 		b.part.Close()
 		b.session.inFlight.Add(-1)
 	}

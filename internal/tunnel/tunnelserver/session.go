@@ -28,6 +28,7 @@ type session struct {
 	startedAt  time.Time
 	attachment *agents.Attachment
 	path       bool          // the agent honours ScrapeRequest.path
+	again      bool          // the agent honours ScrapeRequest.deliver_on
 	slots      chan struct{} // one per change in progress, on however many streams
 	// ctx ends with the session; its cause is a *sessionEnd. It is the Attach stream's, less what ends it here.
 	ctx    context.Context
@@ -49,6 +50,8 @@ type session struct {
 	mu         sync.Mutex
 	scrapes    map[uint64]*scrapeCall // guarded by mu; those that no stream answers yet
 	lastScrape uint64                 // guarded by mu
+	kept       []*delivery            // guarded by mu; streams between two answers
+	dropping   bool                   // guarded by mu; a timer for dropUnused runs
 }
 
 func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *connection, hello *relayv1.Hello) *session {
@@ -58,6 +61,7 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 		agent:     conn.peer.Agent,
 		startedAt: time.Now(),
 		path:      tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_SCRAPE_PATH),
+		again:     tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_DELIVER_AGAIN),
 		slots:     make(chan struct{}, tunnel.MaxUnacknowledgedChanges),
 		stream:    stream,
 		scrapes:   map[uint64]*scrapeCall{},
@@ -113,6 +117,7 @@ var capabilities = []relayv1.Capability{
 	relayv1.Capability_CAPABILITY_PUSH,
 	relayv1.Capability_CAPABILITY_PUSH_ORIGIN,
 	relayv1.Capability_CAPABILITY_PUSH_FAILURE,
+	relayv1.Capability_CAPABILITY_DELIVER_AGAIN,
 }
 
 // journals returns how far the journals were decided that the hello asks after. Those that are not known are left out.

@@ -5,7 +5,7 @@
 //
 //   Attach         one per connection, for as long as it lives: the session. Control only, small messages.
 //   Push           one per session: changes of groups up, one verdict each down.
-//   DeliverScrape  one per scrape: the answer of a target, streamed.
+//   DeliverScrape  the answers of targets, streamed: one after the other, as many at a time as there are scrapes at once.
 //
 // A session is one connection. It ends with the connection, with the Attach stream, or when the same agent attaches
 // anew (the newest wins). Push and DeliverScrape carry the session number that Attach returned and are refused with
@@ -58,6 +58,8 @@ const (
 	Capability_CAPABILITY_PUSH_FAILURE Capability = 5
 	// Relay: takes change bodies with BODY_ENCODING_GZIP.
 	Capability_CAPABILITY_PUSH_GZIP Capability = 6
+	// Agent: honours ScrapeRequest.deliver_on. Relay: ends a DeliverScrape itself once it has no further use for it.
+	Capability_CAPABILITY_DELIVER_AGAIN Capability = 7
 )
 
 // Enum value maps for Capability.
@@ -70,15 +72,17 @@ var (
 		4: "CAPABILITY_PUSH_ORIGIN",
 		5: "CAPABILITY_PUSH_FAILURE",
 		6: "CAPABILITY_PUSH_GZIP",
+		7: "CAPABILITY_DELIVER_AGAIN",
 	}
 	Capability_value = map[string]int32{
-		"CAPABILITY_UNSPECIFIED":  0,
-		"CAPABILITY_SCRAPE":       1,
-		"CAPABILITY_SCRAPE_PATH":  2,
-		"CAPABILITY_PUSH":         3,
-		"CAPABILITY_PUSH_ORIGIN":  4,
-		"CAPABILITY_PUSH_FAILURE": 5,
-		"CAPABILITY_PUSH_GZIP":    6,
+		"CAPABILITY_UNSPECIFIED":   0,
+		"CAPABILITY_SCRAPE":        1,
+		"CAPABILITY_SCRAPE_PATH":   2,
+		"CAPABILITY_PUSH":          3,
+		"CAPABILITY_PUSH_ORIGIN":   4,
+		"CAPABILITY_PUSH_FAILURE":  5,
+		"CAPABILITY_PUSH_GZIP":     6,
+		"CAPABILITY_DELIVER_AGAIN": 7,
 	}
 )
 
@@ -834,7 +838,7 @@ type AttachResponse_Scrape struct {
 }
 
 type AttachResponse_ScrapeCancel struct {
-	// A scrape that nobody waits for any more and whose DeliverScrape was not seen yet.
+	// A scrape that nobody waits for any more and of whose answer nothing was seen yet.
 	ScrapeCancel *ScrapeCancel `protobuf:"bytes,3,opt,name=scrape_cancel,json=scrapeCancel,proto3,oneof"`
 }
 
@@ -2496,7 +2500,11 @@ type ScrapeRequest struct {
 	// and parameters. Needs CAPABILITY_SCRAPE_PATH.
 	Path string `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`
 	// The query to ask for if path is set, percent-encoded, without the question mark.
-	RawQuery      string `protobuf:"bytes,8,opt,name=raw_query,json=rawQuery,proto3" json:"raw_query,omitempty"`
+	RawQuery string `protobuf:"bytes,8,opt,name=raw_query,json=rawQuery,proto3" json:"raw_query,omitempty"`
+	// The DeliverScrape to answer on, without a reference: the one that was opened for the scrape of this number, and whose
+	// last answer is over. 0, or one that is not open or still answers: the agent opens another. Needs
+	// CAPABILITY_DELIVER_AGAIN of both.
+	DeliverOn     uint64 `protobuf:"varint,9,opt,name=deliver_on,json=deliverOn,proto3" json:"deliver_on,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2585,6 +2593,13 @@ func (x *ScrapeRequest) GetRawQuery() string {
 		return x.RawQuery
 	}
 	return ""
+}
+
+func (x *ScrapeRequest) GetDeliverOn() uint64 {
+	if x != nil {
+		return x.DeliverOn
+	}
+	return 0
 }
 
 // ScrapeCancel ends a scrape that nobody waits for.
@@ -2742,7 +2757,7 @@ type DeliverScrapeRequest_Reference struct {
 }
 
 type DeliverScrapeRequest_Head struct {
-	// The target's status and headers. Once.
+	// The target's status and headers. Once in an answer.
 	Head *ScrapeHead `protobuf:"bytes,2,opt,name=head,proto3,oneof"`
 }
 
@@ -2772,7 +2787,7 @@ func (*DeliverScrapeRequest_End) isDeliverScrapeRequest_Part() {}
 
 func (*DeliverScrapeRequest_Failure) isDeliverScrapeRequest_Part() {}
 
-// ScrapeReference names the scrape that a stream answers.
+// ScrapeReference names the scrape that a stream is opened for.
 type ScrapeReference struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Welcome.session.
@@ -3168,7 +3183,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"retryAfter\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xa7\x02\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xc6\x02\n" +
 	"\rScrapeRequest\x12\x16\n" +
 	"\x06scrape\x18\x01 \x01(\x04R\x06scrape\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12.\n" +
@@ -3177,7 +3192,9 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\atimeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12$\n" +
 	"\x0emax_body_bytes\x18\x06 \x01(\x04R\fmaxBodyBytes\x12\x12\n" +
 	"\x04path\x18\a \x01(\tR\x04path\x12\x1b\n" +
-	"\traw_query\x18\b \x01(\tR\brawQuery\"&\n" +
+	"\traw_query\x18\b \x01(\tR\brawQuery\x12\x1d\n" +
+	"\n" +
+	"deliver_on\x18\t \x01(\x04R\tdeliverOn\"&\n" +
 	"\fScrapeCancel\x12\x16\n" +
 	"\x06scrape\x18\x01 \x01(\x04R\x06scrape\"\xf9\x01\n" +
 	"\x14DeliverScrapeRequest\x129\n" +
@@ -3202,7 +3219,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\rScrapeFailure\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.relay.v1.ScrapeFailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x17\n" +
-	"\x15DeliverScrapeResponse*\xc3\x01\n" +
+	"\x15DeliverScrapeResponse*\xe1\x01\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -3211,7 +3228,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x0fCAPABILITY_PUSH\x10\x03\x12\x1a\n" +
 	"\x16CAPABILITY_PUSH_ORIGIN\x10\x04\x12\x1b\n" +
 	"\x17CAPABILITY_PUSH_FAILURE\x10\x05\x12\x18\n" +
-	"\x14CAPABILITY_PUSH_GZIP\x10\x06*\x8e\x02\n" +
+	"\x14CAPABILITY_PUSH_GZIP\x10\x06\x12\x1c\n" +
+	"\x18CAPABILITY_DELIVER_AGAIN\x10\a*\x8e\x02\n" +
 	"\x10SessionEndReason\x12\"\n" +
 	"\x1eSESSION_END_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dSESSION_END_REASON_SUPERSEDED\x10\x01\x12\x1f\n" +

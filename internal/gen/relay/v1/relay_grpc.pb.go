@@ -5,7 +5,7 @@
 //
 //   Attach         one per connection, for as long as it lives: the session. Control only, small messages.
 //   Push           one per session: changes of groups up, one verdict each down.
-//   DeliverScrape  one per scrape: the answer of a target, streamed.
+//   DeliverScrape  the answers of targets, streamed: one after the other, as many at a time as there are scrapes at once.
 //
 // A session is one connection. It ends with the connection, with the Attach stream, or when the same agent attaches
 // anew (the newest wins). Push and DeliverScrape carry the session number that Attach returned and are refused with
@@ -55,9 +55,12 @@ type RelayServiceClient interface {
 	// after the other. The relay sends one verdict per change, in any order. A fault of one change is its verdict and never
 	// an error of the stream.
 	Push(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PushRequest, PushResponse], error)
-	// DeliverScrape answers one ScrapeRequest: reference, then a head, body chunks and an end, or a failure at any point.
+	// DeliverScrape answers a ScrapeRequest: reference, then a head, body chunks and an end, or a failure at any point.
 	// The stream ends without end or failure only if the connection broke: the relay then aborts the scrape.
 	// A relay that is no longer interested ends the call early, which cancels the agent's request to the target.
+	// After an end or a failure the relay ends the call, or it keeps it for another answer (ScrapeRequest.deliver_on). The
+	// agent sends nothing of its own accord then, and leaves the call open if both sides announced
+	// CAPABILITY_DELIVER_AGAIN.
 	DeliverScrape(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[DeliverScrapeRequest, DeliverScrapeResponse], error)
 }
 
@@ -122,9 +125,12 @@ type RelayServiceServer interface {
 	// after the other. The relay sends one verdict per change, in any order. A fault of one change is its verdict and never
 	// an error of the stream.
 	Push(grpc.BidiStreamingServer[PushRequest, PushResponse]) error
-	// DeliverScrape answers one ScrapeRequest: reference, then a head, body chunks and an end, or a failure at any point.
+	// DeliverScrape answers a ScrapeRequest: reference, then a head, body chunks and an end, or a failure at any point.
 	// The stream ends without end or failure only if the connection broke: the relay then aborts the scrape.
 	// A relay that is no longer interested ends the call early, which cancels the agent's request to the target.
+	// After an end or a failure the relay ends the call, or it keeps it for another answer (ScrapeRequest.deliver_on). The
+	// agent sends nothing of its own accord then, and leaves the call open if both sides announced
+	// CAPABILITY_DELIVER_AGAIN.
 	DeliverScrape(grpc.ClientStreamingServer[DeliverScrapeRequest, DeliverScrapeResponse]) error
 	mustEmbedUnimplementedRelayServiceServer()
 }
