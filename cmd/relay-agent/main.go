@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -130,7 +131,15 @@ func flags(serve *kingpin.CmdClause) func() agent.Options {
 	}
 }
 
+// processors are those that the agent uses at once: it shares the machine with what it is there for. Its goroutines hand over to each
+// other without waking up threads then, which takes more of the time of a scrape or a push than all else that the agent does; one
+// processor passes on some 700 MB/s. $GOMAXPROCS wins.
+const processors = 1
+
 func runAgent(o agent.Options) error {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(processors)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	hangup := make(chan os.Signal, 1)
