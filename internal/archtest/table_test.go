@@ -63,6 +63,7 @@ var table = map[string]place{
 	"internal/e2e":        {0, outside},
 	"internal/faultproxy": {0, outside},
 	"internal/relaytest":  {0, outside},
+	"scripts/asunit":      {0, outside},
 	"scripts/bench":       {0, outside},
 	"scripts/demo":        {0, outside},
 	"scripts/fleet":       {0, outside},
@@ -74,7 +75,11 @@ var arrows = map[string]map[string]string{
 	"internal/authority":           {"internal/mtls": "the identity that it signs is the one that mtls reads"},
 	"internal/tunnel/tunnelserver": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"internal/tunnel/tunnelclient": {"internal/tunnel": "the words that both ends of the tunnel share"},
-	"scripts/bench":                {"internal/faultproxy": "the long way of its measurements is the one of the tests"},
+	"scripts/bench": {
+		"internal/faultproxy": "the long way of its measurements is the one of the tests",
+		"scripts/asunit":      "what it measures runs as it does in operation",
+	},
+	"scripts/fleet": {"scripts/asunit": "what it measures runs as it does in operation"},
 }
 
 // A ban is a door that stays shut although the layers would allow it.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"pushrelay/scripts/asunit"
 )
 
 // A program is a process that the benchmark started. It is used by one goroutine.
@@ -28,7 +30,8 @@ type program struct {
 	endsBySignal bool // it does nothing about SIGTERM, and ends by it
 }
 
-// startProgram starts a program whose output goes to a file in the folder.
+// startProgram starts a program whose output goes to a file in the folder. All of them have the timers that ours have in operation:
+// what is compared runs under the same conditions.
 func startProgram(dir, name, address, path string, args ...string) (*program, error) {
 	log, err := os.CreateTemp(dir, name+"-*.log")
 	if err != nil {
@@ -40,7 +43,7 @@ func startProgram(dir, name, address, path string, args ...string) (*program, er
 	p.cmd = exec.Command(path, args...) //nolint:noctx // see above
 	p.cmd.Dir = dir
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	if err := p.cmd.Start(); err != nil {
+	if err := asunit.Start(p.cmd); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
 	go func() { // ends with the process, which stop waits for

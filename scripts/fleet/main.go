@@ -93,10 +93,10 @@ func run(ctx context.Context, out io.Writer, binDir string, count int, idle time
 
 	r.kill()
 	f.awaitGone(ctx)
+	back := time.Now() // agents attach as soon as they can, also before the relay is seen to be ready
 	if err := r.start(ctx); err != nil {
 		return err
 	}
-	back := time.Now()
 	if err := f.await(ctx, out); err != nil {
 		return err
 	}

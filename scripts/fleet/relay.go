@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -12,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"pushrelay/scripts/asunit"
 )
 
 // relay is a relay-server process.
@@ -36,8 +37,8 @@ func (r *relay) start(ctx context.Context) error {
 	r.process = exec.CommandContext(ctx, r.binary, "--data.dir="+filepath.Join(r.dir, "data"), "--web.listen-address="+r.httpAddress,
 		"--grpc.listen-address="+r.grpcAddress, "--grpc.tls.server-name=127.0.0.1", "--log.level=error", "--web.enable-lifecycle") // the lifecycle lets profiles be taken
 	r.process.Stderr = os.Stderr
-	if err := r.process.Start(); err != nil {
-		return fmt.Errorf("starting the relay: %w", err)
+	if err := asunit.Start(r.process); err != nil {
+		return err
 	}
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); {
 		if r.ready(ctx) {
