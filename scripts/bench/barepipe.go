@@ -53,7 +53,7 @@ func (l *lab) barePipe(ctx context.Context, s *site, direct route) (route, error
 	}
 	r := route{name: "bare pipe", address: front, paths: direct.paths}
 	return r, l.started[len(l.started)-1].until(ctx, func(ctx context.Context) error {
-		_, _, err := r.scrapes(ctx, thousandPath, 1)
+		_, err := times(ctx, r.open, thousandPath, 1)
 		return err
 	})
 }

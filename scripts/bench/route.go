@@ -18,72 +18,73 @@ type route struct {
 	header  map[string]string
 }
 
-// scraping scrapes a path so many times over one connection, and returns how long each took and the bytes of all bodies.
-type scraping func(ctx context.Context, path string, n int) ([]time.Duration, int64, error)
+// A client scrapes over one connection, one scrape after the other. Whoever opens it closes it.
+type client struct {
+	// scrape scrapes what the target serves at a path, and returns the bytes of the body.
+	scrape func(path string) (int64, error)
+	close  func()
+}
 
-// scrapes is a scraping with the client that Prometheus has too, net/http's. It reads a body as io.Copy does, 8 KiB at a time. Beside a
-// direct scrape that is read so PushProx takes about what it took where the limits come from.
-func (r route) scrapes(ctx context.Context, path string, n int) ([]time.Duration, int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
-	defer cancel()
+// open returns a client as Prometheus has one, of net/http, that ends with ctx. It reads a body as io.Copy does, 8 KiB at a time. Beside
+// a direct scrape that is read so PushProx takes about what it took where the limits come from.
+func (r route) open(ctx context.Context) (client, error) {
 	transport := &http.Transport{DisableCompression: true}
-	defer transport.CloseIdleConnections()
 	if r.proxy != "" {
 		transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: r.proxy})
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.address+r.paths[path], http.NoBody)
-	if err != nil {
-		return nil, 0, fmt.Errorf("scraping %s: %w", r.name, err)
-	}
-	for name, value := range r.header {
-		request.Header.Set(name, value)
-	}
-	client := http.Client{Transport: transport}
-	return r.repeat(n, func() (int64, error) {
-		resp, err := client.Do(request)
+	c := http.Client{Transport: transport}
+	return client{close: transport.CloseIdleConnections, scrape: func(path string) (int64, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.address+r.paths[path], http.NoBody)
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("scraping %s: %w", r.name, err)
+		}
+		for name, value := range r.header {
+			request.Header.Set(name, value)
+		}
+		resp, err := c.Do(request)
+		if err != nil {
+			return 0, fmt.Errorf("scraping %s: %w", r.name, err)
 		}
 		defer resp.Body.Close()
 		if resp.StatusCode != http.StatusOK {
-			return 0, fmt.Errorf("status %d", resp.StatusCode)
+			return 0, fmt.Errorf("scraping %s: status %d", r.name, resp.StatusCode)
 		}
 		return io.Copy(io.Discard, resp.Body)
-	})
+	}}, nil
 }
 
-// inLargePieces is a scraping that costs the machine as little as can be: see [wire].
-func (r route) inLargePieces(ctx context.Context, path string, n int) ([]time.Duration, int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
-	defer cancel()
-	address, target := r.address, r.paths[path]
+// openLean returns a client that costs the machine as little as can be, and reads in large pieces: see [wire].
+func (r route) openLean(ctx context.Context) (client, error) {
+	address, prefix := r.address, ""
 	if r.proxy != "" {
-		address, target = r.proxy, "http://"+r.address+target // as a scraper asks its proxy
+		address, prefix = r.proxy, "http://"+r.address // as a scraper asks its proxy
 	}
 	w, err := dialWire(ctx, address)
 	if err != nil {
-		return nil, 0, err
+		return client{}, err
 	}
-	defer w.close()
-	request := getRequest(address, target, r.header)
-	return r.repeat(n, func() (int64, error) {
-		_, size, err := scrapeOn(w, request)
+	return client{close: w.close, scrape: func(path string) (int64, error) {
+		_, size, err := scrapeOn(w, getRequest(address, prefix+r.paths[path], r.header))
 		return size, err
-	})
+	}}, nil
 }
 
-// repeat scrapes so many times, and returns how long each took and the bytes of all bodies.
-func (r route) repeat(n int, scrape func() (int64, error)) ([]time.Duration, int64, error) {
-	var total int64
-	times := make([]time.Duration, n)
-	for i := range times {
-		begun := time.Now()
-		size, err := scrape()
-		times[i] = time.Since(begun)
-		if err != nil {
-			return nil, 0, fmt.Errorf("scraping %s: %w", r.name, err)
-		}
-		total += size
+// times scrapes a path so many times over one connection, and returns how long each scrape took.
+func times(ctx context.Context, open func(context.Context) (client, error), path string, n int) ([]time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, measureTimeout)
+	defer cancel()
+	c, err := open(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return times, total, nil
+	defer c.close()
+	took := make([]time.Duration, n)
+	for i := range took {
+		begun := time.Now()
+		if _, err := c.scrape(path); err != nil {
+			return nil, err
+		}
+		took[i] = time.Since(begun)
+	}
+	return took, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,9 +63,9 @@ func (l *lab) measureNear(ctx context.Context, s *site, direct route) ([]row, er
 	var arms []arm
 	for _, r := range routes {
 		arms = append(arms,
-			p50("1,000 series "+r.name, r.scrapes, thousandPath, l.sizes.tunnelScrapes),
-			p50("5 MB "+r.name, r.scrapes, bigPath, max(3, l.sizes.tunnelScrapes/8)),
-			p50("5 MB in large pieces "+r.name, r.inLargePieces, bigPath, max(3, l.sizes.tunnelScrapes/8)),
+			p50("1,000 series "+r.name, r.open, thousandPath, l.sizes.tunnelScrapes),
+			p50("5 MB "+r.name, r.open, bigPath, max(3, l.sizes.tunnelScrapes/8)),
+			p50("5 MB in large pieces "+r.name, r.openLean, bigPath, max(3, l.sizes.tunnelScrapes/8)),
 			throughput("parallel "+r.name, r, bigPath, max(1, l.sizes.tunnelScrapes/8)))
 	}
 	l.say("measuring scrapes on loopback")
@@ -124,37 +125,57 @@ func besidePushProx(m map[string]samples, big string) []row {
 }
 
 // p50 returns an arm that measures the median of so many scrapes, one after the other, in ms.
-func p50(name string, scrape scraping, path string, scrapes int) arm {
+func p50(name string, open func(context.Context) (client, error), path string, scrapes int) arm {
 	return arm{name, func(ctx context.Context) (float64, error) {
-		times, _, err := scrape(ctx, path, scrapes)
+		took, err := times(ctx, open, path, scrapes)
 		if err != nil {
 			return 0, err
 		}
-		return milliseconds(median(times)), nil
+		return milliseconds(median(took)), nil
 	}}
 }
 
-// throughput returns an arm that measures MB of body per second over parallel connections.
+// throughput returns an arm that measures MB of body per second over parallel connections, on which there was a scrape already: those
+// of a Prometheus are open for days.
 func throughput(name string, r route, path string, scrapesEach int) arm {
 	return arm{name, func(ctx context.Context) (float64, error) {
-		var bodies [parallel]int64
-		start := time.Now()
-		var all errgroup.Group
-		for i := range parallel {
-			all.Go(func() error {
-				var err error
-				_, bodies[i], err = r.scrapes(ctx, path, scrapesEach)
-				return err
-			})
+		ctx, cancel := context.WithTimeout(ctx, measureTimeout)
+		defer cancel()
+		var clients [parallel]client
+		for i := range clients {
+			var err error
+			if clients[i], err = r.open(ctx); err != nil {
+				return 0, err
+			}
+			defer clients[i].close()
 		}
-		err := all.Wait()
-		elapsed := time.Since(start)
-		var total int64
-		for _, n := range bodies {
-			total += n
+		if _, err := scrapeAll(clients[:], path, 1); err != nil {
+			return 0, err
 		}
-		return float64(total) / 1e6 / elapsed.Seconds(), err
+		begun := time.Now()
+		bytes, err := scrapeAll(clients[:], path, scrapesEach)
+		return float64(bytes) / 1e6 / time.Since(begun).Seconds(), err
 	}}
+}
+
+// scrapeAll lets all clients scrape so many times each, at once, and returns the bytes of all bodies.
+func scrapeAll(clients []client, path string, each int) (int64, error) {
+	var total atomic.Int64
+	var all errgroup.Group
+	for _, c := range clients {
+		all.Go(func() error {
+			for range each {
+				n, err := c.scrape(path)
+				if err != nil {
+					return err
+				}
+				total.Add(n)
+			}
+			return nil
+		})
+	}
+	err := all.Wait()
+	return total.Load(), err
 }
 
 // laterScrapes are those over the slow network that follow the first of a session.
@@ -177,27 +198,27 @@ func (l *lab) measureFar(ctx context.Context, s *site, direct route) ([]row, err
 			return nil, err
 		}
 		far := route{name: "far", address: s.relay.address, paths: s.served}
-		once, _, err := far.scrapes(ctx, farPath, 1)
+		once, err := times(ctx, far.open, farPath, 1)
 		if err != nil {
 			return nil, err
 		}
 		if err := s.reattach(ctx, agent, network); err != nil {
 			return nil, err
 		}
-		times, _, err := far.scrapes(ctx, farPath, 1+laterScrapes)
+		again, err := times(ctx, far.open, farPath, 1+laterScrapes)
 		if err != nil {
 			return nil, err
 		}
 		if err := s.detach(ctx, agent); err != nil {
 			return nil, err
 		}
-		own, _, err := direct.scrapes(ctx, farPath, 1+laterScrapes)
+		own, err := times(ctx, direct.open, farPath, 1+laterScrapes)
 		if err != nil {
 			return nil, err
 		}
 		cold = append(cold, milliseconds(once[0]))
-		first = append(first, milliseconds(times[0]))
-		later = append(later, milliseconds(median(times[1:])))
+		first = append(first, milliseconds(again[0]))
+		later = append(later, milliseconds(median(again[1:])))
 		near = append(near, milliseconds(median(own)))
 	}
 	bound := limit{Bound: milliseconds(farRoundTrip) + 20, Of: "compared"}
@@ -237,7 +258,7 @@ func (l *lab) pushprox(ctx context.Context, direct route) (*route, error) {
 	l.started = append(l.started, agent)
 	r := &route{name: "pushprox", address: direct.address, proxy: address, paths: direct.paths, header: map[string]string{"X-Prometheus-Scrape-Timeout-Seconds": "10"}}
 	return r, agent.until(ctx, func(ctx context.Context) error {
-		_, _, err := r.scrapes(ctx, thousandPath, 1)
+		_, err := times(ctx, r.open, thousandPath, 1)
 		return err
 	})
 }
