@@ -28,13 +28,30 @@ const (
 	moreResident   = 128 << 20
 )
 
-// vitalsOf reads the vitals of a relay or an agent that is at rest.
+// settledReadings are as many readings as have the same goroutines of a program at rest: one that has just become ready may not have
+// started all of them.
+const settledReadings = 6
+
+// vitalsOf waits until a relay or an agent is at rest, and reads its vitals.
 func vitalsOf(t testing.TB, url string) vitals {
 	t.Helper()
-	v, err := readVitals(url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var v vitals
+	same := 0
+	eventually(t, 20*time.Second, url+" at rest", func() error {
+		now, err := readVitals(url)
+		if err != nil {
+			return err
+		}
+		same++
+		if now.goroutines != v.goroutines {
+			same = 1
+		}
+		v = now
+		if same < settledReadings {
+			return fmt.Errorf("%w: %v goroutines, in %d readings one after the other", errVitals, now.goroutines, same)
+		}
+		return nil
+	})
 	return v
 }
 
