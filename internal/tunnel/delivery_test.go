@@ -83,23 +83,30 @@ type scraped struct {
 	err  error
 }
 
+// firstAnswer has an agent answer a first scrape, and returns the call that did and the scrape's number.
+func (h *house) firstAnswer(ctx context.Context, name string, a *rawAgent) (relayv1.RelayService_DeliverScrapeClient, uint64) {
+	h.t.Helper()
+	result := h.scraping(ctx, name)
+	asked := a.scrapeRequest()
+	call := a.open(ctx, asked)
+	answerOn(h.t, call, "m 0\n")
+	if got := <-result; got.err != nil || got.body != "m 0\n" || asked.GetDeliverOn() != 0 {
+		h.t.Fatalf("the first scrape, asked for on call %d = %+v", asked.GetDeliverOn(), got)
+	}
+	return call, asked.GetScrape()
+}
+
 // TestCallsAreKeptForFurtherAnswers: an agent that can is asked again on the call that has answered. Any other has its call ended.
 func TestCallsAreKeptForFurtherAnswers(t *testing.T) {
 	h := newHouse(t, pusherFunc(noPushes))
 	ctx := timeout(t, 20*time.Second)
 
 	a := h.attachScraped("new", again)
-	result := h.scraping(ctx, "new")
-	first := a.scrapeRequest()
-	call := a.open(ctx, first)
-	answerOn(t, call, "m 0\n")
-	if got := <-result; got.err != nil || got.body != "m 0\n" || first.GetDeliverOn() != 0 {
-		t.Fatalf("the first scrape, asked for on call %d = %+v", first.GetDeliverOn(), got)
-	}
+	call, opened := h.firstAnswer(ctx, "new", a)
 	for n := range 3 {
 		result := h.scraping(ctx, "new")
-		if asked := a.scrapeRequest(); asked.GetDeliverOn() != first.GetScrape() {
-			t.Fatalf("a later scrape is to be answered on call %d, want %d", asked.GetDeliverOn(), first.GetScrape())
+		if asked := a.scrapeRequest(); asked.GetDeliverOn() != opened {
+			t.Fatalf("a later scrape is to be answered on call %d, want %d", asked.GetDeliverOn(), opened)
 		}
 		body := strings.Repeat(fmt.Sprintf("m %d\n", n+1), 1000*n+1)
 		answerOn(t, call, body)
@@ -129,13 +136,10 @@ func TestKeptCallEndsWithAScrapeThatIsGivenUp(t *testing.T) {
 	h := newHouse(t, pusherFunc(noPushes))
 	ctx := timeout(t, 20*time.Second)
 	a := h.attachScraped("site", again)
-	result := h.scraping(ctx, "site")
-	call := a.open(ctx, a.scrapeRequest())
-	answerOn(t, call, "m 1\n")
-	<-result
+	call, _ := h.firstAnswer(ctx, "site", a)
 
 	impatient, giveUp := context.WithCancel(ctx)
-	result = h.scraping(impatient, "site")
+	result := h.scraping(impatient, "site")
 	given := a.scrapeRequest()
 	giveUp()
 	if got := <-result; !errors.Is(impatient.Err(), context.Canceled) || got.err == nil {
@@ -160,16 +164,35 @@ func TestKeptCallEndsWithAScrapeThatIsGivenUp(t *testing.T) {
 	}
 }
 
+// TestBrokenCallIsNotUsedAgain: a call that ended while it was kept, as something on the way may end one, costs no scrape.
+func TestBrokenCallIsNotUsedAgain(t *testing.T) {
+	inBubble(t, 0, func(t *testing.T, h *house, _ *network) {
+		a := h.attachScraped("site", again)
+		ctx := timeout(t, time.Minute)
+		broken, breakOff := context.WithCancel(ctx)
+		h.firstAnswer(broken, "site", a)
+		breakOff()
+		time.Sleep(tunnel.DeliveryIdle / 2) // the relay knows
+		result := h.scraping(ctx, "site")
+		asked := a.scrapeRequest()
+		if asked.GetDeliverOn() != 0 {
+			t.Fatalf("a scrape is to be answered on call %d, which has ended", asked.GetDeliverOn())
+		}
+		answerOn(t, a.open(ctx, asked), "m 1\n")
+		if got := <-result; got.err != nil || got.body != "m 1\n" {
+			t.Errorf("a scrape after the call ended = %+v", got)
+		}
+		a.close()
+	})
+}
+
 // TestKeptCallEndsWithItsSession: whoever waits for an answer on a kept call is told at once that the agent attached anew.
 func TestKeptCallEndsWithItsSession(t *testing.T) {
 	h := newHouse(t, pusherFunc(noPushes))
 	ctx := timeout(t, 20*time.Second)
 	a := h.attachScraped("site", again)
+	h.firstAnswer(ctx, "site", a)
 	result := h.scraping(ctx, "site")
-	call := a.open(ctx, a.scrapeRequest())
-	answerOn(t, call, "m 1\n")
-	<-result
-	result = h.scraping(ctx, "site")
 	a.scrapeRequest()
 	h.attachScraped("site", again)
 	select {
@@ -187,16 +210,12 @@ func TestUnusedCallsEnd(t *testing.T) {
 	inBubble(t, 0, func(t *testing.T, h *house, _ *network) {
 		a := h.attachScraped("site", again)
 		ctx := timeout(t, time.Hour)
-		result := h.scraping(ctx, "site")
-		first := a.scrapeRequest()
-		call := a.open(ctx, first)
-		answerOn(t, call, "m 1\n")
-		<-result
+		call, opened := h.firstAnswer(ctx, "site", a)
 		for range 10 {
 			time.Sleep(tunnel.DeliveryIdle - time.Millisecond)
-			result = h.scraping(ctx, "site")
-			if asked := a.scrapeRequest(); asked.GetDeliverOn() != first.GetScrape() {
-				t.Fatalf("a call was not kept for less than %v: a scrape is to be answered on %d, want %d", tunnel.DeliveryIdle, asked.GetDeliverOn(), first.GetScrape())
+			result := h.scraping(ctx, "site")
+			if asked := a.scrapeRequest(); asked.GetDeliverOn() != opened {
+				t.Fatalf("a call was not kept for less than %v: a scrape is to be answered on %d, want %d", tunnel.DeliveryIdle, asked.GetDeliverOn(), opened)
 			}
 			answerOn(t, call, "m 2\n")
 			if got := <-result; got.err != nil {

@@ -58,6 +58,7 @@ func (s *Server) DeliverScrape(stream relayv1.RelayService_DeliverScrapeServer) 
 		return status.Errorf(codes.NotFound, "no scrape %d waits in this session", reference.GetScrape())
 	}
 	d := &delivery{opened: reference.GetScrape(), stream: stream, finished: make(chan struct{})}
+	defer ss.forget(d)
 	call.delivered <- d
 	select {
 	case <-d.finished:
@@ -109,6 +110,13 @@ func (ss *session) keep(d *delivery) bool {
 		time.AfterFunc(tunnel.DeliveryIdle, ss.dropUnused)
 	}
 	return true
+}
+
+// forget sees to it that a stream whose call has ended answers nothing more.
+func (ss *session) forget(d *delivery) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.kept = slices.DeleteFunc(ss.kept, func(kept *delivery) bool { return kept == d })
 }
 
 // dropUnused ends the streams that no scrape took since the last time, so that an agent that nobody scrapes takes the memory
