@@ -27,6 +27,7 @@ type delivery struct {
 	once     sync.Once
 	err      error // what the handler returns; set before finished is closed
 	unused   bool  // guarded by session.mu; no scrape took it since dropUnused looked
+	gone     bool  // guarded by session.mu; its call has ended
 }
 
 // finish lets the call end; err is nil when all of the answer was taken. Receiving from the stream fails afterwards.
@@ -100,7 +101,7 @@ func (ss *session) newCall() (id uint64, kept *delivery, call *scrapeCall) {
 func (ss *session) keep(d *delivery) bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if !ss.again || len(ss.kept) >= tunnel.MaxKeptDeliveries || ss.ctx.Err() != nil {
+	if !ss.again || d.gone || len(ss.kept) >= tunnel.MaxKeptDeliveries {
 		return false
 	}
 	d.unused = false
@@ -116,6 +117,7 @@ func (ss *session) keep(d *delivery) bool {
 func (ss *session) forget(d *delivery) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
+	d.gone = true
 	ss.kept = slices.DeleteFunc(ss.kept, func(kept *delivery) bool { return kept == d })
 }
 
