@@ -26,28 +26,21 @@ const again = relayv1.Capability_CAPABILITY_DELIVER_AGAIN
 // attachScraped attaches an agent with one target.
 func (h *house) attachScraped(name string, capabilities ...relayv1.Capability) *rawAgent {
 	h.t.Helper()
-	a := h.dialRaw(name)
-	ctx, cancel := context.WithCancel(context.Background())
-	h.t.Cleanup(cancel)
 	greeting := hello()
 	greeting.Capabilities = capabilities
-	if err := a.attach(ctx, greeting); err != nil {
-		h.t.Fatal(err)
-	}
+	_, a := h.greet(name, greeting)
 	if err := a.announce(); err != nil {
 		h.t.Fatal(err)
 	}
-	for !hasTarget(h.registry.Agents(), name) {
-		time.Sleep(5 * time.Millisecond)
-	}
+	eventually(h.t, "the target is known", func() bool { return hasTarget(h.registry.Agents(), name) })
 	return a
 }
 
-// open opens a call for the answer to a scrape.
-func (a *rawAgent) open(ctx context.Context, asked *relayv1.ScrapeRequest) relayv1.RelayService_DeliverScrapeClient {
+// open opens a call for the answer to a scrape of a session.
+func (a *rawAgent) open(ctx context.Context, session, number uint64) relayv1.RelayService_DeliverScrapeClient {
 	a.t.Helper()
 	call := must[relayv1.RelayService_DeliverScrapeClient](a.t)(a.client.DeliverScrape(ctx))
-	reference := &relayv1.ScrapeReference{Session: a.welcome.GetSession(), Scrape: asked.GetScrape()}
+	reference := &relayv1.ScrapeReference{Session: session, Scrape: number}
 	if err := call.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}}); err != nil {
 		a.t.Fatal(err)
 	}
@@ -88,7 +81,7 @@ func (h *house) firstAnswer(ctx context.Context, name string, a *rawAgent) (rela
 	h.t.Helper()
 	result := h.scraping(ctx, name)
 	asked := a.scrapeRequest()
-	call := a.open(ctx, asked)
+	call := a.open(ctx, a.welcome.GetSession(), asked.GetScrape())
 	answerOn(h.t, call, "m 0\n")
 	if got := <-result; got.err != nil || got.body != "m 0\n" || asked.GetDeliverOn() != 0 {
 		h.t.Fatalf("the first scrape, asked for on call %d = %+v", asked.GetDeliverOn(), got)
@@ -119,7 +112,7 @@ func TestCallsAreKeptForFurtherAnswers(t *testing.T) {
 	for range 2 {
 		result := h.scraping(ctx, "old")
 		asked := old.scrapeRequest()
-		call := old.open(ctx, asked)
+		call := old.open(ctx, old.welcome.GetSession(), asked.GetScrape())
 		answerOn(t, call, "m 1\n")
 		if got := <-result; got.err != nil || got.body != "m 1\n" || asked.GetDeliverOn() != 0 {
 			t.Fatalf("a scrape of an agent of an earlier release, asked for on call %d = %+v", asked.GetDeliverOn(), got)
@@ -158,7 +151,7 @@ func TestKeptCallEndsWithAScrapeThatIsGivenUp(t *testing.T) {
 	if asked.GetDeliverOn() != 0 {
 		t.Errorf("the next scrape is to be answered on call %d, which has ended", asked.GetDeliverOn())
 	}
-	answerOn(t, a.open(ctx, asked), "m 2\n")
+	answerOn(t, a.open(ctx, a.welcome.GetSession(), asked.GetScrape()), "m 2\n")
 	if got := <-result; got.err != nil || got.body != "m 2\n" {
 		t.Errorf("the next scrape = %+v", got)
 	}
@@ -178,7 +171,7 @@ func TestBrokenCallIsNotUsedAgain(t *testing.T) {
 		if asked.GetDeliverOn() != 0 {
 			t.Fatalf("a scrape is to be answered on call %d, which has ended", asked.GetDeliverOn())
 		}
-		answerOn(t, a.open(ctx, asked), "m 1\n")
+		answerOn(t, a.open(ctx, a.welcome.GetSession(), asked.GetScrape()), "m 1\n")
 		if got := <-result; got.err != nil || got.body != "m 1\n" {
 			t.Errorf("a scrape after the call ended = %+v", got)
 		}

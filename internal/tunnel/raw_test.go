@@ -99,15 +99,22 @@ func (a *rawAgent) attach(ctx context.Context, hello *relayv1.Hello) error {
 	return err
 }
 
-// attachRaw attaches and opens a stream of changes.
-func (h *house) attachRaw(name string) *rawAgent {
+// greet attaches with a hello. The context ends with the test.
+func (h *house) greet(name string, greeting *relayv1.Hello) (context.Context, *rawAgent) {
 	h.t.Helper()
 	a := h.dialRaw(name)
 	ctx, cancel := context.WithCancel(context.Background())
 	h.t.Cleanup(cancel)
-	if err := a.attach(ctx, hello()); err != nil {
+	if err := a.attach(ctx, greeting); err != nil {
 		h.t.Fatal(err)
 	}
+	return ctx, a
+}
+
+// attachRaw attaches and opens a stream of changes.
+func (h *house) attachRaw(name string) *rawAgent {
+	h.t.Helper()
+	ctx, a := h.greet(name, hello())
 	a.changes = must[relayv1.RelayService_PushClient](h.t)(a.client.Push(ctx))
 	a.part(&relayv1.PushRequest{Part: &relayv1.PushRequest_Session{Session: a.welcome.GetSession()}})
 	return a

@@ -2,7 +2,6 @@ package tunnel_test
 
 import (
 	"context"
-	"net/http"
 	"testing"
 	"time"
 
@@ -49,34 +48,23 @@ func TestCallsNeedTheSessionOfTheirConnection(t *testing.T) {
 // TestNobodyAnswersForAnother: the number of a scrape means something in its own session only (T2).
 func TestNobodyAnswersForAnother(t *testing.T) {
 	h := newHouse(t, pusherFunc(noPushes))
-	a, b := h.attachRaw("a"), h.attachRaw("b")
+	a, b := h.attachScraped("a"), h.attachRaw("b")
 	ctx := timeout(t, 20*time.Second)
-	if err := a.announce(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the target is known", func() bool { return hasTarget(h.registry.Agents(), "a") })
-	failed := make(chan error, 1)
-	go func() {
-		resp, err := h.registry.Scrape(ctx, &scrape.Request{Agent: "a", Target: "t", Method: http.MethodGet, Header: http.Header{}})
-		if err == nil {
-			resp.Body.Close()
-		}
-		failed <- err
-	}()
+	result := h.scraping(ctx, "a")
 	asked := a.scrapeRequest()
 	if err := b.deliver(ctx, b.welcome.GetSession(), asked.GetScrape()); status.Code(err) != codes.NotFound {
 		t.Errorf("another agent's answer = %v, want %v", err, codes.NotFound)
 	}
 	select {
-	case err := <-failed:
-		t.Fatalf("the scrape has ended, by another agent's answer: %v", err)
+	case got := <-result:
+		t.Fatalf("the scrape has ended, by another agent's answer: %v", got.err)
 	default:
 	}
 	if err := a.deliver(ctx, a.welcome.GetSession(), asked.GetScrape()); err != nil {
 		t.Errorf("the agent's own answer = %v", err)
 	}
-	if err := <-failed; scrape.AsError(ctx, err).Reason != scrape.TargetUnreachable {
-		t.Errorf("the scrape = %v, want what the agent answered", err)
+	if got := <-result; scrape.AsError(ctx, got.err).Reason != scrape.TargetUnreachable {
+		t.Errorf("the scrape = %v, want what the agent answered", got.err)
 	}
 }
 
@@ -110,9 +98,7 @@ func (a *rawAgent) scrapeRequest() *relayv1.ScrapeRequest {
 // deliver answers a scrape that the target cannot be reached, and returns what the relay says.
 func (a *rawAgent) deliver(ctx context.Context, session, number uint64) error {
 	a.t.Helper()
-	stream := must[relayv1.RelayService_DeliverScrapeClient](a.t)(a.client.DeliverScrape(ctx))
-	reference := &relayv1.ScrapeReference{Session: session, Scrape: number}
-	stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}})
+	stream := a.open(ctx, session, number)
 	failure := &relayv1.ScrapeFailure{Reason: relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_TARGET_UNREACHABLE, Message: "no"}
 	stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: failure}})
 	_, err := stream.CloseAndRecv()

@@ -129,12 +129,18 @@ func TestAgentThatDiesMidBodyAbortsTheScrape(t *testing.T) {
 }
 
 func TestScrapeThatNobodyWaitsForEndsAtTheTarget(t *testing.T) {
-	for _, when := range []string{"before the head", "in the body"} {
+	for _, when := range []string{"before the head", "in the body", "in the body of a later one"} {
 		t.Run(when, func(t *testing.T) {
 			h := newHouse(t, pusherFunc(noPushes))
 			asked, ended := make(chan struct{}), make(chan struct{})
 			body := newStuck()
+			earlier := make(chan struct{}, 1)
 			h.attach("site", scraperFunc(func(ctx context.Context, r *scrape.Request) (*scrape.Response, error) {
+				select {
+				case <-earlier:
+					return answer(io.NopCloser(strings.NewReader("metric 1\n")))(ctx, r)
+				default:
+				}
 				context.AfterFunc(ctx, func() { body.Close(); close(ended) })
 				close(asked)
 				if when == "before the head" {
@@ -145,9 +151,29 @@ func TestScrapeThatNobodyWaitsForEndsAtTheTarget(t *testing.T) {
 			}))
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
+			if when == "in the body of a later one" {
+				earlier <- struct{}{}
+				if _, _, err := h.scrape(ctx, "site"); err != nil {
+					t.Fatal(err)
+				}
+			}
 			var scraping sync.WaitGroup
-			scraping.Go(func() { h.scrape(ctx, "site") })
+			inBody := make(chan struct{})
+			scraping.Go(func() {
+				resp, err := h.registry.Scrape(ctx, &scrape.Request{Agent: "site", Target: "t", Method: http.MethodGet, Header: http.Header{}})
+				if err != nil {
+					return
+				}
+				defer resp.Body.Close()
+				if _, err := resp.Body.Read(make([]byte, 1)); err == nil {
+					close(inBody)
+				}
+				io.Copy(io.Discard, resp.Body)
+			})
 			<-asked
+			if when != "before the head" {
+				<-inBody
+			}
 			cancel()
 			scraping.Wait()
 			select {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -124,57 +125,58 @@ func (s *session) ask(number, deliverOn uint64) {
 
 // TestAnswersGoWhereTheRelayWantsThem: on the call that it names, or on a new one where that is not open or still answers.
 func TestAnswersGoWhereTheRelayWantsThem(t *testing.T) {
-	s, relay, answers := scraped(t, relayv1.Capability_CAPABILITY_DELIVER_AGAIN)
-	var calls []*callEnd
-	opened := func(want uint64) *callEnd {
-		t.Helper()
-		call := <-relay.opened
-		t.Cleanup(call.end)
-		calls = append(calls, call)
-		if got := call.reference(t); got != want {
-			t.Fatalf("a call was opened for scrape %d, want %d", got, want)
+	synctest.Test(t, func(t *testing.T) {
+		s, relay, answers := scraped(t, relayv1.Capability_CAPABILITY_DELIVER_AGAIN)
+		var calls []*callEnd
+		opened := func(want uint64) *callEnd {
+			t.Helper()
+			call := <-relay.opened
+			t.Cleanup(call.end)
+			calls = append(calls, call)
+			if got := call.reference(t); got != want {
+				t.Fatalf("a call was opened for scrape %d, want %d", got, want)
+			}
+			return call
 		}
-		return call
-	}
-	s.ask(1, 0)
-	answers <- struct{}{}
-	first := opened(1)
-	first.takeAnswer(t)
-	for n := range uint64(3) { // again and again on the first call
-		s.ask(2+n, 1)
+		s.ask(1, 0)
 		answers <- struct{}{}
+		first := opened(1)
 		first.takeAnswer(t)
-	}
-	s.ask(5, 99) // a call that is not open
-	answers <- struct{}{}
-	opened(5).takeAnswer(t)
+		for n := range uint64(3) { // again and again on the first call
+			s.ask(2+n, 1)
+			answers <- struct{}{}
+			first.takeAnswer(t)
+		}
+		s.ask(5, 99) // a call that is not open
+		answers <- struct{}{}
+		opened(5).takeAnswer(t)
 
-	for len(first.parts) < cap(first.parts) { // a relay that does not read holds the next answer up
-		first.parts <- nil
-	}
-	s.ask(6, 1)
-	answers <- struct{}{}
-	for s.answering(1) != 6 {
-		time.Sleep(time.Millisecond)
-	}
-	s.ask(7, 1) // a call that still answers
-	answers <- struct{}{}
-	opened(7).takeAnswer(t)
+		for len(first.parts) < cap(first.parts) { // a relay that does not read holds the next answer up
+			first.parts <- nil
+		}
+		s.ask(6, 1)
+		answers <- struct{}{}
+		synctest.Wait()
+		if got := s.answering(1); got != 6 {
+			t.Fatalf("the first call answers scrape %d, want 6", got)
+		}
+		s.ask(7, 1) // a call that still answers
+		answers <- struct{}{}
+		opened(7).takeAnswer(t)
 
-	first.end()
-	for s.answering(1) != 0 {
-		time.Sleep(time.Millisecond)
-	}
-	s.ask(8, 1) // a call that has ended
-	answers <- struct{}{}
-	opened(8).takeAnswer(t)
-	for _, call := range calls {
-		call.end()
-	}
-	s.scrapes.Wait()
-	if len(relay.opened) != 0 || len(s.deliveries) != 0 || len(s.running) != 0 {
-		t.Errorf("%d calls more were opened, %d deliveries and %d scrapes are left", len(relay.opened), len(s.deliveries), len(s.running))
-	}
+		first.end()
+		synctest.Wait() // the agent knows
+		s.ask(8, 1)     // a call that has ended
+		answers <- struct{}{}
+		opened(8).takeAnswer(t)
+		for _, call := range calls {
+			call.end()
+		}
+		s.scrapes.Wait()
+		if len(relay.opened) != 0 || len(s.deliveries) != 0 || len(s.running) != 0 {
+			t.Errorf("%d calls more were opened, %d deliveries and %d scrapes are left", len(relay.opened), len(s.deliveries), len(s.running))
+		}
+	})
 }
 
 // answering returns what the call answers that was opened for a scrape; 0 if nothing, or if there is no such call.
@@ -189,88 +191,91 @@ func (s *session) answering(opened uint64) uint64 {
 
 // TestCallIsFreeBeforeItsAnswerEnds: the relay may ask for the next scrape as soon as it has the last part of an answer.
 func TestCallIsFreeBeforeItsAnswerEnds(t *testing.T) {
-	s, relay, answers := scraped(t, relayv1.Capability_CAPABILITY_DELIVER_AGAIN)
-	relay.room = 3 // reference, head and body: the last part waits
-	s.ask(1, 0)
-	answers <- struct{}{}
-	call := <-relay.opened
-	t.Cleanup(call.end)
-	for deadline := time.Now().Add(5 * time.Second); s.answering(1) != 0 || len(call.parts) < relay.room; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	synctest.Test(t, func(t *testing.T) {
+		s, relay, answers := scraped(t, relayv1.Capability_CAPABILITY_DELIVER_AGAIN)
+		relay.room = 3 // reference, head and body: the last part waits
+		s.ask(1, 0)
+		answers <- struct{}{}
+		call := <-relay.opened
+		t.Cleanup(call.end)
+		synctest.Wait()
+		if s.answering(1) != 0 || len(call.parts) < relay.room {
 			t.Fatalf("the call still answers scrape %d, %d parts were sent", s.answering(1), len(call.parts))
 		}
-	}
-	s.mu.Lock()
-	if len(s.running) != 0 {
-		t.Errorf("%d scrapes are in progress whose last part is being sent", len(s.running))
-	}
-	s.mu.Unlock()
-	call.reference(t)
-	call.end()
+		s.mu.Lock()
+		if len(s.running) != 0 {
+			t.Errorf("%d scrapes are in progress whose last part is being sent", len(s.running))
+		}
+		s.mu.Unlock()
+		call.reference(t)
+		call.end()
+	})
 }
 
 // TestEarlierRelayIsToldTheEnd: a relay of an earlier release is sent the end of each call, and no second answer on it.
 func TestEarlierRelayIsToldTheEnd(t *testing.T) {
-	s, relay, answers := scraped(t, 99)
-	for n := range uint64(3) {
-		s.ask(n+1, 0)
+	synctest.Test(t, func(t *testing.T) {
+		s, relay, answers := scraped(t, 99)
+		for n := range uint64(3) {
+			s.ask(n+1, 0)
+			answers <- struct{}{}
+			call := <-relay.opened
+			if got := call.reference(t); got != n+1 {
+				t.Fatalf("a call was opened for scrape %d, want %d", got, n+1)
+			}
+			call.takeAnswer(t)
+			if end := <-call.parts; end != nil {
+				t.Errorf("after its answer a call goes on with %v", end)
+			}
+		}
+	})
+}
+
+// TestEndOfACallEndsNoOtherScrape: what has no call yet goes on when another one's call ends.
+func TestEndOfACallEndsNoOtherScrape(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, relay, answers := scraped(t, relayv1.Capability_CAPABILITY_DELIVER_AGAIN)
+		s.ask(1, 0)
 		answers <- struct{}{}
 		call := <-relay.opened
-		if got := call.reference(t); got != n+1 {
-			t.Fatalf("a call was opened for scrape %d, want %d", got, n+1)
-		}
+		call.reference(t)
 		call.takeAnswer(t)
-		if end := <-call.parts; end != nil {
-			t.Errorf("after its answer a call goes on with %v", end)
+		s.ask(2, 0) // its target does not answer yet, and no call is its own
+		call.end()
+		synctest.Wait() // the agent knows
+		s.mu.Lock()
+		if len(s.deliveries) != 0 {
+			t.Errorf("%d calls are open after the only one has ended", len(s.deliveries))
 		}
-	}
-}
-
-// TestEndOfACallEndsItsScrape: a relay that gives a scrape up ends the call, and the agent then leaves the target alone; only that
-// one of the call.
-func TestEndOfACallEndsItsScrape(t *testing.T) {
-	s, relay, answers := scraped(t, relayv1.Capability_CAPABILITY_DELIVER_AGAIN)
-	s.ask(1, 0)
-	answers <- struct{}{}
-	call := <-relay.opened
-	call.reference(t)
-	call.takeAnswer(t)
-	s.ask(2, 0) // its target does not answer yet, and no call is its own
-	call.end()
-	for s.open() != 0 {
-		time.Sleep(time.Millisecond)
-	}
-	answers <- struct{}{}
-	other := <-relay.opened
-	if got := other.reference(t); got != 2 {
-		t.Fatalf("a call was opened for scrape %d, want 2", got)
-	}
-	other.takeAnswer(t)
-	other.end()
-}
-
-func (s *session) open() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.deliveries)
+		s.mu.Unlock()
+		answers <- struct{}{}
+		other := <-relay.opened
+		if got := other.reference(t); got != 2 {
+			t.Fatalf("a call was opened for scrape %d, want 2", got)
+		}
+		other.takeAnswer(t)
+		other.end()
+	})
 }
 
 // TestNumbersAreUsedOnce: a relay that asks twice under one number, or keeps more calls than it takes, makes the agent hold no more.
 func TestNumbersAreUsedOnce(t *testing.T) {
-	s, relay, answers := scraped(t, relayv1.Capability_CAPABILITY_DELIVER_AGAIN)
-	s.ask(1, 0)
-	s.ask(1, 0) // in progress
-	answers <- struct{}{}
-	answers <- struct{}{}
-	call := <-relay.opened
-	call.reference(t)
-	call.takeAnswer(t)
-	s.ask(1, 0) // its call is open
-	s.mu.Lock()
-	running := len(s.running)
-	s.mu.Unlock()
-	if running != 0 || len(relay.opened) != 0 {
-		t.Errorf("%d scrapes of a number that is in use are in progress, and %d calls were opened for it", running, len(relay.opened))
-	}
-	call.end()
+	synctest.Test(t, func(t *testing.T) {
+		s, relay, answers := scraped(t, relayv1.Capability_CAPABILITY_DELIVER_AGAIN)
+		s.ask(1, 0)
+		s.ask(1, 0) // in progress
+		answers <- struct{}{}
+		answers <- struct{}{}
+		call := <-relay.opened
+		call.reference(t)
+		call.takeAnswer(t)
+		s.ask(1, 0) // its call is open
+		s.mu.Lock()
+		running := len(s.running)
+		s.mu.Unlock()
+		if running != 0 || len(relay.opened) != 0 {
+			t.Errorf("%d scrapes of a number that is in use are in progress, and %d calls were opened for it", running, len(relay.opened))
+		}
+		call.end()
+	})
 }
