@@ -3,6 +3,7 @@
 package asunit_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,25 +18,12 @@ import (
 // TestStart: the program has the slack that its units give it, and whoever started it has not.
 func TestStart(t *testing.T) {
 	want := fmt.Sprint(asunit.TimerSlack.Nanoseconds())
-	before, err := exec.CommandContext(t.Context(), "cat", "/proc/self/timerslack_ns").Output()
-	if err != nil {
-		t.Fatal(err)
+	before := slackOf(t, (*exec.Cmd).Start)
+	if got := slackOf(t, asunit.Start); got != want {
+		t.Errorf("the program's timers may be %s ns late, want %s", got, want)
 	}
-	var got strings.Builder
-	cmd := exec.CommandContext(t.Context(), "cat", "/proc/self/timerslack_ns")
-	cmd.Stdout = &got
-	if err := asunit.Start(cmd); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	if strings.TrimSpace(got.String()) != want {
-		t.Errorf("the program's timers may be %s ns late, want %s", strings.TrimSpace(got.String()), want)
-	}
-	after, err := exec.CommandContext(t.Context(), "cat", "/proc/self/timerslack_ns").Output()
-	if err != nil || string(after) != string(before) {
-		t.Errorf("other programs' timers may be %q ns late afterwards (%v), want %q as before", after, err, before)
+	if after := slackOf(t, (*exec.Cmd).Start); after != before {
+		t.Errorf("other programs' timers may be %s ns late afterwards, want %s as before", after, before)
 	}
 
 	units, err := filepath.Glob(filepath.Join("..", "..", "deploy", "*.service"))
@@ -52,4 +40,16 @@ func TestStart(t *testing.T) {
 			t.Errorf("%s says %q, want %s ns", unit, m, want)
 		}
 	}
+}
+
+// slackOf returns the nanoseconds that the timers of a program may be late that was started so.
+func slackOf(t *testing.T, start func(*exec.Cmd) error) string {
+	t.Helper()
+	var out strings.Builder
+	cmd := exec.CommandContext(t.Context(), "cat", "/proc/self/timerslack_ns")
+	cmd.Stdout = &out
+	if err := errors.Join(start(cmd), cmd.Wait()); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(out.String())
 }
