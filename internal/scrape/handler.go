@@ -25,7 +25,7 @@ const (
 	// and the reason is known there. It is never more than a quarter of the timeout (T28).
 	returnMargin = 50 * time.Millisecond
 	// copyBytes is the size of the buffer between two hops. What scrapes at once copy has to fit into the cache of a processor
-	// beside what they copy from: 256 KiB each are a twentieth slower.
+	// beside what they copy from: 256 KiB each are up to a twentieth slower.
 	copyBytes = 96 << 10
 )
 
