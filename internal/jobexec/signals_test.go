@@ -283,12 +283,18 @@ func TestTerminal(t *testing.T) {
 // job returns the process id of the job: the only child of the shell.
 func (p *terminal) job(t *testing.T) int {
 	t.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.Process.Pid, p.Process.Pid))
+	// A child is listed with the thread that started it, whichever that was.
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
+	var children []byte
+	for _, list := range lists {
+		of, _ := os.ReadFile(list) // a thread may have ended meanwhile
+		children = append(children, of...)
+	}
 	var pid int
-	if _, err := fmt.Sscan(string(raw), &pid); err != nil {
+	if _, err := fmt.Sscan(string(children), &pid); err != nil {
 		t.Fatal(err)
 	}
 	return pid
