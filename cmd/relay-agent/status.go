@@ -64,6 +64,9 @@ func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
 	fmt.Fprintf(w, "agent\tversion %s, up %s\n", plain(st.Version), since(st.StartTime, now))
 	for _, r := range st.Relays {
 		fmt.Fprintf(w, "relay\t%s\t%s\n", plain(r.Address), relayState(r, now))
+		if r.Note != "" {
+			fmt.Fprintf(w, "\t\t%s\n", plain(r.Note))
+		}
 	}
 	fmt.Fprintf(w, "spool\t%s\n", spoolState(&st.Spool))
 	fmt.Fprintf(w, "targets\t%d\n", len(st.Targets))

@@ -37,8 +37,12 @@ func (a *Agent) ready(w http.ResponseWriter, _ *http.Request) {
 	} else {
 		fmt.Fprintln(w, "OK")
 	}
+	spooled := a.spool.Status()
 	for _, link := range a.links {
 		st := link.Status()
+		if note := spooled.Note(st.Address); note != "" {
+			fmt.Fprintf(w, "relay %s: %s\n", st.Address, note)
+		}
 		if st.Connected {
 			fmt.Fprintf(w, "relay %s: connected since %s\n", st.Address, st.Since.UTC().Format(time.RFC3339))
 			continue
@@ -65,7 +69,7 @@ func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
 		l := link.Status()
 		st.Relays = append(st.Relays, agentapi.Relay{
 			Address: l.Address, Connected: l.Connected, Since: l.Since.UTC(), RoundTripSeconds: l.RoundTrip.Seconds(),
-			Version: l.RelayVersion, LastError: l.LastError, Pending: spooled.Pending(l.Address),
+			Version: l.RelayVersion, LastError: l.LastError, Pending: spooled.Pending(l.Address), Note: spooled.Note(l.Address),
 		})
 	}
 	for _, t := range a.discovery.targets() {

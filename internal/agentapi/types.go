@@ -28,6 +28,8 @@ type Relay struct {
 	LastError string `json:"last_error"`
 	// Pending counts the changes of groups that wait for this relay.
 	Pending int `json:"pending"`
+	// Note is what people should know of its store, in one line; mostly empty.
+	Note string `json:"note"`
 }
 
 // Spool is the agent's journal of pushes.

@@ -53,6 +53,7 @@ var table = map[string]place{
 	"internal/authority":    {0, relayOnly},
 	"internal/exposition":   {0, shared},
 	"internal/grouping":     {0, shared},
+	"internal/history":      {0, shared},
 	"internal/target":       {0, shared},
 	"internal/mtls":         {0, shared},
 	"internal/wal":          {0, shared},

@@ -32,6 +32,7 @@ func (s *Store) commitGroup(c Change, g *group) {
 	default:
 		if g.state == nil {
 			s.admit(g, c.hidden)
+			s.dropDeletion(c.Key.Canonical(), c.marks)
 		}
 		next := nextState(c, g)
 		next.version = s.position

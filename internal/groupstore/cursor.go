@@ -5,8 +5,9 @@ import "encoding/binary"
 // A cursor reads what was written field by field. Whatever the bytes are, it neither panics nor takes memory of their
 // choosing: at the first field that does not fit it turns bad, and from then on it yields nothing.
 type cursor struct {
-	rest []byte
-	bad  bool
+	rest   []byte
+	format byte // of the record
+	bad    bool
 }
 
 func (c *cursor) fail() {

@@ -13,6 +13,7 @@ type Cut struct {
 	states   []*state // some may be nil; in no order
 	tombs    []*tombstone
 	sources  []decided
+	deleted  []*deletion // of each author in the order in which they came
 }
 
 // decided is how far a source was decided.
@@ -35,6 +36,7 @@ func (s *Store) Cut(mark func() error) (*Cut, error) {
 	for _, src := range s.sources {
 		c.sources = append(c.sources, decided{src.name, src.sequence, src.digest})
 	}
+	c.deleted = s.allDeletions()
 	return c, nil
 }
 
@@ -51,7 +53,7 @@ func (s *Store) CutBytes() int64 {
 	defer s.mu.RUnlock()
 	return int64(s.totals.valueBytes) + int64(s.totals.skeletonBytes) + int64(s.totals.groupsBytes) +
 		int64(s.totals.parts)*partRecordBytes + int64(len(s.groups))*groupRecordBytes +
-		int64(s.tombBytes) + int64(s.marks+len(s.sources))*markRecordBytes
+		int64(s.tombBytes) + int64(s.marks+len(s.sources)+s.deleted)*markRecordBytes
 }
 
 // What a part, a group and a mark take in the records beside the texts of the groups, for Store.CutBytes.
@@ -81,6 +83,11 @@ func (c *Cut) Records() iter.Seq[[]byte] {
 		}
 		for i := range c.sources { // after all marks, by which they are found
 			if !yield(w.source(&c.sources[i])) {
+				return
+			}
+		}
+		for _, d := range c.deleted {
+			if !yield(w.deletion(d)) {
 				return
 			}
 		}
@@ -114,6 +121,14 @@ func (w *cutWriter) source(d *decided) []byte {
 	w.buf = binary.AppendUvarint(w.buf, d.sequence)
 	w.buf = append(w.buf, d.digest[:]...)
 	return w.buf
+}
+
+func (w *cutWriter) deletion(d *deletion) []byte {
+	w.begin(deletionRecord)
+	w.buf = append(w.buf, d.key[:]...)
+	w.buf = appendText(w.buf, d.source)
+	w.buf = binary.AppendUvarint(w.buf, d.sequence)
+	return binary.AppendVarint(w.buf, d.at)
 }
 
 // group writes a group, and before it the skeletons that no group before it had.

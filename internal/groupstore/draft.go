@@ -27,6 +27,7 @@ type draft struct {
 	valueSize int    // bytes of the string that all values are cut from
 	fault     string // what is wrong with the push whatever the store holds; empty if nothing
 	origin    *Origin
+	waited    bool
 	current   func() bool
 }
 
@@ -50,7 +51,7 @@ type cut struct{ encoded, rest, valued, lines int }
 
 // draft prepares a push. The body is not used after it returns.
 func (s *Store) draft(p Push) *draft {
-	d := &draft{operation: p.Operation, key: p.Key, labels: p.Key.Labels(), at: nanoseconds(p.At), origin: p.Origin, current: p.Current}
+	d := &draft{operation: p.Operation, key: p.Key, labels: p.Key.Labels(), at: nanoseconds(p.At), origin: p.Origin, waited: p.Waited, current: p.Current}
 	if p.Body != nil {
 		w := s.drafters.Get().(*drafter)
 		d.fault = w.encode(p.Body, d.labels)

@@ -29,6 +29,10 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("the store is full: it takes no more than %d %s", e.Limit, e.What)
 }
 
+// ErrSuperseded means that a push that waited is older than what another numbering of its author did to the group since. It is
+// final: the mark of its origin has moved, and nothing else.
+var ErrSuperseded = errors.New("a newer push of the same author has taken effect in the group since")
+
 // ErrNotCurrent means that Push.Current said no: whoever carried the push may not change groups any more, and nothing was
 // changed.
 var ErrNotCurrent = errors.New("what carried the push may not change groups any more")

@@ -75,6 +75,9 @@ func DecodeChange(b []byte) (position uint64, c Change, err error) {
 	return decodeChange(b, func(_, _ []byte) (*heading, *skeleton) { return nil, nil })
 }
 
+// SetMaxDeletions changes the bounds of what is remembered of deletions, of one author and of all.
+func (s *Store) SetMaxDeletions(each, all int) { s.maxDeletions, s.maxAllDeletions = each, all }
+
 // SetMaxTombstones changes the bound.
 func (s *Store) SetMaxTombstones(n int) { s.maxTombstones = n }
 
@@ -87,7 +90,7 @@ func (s *Store) Marks() (all map[string]string, err error) {
 	held, buried, total, bytes := map[*source]int{}, map[*source]int{}, 0, 0
 	describe := func(name string, marks []mark) {
 		for i, m := range marks {
-			all[fmt.Sprintf("%s %d", name, i)] = fmt.Sprintf("%s %d %x %v", m.source.name, m.sequence, m.digest[:2], m.rejected)
+			all[fmt.Sprintf("%s %d", name, i)] = fmt.Sprintf("%s %d %x %v %d", m.source.name, m.sequence, m.digest[:2], m.rejected, m.at)
 			held[m.source]++
 			if s.sources[m.source.name] != m.source {
 				err = fmt.Errorf("%s: source %q is not the one of the table", name, m.source.name)
@@ -113,6 +116,16 @@ func (s *Store) Marks() (all map[string]string, err error) {
 				err = fmt.Errorf("tombstone %q is in the wrong grave", key)
 			}
 		}
+	}
+	remembered := 0
+	for name, of := range s.deletions {
+		for key, d := range of.byKey {
+			all[fmt.Sprintf("deletion %s %x", name, key[:4])] = fmt.Sprintf("%s %d %d", d.source, d.sequence, d.at)
+			remembered++
+		}
+	}
+	if remembered != s.deleted {
+		err = fmt.Errorf("%d deletions are counted as %d", remembered, s.deleted)
 	}
 	for name, src := range s.sources {
 		all["source "+name] = fmt.Sprintf("%d %x", src.sequence, src.digest[:2])

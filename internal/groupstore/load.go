@@ -61,6 +61,8 @@ func (l *Loader) Add(record []byte) error {
 		err = l.addTombstone(r)
 	case kind == sourceRecord:
 		err = l.addSource(r)
+	case kind == deletionRecord:
+		err = l.addDeletion(r)
 	default:
 		err = fmt.Errorf("records of kind %d are not understood", kind)
 	}
@@ -158,6 +160,18 @@ func (l *Loader) addSource(r *cursor) error {
 	}
 	src.sequence = sequence
 	copy(src.digest[:], digest)
+	return nil
+}
+
+// addDeletion takes the time of a deletion.
+func (l *Loader) addDeletion(r *cursor) error {
+	d := &deletion{}
+	copy(d.key[:], r.take(len(d.key)))
+	d.source, d.sequence, d.at = string(r.text()), r.uvarint(), r.varint()
+	if r.bad || len(r.rest) > 0 || d.source == "" || d.at == 0 {
+		return errRecord
+	}
+	l.s.addDeletion(d)
 	return nil
 }
 

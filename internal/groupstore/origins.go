@@ -1,6 +1,9 @@
 package groupstore
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Origin says where a push comes from, so that it takes effect once although it may come twice (T12). Whoever sends it
 // numbers what it sends; the store does not know who that is.
@@ -9,7 +12,8 @@ import "slices"
 // came of it. A push at or below the mark is a duplicate. Sources must send what concerns one group in the order of the
 // numbers; between groups there is no order.
 type Origin struct {
-	// Source is who numbers. It is opaque to the store and not empty.
+	// Source is a numbering: who numbers, a zero byte, and which of the author's numberings it is. The store compares it and the
+	// author before the byte, and knows nothing else of either.
 	Source string
 	// Sequence rises within the source, from 1, with gaps.
 	Sequence uint64
@@ -28,12 +32,48 @@ type mark struct {
 	sequence uint64
 	digest   [16]byte
 	rejected bool // that push was
+	// at is the time of the last push of the source that took effect in the group, in nanoseconds since the epoch; 0 if there
+	// was none, or if that was before marks had times.
+	at int64
 }
 
 // covers says whether the origin, which is of the mark's source, was decided already. The same number with another digest is
 // another push: nothing is called a duplicate on a number alone.
 func (m mark) covers(o *Origin) bool {
 	return m.sequence > o.Sequence || m.sequence == o.Sequence && m.digest == o.Digest
+}
+
+// author returns who numbers a source.
+func author(source string) string {
+	name, _, _ := strings.Cut(source, "\x00")
+	return name
+}
+
+// isSuperseded says whether a push that waited is older than what another numbering of its author did to the group since: a copy of
+// the author that was put back, or one that comes back after a newer one, undoes nothing. Within a numbering the sequence decides,
+// whatever clocks do; and what did not wait is always the newest.
+func (s *Store) isSuperseded(d *draft) bool {
+	if !d.waited || d.origin == nil {
+		return false
+	}
+	for _, m := range s.marksAt(d.key.Canonical()) {
+		if m.at > d.at && m.source.name != d.origin.Source && author(m.source.name) == author(d.origin.Source) {
+			return true
+		}
+	}
+	return s.deletedAfter(d) || d.operation == Delete && s.pushedAfter(d)
+}
+
+// pushedAfter says whether somebody else has pushed to the group after the time of a deletion: an agent sends its deletions also to stores
+// that it has not met, where the group may be another's.
+func (s *Store) pushedAfter(d *draft) bool {
+	g := s.groups[d.key.Canonical()]
+	if g == nil || g.state.pushed <= d.at {
+		return false
+	}
+	marks := g.state.noted().marks
+	i := markOf(marks, s.sources[d.origin.Source])
+	return i < 0 || marks[i].at < g.state.pushed
 }
 
 // A source is in the table for as long as any group or tombstone has a mark of it.
@@ -99,6 +139,13 @@ func (s *Store) moved(marks []mark, by decision) []mark {
 	if i >= 0 && marks[i].covers(o) {
 		return marks
 	}
+	next := mark{source: src, sequence: o.Sequence, digest: o.Digest, rejected: by.rejected}
+	switch {
+	case !by.rejected:
+		next.at = by.at
+	case i >= 0:
+		next.at = marks[i].at
+	}
 	size := len(marks)
 	switch {
 	case i < 0 && size < maxMarks:
@@ -106,13 +153,13 @@ func (s *Store) moved(marks []mark, by decision) []mark {
 	case i < 0:
 		i = 0 // moved longest ago
 	}
-	next := make([]mark, 0, size)
+	after := make([]mark, 0, size)
 	for j, m := range marks {
 		if j != i {
-			next = append(next, m)
+			after = append(after, m)
 		}
 	}
-	return append(next, mark{source: src, sequence: o.Sequence, digest: o.Digest, rejected: by.rejected})
+	return append(after, next)
 }
 
 // sourceOf returns the source of the table, or one that fits to enter it.

@@ -243,14 +243,14 @@ func TestFence(t *testing.T) {
 	}
 	o := s.store.Outline(p.Key, p.Body)
 	values := groupstore.Push{Operation: put, Key: p.Key, At: noon, Origin: &groupstore.Origin{Source: "x", Sequence: 2}, Current: func() bool { return false }}
-	if taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); taken || err != nil {
+	if _, taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); taken || err != nil {
 		t.Errorf("PushValues = %v, %v", taken, err)
 	}
 	values.Current = nil
-	if taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); !taken || err != nil {
+	if _, taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); !taken || err != nil {
 		t.Errorf("PushValues = %v, %v", taken, err)
 	}
-	if taken, err := s.store.PushValues(t.Context(), values, o, "3\n"); taken || err != nil {
+	if _, taken, err := s.store.PushValues(t.Context(), values, o, "3\n"); taken || err != nil {
 		t.Errorf("PushValues of a duplicate = %v, %v: only Push can say so", taken, err)
 	}
 	if got, _, _ := s.store.Decided("x"); got != 2 || len(j.changes) != 2 {

@@ -46,22 +46,22 @@ func (o *Outline) Equal(other *Outline) bool {
 
 // PushValues pushes a body that differs from the outline's own in its values only; the push itself has none. It is
 // [Store.Push] for a group that exposes just the outline's series already; if the group does not, taken is false and nothing
-// has happened. So it is for a push that is not to be taken for other reasons, which Push has to tell. Values are in the
+// has happened. So it is for a push that is not to be taken for other reasons, which Push has to tell, or that may not be. Values are in the
 // order and the form of Outline.Values, and as exposition.AppendFloat writes numbers.
-func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values string) (taken bool, err error) {
-	if p.Operation != Replace && p.Operation != Merge {
-		return false, nil
+func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values string) (v Verdict, taken bool, err error) {
+	if p.Operation != Replace && p.Operation != Merge || p.Waited {
+		return v, false, nil
 	}
 	parts, ok := o.parts(values, nanoseconds(p.At))
 	if !ok {
-		return false, fmt.Errorf("pushing values to group %v: they are not %d lines", p.Key, o.lines)
+		return v, false, fmt.Errorf("pushing values to group %v: they are not %d lines", p.Key, o.lines)
 	}
 	s.mu.Lock()
 	g := s.groups[p.Key.Canonical()]
 	_, duplicate := s.covering(p.Key.Canonical(), p.Origin)
 	if !takesValues(g, p.Operation, parts) || duplicate || p.Current != nil && !p.Current() {
 		s.mu.Unlock()
-		return false, nil
+		return v, false, nil
 	}
 	noted := g.state.noted()
 	c := Change{
@@ -69,12 +69,13 @@ func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values strin
 		FailedAt: noted.failed, Reason: noted.reason,
 		parts: parts, lines: o.lines, valueSize: len(values),
 	}
-	wait, err := s.enact(c, g, decision{origin: p.Origin})
+	wait, err := s.enact(c, g, decision{origin: p.Origin, at: c.PushedAt})
+	v.Position = s.position
 	s.mu.Unlock()
 	if err != nil {
-		return true, fmt.Errorf("logging the push: %w", err)
+		return v, true, fmt.Errorf("logging the push: %w", err)
 	}
-	return true, await(ctx, wait)
+	return v, true, await(ctx, wait)
 }
 
 // takesValues says whether the push changes nothing but values of the group.

@@ -30,7 +30,7 @@ func TestQuarantine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := groupstore.Verdict{Quarantined: []groupstore.Quarantined{{Family: "m", Reason: `collected metric "m" {instance="",job="b"} is not a COUNTER`}}}
+	want := groupstore.Verdict{Position: 2, Quarantined: []groupstore.Quarantined{{Family: "m", Reason: `collected metric "m" {instance="",job="b"} is not a COUNTER`}}}
 	if diff := cmp.Diff(want, verdict); diff != "" {
 		t.Errorf("verdict (-want +got):\n%s", diff)
 	}

@@ -12,8 +12,8 @@ import (
 // The records are how changes and whole stores are written: to a log, to a snapshot, to a backup. Each begins with the
 // version of its format and its kind, and a record that is not understood is refused, never taken for another (S2).
 
-// recordFormat is the version of the format.
-const recordFormat = 1
+// recordFormat is the version of the format that is written. In format 1 marks had no times; it is read as well.
+const recordFormat = 2
 
 // The kinds of records.
 const (
@@ -23,6 +23,7 @@ const (
 	groupRecord                // one group of a cut
 	tombstoneRecord            // what is left of a group that is not in the cut
 	sourceRecord               // how far a source of marks was decided
+	deletionRecord             // the time of a deletion whose marks are forgotten
 )
 
 var errRecord = errors.New("the record makes no sense")
@@ -32,9 +33,10 @@ func openRecord(b []byte) (kind byte, c *cursor, err error) {
 	c = &cursor{rest: b}
 	format := c.byte()
 	kind = c.byte()
-	if !c.bad && format != recordFormat {
-		return 0, nil, fmt.Errorf("the record has version %d of the format, and only %d is known: it was written by a later version", format, recordFormat)
+	if !c.bad && (format < 1 || format > recordFormat) {
+		return 0, nil, fmt.Errorf("the record has version %d of the format, and only those up to %d are known: it was written by a newer release", format, recordFormat)
 	}
+	c.format = format
 	if c.bad {
 		return 0, nil, errRecord
 	}
@@ -155,6 +157,7 @@ func appendMarks(dst []byte, marks []mark) []byte {
 		} else {
 			dst = append(dst, markTaken)
 		}
+		dst = binary.AppendVarint(dst, m.at)
 	}
 	return dst
 }
@@ -186,6 +189,9 @@ func decodeMarks(r *cursor) []mark {
 			r.fail()
 		}
 		again := slices.ContainsFunc(marks, func(other mark) bool { return other.source.name == m.source.name })
+		if r.format > 1 {
+			m.at = r.varint()
+		}
 		if r.bad || m.source.name == "" || m.sequence == 0 || again {
 			r.fail()
 			return nil

@@ -53,6 +53,9 @@ type Push struct {
 	At time.Time
 	// Origin says where the push comes from, so that it takes effect once; nil for a push that nobody sends twice.
 	Origin *Origin
+	// Waited says that the push waited while another numbering of its author may have been at work: only such a push can be
+	// superseded.
+	Waited bool
 	// Current says whether whoever carries the push may still change groups; nil for always. It is asked in the moment in
 	// which the push would take effect, under the store's lock, so it must neither block nor call the store.
 	Current func() bool
@@ -60,6 +63,8 @@ type Push struct {
 
 // Verdict says what became of a push that was taken.
 type Verdict struct {
+	// Position is the store's after the push was decided, and all up to there is durable; 0 if that is not known.
+	Position uint64
 	// Duplicate says that a push of that origin was decided before. Nothing has changed, and what was decided is durable.
 	Duplicate bool
 	// Rejected is why a duplicate was rejected when it came first, as far as that is known; empty if it was taken.
@@ -81,6 +86,8 @@ type Store struct {
 	maxGroups int
 	// maxTombstones is the constant of that name, except in tests.
 	maxTombstones int
+	// The same of what is remembered of deletions.
+	maxDeletions, maxAllDeletions int
 
 	log      Log
 	own      map[string]OwnFamily
@@ -106,6 +113,8 @@ type Store struct {
 	tombs      []*tombstone          // the same, in no order
 	marks      int                   // in all groups and tombstones
 	tombBytes  int                   // of the keys of tombstones
+	deletions  map[string]*deletions // by author
+	deleted    int                   // how many there are
 
 	slots  []*state // the states of all groups: up to sorted by canonical key, then as they came; nil for deleted ones
 	sorted int
@@ -136,8 +145,10 @@ func New(cfg Config) *Store {
 		hasher:    newHasher(),
 
 		maxTombstones: maxTombstones,
-		sources:       make(map[string]*source),
-		tombstones:    make(map[string]*tombstone),
+		maxDeletions:  maxDeletions, maxAllDeletions: maxAllDeletions,
+		sources:    make(map[string]*source),
+		tombstones: make(map[string]*tombstone),
+		deletions:  make(map[string]*deletions),
 	}
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f
@@ -163,7 +174,7 @@ func (s *Store) reset() {
 // Push applies a push, or refuses it with an error.
 //
 // An [*InconsistentError] has changed nothing but the failure time of the group, and that only if the group fits without
-// the push (S10). A [*FullError], [ErrNotCurrent] or an error of the log has changed nothing. Push returns when the change
+// the push (S10). [ErrSuperseded] has changed no group. A [*FullError], [ErrNotCurrent] or an error of the log has changed nothing. Push returns when the change
 // is durable; an [*InDoubtError] says that ctx ended before that was known. A scrape may see the change earlier.
 //
 // Of a push with an origin that is decided, be it taken or rejected, the origin is durable as well when Push returns (T13).
@@ -221,7 +232,8 @@ func (s *Store) Stats() Stats {
 		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.totals.groupsBytes) +
 			int64(len(s.groups))*groupBytes + int64(s.totals.ownBytes) + int64(s.totals.skeletons)*skeletonBytes +
 			int64(s.totals.headings)*headingBytes +
-			int64(s.marks)*markBytes + int64(len(s.sources))*sourceBytes + int64(len(s.tombs))*tombstoneBytes + int64(s.tombBytes),
+			int64(s.marks)*markBytes + int64(len(s.sources))*sourceBytes + int64(len(s.tombs))*tombstoneBytes + int64(s.tombBytes) +
+			int64(s.deleted)*deletionBytes,
 	}
 }
 
@@ -231,7 +243,8 @@ const (
 	groupBytes     = 320
 	skeletonBytes  = 130
 	headingBytes   = 1200 // with its texts, and the prepared pieces of the skeletons that are shared
-	markBytes      = 112
+	markBytes      = 120
 	sourceBytes    = 200
 	tombstoneBytes = 160
+	deletionBytes  = 140
 )

@@ -50,7 +50,10 @@ func (s *Store) take(ctx context.Context, d *draft) (Verdict, error) {
 		return Verdict{}, ErrNotCurrent
 	}
 	c, g, verdict, rejection := s.decideOnce(d)
-	wait, err := s.enact(c, g, decision{origin: d.origin, rejected: rejection != nil || d.operation == Mark})
+	wait, err := s.enact(c, g, decision{origin: d.origin, at: d.at, rejected: rejection != nil || d.operation == Mark})
+	if c.Operation != 0 {
+		verdict.Position = s.position
+	}
 	s.mu.Unlock()
 	if rejection != nil && d.origin == nil {
 		return Verdict{}, rejection // the failure time is logged but not waited for
@@ -67,11 +70,16 @@ func (s *Store) take(ctx context.Context, d *draft) (Verdict, error) {
 // decideOnce decides a draft with regard to its origin. What is decided for good moves the mark in any case, in the same record
 // (T12, T13); what may be taken later moves nothing.
 func (s *Store) decideOnce(d *draft) (c Change, g *group, v Verdict, rejection error) {
-	if m, duplicate := s.covering(d.key.Canonical(), d.origin); duplicate {
+	m, duplicate := s.covering(d.key.Canonical(), d.origin)
+	switch {
+	case duplicate && m.rejected && s.isSuperseded(d):
+		v, rejection = Verdict{Duplicate: true}, ErrSuperseded
+	case duplicate:
 		c, g = s.marking(d.key)
 		return c, g, Verdict{Duplicate: true, Rejected: rejectedBefore(g, m, d.origin)}, nil
-	}
-	if d.operation != Mark {
+	case s.isSuperseded(d):
+		rejection = ErrSuperseded
+	case d.operation != Mark:
 		c, g, v, rejection = s.decide(d)
 	}
 	_, later := errors.AsType[*FullError](rejection)
@@ -103,6 +111,7 @@ func rejectedBefore(g *group, m mark, o *Origin) string {
 // A decision is what a change says of its origin. The zero decision has none.
 type decision struct {
 	origin   *Origin
+	at       int64 // the time of the push
 	rejected bool
 }
 

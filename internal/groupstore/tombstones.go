@@ -57,7 +57,7 @@ func (g *graves) Pop() any {
 func (g grave) settle(place int) { g.t.places[g.mark] = place }
 
 // Forget drops the marks of the source up to that sequence from all tombstones: it will never send those pushes again. What
-// groups have stays. It does not wait until that is durable: what is forgotten in vain is forgotten again.
+// groups have stays, and so does the time of each deletion, for a copy of the author that does not know of it. It does not wait until that is durable: what is forgotten in vain is forgotten again.
 func (s *Store) Forget(name string, through uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,9 @@ func (s *Store) Forget(name string, through uint64) {
 func (s *Store) forget(src *source, through uint64) {
 	for len(src.graves) > 0 && src.graves[0].sequence <= through {
 		t := src.graves[0].t
-		rest := slices.DeleteFunc(slices.Clone(t.marks), func(m mark) bool { return m.source == src })
+		i := markOf(t.marks, src)
+		s.noteDeletion(t.key, t.marks[i])
+		rest := slices.Delete(slices.Clone(t.marks), i, i+1)
 		s.unbury(t)
 		s.remark(t.marks, rest)
 		s.bury(t.key, rest)
@@ -134,6 +136,7 @@ func (s *Store) DropMarks() {
 	}
 	s.sources, s.tombstones, s.tombs = make(map[string]*source), make(map[string]*tombstone), nil
 	s.marks, s.tombBytes = 0, 0
+	s.deletions, s.deleted = make(map[string]*deletions), 0
 }
 
 // wipe removes all groups and leaves their marks behind.

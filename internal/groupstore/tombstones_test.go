@@ -43,7 +43,12 @@ func TestForget(t *testing.T) {
 		wantSame(t, "replayed", s, replayed(t, j))
 		wantSame(t, "loaded", s, load(t, groupstore.Config{}, cut(t, s.store)))
 	}
-	want := map[string]string{`+{job="c"} 0`: "x 1 0100 false", "source x": "7 0700"} // exact although the 7 is forgotten
+	want := map[string]string{
+		`+{job="c"} 0`: fmt.Sprintf("x 1 0100 false %d", noon.UnixNano()), "source x": "7 0700", // exact although the 7 is forgotten
+		"deletion x 503b9a30": fmt.Sprintf("x 7 %d", noon.UnixNano()), // of group a
+		"deletion x 299741b6": fmt.Sprintf("x 3 %d", noon.UnixNano()), // of group b
+		"deletion y 299741b6": fmt.Sprintf("y 1 %d", noon.UnixNano()),
+	}
 	if diff := cmp.Diff(want, marksOf(t, s.store)); diff != "" {
 		t.Errorf("marks (-want +got):\n%s", diff)
 	}
@@ -52,8 +57,8 @@ func TestForget(t *testing.T) {
 		t.Errorf("%d tombstones of a group that was deleted directly", got)
 	}
 	s.store.Forget("x", 1)
-	if len(marksOf(t, s.store)) != 0 {
-		t.Errorf("marks: %v", marksOf(t, s.store))
+	if got := s.store.Stats().Tombstones; got != 0 || len(marksOf(t, s.store)) != 4 {
+		t.Errorf("%d tombstones, marks: %v", got, marksOf(t, s.store))
 	}
 	empty(t, s)
 }

@@ -23,7 +23,7 @@ import (
 // Store is what the ingester needs of a grouping store; see [groupstore.Store] for the contracts.
 type Store interface {
 	Push(ctx context.Context, p groupstore.Push) (groupstore.Verdict, error)
-	PushValues(ctx context.Context, p groupstore.Push, o *groupstore.Outline, values string) (taken bool, err error)
+	PushValues(ctx context.Context, p groupstore.Push, o *groupstore.Outline, values string) (v groupstore.Verdict, taken bool, err error)
 	Fail(ctx context.Context, p groupstore.Push, reason string) (groupstore.Verdict, error)
 	Mark(ctx context.Context, p groupstore.Push) (groupstore.Verdict, error)
 	Outline(key grouping.Key, body *exposition.Body) *groupstore.Outline
@@ -95,8 +95,8 @@ func (in *Ingester) push(ctx context.Context, r *push.Request) (push.Result, err
 		return result, err
 	}
 	head := in.templates.head(r.Body)
-	if taken, err := in.storeValues(ctx, p, r.Body, head); taken {
-		return in.answer(p.Operation, groupstore.Verdict{}, err)
+	if verdict, taken, err := in.storeValues(ctx, p, r.Body, head); taken {
+		return in.answer(p.Operation, verdict, err)
 	}
 	verdict, result, err := in.parseAndStore(ctx, p, r)
 	if err == nil && verdict.Known && in.templates.worthwhile(head) {
@@ -108,7 +108,7 @@ func (in *Ingester) push(ctx context.Context, r *push.Request) (push.Result, err
 // toStore returns the push as the store sees it, without a body, or why it is refused for good whatever the store holds.
 // Also one that is refused has the key under which its origin is kept.
 func (in *Ingester) toStore(r *push.Request) (p groupstore.Push, refusal error) {
-	p = groupstore.Push{At: r.ReceivedAt, Origin: originOf(r), Current: r.Current}
+	p = groupstore.Push{At: r.ReceivedAt, Origin: originOf(r), Waited: r.Waited, Current: r.Current}
 	p.Key, refusal = in.storedKey(r)
 	if r.Refused != nil {
 		return p, r.Refused
@@ -120,10 +120,10 @@ func (in *Ingester) toStore(r *push.Request) (p groupstore.Push, refusal error) 
 }
 
 // storeValues stores the values of a body that matches a template, if there is one and the group has just its series.
-func (in *Ingester) storeValues(ctx context.Context, p groupstore.Push, body []byte, head uint64) (taken bool, err error) {
+func (in *Ingester) storeValues(ctx context.Context, p groupstore.Push, body []byte, head uint64) (v groupstore.Verdict, taken bool, err error) {
 	candidates := in.templates.candidates(head)
 	if len(candidates) == 0 {
-		return false, nil
+		return v, false, nil
 	}
 	m := in.matchings.Get().(*matching)
 	defer in.matchings.Put(m)
@@ -132,11 +132,11 @@ func (in *Ingester) storeValues(ctx context.Context, p groupstore.Push, body []b
 		if !ok {
 			continue
 		}
-		if taken, err = in.cfg.Store.PushValues(ctx, p, t.outline, values); taken {
-			return true, err
+		if v, taken, err = in.cfg.Store.PushValues(ctx, p, t.outline, values); taken {
+			return v, true, err
 		}
 	}
-	return false, nil
+	return v, false, nil
 }
 
 // remember makes a template of a body that was stored, and whose series the group had before: so it may well come again.
@@ -229,8 +229,7 @@ func (in *Ingester) refuseBody(ctx context.Context, p groupstore.Push, err error
 		return in.answer(p.Operation, v, err)
 	}
 	result, err := in.refuseInconsistent(inconsistent.Error())
-	result.Duplicate = v.Duplicate
-	return result, err
+	return decided(v, result), err
 }
 
 // refuseUnjudged answers a push that the store is not asked about. That it is decided is durable first (T13).
@@ -239,16 +238,17 @@ func (in *Ingester) refuseUnjudged(ctx context.Context, p groupstore.Push, refus
 	if err != nil || v.Duplicate && v.Rejected == "" {
 		return in.answer(p.Operation, v, err)
 	}
-	return push.Result{Duplicate: v.Duplicate}, refusal
+	return decided(v, push.Result{}), refusal
 }
 
 // fail notes that an agent rejected a push, for which a Pushgateway would have set the group's failure time (T19).
 func (in *Ingester) fail(ctx context.Context, p groupstore.Push) (push.Result, error) {
 	v, err := in.cfg.Store.Fail(ctx, p, "rejected by the agent")
+	result := push.Result{Outcome: push.Applied}
 	if err != nil {
-		return in.refuse(err)
+		result, err = in.refuse(err)
 	}
-	return push.Result{Outcome: push.Applied, Duplicate: v.Duplicate}, nil
+	return decided(v, result), err
 }
 
 // refuseInconsistent answers a push that does not fit. With the check off nobody is refused for that.
@@ -267,15 +267,24 @@ func (in *Ingester) store(ctx context.Context, p groupstore.Push) (groupstore.Ve
 
 // answer turns what the store says into what the pusher hears.
 func (in *Ingester) answer(op groupstore.Operation, v groupstore.Verdict, err error) (push.Result, error) {
+	result, err := in.outcome(op, v, err)
+	return decided(v, result), err
+}
+
+// decided adds to an answer what the store says of the decision, be it a refusal or not.
+func decided(v groupstore.Verdict, result push.Result) push.Result {
+	result.Duplicate, result.Decided.Position = v.Duplicate, v.Position
+	return result
+}
+
+func (in *Ingester) outcome(op groupstore.Operation, v groupstore.Verdict, err error) (push.Result, error) {
 	switch {
 	case err != nil:
 		return in.refuse(err)
 	case v.Duplicate && v.Rejected != "":
-		result, err := in.refuseInconsistent(v.Rejected)
-		result.Duplicate = true
-		return result, err
+		return in.refuseInconsistent(v.Rejected)
 	case v.Duplicate:
-		return push.Result{Outcome: push.Applied, Duplicate: true}, nil
+		return push.Result{Outcome: push.Applied}, nil
 	case in.cfg.Check == groupstore.CheckEnforced || op == groupstore.Delete:
 		return push.Result{Outcome: push.Applied}, nil
 	default:
@@ -295,6 +304,8 @@ func (in *Ingester) refuse(err error) (push.Result, error) {
 		return push.Result{}, &push.Error{Kind: push.ErrFull, Message: full.Error()}
 	case errors.As(err, &inDoubt) && ctxEnded(err):
 		return push.Result{}, err // the handler has words for its own timeout
+	case errors.Is(err, groupstore.ErrSuperseded):
+		return push.Result{}, &push.Error{Kind: push.ErrSuperseded, Message: "superseded: a newer push of the same agent has taken effect in the group since"}
 	case errors.Is(err, groupstore.ErrNotCurrent):
 		return push.Result{}, &push.Error{Kind: push.ErrNotCurrent, Message: err.Error()}
 	default:

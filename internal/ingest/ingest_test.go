@@ -18,6 +18,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/history"
 	"pushrelay/internal/ingest"
 	"pushrelay/internal/push"
 )
@@ -109,7 +110,7 @@ func TestPush(t *testing.T) {
 	for i, st := range steps {
 		st.request.Key, st.request.ReceivedAt = key(t, "job", "j"), noon
 		got, err := b.ingester.Push(t.Context(), &st.request)
-		if diff := cmp.Diff(push.Result{Outcome: push.Applied}, got); err != nil || diff != "" {
+		if diff := cmp.Diff(push.Result{Outcome: push.Applied, Decided: history.Point{Position: uint64(i) + 1}}, got); err != nil || diff != "" {
 			t.Fatalf("step %d: Push = %v, %v (-want +got):\n%s", i, got, err, diff)
 		}
 		for _, line := range st.exposes {
@@ -305,6 +306,7 @@ relay_pushes_total{reason="forbidden",result="rejected"} 0
 relay_pushes_total{reason="full",result="rejected"} 0
 relay_pushes_total{reason="inconsistent",result="rejected"} 1
 relay_pushes_total{reason="invalid",result="rejected"} 1
+relay_pushes_total{reason="superseded",result="rejected"} 0
 relay_pushes_total{reason="timeout",result="rejected"} 0
 relay_pushes_total{reason="too_large",result="rejected"} 0
 relay_pushes_total{reason="unavailable",result="rejected"} 0

@@ -34,6 +34,7 @@ var reasons = []struct {
 	{push.ErrInconsistent, "inconsistent"},
 	{push.ErrForbidden, "forbidden"},
 	{push.ErrTooLarge, "too_large"},
+	{push.ErrSuperseded, "superseded"},
 	{push.ErrFull, "full"},
 	{context.DeadlineExceeded, "timeout"},
 	{context.Canceled, "canceled"},

@@ -11,6 +11,7 @@ import (
 
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/history"
 	"pushrelay/internal/ingest"
 	"pushrelay/internal/push"
 )
@@ -81,7 +82,7 @@ func TestOnce(t *testing.T) {
 				}
 				before := b.exposition()
 				result, err = b.ingester.Push(t.Context(), &r)
-				want := push.Result{Duplicate: true}
+				want := push.Result{Duplicate: true, Decided: history.Point{Position: 2}}
 				if tt.outcome != 0 {
 					want.Outcome = push.Applied
 				}

@@ -22,12 +22,12 @@ type countingStore struct {
 	matched int
 }
 
-func (s *countingStore) PushValues(ctx context.Context, p groupstore.Push, o *groupstore.Outline, values string) (bool, error) {
-	taken, err := s.Store.PushValues(ctx, p, o, values)
+func (s *countingStore) PushValues(ctx context.Context, p groupstore.Push, o *groupstore.Outline, values string) (groupstore.Verdict, bool, error) {
+	v, taken, err := s.Store.PushValues(ctx, p, o, values)
 	if taken {
 		s.matched++
 	}
-	return taken, err
+	return v, taken, err
 }
 
 func newCounting(tb testing.TB) (*bench, *countingStore) {

@@ -18,6 +18,8 @@ var (
 	ErrForbidden = errors.New("push is forbidden")
 	// ErrTooLarge means that the body is larger than the limit.
 	ErrTooLarge = errors.New("push is too large")
+	// ErrSuperseded means that the push waited, and that a newer one of the same agent has taken effect in the group since.
+	ErrSuperseded = errors.New("push is superseded")
 	// ErrFull means that a limit of the whole store is reached.
 	ErrFull = errors.New("store is full")
 	// ErrUnavailable means that the same push may be taken later.
@@ -64,6 +66,7 @@ var statuses = []struct {
 	{ErrInconsistent, http.StatusBadRequest},
 	{ErrForbidden, http.StatusForbidden},
 	{ErrTooLarge, http.StatusRequestEntityTooLarge},
+	{ErrSuperseded, http.StatusConflict},
 	{ErrFull, http.StatusTooManyRequests},
 	{ErrUnavailable, http.StatusServiceUnavailable},
 	// The push timeout, and the scraper's own cancellation: nobody may read it, but the access log does.
@@ -84,7 +87,7 @@ func StatusOf(err error) int {
 
 // IsFinal says whether the error of a Pusher is a judgement on the push: the same push will never be taken.
 func IsFinal(err error) bool {
-	for _, kind := range []error{ErrInvalid, ErrInconsistent, ErrForbidden, ErrTooLarge} {
+	for _, kind := range []error{ErrInvalid, ErrInconsistent, ErrForbidden, ErrTooLarge, ErrSuperseded} {
 		if errors.Is(err, kind) {
 			return true
 		}

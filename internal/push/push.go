@@ -12,6 +12,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/history"
 )
 
 // Operation is what a push does with its group.
@@ -64,6 +65,9 @@ type Request struct {
 	// Refused is why whoever carried the push refuses it for good; nil for a push that is to be judged. Of a refused one
 	// only the origin is kept: the pusher returns this error once that is durable.
 	Refused error
+	// Waited says that the agent took the push before the session that carried it began. Another process of its identity, or
+	// another copy of its data dir, may have been at work meanwhile: only such a push can be superseded.
+	Waited bool
 	// Current says whether what carried the push may still change groups (T3); nil for always. The pusher asks again when
 	// the push takes effect, under a lock of its own, so the function must neither block nor call the pusher.
 	Current func() bool
@@ -114,6 +118,9 @@ type Result struct {
 	// Duplicate says that the push had been decided before, and was recognised by its origin; also if that was a refusal, and
 	// it is refused again.
 	Duplicate bool
+	// Decided is the change in the history of the relay's store by which the push was decided, also if it was refused; zero if that
+	// is not known. All up to it is durable. The relay's [Pusher] knows the position alone.
+	Decided history.Point
 }
 
 // Pusher takes pushes.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/history"
 	"pushrelay/internal/storelog"
 	"pushrelay/internal/wal"
 )
@@ -73,7 +74,19 @@ func (s *Server) storeID() [16]byte {
 	if s.log != nil {
 		return s.log.ID()
 	}
-	var id [16]byte
+	return randomID()
+}
+
+// storeHistory returns what tells where the store has been. One in memory has just this epoch.
+func (s *Server) storeHistory() func() history.History {
+	if s.log != nil {
+		return s.log.History
+	}
+	only := []history.Epoch{{ID: randomID()}}
+	return func() history.History { return history.History{Epochs: only, Position: s.store.Position()} }
+}
+
+func randomID() (id [16]byte) {
 	rand.Read(id[:])
 	return id
 }

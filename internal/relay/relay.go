@@ -179,7 +179,7 @@ func (s *Server) newTunnel() error {
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.groupingNames(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
-		StoreID: s.storeID(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
+		StoreID: s.storeID(), History: s.storeHistory(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
 	})
 	return nil
 }

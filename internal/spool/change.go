@@ -42,6 +42,8 @@ type change struct {
 	applied bool    // by some relay
 	answer  *answer // the pusher who waits; nil if none does
 	durable *receipt
+	// kept says that it is a deletion that all relays have decided, and that is kept for stores that were put back or not met.
+	kept bool
 }
 
 // identity tells the change from any other, also from one with the same content that another spool gave the same number: the

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"pushrelay/internal/history"
 	"pushrelay/internal/push"
 )
 
@@ -31,6 +32,9 @@ type cursor struct {
 	// highest is the highest sequence of the current journal that the relay decided, digest that change's.
 	highest uint64
 	digest  push.Digest
+	// confirmed is the newest change of the store that a verdict has told of. A store whose history does not have it was put back to an
+	// older copy.
+	confirmed history.Point
 	// withdrawn are the changes above it that nobody gets any more, and that the relay may have decided all the same: they were
 	// under way to it. It is replaced whole.
 	withdrawn []Decided
@@ -40,8 +44,12 @@ type cursor struct {
 
 	// Of the sessions with the relay.
 	feeds []*Feed // the first sends
-	ready []*group
-	held  map[*group]*time.Timer
+	// copies are sessions with relays that run on a copy of the store which went on apart: nothing is sent to them while there are feeds.
+	copies []*Feed
+	// putBackAt is when the store was last found to be put back, in this life; the zero time for never.
+	putBackAt time.Time
+	ready     []*group
+	held      map[*group]*time.Timer
 }
 
 // decided says that the relay has decided a change of the current journal.

@@ -123,9 +123,8 @@ func TestVerdictsThatACrashLost(t *testing.T) {
 				}
 				if told {
 					other := h.attachIdle(r)
-					pending, through, _, err := other.State(t.Context())
-					if err != nil || pending != 0 || through != 3 {
-						t.Fatalf("State = %d pending, decided through %d, %v, want 0, 3", pending, through, err)
+					if st := other.State(t.Context()); st.Pending != 0 || st.DecidedThrough != 3 || st.Journal != h.Journal() {
+						t.Fatalf("State = %+v, want nothing that waits and all up to 3 decided", st)
 					}
 					other.Detach()
 				}

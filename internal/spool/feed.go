@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"pushrelay/internal/history"
 	"pushrelay/internal/push"
 )
 
@@ -22,6 +23,8 @@ type Attachment struct {
 	// Journal is the journal that the relay was asked about, Decided its answer.
 	Journal JournalID
 	Decided Decided
+	// History is where the store has been; zero for a relay that does not tell.
+	History history.History
 	// Limits and AgentLabel are what the relay refuses, so that the spool can refuse it before (T14).
 	Limits     push.Limits
 	AgentLabel string
@@ -29,13 +32,17 @@ type Attachment struct {
 
 // A Feed hands out the changes that a relay has still to decide, for as long as a session with it lives. One goroutine takes
 // them by [Feed.Next]; [Feed.Decide] may be called by another. Two sessions with one store share its changes: the first
-// sends, and when it ends the other goes on (T17).
+// sends, and when it ends the other goes on (T17). A session with a copy of a store that has one is handed nothing while that lasts.
 type Feed struct {
-	spool  *Spool
+	// Static after Attach.
+	spool *Spool
+	to    Attachment
+	wake  chan struct{} // one slot
+
+	// Guarded by Spool.mu.
 	cursor *cursor
-	begun  *receipt         // of the beginning
-	wake   chan struct{}    // one slot
-	flying map[*Change]bool // guarded by Spool.mu; handed out and not decided
+	begun  *receipt         // of the beginning; nil once it was waited for
+	flying map[*Change]bool // handed out and not decided
 }
 
 // Change is a change on its way to a relay.
@@ -46,6 +53,8 @@ type Change struct {
 	Origin push.Origin
 	// Bytes is the length of the body as it is sent.
 	Bytes int
+
+	decided history.Point // by what change of the relay's store; zero before the verdict, and if the relay does not tell
 }
 
 // Attach begins a session with a relay. The caller ends it by [Feed.Detach].
@@ -57,21 +66,31 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 		return nil, err
 	}
 	s.count()
-	if a.Journal == s.journal {
-		s.verify(cur, a.Decided, inherited)
+	delete(s.away, a.Relay)
+	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel}
+	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Change]bool{}}
+	s.place(f, inherited)
+	return f, nil
+}
+
+// admit lets a session with a relay send.
+func (s *Spool) admit(f *Feed, inherited uint64) {
+	if cur := f.cursor; !f.to.History.Holds(cur.confirmed) {
+		inherited = max(inherited, cur.highest)
+		f.cursor = s.meetAnew(cur)
+	}
+	cur := f.cursor
+	if f.to.Journal == s.journal {
+		s.verify(cur, f.to.Decided, inherited)
 	}
 	if len(cur.feeds) == 0 {
 		cur.withdrawn = nil // What was under way in an earlier session is decided, or never will be.
 	}
-	f := &Feed{spool: s, cursor: cur, wake: make(chan struct{}, 1), flying: map[*Change]bool{}}
 	f.begun = s.note(appendAttach(nil, cur.slot))
-	delete(s.away, a.Relay)
-	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel}
 	cur.feeds = append(cur.feeds, f)
 	if len(cur.feeds) == 1 {
 		s.line(cur)
 	}
-	return f, nil
 }
 
 // Away says why there is no session with a relay, for the answers to pushers.
@@ -103,10 +122,11 @@ func (f *Feed) Drain() {
 // Detach ends the session. Changes that have no verdict are in doubt: they are sent again in the next one. No other method
 // of the feed may be called any more.
 func (f *Feed) Detach() {
-	s, cur := f.spool, f.cursor
+	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.leave("went away")
+	cur := f.cursor
 	if s.cursors[cur.slot] != cur {
 		return
 	}
@@ -122,7 +142,8 @@ func (f *Feed) Detach() {
 func (f *Feed) leave(why string) {
 	s, cur := f.spool, f.cursor
 	sends := len(cur.feeds) > 0 && cur.feeds[0] == f
-	cur.feeds = slices.DeleteFunc(cur.feeds, func(other *Feed) bool { return other == f })
+	isThis := func(other *Feed) bool { return other == f }
+	cur.feeds, cur.copies = slices.DeleteFunc(cur.feeds, isThis), slices.DeleteFunc(cur.copies, isThis)
 	if !sends || s.cursors[cur.slot] != cur {
 		return
 	}
@@ -145,18 +166,15 @@ func (f *Feed) leave(why string) {
 		}
 		c.answer.tell(cur, outcome{detail: "relay " + cur.name() + " " + why})
 	}
+	s.promote(cur)
 }
 
 // Next waits for a change that the relay has to decide, and that is on the disk. Of one group it hands out one at a time, so
 // that a change which the relay wants later never comes behind a newer one.
 func (f *Feed) Next(ctx context.Context) (*Change, error) {
-	if err := f.begun.wait(ctx); err != nil && ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	f.begun = nil // What could not be written is in the next snapshot, and until that nothing new is handed out.
 	for {
 		recovered := f.spool.recovered()
-		c, durable := f.take()
+		c, begun, durable := f.take()
 		if c == nil {
 			select {
 			case <-f.wake:
@@ -165,8 +183,9 @@ func (f *Feed) Next(ctx context.Context) (*Change, error) {
 				return nil, context.Cause(ctx)
 			}
 		}
+		begun.wait(ctx) //nolint:errcheck // What could not be written is in the next snapshot, and until that nothing new is handed out.
 		err := durable.wait(ctx)
-		if err == nil {
+		if err == nil && ctx.Err() == nil {
 			return c, nil
 		}
 		f.putBack(c)
@@ -181,13 +200,14 @@ func (f *Feed) Next(ctx context.Context) (*Change, error) {
 	}
 }
 
-// take takes the next change from the queue, with what waits until it is on the disk.
-func (f *Feed) take() (*Change, *receipt) {
-	s, cur := f.spool, f.cursor
+// take takes the next change from the queue, with what waits until the session and the change are on the disk.
+func (f *Feed) take() (c *Change, begun, durable *receipt) {
+	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	cur := f.cursor
 	if len(cur.feeds) == 0 || cur.feeds[0] != f {
-		return nil, nil
+		return nil, nil, nil
 	}
 	for len(cur.ready) > 0 {
 		g := cur.ready[0]
@@ -205,17 +225,19 @@ func (f *Feed) take() (*Change, *receipt) {
 			Origin: push.Origin{Journal: s.journal, Sequence: c.sequence, Digest: c.identity()},
 		}
 		f.flying[handed] = true
-		return handed, c.durable
+		begun, f.begun = f.begun, nil
+		return handed, begun, c.durable
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
 // putBack returns a change that was not handed out.
 func (f *Feed) putBack(c *Change) {
-	s, cur := f.spool, f.cursor
+	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(f.flying, c)
+	cur := f.cursor
 	if s.cursors[cur.slot] != cur {
 		return
 	}
@@ -261,13 +283,15 @@ func (cur *cursor) notify() {
 // Decide takes the relay's verdict on a change: what a push.Pusher would have returned. A verdict that may pass holds back the
 // change's group alone.
 func (f *Feed) Decide(c *Change, result push.Result, err error) {
-	s, cur := f.spool, f.cursor
+	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(f.flying, c)
+	cur := f.cursor
 	if s.cursors[cur.slot] != cur {
 		return
 	}
+	c.decided = result.Decided
 	g := c.change.group
 	g.busy &^= of(cur.slot)
 	switch {
@@ -287,6 +311,7 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 	s.compact(g)
 	s.enqueue(g, cur)
 	s.dropIfEmpty(g)
+	s.trimDeletions()
 }
 
 // decided notes a final verdict.
@@ -300,7 +325,7 @@ func (s *Spool) record(cur *cursor, c *Change, d decision) {
 	if c.journal == s.journal {
 		cur.decided(Decided{c.Origin.Sequence, c.Origin.Digest})
 	}
-	s.noteSoon(verdict{slot: cur.slot, sequence: c.change.sequence, decision: d})
+	s.noteSoon(verdict{slot: cur.slot, sequence: c.change.sequence, decision: d, point: cur.confirm(c.decided)})
 	s.metrics.sent.Inc()
 }
 
@@ -326,7 +351,10 @@ func (s *Spool) refused(cur *cursor, c *Change, err error) {
 		a.refuse(s.named(cur, err), withdrawn)
 		return
 	}
-	if c.change.isContent() {
+	switch {
+	case errors.Is(err, push.ErrSuperseded):
+		s.superseded(cur, c.change)
+	case c.change.isContent():
 		s.lateRejection(cur, c.change, err)
 	}
 	if c.change.undecided == 0 && !c.change.applied {
@@ -374,13 +402,32 @@ func (s *Spool) tellHeld(cur *cursor, c *change) {
 	}
 }
 
-// State says what waits for the relay, and up to which sequence it has decided all: that much is on the disk, so that none of
-// it will ever be sent again.
-func (f *Feed) State(ctx context.Context) (pending, decidedThrough uint64, journal JournalID, err error) {
+// FeedState is how far a relay is.
+type FeedState struct {
+	// Pending counts the changes that it has still to decide.
+	Pending uint64
+	// DecidedThrough is the sequence of Journal up to which it has decided all, and none of it will ever be sent again. Journal is zero if
+	// that cannot be said.
+	DecidedThrough uint64
+	Journal        JournalID
+	// CopyAt is the address of a relay that there is a session with, and that runs on a copy of this one's store, or this one on a copy
+	// of that one's; empty for none.
+	CopyAt string
+}
+
+// State says what waits for the relay, and what it has decided: that much is on the disk.
+func (f *Feed) State(ctx context.Context) FeedState {
 	s := f.spool
 	s.mu.Lock()
-	pending, decidedThrough, journal = uint64(f.cursor.pending), s.decidedThrough(f.cursor), s.journal
+	cur := f.cursor
+	st := FeedState{Pending: uint64(cur.pending), DecidedThrough: s.decidedThrough(cur), Journal: s.journal, CopyAt: cur.copyFor(f)}
+	if slices.Contains(cur.copies, f) {
+		st.DecidedThrough, st.Journal = 0, JournalID{}
+	}
 	recorded := s.writeVerdicts()
 	s.mu.Unlock()
-	return pending, decidedThrough, journal, recorded.wait(ctx)
+	if recorded.wait(ctx) != nil {
+		st.DecidedThrough, st.Journal = 0, JournalID{}
+	}
+	return st
 }

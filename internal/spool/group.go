@@ -58,7 +58,7 @@ func (s *Spool) compact(g *group) {
 		case c.isFixed():
 		case c.operation == push.Fail:
 			pointless = failed || deleted || c.undecided == 0
-		case replaced, c.operation == push.Delete && c.undecided == 0:
+		case replaced:
 			pointless = true
 		case content && c.operation == push.Merge && len(remaining(c, covered)) == 0:
 			pointless = true
@@ -92,7 +92,7 @@ func (s *Spool) compact(g *group) {
 
 // isOver says that the change is of no use to anybody even if it is the only one.
 func (c *change) isOver() bool {
-	return !c.isFixed() && c.undecided == 0 && (c.operation == push.Delete || c.operation == push.Fail)
+	return !c.isFixed() && c.undecided == 0 && c.operation == push.Fail
 }
 
 func remaining(c *change, covered map[uint64]bool) []uint64 {
@@ -124,6 +124,7 @@ func (s *Spool) cut(c *change, covered map[uint64]bool) {
 func (s *Spool) forget(c *change) {
 	s.bytes -= c.bytes()
 	c.undecided.slots(func(slot int) { s.settle(s.cursors[slot], c) })
+	s.release(c)
 	s.order.drop(c)
 }
 

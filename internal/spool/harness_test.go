@@ -3,6 +3,7 @@ package spool_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"maps"
@@ -15,9 +16,11 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/history"
 	"pushrelay/internal/push"
 	"pushrelay/internal/spool"
 )
@@ -144,6 +147,7 @@ type fakeRelay struct {
 	judge    func(r *push.Request) error // nil takes everything
 	lose     func() bool                 // whether a verdict is lost
 	log      []string                    // what was applied or rejected, in order
+	history  history.History
 	applied  int
 	rejected int
 	repeated int
@@ -153,7 +157,27 @@ func newRelay(address string, id byte) *fakeRelay {
 	return &fakeRelay{
 		id: spool.StoreID{id}, address: address, groups: map[grouping.Key]map[string]string{}, pushed: map[grouping.Key]time.Time{}, failed: map[grouping.Key]int{},
 		marks: map[grouping.Key]map[spool.JournalID]uint64{}, journals: map[spool.JournalID]spool.Decided{},
+		history: history.History{Epochs: []history.Epoch{{ID: newEpoch()}}},
 	}
+}
+
+func newEpoch() (id history.EpochID) {
+	rand.Read(id[:])
+	return id
+}
+
+// restart begins another epoch of the relay's store.
+func (r *fakeRelay) restart() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history.Epochs = history.Begin(r.history.Epochs, history.Epoch{ID: newEpoch(), Began: r.history.Position})
+}
+
+// copy returns what a copy of the relay's data dir is at this moment, to be put back or to run elsewhere.
+func (r *fakeRelay) copy(address string) *fakeRelay {
+	copied := r.backup(r.id[0])
+	copied.address, copied.history = address, r.history
+	return copied
 }
 
 // take is what a relay does with one change.
@@ -165,6 +189,7 @@ func (r *fakeRelay) take(p *push.Request) (push.Result, error) {
 		r.repeated++
 		return push.Result{Outcome: push.Applied, Duplicate: true}, nil
 	}
+	decided := push.Result{Outcome: push.Applied, Decided: history.Point{Epoch: r.history.Current(), Position: r.history.Position + 1}}
 	var refusal error
 	if r.judge != nil {
 		refusal = r.judge(p)
@@ -176,22 +201,23 @@ func (r *fakeRelay) take(p *push.Request) (push.Result, error) {
 		r.marks[p.Key] = map[spool.JournalID]uint64{}
 	}
 	r.marks[p.Key][journal] = p.Origin.Sequence
+	r.history.Position++
 	if p.Origin.Sequence > r.journals[journal].Sequence {
 		r.journals[journal] = spool.Decided{Sequence: p.Origin.Sequence, Digest: p.Origin.Digest}
 	}
 	r.log = append(r.log, p.Operation.String()+" "+p.Key.Job()+" "+string(p.Body))
 	if refusal != nil {
 		r.rejected++
-		return push.Result{}, refusal
+		return decided, refusal
 	}
 	r.applied++
 	switch p.Operation {
 	case push.Delete:
 		delete(r.groups, p.Key)
-		return push.Result{Outcome: push.Applied}, nil
+		return decided, nil
 	case push.Fail:
 		r.failed[p.Key]++
-		return push.Result{Outcome: push.Applied}, nil
+		return decided, nil
 	case push.Replace:
 		r.groups[p.Key] = map[string]string{}
 	default:
@@ -201,7 +227,7 @@ func (r *fakeRelay) take(p *push.Request) (push.Result, error) {
 	}
 	maps.Copy(r.groups[p.Key], lines(string(p.Body)))
 	r.pushed[p.Key] = p.ReceivedAt
-	return push.Result{Outcome: push.Applied}, nil
+	return decided, nil
 }
 
 func lines(body string) map[string]string {
@@ -224,9 +250,9 @@ func (h *house) attach(r *fakeRelay) (detach func()) {
 	h.t.Helper()
 	journal := h.Journal()
 	r.mu.Lock()
-	decided := r.journals[journal]
+	decided, told := r.journals[journal], r.history
 	r.mu.Unlock()
-	feed, err := h.Attach(spool.Attachment{Relay: r.address, Store: r.id, Journal: journal, Decided: decided, AgentLabel: "agent"})
+	feed, err := h.Attach(spool.Attachment{Relay: r.address, Store: r.id, Journal: journal, Decided: decided, History: told, AgentLabel: "agent"})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -298,6 +324,16 @@ func (h *house) attachIdle(r *fakeRelay) *spool.Feed {
 	return feed
 }
 
+// attachTo opens a session with what the relay tells, in which nobody asks for changes.
+func (h *house) attachTo(r *fakeRelay) *spool.Feed {
+	h.t.Helper()
+	feed, err := h.Attach(spool.Attachment{Relay: r.address, Store: r.id, History: r.history, AgentLabel: "agent"})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return feed
+}
+
 // with calls f while the relay does nothing.
 func (r *fakeRelay) with(f func()) {
 	r.mu.Lock()
@@ -322,17 +358,28 @@ func (r *fakeRelay) counts() [3]int {
 // counter returns a counter of the current life.
 func (h *house) counter(name string) float64 {
 	h.t.Helper()
+	return h.metric(name).GetCounter().GetValue()
+}
+
+// gauge returns a gauge of the current life.
+func (h *house) gauge(name string) float64 {
+	h.t.Helper()
+	return h.metric(name).GetGauge().GetValue()
+}
+
+func (h *house) metric(name string) *dto.Metric {
+	h.t.Helper()
 	families, err := h.registry.Gather()
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	for _, f := range families {
 		if f.GetName() == name {
-			return f.GetMetric()[0].GetCounter().GetValue()
+			return f.GetMetric()[0]
 		}
 	}
 	h.t.Fatalf("there is no %s", name)
-	return 0
+	return nil
 }
 
 // backup returns a relay that is made again from a backup of this one: another store, with the same groups and marks.
@@ -340,7 +387,10 @@ func (r *fakeRelay) backup(id byte) *fakeRelay {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	restored := newRelay(r.address, id)
-	restored.groups, restored.journals = maps.Clone(r.groups), maps.Clone(r.journals)
+	restored.journals = maps.Clone(r.journals)
+	for key, content := range r.groups {
+		restored.groups[key] = maps.Clone(content)
+	}
 	for key, marks := range r.marks {
 		restored.marks[key] = maps.Clone(marks)
 	}

@@ -51,6 +51,7 @@ func (o *order) all() iter.Seq[*change] {
 
 // owe notes that a relay has to decide a change.
 func (s *Spool) owe(cur *cursor, c *change) {
+	s.release(c)
 	waited := c.undecided&s.reachable != 0
 	c.undecided |= of(cur.slot)
 	cur.pending++
@@ -73,6 +74,7 @@ func (s *Spool) settle(cur *cursor, c *change) {
 	if cur.oldest == c {
 		cur.oldest = cur.owed(c.newer)
 	}
+	s.keep(c)
 }
 
 // count counts what waits for relays that can be reached, if these are others than before.

@@ -10,6 +10,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/history"
 	"pushrelay/internal/push"
 )
 
@@ -90,13 +91,23 @@ type verdict struct {
 	slot     int
 	sequence uint64
 	decision decision
+	point    history.Point // what it tells of the store's history; zero for nothing new
 }
 
 func appendVerdict(b []byte, v verdict) []byte {
 	b = append(b, verdictPayload)
 	b = appendUint(b, 1, uint64(v.slot))
 	b = appendUint(b, 2, v.sequence)
-	return appendUint(b, 3, uint64(v.decision))
+	b = appendUint(b, 3, uint64(v.decision))
+	return appendPoint(b, 4, v.point)
+}
+
+// appendPoint appends a point as two fields; none for the zero point.
+func appendPoint(b []byte, field protowire.Number, p history.Point) []byte {
+	if p == (history.Point{}) {
+		return b
+	}
+	return appendUint(appendBytes(b, field, p.Epoch[:]), field+1, p.Position)
 }
 
 func cursorRecord(cur *cursor, a acquaintance) []byte {
@@ -113,6 +124,7 @@ func cursorRecord(cur *cursor, a acquaintance) []byte {
 	for _, w := range cur.withdrawn {
 		b = appendBytes(b, 7, append(binary.LittleEndian.AppendUint64(nil, w.Sequence), w.Digest[:]...))
 	}
+	b = appendPoint(b, 8, cur.confirmed)
 	return appendUint(b, 6, uint64(a))
 }
 
@@ -230,6 +242,27 @@ func decodeNumbers(b []byte, fields ...*uint64) error {
 	})
 }
 
+func decodeVerdict(b []byte) (v verdict, err error) {
+	err = eachField(b, func(field protowire.Number, n uint64, raw []byte) error {
+		switch field {
+		case 1:
+			v.slot = int(min(n, maxRelays))
+		case 2:
+			v.sequence = n
+		case 3:
+			v.decision = decision(n)
+		case 4:
+			copy(v.point.Epoch[:], raw)
+		case 5:
+			v.point.Position = n
+		default:
+			return unknownField(field)
+		}
+		return nil
+	})
+	return v, err
+}
+
 func decodeCursor(b []byte) (cur *cursor, a acquaintance, err error) {
 	cur = &cursor{held: map[*group]*time.Timer{}}
 	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
@@ -254,6 +287,10 @@ func decodeCursor(b []byte) (cur *cursor, a acquaintance, err error) {
 			w.Sequence = binary.LittleEndian.Uint64(raw)
 			copy(w.Digest[:], raw[8:])
 			cur.withdrawn = append(cur.withdrawn, w)
+		case 8:
+			copy(cur.confirmed.Epoch[:], raw)
+		case 9:
+			cur.confirmed.Position = v
 		default:
 			return unknownField(field)
 		}

@@ -44,6 +44,7 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 	for _, g := range s.groups {
 		s.compact(g)
 	}
+	s.trimDeletions()
 	return lost, nil
 }
 
@@ -184,19 +185,20 @@ func (r *replay) cursor(b []byte) error {
 }
 
 func (r *replay) verdict(b []byte) error {
-	var slot, sequence, d uint64
-	if err := decodeNumbers(b, &slot, &sequence, &d); err != nil {
+	v, err := decodeVerdict(b)
+	if err != nil || v.slot >= maxRelays || r.s.cursors[v.slot] == nil {
 		return err
 	}
-	c := r.numbered[sequence]
-	if c == nil || slot >= maxRelays || r.s.cursors[slot] == nil {
+	cur := r.s.cursors[v.slot]
+	cur.confirm(v.point)
+	c := r.numbered[v.sequence]
+	if c == nil {
 		return nil
 	}
-	cur := r.s.cursors[slot]
-	cur.decided(Decided{sequence, c.identity()})
+	cur.decided(Decided{v.sequence, c.identity()})
 	r.noteSent(c)
 	r.settle(c, cur)
-	switch decision(d) {
+	switch v.decision {
 	case appliedDecision:
 		c.applied = true
 	case withdrawnDecision:

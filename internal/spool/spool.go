@@ -73,6 +73,7 @@ type Spool struct {
 	mu         sync.Mutex
 	groups     map[grouping.Key]*group
 	order      order
+	deletions  deletions
 	cursors    [maxRelays]*cursor
 	journal    JournalID
 	sequence   uint64    // the last that was given
@@ -168,10 +169,11 @@ func (s *Spool) accept(key grouping.Key, c *change, who interest) error {
 	}
 	c.durable = durable
 	if who == answered && attached != 0 {
-		c.answer = &answer{waiting: attached, done: make(chan struct{})}
+		c.answer = &answer{waiting: attached, done: make(chan struct{}), kept: s.atCopies()}
 	}
 	s.insert(c, known)
 	s.compact(g)
+	s.trimDeletions()
 	for _, cur := range s.cursors {
 		if cur == nil {
 			continue
@@ -196,6 +198,7 @@ func (s *Spool) insert(c *change, undecided relays) {
 	s.bytes += c.bytes()
 	s.order.push(c)
 	undecided.slots(func(slot int) { s.owe(s.cursors[slot], c) })
+	s.keep(c)
 }
 
 // room refuses a change that the spool has no room for (T22). What the change will replace counts as free.
@@ -203,6 +206,24 @@ func (s *Spool) room(g *group, c *change) error {
 	if s.cfg.MaxBytes <= 0 || c.operation == push.Delete {
 		return nil
 	}
+	for {
+		if need := s.need(g, c); need <= 0 || s.bytes+need <= s.cfg.MaxBytes {
+			return nil
+		}
+		if s.deletions.count == 0 {
+			break
+		}
+		s.dropOldestDeletion()
+	}
+	s.metrics.full.Inc()
+	return &push.Error{
+		Kind: push.ErrUnavailable, RetryAfter: retryFull,
+		Message: "the agent's spool is full (--spool.max-bytes) of what waits for relays and of the newest content of each group",
+	}
+}
+
+// need is what the spool grows by with a change.
+func (s *Spool) need(g *group, c *change) int64 {
 	need := c.bytes()
 	if s.groups[g.key] == nil {
 		need += groupBytes(g.key)
@@ -214,14 +235,7 @@ func (s *Spool) room(g *group, c *change) error {
 			}
 		}
 	}
-	if need <= 0 || s.bytes+need <= s.cfg.MaxBytes {
-		return nil
-	}
-	s.metrics.full.Inc()
-	return &push.Error{
-		Kind: push.ErrUnavailable, RetryAfter: retryFull,
-		Message: "the agent's spool is full (--spool.max-bytes) of what waits for relays and of the newest content of each group",
-	}
+	return need
 }
 
 // Owned returns the groups whose newest accepted push was by the owner, and that push's digest.

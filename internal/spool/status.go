@@ -18,12 +18,16 @@ type Status struct {
 	// Groups counts the groups that it knows, Entries the changes that some relay has still to decide. What is kept for a store
 	// that no configured address leads to any more, in case that it comes back before the next start, is not among them.
 	Groups, Entries int
+	// Copies counts the sessions with relays that run on a copy of another relay's store; see [Spool.Attach].
+	Copies int
 	// Oldest is when the oldest of these was pushed; the zero time if there is none.
 	Oldest time.Time
 	// Failure is why the spool takes nothing; nil if it does.
 	Failure error
 	// Relays are the relays that changes are kept for.
 	Relays []RelayStatus
+
+	notes map[string]string // by address
 }
 
 // RelayStatus is how far one relay is.
@@ -50,12 +54,14 @@ func (st *Status) Pending(relay string) int {
 func (s *Spool) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Journal: s.journal, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups), Entries: s.entries, Failure: s.Failure()}
+	st := Status{Journal: s.journal, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups) - s.deletedGroups(), Entries: s.entries, Failure: s.Failure(), notes: map[string]string{}}
 	var oldest *change
 	for _, cur := range s.cursors {
 		if cur == nil {
 			continue
 		}
+		cur.notes(st.notes)
+		st.Copies += len(cur.copies)
 		st.Relays = append(st.Relays, RelayStatus{Addresses: slices.Clone(cur.addresses), Store: cur.id, Pending: cur.pending})
 		if c := cur.oldest; c != nil && s.reachable.has(cur.slot) && (oldest == nil || c.sequence < oldest.sequence) {
 			oldest = c
@@ -143,6 +149,14 @@ func (s *Spool) Rejections() []Rejection {
 	all := slices.Clone(s.rejections)
 	slices.Reverse(all)
 	return all
+}
+
+// superseded lists a push that waited for too long: a newer one of this agent's identity has taken effect at the relay. It is lost, and
+// nobody misses it.
+func (s *Spool) superseded(cur *cursor, c *change) {
+	s.metrics.superseded.Inc()
+	s.cfg.Logger.Info("a newer push of this agent has replaced one that waited: does another process run with the same certificate, or was the data dir put back to an older copy?",
+		slog.String("addr", cur.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt))
 }
 
 // lateRejection counts, lists and logs a push that was rejected too late.

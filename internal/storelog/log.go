@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/history"
 	"pushrelay/internal/wal"
 )
 
@@ -87,10 +88,12 @@ func (l *Log) Recover(ctx context.Context) error {
 	l.marks = r.marks
 	l.wal.Store(w)
 	l.report(found, time.Since(start))
-	if l.marks.id != (ID{}) && len(found.GivenUp) == 0 {
-		return nil
+	if l.marks.id == (ID{}) || len(found.GivenUp) > 0 {
+		if err := l.identify(ctx, found); err != nil {
+			return err
+		}
 	}
-	return l.begin(ctx, found)
+	return l.beginEpoch(ctx, found)
 }
 
 func (l *Log) walConfig() wal.Config {
@@ -111,14 +114,35 @@ func (l *Log) accept(r *reading, found wal.Recovery) error {
 	return nil
 }
 
-// begin gives the store an ID: it is new, or it has lost something, and then agents must not take it for the one that they
+// beginEpoch notes the start in the log, so that a copy of the store that is put back later is known from it. Changes come after it.
+func (l *Log) beginEpoch(ctx context.Context, found wal.Recovery) error {
+	next := history.Epoch{Began: l.store.Position()}
+	rand.Read(next.ID[:])
+	if found.Failure == nil {
+		return l.mark(ctx, epochMark(next))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.marks.epochs = history.Begin(l.marks.epochs, next) // The log has it with the snapshot by which it becomes writable.
+	return nil
+}
+
+// History returns where the store has been. It is valid once the store is recovered.
+func (l *Log) History() history.History {
+	position := l.store.Position() // The store's lock is taken before this one.
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return history.History{Epochs: l.marks.epochs, Position: position}
+}
+
+// identify gives the store an ID: it is new, or it has lost something, and then agents must not take it for the one that they
 // knew. They send again what they have, and nothing of that may be taken for decided because a later change of the group is
 // still there. What was given up stays so for as long as there is no snapshot after it.
-func (l *Log) begin(ctx context.Context, found wal.Recovery) error {
+func (l *Log) identify(ctx context.Context, found wal.Recovery) error {
 	var id ID
 	rand.Read(id[:])
 	l.mu.Lock()
-	l.marks.id = id
+	l.marks.id, l.marks.epochs = id, nil
 	l.mu.Unlock()
 	if len(found.GivenUp) > 0 {
 		l.store.DropMarks()

@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/s2"
 
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/history"
 )
 
 // Each payload of the log and of a snapshot begins with one byte that says whose it is.
@@ -51,12 +52,20 @@ type Import struct {
 type mark struct {
 	StoreID string  `json:"store_id,omitempty"`
 	Import  *Import `json:"import,omitempty"`
+	Epoch   *epoch  `json:"epoch,omitempty"`
+}
+
+// epoch is a [history.Epoch] as it is written.
+type epoch struct {
+	ID    string `json:"id"`
+	Began uint64 `json:"began"`
 }
 
 // marks are all that hold at one moment.
 type marks struct {
 	id      ID
 	imports []Import
+	epochs  []history.Epoch // replaced whole
 }
 
 // payloads returns the marks as they are written; those for a backup leave the ID out, since a store that is made from it
@@ -69,6 +78,9 @@ func (m *marks) payloads() ([][]byte, error) {
 	for _, i := range m.imports {
 		all = append(all, mark{Import: &i})
 	}
+	for _, e := range m.epochs {
+		all = append(all, epochMark(e))
+	}
 	encoded := make([][]byte, 0, len(all))
 	for _, one := range all {
 		payload, err := one.payload()
@@ -79,6 +91,8 @@ func (m *marks) payloads() ([][]byte, error) {
 	}
 	return encoded, nil
 }
+
+func epochMark(e history.Epoch) mark { return mark{Epoch: &epoch{ID: e.ID.String(), Began: e.Began}} }
 
 func (m mark) payload() ([]byte, error) {
 	text, err := json.Marshal(m)
@@ -100,15 +114,31 @@ func (m *marks) take(text []byte) error {
 	case one.Import != nil:
 		m.imports = append(m.imports, *one.Import)
 	case one.StoreID != "":
-		id, err := hex.DecodeString(one.StoreID)
-		if err != nil || len(id) != len(m.id) {
-			return fmt.Errorf("decoding a mark of the log: %q is no store id", one.StoreID)
+		id, err := decodeID(one.StoreID)
+		if err != nil {
+			return err
 		}
-		copy(m.id[:], id)
+		if m.id != ID(id) {
+			m.id, m.epochs = ID(id), nil // another store than before, which has a history of its own
+		}
+	case one.Epoch != nil:
+		id, err := decodeID(one.Epoch.ID)
+		if err != nil {
+			return err
+		}
+		m.epochs = history.Begin(m.epochs, history.Epoch{ID: id, Began: one.Epoch.Began})
 	default:
 		return errors.New("decoding a mark of the log: it says nothing")
 	}
 	return nil
+}
+
+func decodeID(text string) (id [16]byte, err error) {
+	raw, err := hex.DecodeString(text)
+	if err != nil || len(raw) != len(id) {
+		return id, fmt.Errorf("decoding a mark of the log: %q is no id", text)
+	}
+	return [16]byte(raw), nil
 }
 
 // A reading makes a store of payloads.

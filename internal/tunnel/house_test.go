@@ -17,6 +17,7 @@ import (
 
 	"pushrelay/internal/agents"
 	"pushrelay/internal/authority"
+	"pushrelay/internal/history"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/scrape"
@@ -38,6 +39,9 @@ type house struct {
 	addr      string
 	dial      func(ctx context.Context, network, address string) (net.Conn, error) // of agents; nil: the network's
 }
+
+// epochOfTests is that of the store of every house.
+var epochOfTests = history.EpochID{1}
 
 // pusherFunc is a push.Pusher.
 type pusherFunc func(ctx context.Context, r *push.Request) (push.Result, error)
@@ -81,6 +85,9 @@ func newHouseAt(t *testing.T, pusher push.Pusher, listener net.Listener) *house 
 	journals := &journals{decided: map[string]tunnel.JournalState{}}
 	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals}
 	h.server = tunnelserver.New(tunnelserver.Config{
+		History: func() history.History {
+			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
+		},
 		Certificates: certificates, Registry: registry, Pusher: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
 		Limits: push.Limits{MaxDecompressedBytes: 1 << 20}, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	})

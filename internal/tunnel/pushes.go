@@ -52,10 +52,10 @@ func ChangeToProto(r *push.Request) *relayv1.ChangeBegin {
 // ErrUnsupported means that the other side asks for something that this release does not know.
 var ErrUnsupported = push.Errorf(push.ErrInvalid, "not supported by this relay")
 
-// ChangeFromProto returns the push of a change whose body has come, received now. What is wrong with the change for good is
+// ChangeFromProto returns the push of a change whose body has come, and which began to come at that time. What is wrong with the change for good is
 // its Refused: an unknown operation or format ([ErrUnsupported]), a name that the relay's scheme does not allow, an origin
 // that cannot be. It fails, with push.ErrInvalid, only if the change names no group that could be.
-func ChangeFromProto(begin *relayv1.ChangeBegin, body []byte, names grouping.NameScheme) (*push.Request, error) {
+func ChangeFromProto(begin *relayv1.ChangeBegin, begun time.Time, body []byte, names grouping.NameScheme) (*push.Request, error) {
 	labels := make([]grouping.Label, 0, len(begin.GetGroupingKey()))
 	for _, l := range begin.GetGroupingKey() {
 		labels = append(labels, grouping.Label{Name: l.GetName(), Value: l.GetValue()})
@@ -64,7 +64,7 @@ func ChangeFromProto(begin *relayv1.ChangeBegin, body []byte, names grouping.Nam
 	if err != nil {
 		return nil, push.Errorf(push.ErrInvalid, "grouping key: %v", err)
 	}
-	r := &push.Request{Key: key, Body: body, ReceivedAt: time.Now().Add(-max(0, begin.GetAge().AsDuration()))}
+	r := &push.Request{Key: key, Body: body, ReceivedAt: begun.Add(-max(0, begin.GetAge().AsDuration()))}
 	r.Refused = fill(r, begin, names)
 	return r, nil
 }
@@ -129,6 +129,7 @@ var rejections = []struct {
 	{push.ErrInconsistent, relayv1.RejectReason_REJECT_REASON_INCONSISTENT},
 	{push.ErrTooLarge, relayv1.RejectReason_REJECT_REASON_TOO_LARGE},
 	{push.ErrForbidden, relayv1.RejectReason_REJECT_REASON_FORBIDDEN},
+	{push.ErrSuperseded, relayv1.RejectReason_REJECT_REASON_SUPERSEDED},
 }
 
 // postponements are the kinds of refusal that pass, with their numbers. Whatever is neither here nor in rejections is
@@ -162,13 +163,15 @@ func laterReason(err error) relayv1.LaterReason {
 
 // VerdictToProto returns the verdict on a change: what a pusher said of it.
 func VerdictToProto(change uint64, result push.Result, err error) *relayv1.PushResponse {
+	verdict := &relayv1.PushResponse{Change: change, Decided: pointToProto(result.Decided)}
 	if err == nil {
 		applied := &relayv1.Applied{Duplicate: result.Duplicate, Unchecked: result.Outcome == push.Unchecked}
-		return &relayv1.PushResponse{Change: change, Verdict: &relayv1.PushResponse_Applied{Applied: applied}}
+		verdict.Verdict = &relayv1.PushResponse_Applied{Applied: applied}
+		return verdict
 	}
 	if reason, final := rejectReason(err); final {
-		rejected := &relayv1.Rejected{Reason: reason, Message: err.Error()}
-		return &relayv1.PushResponse{Change: change, Verdict: &relayv1.PushResponse_Rejected{Rejected: rejected}}
+		verdict.Verdict = &relayv1.PushResponse_Rejected{Rejected: &relayv1.Rejected{Reason: reason, Message: err.Error()}}
+		return verdict
 	}
 	later := &relayv1.Later{Reason: laterReason(err), Message: err.Error()}
 	if refused, ok := errors.AsType[*push.Error](err); ok && refused.RetryAfter > 0 {
@@ -180,9 +183,10 @@ func VerdictToProto(change uint64, result push.Result, err error) *relayv1.PushR
 // VerdictFromProto returns what the relay's pusher said, as an error of the same kind: a 400 of the relay is a 400 at the
 // agent. What the relay puts off is push.ErrUnavailable or push.ErrFull, with the delay that it asks for.
 func VerdictFromProto(p *relayv1.PushResponse) (push.Result, error) {
+	result := push.Result{Decided: pointFromProto(p.GetDecided())}
 	switch v := p.GetVerdict().(type) {
 	case *relayv1.PushResponse_Applied:
-		result := push.Result{Outcome: push.Applied, Duplicate: v.Applied.GetDuplicate()}
+		result.Outcome, result.Duplicate = push.Applied, v.Applied.GetDuplicate()
 		if v.Applied.GetUnchecked() {
 			result.Outcome = push.Unchecked
 		}
@@ -194,7 +198,7 @@ func VerdictFromProto(p *relayv1.PushResponse) (push.Result, error) {
 				refused.Kind = r.kind
 			}
 		}
-		return push.Result{}, refused
+		return result, refused
 	case *relayv1.PushResponse_Later:
 		refused := &push.Error{Kind: push.ErrUnavailable, Message: v.Later.GetMessage(), RetryAfter: v.Later.GetRetryAfter().AsDuration()}
 		for _, p := range postponements {

@@ -33,7 +33,7 @@ func TestChangesTravel(t *testing.T) {
 		{Operation: push.Fail, Key: key, Origin: origin(7)},
 	} {
 		want.ReceivedAt = time.Now().Add(-time.Minute)
-		got, err := tunnel.ChangeFromProto(tunnel.ChangeToProto(want), want.Body, grouping.LegacyNames)
+		got, err := tunnel.ChangeFromProto(tunnel.ChangeToProto(want), time.Now(), want.Body, grouping.LegacyNames)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			begin := good()
 			tt.change(begin)
-			r, err := tunnel.ChangeFromProto(begin, nil, grouping.LegacyNames)
+			r, err := tunnel.ChangeFromProto(begin, time.Now(), nil, grouping.LegacyNames)
 			if tt.noGroup != (err != nil) {
 				t.Fatalf("ChangeFromProto = %+v, %v", r, err)
 			}
@@ -88,7 +88,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 			}
 		})
 	}
-	if r, err := tunnel.ChangeFromProto(good(), nil, grouping.LegacyNames); err != nil || r.Refused != nil {
+	if r, err := tunnel.ChangeFromProto(good(), time.Now(), nil, grouping.LegacyNames); err != nil || r.Refused != nil {
 		t.Errorf("the good one = %+v, %v", r, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/history"
 	"pushrelay/internal/push"
 )
 
@@ -30,6 +31,9 @@ type SpoolState struct {
 	DecidedThrough uint64
 	// Journal is the agent's current journal; zero while it has none.
 	Journal [16]byte
+	// CopyAt is the address of another relay that the agent has a session with, and that has a copy of the same store; empty if there
+	// is none.
+	CopyAt string
 }
 
 // Welcome is what a relay says of itself to an agent that attaches.
@@ -44,6 +48,8 @@ type Welcome struct {
 	Names grouping.NameScheme
 	// Journals are those that the agent asked after and that the relay has met.
 	Journals []JournalState
+	// History is where the store has been; zero for a relay that does not tell.
+	History history.History
 }
 
 // WelcomeFromProto fails if the relay breaks the protocol.
@@ -63,7 +69,9 @@ func WelcomeFromProto(w *relayv1.Welcome) (Welcome, error) {
 		}
 		out.Journals = append(out.Journals, state)
 	}
-	return out, nil
+	var err error
+	out.History, err = historyFromProto(w.GetHistory())
+	return out, err
 }
 
 // JournalToProto returns the state as it travels.
@@ -104,7 +112,7 @@ func JournalIDsFromProto(ids [][]byte) ([][16]byte, error) {
 
 // SpoolToProto returns the state as it travels.
 func SpoolToProto(s SpoolState) *relayv1.SpoolState {
-	p := &relayv1.SpoolState{PendingChanges: s.Pending}
+	p := &relayv1.SpoolState{PendingChanges: s.Pending, CopyAt: s.CopyAt}
 	if s.Journal != ([16]byte{}) {
 		p.DecidedThrough, p.JournalId = s.DecidedThrough, s.Journal[:]
 	}
@@ -113,7 +121,7 @@ func SpoolToProto(s SpoolState) *relayv1.SpoolState {
 
 // SpoolFromProto returns the state without a journal if the one that came is malformed: what it says of it cannot be used.
 func SpoolFromProto(p *relayv1.SpoolState) SpoolState {
-	s := SpoolState{Pending: p.GetPendingChanges()}
+	s := SpoolState{Pending: p.GetPendingChanges(), CopyAt: p.GetCopyAt()}
 	if len(p.GetJournalId()) == len(s.Journal) {
 		s.DecidedThrough, s.Journal = p.GetDecidedThrough(), [16]byte(p.GetJournalId())
 	}

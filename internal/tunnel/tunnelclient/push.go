@@ -32,7 +32,8 @@ type changeStream struct {
 // attachSpool begins with the relay's part of the spool. The relay must take pushes.
 func (s *session) attachSpool(welcome tunnel.Welcome, asked spool.JournalID) error {
 	a := spool.Attachment{
-		Relay: s.link.cfg.Address, Store: welcome.StoreID, Journal: asked, Limits: welcome.Limits, AgentLabel: welcome.AgentLabel,
+		Relay: s.link.cfg.Address, Store: welcome.StoreID, Journal: asked, History: welcome.History,
+		Limits: welcome.Limits, AgentLabel: welcome.AgentLabel,
 	}
 	for _, j := range welcome.Journals {
 		if j.Journal == asked {
@@ -159,11 +160,8 @@ func (c *changeStream) report() {
 			return
 		case <-s.spoolChanged:
 		}
-		pending, decidedThrough, journal, err := c.feed.State(s.ctx)
-		state := tunnel.SpoolState{Pending: pending}
-		if err == nil {
-			state.DecidedThrough, state.Journal = decidedThrough, journal
-		}
+		st := c.feed.State(s.ctx)
+		state := tunnel.SpoolState{Pending: st.Pending, DecidedThrough: st.DecidedThrough, Journal: st.Journal, CopyAt: st.CopyAt}
 		s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Spool{Spool: tunnel.SpoolToProto(state)}})
 		select {
 		case <-s.ctx.Done():

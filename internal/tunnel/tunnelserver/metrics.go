@@ -12,6 +12,7 @@ type metrics struct {
 	refused prometheus.Counter
 	ends    *prometheus.CounterVec
 	changes *prometheus.CounterVec
+	copies  prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics {
@@ -33,6 +34,10 @@ func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics
 			Help: "Changes of groups that agents sent, by verdict (applied, duplicate, rejected, later): applied and rejected together are the changes that took effect or never will.",
 		}, []string{"result"}),
 	}
+	m.copies = promauto.With(reg).NewGauge(prometheus.GaugeOpts{
+		Name: "relay_store_copies_seen",
+		Help: "Sessions whose agent sees another relay that runs on a copy of this relay's store: what is pushed to one of the two is not at the other.",
+	})
 	for _, result := range []string{resultApplied, resultDuplicate, resultRejected, resultLater} {
 		m.changes.WithLabelValues(result)
 	}
@@ -46,6 +51,16 @@ const (
 	resultRejected  = "rejected"
 	resultLater     = "later"
 )
+
+// copySeen takes what an agent said of a copy before, and says now; empty for none.
+func (m *metrics) copySeen(before, now string) {
+	if before != "" {
+		m.copies.Dec()
+	}
+	if now != "" {
+		m.copies.Inc()
+	}
+}
 
 func (m *metrics) ended(end *sessionEnd) { m.ends.WithLabelValues(end.name()).Inc() }
 

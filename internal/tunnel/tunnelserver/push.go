@@ -48,6 +48,7 @@ type changeStream struct {
 
 	// owned by receive
 	begin *relayv1.ChangeBegin // nil between changes
+	begun time.Time            // when it came
 	body  *push.Buffer
 	fault error                    // of the change that comes in, if it is known before its end
 	last  map[string]chan struct{} // per grouping key: closed when its last change is decided
@@ -129,6 +130,7 @@ func (c *changeStream) takeBegin(begin *relayv1.ChangeBegin) {
 	if c.body != nil {
 		c.body.Release()
 	}
+	c.begun = time.Now()
 	c.begin, c.body, c.fault = begin, c.session.server.budget.Buffer(c.ctx), nil
 	if limit := c.session.server.cfg.Limits.MaxDecompressedBytes; limit > 0 && begin.GetBodyBytes() > uint64(limit) {
 		c.fault = push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size, or half of --push.max-inflight-bytes)", limit)
@@ -188,7 +190,7 @@ func (c *changeStream) request() (*push.Request, error) {
 	if fault != nil && !push.IsFinal(fault) {
 		return nil, fault
 	}
-	r, err := tunnel.ChangeFromProto(c.begin, c.body.Bytes(), c.session.server.cfg.Names)
+	r, err := tunnel.ChangeFromProto(c.begin, c.begun, c.body.Bytes(), c.session.server.cfg.Names)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +200,7 @@ func (c *changeStream) request() (*push.Request, error) {
 	if fault != nil {
 		r.Refused = fault
 	}
-	r.Agent, r.Current = c.session.agent, c.session.attachment.Current
+	r.Agent, r.Current, r.Waited = c.session.agent, c.session.attachment.Current, r.ReceivedAt.Before(c.session.startedAt)
 	return r, nil
 }
 
@@ -234,6 +236,7 @@ func (c *changeStream) decide(number uint64, r *push.Request, fault error) {
 		result, fault = c.session.server.push(r)
 	}
 	c.session.server.metrics.decided(result, fault)
+	result.Decided.Epoch = c.session.server.epoch
 	c.verdicts <- tunnel.VerdictToProto(number, result, fault)
 }
 

@@ -23,6 +23,7 @@ import (
 	"pushrelay/internal/agents"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/history"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
@@ -56,6 +57,8 @@ type Config struct {
 	MaxScrapeBodyBytes   int64
 	// StoreID identifies the store that pushes go to.
 	StoreID [16]byte
+	// History returns where that store has been. Its present epoch never changes.
+	History func() history.History
 	// Version is the relay's, for people.
 	Version string
 	Logger  *slog.Logger
@@ -79,6 +82,7 @@ type Server struct {
 	// static after New
 	cfg     Config
 	metrics *metrics
+	epoch   history.EpochID // the store's
 	grpc    *grpc.Server
 	budget  *push.Budget  // of agents' bodies
 	changes chan struct{} // one per change that is being decided
@@ -96,7 +100,7 @@ type Server struct {
 // New returns a server. It starts nothing.
 func New(cfg Config) *Server {
 	s := &Server{
-		cfg: cfg, metrics: newMetrics(cfg.Registerer, cfg.Certificates), sessions: map[*connection]*session{},
+		cfg: cfg, metrics: newMetrics(cfg.Registerer, cfg.Certificates), sessions: map[*connection]*session{}, epoch: cfg.History().Current(),
 		budget: cfg.Budget.Share(), changes: make(chan struct{}, maxChangesInFlight),
 	}
 	if share := s.budget.Size(); share > 0 && (cfg.Limits.MaxDecompressedBytes == 0 || cfg.Limits.MaxDecompressedBytes > share) {

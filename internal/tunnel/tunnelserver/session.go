@@ -46,6 +46,7 @@ type session struct {
 	echoedAt   atomic.Int64      // UnixNano of the last echo; read by watch
 	collecting []target.Target   // the parts of a target set that have come
 	forgotten  tunnel.SpoolState // the last that said how far a journal is passed
+	copyAt     string            // the address of a relay that the agent takes for a copy; empty for none
 
 	mu         sync.Mutex
 	scrapes    map[uint64]*scrapeCall // guarded by mu; those that no stream answers yet
@@ -80,6 +81,7 @@ func (ss *session) run(hello *relayv1.Hello) *sessionEnd {
 	stop := ss.watch()
 	defer stop()
 	ss.receive()
+	ss.takeCopy("")
 	ss.cancel(errConnectionLost)
 	return endOf(ss.ctx)
 }
@@ -109,6 +111,7 @@ func (ss *session) welcome(hello *relayv1.Hello) *relayv1.Welcome {
 		StoreId:         cfg.StoreID[:],
 		Limits:          limits,
 		Journals:        ss.journals(hello),
+		History:         tunnel.HistoryToProto(cfg.History()),
 	}
 }
 
@@ -136,11 +139,28 @@ func (ss *session) journals(hello *relayv1.Hello) []*relayv1.JournalState {
 // than before: agents send it with every echo.
 func (ss *session) takeSpool(s tunnel.SpoolState) {
 	ss.attachment.SetSpoolPending(s.Pending)
+	ss.takeCopy(clip(s.CopyAt, maxAddressBytes))
 	if s.Journal == ss.forgotten.Journal && s.DecidedThrough <= ss.forgotten.DecidedThrough || !ss.attachment.Current() {
 		return
 	}
 	ss.forgotten = s
 	ss.server.cfg.Journals.Forget(ss.agent, s.Journal, s.DecidedThrough)
+}
+
+// maxAddressBytes is how much is kept of the address that an agent tells.
+const maxAddressBytes = 256
+
+// takeCopy takes what the agent says of another relay with a copy of this relay's store.
+func (ss *session) takeCopy(at string) {
+	if at == ss.copyAt {
+		return
+	}
+	if at != "" {
+		ss.server.cfg.Logger.Warn("another relay runs on a copy of this relay's store: what is pushed to one of the two is not at the other; stop one of them, or give it an empty --data.dir",
+			slog.String("agent", ss.agent), slog.String("other_relay", at))
+	}
+	ss.server.metrics.copySeen(ss.copyAt, at)
+	ss.copyAt = at
 }
 
 // receive takes the agent's events until the stream ends.

@@ -361,6 +361,9 @@ const (
 	RejectReason_REJECT_REASON_FORBIDDEN RejectReason = 4
 	// The relay does not know the operation, the format or the encoding.
 	RejectReason_REJECT_REASON_UNSUPPORTED RejectReason = 5
+	// The change waited at the agent, and a newer one from another journal of the same agent has taken effect in the group since: an
+	// older process of it, or a copy of its data that was put back, undoes nothing.
+	RejectReason_REJECT_REASON_SUPERSEDED RejectReason = 6
 )
 
 // Enum value maps for RejectReason.
@@ -372,6 +375,7 @@ var (
 		3: "REJECT_REASON_TOO_LARGE",
 		4: "REJECT_REASON_FORBIDDEN",
 		5: "REJECT_REASON_UNSUPPORTED",
+		6: "REJECT_REASON_SUPERSEDED",
 	}
 	RejectReason_value = map[string]int32{
 		"REJECT_REASON_UNSPECIFIED":  0,
@@ -380,6 +384,7 @@ var (
 		"REJECT_REASON_TOO_LARGE":    3,
 		"REJECT_REASON_FORBIDDEN":    4,
 		"REJECT_REASON_UNSUPPORTED":  5,
+		"REJECT_REASON_SUPERSEDED":   6,
 	}
 )
 
@@ -981,7 +986,10 @@ type Welcome struct {
 	// What the relay takes; the agent applies it before it answers its own clients.
 	Limits *Limits `protobuf:"bytes,6,opt,name=limits,proto3" json:"limits,omitempty"`
 	// How far the relay decided each journal that the hello named and the relay has met, in any order.
-	Journals      []*JournalState `protobuf:"bytes,7,rep,name=journals,proto3" json:"journals,omitempty"`
+	Journals []*JournalState `protobuf:"bytes,7,rep,name=journals,proto3" json:"journals,omitempty"`
+	// Where the store has been; unset by a relay that does not tell. An agent that was told of a change (PushResponse.decided) that is
+	// not in this history has met a store that was put back to an older copy: it sends what it has as to a store that it has not met.
+	History       *StoreHistory `protobuf:"bytes,8,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1065,6 +1073,178 @@ func (x *Welcome) GetJournals() []*JournalState {
 	return nil
 }
 
+func (x *Welcome) GetHistory() *StoreHistory {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+// StoreHistory is where a store has been: it counts its changes, and begins an epoch at each start.
+type StoreHistory struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last epochs, at most 64, the oldest first. The last one is the present one.
+	Epochs []*StoreEpoch `protobuf:"bytes,1,rep,name=epochs,proto3" json:"epochs,omitempty"`
+	// The store's position: how many changes it has had.
+	Position      uint64 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreHistory) Reset() {
+	*x = StoreHistory{}
+	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreHistory) ProtoMessage() {}
+
+func (x *StoreHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreHistory.ProtoReflect.Descriptor instead.
+func (*StoreHistory) Descriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *StoreHistory) GetEpochs() []*StoreEpoch {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
+
+func (x *StoreHistory) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+// StoreEpoch is the time from one start of a store to the next.
+type StoreEpoch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 random bytes.
+	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The store's position when the epoch began.
+	Position      uint64 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreEpoch) Reset() {
+	*x = StoreEpoch{}
+	mi := &file_relay_v1_relay_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreEpoch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreEpoch) ProtoMessage() {}
+
+func (x *StoreEpoch) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_v1_relay_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreEpoch.ProtoReflect.Descriptor instead.
+func (*StoreEpoch) Descriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *StoreEpoch) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *StoreEpoch) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+// StorePoint is a change in the history of a store. All up to it is durable.
+type StorePoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The epoch in which it was logged, 16 bytes.
+	Epoch []byte `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The store's position after it.
+	Position      uint64 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StorePoint) Reset() {
+	*x = StorePoint{}
+	mi := &file_relay_v1_relay_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StorePoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StorePoint) ProtoMessage() {}
+
+func (x *StorePoint) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_v1_relay_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StorePoint.ProtoReflect.Descriptor instead.
+func (*StorePoint) Descriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *StorePoint) GetEpoch() []byte {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *StorePoint) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
 // Limits are the relay's limits on what one agent sends. A 0 means that there is no such limit; the agent then applies its
 // own. A field that the agent does not know is applied by the relay alone, by verdict.
 type Limits struct {
@@ -1100,7 +1280,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_relay_v1_relay_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1112,7 +1292,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_relay_v1_relay_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1125,7 +1305,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Limits) GetMaxBodyBytes() uint64 {
@@ -1228,7 +1408,7 @@ type JournalState struct {
 
 func (x *JournalState) Reset() {
 	*x = JournalState{}
-	mi := &file_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_relay_v1_relay_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1420,7 @@ func (x *JournalState) String() string {
 func (*JournalState) ProtoMessage() {}
 
 func (x *JournalState) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_relay_v1_relay_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1433,7 @@ func (x *JournalState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalState.ProtoReflect.Descriptor instead.
 func (*JournalState) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JournalState) GetJournalId() []byte {
@@ -1286,14 +1466,17 @@ type SpoolState struct {
 	// relay may then forget marks of deleted groups up to it.
 	DecidedThrough uint64 `protobuf:"varint,2,opt,name=decided_through,json=decidedThrough,proto3" json:"decided_through,omitempty"`
 	// The journal that decided_through speaks of, 16 bytes; empty while the agent has none.
-	JournalId     []byte `protobuf:"bytes,3,opt,name=journal_id,json=journalId,proto3" json:"journal_id,omitempty"`
+	JournalId []byte `protobuf:"bytes,3,opt,name=journal_id,json=journalId,proto3" json:"journal_id,omitempty"`
+	// The address of another relay that this agent has a session with at the same time, and that has a copy of this relay's store which
+	// went on apart from it; empty if there is none. One of the two gets no changes.
+	CopyAt        string `protobuf:"bytes,4,opt,name=copy_at,json=copyAt,proto3" json:"copy_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SpoolState) Reset() {
 	*x = SpoolState{}
-	mi := &file_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_relay_v1_relay_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1488,7 @@ func (x *SpoolState) String() string {
 func (*SpoolState) ProtoMessage() {}
 
 func (x *SpoolState) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_relay_v1_relay_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1501,7 @@ func (x *SpoolState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolState.ProtoReflect.Descriptor instead.
 func (*SpoolState) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SpoolState) GetPendingChanges() uint64 {
@@ -1342,6 +1525,13 @@ func (x *SpoolState) GetJournalId() []byte {
 	return nil
 }
 
+func (x *SpoolState) GetCopyAt() string {
+	if x != nil {
+		return x.CopyAt
+	}
+	return ""
+}
+
 // TargetSet is all that an agent can scrape, or a part of it.
 type TargetSet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1355,7 +1545,7 @@ type TargetSet struct {
 
 func (x *TargetSet) Reset() {
 	*x = TargetSet{}
-	mi := &file_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_relay_v1_relay_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1557,7 @@ func (x *TargetSet) String() string {
 func (*TargetSet) ProtoMessage() {}
 
 func (x *TargetSet) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_relay_v1_relay_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1570,7 @@ func (x *TargetSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSet.ProtoReflect.Descriptor instead.
 func (*TargetSet) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *TargetSet) GetTargets() []*Target {
@@ -1424,7 +1614,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_relay_v1_relay_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1626,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_relay_v1_relay_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1639,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Target) GetName() string {
@@ -1528,7 +1718,7 @@ type Label struct {
 
 func (x *Label) Reset() {
 	*x = Label{}
-	mi := &file_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_relay_v1_relay_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1730,7 @@ func (x *Label) String() string {
 func (*Label) ProtoMessage() {}
 
 func (x *Label) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_relay_v1_relay_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1743,7 @@ func (x *Label) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Label.ProtoReflect.Descriptor instead.
 func (*Label) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{9}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Label) GetName() string {
@@ -1584,7 +1774,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_relay_v1_relay_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1596,7 +1786,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_relay_v1_relay_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1609,7 +1799,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{10}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Heartbeat) GetSentAt() *timestamppb.Timestamp {
@@ -1639,7 +1829,7 @@ type HeartbeatEcho struct {
 
 func (x *HeartbeatEcho) Reset() {
 	*x = HeartbeatEcho{}
-	mi := &file_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_relay_v1_relay_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1841,7 @@ func (x *HeartbeatEcho) String() string {
 func (*HeartbeatEcho) ProtoMessage() {}
 
 func (x *HeartbeatEcho) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_relay_v1_relay_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1854,7 @@ func (x *HeartbeatEcho) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatEcho.ProtoReflect.Descriptor instead.
 func (*HeartbeatEcho) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{11}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HeartbeatEcho) GetSentAt() *timestamppb.Timestamp {
@@ -1693,7 +1883,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_relay_v1_relay_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1705,7 +1895,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_relay_v1_relay_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1718,7 +1908,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{12}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Drain) GetWithin() *durationpb.Duration {
@@ -1745,7 +1935,7 @@ type SessionEnd struct {
 
 func (x *SessionEnd) Reset() {
 	*x = SessionEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[13]
+	mi := &file_relay_v1_relay_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1757,7 +1947,7 @@ func (x *SessionEnd) String() string {
 func (*SessionEnd) ProtoMessage() {}
 
 func (x *SessionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[13]
+	mi := &file_relay_v1_relay_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1770,7 +1960,7 @@ func (x *SessionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
 func (*SessionEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{13}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SessionEnd) GetReason() SessionEndReason {
@@ -1819,7 +2009,7 @@ type PushRequest struct {
 
 func (x *PushRequest) Reset() {
 	*x = PushRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[14]
+	mi := &file_relay_v1_relay_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +2021,7 @@ func (x *PushRequest) String() string {
 func (*PushRequest) ProtoMessage() {}
 
 func (x *PushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[14]
+	mi := &file_relay_v1_relay_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +2034,7 @@ func (x *PushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushRequest.ProtoReflect.Descriptor instead.
 func (*PushRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{14}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PushRequest) GetPart() isPushRequest_Part {
@@ -1950,7 +2140,7 @@ type ChangeBegin struct {
 
 func (x *ChangeBegin) Reset() {
 	*x = ChangeBegin{}
-	mi := &file_relay_v1_relay_proto_msgTypes[15]
+	mi := &file_relay_v1_relay_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1962,7 +2152,7 @@ func (x *ChangeBegin) String() string {
 func (*ChangeBegin) ProtoMessage() {}
 
 func (x *ChangeBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[15]
+	mi := &file_relay_v1_relay_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1975,7 +2165,7 @@ func (x *ChangeBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeBegin.ProtoReflect.Descriptor instead.
 func (*ChangeBegin) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{15}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ChangeBegin) GetChange() uint64 {
@@ -2052,7 +2242,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_relay_v1_relay_proto_msgTypes[16]
+	mi := &file_relay_v1_relay_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2254,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[16]
+	mi := &file_relay_v1_relay_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2267,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{16}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Origin) GetJournalId() []byte {
@@ -2110,7 +2300,7 @@ type ChangeEnd struct {
 
 func (x *ChangeEnd) Reset() {
 	*x = ChangeEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[17]
+	mi := &file_relay_v1_relay_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2312,7 @@ func (x *ChangeEnd) String() string {
 func (*ChangeEnd) ProtoMessage() {}
 
 func (x *ChangeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[17]
+	mi := &file_relay_v1_relay_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2325,7 @@ func (x *ChangeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeEnd.ProtoReflect.Descriptor instead.
 func (*ChangeEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{17}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{20}
 }
 
 // PushResponse is one verdict.
@@ -2150,14 +2340,16 @@ type PushResponse struct {
 	//	*PushResponse_Applied
 	//	*PushResponse_Rejected
 	//	*PushResponse_Later
-	Verdict       isPushResponse_Verdict `protobuf_oneof:"verdict"`
+	Verdict isPushResponse_Verdict `protobuf_oneof:"verdict"`
+	// The change in the history of the store by which this was decided; unset with later, and by a relay that does not tell.
+	Decided       *StorePoint `protobuf:"bytes,5,opt,name=decided,proto3" json:"decided,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PushResponse) Reset() {
 	*x = PushResponse{}
-	mi := &file_relay_v1_relay_proto_msgTypes[18]
+	mi := &file_relay_v1_relay_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2169,7 +2361,7 @@ func (x *PushResponse) String() string {
 func (*PushResponse) ProtoMessage() {}
 
 func (x *PushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[18]
+	mi := &file_relay_v1_relay_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2182,7 +2374,7 @@ func (x *PushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushResponse.ProtoReflect.Descriptor instead.
 func (*PushResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{18}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *PushResponse) GetChange() uint64 {
@@ -2226,6 +2418,13 @@ func (x *PushResponse) GetLater() *Later {
 	return nil
 }
 
+func (x *PushResponse) GetDecided() *StorePoint {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
 type isPushResponse_Verdict interface {
 	isPushResponse_Verdict()
 }
@@ -2264,7 +2463,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_relay_v1_relay_proto_msgTypes[19]
+	mi := &file_relay_v1_relay_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2475,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[19]
+	mi := &file_relay_v1_relay_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2488,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{19}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Applied) GetDuplicate() bool {
@@ -2319,7 +2518,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	mi := &file_relay_v1_relay_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2530,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	mi := &file_relay_v1_relay_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2543,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{20}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Rejected) GetReason() RejectReason {
@@ -2376,7 +2575,7 @@ type Later struct {
 
 func (x *Later) Reset() {
 	*x = Later{}
-	mi := &file_relay_v1_relay_proto_msgTypes[21]
+	mi := &file_relay_v1_relay_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2587,7 @@ func (x *Later) String() string {
 func (*Later) ProtoMessage() {}
 
 func (x *Later) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[21]
+	mi := &file_relay_v1_relay_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2600,7 @@ func (x *Later) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Later.ProtoReflect.Descriptor instead.
 func (*Later) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{21}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Later) GetReason() LaterReason {
@@ -2438,7 +2637,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_relay_v1_relay_proto_msgTypes[22]
+	mi := &file_relay_v1_relay_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2450,7 +2649,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[22]
+	mi := &file_relay_v1_relay_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2463,7 +2662,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{22}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Header) GetName() string {
@@ -2511,7 +2710,7 @@ type ScrapeRequest struct {
 
 func (x *ScrapeRequest) Reset() {
 	*x = ScrapeRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[23]
+	mi := &file_relay_v1_relay_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2523,7 +2722,7 @@ func (x *ScrapeRequest) String() string {
 func (*ScrapeRequest) ProtoMessage() {}
 
 func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[23]
+	mi := &file_relay_v1_relay_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2536,7 +2735,7 @@ func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeRequest.ProtoReflect.Descriptor instead.
 func (*ScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{23}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ScrapeRequest) GetScrape() uint64 {
@@ -2613,7 +2812,7 @@ type ScrapeCancel struct {
 
 func (x *ScrapeCancel) Reset() {
 	*x = ScrapeCancel{}
-	mi := &file_relay_v1_relay_proto_msgTypes[24]
+	mi := &file_relay_v1_relay_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2824,7 @@ func (x *ScrapeCancel) String() string {
 func (*ScrapeCancel) ProtoMessage() {}
 
 func (x *ScrapeCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[24]
+	mi := &file_relay_v1_relay_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2837,7 @@ func (x *ScrapeCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeCancel.ProtoReflect.Descriptor instead.
 func (*ScrapeCancel) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{24}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ScrapeCancel) GetScrape() uint64 {
@@ -2667,7 +2866,7 @@ type DeliverScrapeRequest struct {
 
 func (x *DeliverScrapeRequest) Reset() {
 	*x = DeliverScrapeRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[25]
+	mi := &file_relay_v1_relay_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2679,7 +2878,7 @@ func (x *DeliverScrapeRequest) String() string {
 func (*DeliverScrapeRequest) ProtoMessage() {}
 
 func (x *DeliverScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[25]
+	mi := &file_relay_v1_relay_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2692,7 +2891,7 @@ func (x *DeliverScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverScrapeRequest.ProtoReflect.Descriptor instead.
 func (*DeliverScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{25}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeliverScrapeRequest) GetPart() isDeliverScrapeRequest_Part {
@@ -2800,7 +2999,7 @@ type ScrapeReference struct {
 
 func (x *ScrapeReference) Reset() {
 	*x = ScrapeReference{}
-	mi := &file_relay_v1_relay_proto_msgTypes[26]
+	mi := &file_relay_v1_relay_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2812,7 +3011,7 @@ func (x *ScrapeReference) String() string {
 func (*ScrapeReference) ProtoMessage() {}
 
 func (x *ScrapeReference) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[26]
+	mi := &file_relay_v1_relay_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2825,7 +3024,7 @@ func (x *ScrapeReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeReference.ProtoReflect.Descriptor instead.
 func (*ScrapeReference) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{26}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ScrapeReference) GetSession() uint64 {
@@ -2857,7 +3056,7 @@ type ScrapeHead struct {
 
 func (x *ScrapeHead) Reset() {
 	*x = ScrapeHead{}
-	mi := &file_relay_v1_relay_proto_msgTypes[27]
+	mi := &file_relay_v1_relay_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +3068,7 @@ func (x *ScrapeHead) String() string {
 func (*ScrapeHead) ProtoMessage() {}
 
 func (x *ScrapeHead) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[27]
+	mi := &file_relay_v1_relay_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +3081,7 @@ func (x *ScrapeHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeHead.ProtoReflect.Descriptor instead.
 func (*ScrapeHead) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{27}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ScrapeHead) GetStatus() uint32 {
@@ -2917,7 +3116,7 @@ type ScrapeEnd struct {
 
 func (x *ScrapeEnd) Reset() {
 	*x = ScrapeEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[28]
+	mi := &file_relay_v1_relay_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2929,7 +3128,7 @@ func (x *ScrapeEnd) String() string {
 func (*ScrapeEnd) ProtoMessage() {}
 
 func (x *ScrapeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[28]
+	mi := &file_relay_v1_relay_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2942,7 +3141,7 @@ func (x *ScrapeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeEnd.ProtoReflect.Descriptor instead.
 func (*ScrapeEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{28}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ScrapeEnd) GetBodyBytes() uint64 {
@@ -2965,7 +3164,7 @@ type ScrapeFailure struct {
 
 func (x *ScrapeFailure) Reset() {
 	*x = ScrapeFailure{}
-	mi := &file_relay_v1_relay_proto_msgTypes[29]
+	mi := &file_relay_v1_relay_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2977,7 +3176,7 @@ func (x *ScrapeFailure) String() string {
 func (*ScrapeFailure) ProtoMessage() {}
 
 func (x *ScrapeFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[29]
+	mi := &file_relay_v1_relay_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2990,7 +3189,7 @@ func (x *ScrapeFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeFailure.ProtoReflect.Descriptor instead.
 func (*ScrapeFailure) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{29}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ScrapeFailure) GetReason() ScrapeFailureReason {
@@ -3016,7 +3215,7 @@ type DeliverScrapeResponse struct {
 
 func (x *DeliverScrapeResponse) Reset() {
 	*x = DeliverScrapeResponse{}
-	mi := &file_relay_v1_relay_proto_msgTypes[30]
+	mi := &file_relay_v1_relay_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3028,7 +3227,7 @@ func (x *DeliverScrapeResponse) String() string {
 func (*DeliverScrapeResponse) ProtoMessage() {}
 
 func (x *DeliverScrapeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[30]
+	mi := &file_relay_v1_relay_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3041,7 +3240,7 @@ func (x *DeliverScrapeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverScrapeResponse.ProtoReflect.Descriptor instead.
 func (*DeliverScrapeResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{30}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{33}
 }
 
 var File_relay_v1_relay_proto protoreflect.FileDescriptor
@@ -3071,7 +3270,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"process_id\x18\x04 \x01(\fR\tprocessId\x12-\n" +
 	"\atargets\x18\x05 \x01(\v2\x13.relay.v1.TargetSetR\atargets\x12\x1f\n" +
 	"\vjournal_ids\x18\x06 \x03(\fR\n" +
-	"journalIds\"\xa6\x02\n" +
+	"journalIds\"\xd8\x02\n" +
 	"\aWelcome\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12)\n" +
 	"\x10protocol_version\x18\x02 \x01(\rR\x0fprotocolVersion\x128\n" +
@@ -3079,7 +3278,19 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\rrelay_version\x18\x04 \x01(\tR\frelayVersion\x12\x19\n" +
 	"\bstore_id\x18\x05 \x01(\fR\astoreId\x12(\n" +
 	"\x06limits\x18\x06 \x01(\v2\x10.relay.v1.LimitsR\x06limits\x122\n" +
-	"\bjournals\x18\a \x03(\v2\x16.relay.v1.JournalStateR\bjournals\"\x8e\x04\n" +
+	"\bjournals\x18\a \x03(\v2\x16.relay.v1.JournalStateR\bjournals\x120\n" +
+	"\ahistory\x18\b \x01(\v2\x16.relay.v1.StoreHistoryR\ahistory\"X\n" +
+	"\fStoreHistory\x12,\n" +
+	"\x06epochs\x18\x01 \x03(\v2\x14.relay.v1.StoreEpochR\x06epochs\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\x04R\bposition\"8\n" +
+	"\n" +
+	"StoreEpoch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\x04R\bposition\">\n" +
+	"\n" +
+	"StorePoint\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\x04R\bposition\"\x8e\x04\n" +
 	"\x06Limits\x12$\n" +
 	"\x0emax_body_bytes\x18\x01 \x01(\x04R\fmaxBodyBytes\x124\n" +
 	"\x16max_decompressed_bytes\x18\x02 \x01(\x04R\x14maxDecompressedBytes\x12\x1d\n" +
@@ -3103,13 +3314,14 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\n" +
 	"journal_id\x18\x01 \x01(\fR\tjournalId\x12'\n" +
 	"\x0fhighest_decided\x18\x02 \x01(\x04R\x0ehighestDecided\x12\x16\n" +
-	"\x06digest\x18\x03 \x01(\fR\x06digest\"}\n" +
+	"\x06digest\x18\x03 \x01(\fR\x06digest\"\x96\x01\n" +
 	"\n" +
 	"SpoolState\x12'\n" +
 	"\x0fpending_changes\x18\x01 \x01(\x04R\x0ependingChanges\x12'\n" +
 	"\x0fdecided_through\x18\x02 \x01(\x04R\x0edecidedThrough\x12\x1d\n" +
 	"\n" +
-	"journal_id\x18\x03 \x01(\fR\tjournalId\"K\n" +
+	"journal_id\x18\x03 \x01(\fR\tjournalId\x12\x17\n" +
+	"\acopy_at\x18\x04 \x01(\tR\x06copyAt\"K\n" +
 	"\tTargetSet\x12*\n" +
 	"\atargets\x18\x01 \x03(\v2\x10.relay.v1.TargetR\atargets\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\"\xce\x02\n" +
@@ -3163,12 +3375,13 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"journal_id\x18\x01 \x01(\fR\tjournalId\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\fR\x06digest\"\v\n" +
-	"\tChangeEnd\"\xbb\x01\n" +
+	"\tChangeEnd\"\xeb\x01\n" +
 	"\fPushResponse\x12\x16\n" +
 	"\x06change\x18\x01 \x01(\x04R\x06change\x12-\n" +
 	"\aapplied\x18\x02 \x01(\v2\x11.relay.v1.AppliedH\x00R\aapplied\x120\n" +
 	"\brejected\x18\x03 \x01(\v2\x12.relay.v1.RejectedH\x00R\brejected\x12'\n" +
-	"\x05later\x18\x04 \x01(\v2\x0f.relay.v1.LaterH\x00R\x05laterB\t\n" +
+	"\x05later\x18\x04 \x01(\v2\x0f.relay.v1.LaterH\x00R\x05later\x12.\n" +
+	"\adecided\x18\x05 \x01(\v2\x14.relay.v1.StorePointR\adecidedB\t\n" +
 	"\averdict\"E\n" +
 	"\aApplied\x12\x1c\n" +
 	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12\x1c\n" +
@@ -3251,14 +3464,15 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x1eBODY_FORMAT_PROTOBUF_DELIMITED\x10\x02*E\n" +
 	"\fBodyEncoding\x12\x1d\n" +
 	"\x19BODY_ENCODING_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12BODY_ENCODING_GZIP\x10\x01*\xc1\x01\n" +
+	"\x12BODY_ENCODING_GZIP\x10\x01*\xdf\x01\n" +
 	"\fRejectReason\x12\x1d\n" +
 	"\x19REJECT_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REJECT_REASON_INVALID\x10\x01\x12\x1e\n" +
 	"\x1aREJECT_REASON_INCONSISTENT\x10\x02\x12\x1b\n" +
 	"\x17REJECT_REASON_TOO_LARGE\x10\x03\x12\x1b\n" +
 	"\x17REJECT_REASON_FORBIDDEN\x10\x04\x12\x1d\n" +
-	"\x19REJECT_REASON_UNSUPPORTED\x10\x05*\xa5\x01\n" +
+	"\x19REJECT_REASON_UNSUPPORTED\x10\x05\x12\x1c\n" +
+	"\x18REJECT_REASON_SUPERSEDED\x10\x06*\xa5\x01\n" +
 	"\vLaterReason\x12\x1c\n" +
 	"\x18LATER_REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17LATER_REASON_OVERLOADED\x10\x01\x12\x1d\n" +
@@ -3297,7 +3511,7 @@ func file_relay_v1_relay_proto_rawDescGZIP() []byte {
 }
 
 var file_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_relay_v1_relay_proto_goTypes = []any{
 	(Capability)(0),               // 0: relay.v1.Capability
 	(SessionEndReason)(0),         // 1: relay.v1.SessionEndReason
@@ -3312,97 +3526,103 @@ var file_relay_v1_relay_proto_goTypes = []any{
 	(*AttachResponse)(nil),        // 10: relay.v1.AttachResponse
 	(*Hello)(nil),                 // 11: relay.v1.Hello
 	(*Welcome)(nil),               // 12: relay.v1.Welcome
-	(*Limits)(nil),                // 13: relay.v1.Limits
-	(*JournalState)(nil),          // 14: relay.v1.JournalState
-	(*SpoolState)(nil),            // 15: relay.v1.SpoolState
-	(*TargetSet)(nil),             // 16: relay.v1.TargetSet
-	(*Target)(nil),                // 17: relay.v1.Target
-	(*Label)(nil),                 // 18: relay.v1.Label
-	(*Heartbeat)(nil),             // 19: relay.v1.Heartbeat
-	(*HeartbeatEcho)(nil),         // 20: relay.v1.HeartbeatEcho
-	(*Drain)(nil),                 // 21: relay.v1.Drain
-	(*SessionEnd)(nil),            // 22: relay.v1.SessionEnd
-	(*PushRequest)(nil),           // 23: relay.v1.PushRequest
-	(*ChangeBegin)(nil),           // 24: relay.v1.ChangeBegin
-	(*Origin)(nil),                // 25: relay.v1.Origin
-	(*ChangeEnd)(nil),             // 26: relay.v1.ChangeEnd
-	(*PushResponse)(nil),          // 27: relay.v1.PushResponse
-	(*Applied)(nil),               // 28: relay.v1.Applied
-	(*Rejected)(nil),              // 29: relay.v1.Rejected
-	(*Later)(nil),                 // 30: relay.v1.Later
-	(*Header)(nil),                // 31: relay.v1.Header
-	(*ScrapeRequest)(nil),         // 32: relay.v1.ScrapeRequest
-	(*ScrapeCancel)(nil),          // 33: relay.v1.ScrapeCancel
-	(*DeliverScrapeRequest)(nil),  // 34: relay.v1.DeliverScrapeRequest
-	(*ScrapeReference)(nil),       // 35: relay.v1.ScrapeReference
-	(*ScrapeHead)(nil),            // 36: relay.v1.ScrapeHead
-	(*ScrapeEnd)(nil),             // 37: relay.v1.ScrapeEnd
-	(*ScrapeFailure)(nil),         // 38: relay.v1.ScrapeFailure
-	(*DeliverScrapeResponse)(nil), // 39: relay.v1.DeliverScrapeResponse
-	(*durationpb.Duration)(nil),   // 40: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*StoreHistory)(nil),          // 13: relay.v1.StoreHistory
+	(*StoreEpoch)(nil),            // 14: relay.v1.StoreEpoch
+	(*StorePoint)(nil),            // 15: relay.v1.StorePoint
+	(*Limits)(nil),                // 16: relay.v1.Limits
+	(*JournalState)(nil),          // 17: relay.v1.JournalState
+	(*SpoolState)(nil),            // 18: relay.v1.SpoolState
+	(*TargetSet)(nil),             // 19: relay.v1.TargetSet
+	(*Target)(nil),                // 20: relay.v1.Target
+	(*Label)(nil),                 // 21: relay.v1.Label
+	(*Heartbeat)(nil),             // 22: relay.v1.Heartbeat
+	(*HeartbeatEcho)(nil),         // 23: relay.v1.HeartbeatEcho
+	(*Drain)(nil),                 // 24: relay.v1.Drain
+	(*SessionEnd)(nil),            // 25: relay.v1.SessionEnd
+	(*PushRequest)(nil),           // 26: relay.v1.PushRequest
+	(*ChangeBegin)(nil),           // 27: relay.v1.ChangeBegin
+	(*Origin)(nil),                // 28: relay.v1.Origin
+	(*ChangeEnd)(nil),             // 29: relay.v1.ChangeEnd
+	(*PushResponse)(nil),          // 30: relay.v1.PushResponse
+	(*Applied)(nil),               // 31: relay.v1.Applied
+	(*Rejected)(nil),              // 32: relay.v1.Rejected
+	(*Later)(nil),                 // 33: relay.v1.Later
+	(*Header)(nil),                // 34: relay.v1.Header
+	(*ScrapeRequest)(nil),         // 35: relay.v1.ScrapeRequest
+	(*ScrapeCancel)(nil),          // 36: relay.v1.ScrapeCancel
+	(*DeliverScrapeRequest)(nil),  // 37: relay.v1.DeliverScrapeRequest
+	(*ScrapeReference)(nil),       // 38: relay.v1.ScrapeReference
+	(*ScrapeHead)(nil),            // 39: relay.v1.ScrapeHead
+	(*ScrapeEnd)(nil),             // 40: relay.v1.ScrapeEnd
+	(*ScrapeFailure)(nil),         // 41: relay.v1.ScrapeFailure
+	(*DeliverScrapeResponse)(nil), // 42: relay.v1.DeliverScrapeResponse
+	(*durationpb.Duration)(nil),   // 43: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
 }
 var file_relay_v1_relay_proto_depIdxs = []int32{
 	11, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
-	16, // 1: relay.v1.AttachRequest.targets:type_name -> relay.v1.TargetSet
-	20, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
-	15, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
+	19, // 1: relay.v1.AttachRequest.targets:type_name -> relay.v1.TargetSet
+	23, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
+	18, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
 	12, // 4: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
-	32, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
-	33, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
-	19, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
-	21, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
-	22, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
+	35, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
+	36, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
+	22, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
+	24, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
+	25, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
 	0,  // 10: relay.v1.Hello.capabilities:type_name -> relay.v1.Capability
-	16, // 11: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
+	19, // 11: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
 	0,  // 12: relay.v1.Welcome.capabilities:type_name -> relay.v1.Capability
-	13, // 13: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
-	14, // 14: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
-	17, // 15: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
-	18, // 16: relay.v1.Target.labels:type_name -> relay.v1.Label
-	40, // 17: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
-	40, // 18: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
-	41, // 19: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
-	40, // 20: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
-	41, // 21: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
-	41, // 22: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
-	40, // 23: relay.v1.Drain.within:type_name -> google.protobuf.Duration
-	1,  // 24: relay.v1.SessionEnd.reason:type_name -> relay.v1.SessionEndReason
-	40, // 25: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
-	24, // 26: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
-	26, // 27: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
-	2,  // 28: relay.v1.ChangeBegin.operation:type_name -> relay.v1.Operation
-	18, // 29: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
-	3,  // 30: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
-	4,  // 31: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
-	40, // 32: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
-	25, // 33: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
-	28, // 34: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
-	29, // 35: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
-	30, // 36: relay.v1.PushResponse.later:type_name -> relay.v1.Later
-	5,  // 37: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
-	6,  // 38: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
-	40, // 39: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
-	7,  // 40: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
-	31, // 41: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
-	40, // 42: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
-	35, // 43: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
-	36, // 44: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
-	37, // 45: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
-	38, // 46: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
-	31, // 47: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
-	8,  // 48: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
-	9,  // 49: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
-	23, // 50: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
-	34, // 51: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
-	10, // 52: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
-	27, // 53: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
-	39, // 54: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
-	52, // [52:55] is the sub-list for method output_type
-	49, // [49:52] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	16, // 13: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
+	17, // 14: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
+	13, // 15: relay.v1.Welcome.history:type_name -> relay.v1.StoreHistory
+	14, // 16: relay.v1.StoreHistory.epochs:type_name -> relay.v1.StoreEpoch
+	20, // 17: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
+	21, // 18: relay.v1.Target.labels:type_name -> relay.v1.Label
+	43, // 19: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
+	43, // 20: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
+	44, // 21: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
+	43, // 22: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
+	44, // 23: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
+	44, // 24: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
+	43, // 25: relay.v1.Drain.within:type_name -> google.protobuf.Duration
+	1,  // 26: relay.v1.SessionEnd.reason:type_name -> relay.v1.SessionEndReason
+	43, // 27: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
+	27, // 28: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
+	29, // 29: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
+	2,  // 30: relay.v1.ChangeBegin.operation:type_name -> relay.v1.Operation
+	21, // 31: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
+	3,  // 32: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
+	4,  // 33: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
+	43, // 34: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
+	28, // 35: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
+	31, // 36: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
+	32, // 37: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
+	33, // 38: relay.v1.PushResponse.later:type_name -> relay.v1.Later
+	15, // 39: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
+	5,  // 40: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
+	6,  // 41: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
+	43, // 42: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
+	7,  // 43: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
+	34, // 44: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
+	43, // 45: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
+	38, // 46: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
+	39, // 47: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
+	40, // 48: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
+	41, // 49: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
+	34, // 50: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
+	8,  // 51: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
+	9,  // 52: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
+	26, // 53: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
+	37, // 54: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
+	10, // 55: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
+	30, // 56: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
+	42, // 57: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
+	55, // [55:58] is the sub-list for method output_type
+	52, // [52:55] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_relay_v1_relay_proto_init() }
@@ -3424,32 +3644,32 @@ func file_relay_v1_relay_proto_init() {
 		(*AttachResponse_Drain)(nil),
 		(*AttachResponse_End)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[14].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[17].OneofWrappers = []any{
 		(*PushRequest_Session)(nil),
 		(*PushRequest_Begin)(nil),
 		(*PushRequest_Chunk)(nil),
 		(*PushRequest_End)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[18].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[21].OneofWrappers = []any{
 		(*PushResponse_Applied)(nil),
 		(*PushResponse_Rejected)(nil),
 		(*PushResponse_Later)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[25].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[28].OneofWrappers = []any{
 		(*DeliverScrapeRequest_Reference)(nil),
 		(*DeliverScrapeRequest_Head)(nil),
 		(*DeliverScrapeRequest_Body)(nil),
 		(*DeliverScrapeRequest_End)(nil),
 		(*DeliverScrapeRequest_Failure)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[27].OneofWrappers = []any{}
+	file_relay_v1_relay_proto_msgTypes[30].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_v1_relay_proto_rawDesc), len(file_relay_v1_relay_proto_rawDesc)),
 			NumEnums:      9,
-			NumMessages:   31,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,168 @@
+package groupstore_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"pushrelay/internal/groupstore"
+)
+
+// The numberings of two authors.
+const (
+	oldJournal   = "site-a\x00old"
+	newJournal   = "site-a\x00new"
+	otherAuthors = "site-b\x00old"
+)
+
+// TestSuperseded: across the numberings of one author the later push wins, if the other one waited (T12). Each case is what happened
+// before, and then a push at that minute of another numbering, or of the same one.
+func TestSuperseded(t *testing.T) {
+	type sent struct {
+		op       groupstore.Operation
+		source   string
+		sequence uint64
+		minute   int
+		bad      bool // and so it is rejected
+	}
+	const forgotten = groupstore.Forget
+	pushed, deleted := sent{put, newJournal, 8, 10, false}, sent{groupstore.Delete, newJournal, 9, 20, false}
+	for _, tt := range []struct {
+		name   string
+		before []sent
+		then   sent
+		fresh  bool // it did not wait
+		wins   bool
+	}{
+		{"a newer push", []sent{pushed}, sent{put, oldJournal, 1, 5, false}, false, false},
+		{"a newer push, whatever the operation", []sent{pushed}, sent{post, oldJournal, 1, 5, false}, false, false},
+		{"a newer push, and a deletion that waited", []sent{pushed}, sent{groupstore.Delete, oldJournal, 1, 5, false}, false, false},
+		{"a newer push, and a failure that waited", []sent{pushed}, sent{groupstore.Fail, oldJournal, 1, 5, false}, false, false},
+		{"an older push", []sent{pushed}, sent{put, oldJournal, 1, 15, false}, false, true},
+		{"a push of the same moment", []sent{pushed}, sent{put, oldJournal, 1, 10, false}, false, true},
+		{"of a group that is not there", nil, sent{put, oldJournal, 1, 5, false}, false, true},
+		{"what did not wait", []sent{pushed}, sent{put, oldJournal, 1, 5, false}, true, true},
+		{"the same numbering", []sent{pushed}, sent{put, newJournal, 9, 5, false}, false, true},
+		{"another author", []sent{pushed}, sent{put, otherAuthors, 1, 5, false}, false, true},
+		{"a push in the future", []sent{{put, newJournal, 8, 1000, false}}, sent{put, oldJournal, 1, 15, false}, false, false},
+		{"a newer push that was rejected", []sent{{put, newJournal, 7, 1, false}, {put, newJournal, 8, 10, true}}, sent{put, oldJournal, 1, 5, false}, false, true},
+		{"one that was rejected after a newer push", []sent{pushed, {put, newJournal, 9, 11, true}}, sent{put, oldJournal, 1, 5, false}, false, false},
+		{"a deletion", []sent{pushed, deleted}, sent{put, oldJournal, 1, 15, false}, false, false},
+		{"an older deletion", []sent{pushed, deleted}, sent{put, oldJournal, 1, 25, false}, false, true},
+		{"a deletion whose mark is forgotten", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, oldJournal, 1, 15, false}, false, false},
+		{"an older one whose mark is forgotten", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, oldJournal, 1, 25, false}, false, true},
+		{"a forgotten deletion, by a copy that has its numbers", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, newJournal, 7, 15, false}, false, false},
+		{"a forgotten deletion, by a copy that has gone on", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, newJournal, 7, 25, false}, false, true},
+		{"a forgotten deletion, after which the clock went back", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, newJournal, 10, 15, false}, false, true},
+		{"a forgotten deletion and a new push", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}, {put, newJournal, 10, 30, false}}, sent{put, oldJournal, 1, 25, false}, false, false},
+		{"a forgotten deletion, a new push and an older clock", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}, {put, newJournal, 10, 12, false}}, sent{put, oldJournal, 1, 15, false}, false, false},
+		{"a forgotten deletion and a failure", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}, {put, newJournal, 10, 30, true}}, sent{put, oldJournal, 1, 15, false}, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			j := &journal{}
+			s := newTester(t, groupstore.Config{Log: j})
+			k := key(t, "job", "j")
+			do := func(s *tester, x sent, waited bool) (groupstore.Verdict, error) {
+				p := groupstore.Push{
+					Operation: x.op, Key: k, At: noon.Add(time.Duration(x.minute) * time.Minute), Waited: waited,
+					Origin: &groupstore.Origin{Source: x.source, Sequence: x.sequence, Digest: [16]byte{byte(x.minute)}},
+				}
+				switch {
+				case x.op == groupstore.Fail:
+					return s.store.Fail(t.Context(), p, "the agent says so")
+				case x.bad:
+					p.Body = bodyOf(parse(t, "m 1 5\n")...)
+				case x.op != groupstore.Delete:
+					p.Body = bodyOf(parse(t, fmt.Sprintf("m %d\n", x.minute))...)
+				}
+				return s.store.Push(t.Context(), p)
+			}
+			for _, x := range tt.before {
+				if x.op == forgotten {
+					s.store.Forget(x.source, x.sequence)
+				} else if _, err := do(s, x, false); (err != nil) != x.bad {
+					t.Fatalf("%+v = %v", x, err)
+				}
+			}
+			for i, again := range []*tester{replayed(t, j), load(t, groupstore.Config{}, cut(t, s.store)), s} {
+				what := []string{"replayed", "loaded", "itself"}[i]
+				wantSame(t, what, s, again)
+				before := again.full()
+				v, err := do(again, tt.then, !tt.fresh)
+				if errors.Is(err, groupstore.ErrSuperseded) == tt.wins || err != nil && tt.wins || v.Duplicate || v.Position == 0 {
+					t.Errorf("%s: it ended with %+v, %v", what, v, err)
+				}
+				if !tt.wins && again.full() != before {
+					t.Errorf("%s: what was superseded changed something:\n%s", what, again.full())
+				}
+				if tt.wins {
+					continue
+				}
+				if v, err := do(again, tt.then, true); !v.Duplicate || !errors.Is(err, groupstore.ErrSuperseded) {
+					t.Errorf("%s: when it comes again it ends with %+v, %v", what, v, err)
+				}
+			}
+			wantSame(t, "replayed at the end", s, replayed(t, j))
+		})
+	}
+}
+
+// TestValuesThatWaited: what waited is judged, and never only stored.
+func TestValuesThatWaited(t *testing.T) {
+	s := newTester(t, groupstore.Config{})
+	p := body(t, "m 1\n")
+	p.Key = key(t, "job", "a")
+	s.send(p, newJournal, 1)
+	values := groupstore.Push{Operation: put, Key: p.Key, At: noon.Add(-time.Minute), Waited: true, Origin: &groupstore.Origin{Source: oldJournal, Sequence: 1}}
+	if _, taken, err := s.store.PushValues(t.Context(), values, s.store.Outline(p.Key, p.Body), "2\n"); taken || err != nil {
+		t.Errorf("PushValues = %v, %v", taken, err)
+	}
+}
+
+// TestDeletionsAreBounded: of each author and of all, the oldest of an author go first, and a store that was loaded goes on as the
+// store does.
+func TestDeletionsAreBounded(t *testing.T) {
+	bound := func(s *tester) *tester {
+		s.store.SetMaxDeletions(10, 25)
+		return s
+	}
+	flooded := bound(newTester(t, groupstore.Config{}))
+	delete := func(s *tester, site string, sequence uint64) {
+		s.send(groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", fmt.Sprint(sequence))}, site, sequence)
+		s.store.Forget(site, sequence)
+	}
+	for i := range uint64(100) {
+		delete(flooded, fmt.Sprintf("site-%d\x00j", i%5), i+1)
+	}
+	loaded := bound(newTester(t, groupstore.Config{}))
+	l := loaded.store.Loader()
+	for _, r := range cut(t, flooded.store) {
+		if err := l.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	wantSame(t, "loaded", flooded, loaded)
+	for i := range uint64(30) {
+		delete(flooded, "site-3\x00j", 200+i)
+		delete(loaded, "site-3\x00j", 200+i)
+	}
+	wantSame(t, "loaded, and flooded further", flooded, loaded)
+	of := map[string]int{}
+	for name := range marksOf(t, flooded.store) {
+		if rest, ok := strings.CutPrefix(name, "deletion "); ok {
+			of[rest[:len("site-0")]]++
+		}
+	}
+	if of["site-3"] == 0 || of["site-3"] > 10 || of["site-0"]+of["site-1"]+of["site-2"]+of["site-3"]+of["site-4"] > 25 {
+		t.Errorf("deletions by author: %v", of)
+	}
+	p := groupstore.Push{Operation: put, Key: key(t, "job", "229"), At: noon.Add(-time.Second), Waited: true, Origin: &groupstore.Origin{Source: "site-3\x00k", Sequence: 1}}
+	if _, err := flooded.store.Push(t.Context(), p); !errors.Is(err, groupstore.ErrSuperseded) {
+		t.Errorf("a push from before the last deletion = %v", err)
+	}
+}
