@@ -22,17 +22,18 @@ func (s *Store) commit(c Change, g *group) {
 
 // commitGroup applies a change of one group.
 func (s *Store) commitGroup(c Change, g *group) {
-	s.remark(s.takeMarks(c.Key.Canonical()), c.marks)
+	canonical := c.Key.Canonical()
+	had := s.marksAt(canonical)
 	switch {
 	case g == nil:
-		s.bury(c.Key.Canonical(), c.marks)
+		s.leaveTraces(canonical, nil, c.marks)
 	case c.Operation == Delete:
 		s.remove(g)
-		s.bury(c.Key.Canonical(), c.marks)
+		s.leaveTraces(canonical, had, c.marks)
 	default:
+		s.remark(canonical, had, c.marks)
 		if g.state == nil {
 			s.admit(g, c.hidden)
-			s.dropDeletion(c.Key.Canonical(), c.marks)
 		}
 		next := nextState(c, g)
 		next.version = s.position

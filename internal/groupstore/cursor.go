@@ -44,6 +44,15 @@ func (c *cursor) varint() int64 {
 	return v
 }
 
+// fixed reads a number of eight bytes.
+func (c *cursor) fixed() uint64 {
+	b := c.take(8)
+	if b == nil {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
 // count reads how many things follow, each of which takes at least that many bytes.
 func (c *cursor) count(least int) int {
 	n := c.uvarint()

@@ -11,9 +11,8 @@ import (
 type Cut struct {
 	position uint64
 	states   []*state // some may be nil; in no order
-	tombs    []*tombstone
 	sources  []decided
-	deleted  []*deletion // of each author in the order in which they came
+	traces   []tracedMark
 }
 
 // decided is how far a source was decided.
@@ -21,6 +20,13 @@ type decided struct {
 	name     string
 	sequence uint64
 	digest   [16]byte
+}
+
+// A tracedMark is a trace with its place.
+type tracedMark struct {
+	source string
+	passed bool
+	keyedTrace
 }
 
 // Cut calls mark and returns the state at just that position: nothing is appended to the log meanwhile. So mark can begin a
@@ -32,12 +38,29 @@ func (s *Store) Cut(mark func() error) (*Cut, error) {
 	if err := mark(); err != nil {
 		return nil, err
 	}
-	c := &Cut{position: s.position, states: slices.Clone(s.slots), tombs: slices.Clone(s.tombs), sources: make([]decided, 0, len(s.sources))}
+	c := &Cut{position: s.position, states: slices.Clone(s.slots), traces: s.allTraces(), sources: make([]decided, 0, len(s.sources))}
 	for _, src := range s.sources {
 		c.sources = append(c.sources, decided{src.name, src.sequence, src.digest})
 	}
-	c.deleted = s.allDeletions()
 	return c, nil
+}
+
+// allTraces returns all traces, those that are passed in the order in which they were.
+func (s *Store) allTraces() []tracedMark {
+	all := make([]tracedMark, 0, s.fresh+s.passed)
+	for _, src := range s.sources {
+		for _, t := range src.traces.fresh {
+			all = append(all, tracedMark{source: src.name, keyedTrace: t})
+		}
+	}
+	for _, a := range s.authors {
+		for _, m := range a.remembered {
+			if m.isThere() {
+				all = append(all, tracedMark{m.src.name, true, keyedTrace{m.key, m.src.traces.passed[m.key]}})
+			}
+		}
+	}
+	return all
 }
 
 // Position returns the position of the last change, 0 for a store that has never had one.
@@ -53,7 +76,7 @@ func (s *Store) CutBytes() int64 {
 	defer s.mu.RUnlock()
 	return int64(s.totals.valueBytes) + int64(s.totals.skeletonBytes) + int64(s.totals.groupsBytes) +
 		int64(s.totals.parts)*partRecordBytes + int64(len(s.groups))*groupRecordBytes +
-		int64(s.tombBytes) + int64(s.marks+len(s.sources)+s.deleted)*markRecordBytes
+		int64(s.marks+len(s.sources)+s.fresh+s.passed)*markRecordBytes
 }
 
 // What a part, a group and a mark take in the records beside the texts of the groups, for Store.CutBytes.
@@ -76,8 +99,8 @@ func (c *Cut) Records() iter.Seq[[]byte] {
 				return
 			}
 		}
-		for _, t := range c.tombs {
-			if !yield(w.tombstone(t)) {
+		for i := range c.traces {
+			if !yield(w.trace(&c.traces[i])) {
 				return
 			}
 		}
@@ -86,13 +109,14 @@ func (c *Cut) Records() iter.Seq[[]byte] {
 				return
 			}
 		}
-		for _, d := range c.deleted {
-			if !yield(w.deletion(d)) {
-				return
-			}
-		}
 	}
 }
+
+// The ways in which a trace can be kept.
+const (
+	traceFresh = iota
+	tracePassed
+)
 
 // A cutWriter writes records. Skeletons are numbered in the order in which they are first needed.
 type cutWriter struct {
@@ -108,11 +132,17 @@ func (w *cutWriter) head(position uint64) []byte {
 	return w.buf
 }
 
-func (w *cutWriter) tombstone(t *tombstone) []byte {
-	w.begin(tombstoneRecord)
-	w.buf = appendText(w.buf, t.key)
-	w.buf = appendMarks(w.buf, t.marks)
-	return w.buf
+func (w *cutWriter) trace(t *tracedMark) []byte {
+	w.begin(traceRecord)
+	w.buf = appendText(w.buf, t.source)
+	w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(t.key))
+	w.buf = binary.AppendUvarint(w.buf, t.sequence)
+	w.buf = binary.BigEndian.AppendUint64(w.buf, t.digest)
+	w.buf = binary.AppendUvarint(w.buf, t.stamp)
+	if t.passed {
+		return append(w.buf, tracePassed)
+	}
+	return append(w.buf, traceFresh)
 }
 
 func (w *cutWriter) source(d *decided) []byte {
@@ -121,14 +151,6 @@ func (w *cutWriter) source(d *decided) []byte {
 	w.buf = binary.AppendUvarint(w.buf, d.sequence)
 	w.buf = append(w.buf, d.digest[:]...)
 	return w.buf
-}
-
-func (w *cutWriter) deletion(d *deletion) []byte {
-	w.begin(deletionRecord)
-	w.buf = append(w.buf, d.key[:]...)
-	w.buf = appendText(w.buf, d.source)
-	w.buf = binary.AppendUvarint(w.buf, d.sequence)
-	return binary.AppendVarint(w.buf, d.at)
 }
 
 // group writes a group, and before it the skeletons that no group before it had.

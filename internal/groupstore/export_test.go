@@ -75,66 +75,63 @@ func DecodeChange(b []byte) (position uint64, c Change, err error) {
 	return decodeChange(b, func(_, _ []byte) (*heading, *skeleton) { return nil, nil })
 }
 
-// SetMaxDeletions changes the bounds of what is remembered of deletions, of one author and of all.
-func (s *Store) SetMaxDeletions(each, all int) { s.maxDeletions, s.maxAllDeletions = each, all }
+// SetMaxTraces changes the bounds of traces that are not passed, of one author and of all, and of those that are.
+func (s *Store) SetMaxTraces(each, all, remembered, allRemembered int) {
+	s.maxTraces, s.maxAllTraces, s.maxRemembered, s.maxAllRemembered = each, all, remembered, allRemembered
+}
 
-// SetMaxTombstones changes the bound.
-func (s *Store) SetMaxTombstones(n int) { s.maxTombstones = n }
-
-// Marks returns every mark of every group that is there ("+") or is not ("-"), and how far each source was decided. It
-// fails if the tables contradict each other.
+// Marks returns every mark of every group, every trace, and how far each source was decided. It fails if the tables contradict each
+// other.
 func (s *Store) Marks() (all map[string]string, err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	all = map[string]string{}
-	held, buried, total, bytes := map[*source]int{}, map[*source]int{}, 0, 0
-	describe := func(name string, marks []mark) {
-		for i, m := range marks {
-			all[fmt.Sprintf("%s %d", name, i)] = fmt.Sprintf("%s %d %x %v %d", m.source.name, m.sequence, m.digest[:2], m.rejected, m.at)
-			held[m.source]++
-			if s.sources[m.source.name] != m.source {
-				err = fmt.Errorf("%s: source %q is not the one of the table", name, m.source.name)
-			}
-		}
-		total += len(marks)
-	}
+	held, total := map[*source]int{}, 0
 	for _, g := range s.groups {
-		describe("+"+g.key.String(), g.state.noted().marks)
-		if s.tombstones[g.key.Canonical()] != nil {
-			err = fmt.Errorf("group %v has a tombstone", g.key)
-		}
-	}
-	for key, t := range s.tombstones {
-		describe("-"+key, t.marks)
-		bytes += len(key)
-		if s.tombs[t.slot] != t || len(t.marks) == 0 {
-			err = fmt.Errorf("tombstone %q is out of place", key)
-		}
-		for i, m := range t.marks {
-			buried[m.source]++
-			if g := m.source.graves[t.places[i]]; g.t != t || g.mark != i || g.sequence != m.sequence {
-				err = fmt.Errorf("tombstone %q is in the wrong grave", key)
+		for i, m := range g.state.noted().marks {
+			all[fmt.Sprintf("%s %d", g.key, i)] = fmt.Sprintf("%s %d %x %v %d", m.source.name, m.sequence, m.digest[:2], m.rejected, m.at)
+			held[m.source]++
+			total++
+			if s.sources[m.source.name] != m.source {
+				err = fmt.Errorf("group %v: source %q is not the one of the table", g.key, m.source.name)
+			}
+			if _, _, left := m.source.traceAt(g.key.Canonical()); left {
+				err = fmt.Errorf("group %v has a trace beside the mark of %q", g.key, m.source.name)
 			}
 		}
 	}
-	remembered := 0
-	for name, of := range s.deletions {
-		for key, d := range of.byKey {
-			all[fmt.Sprintf("deletion %s %x", name, key[:4])] = fmt.Sprintf("%s %d %d", d.source, d.sequence, d.at)
-			remembered++
-		}
-	}
-	if remembered != s.deleted {
-		err = fmt.Errorf("%d deletions are counted as %d", remembered, s.deleted)
-	}
+	fresh, passed := 0, 0
 	for name, src := range s.sources {
 		all["source "+name] = fmt.Sprintf("%d %x", src.sequence, src.digest[:2])
-		if src.marks != held[src] || src.marks == 0 || len(src.graves) != buried[src] {
-			err = fmt.Errorf("source %q counts %d marks of %d, %d graves of %d", name, src.marks, held[src], len(src.graves), buried[src])
+		for i, t := range src.traces.fresh {
+			all[fmt.Sprintf("trace %s %x", name, uint64(t.key))] = fmt.Sprintf("%d %x %d %v", t.sequence, t.digest>>48, t.at(), t.rejected())
+			if place, found := src.traces.places[t.key]; !found || int(place) != i {
+				err = fmt.Errorf("a trace of %q is out of place", name)
+			}
 		}
+		for key, t := range src.traces.passed {
+			all[fmt.Sprintf("passed %s %x", name, uint64(key))] = fmt.Sprintf("%d %x %d %v", t.sequence, t.digest>>48, t.at(), t.rejected())
+		}
+		if src.marks != held[src] || len(src.traces.places) != len(src.traces.fresh) || src.marks == 0 && src.traces.isEmpty() || s.authors[authorOf(name)] != src.author {
+			err = fmt.Errorf("source %q counts %d marks of %d, %d places of %d", name, src.marks, held[src], len(src.traces.places), len(src.traces.fresh))
+		}
+		fresh += len(src.traces.fresh)
 	}
-	if total != s.marks || len(s.tombs) != len(s.tombstones) || bytes != s.tombBytes {
-		err = fmt.Errorf("%d marks counted as %d, %d tombstones as %d of %d bytes as %d", total, s.marks, len(s.tombstones), len(s.tombs), bytes, s.tombBytes)
+	for name, a := range s.authors {
+		of := 0
+		for _, m := range a.remembered {
+			if m.isThere() {
+				all[fmt.Sprintf("remembered %s %d", name, of)] = fmt.Sprintf("%s %x", m.src.name, uint64(m.key))
+				of++
+			}
+		}
+		if of != a.passed || len(a.sources) == 0 {
+			err = fmt.Errorf("author %q counts %d remembered of %d", name, a.passed, of)
+		}
+		passed += of
+	}
+	if total != s.marks || fresh != s.fresh || passed != s.passed {
+		err = fmt.Errorf("%d marks are counted as %d, %d and %d traces as %d and %d", total, s.marks, fresh, passed, s.fresh, s.passed)
 	}
 	return all, err
 }

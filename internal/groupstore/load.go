@@ -59,10 +59,10 @@ func (l *Loader) Add(record []byte) error {
 		err = l.addGroup(r)
 	case kind == tombstoneRecord:
 		err = l.addTombstone(r)
+	case kind == traceRecord:
+		err = l.addTrace(r)
 	case kind == sourceRecord:
 		err = l.addSource(r)
-	case kind == deletionRecord:
-		err = l.addDeletion(r)
 	default:
 		err = fmt.Errorf("records of kind %d are not understood", kind)
 	}
@@ -113,7 +113,7 @@ func (l *Loader) addGroup(r *cursor) error {
 		return err
 	}
 	c := lg.change
-	if l.has(c.Key) {
+	if l.s.groups[c.Key.Canonical()] != nil {
 		return fmt.Errorf("group %v is there twice", c.Key)
 	}
 	g := l.s.draftedGroup(&draft{key: c.Key, labels: c.Key.Labels()})
@@ -128,12 +128,7 @@ func (l *Loader) addGroup(r *cursor) error {
 	return nil
 }
 
-// has says whether the group, or what is left of it, was loaded.
-func (l *Loader) has(k grouping.Key) bool {
-	return l.s.groups[k.Canonical()] != nil || l.s.tombstones[k.Canonical()] != nil
-}
-
-// addTombstone takes what is left of a group.
+// addTombstone takes what is left of a group, as format 1 had it.
 func (l *Loader) addTombstone(r *cursor) error {
 	key, err := grouping.FromCanonical(string(r.text()))
 	if err != nil {
@@ -143,7 +138,7 @@ func (l *Loader) addTombstone(r *cursor) error {
 	if r.bad || len(r.rest) > 0 || key.IsZero() || len(marks) == 0 {
 		return errRecord
 	}
-	if l.has(key) {
+	if l.s.groups[key.Canonical()] != nil {
 		return fmt.Errorf("group %v is there twice", key)
 	}
 	l.s.commit(Change{Operation: Mark, Key: key, marks: l.s.adoptMarks(marks)}, nil)
@@ -163,15 +158,26 @@ func (l *Loader) addSource(r *cursor) error {
 	return nil
 }
 
-// addDeletion takes the time of a deletion.
-func (l *Loader) addDeletion(r *cursor) error {
-	d := &deletion{}
-	copy(d.key[:], r.take(len(d.key)))
-	d.source, d.sequence, d.at = string(r.text()), r.uvarint(), r.varint()
-	if r.bad || len(r.rest) > 0 || d.source == "" || d.at == 0 {
+// addTrace takes what is left of a mark.
+func (l *Loader) addTrace(r *cursor) error {
+	name := string(r.text())
+	t := keyedTrace{traceKey(r.fixed()), trace{sequence: r.uvarint(), digest: r.fixed(), stamp: r.uvarint()}}
+	passed := r.byte()
+	if r.bad || len(r.rest) > 0 || name == "" || t.sequence == 0 || passed > tracePassed {
 		return errRecord
 	}
-	l.s.addDeletion(d)
+	src := l.s.sourceOf(name)
+	_, fresh := src.traces.places[t.key]
+	if _, old := src.traces.passed[t.key]; old || fresh {
+		return fmt.Errorf("a trace of %q is there twice", authorOf(name))
+	}
+	l.s.addSource(src)
+	src.sequence = max(src.sequence, t.sequence) // The digest comes with the record of the source.
+	if passed == tracePassed {
+		l.s.remember(src, t)
+	} else {
+		l.s.addTrace(src, t)
+	}
 	return nil
 }
 

@@ -160,11 +160,11 @@ func TestMarksAreSmall(t *testing.T) {
 	}
 	bare := heapOf(fill("", false))
 	marked := heapOf(fill("site\x000123456789abcdef", false))
-	tombstones := heapOf(fill("site\x000123456789abcdef", true))
-	perMark, perTombstone := (marked-bare)/groups, tombstones/groups
-	t.Logf("a group takes %d bytes, its mark %d, a tombstone %d", bare/groups, perMark, perTombstone)
-	if perMark > 150 || perTombstone > 300 {
-		t.Errorf("a mark takes %d bytes and a tombstone %d", perMark, perTombstone)
+	traces := heapOf(fill("site\x000123456789abcdef", true))
+	perMark, perTrace := (marked-bare)/groups, traces/groups
+	t.Logf("a group takes %d bytes, its mark %d, a trace %d", bare/groups, perMark, perTrace)
+	if perMark > 150 || perTrace > 100 {
+		t.Errorf("a mark takes %d bytes and a trace %d", perMark, perTrace)
 	}
 }
 

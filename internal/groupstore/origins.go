@@ -26,13 +26,13 @@ type Origin struct {
 const maxMarks = 16
 
 // A mark is how far one source was decided in one group. It is immutable, and a list of marks is replaced whole; the mark
-// that was moved last stands last.
+// that was moved last stands last. Of a group that is not there it becomes a trace.
 type mark struct {
 	source   *source
 	sequence uint64
 	digest   [16]byte
 	rejected bool // that push was
-	// at is the time of the last push of the source that took effect in the group, in nanoseconds since the epoch; 0 if there
+	// at is the latest time of a push of the source that took effect in the group, in nanoseconds since the epoch; 0 if there
 	// was none, or if that was before marks had times.
 	at int64
 }
@@ -43,10 +43,64 @@ func (m mark) covers(o *Origin) bool {
 	return m.sequence > o.Sequence || m.sequence == o.Sequence && m.digest == o.Digest
 }
 
-// author returns who numbers a source.
-func author(source string) string {
-	name, _, _ := strings.Cut(source, "\x00")
-	return name
+// A source is in the table for as long as any group has a mark of it, or it has left a trace.
+type source struct {
+	// Static.
+	name   string
+	author *author
+
+	// Guarded by Store.mu.
+	sequence uint64   // the highest that was decided, in whatever group
+	digest   [16]byte // of the push with that number
+	marks    int      // how many groups have one
+	traces   traces
+}
+
+// An author is who numbers. It is in the table for as long as any of its sources is. It is guarded by Store.mu.
+type author struct {
+	name    string // static
+	sources []*source
+
+	fresh      int      // traces of all its sources that are not passed
+	remembered []memory // those that are, as they were passed; some may be gone
+	passed     int      // how many are not
+}
+
+// Decided returns the highest sequence of the source that was decided, in whatever group, and the digest of that push. It
+// is known for as long as any group has a mark or any trace is left of the source, also over a restart.
+func (s *Store) Decided(name string) (sequence uint64, digest [16]byte, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	src := s.sources[name]
+	if src == nil {
+		return 0, digest, false
+	}
+	return src.sequence, src.digest, true
+}
+
+// marksAt returns the marks of the group; none if it is not there.
+func (s *Store) marksAt(canonical string) []mark {
+	if g := s.groups[canonical]; g != nil {
+		return g.state.noted().marks
+	}
+	return nil
+}
+
+// covering says whether the push was decided before, and whether it was rejected then; never for one without an origin.
+func (s *Store) covering(canonical string, o *Origin) (rejected, duplicate bool, sequence uint64) {
+	if o == nil {
+		return false, false, 0
+	}
+	src := s.sources[o.Source]
+	if src == nil {
+		return false, false, 0
+	}
+	marks := s.marksAt(canonical)
+	if i := markOf(marks, src); i >= 0 {
+		return marks[i].rejected, marks[i].covers(o), marks[i].sequence
+	}
+	t, passed, found := src.traceAt(canonical)
+	return t.rejected(), found && !passed && t.covers(o), t.sequence
 }
 
 // isSuperseded says whether a push that waited is older than what another numbering of its author did to the group since: a copy of
@@ -56,12 +110,25 @@ func (s *Store) isSuperseded(d *draft) bool {
 	if !d.waited || d.origin == nil {
 		return false
 	}
-	for _, m := range s.marksAt(d.key.Canonical()) {
-		if m.at > d.at && m.source.name != d.origin.Source && author(m.source.name) == author(d.origin.Source) {
-			return true
+	canonical := d.key.Canonical()
+	if a := s.authors[authorOf(d.origin.Source)]; a != nil {
+		marks := s.marksAt(canonical)
+		for _, src := range a.sources {
+			t, passed, _ := src.traceAt(canonical)
+			at := t.at()
+			if i := markOf(marks, src); i >= 0 {
+				at = max(at, marks[i].at)
+			}
+			if at <= d.at {
+				continue
+			}
+			// A trace that is passed is of a number that this numbering will never send again, unless it is a copy.
+			if src.name != d.origin.Source || passed && t.sequence >= d.origin.Sequence {
+				return true
+			}
 		}
 	}
-	return s.deletedAfter(d) || d.operation == Delete && s.pushedAfter(d)
+	return d.operation == Delete && s.pushedAfter(d)
 }
 
 // pushedAfter says whether somebody else has pushed to the group after the time of a deletion: an agent sends its deletions also to stores
@@ -76,61 +143,14 @@ func (s *Store) pushedAfter(d *draft) bool {
 	return i < 0 || marks[i].at < g.state.pushed
 }
 
-// A source is in the table for as long as any group or tombstone has a mark of it.
-type source struct {
-	name string // static
-
-	// Guarded by Store.mu.
-	sequence uint64   // the highest that was decided, in whatever group
-	digest   [16]byte // of the push with that number
-	marks    int      // how many groups and tombstones have one
-	graves   graves   // the tombstones among them
-}
-
-// Decided returns the highest sequence of the source that was decided, in whatever group, and the digest of that push. It
-// is known for as long as any group or tombstone has a mark of the source, also over a restart.
-func (s *Store) Decided(name string) (sequence uint64, digest [16]byte, ok bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	src := s.sources[name]
-	if src == nil {
-		return 0, digest, false
-	}
-	return src.sequence, src.digest, true
-}
-
-// marksAt returns the marks of the group, or those that it left behind.
-func (s *Store) marksAt(canonical string) []mark {
-	if g := s.groups[canonical]; g != nil && g.state.notes != nil {
-		return g.state.notes.marks
-	}
-	if t := s.tombstones[canonical]; t != nil {
-		return t.marks
-	}
-	return nil
-}
-
-// covering returns the mark that says that the push was decided before; never for one without an origin.
-func (s *Store) covering(canonical string, o *Origin) (m mark, duplicate bool) {
-	if o == nil {
-		return mark{}, false
-	}
-	marks := s.marksAt(canonical)
-	i := markOf(marks, s.sources[o.Source])
-	if i < 0 || !marks[i].covers(o) {
-		return mark{}, false
-	}
-	return marks[i], true
-}
-
 // markOf returns the index of the source's mark, -1 if there is none.
 func markOf(marks []mark, src *source) int {
 	return slices.IndexFunc(marks, func(m mark) bool { return m.source == src })
 }
 
 // moved returns the marks after the decision: the same ones if it has no origin, or if that was decided before.
-func (s *Store) moved(marks []mark, by decision) []mark {
-	o := by.origin
+func (s *Store) moved(canonical string, by decision) []mark {
+	marks, o := s.marksAt(canonical), by.origin
 	if o == nil {
 		return marks
 	}
@@ -140,20 +160,21 @@ func (s *Store) moved(marks []mark, by decision) []mark {
 		return marks
 	}
 	next := mark{source: src, sequence: o.Sequence, digest: o.Digest, rejected: by.rejected}
-	switch {
-	case !by.rejected:
-		next.at = by.at
-	case i >= 0:
+	if i >= 0 {
 		next.at = marks[i].at
+	} else if t, passed, found := src.traceAt(canonical); found {
+		if !passed && t.covers(o) || passed && t.sequence >= o.Sequence && by.rejected {
+			return marks // What a copy sends that has nothing new does not take the place of what is remembered.
+		}
+		next.at = t.at()
 	}
-	size := len(marks)
-	switch {
-	case i < 0 && size < maxMarks:
-		size++
-	case i < 0:
+	if !by.rejected {
+		next.at = max(next.at, by.at)
+	}
+	if i < 0 && len(marks) == maxMarks {
 		i = 0 // moved longest ago
 	}
-	after := make([]mark, 0, size)
+	after := make([]mark, 0, len(marks)+1)
 	for j, m := range marks {
 		if j != i {
 			after = append(after, m)
@@ -162,12 +183,46 @@ func (s *Store) moved(marks []mark, by decision) []mark {
 	return append(after, next)
 }
 
+// authorOf returns who numbers a source.
+func authorOf(source string) string {
+	name, _, _ := strings.Cut(source, "\x00")
+	return name
+}
+
 // sourceOf returns the source of the table, or one that fits to enter it.
 func (s *Store) sourceOf(name string) *source {
 	if src := s.sources[name]; src != nil {
 		return src
 	}
 	return &source{name: name}
+}
+
+// addSource puts a source into the tables, unless it is there.
+func (s *Store) addSource(src *source) {
+	if src.author != nil {
+		return
+	}
+	name := authorOf(src.name)
+	if s.authors[name] == nil {
+		s.authors[name] = &author{name: name}
+	}
+	src.author = s.authors[name]
+	src.author.sources = append(src.author.sources, src)
+	s.sources[src.name] = src
+}
+
+// dropUnused takes a source out of the tables that nothing is left of.
+func (s *Store) dropUnused(src *source) {
+	if src.author == nil || src.marks > 0 || !src.traces.isEmpty() {
+		return
+	}
+	a := src.author
+	delete(s.sources, src.name)
+	a.sources = slices.DeleteFunc(a.sources, func(other *source) bool { return other == src })
+	if len(a.sources) == 0 {
+		delete(s.authors, a.name)
+	}
+	src.author = nil
 }
 
 // adoptMarks returns marks that may come from elsewhere as marks of this store.
@@ -179,28 +234,50 @@ func (s *Store) adoptMarks(marks []mark) []mark {
 	return marks
 }
 
-// remark keeps the sources when marks take the place of others in a group or a tombstone.
-func (s *Store) remark(before, after []mark) {
+// decided takes note of how far a mark says that its source was decided.
+func (m mark) decided() {
+	if m.sequence >= m.source.sequence {
+		m.source.sequence, m.source.digest = m.sequence, m.digest
+	}
+}
+
+// remark keeps the sources when marks take the place of others in a group. What the sources left there before is in the marks.
+func (s *Store) remark(canonical string, before, after []mark) {
 	if len(before) == len(after) && (len(after) == 0 || &before[0] == &after[0]) {
 		return
 	}
 	s.marks += len(after) - len(before)
 	for _, m := range after {
+		s.addSource(m.source)
 		i := markOf(before, m.source)
 		if i < 0 {
-			s.sources[m.source.name] = m.source
 			m.source.marks++
+			if !m.source.traces.isEmpty() {
+				s.dropTrace(keyOfTrace(canonical), m.source)
+			}
 		}
-		if (i < 0 || before[i] != m) && m.sequence >= m.source.sequence {
-			m.source.sequence, m.source.digest = m.sequence, m.digest
+		if i < 0 || before[i] != m {
+			m.decided()
 		}
 	}
 	for _, m := range before {
-		if markOf(after, m.source) >= 0 {
-			continue
+		if markOf(after, m.source) < 0 {
+			m.source.marks--
+			s.dropUnused(m.source)
 		}
-		if m.source.marks--; m.source.marks == 0 {
-			delete(s.sources, m.source.name)
-		}
+	}
+}
+
+// leaveTraces turns the marks of a group that is not there, or not any more, into traces. had are those that it had while it was there.
+func (s *Store) leaveTraces(canonical string, had, marks []mark) {
+	s.marks -= len(had)
+	for _, m := range marks {
+		s.addSource(m.source)
+		m.decided()
+		s.addTrace(m.source, keyedTrace{keyOfTrace(canonical), traceOf(m)})
+	}
+	for _, m := range had {
+		m.source.marks--
+		s.dropUnused(m.source)
 	}
 }

@@ -58,7 +58,7 @@ func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values strin
 	}
 	s.mu.Lock()
 	g := s.groups[p.Key.Canonical()]
-	_, duplicate := s.covering(p.Key.Canonical(), p.Origin)
+	_, duplicate, _ := s.covering(p.Key.Canonical(), p.Origin)
 	if !takesValues(g, p.Operation, parts) || duplicate || p.Current != nil && !p.Current() {
 		s.mu.Unlock()
 		return v, false, nil

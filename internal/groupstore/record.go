@@ -21,9 +21,9 @@ const (
 	cutRecord                  // begins a cut: the position that it was made at
 	skeletonRecord             // one skeleton of a cut; parts refer to them by their number in the cut
 	groupRecord                // one group of a cut
-	tombstoneRecord            // what is left of a group that is not in the cut
+	tombstoneRecord            // in format 1: what is left of a group that is not in the cut
 	sourceRecord               // how far a source of marks was decided
-	deletionRecord             // the time of a deletion whose marks are forgotten
+	traceRecord                // what is left of a mark in a group that is not there
 )
 
 var errRecord = errors.New("the record makes no sense")

@@ -84,10 +84,8 @@ type Store struct {
 	check     Check
 	maxSeries int
 	maxGroups int
-	// maxTombstones is the constant of that name, except in tests.
-	maxTombstones int
-	// The same of what is remembered of deletions.
-	maxDeletions, maxAllDeletions int
+	// The constants of these names, except in tests.
+	maxTraces, maxAllTraces, maxRemembered, maxAllRemembered int
 
 	log      Log
 	own      map[string]OwnFamily
@@ -108,13 +106,11 @@ type Store struct {
 	familyIDs     uint32
 	freeFamilyIDs []uint32
 
-	sources    map[string]*source    // by name
-	tombstones map[string]*tombstone // by canonical key, which no group has
-	tombs      []*tombstone          // the same, in no order
-	marks      int                   // in all groups and tombstones
-	tombBytes  int                   // of the keys of tombstones
-	deletions  map[string]*deletions // by author
-	deleted    int                   // how many there are
+	sources map[string]*source // by name
+	authors map[string]*author // by name
+	marks   int                // in all groups
+	fresh   int                // traces that are not passed
+	passed  int                // traces that are
 
 	slots  []*state // the states of all groups: up to sorted by canonical key, then as they came; nil for deleted ones
 	sorted int
@@ -144,11 +140,9 @@ func New(cfg Config) *Store {
 		own:       make(map[string]OwnFamily, len(cfg.OwnFamilies)),
 		hasher:    newHasher(),
 
-		maxTombstones: maxTombstones,
-		maxDeletions:  maxDeletions, maxAllDeletions: maxAllDeletions,
-		sources:    make(map[string]*source),
-		tombstones: make(map[string]*tombstone),
-		deletions:  make(map[string]*deletions),
+		maxTraces: maxTraces, maxAllTraces: maxAllTraces, maxRemembered: maxRemembered, maxAllRemembered: maxAllRemembered,
+		sources: make(map[string]*source),
+		authors: make(map[string]*author),
 	}
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f
@@ -212,8 +206,8 @@ type Stats struct {
 	Skeletons int
 	// Quarantined counts the families of groups that are kept but not exposed.
 	Quarantined int
-	// Tombstones counts the groups that are not in the store any more and have left marks behind.
-	Tombstones int
+	// Traces counts what is left of marks in groups that are not in the store, as long as their sources may send to them.
+	Traces int
 	// Bytes estimates the memory that all this takes.
 	Bytes int64
 }
@@ -228,23 +222,21 @@ func (s *Store) Stats() Stats {
 		Families:    s.families.len,
 		Skeletons:   s.totals.skeletons,
 		Quarantined: s.totals.quarantined,
-		Tombstones:  len(s.tombs),
+		Traces:      s.fresh,
 		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.totals.groupsBytes) +
 			int64(len(s.groups))*groupBytes + int64(s.totals.ownBytes) + int64(s.totals.skeletons)*skeletonBytes +
 			int64(s.totals.headings)*headingBytes +
-			int64(s.marks)*markBytes + int64(len(s.sources))*sourceBytes + int64(len(s.tombs))*tombstoneBytes + int64(s.tombBytes) +
-			int64(s.deleted)*deletionBytes,
+			int64(s.marks)*markBytes + int64(len(s.sources))*sourceBytes + int64(s.fresh+s.passed)*traceBytes,
 	}
 }
 
 // What things take beside the bytes of their texts, for Stats.Bytes.
 const (
-	partBytes      = 40
-	groupBytes     = 320
-	skeletonBytes  = 130
-	headingBytes   = 1200 // with its texts, and the prepared pieces of the skeletons that are shared
-	markBytes      = 120
-	sourceBytes    = 200
-	tombstoneBytes = 160
-	deletionBytes  = 140
+	partBytes     = 40
+	groupBytes    = 320
+	skeletonBytes = 130
+	headingBytes  = 1200 // with its texts, and the prepared pieces of the skeletons that are shared
+	markBytes     = 120
+	sourceBytes   = 400 // with its author
+	traceBytes    = 90
 )

@@ -54,6 +54,7 @@ func TestSuperseded(t *testing.T) {
 		{"a deletion whose mark is forgotten", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, oldJournal, 1, 15, false}, false, false},
 		{"an older one whose mark is forgotten", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, oldJournal, 1, 25, false}, false, true},
 		{"a forgotten deletion, by a copy that has its numbers", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, newJournal, 7, 15, false}, false, false},
+		{"a forgotten deletion, by a copy that has sent something else of its own", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}, {put, newJournal, 6, 12, true}}, sent{put, newJournal, 7, 15, false}, false, false},
 		{"a forgotten deletion, by a copy that has gone on", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, newJournal, 7, 25, false}, false, true},
 		{"a forgotten deletion, after which the clock went back", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}}, sent{put, newJournal, 10, 15, false}, false, true},
 		{"a forgotten deletion and a new push", []sent{pushed, deleted, {forgotten, newJournal, 9, 0, false}, {put, newJournal, 10, 30, false}}, sent{put, oldJournal, 1, 25, false}, false, false},
@@ -100,7 +101,7 @@ func TestSuperseded(t *testing.T) {
 				if tt.wins {
 					continue
 				}
-				if v, err := do(again, tt.then, true); !v.Duplicate || !errors.Is(err, groupstore.ErrSuperseded) {
+				if v, err := do(again, tt.then, true); !errors.Is(err, groupstore.ErrSuperseded) {
 					t.Errorf("%s: when it comes again it ends with %+v, %v", what, v, err)
 				}
 			}
@@ -121,20 +122,20 @@ func TestValuesThatWaited(t *testing.T) {
 	}
 }
 
-// TestDeletionsAreBounded: of each author and of all, the oldest of an author go first, and a store that was loaded goes on as the
+// TestRememberedTracesAreBounded: of each author and of all, the oldest of an author go first, and a store that was loaded goes on as the
 // store does.
-func TestDeletionsAreBounded(t *testing.T) {
+func TestRememberedTracesAreBounded(t *testing.T) {
 	bound := func(s *tester) *tester {
-		s.store.SetMaxDeletions(10, 25)
+		s.store.SetMaxTraces(1000, 1000, 10, 25)
 		return s
 	}
 	flooded := bound(newTester(t, groupstore.Config{}))
-	delete := func(s *tester, site string, sequence uint64) {
-		s.send(groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", fmt.Sprint(sequence))}, site, sequence)
-		s.store.Forget(site, sequence)
+	remove := func(s *tester, source string, sequence uint64) {
+		s.send(groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", fmt.Sprint(sequence))}, source, sequence)
+		s.store.Forget(source, sequence)
 	}
 	for i := range uint64(100) {
-		delete(flooded, fmt.Sprintf("site-%d\x00j", i%5), i+1)
+		remove(flooded, fmt.Sprintf("site-%d\x00%d", i%5, i%2), i+1)
 	}
 	loaded := bound(newTester(t, groupstore.Config{}))
 	l := loaded.store.Loader()
@@ -148,18 +149,19 @@ func TestDeletionsAreBounded(t *testing.T) {
 	}
 	wantSame(t, "loaded", flooded, loaded)
 	for i := range uint64(30) {
-		delete(flooded, "site-3\x00j", 200+i)
-		delete(loaded, "site-3\x00j", 200+i)
+		remove(flooded, "site-3\x00j", 200+i)
+		remove(loaded, "site-3\x00j", 200+i)
 	}
 	wantSame(t, "loaded, and flooded further", flooded, loaded)
-	of := map[string]int{}
+	of, all := map[string]int{}, 0
 	for name := range marksOf(t, flooded.store) {
-		if rest, ok := strings.CutPrefix(name, "deletion "); ok {
+		if rest, ok := strings.CutPrefix(name, "remembered "); ok {
 			of[rest[:len("site-0")]]++
+			all++
 		}
 	}
-	if of["site-3"] == 0 || of["site-3"] > 10 || of["site-0"]+of["site-1"]+of["site-2"]+of["site-3"]+of["site-4"] > 25 {
-		t.Errorf("deletions by author: %v", of)
+	if of["site-3"] == 0 || of["site-3"] > 10 || all > 25 {
+		t.Errorf("remembered by author: %v", of)
 	}
 	p := groupstore.Push{Operation: put, Key: key(t, "job", "229"), At: noon.Add(-time.Second), Waited: true, Origin: &groupstore.Origin{Source: "site-3\x00k", Sequence: 1}}
 	if _, err := flooded.store.Push(t.Context(), p); !errors.Is(err, groupstore.ErrSuperseded) {

@@ -70,13 +70,17 @@ func (s *Store) take(ctx context.Context, d *draft) (Verdict, error) {
 // decideOnce decides a draft with regard to its origin. What is decided for good moves the mark in any case, in the same record
 // (T12, T13); what may be taken later moves nothing.
 func (s *Store) decideOnce(d *draft) (c Change, g *group, v Verdict, rejection error) {
-	m, duplicate := s.covering(d.key.Canonical(), d.origin)
+	rejected, duplicate, sequence := s.covering(d.key.Canonical(), d.origin)
 	switch {
-	case duplicate && m.rejected && s.isSuperseded(d):
+	case duplicate && rejected && s.isSuperseded(d):
 		v, rejection = Verdict{Duplicate: true}, ErrSuperseded
 	case duplicate:
 		c, g = s.marking(d.key)
-		return c, g, Verdict{Duplicate: true, Rejected: rejectedBefore(g, m, d.origin)}, nil
+		if rejected && sequence == d.origin.Sequence {
+			v.Rejected = rejectedBefore(g)
+		}
+		v.Duplicate = true
+		return c, g, v, nil
 	case s.isSuperseded(d):
 		rejection = ErrSuperseded
 	case d.operation != Mark:
@@ -85,6 +89,9 @@ func (s *Store) decideOnce(d *draft) (c Change, g *group, v Verdict, rejection e
 	_, later := errors.AsType[*FullError](rejection)
 	if c.Operation == 0 && d.origin != nil && !later {
 		c, g = s.marking(d.key)
+	}
+	if full := s.leavesTooMany(c, g, d.origin); full != nil {
+		return Change{}, nil, Verdict{}, full
 	}
 	return c, g, v, rejection
 }
@@ -96,12 +103,8 @@ func (s *Store) marking(key grouping.Key) (Change, *group) {
 	return Change{Operation: Mark, Key: key, Seen: versionOf(g)}, g
 }
 
-// rejectedBefore returns why the push was rejected that the mark is of, as far as that is known; nothing if it was taken, or
-// if the push is an earlier one.
-func rejectedBefore(g *group, m mark, o *Origin) string {
-	if !m.rejected || m.sequence != o.Sequence {
-		return ""
-	}
+// rejectedBefore returns why the last push to the group was rejected, as far as that is known.
+func rejectedBefore(g *group) string {
 	if g != nil && g.state.noted().reason != "" {
 		return g.state.noted().reason
 	}
@@ -121,7 +124,7 @@ func (s *Store) enact(c Change, g *group, by decision) (wait func(context.Contex
 		return nil, nil
 	}
 	if !c.Key.IsZero() {
-		c.marks = s.moved(s.marksAt(c.Key.Canonical()), by)
+		c.marks = s.moved(c.Key.Canonical(), by)
 	}
 	if s.log != nil {
 		if wait, err = s.log.Append(s.position+1, c); err != nil {

@@ -184,12 +184,12 @@ func TestAgentsAreApart(t *testing.T) {
 	if _, _, ok := b.ingester.Decided("c", journal); ok {
 		t.Error("an agent that sent nothing has a journal")
 	}
-	if got := b.store.Stats().Tombstones; got != 3 {
-		t.Errorf("%d tombstones, want those of the refused keys", got)
+	if got := b.store.Stats().Traces; got != 3 {
+		t.Errorf("%d traces, want those of the refused keys", got)
 	}
 	b.ingester.Forget("b", journal, 99)
 	b.ingester.Forget("a", journal, 9)
-	if got := b.store.Stats().Tombstones; got != 0 {
-		t.Errorf("%d tombstones after they were forgotten", got)
+	if got := b.store.Stats().Traces; got != 0 {
+		t.Errorf("%d traces after they were forgotten", got)
 	}
 }

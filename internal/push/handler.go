@@ -110,6 +110,9 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, job
 	}
 	req := &Request{Operation: op, Key: key, ReceivedAt: receivedAt}
 	if op != Delete {
+		if err := h.cfg.Limits.CheckKey(key); err != nil {
+			return Result{}, err
+		}
 		req.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))
 		req.Body = body.Bytes()
 	}

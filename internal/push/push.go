@@ -142,10 +142,25 @@ type Limits struct {
 	MaxInflightBytes int64
 	// MaxSeries counts the exposition lines of one push.
 	MaxSeries int
-	// MaxLabels counts the labels of one series.
+	// MaxLabels counts the labels of one series, and those of a grouping key.
 	MaxLabels int
-	// MaxLabelLength is the size of one label value in bytes.
+	// MaxLabelLength is the size in bytes of one label value, and of a name in a grouping key.
 	MaxLabelLength int
+}
+
+// CheckKey refuses a grouping key with more or longer labels than a series may have, before anything is kept of it. What is stored under
+// such a key can be deleted all the same: it is not for deletions.
+func (l Limits) CheckKey(key grouping.Key) error {
+	labels := key.Labels()
+	if l.MaxLabels > 0 && len(labels) > l.MaxLabels {
+		return Errorf(ErrInvalid, "the grouping key has %d labels, and %d are allowed (--push.max-labels)", len(labels), l.MaxLabels)
+	}
+	for _, label := range labels {
+		if n := max(len(label.Name), len(label.Value)); l.MaxLabelLength > 0 && n > l.MaxLabelLength {
+			return Errorf(ErrInvalid, "the label %.64q of the grouping key has %d bytes, and %d are allowed (--push.max-label-length)", label.Name, n, l.MaxLabelLength)
+		}
+	}
+	return nil
 }
 
 // Exposition returns the limits that the scanner of bodies applies.

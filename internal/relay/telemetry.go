@@ -32,8 +32,8 @@ func registerStoreMetrics(reg prometheus.Registerer, store *groupstore.Store, fa
 	}{
 		{"relay_store_groups", "Groups in the store.", func(s groupstore.Stats) float64 { return float64(s.Groups) }},
 		{"relay_store_series", "Series of all groups, in exposition lines.", func(s groupstore.Stats) float64 { return float64(s.Series) }},
-		{"relay_store_tombstones", "Groups that were deleted and whose marks of agents' changes are kept until the agents have passed them.", func(s groupstore.Stats) float64 { return float64(s.Tombstones) }},
-		{"relay_store_bytes", "Memory that the groups and the tombstones take, by the store's own account.", func(s groupstore.Stats) float64 { return float64(s.Bytes) }},
+		{"relay_store_tombstones", "Groups that were deleted and whose marks of agents' changes are kept until the agents have passed them.", func(s groupstore.Stats) float64 { return float64(s.Traces) }},
+		{"relay_store_bytes", "Memory that the groups, and what is left of deleted ones, take, by the store's own account.", func(s groupstore.Stats) float64 { return float64(s.Bytes) }},
 		{"relay_quarantined_families", "Metric families of groups that are kept but not exposed, because they do not fit.", func(s groupstore.Stats) float64 { return float64(s.Quarantined) }},
 	} {
 		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: gauge.name, Help: gauge.help}, func() float64 { return gauge.value(store.Stats()) })

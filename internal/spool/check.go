@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
 )
 
@@ -21,6 +22,12 @@ func (s *Spool) check(r *push.Request) ([]uint64, error) {
 		if _, has := r.Key.Get(d.agentLabel); has {
 			return nil, push.Errorf(push.ErrInvalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, d.agentLabel)
 		}
+	}
+	if r.Operation == push.Delete && s.holds(r.Key) {
+		return nil, nil // whatever its labels: it may be from before there were limits
+	}
+	if err := d.limits.CheckKey(r.Key); err != nil {
+		return nil, err
 	}
 	if r.Operation == push.Delete {
 		return nil, nil
@@ -45,6 +52,13 @@ func (s *Spool) check(r *push.Request) ([]uint64, error) {
 		return nil, err
 	}
 	return familiesOf(body), nil
+}
+
+// holds says whether the spool knows the group.
+func (s *Spool) holds(key grouping.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.groups[key] != nil
 }
 
 // parse reads a body. Which names are allowed is the relays' setting; the wider scheme refuses nothing that one may take.

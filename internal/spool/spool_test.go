@@ -356,3 +356,26 @@ func TestLateRejection(t *testing.T) {
 		}
 	})
 }
+
+// A push with a key that the agent or a relay does not take is refused at once, and so is the deletion of a group that is not known; one
+// that is there can be deleted.
+func TestKeysAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, "a:1")
+		defer func() { h.close() }()
+		long := strings.Repeat("x", 100)
+		h.must(push.Spooled, push.Replace, long, "m 1\n")
+		h.close()
+		h.cfg.Limits.MaxLabelLength = 50
+		h.open()
+		for _, op := range []push.Operation{push.Replace, push.Merge} {
+			if _, err := h.do(op, long, "m 1\n"); !isKind(err, push.ErrInvalid) || !strings.Contains(err.Error(), "--push.max-label-length") {
+				t.Errorf("%v = %v", op, err)
+			}
+		}
+		if _, err := h.do(push.Delete, long+"y", ""); !isKind(err, push.ErrInvalid) {
+			t.Errorf("the deletion of a group that is not known = %v", err)
+		}
+		h.must(push.Spooled, push.Delete, long, "")
+	})
+}

@@ -130,11 +130,11 @@ func TestOnceOverRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		k.Store().Forget("site\x00journal", 99)
-		tombstones := k.Store().Stats().Tombstones
+		traces := k.Store().Stats().Traces
 		k.close()
 		k = open(t, cfg)
-		if got := k.Store().Stats().Tombstones; got != tombstones || got != 0 {
-			t.Errorf("%d tombstones came back", got)
+		if got := k.Store().Stats().Traces; got != traces || got != 0 {
+			t.Errorf("%d traces came back", got)
 		}
 		if k.ID() != id {
 			t.Error("the store has another id")
@@ -252,7 +252,7 @@ func TestRepairDropsMarks(t *testing.T) {
 	}
 	for range 2 { // the second start has the snapshot of the first
 		k = open(t, config(dir))
-		if _, _, ok := k.Store().Decided("site\x00journal"); ok || k.Store().Stats().Tombstones != 0 {
+		if _, _, ok := k.Store().Decided("site\x00journal"); ok || k.Store().Stats().Traces != 0 {
 			t.Error("marks are left although changes are lost")
 		}
 		k.close()

@@ -155,6 +155,40 @@ func TestFinalVerdictsAreDecided(t *testing.T) {
 	h.wantCounted(2, 1, 8, 0)
 }
 
+// TestKeysOfChangesAreBounded: of a change whose key is beyond the limits nothing is kept, whatever is wrong with it besides; a group that
+// has such a key can be deleted.
+func TestKeysOfChangesAreBounded(t *testing.T) {
+	var mu sync.Mutex
+	var asked []push.Operation
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked = append(asked, r.Operation)
+		return push.Result{Outcome: push.Applied}, nil
+	}))
+	a := h.attachRaw("site")
+	for _, op := range []relayv1.Operation{relayv1.Operation_OPERATION_REPLACE, relayv1.Operation_OPERATION_FAILURE, 99} {
+		begin := change(1, "")
+		begin.Operation, begin.GroupingKey[0].Value = op, strings.Repeat("x", 900<<10)
+		a.send(begin, "")
+		verdict := a.verdict()
+		if verdict.GetRejected().GetReason() != relayv1.RejectReason_REJECT_REASON_INVALID || !strings.Contains(verdict.GetRejected().GetMessage(), "--push.max-label-length") {
+			t.Errorf("operation %v: verdict %.300v", op, verdict)
+		}
+	}
+	begin := change(9, "")
+	begin.Operation, begin.GroupingKey[0].Value = relayv1.Operation_OPERATION_DELETE, strings.Repeat("x", 900<<10)
+	a.send(begin, "")
+	if verdict := a.verdict(); verdict.GetApplied() == nil {
+		t.Errorf("a deletion: verdict %.300v", verdict)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !slices.Equal(asked, []push.Operation{push.Delete}) {
+		t.Errorf("the pusher was asked for %v", asked)
+	}
+}
+
 // TestOverloadIsPutOff: beyond what may be in flight for all agents together a change is put off, and gets through later.
 func TestOverloadIsPutOff(t *testing.T) {
 	const inFlight = 1024

@@ -89,7 +89,7 @@ func newHouseAt(t *testing.T, pusher push.Pusher, listener net.Listener) *house 
 			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
 		},
 		Certificates: certificates, Registry: registry, Pusher: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
-		Limits: push.Limits{MaxDecompressedBytes: 1 << 20}, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
+		Limits: push.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	})
 	h.addr = listener.Addr().String()
 	var serving sync.WaitGroup

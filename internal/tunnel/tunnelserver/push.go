@@ -2,6 +2,7 @@ package tunnelserver
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,7 @@ type changeStream struct {
 	begun time.Time            // when it came
 	body  *push.Buffer
 	fault error                    // of the change that comes in, if it is known before its end
-	last  map[string]chan struct{} // per grouping key: closed when its last change is decided
+	last  map[keySum]chan struct{} // per grouping key: closed when its last change is decided
 }
 
 func newChangeStream(ss *session, stream relayv1.RelayService_PushServer) *changeStream {
@@ -62,9 +63,12 @@ func newChangeStream(ss *session, stream relayv1.RelayService_PushServer) *chang
 		ctx:      ctx,
 		cancel:   cancel,
 		verdicts: make(chan *relayv1.PushResponse, tunnel.MaxUnacknowledgedChanges),
-		last:     map[string]chan struct{}{},
+		last:     map[keySum]chan struct{}{},
 	}
 }
+
+// A keySum stands for a grouping key, of whatever length.
+type keySum [sha256.Size]byte
 
 // run returns when the agent has ended the stream and every change has its verdict, or when the stream broke.
 func (c *changeStream) run() error {
@@ -135,9 +139,20 @@ func (c *changeStream) takeBegin(begin *relayv1.ChangeBegin) {
 	if limit := c.session.server.cfg.Limits.MaxDecompressedBytes; limit > 0 && begin.GetBodyBytes() > uint64(limit) {
 		c.fault = push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size, or half of --push.max-inflight-bytes)", limit)
 	}
+	if size := keyBytes(begin); size > tunnel.ChunkBytes && c.fault == nil {
+		c.fault = c.body.Grow(size) // A key that is as large as a body counts as one.
+	}
 	if begin.GetEncoding() != relayv1.BodyEncoding_BODY_ENCODING_UNSPECIFIED {
 		c.fault = fmt.Errorf("body encoding %d: %w", begin.GetEncoding(), tunnel.ErrUnsupported)
 	}
+}
+
+// keyBytes is the size of the grouping key.
+func keyBytes(begin *relayv1.ChangeBegin) (n int) {
+	for _, l := range begin.GetGroupingKey() {
+		n += len(l.GetName()) + len(l.GetValue())
+	}
+	return n
 }
 
 // takeChunk adds to the body, unless a fault is known: the rest is then read and dropped.
@@ -194,6 +209,11 @@ func (c *changeStream) request() (*push.Request, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Operation != push.Delete {
+		if err := c.session.server.cfg.Limits.CheckKey(r.Key); err != nil {
+			return nil, err // Nothing is kept of it, not even that it was decided: whenever it comes, it is refused.
+		}
+	}
 	if fault == nil && uint64(c.body.Len()) != c.begin.GetBodyBytes() {
 		fault = push.Errorf(push.ErrInvalid, "body has %d bytes of the %d announced", c.body.Len(), c.begin.GetBodyBytes())
 	}
@@ -220,7 +240,7 @@ func (c *changeStream) follow(r *push.Request) (earlier <-chan struct{}, decided
 			}
 		}
 	}
-	key := r.Key.Canonical()
+	key := keySum(sha256.Sum256([]byte(r.Key.Canonical())))
 	before, found := c.last[key]
 	c.last[key] = decided
 	if !found {

@@ -1,0 +1,249 @@
+package groupstore
+
+import (
+	"container/heap"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// The bounds of traces. Those that are not passed are bounded for each author and for all: beyond that, changes that would leave another
+// one come later, so that nobody fills the memory with groups that are not there. Those that are passed are remembered as long as there is
+// room; the oldest go first.
+const (
+	maxTraces        = 1 << 16
+	maxAllTraces     = 1 << 20
+	maxRemembered    = 4096
+	maxAllRemembered = 1 << 18
+)
+
+// A trace is what is left of a source's mark in a group that is not there: whatever the length of the grouping key, it costs less than 100
+// bytes. While the source may still send earlier pushes it makes them duplicates. When the source is past it, it is remembered for a copy
+// of the author that does not know of the deletion, and shall not undo it. It is immutable.
+type trace struct {
+	sequence uint64
+	digest   uint64 // the beginning of the mark's
+	stamp    uint64 // the mark's time in microseconds, and in the lowest bit whether the push was rejected
+}
+
+func traceOf(m mark) trace {
+	t := trace{sequence: m.sequence, digest: binary.BigEndian.Uint64(m.digest[:]), stamp: uint64(max(0, m.at)/int64(time.Microsecond)) << 1}
+	if m.rejected {
+		t.stamp |= 1
+	}
+	return t
+}
+
+func (t trace) rejected() bool { return t.stamp&1 != 0 }
+
+// at is the time of the mark in nanoseconds since the epoch; 0 if it had none.
+func (t trace) at() int64 { return int64(t.stamp>>1) * int64(time.Microsecond) }
+
+// covers says whether the origin, which is of the trace's source, was decided already.
+func (t trace) covers(o *Origin) bool {
+	return t.sequence > o.Sequence || t.sequence == o.Sequence && t.digest == binary.BigEndian.Uint64(o.Digest[:])
+}
+
+// A traceKey stands for a grouping key: the beginning of the SHA-256 of its canonical form. Whoever finds two that are alike harms itself
+// alone: keys are compared within a source.
+type traceKey uint64
+
+func keyOfTrace(canonical string) traceKey {
+	sum := sha256.Sum256([]byte(canonical))
+	return traceKey(binary.BigEndian.Uint64(sum[:]))
+}
+
+// A keyedTrace is a trace and where it was left.
+type keyedTrace struct {
+	key traceKey
+	trace
+}
+
+// traces are those of one source. They are guarded by Store.mu. A key is in one of the two maps at most.
+type traces struct {
+	fresh  []keyedTrace        // a heap by sequence: those that the source is not past
+	places map[traceKey]uint32 // where they are in it
+	passed map[traceKey]trace
+}
+
+// traceAt returns the trace that the source left in a group, and whether the source is past it.
+func (src *source) traceAt(canonical string) (t trace, passed, found bool) {
+	ts := &src.traces
+	if len(ts.fresh) == 0 && len(ts.passed) == 0 {
+		return t, false, false
+	}
+	key := keyOfTrace(canonical)
+	if i, fresh := ts.places[key]; fresh {
+		return ts.fresh[i].trace, false, true
+	}
+	t, found = ts.passed[key]
+	return t, found, found
+}
+
+func (ts *traces) isEmpty() bool { return len(ts.fresh) == 0 && len(ts.passed) == 0 }
+
+// Len is for package heap, as the next four.
+func (ts *traces) Len() int { return len(ts.fresh) }
+
+// Less orders them by their numbers. Only a source that was copied has a number twice.
+func (ts *traces) Less(i, j int) bool {
+	a, b := &ts.fresh[i], &ts.fresh[j]
+	return a.sequence < b.sequence || a.sequence == b.sequence && a.key < b.key
+}
+
+// Swap keeps the places.
+func (ts *traces) Swap(i, j int) {
+	ts.fresh[i], ts.fresh[j] = ts.fresh[j], ts.fresh[i]
+	ts.places[ts.fresh[i].key], ts.places[ts.fresh[j].key] = uint32(i), uint32(j)
+}
+
+// Push keeps the place.
+func (ts *traces) Push(x any) {
+	t := x.(keyedTrace)
+	if ts.places == nil {
+		ts.places = make(map[traceKey]uint32)
+	}
+	ts.places[t.key] = uint32(len(ts.fresh))
+	ts.fresh = append(ts.fresh, t)
+}
+
+// Pop forgets the place.
+func (ts *traces) Pop() any {
+	last := ts.fresh[len(ts.fresh)-1]
+	ts.fresh = ts.fresh[:len(ts.fresh)-1]
+	delete(ts.places, last.key)
+	if len(ts.fresh) == 0 {
+		ts.fresh, ts.places = nil, nil // they may have been many
+	}
+	return last
+}
+
+// addTrace puts a trace in the place of the one that the source has there, which is older.
+func (s *Store) addTrace(src *source, t keyedTrace) {
+	s.dropTrace(t.key, src)
+	heap.Push(&src.traces, t)
+	src.author.fresh++
+	s.fresh++
+}
+
+// dropTrace takes a trace out, if it is there.
+func (s *Store) dropTrace(key traceKey, src *source) {
+	ts := &src.traces
+	if i, fresh := ts.places[key]; fresh {
+		heap.Remove(ts, int(i))
+		src.author.fresh--
+		s.fresh--
+		return
+	}
+	if _, passed := ts.passed[key]; passed {
+		delete(ts.passed, key)
+		src.author.passed--
+		s.passed--
+	}
+}
+
+// Forget says that the source will never send again what is numbered up to that: the traces up to there make nothing a duplicate any
+// more. The marks of groups stay. It does not wait until that is durable: what is forgotten in vain is forgotten again.
+func (s *Store) Forget(name string, through uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	src := s.sources[name]
+	if src == nil || len(src.traces.fresh) == 0 || src.traces.fresh[0].sequence > through {
+		return
+	}
+	c := Change{Operation: Forget, marks: []mark{{source: src, sequence: through}}}
+	s.enact(c, nil, decision{}) //nolint:errcheck // A log that cannot be written forgets nothing; the next call does.
+}
+
+// forget applies the change. It costs what is forgotten.
+func (s *Store) forget(src *source, through uint64) {
+	ts := &src.traces
+	for len(ts.fresh) > 0 && ts.fresh[0].sequence <= through {
+		t := ts.fresh[0]
+		s.dropTrace(t.key, src)
+		if t.at() > 0 {
+			s.remember(src, t)
+		}
+	}
+	s.dropUnused(src)
+}
+
+// A memory is a trace that its source is past.
+type memory struct {
+	src      *source
+	key      traceKey
+	sequence uint64
+}
+
+// isThere says whether the trace is there as it was passed.
+func (m memory) isThere() bool {
+	t, found := m.src.traces.passed[m.key]
+	return found && t.sequence == m.sequence
+}
+
+// remember keeps a trace that its source is past, as long as there is room for it.
+func (s *Store) remember(src *source, t keyedTrace) {
+	if src.traces.passed == nil {
+		src.traces.passed = make(map[traceKey]trace)
+	}
+	a := src.author
+	src.traces.passed[t.key] = t.trace
+	a.remembered = append(a.remembered, memory{src, t.key, t.sequence})
+	a.passed++
+	s.passed++
+	for a.passed > s.maxRemembered || a.passed > 0 && s.passed > s.maxAllRemembered {
+		oldest := a.remembered[0]
+		a.remembered = a.remembered[1:]
+		if !oldest.isThere() {
+			continue
+		}
+		s.dropTrace(oldest.key, oldest.src)
+		if oldest.src != src { // the caller looks after its own
+			s.dropUnused(oldest.src)
+		}
+	}
+	if len(a.remembered) > 2*a.passed+16 {
+		a.remembered = slices.DeleteFunc(a.remembered, func(m memory) bool { return !m.isThere() })
+	}
+}
+
+// leavesTooMany refuses, for now, a change that would leave one trace too many.
+func (s *Store) leavesTooMany(c Change, g *group, o *Origin) error {
+	leaves := c.Operation == Delete || c.Operation == Mark && g == nil
+	if o == nil || !leaves {
+		return nil
+	}
+	if s.fresh >= s.maxAllTraces {
+		return &FullError{What: "deleted groups that agents may still send to", Limit: s.maxAllTraces}
+	}
+	if a := s.authors[authorOf(o.Source)]; a != nil && a.fresh >= s.maxTraces {
+		return &FullError{What: fmt.Sprintf("deleted groups that agent %q may still send to", a.name), Limit: s.maxTraces}
+	}
+	return nil
+}
+
+// DropMarks forgets what was decided, and how far: for a store that has lost changes, of which the marks that are left may
+// say that they were decided. It must be called before anything is changed, and it is not logged: a snapshot has to follow.
+func (s *Store) DropMarks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.groups {
+		if len(g.state.noted().marks) > 0 {
+			s.replace(g, markedState(Change{}, g))
+		}
+	}
+	s.sources, s.authors = make(map[string]*source), make(map[string]*author)
+	s.marks, s.fresh, s.passed = 0, 0, 0
+}
+
+// wipe removes all groups and leaves traces of their marks behind.
+func (s *Store) wipe() {
+	groups := s.groups
+	s.reset()
+	for canonical, g := range groups {
+		marks := g.state.noted().marks
+		s.leaveTraces(canonical, marks, marks)
+	}
+}
