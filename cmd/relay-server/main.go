@@ -118,6 +118,8 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	maxScrape := serve.Flag("scrape.max-body-size", "Largest body of a scrape through the tunnel; 0 for no limit.").Default("256MiB").Bytes()
 	serve.Flag("scrape.max-timeout", "Longest time of a scrape through the tunnel, whatever the scraper allows.").Default("2m").DurationVar(&o.ScrapeMaxTimeout)
 	serve.Flag("agents.max-concurrent-scrapes", "Scrapes of one agent at once.").Default("32").IntVar(&o.AgentMaxConcurrentScrapes)
+	serve.Flag("agents.max-groups", "Groups of one agent; 0 for no limit.").Default("50000").IntVar(&o.AgentMaxGroups)
+	serve.Flag("agents.max-series", "Series of all groups of one agent; 0 for no limit.").Default("1000000").IntVar(&o.AgentMaxSeries)
 	serve.Flag("agents.forget-after", "How long a departed agent stays listed.").Default("24h").DurationVar(&o.AgentForgetAfter)
 	serve.Flag("shutdown.timeout", "How long what is in flight may take when the relay stops.").Default("20s").DurationVar(&o.ShutdownTimeout)
 	return func() relay.Options {

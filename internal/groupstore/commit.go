@@ -51,6 +51,7 @@ func (s *Store) admit(g *group, hidden string) {
 		s.layouts[g.layout.id] = g.layout
 	}
 	g.born = s.position
+	s.openAccount(g)
 	s.groups[g.key.Canonical()] = g
 	s.totals.groupsBytes += 2*len(g.key.Canonical()) + len(g.text)
 	switch {
@@ -66,6 +67,7 @@ func (s *Store) admit(g *group, hidden string) {
 func (s *Store) remove(g *group) {
 	hidden := g.state.hidden() != ""
 	s.replace(g, nil)
+	s.closeAccount(g)
 	s.dropSlot(g)
 	delete(s.groups, g.key.Canonical())
 	s.totals.groupsBytes -= 2*len(g.key.Canonical()) + len(g.text)
@@ -167,12 +169,12 @@ func (s *Store) replace(g *group, next *state) {
 	var before, after []part
 	if g.state != nil {
 		before = g.state.parts
-		s.totals.lines -= g.state.lines
+		s.addLines(g, -g.state.lines)
 		s.totals.valueBytes -= g.state.pinned
 	}
 	if next != nil {
 		after = next.parts
-		s.totals.lines += next.lines
+		s.addLines(g, next.lines)
 		s.totals.valueBytes += next.pinned
 	}
 	s.totals.parts += len(after) - len(before)
@@ -202,6 +204,14 @@ func (s *Store) replace(g *group, next *state) {
 	}
 	s.advance(changed)
 	s.reconsider(departed)
+}
+
+// addLines counts lines of a group.
+func (s *Store) addLines(g *group, n int) {
+	s.totals.lines += n
+	if g.account != nil {
+		g.account.lines += n
+	}
 }
 
 // A replacement is what becomes of one family of a group. One of the parts may be nil.

@@ -73,7 +73,7 @@ func (s *Store) unfit(g *group) string {
 
 // failure returns the change that notes a rejected push in its group, if the group may be there at all.
 func (s *Store) failure(d *draft, g *group, rejection error) (Change, *group, Verdict, error) {
-	if g.state == nil && s.maxGroups > 0 && len(s.groups) >= s.maxGroups {
+	if g.state == nil && s.full(Change{}, g) != nil {
 		return Change{}, nil, Verdict{}, rejection
 	}
 	c := Change{Operation: Fail, Key: d.key, Seen: versionOf(g), FailedAt: d.at, Reason: brief(rejection.Error(), keptBytes)}
@@ -162,19 +162,30 @@ func leaving(c Change, g *group) []part {
 // full returns the limit that the change would break, or nil. A change that makes the store smaller is always taken.
 func (s *Store) full(c Change, g *group) error {
 	if g.state == nil && s.maxGroups > 0 && len(s.groups) >= s.maxGroups {
-		return &FullError{What: "groups", Limit: s.maxGroups}
+		return &FullError{What: Groups, Limit: s.maxGroups}
 	}
-	if s.maxSeries == 0 {
-		return nil
+	more := growth(c, g)
+	if more > 0 && s.maxSeries > 0 && s.totals.lines+more > s.maxSeries {
+		return &FullError{What: Series, Limit: s.maxSeries}
 	}
-	gone := 0
-	for _, p := range leaving(c, g) {
-		gone += int(p.skeleton.lines)
+	return s.fullAccount(g, more)
+}
+
+// growth returns how many lines more the group has after the change.
+func growth(c Change, g *group) int {
+	if g.state == nil {
+		return c.lines
 	}
-	if c.lines > gone && s.totals.lines+c.lines-gone > s.maxSeries {
-		return &FullError{What: "series", Limit: s.maxSeries}
+	if c.Operation == Replace {
+		return c.lines - g.state.lines
 	}
-	return nil
+	more := c.lines
+	for i := range c.parts {
+		if old := g.state.find(c.parts[i].skeleton.name()); old != nil {
+			more -= int(old.skeleton.lines)
+		}
+	}
+	return more
 }
 
 func verdictOf(c Change, g *group) Verdict {

@@ -20,12 +20,28 @@ func (e *InconsistentError) Error() string { return e.reason }
 // FullError means that the push would take the store beyond one of its limits. Nothing was changed, and the same push may
 // be taken once something else has left.
 type FullError struct {
-	What  string // "series" or "groups"
+	What  Countable
 	Limit int
+	// Account is the one whose limit it is; empty for the whole store.
+	Account string
 }
+
+// Countable is what there may be no more of.
+type Countable string
+
+// What a [FullError] is about.
+const (
+	Groups Countable = "groups"
+	Series Countable = "series"
+	// Traces are what agents leave in groups that are not there, as long as they may still send to them.
+	Traces Countable = "deleted groups that may still be sent to"
+)
 
 // Error returns the limit that is reached.
 func (e *FullError) Error() string {
+	if e.Account != "" {
+		return fmt.Sprintf("the store takes no more than %d %s of %q", e.Limit, e.What, e.Account)
+	}
 	return fmt.Sprintf("the store is full: it takes no more than %d %s", e.Limit, e.What)
 }
 

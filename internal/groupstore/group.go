@@ -35,9 +35,10 @@ type group struct {
 	layout *layout
 
 	// Guarded by Store.mu.
-	born  uint64 // position of the change that made the group; never changes once it is in the store
-	slot  int    // index in Store.slots, -1 once deleted
-	state *state // what it holds; nil once deleted
+	account *account // that it belongs to; nil for none
+	born    uint64   // position of the change that made the group; never changes once it is in the store
+	slot    int      // index in Store.slots, -1 once deleted
+	state   *state   // what it holds; nil once deleted
 }
 
 // A state is what a group holds at one moment. It is immutable and replaced whole, so that whoever has it sees the families

@@ -108,7 +108,7 @@ func TestLimits(t *testing.T) {
 	a, b, c := key(t, "job", "a"), key(t, "job", "b"), key(t, "job", "c")
 	s.put(a, "m 1\nn 1\n")
 	s.put(b, "# TYPE s summary\ns{quantile=\"0.5\"} 1\ns_sum 1\ns_count 1\n")
-	full := func(op groupstore.Operation, k grouping.Key, text, what string) {
+	full := func(op groupstore.Operation, k grouping.Key, text string, what groupstore.Countable) {
 		t.Helper()
 		before := strings.Join(s.groups(), "\n")
 		_, err := s.push(op, k, text)

@@ -20,6 +20,11 @@ type Config struct {
 	// MaxSeries and MaxGroups bound what all groups together hold, in exposition lines and groups; 0 means no limit. The
 	// two times of each group do not count.
 	MaxSeries, MaxGroups int
+	// AccountLabel is the grouping label whose values are accounts: those of agents, which may only hold so much each. Empty for no
+	// accounts.
+	AccountLabel string
+	// MaxAccountSeries and MaxAccountGroups bound what the groups of one account hold; 0 means no limit.
+	MaxAccountSeries, MaxAccountGroups int
 	// Log makes changes durable; nil keeps them in memory only.
 	Log Log
 }
@@ -84,6 +89,9 @@ type Store struct {
 	check     Check
 	maxSeries int
 	maxGroups int
+
+	accountLabel                       string
+	maxAccountSeries, maxAccountGroups int
 	// The constants of these names, except in tests.
 	maxTraces, maxAllTraces, maxRemembered, maxAllRemembered int
 
@@ -101,6 +109,7 @@ type Store struct {
 	twins    map[string][]*group
 	waiting  map[string][]waiter
 	layouts  map[string]*layout
+	accounts map[string]*account // by name
 	families familyTable
 
 	familyIDs     uint32
@@ -136,9 +145,12 @@ func New(cfg Config) *Store {
 		check:     cfg.Check,
 		maxSeries: cfg.MaxSeries,
 		maxGroups: cfg.MaxGroups,
-		log:       cfg.Log,
-		own:       make(map[string]OwnFamily, len(cfg.OwnFamilies)),
-		hasher:    newHasher(),
+
+		accountLabel: cfg.AccountLabel, maxAccountSeries: cfg.MaxAccountSeries, maxAccountGroups: cfg.MaxAccountGroups,
+
+		log:    cfg.Log,
+		own:    make(map[string]OwnFamily, len(cfg.OwnFamilies)),
+		hasher: newHasher(),
 
 		maxTraces: maxTraces, maxAllTraces: maxAllTraces, maxRemembered: maxRemembered, maxAllRemembered: maxAllRemembered,
 		sources: make(map[string]*source),
@@ -159,6 +171,7 @@ func (s *Store) reset() {
 	s.twins = make(map[string][]*group)
 	s.waiting = make(map[string][]waiter)
 	s.layouts = make(map[string]*layout)
+	s.accounts = make(map[string]*account)
 	s.families = newFamilyTable()
 	s.familyIDs, s.freeFamilyIDs = 0, nil
 	s.slots, s.sorted, s.gaps = nil, 0, 0

@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"slices"
 	"time"
 )
@@ -216,10 +215,10 @@ func (s *Store) leavesTooMany(c Change, g *group, o *Origin) error {
 		return nil
 	}
 	if s.fresh >= s.maxAllTraces {
-		return &FullError{What: "deleted groups that agents may still send to", Limit: s.maxAllTraces}
+		return &FullError{What: Traces, Limit: s.maxAllTraces}
 	}
 	if a := s.authors[authorOf(o.Source)]; a != nil && a.fresh >= s.maxTraces {
-		return &FullError{What: fmt.Sprintf("deleted groups that agent %q may still send to", a.name), Limit: s.maxTraces}
+		return &FullError{What: Traces, Limit: s.maxTraces, Account: a.name}
 	}
 	return nil
 }

@@ -301,7 +301,7 @@ func (in *Ingester) refuse(err error) (push.Result, error) {
 	case errors.As(err, &inconsistent):
 		return in.refuseInconsistent(inconsistent.Error())
 	case errors.As(err, &full):
-		return push.Result{}, &push.Error{Kind: push.ErrFull, Message: full.Error()}
+		return push.Result{}, fullError(full)
 	case errors.As(err, &inDoubt) && ctxEnded(err):
 		return push.Result{}, err // the handler has words for its own timeout
 	case errors.Is(err, groupstore.ErrSuperseded):
@@ -312,6 +312,27 @@ func (in *Ingester) refuse(err error) (push.Result, error) {
 		return push.Result{}, &push.Error{Kind: push.ErrNotWritable, Message: err.Error(), RetryAfter: retryAfter}
 	}
 }
+
+// limitFlags name the limits of the store for people: those of all, and those of each agent.
+var limitFlags = map[groupstore.Countable]struct{ store, agent string }{
+	groupstore.Groups: {" (--store.max-groups)", " (--agents.max-groups)"},
+	groupstore.Series: {" (--store.max-series)", " (--agents.max-series)"},
+}
+
+// fullError is the refusal of a push for which a limit leaves no room. An agent that is full need not ask every second.
+func fullError(full *groupstore.FullError) *push.Error {
+	refused := &push.Error{Kind: push.ErrFull, Message: full.Error()}
+	if full.Account == "" {
+		refused.Message += limitFlags[full.What].store
+		return refused
+	}
+	refused.Message += limitFlags[full.What].agent
+	refused.RetryAfter = retryFullAgent
+	return refused
+}
+
+// retryFullAgent is when an agent that has all that it may have may try again.
+const retryFullAgent = 30 * time.Second
 
 // retryAfter is when a push may be tried again that was not taken for lack of a writable disk.
 const retryAfter = 10 * time.Second

@@ -75,6 +75,8 @@ type Options struct {
 	ScrapeMaxBodyBytes        int64
 	ScrapeMaxTimeout          time.Duration
 	AgentMaxConcurrentScrapes int
+	// AgentMaxSeries and AgentMaxGroups bound what the groups of one agent hold; 0 for no limit.
+	AgentMaxSeries, AgentMaxGroups int
 	// AgentForgetAfter is how long a departed agent stays known.
 	AgentForgetAfter time.Duration
 
@@ -159,6 +161,8 @@ func (o *Options) validate() error {
 		{"--push.max-label-length", int64(o.PushLimits.MaxLabelLength)},
 		{"--store.max-series", int64(o.MaxSeries)},
 		{"--store.max-groups", int64(o.MaxGroups)},
+		{"--agents.max-series", int64(o.AgentMaxSeries)},
+		{"--agents.max-groups", int64(o.AgentMaxGroups)},
 		{"--scrape.max-body-size", o.ScrapeMaxBodyBytes},
 	} {
 		if limit.value < 0 {

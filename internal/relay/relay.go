@@ -56,6 +56,7 @@ type Server struct {
 	log           *storelog.Log // what keeps the store; nil in memory only
 	agents        *agents.Registry
 	ingester      *ingest.Ingester
+	quotas        *quotas
 	budget        *push.Budget
 	authority     *authority.Authority // nil if certificate files are given, or without a data dir
 	grpc          net.Listener         // nil if agents cannot dial in
@@ -132,8 +133,13 @@ func (s *Server) newStore(dataDir string) error {
 	if s.opts.DisableConsistencyCheck {
 		check = groupstore.CheckQuarantine
 	}
-	s.openStore(dataDir, groupstore.Config{OwnFamilies: own, Check: check, MaxSeries: s.opts.MaxSeries, MaxGroups: s.opts.MaxGroups})
+	s.openStore(dataDir, groupstore.Config{
+		OwnFamilies: own, Check: check, MaxSeries: s.opts.MaxSeries, MaxGroups: s.opts.MaxGroups,
+		AccountLabel: s.opts.AgentLabel, MaxAccountSeries: s.opts.AgentMaxSeries, MaxAccountGroups: s.opts.AgentMaxGroups,
+	})
 	registerStoreMetrics(s.telemetry, s.store, s.storeFailure)
+	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.logger)
+	s.telemetry.MustRegister(s.quotas)
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
 	s.ingester = ingest.New(ingest.Config{
 		Store: s.store, Check: check, Limits: s.opts.PushLimits.Exposition(), Names: s.opts.exposedNames(),
@@ -265,6 +271,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.runStore(serveCtx, serving)
 	serving.Go(func() error { return s.agents.Run(serveCtx) })
+	serving.Go(func() error { return s.quotas.Run(serveCtx) })
 	if s.tunnel != nil {
 		serving.Go(func() error { return s.tunnel.Serve(s.grpc) })
 		serving.Go(func() error { return s.certificates.Run(serveCtx) })

@@ -1,0 +1,77 @@
+package groupstore_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"pushrelay/internal/groupstore"
+)
+
+// TestAccounts: what the groups of one account hold is bounded; what makes it no larger is taken, also beyond the bound, and others are not
+// concerned.
+func TestAccounts(t *testing.T) {
+	unbounded := newTester(t, groupstore.Config{AccountLabel: "agent"})
+	for i := range 5 {
+		unbounded.put(key(t, "job", fmt.Sprint(i), "agent", "site"), "m 1\nn 1\n")
+	}
+	cfg := groupstore.Config{AccountLabel: "agent", MaxAccountGroups: 3, MaxAccountSeries: 8}
+	s := load(t, cfg, cut(t, unbounded.store)) // as after an upgrade
+	wantAccount := func(what string, groups, series int) {
+		t.Helper()
+		if g, n := s.store.Account("site"); g != groups || n != series {
+			t.Errorf("%s: the account has %d groups and %d series, want %d and %d", what, g, n, groups, series)
+		}
+	}
+	wantAccount("after an upgrade", 5, 10)
+	for _, st := range []struct {
+		op     groupstore.Operation
+		job    string
+		agent  string
+		text   string
+		full   groupstore.Countable
+		groups int
+		series int
+	}{
+		{put, "new", "site", "m 1\n", groupstore.Groups, 5, 10},
+		{put, "0", "site", "m 2\nn 2\n", "", 5, 10},
+		{put, "0", "site", "m 2\nn 2\no 2\n", groupstore.Series, 5, 10},
+		{post, "0", "site", "o 2\n", groupstore.Series, 5, 10},
+		{post, "0", "site", "n 3\n", "", 5, 10},
+		{put, "0", "site", "m 2\n", "", 5, 9},
+		{groupstore.Delete, "1", "site", "", "", 4, 7},
+		{post, "0", "site", "o 2\n", "", 4, 8},
+		{put, "0", "other", "m 1\nn 1\no 1\np 1\n", "", 4, 8},
+		{put, "new", "", "m 1\nn 1\no 1\np 1\nq 1\nr 1\ns 1\nt 1\nu 1\nv 1\n", "", 4, 8},
+		{groupstore.Delete, "2", "site", "", "", 3, 6},
+		{put, "new", "site", "m 1\n", groupstore.Groups, 3, 6},
+		{groupstore.Delete, "3", "site", "", "", 2, 4},
+		{put, "new", "site", "m 1\n", "", 3, 5},
+	} {
+		labels := []string{"job", st.job}
+		if st.agent != "" {
+			labels = append(labels, "agent", st.agent)
+		}
+		_, err := s.push(st.op, key(t, labels...), st.text)
+		var full *groupstore.FullError
+		if errors.As(err, &full); (full != nil) != (st.full != "") || err != nil && full == nil {
+			t.Errorf("%+v = %v", st, err)
+		} else if full != nil && (full.What != st.full || full.Account != "site" || !strings.Contains(full.Error(), `"site"`)) {
+			t.Errorf("%+v = %v", st, full)
+		}
+		wantAccount(fmt.Sprintf("%+v", st), st.groups, st.series)
+	}
+	again := load(t, cfg, cut(t, s.store))
+	if g, n := again.store.Account("site"); g != 3 || n != 5 {
+		t.Errorf("loaded, the account has %d groups and %d series", g, n)
+	}
+	if err := s.store.Wipe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantAccount("after a wipe", 0, 0)
+	s.put(key(t, "job", "a", "agent", "site"), "m 1\n")
+	wantAccount("after that", 1, 1)
+	s.delete(key(t, "job", "a", "agent", "site"))
+	wantAccount("in the end", 0, 0)
+}
