@@ -12,16 +12,18 @@ import (
 	"pushrelay/internal/relay"
 )
 
-// commands are those that issue certificates from the relay's own authority, also while the relay runs.
+// commands are those about the relay's own authority: one makes it, the others issue certificates from it, also while the
+// relay runs.
 type commands struct {
-	agent, relay *kingpin.CmdClause
-	agentName    *string
-	relayNames   *[]string
-	out          *string
+	init, agent, relay *kingpin.CmdClause
+	agentName          *string
+	relayNames         *[]string
+	out                *string
 }
 
 func certificateCommands(app *kingpin.Application) *commands {
 	c := &commands{
+		init:  app.Command("init", "Make the relay's certificate authority in the data dir, for certificates that are to be issued before the relay's first start. One that is there stays."),
 		agent: app.Command("agent-certificate", "Issue the certificate of one agent: writes ca.crt, agent.crt and agent.key."),
 		relay: app.Command("relay-certificate", "Issue the certificate of a second relay of the same authority: writes ca.crt, relay.crt and relay.key."),
 		out:   new(string),
@@ -38,6 +40,9 @@ func (c *commands) run(command, dataDir string, stdout io.Writer) error {
 	if dataDir == "" {
 		return errors.New("--data.dir is empty: certificates are issued from the data dir of the relay")
 	}
+	if command == c.init.FullCommand() {
+		return initAuthority(dataDir, stdout)
+	}
 	var issued relay.Certificate
 	var err error
 	if command == c.agent.FullCommand() {
@@ -52,5 +57,18 @@ func (c *commands) run(command, dataDir string, stdout io.Writer) error {
 		fmt.Fprintln(stdout, filepath.Join(*c.out, file))
 	}
 	fmt.Fprintf(stdout, "valid until %s\n", issued.NotAfter.UTC().Format(time.RFC3339))
+	return nil
+}
+
+func initAuthority(dataDir string, stdout io.Writer) error {
+	state, err := relay.InitAuthority(dataDir)
+	if err != nil {
+		return err
+	}
+	what := "was there already"
+	if state.Created {
+		what = "new"
+	}
+	fmt.Fprintf(stdout, "%s (%s)\nSHA-256 fingerprint %s\n", state.CAFile, what, state.Fingerprint)
 	return nil
 }

@@ -46,6 +46,9 @@ type Config struct {
 	// TrustDomain is the host part of all identities that the authority issues. It is written into the CA's certificate
 	// and cannot change afterwards. Empty is DefaultTrustDomain for a new authority, and whatever an existing one has.
 	TrustDomain string
+	// Marker is a file outside of the directory that is there once the directory had an authority, see [Authority.Mark]:
+	// one that got lost with its directory is missed then, and not replaced. Empty for none.
+	Marker string
 }
 
 // Authority is an open certificate authority. It is immutable and safe for concurrent use; nothing has to be closed.
@@ -55,6 +58,7 @@ type Authority struct {
 	key         crypto.Signer
 	caPEM       []byte
 	trustDomain string
+	created     bool
 }
 
 // Create makes a new authority in dir (ca.crt, ca.key), which is created if needed. It is an error, wrapping
@@ -93,8 +97,14 @@ func Open(dir string) (*Authority, error) {
 }
 
 // OpenOrCreate opens the authority in dir, and creates it if there is none. Of several processes that do so at once, one
-// creates it. A trust domain in cfg that is not that of an existing authority is an error.
+// creates it. A trust domain in cfg that is not that of an existing authority is an error, and so is a marker without an
+// authority.
 func OpenOrCreate(dir string, cfg Config) (*Authority, error) {
+	if isDir, err := dirExists(dir); err == nil && !isDir {
+		if err := cfg.refuseLost(dir); err != nil {
+			return nil, err // before an empty directory is left behind
+		}
+	}
 	var a *Authority
 	err := inDir(dir, func() error {
 		var err error
@@ -165,6 +175,9 @@ func missing(dir string) error {
 
 // create makes the CA. The lock of dir is held and there is none in it.
 func create(dir string, cfg Config) (*Authority, error) {
+	if err := cfg.refuseLost(dir); err != nil {
+		return nil, err
+	}
 	trustDomain := cfg.TrustDomain
 	if trustDomain == "" {
 		trustDomain = DefaultTrustDomain
@@ -205,7 +218,11 @@ func create(dir string, cfg Config) (*Authority, error) {
 		return nil, fmt.Errorf("creating certificate authority: %w", err)
 	}
 	// What is returned is what a later start will read.
-	return open(dir)
+	a, err := open(dir)
+	if err == nil {
+		a.created = true
+	}
+	return a, err
 }
 
 // trustDomainURI is how the CA's certificate carries the trust domain, so that it is found again.

@@ -115,9 +115,16 @@ func (p pair) settle() error {
 
 func (p pair) removeUnsettled() error {
 	for _, name := range []string{p.certFile, p.keyFile} {
-		if err := os.Remove(name + unsettled); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing what was left over: %w", err)
+		if err := removeIfThere(name + unsettled); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func removeIfThere(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing what was left over: %w", err)
 	}
 	return nil
 }

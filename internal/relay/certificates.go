@@ -1,7 +1,9 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -20,6 +22,63 @@ func (s *Server) certificateRenewal() string {
 	return "issue another (relay-server relay-certificate --out DIR on the relay whose authority it is from, or with your own authority) and put it in place of the --grpc.tls files; no restart is needed"
 }
 
+// authorityConfig is that of a data dir. The marker stands beside the directory of the authority, so that it stays when that
+// gets lost.
+func authorityConfig(dataDir string) authority.Config {
+	return authority.Config{Marker: filepath.Join(dataDir, "authority.made")}
+}
+
+// openAuthority opens the relay's own authority, or makes it at the first start.
+func (s *Server) openAuthority(dataDir string) error {
+	cfg := authorityConfig(dataDir)
+	var err error
+	if s.authority, err = authority.OpenOrCreate(authorityDir(dataDir), cfg); err != nil {
+		return err
+	}
+	if s.authority.Created() {
+		// Where it was not wanted, all agents are locked out: another data dir than yesterday's is a mistake easily made.
+		s.logger.Warn("made a new certificate authority: only agents with certificates from it can attach",
+			slog.String("ca_file", s.authority.Files().CAFile), slog.String("sha256_fingerprint", s.authority.Fingerprint()))
+	}
+	if err := s.authority.Mark(cfg.Marker); err != nil { // the disk may be full, which is no reason to stay away
+		s.logger.Warn("a loss of the certificate authority would not be noticed", slog.Any("err", err))
+	}
+	return nil
+}
+
+// AuthorityState is what there is to tell of the authority in a data dir.
+type AuthorityState struct {
+	// CAFile is the CA's certificate, Fingerprint its SHA-256.
+	CAFile, Fingerprint string
+	// Created says that it was made just now.
+	Created bool
+}
+
+// InitAuthority makes the authority in a data dir, for certificates that are to be issued before the relay's first start. An
+// authority that is there already stays.
+func InitAuthority(dataDir string) (AuthorityState, error) {
+	cfg := authorityConfig(dataDir)
+	a, err := authority.OpenOrCreate(authorityDir(dataDir), cfg)
+	if err != nil {
+		return AuthorityState{}, err
+	}
+	if err := a.Mark(cfg.Marker); err != nil {
+		return AuthorityState{}, err
+	}
+	return AuthorityState{CAFile: a.Files().CAFile, Fingerprint: a.Fingerprint(), Created: a.Created()}, nil
+}
+
+// issuingAuthority opens the authority that certificates are issued from. It makes none: that of a mistyped data dir would
+// issue certificates that no relay accepts.
+func issuingAuthority(dataDir string) (*authority.Authority, error) {
+	a, err := authority.Open(authorityDir(dataDir))
+	if errors.Is(err, authority.ErrNoAuthority) {
+		return nil, fmt.Errorf("%w: is --data.dir %s that of the relay? A relay makes its authority at its first start, or before that: relay-server init --data.dir=DIR",
+			err, dataDir)
+	}
+	return a, err
+}
+
 // Certificate is what was issued from a data dir.
 type Certificate struct {
 	// Files are the names of the files that were written.
@@ -28,10 +87,9 @@ type Certificate struct {
 	NotAfter time.Time
 }
 
-// IssueAgentCertificate writes ca.crt, agent.crt and agent.key of one agent into out. The authority is made if the data
-// dir has none yet, so that certificates can be issued before the relay's first start.
+// IssueAgentCertificate writes ca.crt, agent.crt and agent.key of one agent into out, from the authority of the data dir.
 func IssueAgentCertificate(dataDir, name, out string) (Certificate, error) {
-	a, err := authority.OpenOrCreate(authorityDir(dataDir), authority.Config{})
+	a, err := issuingAuthority(dataDir)
 	if err != nil {
 		return Certificate{}, err
 	}
@@ -45,7 +103,7 @@ func IssueAgentCertificate(dataDir, name, out string) (Certificate, error) {
 // IssueRelayCertificate writes ca.crt, relay.crt and relay.key of a second relay into out; names are those by which
 // agents dial it. None stands for the names of the relay of this data dir, as two relays behind one balanced name have.
 func IssueRelayCertificate(dataDir string, names []string, out string) (Certificate, error) {
-	a, err := authority.OpenOrCreate(authorityDir(dataDir), authority.Config{})
+	a, err := issuingAuthority(dataDir)
 	if err != nil {
 		return Certificate{}, err
 	}

@@ -150,7 +150,7 @@ func (s *Server) newStore(dataDir string) error {
 
 // prepareTunnel opens the certificate authority, or closes the agents' port. Without a data dir and without certificate
 // files there is none: an authority that is forgotten at the end would lock every agent out at the next start.
-func (s *Server) prepareTunnel(dataDir string) (err error) {
+func (s *Server) prepareTunnel(dataDir string) error {
 	if s.opts.GRPCTLS.CertFile != "" {
 		return nil
 	}
@@ -158,8 +158,7 @@ func (s *Server) prepareTunnel(dataDir string) (err error) {
 		s.logger.Info("agents cannot dial in: without a data dir the relay has no certificate authority; give --data.dir or the --grpc.tls files")
 		return s.closeGRPC()
 	}
-	s.authority, err = authority.OpenOrCreate(authorityDir(dataDir), authority.Config{})
-	return err
+	return s.openAuthority(dataDir)
 }
 
 // newTunnel makes the relay's end of the tunnel, once it is known to which store it belongs, and that the data dir is this
