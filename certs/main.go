@@ -124,11 +124,17 @@ func ensureAgent(ca *authority.Authority, dir, name string, w io.Writer) error {
 		return nil
 	}
 	m, err := mtls.Load(mtls.Agent, files)
+	if err == nil {
+		err = ca.CheckIssued(m.Leaf())
+	}
 	if err != nil {
 		return fmt.Errorf("agent %q has files that are no good any more, remove both of them for new ones: %w", name, err)
 	}
 	if id, err := mtls.PeerIDFromCertificate(m.Leaf()); err != nil || id.Agent != name {
 		return fmt.Errorf("%q is the certificate of agent %q, not %q: remove it and its key for new ones", files.CertFile, id.Agent, name)
+	}
+	for _, warning := range m.Warnings() {
+		fmt.Fprintf(w, "warning: %s\n", warning)
 	}
 	fmt.Fprintf(w, "%s.crt  for agent %q, until %s (kept)\n", name, name, m.NotAfter().Format(time.DateOnly))
 	return nil

@@ -90,6 +90,17 @@ func TestRunRefuses(t *testing.T) {
 		}
 	}
 	remove(t, filepath.Join(caGone, "ca.key"))
+	stranger, strangers := t.TempDir(), copyDir(t, full)
+	mustRun(t, "--out", stranger, "--agent", "site-1")
+	for _, ext := range []string{".crt", ".key"} {
+		text, err := os.ReadFile(filepath.Join(stranger, "site-1"+ext))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(strangers, "site-1"+ext), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 
 	for _, tt := range []struct {
 		name string
@@ -105,6 +116,7 @@ func TestRunRefuses(t *testing.T) {
 		{name: "another trust domain", args: []string{"--out", full, "--trust-domain", "example.org"}, want: `not "example.org"`},
 		{name: "half an agent", args: []string{"--out", keyGone, "--agent", "site-1"}, want: "remove both"},
 		{name: "another agent's files", args: []string{"--out", mixed, "--agent", "site-1"}, want: `of agent "site-2", not "site-1"`},
+		{name: "files of another CA", args: []string{"--out", strangers, "--agent", "site-1"}, want: "issued by another CA"},
 		{name: "half a CA", args: []string{"--out", caGone, "--agent", "site-3"}, want: "not whole"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

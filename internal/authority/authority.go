@@ -268,6 +268,17 @@ func encodeKey(key crypto.Signer) ([]byte, error) {
 	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
+// KeyFile returns where the CA's key is.
+func (a *Authority) KeyFile() string { return caPair(a.dir).keyFile }
+
+// CheckIssued returns an error unless this authority issued the certificate.
+func (a *Authority) CheckIssued(cert *x509.Certificate) error {
+	if err := cert.CheckSignatureFrom(a.cert); err != nil {
+		return errors.New("it was issued by another CA")
+	}
+	return nil
+}
+
 // Files returns where EnsureRelay keeps the relay's own certificate, for [mtls.NewReloader].
 func (a *Authority) Files() mtls.Files {
 	files := relayPair(a.dir)

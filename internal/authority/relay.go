@@ -77,8 +77,8 @@ func (a *Authority) ensureRelay(names []string) (RelayCertificate, error) {
 
 // whyReissue returns why a relay certificate cannot be kept, empty if it can.
 func (a *Authority) whyReissue(leaf *x509.Certificate, names []string, now time.Time) string {
-	if err := leaf.CheckSignatureFrom(a.cert); err != nil {
-		return "it was issued by another CA"
+	if err := a.CheckIssued(leaf); err != nil {
+		return err.Error()
 	}
 	if had, want := RelayNames(leaf), canonicalNames(names); !slices.Equal(had, want) {
 		return fmt.Sprintf("its names were %q", had)

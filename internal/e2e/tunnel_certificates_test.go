@@ -18,7 +18,7 @@ import (
 
 // lasting sets how long a certificate is valid from now.
 func lasting(template *x509.Certificate, d time.Duration) *x509.Certificate {
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(d)
+	template.NotBefore, template.NotAfter = time.Now().AddDate(-1, 0, 0), time.Now().Add(d)
 	return template
 }
 
@@ -61,7 +61,7 @@ func TestTunnelCertificateReplaced(t *testing.T) {
 		t.Errorf("certificate_not_after = %v, want %v", got, want)
 	}
 
-	// Both end within 30 days, and both programs say so and what to do.
+	// Both end within 30 days and the last third of their lives, and both programs say so and what to do.
 	for _, p := range []struct {
 		log   *logBuffer
 		words []string

@@ -66,9 +66,10 @@ func watch(t *testing.T, left time.Duration) (*watched, func()) {
 	}
 }
 
+// issue makes a certificate for a year, of which so much is left.
 func (w *watched) issue(left time.Duration) pair {
 	w.t.Helper()
-	return w.ca.sign(w.t, agentTemplate("site", validity(-time.Hour, left)))
+	return w.ca.sign(w.t, agentTemplate("site", validity(min(left-365*day, -time.Hour), left)))
 }
 
 // wantWarnings checks how often a warning was logged, and what each of them says.
@@ -126,6 +127,25 @@ func TestCertificateThatHasEndedIsToldDaily(t *testing.T) {
 		w.wantWarnings("at the start", 1, "ends soon")
 		time.Sleep(3*day + time.Hour)
 		w.wantWarnings("after its end", 3, "has ended", "issue it again")
+	})
+}
+
+// What lives for a short time is no cause for concern all its life: in its last third it is.
+func TestShortLivesAreToldInTheirLastThird(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, stop := watch(t, 365*day)
+		defer stop()
+		replacePair(t, w.files, w.ca.sign(t, agentTemplate("site", validity(0, 30*day))))
+		time.Sleep(20*day - time.Hour)
+		w.wantWarnings("in its first two thirds", 0)
+		time.Sleep(day)
+		w.wantWarnings("in its last third", 1, "ends soon")
+
+		replacePair(t, w.files, w.ca.sign(t, agentTemplate("site", validity(0, day))))
+		time.Sleep(15 * time.Hour)
+		w.wantWarnings("with one for a day", 0)
+		time.Sleep(2 * time.Hour)
+		w.wantWarnings("in the last third of the day", 1, "ends soon")
 	})
 }
 

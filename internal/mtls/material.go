@@ -1,6 +1,7 @@
 package mtls
 
 import (
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -35,7 +36,7 @@ func (r Role) String() string {
 type Files struct {
 	// CertFile holds the certificate of this end, its own first, then any intermediate ones.
 	CertFile string
-	// KeyFile holds the private key of that certificate, not encrypted. Its mode is the operator's business.
+	// KeyFile holds the private key of that certificate, not encrypted. A [Reloader] warns of one that others may read.
 	KeyFile string
 	// CAFile holds the certificate authorities that the other end's certificate is verified against, one or more: during
 	// a change of the CA it holds the old and the new one.
@@ -51,6 +52,7 @@ type Material struct {
 	// trustDomain is what the relay's own certificate says; empty for an agent, and for a relay whose certificate does not
 	// say. A relay that has one takes agents of that trust domain only.
 	trustDomain string
+	warnings    []string
 }
 
 // Leaf returns the certificate of this end. It must not be modified.
@@ -58,6 +60,10 @@ func (m *Material) Leaf() *x509.Certificate { return m.cert.Leaf }
 
 // NotAfter returns when the certificate of this end expires.
 func (m *Material) NotAfter() time.Time { return m.cert.Leaf.NotAfter }
+
+// Warnings returns what is odd in the files and not wrong, one line each that names the file: parts that could not be read, and
+// an agent's certificate that no CA of the CA file signed. It must not be modified.
+func (m *Material) Warnings() []string { return m.warnings }
 
 // CheckValidity returns a [*ValidityError] if the certificate of this end is expired or not yet valid at the given time.
 func (m *Material) CheckValidity(now time.Time) error {
@@ -71,11 +77,13 @@ func (m *Material) CheckValidity(now time.Time) error {
 }
 
 // Load reads the files of one end and checks everything that can be checked without the other: that the files can be
-// read, that the key is the certificate's, that the certificate is for this role, is valid today, and is signed by a CA
-// of the CA file. Errors are one line that names the file. A certificate outside its validity is a [*ValidityError].
+// read, that the key is the certificate's, that the certificate is for this role, is valid today, and, for a relay, that it
+// is signed by a CA of the CA file. Errors are one line that names the file. A certificate outside its validity is a
+// [*ValidityError].
 //
 // A relay's certificate that carries no relay URI may come from another CA than the agents' certificates (a public one):
-// for it the last check is left out.
+// for it the last check is left out. For an agent it is a warning: its CA file verifies the relay, and the relay is the
+// judge of the agent.
 func Load(role Role, files Files) (*Material, error) {
 	m, err := load(role, files)
 	if err != nil {
@@ -89,28 +97,28 @@ func Load(role Role, files Files) (*Material, error) {
 
 // load is Load without the check of the dates: a [Reloader] holds a certificate whose time is over or has not come.
 func load(role Role, files Files) (*Material, error) {
-	chain, err := readCertificates("certificate", files.CertFile)
+	m := &Material{role: role, files: files, roots: x509.NewCertPool()}
+	own, err := m.readCertificates("certificate", files.CertFile)
 	if err != nil {
 		return nil, err
 	}
-	keyPEM, err := readFile("key", files.KeyFile)
+	chain := own.certs
+	if len(own.faults) > 0 && own.faults[0].line < own.first {
+		return nil, fmt.Errorf("reading certificate file %q: what comes first cannot be read, and has to be the certificate of this %s: %v", files.CertFile, role, own.faults[0])
+	}
+	key, err := m.readKey(files.KeyFile)
 	if err != nil {
 		return nil, err
 	}
-	key, err := ParsePrivateKey(keyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("reading key file %q: %w", files.KeyFile, err)
-	}
-	cas, err := readCertificates("CA", files.CAFile)
+	cas, err := m.readCertificates("CA", files.CAFile)
 	if err != nil {
 		return nil, err
 	}
 
-	m := &Material{role: role, files: files, roots: x509.NewCertPool()}
 	if m.cert, err = newCertificate(chain, key); err != nil {
 		return nil, fmt.Errorf("certificate %q and key %q do not belong together: %w", files.CertFile, files.KeyFile, err)
 	}
-	for _, ca := range cas {
+	for _, ca := range cas.certs {
 		// The verification trusts whatever is in the pool: a leaf in it would be trusted as itself.
 		if !ca.IsCA {
 			return nil, fmt.Errorf("CA file %q holds the certificate of %q, which is not a CA", files.CAFile, clip(ca.Subject.String()))
@@ -126,9 +134,13 @@ func load(role Role, files Files) (*Material, error) {
 			return m, nil
 		}
 	}
-	if err := checkIssuer(chain, m.roots); err != nil {
+	switch err := checkIssuer(chain, m.roots); {
+	case err != nil && role == Relay:
 		return nil, fmt.Errorf("certificate %q is not signed by a CA in %q: %w (where two CAs are in use, put both in the file)",
 			files.CertFile, files.CAFile, err)
+	case err != nil:
+		m.warnings = append(m.warnings, fmt.Sprintf("certificate %q is not signed by a CA in %q, as it would be if both were from one relay: %v (the relay decides whether it takes the certificate)",
+			files.CertFile, files.CAFile, err))
 	}
 	return m, nil
 }
@@ -200,16 +212,38 @@ func poolOf(certs []*x509.Certificate) *x509.CertPool {
 	return pool
 }
 
-func readCertificates(what, path string) ([]*x509.Certificate, error) {
+// readCertificates reads a file, and warns of what is lost of it.
+func (m *Material) readCertificates(what, path string) (certificates, error) {
 	text, err := readFile(what, path)
+	if err != nil {
+		return certificates{}, err
+	}
+	parsed, err := parseCertificates(text)
+	if err != nil {
+		return certificates{}, fmt.Errorf("reading %s file %q: %w", what, path, err)
+	}
+	m.warnOf(what, path, parsed.faults)
+	return parsed, nil
+}
+
+// readKey reads the file of the key.
+func (m *Material) readKey(path string) (crypto.Signer, error) {
+	text, err := readFile("key", path)
 	if err != nil {
 		return nil, err
 	}
-	certs, err := ParseCertificates(text)
+	key, faults, err := parsePrivateKey(text)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s file %q: %w", what, path, err)
+		return nil, fmt.Errorf("reading key file %q: %w", path, err)
 	}
-	return certs, nil
+	m.warnOf("key", path, faults)
+	return key, nil
+}
+
+func (m *Material) warnOf(what, path string, faults []pemFault) {
+	for _, fault := range faults {
+		m.warnings = append(m.warnings, fmt.Sprintf("%s file %q is read without what cannot be: %v", what, path, fault))
+	}
 }
 
 func readFile(what, path string) ([]byte, error) {

@@ -4,56 +4,105 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// ParseCertificates returns the certificates of a PEM text in their order, ignoring blocks of other types. A text without
-// a certificate is an error.
+// ParseCertificates returns the certificates of a PEM text in their order, ignoring blocks of other types, and those after
+// the first one that cannot be read: bundles of systems hold such. A text without a certificate is an error, and so is one
+// that lost its line feeds.
 func ParseCertificates(certPEM []byte) ([]*x509.Certificate, error) {
-	var certs []*x509.Certificate
-	for rest := certPEM; ; {
-		var block *pem.Block
-		block, rest = pem.Decode(rest)
-		if block == nil {
-			break
-		}
+	parsed, err := parseCertificates(certPEM)
+	return parsed.certs, err
+}
+
+// certificates are those of a text.
+type certificates struct {
+	certs  []*x509.Certificate
+	first  int        // line of the first one
+	faults []pemFault // what is no certificate though it seems to be meant as one, by lines
+}
+
+func parseCertificates(certPEM []byte) (certificates, error) {
+	blocks, faults, err := pemBlocks(certPEM)
+	if err != nil {
+		return certificates{}, err
+	}
+	parsed := certificates{faults: faults}
+	number := 0
+	for _, block := range blocks {
 		if block.Type != "CERTIFICATE" {
+			if strings.HasSuffix(block.Type, "CERTIFICATE") || block.Type == "PKCS7" {
+				parsed.fault(block.line, "a block of type %q is not read, want CERTIFICATE", clip(block.Type))
+			}
 			continue
 		}
+		number++
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("parsing certificate %d: %w", len(certs)+1, err)
+			parsed.fault(block.line, "parsing certificate %d: %v", number, err)
+			continue
 		}
-		certs = append(certs, cert)
+		if parsed.certs == nil {
+			parsed.first = block.line
+		}
+		parsed.certs = append(parsed.certs, cert)
 	}
-	if len(certs) == 0 {
-		return nil, errors.New("no certificate in it")
+	slices.SortStableFunc(parsed.faults, func(a, b pemFault) int { return a.line - b.line })
+	if len(parsed.certs) == 0 {
+		return certificates{}, explainNothing("no certificate in it", parsed.faults)
 	}
-	return certs, nil
+	return parsed, nil
+}
+
+func (c *certificates) fault(line int, format string, args ...any) {
+	c.faults = append(c.faults, pemFault{line, fmt.Sprintf(format, args...)})
+}
+
+// explainNothing says what may have been meant where nothing was found.
+func explainNothing(what string, faults []pemFault) error {
+	if len(faults) == 0 {
+		return errors.New(what)
+	}
+	return fmt.Errorf("%s: %v", what, faults[0])
 }
 
 // ParsePrivateKey returns the first private key of a PEM text: PKCS #8, SEC 1 or PKCS #1, not encrypted.
 func ParsePrivateKey(keyPEM []byte) (crypto.Signer, error) {
-	for rest := keyPEM; ; {
-		var block *pem.Block
-		block, rest = pem.Decode(rest)
+	key, _, err := parsePrivateKey(keyPEM)
+	return key, err
+}
+
+// parsePrivateKey also returns what should have been a block.
+func parsePrivateKey(keyPEM []byte) (crypto.Signer, []pemFault, error) {
+	blocks, faults, err := pemBlocks(keyPEM)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, block := range blocks {
 		switch {
-		case block == nil:
-			return nil, errors.New("no private key in it")
 		case block.Type == "ENCRYPTED PRIVATE KEY", block.Headers["DEK-Info"] != "":
-			return nil, errors.New("private key is encrypted: store it without a passphrase, readable by this program only")
-		case block.Type == "PRIVATE KEY":
-			return signer(x509.ParsePKCS8PrivateKey(block.Bytes))
-		case block.Type == "EC PRIVATE KEY":
-			return signer(x509.ParseECPrivateKey(block.Bytes))
-		case block.Type == "RSA PRIVATE KEY":
-			return signer(x509.ParsePKCS1PrivateKey(block.Bytes))
-		case strings.HasSuffix(block.Type, " PRIVATE KEY"):
-			return nil, fmt.Errorf("private key has the unsupported type %q", block.Type)
+			return nil, nil, errors.New("private key is encrypted: store it without a passphrase, readable by this program only")
+		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+			key, err := privateKey(block)
+			return key, faults, err
 		}
+	}
+	return nil, nil, explainNothing("no private key in it", faults)
+}
+
+func privateKey(block pemBlock) (crypto.Signer, error) {
+	switch block.Type {
+	case "PRIVATE KEY":
+		return signer(x509.ParsePKCS8PrivateKey(block.Bytes))
+	case "EC PRIVATE KEY":
+		return signer(x509.ParseECPrivateKey(block.Bytes))
+	case "RSA PRIVATE KEY":
+		return signer(x509.ParsePKCS1PrivateKey(block.Bytes))
+	default:
+		return nil, fmt.Errorf("private key has the unsupported type %q", clip(block.Type))
 	}
 }
 

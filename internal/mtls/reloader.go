@@ -47,6 +47,8 @@ type Reloader struct {
 	err      error      // why what is in the files now is not in use; nil if it is
 	reloads  uint64
 	failures uint64
+	// warnedOfKey says that the mode of the key was told: whoever wants it that way does not want to read of it every day.
+	warnedOfKey bool
 }
 
 // Status is what there is to tell about the files of one end.
@@ -81,7 +83,22 @@ func NewReloader(cfg Config) (*Reloader, error) {
 	if err := r.material.CheckValidity(time.Now()); err != nil {
 		r.log.Warn("certificate cannot be used yet or any more", slog.Any("err", err))
 	}
+	r.warn()
 	return r, nil
+}
+
+// warn tells of what is odd in the files that were just read. r.mu is held, or r is new.
+func (r *Reloader) warn() {
+	for _, warning := range r.material.Warnings() {
+		r.log.Warn("certificate files", slog.String("warning", warning))
+	}
+	if r.warnedOfKey {
+		return
+	}
+	if mode, exposed := ExposedKey(r.files.KeyFile); exposed {
+		r.log.Warn("key can be read by others than its owner", slog.String("key_file", r.files.KeyFile), slog.String("mode", mode.String()))
+		r.warnedOfKey = true
+	}
 }
 
 // Material returns the material for a handshake that begins now, never nil.
@@ -135,6 +152,7 @@ func (r *Reloader) refresh() {
 	r.material, r.err = material, nil
 	r.reloads++
 	r.log.Info("certificate files reloaded", slog.String("cert_file", r.files.CertFile), slog.Time("not_after", material.NotAfter()))
+	r.warn()
 }
 
 // stamps is what the certificate, key and CA file look like from outside; nil for one that cannot be seen.

@@ -275,9 +275,9 @@ func TestNewReloaderFailsOnBadFiles(t *testing.T) {
 	ca, other := newAuthority(t, "our CA"), newAuthority(t, "other CA")
 	for name, files := range map[string]mtls.Files{
 		"missing":  {CertFile: "missing", KeyFile: "missing", CAFile: "missing"},
-		"other CA": writeFiles(t, ca.sign(t, agentTemplate("a")), other.pem()),
+		"other CA": writeFiles(t, ca.sign(t, relayTemplate()), other.pem()),
 	} {
-		if _, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: files}); err == nil {
+		if _, err := mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: files}); err == nil {
 			t.Errorf("%s: NewReloader() succeeded, want an error", name)
 		}
 	}

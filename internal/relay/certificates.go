@@ -40,6 +40,9 @@ func (s *Server) openAuthority(dataDir string) error {
 		s.logger.Warn("made a new certificate authority: only agents with certificates from it can attach",
 			slog.String("ca_file", s.authority.Files().CAFile), slog.String("sha256_fingerprint", s.authority.Fingerprint()))
 	}
+	if mode, exposed := mtls.ExposedKey(s.authority.KeyFile()); exposed {
+		s.logger.Warn("key of the certificate authority can be read by others than its owner", slog.String("key_file", s.authority.KeyFile()), slog.String("mode", mode.String()))
+	}
 	if err := s.authority.Mark(cfg.Marker); err != nil { // the disk may be full, which is no reason to stay away
 		s.logger.Warn("a loss of the certificate authority would not be noticed", slog.Any("err", err))
 	}
