@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -38,6 +40,8 @@ type house struct {
 	journals  *journals
 	addr      string
 	dial      func(ctx context.Context, network, address string) (net.Conn, error) // of agents; nil: the network's
+	resolve   func(ctx context.Context, host string) ([]netip.Addr, error)         // of agents
+	proxy     *url.URL                                                             // of agents
 }
 
 // epochOfTests is that of the store of every house.
@@ -76,7 +80,7 @@ func newHouseAt(t *testing.T, pusher push.Pusher, listener net.Listener) *house 
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "authority")
 	ca := must[*authority.Authority](t)(authority.Create(dir, authority.Config{}))
-	ensured := must[authority.RelayCertificate](t)(ca.EnsureRelay([]string{"127.0.0.1"}))
+	ensured := must[authority.RelayCertificate](t)(ca.EnsureRelay([]string{"127.0.0.1", "relay.test"}))
 	certificates := must[*mtls.Reloader](t)(mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: ensured.Files}))
 	reg := prometheus.NewRegistry()
 	registry := must[*agents.Registry](t)(agents.Open(agents.Config{
@@ -145,7 +149,7 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 		h.t.Fatal(err)
 	}
 	link := tunnelclient.NewLink(tunnelclient.Config{
-		Address: h.addr, Dial: h.dial, Certificates: certificates, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
+		Address: h.addr, Dial: h.dial, Resolve: h.resolve, Proxy: h.proxy, Certificates: certificates, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
 		ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
 	})
 	link.SetTargets([]target.Target{{

@@ -55,6 +55,14 @@ func (a *attempt) silence() time.Duration {
 	return time.Since(a.begun)
 }
 
+// remote is the address of whatever took the attempt's connection; empty if nothing did.
+func (a *attempt) remote() string {
+	if conn := a.conn.Load(); conn != nil {
+		return conn.RemoteAddr().String()
+	}
+	return ""
+}
+
 // dial opens a connection whose bytes count as life.
 func (a *attempt) dial(dial func(ctx context.Context, network, address string) (net.Conn, error), address string) (*tunnel.Conn, error) {
 	raw, err := dial(a.ctx, "tcp", address)

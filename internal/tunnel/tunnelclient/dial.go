@@ -4,12 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
-	"net/url"
 	"time"
 
 	"google.golang.org/grpc"
@@ -106,13 +103,13 @@ func once(conn net.Conn) func(context.Context, string) (net.Conn, error) {
 
 func (l *Link) dialTCP(a *attempt) (net.Conn, error) {
 	if l.cfg.Proxy == nil {
-		conn, err := a.dial(l.cfg.Dial, l.cfg.Address)
+		conn, err := a.dial(l.addresses.dialNext, l.cfg.Address)
 		if err != nil {
 			return nil, fmt.Errorf("dialling relay: %w", err)
 		}
 		return conn, nil
 	}
-	conn, err := a.dial(l.cfg.Dial, proxyAddress(l.cfg.Proxy))
+	conn, err := a.dial(l.addresses.dialNext, proxyAddress(l.cfg.Proxy))
 	if err != nil {
 		return nil, fmt.Errorf("dialling proxy %s: %w", l.cfg.Proxy.Host, err)
 	}
@@ -124,34 +121,6 @@ func (l *Link) dialTCP(a *attempt) (net.Conn, error) {
 		return nil, a.explain(err)
 	}
 	return tunnelled, nil
-}
-
-func proxyAddress(proxy *url.URL) string {
-	if proxy.Port() != "" {
-		return proxy.Host
-	}
-	return net.JoinHostPort(proxy.Hostname(), "80")
-}
-
-// connect asks the proxy for a connection to the address; the proxy resolves the name (T10).
-func connect(conn net.Conn, proxy *url.URL, address string) (net.Conn, error) {
-	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{}}
-	if user := proxy.User; user != nil {
-		password, _ := user.Password()
-		request.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
-	}
-	if err := request.Write(conn); err != nil {
-		return nil, fmt.Errorf("asking proxy %s for %s: %w", proxy.Host, address, err)
-	}
-	reader := bufio.NewReader(conn)
-	response, err := http.ReadResponse(reader, request) //nolint:bodyclose // What follows the head is the tunnel itself.
-	if err != nil {
-		return nil, fmt.Errorf("asking proxy %s for %s: %w", proxy.Host, address, err)
-	}
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("proxy %s refuses a connection to %s: %s", proxy.Host, address, response.Status)
-	}
-	return &readAheadConn{Conn: conn, reader: reader}, nil
 }
 
 // readAheadConn reads first what came together with what was waited for.

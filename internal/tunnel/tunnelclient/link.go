@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"net"
+	"net/netip"
 	"net/url"
 	"sync"
 	"time"
@@ -33,6 +34,9 @@ type Config struct {
 	Proxy *url.URL
 	// Dial opens the connections, to the relay or to its proxy; nil dials the network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Resolve finds the addresses of the relay's name, or of its proxy's, for an attempt that is to begin with another one
+	// than the last. Nil asks the system, or leaves names to a Dial that is given.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Certificates are the agent's.
 	Certificates *mtls.Reloader
 	// Scraper answers the relay's scrapes.
@@ -58,7 +62,8 @@ func NewProcessID() [16]byte {
 
 // Link keeps a session with one relay. It is safe for concurrent use.
 type Link struct {
-	cfg Config
+	cfg       Config
+	addresses addresses // owned by Run
 
 	mu      sync.Mutex
 	current *session        // guarded by mu; nil while not attached
@@ -86,9 +91,12 @@ type Status struct {
 // NewLink returns a link. It starts nothing.
 func NewLink(cfg Config) *Link {
 	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{Control: boundUnsent}).DialContext
+		cfg.Dial = (&net.Dialer{Control: boundUnsent, Timeout: dialTimeout}).DialContext
+		if cfg.Resolve == nil {
+			cfg.Resolve = systemResolve
+		}
 	}
-	l := &Link{cfg: cfg, status: Status{Address: cfg.Address, Since: time.Now()}}
+	l := &Link{cfg: cfg, addresses: addresses{dial: cfg.Dial, resolve: cfg.Resolve}, status: Status{Address: cfg.Address, Since: time.Now()}}
 	cfg.Metrics.watch(l)
 	return l
 }
@@ -127,6 +135,10 @@ func (l *Link) Run(ctx context.Context) error {
 		s, err := l.open(ctx, a)
 		spent := a.silence() // of the time to the next attempt
 		a.close()
+		remote := a.remote()
+		if remote != "" {
+			l.addresses.failed = err != nil
+		}
 		if err != nil {
 			l.setStatus(err)
 			l.cfg.Metrics.attachFailed(l.cfg.Address)
@@ -143,7 +155,7 @@ func (l *Link) Run(ctx context.Context) error {
 		// A machine that stood still may have spent more than there was.
 		wait := backoff(min(limit, max(tunnel.BackoffCap-spent, tunnel.BackoffBase)), err)
 		limit = min(2*limit, tunnel.BackoffCap)
-		l.cfg.Logger.Warn("no session with the relay", slog.String("addr", l.cfg.Address), slog.Any("err", err), slog.Duration("retry_in", wait.Round(time.Millisecond)))
+		l.cfg.Logger.Warn("no session with the relay", slog.String("addr", l.cfg.Address), slog.String("remote_addr", remote), slog.Any("err", err), slog.Duration("retry_in", wait.Round(time.Millisecond)))
 		select {
 		case <-ctx.Done():
 			return nil
