@@ -106,7 +106,7 @@ func logFlags(serve *kingpin.CmdClause, stderr io.Writer) *promslog.Config {
 func flags(serve *kingpin.CmdClause) func() agent.Options {
 	o := &agent.Options{}
 	serve.Flag("relay.address", "Relay to dial, host:port (repeatable: the agent attaches to all of them).").PlaceHolder("HOST:PORT").StringsVar(&o.RelayAddresses)
-	serve.Flag("relay.proxy-url", "HTTP proxy on the way to the relays, http://[user:password@]host:port (default: HTTPS_PROXY and NO_PROXY of the environment).").PlaceHolder("URL").URLVar(&o.RelayProxyURL)
+	serve.Flag("relay.proxy-url", "HTTP proxy on the way to the relays, http://[user:password@]host:port (default: HTTPS_PROXY and NO_PROXY of the environment).").PlaceHolder("URL").StringVar(&o.RelayProxyURL)
 	serve.Flag("tls.ca-file", "Certificate authority of the relay (ca.crt).").PlaceHolder("FILE").StringVar(&o.TLS.CAFile)
 	serve.Flag("tls.cert-file", "Certificate of this agent (agent.crt); it holds the agent's identity.").PlaceHolder("FILE").StringVar(&o.TLS.CertFile)
 	serve.Flag("tls.key-file", "Key of the certificate (agent.key).").PlaceHolder("FILE").StringVar(&o.TLS.KeyFile)

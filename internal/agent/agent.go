@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -21,7 +20,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web"
-	"golang.org/x/net/http/httpproxy"
 	"golang.org/x/sync/errgroup"
 
 	"pushrelay/internal/datadir"
@@ -49,8 +47,8 @@ const certificateRenewal = "issue it again on the relay's machine (relay-server 
 type Options struct {
 	// RelayAddresses are the relays to dial, host:port. At least one.
 	RelayAddresses []string
-	// RelayProxyURL is an HTTP proxy on the way to the relays; nil takes it from HTTPS_PROXY and NO_PROXY.
-	RelayProxyURL *url.URL
+	// RelayProxyURL is an HTTP proxy on the way to the relays; empty takes it from HTTPS_PROXY and NO_PROXY.
+	RelayProxyURL string
 	// TLS are the files of mutual TLS. Required.
 	TLS mtls.Files
 	// ConfigFile names the targets; empty for an agent that only pushes.
@@ -81,9 +79,11 @@ func (o *Options) validate() error {
 	}
 	seen := map[string]bool{}
 	for _, address := range o.RelayAddresses {
-		host, port, err := net.SplitHostPort(address)
-		if err != nil || host == "" || port == "" {
-			return fmt.Errorf("--relay.address %q is not host:port", address)
+		if err := checkRelayAddress(address); err != nil {
+			return err
+		}
+		if _, err := o.proxyFor(address); err != nil {
+			return err
 		}
 		if seen[address] {
 			return fmt.Errorf("--relay.address %s is given twice", address)
@@ -96,9 +96,6 @@ func (o *Options) validate() error {
 		if file.name == "" {
 			return fmt.Errorf("%s is missing: `relay-server agent-certificate NAME --out DIR` on the relay makes the files", file.flag)
 		}
-	}
-	if u := o.RelayProxyURL; u != nil && (u.Scheme != "http" || u.Host == "") {
-		return fmt.Errorf("--relay.proxy-url %s is not http://host:port", u.Redacted())
 	}
 	if o.PushWait <= 0 {
 		return fmt.Errorf("--push.wait is %s, want more than nothing", o.PushWait)
@@ -228,7 +225,7 @@ func (a *Agent) newLinks(scraper scrape.Scraper) error {
 	metrics := tunnelclient.NewMetrics(a.registry)
 	processID := tunnelclient.NewProcessID()
 	for _, address := range a.opts.RelayAddresses {
-		proxy, err := a.proxyFor(address)
+		proxy, err := a.opts.proxyFor(address)
 		if err != nil {
 			return err
 		}
@@ -239,21 +236,6 @@ func (a *Agent) newLinks(scraper scrape.Scraper) error {
 		}))
 	}
 	return nil
-}
-
-// proxyFor returns the proxy to the relay, as the flag or else the environment says.
-func (a *Agent) proxyFor(address string) (*url.URL, error) {
-	if a.opts.RelayProxyURL != nil {
-		return a.opts.RelayProxyURL, nil
-	}
-	proxy, err := httpproxy.FromEnvironment().ProxyFunc()(&url.URL{Scheme: "https", Host: address})
-	if err != nil {
-		return nil, fmt.Errorf("proxy of the environment (HTTPS_PROXY): %w", err)
-	}
-	if proxy != nil && proxy.Scheme != "http" {
-		return nil, fmt.Errorf("proxy of the environment (HTTPS_PROXY) %s is not http://host:port", proxy.Redacted())
-	}
-	return proxy, nil
 }
 
 // Addr returns the address of the local push API.
@@ -305,12 +287,12 @@ func (a *Agent) Reload() error {
 // apply puts a configuration to use, or returns an error and changes nothing.
 func (a *Agent) apply(cfg *FileConfig) error {
 	if err := a.discovery.apply(cfg); err != nil {
-		return err
+		return fmt.Errorf("configuration %s: %w", a.opts.ConfigFile, err)
 	}
 	if err := a.textfiles.Apply(cfg.TextfileConfigs); err != nil {
 		return err // not after LoadConfig
 	}
-	for _, warning := range cfg.Warnings {
+	for _, warning := range append(cfg.Warnings, cfg.lookAround()...) {
 		a.logger.Warn("configuration", slog.String("file", a.opts.ConfigFile), slog.String("warning", warning))
 	}
 	a.reloads.successful.Set(1)

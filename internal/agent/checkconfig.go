@@ -20,9 +20,10 @@ type CheckedConfig struct {
 	Targets []target.Target
 	// Textfiles are the directories with text files.
 	Textfiles []textfile.Directory
-	// Warnings are those of [FileConfig].
+	// Warnings are those that a running agent logs.
 	Warnings []string
-	// BadFiles are target files that cannot be used, each with its reason. A running agent keeps what they held before.
+	// BadFiles are target files that cannot be used as they are, each with its reason. A running agent keeps what they held
+	// before; a target that comes twice counts once.
 	BadFiles []string
 }
 
@@ -37,12 +38,18 @@ func CheckConfig(file string) (*CheckedConfig, error) {
 	if err := d.apply(cfg); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
-	out := &CheckedConfig{Targets: d.targets(), Textfiles: cfg.TextfileConfigs, Warnings: cfg.Warnings}
+	out := &CheckedConfig{Targets: d.targets(), Textfiles: cfg.TextfileConfigs, Warnings: append(cfg.Warnings, cfg.lookAround()...)}
 	for _, sc := range cfg.ScrapeConfigs {
 		out.Jobs = append(out.Jobs, sc.JobName)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.files.failed)) {
 		out.BadFiles = append(out.BadFiles, name+": "+d.files.failed[name])
+	}
+	for _, double := range d.doubles {
+		out.BadFiles = append(out.BadFiles, "target files: "+double)
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.files.odd)) {
+		out.Warnings = append(out.Warnings, name+": "+d.files.odd[name])
 	}
 	return out, nil
 }

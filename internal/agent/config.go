@@ -17,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"pushrelay/internal/textfile"
+	"pushrelay/internal/yamldoc"
 )
 
 // FileConfig is the agent's configuration file. Its words are Prometheus' own, so that a scrape configuration can be
@@ -107,25 +108,29 @@ func LoadConfig(file string) (*FileConfig, error) {
 
 // parseConfig reads a configuration in which relative paths start at dir.
 func parseConfig(raw []byte, dir string) (*FileConfig, error) {
-	var root yaml.Node
-	if err := yaml.Unmarshal(raw, &root); err != nil {
-		return nil, plainYAML(err)
+	root, err := yamldoc.Parse(raw)
+	if err != nil {
+		return nil, err
 	}
 	cfg := &FileConfig{}
-	if root.Kind == 0 { // an empty file
+	if root == nil {
+		cfg.Warnings = []string{"there is nothing in it: no targets and no text files"}
 		return cfg, nil
 	}
-	warnings, err := judgeKeys(root.Content[0])
+	warnings, err := judgeKeys(root)
 	if err != nil {
+		return nil, err
+	}
+	if raw, err = completeProxyURLs(raw, root); err != nil {
 		return nil, err
 	}
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&lenient{cfg}); err != nil && !errors.Is(err, io.EOF) {
-		return nil, locate(root.Content[0], err)
+		return nil, locate(root, err)
 	}
 	cfg.Warnings = warnings
-	lines := linesOf(root.Content[0], "scrape_configs")
+	lines := linesOf(root, "scrape_configs")
 	seen := map[string]bool{}
 	for i, sc := range cfg.ScrapeConfigs {
 		if sc == nil {
@@ -138,20 +143,15 @@ func parseConfig(raw []byte, dir string) (*FileConfig, error) {
 			return nil, fmt.Errorf("line %d: job_name %q comes twice", lines[i], sc.JobName)
 		}
 		seen[sc.JobName] = true
-		if sc.labelsAgents() {
-			cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("line %d: job %q: the label agent has no effect: at the relay it is the name in the agent's certificate", lines[i], sc.JobName))
-		}
+	}
+	if i, err := cfg.checkDoubles(); err != nil {
+		return nil, fmt.Errorf("line %d: job %q: %w", lines[i], cfg.ScrapeConfigs[i].JobName, err)
 	}
 	cfg.setDirectory(dir)
 	if i, err := textfile.Check(cfg.TextfileConfigs); err != nil {
-		return nil, fmt.Errorf("line %d: textfile_configs: %w", linesOf(root.Content[0], "textfile_configs")[i], err)
+		return nil, fmt.Errorf("line %d: textfile_configs: %w", linesOf(root, "textfile_configs")[i], err)
 	}
 	return cfg, nil
-}
-
-// labelsAgents reports whether a list of targets sets the label that is the agent's own.
-func (sc *ScrapeConfig) labelsAgents() bool {
-	return slices.ContainsFunc(sc.StaticConfigs, func(list *StaticConfig) bool { return list.Labels["agent"] != "" })
 }
 
 // lenient decodes a FileConfig beside the other sections of a Prometheus configuration, which were judged before.
@@ -168,14 +168,6 @@ func (l *lenient) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	*l.cfg = sections.FileConfig
 	return nil
-}
-
-// plainYAML takes the library's own prefix and line breaks off an error.
-func plainYAML(err error) error {
-	if list, ok := errors.AsType[*yaml.TypeError](err); ok {
-		return errors.New(strings.Join(list.Errors, "; "))
-	}
-	return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 }
 
 // judgeKeys looks at the keys of the file and of each scrape configuration. It returns a warning for each that is left
@@ -294,6 +286,11 @@ func (sc *ScrapeConfig) validate() error {
 	}
 	if err := sc.HTTPClient.Validate(); err != nil {
 		return err
+	}
+	if sc.HTTPClient.ProxyFromEnvironment {
+		if err := checkProxyOfEnvironment(); err != nil {
+			return err
+		}
 	}
 	for i, static := range sc.StaticConfigs {
 		if static == nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type targetDiscovery struct {
 	jobs      []*job             // guarded by mu
 	files     *targetFiles       // guarded by mu
 	announced []*scrape.Endpoint // guarded by mu
+	doubles   []string           // guarded by mu; which targets come twice
 }
 
 type discoveryMetrics struct {
@@ -108,7 +110,8 @@ func (d *targetDiscovery) refreshLocked() {
 		endpoints = append(endpoints, found...)
 	}
 	d.files.forget(named)
-	endpoints = nameEndpoints(endpoints)
+	endpoints, twice := nameEndpoints(endpoints)
+	d.noteDoubles(twice)
 	d.scraper.Configure(endpoints)
 	d.announced = endpoints
 	targets := make([]target.Target, 0, len(endpoints))
@@ -118,6 +121,21 @@ func (d *targetDiscovery) refreshLocked() {
 	d.metrics.targets.Set(float64(len(targets)))
 	d.metrics.failedFiles.Set(float64(len(d.files.failed)))
 	d.announce(targets)
+}
+
+// noteDoubles remembers and logs once which targets come twice. The caller holds mu.
+func (d *targetDiscovery) noteDoubles(twice []*scrape.Endpoint) {
+	var doubles []string
+	for _, e := range twice {
+		double := describeDouble(e.Target)
+		if !slices.Contains(doubles, double) {
+			doubles = append(doubles, double)
+		}
+		if !slices.Contains(d.doubles, double) {
+			d.logger.Error("target files name a target twice, it counts once", slog.String("err", double))
+		}
+	}
+	d.doubles = doubles
 }
 
 // targets returns what is announced.

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"pushrelay/internal/yamldoc"
 )
 
 // targetFiles reads files with targets and remembers their last good content: an unreadable file keeps its targets (T24).
@@ -20,10 +22,11 @@ type targetFiles struct {
 	logger *slog.Logger
 	good   map[string][]*StaticConfig
 	failed map[string]string // the error of each file that could not be read, to log it once
+	odd    map[string]string // the warning of each file that was read, to log it once
 }
 
 func newTargetFiles(logger *slog.Logger) *targetFiles {
-	return &targetFiles{logger: logger, good: map[string][]*StaticConfig{}, failed: map[string]string{}}
+	return &targetFiles{logger: logger, good: map[string][]*StaticConfig{}, failed: map[string]string{}, odd: map[string]string{}}
 }
 
 // read returns the files of a job and the targets that they name. A file that cannot be read or that the job refuses
@@ -38,6 +41,7 @@ func (f *targetFiles) read(sc *ScrapeConfig) (files []string, lists []*StaticCon
 		f.note(file, sc.JobName, err)
 		if err == nil {
 			f.good[file] = content
+			f.warn(file, sc.JobName, content)
 		}
 		lists = append(lists, f.good[file]...)
 	}
@@ -57,6 +61,19 @@ func (f *targetFiles) note(file, job string, err error) {
 	}
 }
 
+// warn logs once what is odd in a file that was read.
+func (f *targetFiles) warn(file, job string, content []*StaticConfig) {
+	before := f.odd[file]
+	delete(f.odd, file)
+	if content != nil {
+		return
+	}
+	f.odd[file] = "there is nothing in it, which counts as no targets: write [] if that is meant"
+	if before != f.odd[file] {
+		f.logger.Warn("target file", slog.String("file", file), slog.String("job", job), slog.String("warning", f.odd[file]))
+	}
+}
+
 // forget drops what no job names any more.
 func (f *targetFiles) forget(named []string) {
 	for file := range f.good {
@@ -67,6 +84,11 @@ func (f *targetFiles) forget(named []string) {
 	for file := range f.failed {
 		if !slices.Contains(named, file) {
 			delete(f.failed, file)
+		}
+	}
+	for file := range f.odd {
+		if !slices.Contains(named, file) {
+			delete(f.odd, file)
 		}
 	}
 }
@@ -89,17 +111,21 @@ func expand(configs []*FileSDConfig) []string {
 
 func hasPattern(path string) bool { return strings.ContainsAny(path, "*?[") }
 
-// readTargetFile reads a list of targets, YAML or JSON, which is YAML.
+// readTargetFile reads a list of targets, YAML or JSON, which is YAML. Nil is a file with nothing in it, not even an empty
+// list.
 func readTargetFile(file string) ([]*StaticConfig, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
+		return nil, fmt.Errorf("reading targets: %w", err)
+	}
+	if _, err := yamldoc.Parse(raw); err != nil {
 		return nil, fmt.Errorf("reading targets: %w", err)
 	}
 	var lists []*StaticConfig
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&lists); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading targets: %w", plainYAML(err))
+		return nil, fmt.Errorf("reading targets: %w", yamldoc.Plain(err))
 	}
 	if slices.Contains(lists, nil) {
 		return nil, errors.New("reading targets: an element of the list is empty")

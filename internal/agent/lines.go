@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"go.yaml.in/yaml/v3"
+
+	"pushrelay/internal/yamldoc"
 )
 
 // linesOf returns the line of each element of a section.
@@ -29,15 +31,15 @@ func elements(root *yaml.Node, section string) []*yaml.Node {
 // durations for example, do not.
 func locate(root *yaml.Node, err error) error {
 	if _, hasLine := errors.AsType[*yaml.TypeError](err); hasLine {
-		return plainYAML(err)
+		return yamldoc.Plain(err)
 	}
 	for _, sc := range elements(root, "scrape_configs") {
 		for key, value := range pairs(sc) {
 			alone := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{key, value}}
 			if err := alone.Decode(new(ScrapeConfig)); err != nil {
-				return fmt.Errorf("line %d: %s: %w", key.Line, key.Value, plainYAML(err))
+				return fmt.Errorf("line %d: %s: %w", key.Line, key.Value, yamldoc.Plain(err))
 			}
 		}
 	}
-	return plainYAML(err)
+	return yamldoc.Plain(err)
 }

@@ -16,6 +16,9 @@ import (
 	"pushrelay/internal/target"
 )
 
+// agentLabel is the label that the relay gives every target of an agent.
+const agentLabel = "agent"
+
 // job is a scrape configuration that is in use.
 type job struct {
 	cfg  *ScrapeConfig
@@ -91,6 +94,8 @@ func (sc *ScrapeConfig) target(address string, labels map[string]string) (config
 			c.target.MetricsPath = value
 		case strings.HasPrefix(name, model.ParamLabelPrefix):
 			c.params = withParam(c.params, strings.TrimPrefix(name, model.ParamLabelPrefix), value)
+		case name == agentLabel && value != "":
+			return configured{}, fmt.Errorf("label %q is reserved: at the relay it is the name in the agent's certificate; leave it out", name)
 		case strings.HasPrefix(name, model.ReservedLabelPrefix):
 			return configured{}, fmt.Errorf("label %q is reserved and has no meaning here", name)
 		case value != "": // an empty label is an absent one
@@ -141,23 +146,21 @@ func withPort(address, scheme string) string {
 	return net.JoinHostPort(strings.Trim(address, "[]"), port)
 }
 
-// nameEndpoints names all endpoints of an agent; of several that are equal in everything one stays.
-func nameEndpoints(endpoints []*scrape.Endpoint) []*scrape.Endpoint {
-	targets := make([]target.Target, 0, len(endpoints))
+// nameEndpoints names all endpoints of an agent; of several that are equal in everything one stays, and the others are
+// returned as well.
+func nameEndpoints(endpoints []*scrape.Endpoint) (named, twice []*scrape.Endpoint) {
+	found := make([]configured, 0, len(endpoints))
 	for _, e := range endpoints {
-		// The parameters tell targets apart as well, but are nobody else's business: they count only while naming.
-		t := e.Target
-		t.MetricsPath += "?" + e.Params.Encode()
-		targets = append(targets, t)
+		found = append(found, configured{target: e.Target, params: e.Params})
 	}
-	names := target.AssignNames(targets)
-	out := make([]*scrape.Endpoint, 0, len(endpoints))
-	for i, e := range endpoints {
-		if names[i] == "" {
+	for i, name := range assignNames(found) {
+		e := endpoints[i]
+		if name == "" {
+			twice = append(twice, e)
 			continue
 		}
-		e.Target.Name = names[i]
-		out = append(out, e)
+		e.Target.Name = name
+		named = append(named, e)
 	}
-	return out
+	return named, twice
 }

@@ -48,6 +48,7 @@ var table = map[string]place{
 	"internal/scrape":     {1, shared},
 	"internal/jobexec":    {1, agentOnly},
 	"internal/httpserver": {0, shared},
+	"internal/yamldoc":    {0, shared},
 	"internal/datadir":    {0, shared},
 
 	"internal/authority":    {0, relayOnly},
@@ -74,6 +75,7 @@ var table = map[string]place{
 // arrows are the imports within one layer that the table allows: from -> to -> why.
 var arrows = map[string]map[string]string{
 	"internal/authority":           {"internal/mtls": "the identity that it signs is the one that mtls reads"},
+	"internal/httpserver":          {"internal/yamldoc": "a web configuration is read to its end"},
 	"internal/tunnel/tunnelserver": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"internal/tunnel/tunnelclient": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"scripts/bench": {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +18,8 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/mdlayher/vsock"
 	"github.com/prometheus/exporter-toolkit/web"
+
+	"pushrelay/internal/yamldoc"
 )
 
 // Timeouts of every connection. Bodies and answers have no fixed time: their handlers move the deadline on as long as
@@ -46,7 +49,7 @@ type Server struct {
 
 // Listen binds the addresses of the flags and checks the web configuration file. On error nothing stays bound.
 func Listen(flags *web.FlagConfig, logger *slog.Logger) (*Server, error) {
-	if err := web.Validate(*flags.WebConfigFile); err != nil {
+	if err := checkConfig(*flags.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("web configuration %s: %w", *flags.WebConfigFile, err)
 	}
 	s := &Server{flags: flags, logger: logger}
@@ -67,6 +70,20 @@ func Listen(flags *web.FlagConfig, logger *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// checkConfig checks a web configuration file, also behind the end at which web.Validate stops: passwords that stand there
+// would protect nothing.
+func checkConfig(file string) error {
+	if err := web.Validate(file); err != nil || file == "" {
+		return err
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	_, err = yamldoc.Parse(text)
+	return err
 }
 
 func systemdListeners() ([]net.Listener, error) {

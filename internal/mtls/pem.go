@@ -1,6 +1,7 @@
 package mtls
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
@@ -16,6 +17,22 @@ import (
 func ParseCertificates(certPEM []byte) ([]*x509.Certificate, error) {
 	parsed, err := parseCertificates(certPEM)
 	return parsed.certs, err
+}
+
+// CertificateFaults returns what whoever reads certificates with crypto/x509 loses of a PEM text in silence, one line each.
+func CertificateFaults(certPEM []byte) []string {
+	parsed, err := parseCertificates(certPEM)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	var out []string
+	if bytes.Contains(certPEM, byteOrderMark) {
+		out = append(out, "a byte order mark takes the certificate after it away: save it without one")
+	}
+	for _, fault := range parsed.faults {
+		out = append(out, fault.String())
+	}
+	return out
 }
 
 // certificates are those of a text.

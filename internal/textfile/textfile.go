@@ -30,6 +30,9 @@ const Owner = "textfile"
 // NameLabel is the grouping label that holds a file's name, without its suffix.
 const NameLabel = "textfile"
 
+// agentLabel is the grouping label that relays add, unless they were told another. One that is pushed is refused.
+const agentLabel = "agent"
+
 // suffix is what the names of text files end in; all others are left alone, which is where scripts write before they
 // rename.
 const suffix = ".prom"
@@ -75,6 +78,8 @@ func (d *Directory) key() (grouping.Key, error) {
 			return grouping.Key{}, fmt.Errorf("labels: job is not a label here: write it as job: %s beside directory", value)
 		case name == NameLabel:
 			return grouping.Key{}, fmt.Errorf("labels: the label %s holds the name of the file and cannot be set", NameLabel)
+		case name == agentLabel && value != "":
+			return grouping.Key{}, fmt.Errorf("labels: %s is reserved: relays add it to what comes through an agent; leave it out", agentLabel)
 		case value == "":
 			return grouping.Key{}, fmt.Errorf("labels: %s has an empty value, which is as good as no label: leave it out", name)
 		}

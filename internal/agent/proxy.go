@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpproxy"
+)
+
+// schemeEnd is what stands between a URL's scheme and the rest.
+const schemeEnd = "://"
+
+// targetProxySchemes are the schemes of proxies that net/http knows.
+var targetProxySchemes = []string{"http", "https", "socks5", "socks5h"}
+
+// parseProxy reads the URL of a proxy, [scheme://][user:password@]host[:port]. Without a scheme it is http, as in HTTPS_PROXY.
+// Errors hold nothing of it: where it is wrong, any part can be one of the password, and net/url would take that for a host.
+func parseProxy(text string, schemes ...string) (*url.URL, error) {
+	scheme, rest := "http", text
+	if before, after, ok := strings.Cut(text, schemeEnd); ok {
+		scheme, rest = strings.ToLower(before), after
+	}
+	want := strings.Join(schemes, ", ") + schemeEnd + "[user:password@]host:port"
+	if !slices.Contains(schemes, scheme) {
+		return nil, fmt.Errorf("it has another scheme, or none that ends in %s; want %s", schemeEnd, want)
+	}
+	rest = strings.TrimSuffix(rest, "/")
+	if strings.ContainsAny(rest, "#?/\\ \t\r\n") {
+		return nil, fmt.Errorf("percent-encode what is special in user and password (%%23 for #, %%3F for ?, %%2F for /): as they are, the host ends there. A proxy has no path; want %s", want)
+	}
+	if strings.HasPrefix(rest, ":") && !strings.Contains(rest, "@") {
+		return nil, fmt.Errorf("%q names no host; want %s", rest, want)
+	}
+	u, err := url.Parse(scheme + schemeEnd + rest)
+	if err != nil || u.Hostname() == "" || strings.HasSuffix(u.Host, ":") {
+		return nil, fmt.Errorf("it cannot be read; percent-encode what is special in user and password (%%25 for %%, %%40 for @); want %s", want)
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return nil, errors.New("its port cannot be, want 1 to 65535")
+		}
+	}
+	return u, nil
+}
+
+// proxyFor returns the proxy to the relay, as the flag or else the environment says; nil for none.
+func (o *Options) proxyFor(address string) (*url.URL, error) {
+	if o.RelayProxyURL != "" {
+		proxy, err := parseProxy(o.RelayProxyURL, "http")
+		if err != nil {
+			return nil, fmt.Errorf("--relay.proxy-url: %w", err)
+		}
+		return proxy, nil
+	}
+	environment := httpproxy.FromEnvironment()
+	text := environment.HTTPSProxy
+	if text == "" {
+		return nil, nil
+	}
+	// Whether NO_PROXY names the relay is for that package to say. It takes a proxy that it cannot read for none.
+	environment.HTTPSProxy = "http://proxy.invalid"
+	if through, err := environment.ProxyFunc()(&url.URL{Scheme: "https", Host: address}); through == nil || err != nil {
+		return nil, err
+	}
+	proxy, err := parseProxy(text, "http")
+	if err != nil {
+		return nil, fmt.Errorf("proxy of the environment (HTTPS_PROXY): %w", err)
+	}
+	return proxy, nil
+}
+
+// checkProxyOfEnvironment says what is wrong with the proxies of the environment, which would be taken for none.
+func checkProxyOfEnvironment() error {
+	environment := httpproxy.FromEnvironment()
+	for _, proxy := range []struct{ name, url string }{{"HTTP_PROXY", environment.HTTPProxy}, {"HTTPS_PROXY", environment.HTTPSProxy}} {
+		if proxy.url == "" {
+			continue
+		}
+		if _, err := parseProxy(proxy.url, targetProxySchemes...); err != nil {
+			return fmt.Errorf("proxy_from_environment: %s: %w", proxy.name, err)
+		}
+	}
+	return nil
+}
+
+// checkRelayAddress returns an error unless the address can be dialled.
+func checkRelayAddress(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || strings.ContainsAny(host, "/?#@\\ \t\r\n") {
+		return fmt.Errorf("--relay.address %q is not host:port", address)
+	}
+	if n, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil || n == 0 { // a number, or a name that the system knows
+		return fmt.Errorf("--relay.address %q has a port that cannot be, want 1 to 65535", address)
+	}
+	return nil
+}
