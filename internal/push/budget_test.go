@@ -1,12 +1,15 @@
 package push_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/push"
 )
 
@@ -17,7 +20,7 @@ func TestShare(t *testing.T) {
 		whole := push.NewBudget(2 * half)
 		share := whole.Share()
 		grow := func(b *push.Budget, n int) (*push.Buffer, error) {
-			buffer := b.Buffer(t.Context())
+			buffer := b.Buffer(t.Context(), push.Sender{})
 			return buffer, buffer.Grow(n)
 		}
 		ours, err := grow(share, half)
@@ -57,7 +60,7 @@ func TestShare(t *testing.T) {
 		}
 	})
 	for _, b := range []*push.Budget{nil, {}, push.NewBudget(0)} {
-		if err := b.Share().Buffer(context.Background()).Grow(1 << 20); err != nil || b.Share().Size() != 0 || b.Size() != 0 {
+		if err := b.Share().Buffer(context.Background(), push.Sender{}).Grow(1 << 20); err != nil || b.Share().Size() != 0 || b.Size() != 0 {
 			t.Errorf("a share of no bound = %v", err)
 		}
 	}
@@ -66,7 +69,7 @@ func TestShare(t *testing.T) {
 // TestTake: a body in one piece is not copied, one in several is whole, and both count.
 func TestTake(t *testing.T) {
 	budget := push.NewBudget(1 << 20)
-	b := budget.Buffer(t.Context())
+	b := budget.Buffer(t.Context(), push.Sender{})
 	defer b.Release()
 	first := []byte("first, ")
 	if err := b.Take(first); err != nil {
@@ -79,7 +82,7 @@ func TestTake(t *testing.T) {
 		t.Errorf("the body is %q, %v", b.Bytes(), err)
 	}
 	for _, pieces := range [][]int{{1<<20 + 1}, {1 << 19, 1<<19 + 1}} {
-		b := budget.Buffer(t.Context())
+		b := budget.Buffer(t.Context(), push.Sender{})
 		var err error
 		for _, n := range pieces {
 			err = b.Take(make([]byte, n))
@@ -89,4 +92,143 @@ func TestTake(t *testing.T) {
 		}
 		b.Release()
 	}
+}
+
+// a body of a sender, which is ended by closing a channel.
+func bodyOf(t *testing.T, b *push.Budget, name string) (body *push.Buffer, ended chan struct{}) {
+	t.Helper()
+	ended = make(chan struct{})
+	return b.Buffer(t.Context(), push.Sender{Name: name, End: func() { close(ended) }}), ended
+}
+
+func isEnded(ended chan struct{}) bool {
+	select {
+	case <-ended:
+		return true
+	default:
+		return false
+	}
+}
+
+func mustGrow(t *testing.T, b *push.Buffer, n int) {
+	t.Helper()
+	if _, err := b.Write(make([]byte, n)); err != nil {
+		t.Fatalf("Write(%d) = %v", n, err)
+	}
+}
+
+// TestSlowBodies: a body may be slow while nobody waits; then the largest that stands still makes room, and those go on that arrive.
+func TestSlowBodies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const mib = 1 << 20
+		budget := push.NewBudget(10*mib + mib/2)
+		small, smallEnded := bodyOf(t, budget, "a")
+		large, largeEnded := bodyOf(t, budget, "b")
+		arriving, arrivingEnded := bodyOf(t, budget, "c")
+		whole, wholeEnded := bodyOf(t, budget, "d")
+		mustGrow(t, small, mib)
+		mustGrow(t, large, 3*mib)
+		mustGrow(t, arriving, mib)
+		mustGrow(t, whole, 4*mib)
+		if err := whole.Complete(exposition.Text004); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		for _, ended := range []chan struct{}{smallEnded, largeEnded, arrivingEnded, wholeEnded} {
+			if isEnded(ended) {
+				t.Fatal("a body was ended while nobody waited")
+			}
+		}
+		go func() { // it comes at 32 KiB/s all the while
+			for range 3 {
+				time.Sleep(500 * time.Millisecond)
+				arriving.Write(make([]byte, 16<<10))
+			}
+		}()
+		mustGrow(t, arriving, 0)
+		go func() {
+			<-largeEnded
+			if _, err := large.Write([]byte("x")); !errors.Is(err, push.ErrStalled) {
+				t.Errorf("Write of a body that was ended = %v", err)
+			}
+			large.Release()
+		}()
+		next := budget.Buffer(t.Context(), push.Sender{Name: "e"})
+		start := time.Now()
+		mustGrow(t, next, 3*mib)
+		if isEnded(smallEnded) || isEnded(arrivingEnded) || isEnded(wholeEnded) || !isEnded(largeEnded) || time.Since(start) > time.Second {
+			t.Errorf("not the largest was ended, after %s", time.Since(start))
+		}
+		time.Sleep(2 * time.Second)
+	})
+}
+
+// TestGreedySender: one sender keeps no more than half while another waits, however fast it is; for itself it makes no room.
+func TestGreedySender(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const mib = 1 << 20
+		budget := push.NewBudget(16 * mib)
+		var bodies []*push.Buffer
+		var ends []chan struct{}
+		for range 7 {
+			b, ended := bodyOf(t, budget, "greedy")
+			mustGrow(t, b, 2*mib)
+			bodies, ends = append(bodies, b), append(ends, ended)
+		}
+		brief, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		more := budget.Buffer(brief, push.Sender{Name: "greedy"})
+		if _, err := more.Write(make([]byte, 4*mib)); !errors.Is(err, push.ErrUnavailable) || errors.Is(err, push.ErrStalled) {
+			t.Errorf("more of the same sender = %v", err)
+		}
+		for i := range bodies {
+			go func() {
+				<-ends[i]
+				bodies[i].Release()
+			}()
+		}
+		other := budget.Buffer(t.Context(), push.Sender{Name: "modest"})
+		mustGrow(t, other, 4*mib)
+		n := 0
+		for _, ended := range ends {
+			if isEnded(ended) {
+				n++
+			}
+		}
+		if n < 1 || n > 2 {
+			t.Errorf("%d bodies were ended for 4 MiB", n)
+		}
+		for i := range bodies {
+			if !isEnded(ends[i]) {
+				close(ends[i])
+			}
+		}
+		synctest.Wait()
+	})
+}
+
+// TestParsingCounts: what parsing takes is memory as well, and bodies that have come do not wait for each other.
+func TestParsingCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := push.NewBudget(1 << 20)
+		var parsing sync.WaitGroup
+		for range 20 { // each alone takes more than there is
+			parsing.Go(func() {
+				b := budget.Buffer(t.Context(), push.Sender{Name: "a"})
+				defer b.Release()
+				if _, err := b.Write(bytes.Repeat([]byte("m 1\n"), 5000)); err != nil {
+					t.Error(err)
+				}
+				if err := b.Complete(exposition.Text004); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(100 * time.Millisecond)
+			})
+		}
+		start := time.Now()
+		parsing.Wait()
+		if took := time.Since(start); took < time.Second || took > 3*time.Second {
+			t.Errorf("they took %s: not one after the other", took)
+		}
+	})
 }

@@ -26,6 +26,8 @@ var (
 	ErrUnavailable = errors.New("push is not possible now")
 	// ErrNotWritable is the kind of ErrUnavailable that ends when the store can be written again.
 	ErrNotWritable = fmt.Errorf("%w: the store cannot be written", ErrUnavailable)
+	// ErrStalled is the kind of ErrUnavailable that a body causes which stops arriving.
+	ErrStalled = fmt.Errorf("%w: its body stopped arriving", ErrUnavailable)
 	// ErrNotCurrent is the kind of ErrUnavailable that [Request.Current] causes. Nothing was changed.
 	ErrNotCurrent = fmt.Errorf("%w: what carried it may not change groups any more", ErrUnavailable)
 )
@@ -68,6 +70,7 @@ var statuses = []struct {
 	{ErrTooLarge, http.StatusRequestEntityTooLarge},
 	{ErrSuperseded, http.StatusConflict},
 	{ErrFull, http.StatusTooManyRequests},
+	{ErrStalled, http.StatusRequestTimeout},
 	{ErrUnavailable, http.StatusServiceUnavailable},
 	// The push timeout, and the scraper's own cancellation: nobody may read it, but the access log does.
 	{context.DeadlineExceeded, http.StatusServiceUnavailable},

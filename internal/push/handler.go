@@ -95,7 +95,7 @@ func (h *Handler) serve(op Operation, jobBase64 bool) http.HandlerFunc {
 // push reads the request in the order in which the reference judges it: content encoding, grouping key, body.
 func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, jobBase64 bool) (Result, error) {
 	receivedAt := time.Now()
-	body := h.cfg.Budget.Buffer(r.Context())
+	body := h.cfg.Budget.Buffer(r.Context(), Sender{})
 	defer body.Release()
 	if err := h.readBody(w, r, body); err != nil {
 		return Result{}, err

@@ -186,21 +186,21 @@ func TestAnnouncedBodyTakesNoBudget(t *testing.T) {
 func TestBudgetGivesBack(t *testing.T) {
 	budget := push.NewBudget(100 << 10)
 	for range 100 {
-		b := budget.Buffer(t.Context())
+		b := budget.Buffer(t.Context(), push.Sender{})
 		if _, err := b.Write(make([]byte, 60<<10)); err != nil {
 			t.Fatal(err)
 		}
 		b.Release()
 		b.Release() // harmless
 	}
-	full := budget.Buffer(t.Context())
+	full := budget.Buffer(t.Context(), push.Sender{})
 	defer full.Release()
 	if _, err := full.Write(make([]byte, 100<<10)); err != nil {
 		t.Fatalf("a body as large as the budget: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := budget.Buffer(ctx).Write([]byte("x")); !errors.Is(err, push.ErrUnavailable) {
+	if _, err := budget.Buffer(ctx, push.Sender{}).Write([]byte("x")); !errors.Is(err, push.ErrUnavailable) {
 		t.Errorf("a body beyond the budget: %v, want %v", err, push.ErrUnavailable)
 	}
 }

@@ -284,3 +284,72 @@ func TestLateVerdictsHaveReasons(t *testing.T) {
 	}
 	h.wantCounted(0, 0, 0, 5)
 }
+
+// TestOneStreamOfChanges: a second one ends the session, and one after the other is fine.
+func TestOneStreamOfChanges(t *testing.T) {
+	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) { return push.Result{Outcome: push.Applied}, nil }))
+	a := h.attachRaw("site")
+	a.send(change(1, "m 1\n"), "m 1\n")
+	a.verdict()
+	second := must[relayv1.RelayService_PushClient](t)(a.client.Push(timeout(t, 10*time.Second)))
+	if err := second.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Session{Session: a.welcome.GetSession()}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.Recv(); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("the second stream = %v", err)
+	}
+	for {
+		event, err := a.stream.Recv()
+		if err != nil {
+			t.Fatalf("the session did not say why it ended: %v", err)
+		}
+		if end := event.GetEnd(); end != nil {
+			if end.GetReason() != relayv1.SessionEndReason_SESSION_END_REASON_VIOLATION || !strings.Contains(end.GetMessage(), "second stream") {
+				t.Errorf("the session ended with %v", end)
+			}
+			break
+		}
+	}
+}
+
+// TestAgentsBodiesAreWindowed: an agent that sends beyond its window is not read until earlier changes are decided.
+func TestAgentsBodiesAreWindowed(t *testing.T) {
+	release := make(chan struct{})
+	var mu sync.Mutex
+	begun := 0
+	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) {
+		mu.Lock()
+		begun++
+		mu.Unlock()
+		<-release
+		return push.Result{Outcome: push.Applied}, nil
+	}))
+	a := h.attachRaw("site")
+	body := strings.Repeat("x", 60<<10)
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for n := range 8 {
+			begin := change(uint64(n)+1, body)
+			begin.GroupingKey[0].Value = strings.Repeat("j", n+1)
+			a.send(begin, body)
+		}
+	})
+	eventually(t, "the window is full", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return begun == 4
+	})
+	time.Sleep(100 * time.Millisecond) // real sockets: what would come is given the time to
+	mu.Lock()
+	if begun != 4 {
+		t.Errorf("%d changes of 60 KiB are in progress, want the 4 that fit into 256 KiB", begun)
+	}
+	mu.Unlock()
+	close(release)
+	sending.Wait()
+	for range 8 {
+		if a.verdict().GetApplied() == nil {
+			t.Error("a change was not applied")
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -32,8 +33,33 @@ func (s *Server) Push(stream relayv1.RelayService_PushServer) error {
 	if err != nil {
 		return err
 	}
+	if !ss.pushing.CompareAndSwap(false, true) {
+		ss.end(violation("the agent opened a second stream of changes"))
+		return status.Error(codes.FailedPrecondition, "the session has a stream of changes already")
+	}
+	defer ss.pushing.Store(false)
 	return newChangeStream(ss, stream).run()
 }
+
+// patience is how long a change may stand still half sent, and a verdict may not be taken. An honest agent sends a chunk of 32 KiB in that
+// time over any line that it can live with.
+const patience = time.Minute
+
+// endGrace is how long the connection stays open of an agent whose memory others wait for, so that the reason reaches it.
+const endGrace = 500 * time.Millisecond
+
+func violation(message string) *sessionEnd {
+	return &sessionEnd{reason: relayv1.SessionEndReason_SESSION_END_REASON_VIOLATION, message: message}
+}
+
+// window bounds the bytes of the bodies that one agent has under way, as it does itself: what it sends beyond that is not read before
+// earlier changes are decided. One change may be larger, alone.
+type window struct{ bytes *semaphore.Weighted }
+
+func newWindow() window { return window{semaphore.NewWeighted(tunnel.MaxUnacknowledgedBytes)} }
+
+// room is what a body takes of the window.
+func (w window) room(bytes uint64) int64 { return int64(min(bytes, tunnel.MaxUnacknowledgedBytes-1)) + 1 }
 
 // changeStream is the changes of one session on their way to the pusher. Changes of one group take effect in the order
 // in which they came; those of different groups wait for the disk together.
@@ -49,6 +75,8 @@ type changeStream struct {
 
 	// owned by receive
 	begin *relayv1.ChangeBegin // nil between changes
+	room  int64                // of the session's window, for it
+	stall *time.Timer          // runs while a change comes in
 	begun time.Time            // when it came
 	body  *push.Buffer
 	fault error                    // of the change that comes in, if it is known before its end
@@ -77,13 +105,14 @@ func (c *changeStream) run() error {
 	defer stop()
 	var sender sync.WaitGroup
 	sender.Go(c.send)
+	c.stall = time.AfterFunc(patience, func() { c.session.end(violation("a change of the agent stood still half sent")) })
+	c.stall.Stop()
 	err := c.receive()
-	if c.body != nil {
-		c.body.Release()
-	}
 	if err != nil {
 		c.cancel()
 	}
+	c.stall.Stop()
+	c.drop()
 	c.changes.Wait()
 	close(c.verdicts)
 	sender.Wait()
@@ -93,11 +122,19 @@ func (c *changeStream) run() error {
 // send writes verdicts until there are no more.
 func (c *changeStream) send() {
 	broken := false
+	unread := time.AfterFunc(patience, func() {
+		c.session.end(violation("the agent does not take its verdicts"))
+		c.session.conn.close() // or Send would wait on
+	})
+	defer unread.Stop()
 	for verdict := range c.verdicts {
 		if broken {
 			continue
 		}
-		if c.stream.Send(verdict) != nil {
+		unread.Reset(patience)
+		err := c.stream.Send(verdict)
+		unread.Stop()
+		if err != nil {
 			broken = true
 			c.cancel()
 		}
@@ -117,7 +154,9 @@ func (c *changeStream) receive() error {
 		c.session.progress.Store(time.Now().UnixNano())
 		switch part := request.GetPart().(type) {
 		case *relayv1.PushRequest_Begin:
-			c.takeBegin(part.Begin)
+			if err := c.takeBegin(part.Begin); err != nil {
+				return err
+			}
 		case *relayv1.PushRequest_Chunk:
 			c.takeChunk(part.Chunk)
 		case *relayv1.PushRequest_End:
@@ -130,12 +169,15 @@ func (c *changeStream) receive() error {
 	}
 }
 
-func (c *changeStream) takeBegin(begin *relayv1.ChangeBegin) {
-	if c.body != nil {
-		c.body.Release()
+func (c *changeStream) takeBegin(begin *relayv1.ChangeBegin) error {
+	c.drop()
+	room := c.session.window.room(begin.GetBodyBytes())
+	if err := c.session.window.bytes.Acquire(c.ctx, room); err != nil {
+		return err
 	}
-	c.begun = time.Now()
-	c.begin, c.body, c.fault = begin, c.session.server.budget.Buffer(c.ctx), nil
+	c.stall.Reset(patience)
+	c.begun, c.room = time.Now(), room
+	c.begin, c.body, c.fault = begin, c.session.server.budget.Buffer(c.ctx, c.sender()), nil
 	if limit := c.session.server.cfg.Limits.MaxDecompressedBytes; limit > 0 && begin.GetBodyBytes() > uint64(limit) {
 		c.fault = push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size, or half of --push.max-inflight-bytes)", limit)
 	}
@@ -145,6 +187,25 @@ func (c *changeStream) takeBegin(begin *relayv1.ChangeBegin) {
 	if begin.GetEncoding() != relayv1.BodyEncoding_BODY_ENCODING_UNSPECIFIED {
 		c.fault = fmt.Errorf("body encoding %d: %w", begin.GetEncoding(), tunnel.ErrUnsupported)
 	}
+	return nil
+}
+
+// sender is who sends the bodies of this stream. One that stands still while others wait for memory ends the session: it cannot be given
+// back otherwise.
+func (c *changeStream) sender() push.Sender {
+	return push.Sender{Name: "agent " + c.session.agent, End: func() {
+		c.session.end(&sessionEnd{reason: relayv1.SessionEndReason_SESSION_END_REASON_OVERLOADED, message: "a change of the agent came too slowly while others waited for memory"})
+		time.AfterFunc(endGrace, c.session.conn.close)
+	}}
+}
+
+// drop forgets a change that has not ended.
+func (c *changeStream) drop() {
+	if c.body != nil {
+		c.body.Release()
+		c.session.window.bytes.Release(c.room)
+	}
+	c.begin, c.body, c.fault = nil, nil, nil
 }
 
 // keyBytes is the size of the grouping key.
@@ -157,6 +218,7 @@ func keyBytes(begin *relayv1.ChangeBegin) (n int) {
 
 // takeChunk adds to the body, unless a fault is known: the rest is then read and dropped.
 func (c *changeStream) takeChunk(chunk []byte) {
+	c.stall.Reset(patience)
 	if c.begin == nil || c.fault != nil {
 		return
 	}
@@ -172,15 +234,15 @@ func (c *changeStream) takeEnd() error {
 	if c.begin == nil {
 		return status.Error(codes.InvalidArgument, "a change ended that had not begun")
 	}
-	number, body := c.begin.GetChange(), c.body
-	request, fault := c.request()
-	c.begin, c.body, c.fault = nil, nil, nil
+	c.stall.Stop()
 	select {
 	case c.session.slots <- struct{}{}:
 	case <-c.ctx.Done():
-		body.Release()
 		return c.ctx.Err()
 	}
+	number, body, room := c.begin.GetChange(), c.body, c.room
+	request, fault := c.request()
+	c.begin, c.body, c.fault = nil, nil, nil
 	c.session.inFlight.Add(1)
 	earlier, decided := c.follow(request)
 	c.changes.Go(func() {
@@ -192,8 +254,10 @@ func (c *changeStream) takeEnd() error {
 		if earlier != nil {
 			<-earlier
 		}
-		c.decide(number, request, fault)
+		verdict := c.decide(number, request, fault)
 		body.Release()
+		c.session.window.bytes.Release(room)
+		c.verdicts <- verdict
 	})
 	return nil
 }
@@ -219,6 +283,8 @@ func (c *changeStream) request() (*push.Request, error) {
 	}
 	if fault != nil {
 		r.Refused = fault
+	} else if err := c.body.Complete(r.Format); err != nil {
+		return nil, err
 	}
 	r.Agent, r.Current, r.Waited = c.session.agent, c.session.attachment.Current, r.ReceivedAt.Before(c.session.startedAt)
 	return r, nil
@@ -249,15 +315,15 @@ func (c *changeStream) follow(r *push.Request) (earlier <-chan struct{}, decided
 	return before, decided
 }
 
-// decide gets the verdict on a change and queues it.
-func (c *changeStream) decide(number uint64, r *push.Request, fault error) {
+// decide gets the verdict on a change.
+func (c *changeStream) decide(number uint64, r *push.Request, fault error) *relayv1.PushResponse {
 	var result push.Result
 	if fault == nil {
 		result, fault = c.session.server.push(r)
 	}
 	c.session.server.metrics.decided(result, fault)
 	result.Decided.Epoch = c.session.server.epoch
-	c.verdicts <- tunnel.VerdictToProto(number, result, fault)
+	return tunnel.VerdictToProto(number, result, fault)
 }
 
 // maxChangesInFlight bounds the changes that are being decided for all agents together (T21): enough that a sync of the log

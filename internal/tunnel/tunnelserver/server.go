@@ -320,6 +320,10 @@ func (e *sessionEnd) name() string {
 		return "certificate_expired"
 	case relayv1.SessionEndReason_SESSION_END_REASON_INCOMPATIBLE:
 		return "incompatible"
+	case relayv1.SessionEndReason_SESSION_END_REASON_VIOLATION:
+		return "protocol_violation"
+	case relayv1.SessionEndReason_SESSION_END_REASON_OVERLOADED:
+		return "overloaded"
 	default:
 		return "connection_lost"
 	}

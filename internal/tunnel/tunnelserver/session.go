@@ -29,7 +29,9 @@ type session struct {
 	attachment *agents.Attachment
 	path       bool          // the agent honours ScrapeRequest.path
 	again      bool          // the agent honours ScrapeRequest.deliver_on
-	slots      chan struct{} // one per change in progress, on however many streams
+	slots      chan struct{} // one per change in progress
+	window     window        // bytes of the bodies of changes that come in or are in progress
+	pushing    atomic.Bool   // there is a stream of changes
 	// ctx ends with the session; its cause is a *sessionEnd. It is the Attach stream's, less what ends it here.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -64,6 +66,7 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 		path:      tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_SCRAPE_PATH),
 		again:     tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_DELIVER_AGAIN),
 		slots:     make(chan struct{}, tunnel.MaxUnacknowledgedChanges),
+		window:    newWindow(),
 		stream:    stream,
 		scrapes:   map[uint64]*scrapeCall{},
 	}

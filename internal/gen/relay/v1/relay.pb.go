@@ -131,6 +131,9 @@ const (
 	SessionEndReason_SESSION_END_REASON_INCOMPATIBLE SessionEndReason = 5
 	// The relay has too much to do; retry_after says when to come back.
 	SessionEndReason_SESSION_END_REASON_OVERLOADED SessionEndReason = 6
+	// The agent broke the protocol: it opened a second Push in the session, let a change stand still half sent, or did not take its
+	// verdicts.
+	SessionEndReason_SESSION_END_REASON_VIOLATION SessionEndReason = 7
 )
 
 // Enum value maps for SessionEndReason.
@@ -143,6 +146,7 @@ var (
 		4: "SESSION_END_REASON_CERTIFICATE_EXPIRED",
 		5: "SESSION_END_REASON_INCOMPATIBLE",
 		6: "SESSION_END_REASON_OVERLOADED",
+		7: "SESSION_END_REASON_VIOLATION",
 	}
 	SessionEndReason_value = map[string]int32{
 		"SESSION_END_REASON_UNSPECIFIED":         0,
@@ -152,6 +156,7 @@ var (
 		"SESSION_END_REASON_CERTIFICATE_EXPIRED": 4,
 		"SESSION_END_REASON_INCOMPATIBLE":        5,
 		"SESSION_END_REASON_OVERLOADED":          6,
+		"SESSION_END_REASON_VIOLATION":           7,
 	}
 )
 
@@ -3442,7 +3447,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x16CAPABILITY_PUSH_ORIGIN\x10\x04\x12\x1b\n" +
 	"\x17CAPABILITY_PUSH_FAILURE\x10\x05\x12\x18\n" +
 	"\x14CAPABILITY_PUSH_GZIP\x10\x06\x12\x1c\n" +
-	"\x18CAPABILITY_DELIVER_AGAIN\x10\a*\x8e\x02\n" +
+	"\x18CAPABILITY_DELIVER_AGAIN\x10\a*\xb0\x02\n" +
 	"\x10SessionEndReason\x12\"\n" +
 	"\x1eSESSION_END_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dSESSION_END_REASON_SUPERSEDED\x10\x01\x12\x1f\n" +
@@ -3450,7 +3455,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x1aSESSION_END_REASON_TIMEOUT\x10\x03\x12*\n" +
 	"&SESSION_END_REASON_CERTIFICATE_EXPIRED\x10\x04\x12#\n" +
 	"\x1fSESSION_END_REASON_INCOMPATIBLE\x10\x05\x12!\n" +
-	"\x1dSESSION_END_REASON_OVERLOADED\x10\x06*\x7f\n" +
+	"\x1dSESSION_END_REASON_OVERLOADED\x10\x06\x12 \n" +
+	"\x1cSESSION_END_REASON_VIOLATION\x10\a*\x7f\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OPERATION_REPLACE\x10\x01\x12\x13\n" +
