@@ -287,7 +287,9 @@ func TestLateVerdictsHaveReasons(t *testing.T) {
 
 // TestOneStreamOfChanges: a second one ends the session, and one after the other is fine.
 func TestOneStreamOfChanges(t *testing.T) {
-	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) { return push.Result{Outcome: push.Applied}, nil }))
+	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) {
+		return push.Result{Outcome: push.Applied}, nil
+	}))
 	a := h.attachRaw("site")
 	a.send(change(1, "m 1\n"), "m 1\n")
 	a.verdict()

@@ -192,7 +192,7 @@ func VerdictFromProto(p *relayv1.PushResponse) (push.Result, error) {
 		}
 		return result, nil
 	case *relayv1.PushResponse_Rejected:
-		refused := &push.Error{Kind: push.ErrInvalid, Message: v.Rejected.GetMessage()}
+		refused := &push.Error{Kind: push.ErrInvalid, Message: Text(v.Rejected.GetMessage())}
 		for _, r := range rejections {
 			if r.reason == v.Rejected.GetReason() {
 				refused.Kind = r.kind
@@ -200,7 +200,7 @@ func VerdictFromProto(p *relayv1.PushResponse) (push.Result, error) {
 		}
 		return result, refused
 	case *relayv1.PushResponse_Later:
-		refused := &push.Error{Kind: push.ErrUnavailable, Message: v.Later.GetMessage(), RetryAfter: v.Later.GetRetryAfter().AsDuration()}
+		refused := &push.Error{Kind: push.ErrUnavailable, Message: Text(v.Later.GetMessage()), RetryAfter: v.Later.GetRetryAfter().AsDuration()}
 		for _, p := range postponements {
 			if p.reason == v.Later.GetReason() {
 				refused.Kind = p.kind

@@ -67,8 +67,8 @@ func FailureToProto(err *scrape.Error) *relayv1.ScrapeFailure {
 func FailureFromProto(p *relayv1.ScrapeFailure) *scrape.Error {
 	for reason, number := range failures {
 		if number == p.GetReason() {
-			return &scrape.Error{Reason: reason, Message: p.GetMessage()}
+			return &scrape.Error{Reason: reason, Message: Text(p.GetMessage())}
 		}
 	}
-	return &scrape.Error{Reason: scrape.TargetUnreachable, Message: p.GetMessage()}
+	return &scrape.Error{Reason: scrape.TargetUnreachable, Message: Text(p.GetMessage())}
 }

@@ -121,7 +121,7 @@ func SpoolToProto(s SpoolState) *relayv1.SpoolState {
 
 // SpoolFromProto returns the state without a journal if the one that came is malformed: what it says of it cannot be used.
 func SpoolFromProto(p *relayv1.SpoolState) SpoolState {
-	s := SpoolState{Pending: p.GetPendingChanges(), CopyAt: p.GetCopyAt()}
+	s := SpoolState{Pending: p.GetPendingChanges(), CopyAt: Text(p.GetCopyAt())}
 	if len(p.GetJournalId()) == len(s.Journal) {
 		s.DecidedThrough, s.Journal = p.GetDecidedThrough(), [16]byte(p.GetJournalId())
 	}

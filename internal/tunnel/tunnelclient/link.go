@@ -185,13 +185,13 @@ func (l *Link) serve(s *session) error {
 	l.mu.Lock()
 	l.current = s
 	l.status.Connected, l.status.Since, l.status.LastError = true, time.Now(), ""
-	l.status.RelayVersion, l.status.UTF8Names = s.welcome.GetRelayVersion(), s.welcome.GetLimits().GetUtf8Names()
+	l.status.RelayVersion, l.status.UTF8Names = tunnel.Version(s.welcome.GetRelayVersion()), s.welcome.GetLimits().GetUtf8Names()
 	if l.version != s.toldTargets {
 		s.announce(l.targets)
 	}
 	l.mu.Unlock()
 	l.cfg.Metrics.attached(l.cfg.Address)
-	l.cfg.Logger.Info("attached to relay", slog.String("addr", l.cfg.Address), slog.Uint64("session", s.welcome.GetSession()), slog.String("version", s.welcome.GetRelayVersion()))
+	l.cfg.Logger.Info("attached to relay", slog.String("addr", l.cfg.Address), slog.Uint64("session", s.welcome.GetSession()), slog.String("version", tunnel.Version(s.welcome.GetRelayVersion())))
 
 	err := s.run()
 
@@ -229,7 +229,7 @@ type endedError struct {
 // Error returns the relay's message.
 func (e *endedError) Error() string {
 	if by := e.end.GetSupersededBy(); by != "" {
-		return fmt.Sprintf("relay ended the session: %s: is a second agent running with the same certificate?", e.end.GetMessage())
+		return fmt.Sprintf("relay ended the session: %s: is a second agent running with the same certificate?", tunnel.Text(e.end.GetMessage()))
 	}
-	return "relay ended the session: " + e.end.GetMessage()
+	return "relay ended the session: " + tunnel.Text(e.end.GetMessage())
 }

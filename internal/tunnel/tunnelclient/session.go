@@ -207,7 +207,7 @@ func (s *session) explain(err error) error {
 			return &endedError{end: end}
 		}
 	}
-	return fmt.Errorf("session with relay: %s", st.Message()) // without gRPC's codes, which say nothing to a person
+	return fmt.Errorf("session with relay: %s", tunnel.Text(st.Message())) // without gRPC's codes, which say nothing to a person
 }
 
 // send writes events for the relay until the session ends. It alone writes to the stream.

@@ -59,7 +59,9 @@ type window struct{ bytes *semaphore.Weighted }
 func newWindow() window { return window{semaphore.NewWeighted(tunnel.MaxUnacknowledgedBytes)} }
 
 // room is what a body takes of the window.
-func (w window) room(bytes uint64) int64 { return int64(min(bytes, tunnel.MaxUnacknowledgedBytes-1)) + 1 }
+func (w window) room(bytes uint64) int64 {
+	return int64(min(bytes, tunnel.MaxUnacknowledgedBytes-1)) + 1
+}
 
 // changeStream is the changes of one session on their way to the pusher. Changes of one group take effect in the order
 // in which they came; those of different groups wait for the disk together.

@@ -256,7 +256,7 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 		Agent:               ss.agent,
 		Session:             ss,
 		ProcessID:           [16]byte(hello.GetProcessId()),
-		Version:             clip(hello.GetAgentVersion(), 64),
+		Version:             tunnel.Version(hello.GetAgentVersion()),
 		RemoteAddress:       conn.addr(),
 		CertificateNotAfter: conn.notAfter(),
 	})
@@ -264,11 +264,9 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 	ss.attachment = attachment
 	s.mu.Unlock()
 	s.storm.attach()
-	s.cfg.Logger.Info("agent attached", slog.String("agent", ss.agent), slog.String("addr", conn.addr()), slog.String("version", clip(hello.GetAgentVersion(), 64)), slog.Uint64("session", ss.attachment.Number))
+	s.cfg.Logger.Info("agent attached", slog.String("agent", ss.agent), slog.String("addr", conn.addr()), slog.String("version", tunnel.Version(hello.GetAgentVersion())), slog.Uint64("session", ss.attachment.Number))
 	return ss, nil
 }
-
-func clip(text string, n int) string { return text[:min(len(text), n)] }
 
 // close forgets the session.
 func (s *Server) close(ss *session) {

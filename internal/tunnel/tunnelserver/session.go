@@ -142,16 +142,13 @@ func (ss *session) journals(hello *relayv1.Hello) []*relayv1.JournalState {
 // than before: agents send it with every echo.
 func (ss *session) takeSpool(s tunnel.SpoolState) {
 	ss.attachment.SetSpoolPending(s.Pending)
-	ss.takeCopy(clip(s.CopyAt, maxAddressBytes))
+	ss.takeCopy(s.CopyAt)
 	if s.Journal == ss.forgotten.Journal && s.DecidedThrough <= ss.forgotten.DecidedThrough || !ss.attachment.Current() {
 		return
 	}
 	ss.forgotten = s
 	ss.server.cfg.Journals.Forget(ss.agent, s.Journal, s.DecidedThrough)
 }
-
-// maxAddressBytes is how much is kept of the address that an agent tells.
-const maxAddressBytes = 256
 
 // takeCopy takes what the agent says of another relay with a copy of this relay's store.
 func (ss *session) takeCopy(at string) {
