@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,12 +19,16 @@ const (
 type StallWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
+	piece   int // how much is written at once
 	movedAt time.Time
+
+	since  atomic.Int64 // UnixNano of when the piece that is being written began; 0 between two
+	isOver atomic.Bool  // it was cut
 }
 
 // NewStallWriter returns a writer to the body of the answer. It is used by one goroutine.
 func NewStallWriter(w http.ResponseWriter) *StallWriter {
-	return &StallWriter{w: w, control: http.NewResponseController(w)}
+	return &StallWriter{w: w, control: http.NewResponseController(w), piece: stallPiece}
 }
 
 // Write writes in pieces.
@@ -34,7 +39,12 @@ func (s *StallWriter) Write(p []byte) (written int, err error) {
 			s.control.SetWriteDeadline(now.Add(stall)) //nolint:errcheck // Not every ResponseWriter has deadlines.
 			s.movedAt = now
 		}
-		n, err := s.w.Write(p[:min(len(p), stallPiece)])
+		s.since.Store(time.Now().UnixNano())
+		if s.isOver.Load() {
+			s.control.SetWriteDeadline(time.Now()) //nolint:errcheck // As above. It may have been moved on since it was cut.
+		}
+		n, err := s.w.Write(p[:min(len(p), s.piece)])
+		s.since.Store(0)
 		written += n
 		if err != nil {
 			return written, err
@@ -42,4 +52,20 @@ func (s *StallWriter) Write(p []byte) (written int, err error) {
 		p = p[n:]
 	}
 	return written, nil
+}
+
+// blocked returns for how long the reader has not taken the piece that is being written; 0 while none is. It may be called by anybody, as
+// cut may.
+func (s *StallWriter) blocked() time.Duration {
+	since := s.since.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, since))
+}
+
+// cut lets the write that is going on fail, and all further ones.
+func (s *StallWriter) cut() {
+	s.isOver.Store(true)
+	s.control.SetWriteDeadline(time.Now()) //nolint:errcheck // As in Write.
 }
