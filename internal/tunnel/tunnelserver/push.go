@@ -128,7 +128,7 @@ func (c *changeStream) send() {
 		c.session.end(violation("the agent does not take its verdicts"))
 		c.session.conn.close() // or Send would wait on
 	})
-	defer unread.Stop()
+	unread.Stop() // until there is one
 	for verdict := range c.verdicts {
 		if broken {
 			continue
