@@ -40,7 +40,7 @@ type ScrapeConfig struct {
 	MetricsPath string `yaml:"metrics_path"`
 	// Params are query parameters of every scrape.
 	Params url.Values `yaml:"params"`
-	// ScrapeInterval and ScrapeTimeout are told to Prometheus by service discovery; 0 leaves them to it.
+	// ScrapeInterval and ScrapeTimeout are told to Prometheus by service discovery, both or, if they are 0, neither.
 	ScrapeInterval model.Duration `yaml:"scrape_interval"`
 	ScrapeTimeout  model.Duration `yaml:"scrape_timeout"`
 	// HTTPClient is how the agent speaks to the targets: TLS, authentication, proxy. It never leaves the agent.
@@ -87,7 +87,7 @@ var leftToPrometheus = []string{
 }
 
 // prometheusSections are the other top-level keys of a Prometheus configuration.
-var prometheusSections = []string{"global", "runtime", "rule_files", "scrape_config_files", "alerting", "remote_write", "remote_read", "storage", "tracing", "otlp"}
+var prometheusSections = []string{"runtime", "rule_files", "scrape_config_files", "alerting", "remote_write", "remote_read", "storage", "tracing", "otlp"}
 
 // LoadConfig reads a configuration file. An empty name is an empty configuration. Errors name the file, and the line where
 // there is one.
@@ -130,6 +130,10 @@ func parseConfig(raw []byte, dir string) (*FileConfig, error) {
 		return nil, locate(root, err)
 	}
 	cfg.Warnings = warnings
+	global, err := globalTimesOf(root)
+	if err != nil {
+		return nil, err
+	}
 	lines := linesOf(root, "scrape_configs")
 	seen := map[string]bool{}
 	for i, sc := range cfg.ScrapeConfigs {
@@ -143,6 +147,13 @@ func parseConfig(raw []byte, dir string) (*FileConfig, error) {
 			return nil, fmt.Errorf("line %d: job_name %q comes twice", lines[i], sc.JobName)
 		}
 		seen[sc.JobName] = true
+		alone, err := sc.completeTimes(global)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: job %q: %w", lines[i], sc.JobName, err)
+		}
+		if alone {
+			cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("line %d: job %q: scrape_timeout has no effect without a scrape_interval, here or in global: Prometheus takes both from its own job", lines[i], sc.JobName))
+		}
 	}
 	if i, err := cfg.checkDoubles(); err != nil {
 		return nil, fmt.Errorf("line %d: job %q: %w", lines[i], cfg.ScrapeConfigs[i].JobName, err)
@@ -193,6 +204,8 @@ func judgeKeys(root *yaml.Node) (warnings []string, err error) {
 				}
 			}
 		case key.Value == "scrape_configs", key.Value == "textfile_configs":
+		case key.Value == "global":
+			warnings = append(warnings, fmt.Sprintf("line %d: global is Prometheus' own: the agent takes from it only what completes a job's scrape_interval or scrape_timeout", key.Line))
 		case slices.Contains(prometheusSections, key.Value):
 			warnings = append(warnings, fmt.Sprintf("line %d: %s is Prometheus' own and has no effect on the agent", key.Line, key.Value))
 		default:
@@ -280,9 +293,6 @@ func (sc *ScrapeConfig) validate() error {
 	}
 	if !strings.HasPrefix(sc.MetricsPath, "/") {
 		return fmt.Errorf("metrics_path %q does not begin with a slash", sc.MetricsPath)
-	}
-	if sc.ScrapeInterval > 0 && sc.ScrapeTimeout > sc.ScrapeInterval {
-		return fmt.Errorf("scrape_timeout %s is longer than scrape_interval %s", sc.ScrapeTimeout, sc.ScrapeInterval)
 	}
 	if err := sc.HTTPClient.Validate(); err != nil {
 		return err

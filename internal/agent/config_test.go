@@ -70,6 +70,39 @@ func TestLoadConfig(t *testing.T) {
 	}
 }
 
+// Prometheus is told a pair that fits, or nothing.
+func TestScrapeTimesArePairs(t *testing.T) {
+	job := func(lines string) string { return "scrape_configs:\n  - job_name: j\n" + lines }
+	for name, tt := range map[string]struct {
+		text, interval, timeout string
+		warns                   bool
+	}{
+		"nothing":                    {job(""), "0s", "0s", false},
+		"nothing but global":         {"global: {scrape_interval: 5s, scrape_timeout: 2s}\n" + job(""), "0s", "0s", false},
+		"short interval":             {job("    scrape_interval: 5s\n"), "5s", "5s", false},
+		"long interval":              {job("    scrape_interval: 1m\n"), "1m", "10s", false},
+		"interval and global":        {"global: {scrape_timeout: 20s}\n" + job("    scrape_interval: 1m\n"), "1m", "20s", false},
+		"short interval and global":  {"global: {scrape_timeout: 20s}\n" + job("    scrape_interval: 15s\n"), "15s", "15s", false},
+		"both":                       {job("    scrape_interval: 30s\n    scrape_timeout: 20s\n"), "30s", "20s", false},
+		"timeout alone":              {job("    scrape_timeout: 5s\n"), "0s", "0s", true},
+		"timeout and global":         {"global: {scrape_interval: 30s}\n" + job("    scrape_timeout: 20s\n"), "30s", "20s", false},
+		"timeout and global without": {"global: {scrape_timeout: 20s}\n" + job("    scrape_timeout: 5s\n"), "0s", "0s", true},
+	} {
+		cfg, err := agent.LoadConfig(write(t, tt.text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		sc := cfg.ScrapeConfigs[0]
+		if sc.ScrapeInterval.String() != tt.interval || sc.ScrapeTimeout.String() != tt.timeout {
+			t.Errorf("%s: interval %s, timeout %s, want %s and %s", name, sc.ScrapeInterval, sc.ScrapeTimeout, tt.interval, tt.timeout)
+		}
+		if warned := strings.Contains(strings.Join(cfg.Warnings, "\n"), `job "j": scrape_timeout has no effect`); warned != tt.warns {
+			t.Errorf("%s: warnings = %q", name, cfg.Warnings)
+		}
+	}
+}
+
 func TestTextfileConfigs(t *testing.T) {
 	file := write(t, `
 textfile_configs:
@@ -136,7 +169,10 @@ func TestBadConfigs(t *testing.T) {
 		"no duration":         {job("    scrape_interval: 10\n"), "line 3: scrape_interval: not a valid duration"},
 		"nested duration":     {job("    file_sd_configs:\n    - files: [x.yml]\n      refresh_interval: soon\n"), "line 3: file_sd_configs: not a valid duration"},
 		"TLS version":         {job("    tls_config: {min_version: old}\n"), "line 3: tls_config: unknown TLS version"},
-		"timeout":             {job("    scrape_interval: 1s\n    scrape_timeout: 2s\n"), "scrape_timeout 2s is longer"},
+		"timeout":             {job("    scrape_interval: 1s\n    scrape_timeout: 2s\n"), "line 2: job \"j\": scrape_timeout 2s is longer than scrape_interval 1s"},
+		"timeout and global":  {"global: {scrape_interval: 1s}\n" + job("    scrape_timeout: 2s\n"), "line 3: job \"j\": scrape_timeout 2s is longer than global's scrape_interval 1s"},
+		"global interval":     {"global: {scrape_interval: soon}\n" + job(""), "line 1: global: not a valid duration"},
+		"global list":         {"global: []\n" + job(""), "line 1: cannot unmarshal"},
 		"two credentials":     {job("    basic_auth: {username: u}\n    authorization: {credentials: c}\n"), "at most one of"},
 		"no files":            {job("    file_sd_configs: [{files: []}]\n"), "names no files"},
 		"bad pattern":         {job("    file_sd_configs: [{files: [\"a/[\"]}]\n"), "no valid pattern"},

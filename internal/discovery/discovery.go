@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"pushrelay/internal/agents"
+	"pushrelay/internal/target"
 )
 
 // Labels of every target beside job, instance and those of its configuration.
@@ -163,11 +164,10 @@ func (s relay) appendAgent(groups []targetGroup, a agents.Agent, query url.Value
 		labels[connectedLabel] = strconv.FormatBool(a.Connected)
 		labels[lastSeenLabel] = a.LastSeen.UTC().Format(time.RFC3339)
 		labels[addressLabel] = t.Address
-		if t.ScrapeInterval > 0 {
-			labels[model.ScrapeIntervalLabel] = model.Duration(t.ScrapeInterval).String()
-		}
-		if t.ScrapeTimeout > 0 {
-			labels[model.ScrapeTimeoutLabel] = model.Duration(t.ScrapeTimeout).String()
+		// Earlier agents announce half a pair.
+		if interval, timeout := target.FitTimes(t.ScrapeInterval, t.ScrapeTimeout, target.DefaultScrapeTimeout); interval > 0 {
+			labels[model.ScrapeIntervalLabel] = model.Duration(interval).String()
+			labels[model.ScrapeTimeoutLabel] = model.Duration(timeout).String()
 		}
 		groups = append(groups, targetGroup{Targets: []string{s.host}, Labels: labels})
 	}

@@ -75,6 +75,29 @@ func TestTargetsHaveAllThatPrometheusNeeds(t *testing.T) {
 	}
 }
 
+// Half of a pair, as earlier agents announce it, would meet the other half in Prometheus' own job; where they do not fit,
+// Prometheus throws the target away.
+func TestTimesComeInPairsThatFit(t *testing.T) {
+	for _, tt := range []struct {
+		interval, timeout time.Duration
+		want              [2]string
+	}{
+		{0, 0, [2]string{}},
+		{5 * time.Second, 0, [2]string{"5s", "5s"}},
+		{time.Minute, 0, [2]string{"1m", "10s"}},
+		{0, 20 * time.Second, [2]string{}},
+		{5 * time.Second, 7 * time.Second, [2]string{"5s", "5s"}},
+		{time.Microsecond, time.Second, [2]string{}},
+	} {
+		g := get(t, discovery.Config{Registry: &registry{settled: true, agents: []agents.Agent{{Name: "a", Targets: []agents.Target{
+			{Target: target.Target{Name: "n", Job: "j", ScrapeInterval: tt.interval, ScrapeTimeout: tt.timeout}},
+		}}}}}, "/sd/targets")[0]
+		if got := [2]string{g.Labels["__scrape_interval__"], g.Labels["__scrape_timeout__"]}; got != tt.want {
+			t.Errorf("interval %s, timeout %s: %q, want %q", tt.interval, tt.timeout, got, tt.want)
+		}
+	}
+}
+
 func TestTargetsBehindAnExternalURL(t *testing.T) {
 	external, err := url.Parse("https://metrics.example.com/relay/")
 	if err != nil {

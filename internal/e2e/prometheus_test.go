@@ -52,6 +52,18 @@ func startPrometheus(t testing.TB, relayURL string) *prometheusProcess {
 	return p
 }
 
+// startPrometheusWith starts Prometheus with a configuration of the test's own.
+func startPrometheusWith(t testing.TB, text string) *prometheusProcess {
+	t.Helper()
+	listen := freeAddress(t)
+	config := filepath.Join(t.TempDir(), "prometheus.yml")
+	writeFile(t, config, text)
+	p := &prometheusProcess{url: "http://" + listen, get: wantOK}
+	p.process = start(t, prometheusCommandOf(t, config, listen))
+	p.waitReady(t)
+	return p
+}
+
 func prometheusCommand(t testing.TB, relayURL, address string) command {
 	t.Helper()
 	dir := t.TempDir()
