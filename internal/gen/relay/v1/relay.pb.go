@@ -552,6 +552,8 @@ const (
 	ScrapeFailureReason_SCRAPE_FAILURE_REASON_BUSY ScrapeFailureReason = 5
 	// The agent does not do what was asked.
 	ScrapeFailureReason_SCRAPE_FAILURE_REASON_DENIED ScrapeFailureReason = 6
+	// The scraper asked with parameters that the target does not have.
+	ScrapeFailureReason_SCRAPE_FAILURE_REASON_PARAMS ScrapeFailureReason = 7
 )
 
 // Enum value maps for ScrapeFailureReason.
@@ -564,6 +566,7 @@ var (
 		4: "SCRAPE_FAILURE_REASON_BODY_TOO_LARGE",
 		5: "SCRAPE_FAILURE_REASON_BUSY",
 		6: "SCRAPE_FAILURE_REASON_DENIED",
+		7: "SCRAPE_FAILURE_REASON_PARAMS",
 	}
 	ScrapeFailureReason_value = map[string]int32{
 		"SCRAPE_FAILURE_REASON_UNSPECIFIED":        0,
@@ -573,6 +576,7 @@ var (
 		"SCRAPE_FAILURE_REASON_BODY_TOO_LARGE":     4,
 		"SCRAPE_FAILURE_REASON_BUSY":               5,
 		"SCRAPE_FAILURE_REASON_DENIED":             6,
+		"SCRAPE_FAILURE_REASON_PARAMS":             7,
 	}
 )
 
@@ -1543,7 +1547,12 @@ type TargetSet struct {
 	// Targets, in the order of the agent's configuration.
 	Targets []*Target `protobuf:"bytes,1,rep,name=targets,proto3" json:"targets,omitempty"`
 	// More parts of the same set follow. The set takes effect, as a whole, with the first part that says false.
-	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// Whether the agent knows that nothing is missing: its configuration says which targets there are, and every target
+	// file that it names was read. It counts in the last part. What a complete set leaves out of an earlier set of the same
+	// process goes at once; if it is empty, everything does. What any other set leaves out stays listed for 5 minutes, and
+	// its scrapes fail. Unset by agents that do not know the field: their set replaces all.
+	Complete      *bool `protobuf:"varint,3,opt,name=complete,proto3,oneof" json:"complete,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1588,6 +1597,13 @@ func (x *TargetSet) GetTargets() []*Target {
 func (x *TargetSet) GetMore() bool {
 	if x != nil {
 		return x.More
+	}
+	return false
+}
+
+func (x *TargetSet) GetComplete() bool {
+	if x != nil && x.Complete != nil {
+		return *x.Complete
 	}
 	return false
 }
@@ -2461,7 +2477,10 @@ type Applied struct {
 	// The change was applied before and has been recognised by its origin.
 	Duplicate bool `protobuf:"varint,1,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
 	// The relay applied it without the consistency check.
-	Unchecked     bool `protobuf:"varint,2,opt,name=unchecked,proto3" json:"unchecked,omitempty"`
+	Unchecked bool `protobuf:"varint,2,opt,name=unchecked,proto3" json:"unchecked,omitempty"`
+	// What of it the relay does not expose since it does not fit, for people: one line. Empty if all is exposed, and for a
+	// duplicate.
+	Hidden        string `protobuf:"bytes,3,opt,name=hidden,proto3" json:"hidden,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2508,6 +2527,13 @@ func (x *Applied) GetUnchecked() bool {
 		return x.Unchecked
 	}
 	return false
+}
+
+func (x *Applied) GetHidden() string {
+	if x != nil {
+		return x.Hidden
+	}
+	return ""
 }
 
 // Rejected is a final refusal.
@@ -2703,7 +2729,9 @@ type ScrapeRequest struct {
 	// Path to ask for instead of the target's own, percent-encoded, with a leading slash; empty: the target's own path
 	// and parameters. Needs CAPABILITY_SCRAPE_PATH.
 	Path string `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`
-	// The query to ask for if path is set, percent-encoded, without the question mark.
+	// The query, percent-encoded, without the question mark. With a path: what to ask for. Without one: what the scraper
+	// asked with; the agent refuses it with SCRAPE_FAILURE_REASON_PARAMS unless all of it is among the target's own
+	// parameters, which are asked for either way. Agents that do not know this ignore it then.
 	RawQuery string `protobuf:"bytes,8,opt,name=raw_query,json=rawQuery,proto3" json:"raw_query,omitempty"`
 	// The DeliverScrape to answer on, without a reference: the one that was opened for the scrape of this number, and whose
 	// last answer is over. 0, or one that is not open or still answers: the agent opens another. Needs
@@ -3326,10 +3354,12 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x0fdecided_through\x18\x02 \x01(\x04R\x0edecidedThrough\x12\x1d\n" +
 	"\n" +
 	"journal_id\x18\x03 \x01(\fR\tjournalId\x12\x17\n" +
-	"\acopy_at\x18\x04 \x01(\tR\x06copyAt\"K\n" +
+	"\acopy_at\x18\x04 \x01(\tR\x06copyAt\"y\n" +
 	"\tTargetSet\x12*\n" +
 	"\atargets\x18\x01 \x03(\v2\x10.relay.v1.TargetR\atargets\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\xce\x02\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x12\x1f\n" +
+	"\bcomplete\x18\x03 \x01(\bH\x00R\bcomplete\x88\x01\x01B\v\n" +
+	"\t_complete\"\xce\x02\n" +
 	"\x06Target\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03job\x18\x02 \x01(\tR\x03job\x12\x1a\n" +
@@ -3387,10 +3417,11 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\brejected\x18\x03 \x01(\v2\x12.relay.v1.RejectedH\x00R\brejected\x12'\n" +
 	"\x05later\x18\x04 \x01(\v2\x0f.relay.v1.LaterH\x00R\x05later\x12.\n" +
 	"\adecided\x18\x05 \x01(\v2\x14.relay.v1.StorePointR\adecidedB\t\n" +
-	"\averdict\"E\n" +
+	"\averdict\"]\n" +
 	"\aApplied\x12\x1c\n" +
 	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12\x1c\n" +
-	"\tunchecked\x18\x02 \x01(\bR\tunchecked\"T\n" +
+	"\tunchecked\x18\x02 \x01(\bR\tunchecked\x12\x16\n" +
+	"\x06hidden\x18\x03 \x01(\tR\x06hidden\"T\n" +
 	"\bRejected\x12.\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x16.relay.v1.RejectReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x8c\x01\n" +
@@ -3488,7 +3519,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\fScrapeMethod\x12\x1d\n" +
 	"\x19SCRAPE_METHOD_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11SCRAPE_METHOD_GET\x10\x01\x12\x16\n" +
-	"\x12SCRAPE_METHOD_HEAD\x10\x02*\xa3\x02\n" +
+	"\x12SCRAPE_METHOD_HEAD\x10\x02*\xc5\x02\n" +
 	"\x13ScrapeFailureReason\x12%\n" +
 	"!SCRAPE_FAILURE_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"$SCRAPE_FAILURE_REASON_TARGET_UNKNOWN\x10\x01\x12,\n" +
@@ -3496,7 +3527,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x1dSCRAPE_FAILURE_REASON_TIMEOUT\x10\x03\x12(\n" +
 	"$SCRAPE_FAILURE_REASON_BODY_TOO_LARGE\x10\x04\x12\x1e\n" +
 	"\x1aSCRAPE_FAILURE_REASON_BUSY\x10\x05\x12 \n" +
-	"\x1cSCRAPE_FAILURE_REASON_DENIED\x10\x062\xde\x01\n" +
+	"\x1cSCRAPE_FAILURE_REASON_DENIED\x10\x06\x12 \n" +
+	"\x1cSCRAPE_FAILURE_REASON_PARAMS\x10\a2\xde\x01\n" +
 	"\fRelayService\x12?\n" +
 	"\x06Attach\x12\x17.relay.v1.AttachRequest\x1a\x18.relay.v1.AttachResponse(\x010\x01\x129\n" +
 	"\x04Push\x12\x15.relay.v1.PushRequest\x1a\x16.relay.v1.PushResponse(\x010\x01\x12R\n" +
@@ -3650,6 +3682,7 @@ func file_relay_v1_relay_proto_init() {
 		(*AttachResponse_Drain)(nil),
 		(*AttachResponse_End)(nil),
 	}
+	file_relay_v1_relay_proto_msgTypes[10].OneofWrappers = []any{}
 	file_relay_v1_relay_proto_msgTypes[17].OneofWrappers = []any{
 		(*PushRequest_Session)(nil),
 		(*PushRequest_Begin)(nil),
