@@ -145,7 +145,7 @@ func TestBadConfigs(t *testing.T) {
 		"unknown key":         {job("    metric_path: /x\n"), `line 3: unknown key "metric_path"`},
 		"unknown nested key":  {job("    basic_auth: {user: x}\n"), "line 3: field user not found"},
 		"wrong type":          {job("    static_configs: 7\n"), "line 3"},
-		"relabelling":         {job("    relabel_configs: []\n"), "line 3: relabel_configs is not supported"},
+		"relabelling":         {job("    relabel_configs: []\n"), "line 3: relabel_configs is not supported by the agent: write the labels that it makes (job, instance, __param_…) beside targets"},
 		"another discovery":   {job("    kubernetes_sd_configs: []\n"), "line 3: kubernetes_sd_configs is not supported"},
 		"no job name":         {"scrape_configs:\n  - scheme: http\n", "line 2"},
 		"job name twice":      {job("") + "  - job_name: j\n", `line 3: job_name "j" comes twice`},

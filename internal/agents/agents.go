@@ -105,7 +105,7 @@ type Registry struct {
 
 	mu          sync.Mutex
 	agents      map[string]*agent // guarded by mu
-	byInstance  instances         // guarded by mu; the targets of all agents
+	byHost      hosts             // guarded by mu; the targets of all agents
 	lastSession uint64            // guarded by mu
 	settledAt   time.Time         // guarded by mu; from when on an empty list of targets is the truth
 	draining    bool              // guarded by mu
@@ -125,14 +125,14 @@ type agent struct {
 
 // Open returns a registry with what the file holds. A missing file is an empty registry.
 func Open(cfg Config) (*Registry, error) {
-	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), agents: map[string]*agent{}, byInstance: instances{}}
+	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), agents: map[string]*agent{}, byHost: hosts{}}
 	known, err := load(cfg.File)
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range known {
 		r.agents[a.Name] = a
-		r.byInstance.add(a.Name, a.targets)
+		r.byHost.add(a.Name, a.targets)
 	}
 	if len(known) == 0 {
 		r.settledAt = time.Now().Add(announceWait)
@@ -246,7 +246,7 @@ func (r *Registry) Forget(name string) error {
 // drop forgets an agent. The caller holds mu.
 func (r *Registry) drop(a *agent) {
 	delete(r.agents, a.Name)
-	r.byInstance.remove(a.Name, a.targets)
+	r.byHost.remove(a.Name, a.targets)
 }
 
 // Drain makes every further scrape fail with the reason draining. Scrapes that run go on.

@@ -50,9 +50,9 @@ func (at *Attachment) SetTargets(targets []target.Target) error {
 
 // replaceTargets sets the targets of an agent and reports whether anything changed. The caller holds mu.
 func (r *Registry) replaceTargets(a *agent, targets []target.Target) (changed bool) {
-	r.byInstance.remove(a.Name, a.targets)
+	r.byHost.remove(a.Name, a.targets)
 	changed = a.setTargets(targets)
-	r.byInstance.add(a.Name, a.targets)
+	r.byHost.add(a.Name, a.targets)
 	r.settledAt = time.Time{}
 	return changed
 }

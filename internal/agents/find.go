@@ -11,11 +11,11 @@ import (
 // place is where a target is.
 type place struct{ agent, target string }
 
-// instances finds targets by their label instance, for requests that name nothing else.
-type instances map[string][]place
+// hosts finds targets by their label instance and by their address, for requests that name nothing else.
+type hosts map[string][]place
 
-// instanceKey is the instance as a host name is compared: in lower case, without the dot at its end.
-func instanceKey(instance string) string {
+// hostKey is an instance or address as a host name is compared: in lower case, without the dot at its end.
+func hostKey(instance string) string {
 	host, port, err := net.SplitHostPort(instance)
 	if err != nil {
 		return strings.ToLower(strings.TrimSuffix(instance, "."))
@@ -23,19 +23,33 @@ func instanceKey(instance string) string {
 	return strings.ToLower(net.JoinHostPort(strings.TrimSuffix(host, "."), port))
 }
 
-func (in instances) add(agent string, targets map[string]*Target) {
+// hostKeys are the keys under which a target is found.
+func hostKeys(t *Target) []string {
+	instance, address := hostKey(t.Instance), hostKey(t.Address)
+	if instance == address {
+		return []string{instance}
+	}
+	return []string{instance, address}
+}
+
+func (in hosts) add(agent string, targets map[string]*Target) {
 	for name, t := range targets {
-		key := instanceKey(t.Instance)
-		in[key] = append(in[key], place{agent, name})
+		for _, key := range hostKeys(t) {
+			in[key] = append(in[key], place{agent, name})
+		}
 	}
 }
 
-func (in instances) remove(agent string, targets map[string]*Target) {
+func (in hosts) remove(agent string, targets map[string]*Target) {
 	for _, t := range targets {
-		key := instanceKey(t.Instance)
-		in[key] = slices.DeleteFunc(in[key], func(p place) bool { return p.agent == agent })
-		if len(in[key]) == 0 {
-			delete(in, key)
+		for _, key := range hostKeys(t) {
+			if in[key] == nil {
+				continue
+			}
+			in[key] = slices.DeleteFunc(in[key], func(p place) bool { return p.agent == agent })
+			if len(in[key]) == 0 {
+				delete(in, key)
+			}
 		}
 	}
 }
@@ -44,24 +58,25 @@ func (in instances) remove(agent string, targets map[string]*Target) {
 func (r *Registry) Find(m scrape.Match) (agent, target string, err *scrape.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	key, places := r.places(m)
 	var best *Target
 	bestAgent, bestScore := "", -1
 	agents := map[string]bool{}
-	for _, p := range r.places(m) {
+	for _, p := range places {
 		t := r.agents[p.agent].targets[p.target]
 		if m.Agent != "" && p.agent != m.Agent || m.Scheme != "" && t.Scheme != m.Scheme {
 			continue
 		}
 		agents[p.agent] = true
-		if s := score(t, m); s > bestScore || s == bestScore && t.Name < best.Name {
+		if s := score(t, key, m); s > bestScore || s == bestScore && t.Name < best.Name {
 			best, bestAgent, bestScore = t, p.agent, s
 		}
 	}
 	if len(agents) > 1 {
-		return "", "", scrape.Errorf(scrape.TargetAmbiguous, "%d agents announce a target with instance %q: choose one with the parameter _agent=NAME", len(agents), m.Instance)
+		return "", "", scrape.Errorf(scrape.TargetAmbiguous, "%d agents announce a target with the instance or address %q: choose one with the parameter _agent=NAME", len(agents), m.Instance)
 	}
 	if best == nil {
-		return "", "", scrape.Errorf(scrape.TargetUnknown, "no agent has announced a target with instance %q%s", m.Instance, wanted(m))
+		return "", "", scrape.Errorf(scrape.TargetUnknown, "no agent has announced a target with the instance or address %q%s", m.Instance, wanted(m))
 	}
 	return bestAgent, best.Name, nil
 }
@@ -77,24 +92,29 @@ func wanted(m scrape.Match) string {
 	return out
 }
 
-// places returns the targets with the instance of the request, with or without the port that its scheme implies.
-func (r *Registry) places(m scrape.Match) []place {
-	key := instanceKey(m.Instance)
-	if found := r.byInstance[key]; found != nil {
-		return found
-	}
+// places returns the targets at the host of the request, with or without the port that its scheme implies, and the key under
+// which they are.
+func (r *Registry) places(m scrape.Match) (key string, found []place) {
+	key = hostKey(m.Instance)
+	keys := []string{key, key + ":80", key + ":443"}
 	if _, _, err := net.SplitHostPort(key); err == nil {
-		return r.byInstance[strings.TrimSuffix(key, ":80")]
+		keys = []string{key, strings.TrimSuffix(key, ":80")}
 	}
-	if found := r.byInstance[key+":80"]; found != nil {
-		return found
+	for _, key := range keys {
+		if found := r.byHost[key]; found != nil {
+			return key, found
+		}
 	}
-	return r.byInstance[key+":443"]
+	return key, nil
 }
 
-// score prefers the target whose own path is asked for, and of two schemes the one that the request has.
-func score(t *Target, m scrape.Match) int {
+// score prefers targets that have the host as their instance, then the one whose own path is asked for, and of two schemes
+// the one that the request has.
+func score(t *Target, key string, m scrape.Match) int {
 	s := 0
+	if hostKey(t.Instance) == key {
+		s += 4
+	}
 	if t.MetricsPath == m.Path {
 		s += 2
 	}

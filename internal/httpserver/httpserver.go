@@ -18,6 +18,7 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/mdlayher/vsock"
 	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/sync/errgroup"
 
 	"pushrelay/internal/yamldoc"
 )
@@ -43,7 +44,7 @@ const vsockPrefix = "vsock://"
 type Server struct {
 	flags     *web.FlagConfig
 	logger    *slog.Logger
-	http      *http.Server
+	http      []*http.Server // one for each listener
 	listeners []net.Listener
 }
 
@@ -146,13 +147,16 @@ func (s *Server) Close() { s.closeListeners() }
 // Run serves the handler until ctx ends, then lets requests in flight finish, at most for the given time, and cuts off
 // what is left. It returns nil after an orderly end.
 func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Duration) error {
-	s.http = &http.Server{
-		Handler:           boundBodies(handler),
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		WriteTimeout:      writeTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	var serving errgroup.Group
+	for range s.listeners {
+		s.http = append(s.http, &http.Server{
+			Handler:           boundBodies(handler),
+			ReadHeaderTimeout: headerTimeout,
+			IdleTimeout:       idleTimeout,
+			WriteTimeout:      writeTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+		})
 	}
 	var stopping sync.WaitGroup
 	served := make(chan struct{})
@@ -163,7 +167,12 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 		case <-served:
 		}
 	})
-	err := web.ServeMultiple(s.listeners, s.http, s.flags, s.logger)
+	for i, server := range s.http {
+		serving.Go(func() error {
+			return web.Serve(&frontListener{Listener: s.listeners[i], server: server}, server, s.flags, s.logger)
+		})
+	}
+	err := serving.Wait()
 	close(served)
 	stopping.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
@@ -175,8 +184,17 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 func (s *Server) shutdown(grace time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace) // the caller's context has ended; this one ends here
 	defer cancel()
-	if err := s.http.Shutdown(ctx); err != nil {
+	var stopping errgroup.Group
+	for _, server := range s.http {
+		stopping.Go(func() error {
+			err := server.Shutdown(ctx)
+			if err != nil {
+				server.Close() //nolint:errcheck // Whatever is left ends with the process.
+			}
+			return err
+		})
+	}
+	if err := stopping.Wait(); err != nil {
 		s.logger.Warn("HTTP requests were cut off", slog.Any("err", err))
-		s.http.Close() //nolint:errcheck // Whatever is left ends with the process.
 	}
 }

@@ -54,7 +54,7 @@ func NewHandler(cfg HandlerConfig) *Handler {
 
 // ServeHTTP answers with the target's own answer, or with the reason why there is none.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, &Request{Agent: route.Param(r.Context(), "agent"), Target: route.Param(r.Context(), "target")})
+	h.serve(w, r, &Request{Agent: route.Param(r.Context(), "agent"), Target: route.Param(r.Context(), "target"), RawQuery: r.URL.RawQuery})
 }
 
 // serve carries out the scrape that req names; the rest of req comes from the HTTP request.

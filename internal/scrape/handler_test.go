@@ -111,6 +111,7 @@ func TestHandlerNamesTheReason(t *testing.T) {
 		{scrape.Errorf(scrape.Timeout, "x"), 504, "scrape_timeout"},
 		{scrape.Errorf(scrape.TargetAmbiguous, "x"), 409, "target_ambiguous"},
 		{scrape.Errorf(scrape.Denied, "x"), 403, "denied"},
+		{scrape.Errorf(scrape.ParamsUnknown, "x"), 400, "params_unknown"},
 		{context.DeadlineExceeded, 504, "scrape_timeout"},
 		{errors.New("connection refused"), 502, "target_unreachable"},
 	} {
@@ -121,6 +122,20 @@ func TestHandlerNamesTheReason(t *testing.T) {
 		if resp.StatusCode != tt.status || resp.Header.Get(scrape.ErrorHeader) != tt.reason || strings.Count(got, "\n") != 1 {
 			t.Errorf("%v: %d, %s: %q, %q", tt.err, resp.StatusCode, scrape.ErrorHeader, resp.Header.Get(scrape.ErrorHeader), got)
 		}
+	}
+}
+
+// The parameters of a scrape travel, so that they are not left out without a word.
+func TestHandlerPassesTheQueryOn(t *testing.T) {
+	s := &scraper{resp: &scrape.Response{Status: 200, ContentLength: -1, Body: http.NoBody}}
+	server := serve(t, s)
+	resp, err := server.Client().Get(server.URL + "/agents/site/targets/x/metrics?a=%2F&b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if s.asked.RawQuery != "a=%2F&b" || s.asked.Path != "" {
+		t.Errorf("asked for path %q, query %q", s.asked.Path, s.asked.RawQuery)
 	}
 }
 

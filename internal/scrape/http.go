@@ -5,9 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +64,11 @@ func (s *HTTPScraper) Scrape(ctx context.Context, r *Request) (*Response, error)
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return nil, Errorf(Denied, "method %q is not allowed, a scrape is GET or HEAD", r.Method)
+	}
+	if r.Path == "" {
+		if err := e.checkQuery(r.RawQuery); err != nil {
+			return nil, err
+		}
 	}
 	u, err := e.url(r)
 	if err != nil {
@@ -120,14 +130,57 @@ func (e *Endpoint) url(r *Request) (*url.URL, error) {
 	return u, nil
 }
 
+// checkQuery refuses what a scraper asks for beyond the target's own parameters: to leave it out without a word would give
+// another answer than was asked for. It returns an error interface, so that nil is nil.
+func (e *Endpoint) checkQuery(query string) error {
+	params, err := url.ParseQuery(query)
+	if err != nil {
+		return Errorf(ParamsUnknown, "the query is malformed: %v", err)
+	}
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		for _, value := range params[name] {
+			if !slices.Contains(e.Params[name], value) {
+				unknown = append(unknown, strconv.Quote(name))
+				break
+			}
+		}
+	}
+	if len(unknown) > 0 {
+		return Errorf(ParamsUnknown, "the target is not configured with the parameters %s of the request: take them out of Prometheus' job, and put what the target needs into params of its job in the agent's file",
+			strings.Join(unknown, ", "))
+	}
+	return nil
+}
+
+// isAt reports whether a URL leads to the target itself, however it is written.
+func (e *Endpoint) isAt(u *url.URL) bool {
+	return u.Scheme == e.Target.Scheme && canonicalHost(u.Scheme, u.Host) == canonicalHost(u.Scheme, e.Target.Address)
+}
+
+// canonicalHost returns host:port in one way of writing: in lower case, with the port that the scheme implies, and an IP
+// address as short as can be.
+func canonicalHost(scheme, hostport string) string {
+	host, port := (&url.URL{Host: hostport}).Hostname(), (&url.URL{Host: hostport}).Port()
+	if port == "" {
+		port = "80"
+		if scheme == "https" {
+			port = "443"
+		}
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.String()
+	}
+	return net.JoinHostPort(strings.ToLower(host), port)
+}
+
 // client returns an HTTP client that stays with the target: a redirect to another scheme, host or port is passed on as
 // it is (T28), since following it would reach what nobody configured, with the target's credentials.
 func (e *Endpoint) client() *http.Client {
 	return &http.Client{
 		Transport: e.RoundTripper,
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
-			elsewhere := next.URL.Scheme != e.Target.Scheme || next.URL.Host != e.Target.Address
-			if !e.FollowRedirects || elsewhere || len(via) > 5 {
+			if !e.FollowRedirects || !e.isAt(next.URL) || len(via) > 5 {
 				return http.ErrUseLastResponse
 			}
 			return nil

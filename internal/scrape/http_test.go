@@ -141,6 +141,101 @@ func TestHTTPScraperStaysWithTheTarget(t *testing.T) {
 	}
 }
 
+// The same host, however a target writes it in a redirect, is the target.
+func TestHTTPScraperKnowsTheTargetByAnyName(t *testing.T) {
+	for _, tt := range []struct {
+		scheme, address, location string
+		same                      bool
+	}{
+		{"http", "localhost:80", "http://localhost/x", true},
+		{"http", "localhost:80", "HTTP://LocalHost:80/x", true},
+		{"http", "LOCALHOST:80", "http://localhost/x", true},
+		{"http", "localhost:80", "http://localhost:/x", true},
+		{"http", "localhost:80", "//localhost/x", true},
+		{"https", "db.example.org:443", "https://DB.example.org/x", true},
+		{"http", "[::1]:80", "http://[::1]/x", true},
+		{"http", "[::1]:80", "http://[0:0::1]:80/x", true},
+		{"http", "[FE80::1]:8080", "http://[fe80::1]:8080/x", true},
+		{"http", "localhost:80", "http://localhost:8080/x", false},
+		{"http", "localhost:80", "https://localhost:80/x", false},
+		{"http", "localhost:443", "http://localhost/x", false},
+		{"https", "localhost:80", "https://localhost/x", false},
+		{"http", "localhost:80", "http://localhost.example.org/x", false},
+		{"http", "127.0.0.1:80", "http://localhost/x", false},
+		{"http", "localhost:80", "http://localhost:80@elsewhere.example.org/x", false},
+	} {
+		asked := 0
+		target := roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked++
+			resp := &http.Response{StatusCode: 200, Header: http.Header{}, Body: http.NoBody, Request: r}
+			if asked == 1 {
+				resp.StatusCode = 301
+				resp.Header.Set("Location", tt.location)
+			}
+			return resp, nil
+		})
+		s := scrape.NewHTTPScraper()
+		s.Configure([]*scrape.Endpoint{{
+			Target:       targetOf(tt.scheme, tt.address),
+			RoundTripper: target, FollowRedirects: true,
+		}})
+		resp, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: "GET"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if followed := resp.Status == 200; followed != tt.same {
+			t.Errorf("%s://%s redirects to %s: followed = %t", tt.scheme, tt.address, tt.location, followed)
+		}
+	}
+}
+
+func targetOf(scheme, address string) target.Target {
+	return target.Target{Name: "t", Address: address, Scheme: scheme, MetricsPath: "/own"}
+}
+
+type roundTripper func(r *http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// What a scraper asks with is among the target's own parameters, or is refused: an answer to another question would be worse.
+func TestHTTPScraperRefusesOtherParameters(t *testing.T) {
+	for query, says := range map[string]string{
+		"":                   "",
+		"&":                  "",
+		"p=1":                "",
+		"p=2&p=1":            "",
+		"q=%26&p=1":          "",
+		"p=3":                `the parameters "p" of the request`,
+		"p=1&p=3":            `"p"`,
+		"format=prometheus":  `"format"`,
+		"b=1&p=1&a=2&secret": `"a", "b", "secret"`,
+		"p":                  `"p"`,
+		"p=%zz":              "the query is malformed",
+		"a;b":                "the query is malformed",
+	} {
+		var uri string
+		s := scrape.NewHTTPScraper()
+		s.Configure([]*scrape.Endpoint{{
+			Target: targetOf("http", "localhost:1"), Params: url.Values{"p": {"1", "2"}, "q": {"&"}},
+			RoundTripper: roundTripper(func(r *http.Request) (*http.Response, error) {
+				uri = r.URL.RequestURI()
+				return &http.Response{StatusCode: 200, Body: http.NoBody, Request: r}, nil
+			}),
+		}})
+		resp, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: "GET", RawQuery: query})
+		if err == nil {
+			resp.Body.Close()
+		}
+		switch {
+		case says == "" && (err != nil || uri != "/own?p=1&p=2&q=%26"):
+			t.Errorf("%q: asked for %q, %v", query, uri, err)
+		case says != "" && (scrape.AsError(t.Context(), err).Reason != scrape.ParamsUnknown || !strings.Contains(err.Error(), says) || uri != ""):
+			t.Errorf("%q: asked for %q, %v, want a refusal with %q", query, uri, err, says)
+		}
+	}
+}
+
 func TestHTTPScraperErrors(t *testing.T) {
 	s, server := site(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {

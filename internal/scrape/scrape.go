@@ -25,7 +25,8 @@ type Request struct {
 	Header http.Header
 	// MaxBodyBytes bounds the body as the target sends it; 0 means no bound.
 	MaxBodyBytes int64
-	// Path and RawQuery, percent-encoded, replace the target's own path and parameters where Path is set.
+	// Path and RawQuery, percent-encoded, replace the target's own path and parameters where Path is set. Without a Path,
+	// RawQuery is what the scraper asked with, and has to be among the target's own parameters.
 	Path, RawQuery string
 }
 
@@ -62,6 +63,7 @@ const (
 	TargetUnknown     Reason = "target_unknown"
 	TargetAmbiguous   Reason = "target_ambiguous"
 	TargetUnreachable Reason = "target_unreachable"
+	ParamsUnknown     Reason = "params_unknown"
 	BodyTooLarge      Reason = "body_too_large"
 	Timeout           Reason = "scrape_timeout"
 	Draining          Reason = "draining"
@@ -71,6 +73,7 @@ const (
 var statuses = map[Reason]int{
 	AgentUnknown:      http.StatusNotFound,
 	TargetUnknown:     http.StatusNotFound,
+	ParamsUnknown:     http.StatusBadRequest,
 	AgentOffline:      http.StatusServiceUnavailable,
 	AgentBusy:         http.StatusServiceUnavailable,
 	Draining:          http.StatusServiceUnavailable,

@@ -56,6 +56,7 @@ var failures = map[scrape.Reason]relayv1.ScrapeFailureReason{
 	scrape.BodyTooLarge:      relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_BODY_TOO_LARGE,
 	scrape.AgentBusy:         relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_BUSY,
 	scrape.Denied:            relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_DENIED,
+	scrape.ParamsUnknown:     relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_PARAMS,
 }
 
 // FailureToProto returns a failed scrape as it travels.
