@@ -113,7 +113,7 @@ const (
 // Result is the answer to a push that was taken.
 type Result struct {
 	Outcome Outcome
-	// Detail says in one line why a push was spooled; empty otherwise.
+	// Detail says in one line why a push was spooled, or what of one that was taken is not exposed; empty otherwise.
 	Detail string
 	// Duplicate says that the push had been decided before, and was recognised by its origin; also if that was a refusal, and
 	// it is refused again.

@@ -40,6 +40,7 @@ type change struct {
 	// it is.
 	sent    relays
 	applied bool    // by some relay
+	hidden  string  // what of it a relay does not expose; empty if nothing is known of that
 	answer  *answer // the pusher who waits; nil if none does
 	durable *receipt
 	// kept says that it is a deletion that all relays have decided, and that is kept for stores that were put back or not met.

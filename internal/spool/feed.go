@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -300,6 +301,9 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 	case err == nil:
 		s.decided(cur, c, appliedDecision)
 		c.change.applied = true
+		if c.change.owner != "" { // pushers of their own are told by none
+			c.change.hidden = cmp.Or(c.change.hidden, s.said(cur, result.Detail))
+		}
 		c.change.answer.tell(cur, outcome{applied: true, unchecked: result.Outcome == push.Unchecked})
 	case push.IsFinal(err):
 		s.refused(cur, c, err)

@@ -151,6 +151,7 @@ type fakeRelay struct {
 	applied  int
 	rejected int
 	repeated int
+	hides    string // what it says of every push that it takes
 }
 
 func newRelay(address string, id byte) *fakeRelay {
@@ -227,6 +228,9 @@ func (r *fakeRelay) take(p *push.Request) (push.Result, error) {
 	}
 	maps.Copy(r.groups[p.Key], lines(string(p.Body)))
 	r.pushed[p.Key] = p.ReceivedAt
+	if r.hides != "" {
+		decided.Outcome, decided.Detail = push.Unchecked, r.hides
+	}
 	return decided, nil
 }
 

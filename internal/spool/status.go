@@ -128,6 +128,28 @@ func (g *group) pending(slot int, relay string) Pending {
 	return p
 }
 
+// Hidden returns the groups of an owner whose newest push a relay took and does not expose all of, with what it said. It is not
+// known of pushes before the start.
+func (s *Spool) Hidden(owner string) map[grouping.Key]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hidden := map[grouping.Key]string{}
+	for key, g := range s.groups {
+		if c := g.newest(); c != nil && c.owner == owner && c.hidden != "" {
+			hidden[key] = c.hidden
+		}
+	}
+	return hidden
+}
+
+// said names the relay that said something, where there are several.
+func (s *Spool) said(cur *cursor, what string) string {
+	if what == "" || len(s.cfg.Relays) == 1 {
+		return what
+	}
+	return "relay " + cur.name() + ": " + what
+}
+
 // keptRejections is how many late rejections are remembered for people. All are counted and logged.
 const keptRejections = 100
 

@@ -62,7 +62,7 @@ type look struct {
 func (c *Collector) look(ctx context.Context, directories []directory) {
 	l := &look{
 		c: c, owned: c.cfg.Groups.Owned(Owner), present: map[grouping.Key]bool{},
-		found: &findings{directories: map[string]bool{}}, mayPush: !time.Now().Before(c.pause),
+		found: &findings{directories: map[string]error{}}, mayPush: !time.Now().Before(c.pause),
 	}
 	for _, d := range directories {
 		l.list(d)
@@ -108,7 +108,7 @@ func (l *look) list(d directory) {
 		}
 		l.tasks = append(l.tasks, t)
 	}
-	l.found.directories[d.path] = err != nil
+	l.found.directories[d.path] = err
 	l.c.faults.note(badDirectory, d.path, err)
 }
 
@@ -149,7 +149,7 @@ func (l *look) run(ctx context.Context) {
 		}
 		c.files[t.path] = &t.file
 		c.faults.note(badFile, t.path, t.file.fault)
-		l.found.files = append(l.found.files, fileFound{path: t.path, failed: t.file.fault != nil, pushed: t.file.pushed})
+		l.found.files = append(l.found.files, fileFound{path: t.path, fault: t.file.fault, pushed: t.file.pushed})
 		l.count(t.late, t.err)
 	}
 }

@@ -248,6 +248,50 @@ func TestTooManyFiles(t *testing.T) {
 	b.look(`replace {job="node",textfile="a0999"}`, `delete {job="node",textfile="z"}`)
 }
 
+// TestFaults: what is wrong is told with its reason, for as long as it is.
+func TestFaults(t *testing.T) {
+	b := newBench(t)
+	missing := filepath.Join(b.dir, "missing")
+	b.apply(textfile.Directory{Path: b.dir, Job: "node"}, textfile.Directory{Path: missing, Job: "other"})
+	b.write("good.prom", "m 1\n")
+	b.write("half.prom", "m 1")
+	b.write("clash.prom", "n 1\n")
+	b.groups.fail = func(r *push.Request) error {
+		if name, _ := r.Key.Get("textfile"); name == "clash" {
+			return push.Errorf(push.ErrInconsistent, "n is a GAUGE elsewhere")
+		}
+		return nil
+	}
+	want := func(reasons ...string) {
+		t.Helper()
+		b.Look(t.Context())
+		var got []string
+		for _, f := range b.Faults() {
+			got = append(got, strings.TrimPrefix(f.Path, b.dir)+": "+f.Err.Error())
+		}
+		for i, reason := range reasons {
+			if len(got) != len(reasons) || !strings.Contains(got[i], reason) {
+				t.Fatalf("faults = %q, want %q", got, reasons)
+			}
+		}
+		if len(reasons) != len(got) {
+			t.Fatalf("faults = %q, want %q", got, reasons)
+		}
+	}
+	want("/clash.prom: n is a GAUGE elsewhere", "/half.prom: ", "/missing: ")
+	want("/clash.prom: n is a GAUGE elsewhere", "/half.prom: ", "/missing: ")
+	b.write("half.prom", "m 1\n")
+	want("/clash.prom: ", "/missing: ")
+	b.remove("clash.prom")
+	want("/missing: ")
+	if path, ok := b.FileOf(keyOf(t, "job", "node", "textfile", "half")); !ok || path != filepath.Join(b.dir, "half.prom") {
+		t.Errorf("the file of a group is %q, %t", path, ok)
+	}
+	if path, ok := b.FileOf(keyOf(t, "job", "node")); ok {
+		t.Errorf("the file of a group that is of none is %q", path)
+	}
+}
+
 // TestRefusedForGood: the push is not tried again until the file changes.
 func TestRefusedForGood(t *testing.T) {
 	b := newBench(t)

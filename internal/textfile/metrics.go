@@ -1,6 +1,8 @@
 package textfile
 
 import (
+	"cmp"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,13 +21,13 @@ type metrics struct {
 // findings are the result of a look. They are immutable.
 type findings struct {
 	files       []fileFound
-	directories map[string]bool // by path, whether it could not be used
+	directories map[string]error // by path, why it could not be used; nil if it could
 	waiting     int
 }
 
 type fileFound struct {
 	path   string
-	failed bool
+	fault  error // why it cannot be used as it is; nil if it can
 	pushed time.Time
 }
 
@@ -64,15 +66,39 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	found := m.found.Load()
 	gauge(m.files, float64(len(found.files)))
 	gauge(m.waiting, float64(found.waiting))
-	for path, failed := range found.directories {
-		gauge(m.directories, oneIf(failed), path)
+	for path, fault := range found.directories {
+		gauge(m.directories, oneIf(fault != nil), path)
 	}
 	for _, f := range found.files {
-		gauge(m.failed, oneIf(f.failed), f.path)
+		gauge(m.failed, oneIf(f.fault != nil), f.path)
 		if !f.pushed.IsZero() {
 			gauge(m.mtime, seconds(f.pushed), f.path)
 		}
 	}
+}
+
+// Fault is a text file that is not pushed as it is, or a directory of which that is so.
+type Fault struct {
+	Path string
+	Err  error
+}
+
+// Faults returns what the last look found at fault, sorted by path.
+func (c *Collector) Faults() []Fault {
+	found := c.metrics.found.Load()
+	var faults []Fault
+	for path, err := range found.directories {
+		if err != nil {
+			faults = append(faults, Fault{path, err})
+		}
+	}
+	for _, f := range found.files {
+		if f.fault != nil {
+			faults = append(faults, Fault{f.path, f.fault})
+		}
+	}
+	slices.SortFunc(faults, func(a, b Fault) int { return cmp.Compare(a.Path, b.Path) })
+	return faults
 }
 
 func oneIf(is bool) float64 {

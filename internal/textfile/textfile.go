@@ -192,6 +192,16 @@ func (c *Collector) current() []directory {
 	return c.directories
 }
 
+// FileOf returns the text file that a group is of, if it is of one of the directories.
+func (c *Collector) FileOf(key grouping.Key) (path string, ok bool) {
+	for _, d := range c.current() {
+		if path, ok := d.fileOf(key); ok {
+			return path, true
+		}
+	}
+	return "", false
+}
+
 // Run looks at the files whenever they change, and from time to time in case nobody said so, until ctx ends. It returns
 // nil.
 func (c *Collector) Run(ctx context.Context) error {

@@ -165,7 +165,7 @@ func laterReason(err error) relayv1.LaterReason {
 func VerdictToProto(change uint64, result push.Result, err error) *relayv1.PushResponse {
 	verdict := &relayv1.PushResponse{Change: change, Decided: pointToProto(result.Decided)}
 	if err == nil {
-		applied := &relayv1.Applied{Duplicate: result.Duplicate, Unchecked: result.Outcome == push.Unchecked}
+		applied := &relayv1.Applied{Duplicate: result.Duplicate, Unchecked: result.Outcome == push.Unchecked, Hidden: result.Detail}
 		verdict.Verdict = &relayv1.PushResponse_Applied{Applied: applied}
 		return verdict
 	}
@@ -186,7 +186,7 @@ func VerdictFromProto(p *relayv1.PushResponse) (push.Result, error) {
 	result := push.Result{Decided: pointFromProto(p.GetDecided())}
 	switch v := p.GetVerdict().(type) {
 	case *relayv1.PushResponse_Applied:
-		result.Outcome, result.Duplicate = push.Applied, v.Applied.GetDuplicate()
+		result.Outcome, result.Duplicate, result.Detail = push.Applied, v.Applied.GetDuplicate(), v.Applied.GetHidden()
 		if v.Applied.GetUnchecked() {
 			result.Outcome = push.Unchecked
 		}

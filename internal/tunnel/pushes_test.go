@@ -95,7 +95,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 
 // TestVerdictsTravel: what the relay's pusher says is what the agent's clients hear.
 func TestVerdictsTravel(t *testing.T) {
-	for _, want := range []push.Result{{Outcome: push.Applied}, {Outcome: push.Unchecked}, {Outcome: push.Applied, Duplicate: true}} {
+	for _, want := range []push.Result{{Outcome: push.Applied}, {Outcome: push.Unchecked}, {Outcome: push.Unchecked, Detail: "not exposed: x"}, {Outcome: push.Applied, Duplicate: true}} {
 		got, err := tunnel.VerdictFromProto(tunnel.VerdictToProto(1, want, nil))
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
