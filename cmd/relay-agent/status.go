@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -14,7 +15,7 @@ import (
 	"pushrelay/internal/agentapi"
 )
 
-const statusHelp = `Show how the agent is: its relays, its spool, its targets with their last error.
+const statusHelp = `Show how the agent is: its relays, its spool, its targets with their last status and error, and the text files that are refused or hidden.
 
 Exit codes: 0 connected to every relay; 4 not connected to all of them; 3 the agent cannot be reached; 1 what answers is no agent, or refuses; 2 wrong command line.`
 
@@ -69,23 +70,46 @@ func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
 		}
 	}
 	fmt.Fprintf(w, "spool\t%s\n", spoolState(&st.Spool))
-	fmt.Fprintf(w, "targets\t%d\n", len(st.Targets))
+	fmt.Fprintf(w, "targets\t%s\n", targetsState(&st))
+	for _, f := range st.Textfiles {
+		fmt.Fprintf(w, "text file\t%s: %s\n", plain(f.Path), plain(f.Reason))
+	}
 	if len(st.Targets) == 0 {
 		return
 	}
 	w.Flush() //nolint:errcheck // As above. The table has columns of its own.
-	fmt.Fprintln(w, "\nTARGET\tJOB\tINSTANCE\tLAST SCRAPE\tTOOK\tLAST ERROR")
+	fmt.Fprintln(w, "\nTARGET\tJOB\tINSTANCE\tLAST SCRAPE\tTOOK\tSTATUS\tLAST ERROR")
 	for _, t := range st.Targets {
-		last, took := "never", "-"
+		last, took, status := "never", "-", "-"
 		if t.LastScrape != nil {
 			last, took = since(*t.LastScrape, now)+" ago", fmt.Sprintf("%.3fs", t.LastDurationSeconds)
+		}
+		if t.LastStatus != 0 {
+			status = strconv.Itoa(t.LastStatus)
 		}
 		wrong := "-"
 		if t.LastError != "" {
 			wrong = plain(t.LastError)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", plain(t.Target), plain(t.Job), plain(t.Instance), last, took, wrong)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(t.Target), plain(t.Job), plain(t.Instance), last, took, status, wrong)
 	}
+}
+
+// targetsState counts the targets, and those whose last scrape was no success.
+func targetsState(st *agentapi.Status) string {
+	state, down := strconv.Itoa(len(st.Targets)), 0
+	for _, t := range st.Targets {
+		if t.LastError != "" {
+			down++
+		}
+	}
+	if down > 0 {
+		state += fmt.Sprintf(", %d DOWN", down)
+	}
+	if st.TargetsMissing != "" {
+		state += "; some may be missing: " + plain(st.TargetsMissing)
+	}
+	return state
 }
 
 func relayState(r agentapi.Relay, now time.Time) string {

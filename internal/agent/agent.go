@@ -289,8 +289,11 @@ func (a *Agent) apply(cfg *FileConfig) error {
 	if err := a.discovery.apply(cfg); err != nil {
 		return fmt.Errorf("configuration %s: %w", a.opts.ConfigFile, err)
 	}
-	if err := a.textfiles.Apply(cfg.TextfileConfigs); err != nil {
-		return err // not after LoadConfig
+	// A configuration that says nothing at all is not the way to have all groups of text files deleted.
+	if cfg.ScrapeConfigs != nil || cfg.TextfileConfigs != nil {
+		if err := a.textfiles.Apply(cfg.TextfileConfigs); err != nil {
+			return err // not after LoadConfig
+		}
 	}
 	for _, warning := range append(cfg.Warnings, cfg.lookAround()...) {
 		a.logger.Warn("configuration", slog.String("file", a.opts.ConfigFile), slog.String("warning", warning))
@@ -301,9 +304,9 @@ func (a *Agent) apply(cfg *FileConfig) error {
 }
 
 // announce tells every relay what can be scraped.
-func (a *Agent) announce(targets []target.Target) {
-	a.scrapes.announce(targets)
+func (a *Agent) announce(set target.Set) {
+	a.scrapes.announce(set.Targets)
 	for _, link := range a.links {
-		link.SetTargets(targets)
+		link.SetTargets(set)
 	}
 }

@@ -33,7 +33,7 @@ func CheckConfig(file string) (*CheckedConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := newTargetDiscovery(scrape.NewHTTPScraper(), func([]target.Target) {}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	d := newTargetDiscovery(scrape.NewHTTPScraper(), func(target.Set) {}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	defer d.stop()
 	if err := d.apply(cfg); err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)

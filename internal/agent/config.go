@@ -23,6 +23,7 @@ import (
 // FileConfig is the agent's configuration file. Its words are Prometheus' own, so that a scrape configuration can be
 // pasted: what the agent cannot honour is refused or announced, never silently dropped (T23).
 type FileConfig struct {
+	// ScrapeConfigs are the jobs. Nil if the file does not say which there are; empty if it says that there are none.
 	ScrapeConfigs []*ScrapeConfig `yaml:"scrape_configs"`
 	// TextfileConfigs are the directories whose *.prom files are pushed. Relative ones start at the configuration file.
 	TextfileConfigs []textfile.Directory `yaml:"textfile_configs"`
@@ -294,6 +295,9 @@ func (sc *ScrapeConfig) validate() error {
 	}
 	if !strings.HasPrefix(sc.MetricsPath, "/") {
 		return fmt.Errorf("metrics_path %q does not begin with a slash", sc.MetricsPath)
+	}
+	if err := checkPath("metrics_path", sc.MetricsPath); err != nil {
+		return err
 	}
 	if err := sc.HTTPClient.Validate(); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -25,23 +26,26 @@ const settle = 100 * time.Millisecond
 type targetDiscovery struct {
 	// static
 	scraper  *scrape.HTTPScraper
-	announce func([]target.Target)
+	announce func(target.Set)
 	logger   *slog.Logger
 	metrics  *discoveryMetrics
 	changed  chan struct{} // wakes Run to watch other directories; one slot
 
 	mu        sync.Mutex
 	jobs      []*job             // guarded by mu
+	unsaid    bool               // guarded by mu; the configuration does not say which jobs there are
 	files     *targetFiles       // guarded by mu
 	announced []*scrape.Endpoint // guarded by mu
 	doubles   []string           // guarded by mu; which targets come twice
+	named     bool               // guarded by mu; this process has announced targets
+	missing   string             // guarded by mu; why targets may be missing in what is announced; empty if none are
 }
 
 type discoveryMetrics struct {
 	targets, failedFiles prometheus.Gauge
 }
 
-func newTargetDiscovery(scraper *scrape.HTTPScraper, announce func([]target.Target), logger *slog.Logger, reg prometheus.Registerer) *targetDiscovery {
+func newTargetDiscovery(scraper *scrape.HTTPScraper, announce func(target.Set), logger *slog.Logger, reg prometheus.Registerer) *targetDiscovery {
 	return &targetDiscovery{
 		scraper: scraper, announce: announce, logger: logger, files: newTargetFiles(logger),
 		changed: make(chan struct{}, 1),
@@ -64,7 +68,7 @@ func (d *targetDiscovery) apply(cfg *FileConfig) error {
 	}
 	d.mu.Lock()
 	earlier := d.jobs
-	d.jobs = jobs
+	d.jobs, d.unsaid = jobs, cfg.ScrapeConfigs == nil
 	d.refreshLocked()
 	d.mu.Unlock()
 	closeIdle(earlier)
@@ -97,30 +101,70 @@ func (d *targetDiscovery) refresh() {
 
 // refreshLocked reads all target files and announces what there is. The caller holds mu.
 func (d *targetDiscovery) refreshLocked() {
-	var endpoints []*scrape.Endpoint
+	var found []unnamed
 	var named []string
+	missing := ""
+	if d.unsaid {
+		missing = "no configuration says which targets there are (scrape_configs: [] says that there are none)"
+	}
 	for _, j := range d.jobs {
-		files, lists := d.files.read(j.cfg)
+		files, lists, unread := d.files.read(j.cfg)
 		named = append(named, files...)
-		found, err := j.endpoints(append(lists, j.cfg.StaticConfigs...))
+		missing = cmp.Or(missing, unread)
+		if !d.named { // later it is a change that somebody made, or a file is gone
+			missing = cmp.Or(missing, j.cfg.namesNothing())
+		}
+		more, err := j.endpoints(append(lists, j.cfg.StaticConfigs...))
 		if err != nil { // the configuration and every file were checked before
 			d.logger.Error("targets cannot be used", slog.Any("err", err))
+			missing = cmp.Or(missing, err.Error())
 			continue
 		}
-		endpoints = append(endpoints, found...)
+		found = append(found, more...)
+	}
+	if file := d.files.vanished(d.jobs, named); file != "" {
+		missing = cmp.Or(missing, fmt.Sprintf("target file %s is gone ([] in it says that it has no targets)", file))
 	}
 	d.files.forget(named)
-	endpoints, twice := nameEndpoints(endpoints)
+	hadTargets := len(d.announced) > 0
+	var twice []*scrape.Endpoint
+	d.announced, twice = nameEndpoints(found)
 	d.noteDoubles(twice)
-	d.scraper.Configure(endpoints)
-	d.announced = endpoints
-	targets := make([]target.Target, 0, len(endpoints))
-	for _, e := range endpoints {
-		targets = append(targets, e.Target)
+	d.named = d.named || len(d.announced) > 0
+	d.scraper.Configure(d.announced)
+	set := target.Set{Targets: make([]target.Target, 0, len(d.announced)), Completeness: target.Complete}
+	for _, e := range d.announced {
+		set.Targets = append(set.Targets, e.Target)
 	}
-	d.metrics.targets.Set(float64(len(targets)))
-	d.metrics.failedFiles.Set(float64(len(d.files.failed)))
-	d.announce(targets)
+	if missing != "" {
+		set.Completeness = target.Incomplete
+	}
+	d.noteMissing(missing, hadTargets)
+	d.metrics.targets.Set(float64(len(set.Targets)))
+	d.metrics.failedFiles.Set(float64(len(d.files.failed) + len(d.files.odd)))
+	d.announce(set)
+}
+
+// noteMissing says once why targets may be missing, and that none are any more. The caller holds mu.
+func (d *targetDiscovery) noteMissing(missing string, hadTargets bool) {
+	before := d.missing
+	d.missing = missing
+	switch {
+	case missing == before:
+	case missing == "":
+		d.logger.Info("the list of targets is complete")
+	case d.unsaid && !hadTargets: // as it is with agents that only push
+		d.logger.Info("this agent has no targets", slog.String("reason", missing))
+	default:
+		d.logger.Warn("targets may be missing: relays list those that were there before for a while, and then no more", slog.String("reason", missing))
+	}
+}
+
+// whyMissing returns why targets may be missing in what is announced; empty if none are.
+func (d *targetDiscovery) whyMissing() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.missing
 }
 
 // noteDoubles remembers and logs once which targets come twice. The caller holds mu.

@@ -22,10 +22,7 @@ func doubles(found []configured) []int {
 func assignNames(found []configured) []string {
 	targets := make([]target.Target, 0, len(found))
 	for _, c := range found {
-		// The parameters tell targets apart as well, but are nobody else's business: they count only while naming.
-		t := c.target
-		t.MetricsPath += "?" + c.params.Encode()
-		targets = append(targets, t)
+		targets = append(targets, c.nameOf())
 	}
 	return target.AssignNames(targets)
 }

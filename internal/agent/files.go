@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,10 +30,10 @@ func newTargetFiles(logger *slog.Logger) *targetFiles {
 	return &targetFiles{logger: logger, good: map[string][]*StaticConfig{}, failed: map[string]string{}, odd: map[string]string{}}
 }
 
-// read returns the files of a job and the targets that they name. A file that cannot be read or that the job refuses
-// counts with what it held before.
-func (f *targetFiles) read(sc *ScrapeConfig) (files []string, lists []*StaticConfig) {
-	files = expand(sc.FileSDConfigs)
+// read returns the files of a job and the targets that they name. A file that cannot be read, that the job refuses or that
+// has nothing in it counts with what it held before. Unread says why there is nothing of a file; it is empty if there is no such file.
+func (f *targetFiles) read(sc *ScrapeConfig) (files []string, lists []*StaticConfig, unread string) {
+	files, _ = expand(sc.FileSDConfigs)
 	for _, file := range files {
 		content, err := readTargetFile(file)
 		if err == nil {
@@ -40,12 +41,51 @@ func (f *targetFiles) read(sc *ScrapeConfig) (files []string, lists []*StaticCon
 		}
 		f.note(file, sc.JobName, err)
 		if err == nil {
-			f.good[file] = content
 			f.warn(file, sc.JobName, content)
+		} else {
+			delete(f.odd, file)
 		}
-		lists = append(lists, f.good[file]...)
+		if err == nil && content != nil {
+			f.good[file] = content
+		}
+		before, read := f.good[file]
+		switch {
+		case read:
+		case err != nil:
+			unread = fmt.Sprintf("%s: %v", file, err)
+		default:
+			unread = fmt.Sprintf("%s: %s", file, f.odd[file])
+		}
+		lists = append(lists, before...)
 	}
-	return files, lists
+	return files, lists, unread
+}
+
+// vanished names a file that held targets, and that is not there any more although the jobs name it.
+func (f *targetFiles) vanished(jobs []*job, named []string) string {
+	for _, file := range slices.Sorted(maps.Keys(f.good)) {
+		if len(f.good[file]) == 0 || slices.Contains(named, file) {
+			continue
+		}
+		for _, j := range jobs {
+			if j.cfg.namesFile(file) {
+				return file
+			}
+		}
+	}
+	return ""
+}
+
+// namesFile reports whether the patterns of a job match a file.
+func (sc *ScrapeConfig) namesFile(file string) bool {
+	for _, c := range sc.FileSDConfigs {
+		for _, pattern := range c.Files {
+			if matches, err := filepath.Match(pattern, file); err == nil && matches {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // note logs an error once, and the file's recovery.
@@ -68,7 +108,7 @@ func (f *targetFiles) warn(file, job string, content []*StaticConfig) {
 	if content != nil {
 		return
 	}
-	f.odd[file] = "there is nothing in it, which counts as no targets: write [] if that is meant"
+	f.odd[file] = "there is nothing in it, so that what it held before stays: write [] if it has no targets"
 	if before != f.odd[file] {
 		f.logger.Warn("target file", slog.String("file", file), slog.String("job", job), slog.String("warning", f.odd[file]))
 	}
@@ -93,20 +133,35 @@ func (f *targetFiles) forget(named []string) {
 	}
 }
 
-// expand returns the files that exist, and those that are named without a pattern, sorted and once each.
-func expand(configs []*FileSDConfig) []string {
-	var files []string
+// namesNothing says where a job that was just read names no targets, though it may be meant to: it was cut off, or its files
+// are not there yet. It is empty for any other job.
+func (sc *ScrapeConfig) namesNothing() string {
+	if sc.StaticConfigs == nil && sc.FileSDConfigs == nil {
+		return fmt.Sprintf("job %q has neither static_configs nor file_sd_configs", sc.JobName)
+	}
+	if _, unmatched := expand(sc.FileSDConfigs); len(unmatched) > 0 {
+		return fmt.Sprintf("no file matches %q", unmatched[0])
+	}
+	return ""
+}
+
+// expand returns the files that exist, and those that are named without a pattern, sorted and once each; and the patterns that
+// match no file.
+func expand(configs []*FileSDConfig) (files, unmatched []string) {
 	for _, c := range configs {
 		for _, pattern := range c.Files {
 			matches, err := filepath.Glob(pattern)
-			if err != nil || len(matches) == 0 && !hasPattern(pattern) {
+			switch {
+			case err != nil || len(matches) == 0 && !hasPattern(pattern):
 				matches = []string{pattern} // reading it says what is wrong
+			case len(matches) == 0:
+				unmatched = append(unmatched, pattern)
 			}
 			files = append(files, matches...)
 		}
 	}
 	slices.Sort(files)
-	return slices.Compact(files)
+	return slices.Compact(files), unmatched
 }
 
 func hasPattern(path string) bool { return strings.ContainsAny(path, "*?[") }

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -12,6 +14,7 @@ import (
 
 	"pushrelay/internal/agentapi"
 	"pushrelay/internal/push"
+	"pushrelay/internal/textfile"
 )
 
 // routes is every route of the agent. There is none that wipes: an agent answers for its own groups only.
@@ -64,6 +67,7 @@ func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
 	spooled := a.spool.Status()
 	st := agentapi.Status{
 		Version: version.Version, StartTime: a.startedAt.UTC(), Relays: []agentapi.Relay{}, Targets: []agentapi.Target{}, Spool: describeSpool(spooled),
+		TargetsMissing: a.discovery.whyMissing(), Textfiles: a.badTextfiles(),
 	}
 	for _, link := range a.links {
 		l := link.Status()
@@ -76,6 +80,21 @@ func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
 		st.Targets = append(st.Targets, a.scrapes.describe(t))
 	}
 	answer(w, st)
+}
+
+// badTextfiles returns the text files that are not exposed as they are: refused here or by a relay, or hidden by one.
+func (a *Agent) badTextfiles() []agentapi.Textfile {
+	bad := []agentapi.Textfile{}
+	for _, fault := range a.textfiles.Faults() {
+		bad = append(bad, agentapi.Textfile{Path: fault.Path, Reason: fault.Err.Error()})
+	}
+	for key, why := range a.spool.Hidden(textfile.Owner) {
+		if path, ok := a.textfiles.FileOf(key); ok {
+			bad = append(bad, agentapi.Textfile{Path: path, Reason: "hidden by the relay: " + why})
+		}
+	}
+	slices.SortStableFunc(bad, func(x, y agentapi.Textfile) int { return cmp.Compare(x.Path, y.Path) })
+	return bad
 }
 
 // answer writes the data of a route of the API.

@@ -29,6 +29,7 @@ type countingScraper struct {
 type lastScrape struct {
 	at       time.Time // when it began; zero if there was none
 	duration time.Duration
+	status   int    // that the target answered; 0 if it did not
 	err      string // empty if it went well
 }
 
@@ -38,7 +39,7 @@ func newCountingScraper(scraper scrape.Scraper, reg prometheus.Registerer) *coun
 		last:    map[string]lastScrape{},
 		scrapes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_agent_scrapes_total",
-			Help: "Scrapes that relays asked for, by target and result: ok, or the reason of the failure.",
+			Help: "Scrapes that relays asked for, by target and result: ok, bad_status if the target answered something else than 200, or the reason of the failure.",
 		}, []string{"target", "result"}),
 		duration: promauto.With(reg).NewHistogramVec(prometheus.HistogramOpts{
 			Name:                            "relay_agent_scrape_duration_seconds",
@@ -56,16 +57,16 @@ func (s *countingScraper) Scrape(ctx context.Context, r *scrape.Request) (*scrap
 	startedAt, target := time.Now(), r.Target
 	resp, err := s.scraper.Scrape(ctx, r)
 	if err != nil {
-		s.ended(target, startedAt, scrape.AsError(ctx, err))
+		s.ended(target, startedAt, 0, scrape.AsError(ctx, err))
 		return nil, err
 	}
-	scrape.Observe(ctx, resp, func(err *scrape.Error) { s.ended(target, startedAt, err) })
+	scrape.Observe(ctx, resp, func(err *scrape.Error) { s.ended(target, startedAt, resp.Status, err) })
 	return resp, nil
 }
 
 // ended counts a scrape. Under the lock, so that a target that is dropped meanwhile does not come back.
-func (s *countingScraper) ended(target string, startedAt time.Time, err *scrape.Error) {
-	last, result := lastScrape{at: startedAt, duration: time.Since(startedAt)}, "ok"
+func (s *countingScraper) ended(target string, startedAt time.Time, status int, err *scrape.Error) {
+	last, result := lastScrape{at: startedAt, duration: time.Since(startedAt), status: status}, "ok"
 	if err != nil {
 		last.err, result = err.Error(), string(err.Reason)
 	}
@@ -77,7 +78,7 @@ func (s *countingScraper) ended(target string, startedAt time.Time, err *scrape.
 	}
 	s.last[target] = last
 	s.scrapes.WithLabelValues(target, result).Inc()
-	if err == nil {
+	if err == nil || err.Reason == scrape.BadStatus {
 		s.duration.WithLabelValues(target).Observe(last.duration.Seconds())
 	}
 }
@@ -105,7 +106,7 @@ func (s *countingScraper) describe(t target.Target) agentapi.Target {
 	s.mu.Unlock()
 	out := agentapi.Target{
 		Target: t.Name, Job: t.Job, Instance: t.Instance, Address: t.Address, Labels: make(map[string]string, len(t.Labels)),
-		LastDurationSeconds: last.duration.Seconds(), LastError: last.err,
+		LastDurationSeconds: last.duration.Seconds(), LastStatus: last.status, LastError: last.err,
 	}
 	for _, l := range t.Labels {
 		out.Labels[l.Name] = l.Value

@@ -56,7 +56,7 @@ func TestScrapesAreRemembered(t *testing.T) {
 		}
 		at := time.Now().UTC()
 		run("app", answers(strings.NewReader("m 1\n")))
-		want.LastScrape, want.LastDurationSeconds = &at, 3
+		want.LastScrape, want.LastDurationSeconds, want.LastStatus = &at, 3, 200
 		check("after a whole body")
 
 		failedAt := time.Now().UTC()
@@ -66,14 +66,14 @@ func TestScrapesAreRemembered(t *testing.T) {
 
 		refusedAt := time.Now().UTC()
 		run("app", func() (*scrape.Response, error) { return nil, scrape.Errorf(scrape.TargetUnreachable, "refused") })
-		want.LastScrape, want.LastDurationSeconds, want.LastError = &refusedAt, 0, "target_unreachable: refused"
+		want.LastScrape, want.LastDurationSeconds, want.LastStatus, want.LastError = &refusedAt, 0, 0, "target_unreachable: refused"
 		check("after a refused connection")
 
 		// What the agent does not have is the relay's invention, whatever becomes of it.
 		run("invented-1", func() (*scrape.Response, error) { return nil, scrape.Errorf(scrape.TargetUnknown, "no") })
 		run("invented-2", answers(strings.NewReader("m 1\n")))
 		run("other", answers(strings.NewReader("m 1\n")))
-		const help = "# HELP relay_agent_scrapes_total Scrapes that relays asked for, by target and result: ok, or the reason of the failure.\n# TYPE relay_agent_scrapes_total counter\n"
+		const help = "# HELP relay_agent_scrapes_total Scrapes that relays asked for, by target and result: ok, bad_status if the target answered something else than 200, or the reason of the failure.\n# TYPE relay_agent_scrapes_total counter\n"
 		const rest = `relay_agent_scrapes_total{result="ok",target=""} 1
 relay_agent_scrapes_total{result="ok",target="app"} 1
 relay_agent_scrapes_total{result="target_unknown",target=""} 1

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,17 +39,24 @@ func newJobs(cfg *FileConfig) ([]*job, error) {
 	return jobs, nil
 }
 
+// An unnamed endpoint waits until all targets of the agent are known.
+type unnamed struct {
+	endpoint *scrape.Endpoint
+	// nameOf is what the name is made of.
+	nameOf target.Target
+}
+
 // endpoints returns the endpoints of the given lists of targets.
-func (j *job) endpoints(lists []*StaticConfig) ([]*scrape.Endpoint, error) {
+func (j *job) endpoints(lists []*StaticConfig) ([]unnamed, error) {
 	found, err := j.cfg.targets(lists)
 	if err != nil {
 		return nil, fmt.Errorf("job %q: %w", j.cfg.JobName, err)
 	}
-	out := make([]*scrape.Endpoint, 0, len(found))
+	out := make([]unnamed, 0, len(found))
 	for _, f := range found {
 		e := j.base
 		e.Target, e.Params = f.target, f.params
-		out = append(out, &e)
+		out = append(out, unnamed{&e, f.nameOf()})
 	}
 	return out, nil
 }
@@ -57,6 +65,19 @@ func (j *job) endpoints(lists []*StaticConfig) ([]*scrape.Endpoint, error) {
 type configured struct {
 	target target.Target
 	params url.Values
+	// instance says that its label instance is not the address alone.
+	instance bool
+}
+
+// nameOf is what the name of a target is made of.
+func (c configured) nameOf() target.Target {
+	t := c.target
+	// The parameters tell targets apart as well, but are nobody else's business: they count only while naming.
+	t.MetricsPath += "?" + c.params.Encode()
+	if !c.instance {
+		t.Instance = t.Address // with its port, as names have always been
+	}
+	return t
 }
 
 // targets returns the targets of the given lists under this scrape configuration.
@@ -106,8 +127,12 @@ func (sc *ScrapeConfig) target(address string, labels map[string]string) (config
 		return configured{}, err
 	}
 	c.target.Address = withPort(address, c.target.Scheme)
-	if c.target.Instance == "" {
-		c.target.Instance = c.target.Address
+	if err := checkPath(model.MetricsPathLabel, c.target.MetricsPath); err != nil {
+		return configured{}, err
+	}
+	c.instance = c.target.Instance != ""
+	if !c.instance {
+		c.target.Instance = address // without a port that it does not have, as in Prometheus 3
 	}
 	if err := c.target.ValidateUnnamed(); err != nil { // it gets its name when all targets of the agent are known
 		return configured{}, err
@@ -122,6 +147,32 @@ func withParam(params url.Values, name, value string) url.Values {
 	}
 	out.Set(name, value)
 	return out
+}
+
+// checkPath refuses a path with a query: it would be asked for as a part of the path.
+func checkPath(setting, path string) error {
+	before, query, found := strings.Cut(path, "?")
+	if !found {
+		return nil
+	}
+	hint := "name its parameters in params"
+	if params, err := url.ParseQuery(query); err == nil && len(params) > 0 {
+		hint = fmt.Sprintf("write %q there, and in the job params: %s", before, flowOf(params))
+	}
+	return fmt.Errorf("%s %q holds a query: %s", setting, path, hint)
+}
+
+// flowOf writes parameters as YAML of one line.
+func flowOf(params url.Values) string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		var values []string
+		for _, value := range params[name] {
+			values = append(values, strconv.Quote(value))
+		}
+		pairs = append(pairs, fmt.Sprintf("%q: [%s]", name, strings.Join(values, ", ")))
+	}
+	return "{" + strings.Join(pairs, ", ") + "}"
 }
 
 func checkAddress(address string) error {
@@ -148,13 +199,13 @@ func withPort(address, scheme string) string {
 
 // nameEndpoints names all endpoints of an agent; of several that are equal in everything one stays, and the others are
 // returned as well.
-func nameEndpoints(endpoints []*scrape.Endpoint) (named, twice []*scrape.Endpoint) {
-	found := make([]configured, 0, len(endpoints))
-	for _, e := range endpoints {
-		found = append(found, configured{target: e.Target, params: e.Params})
+func nameEndpoints(found []unnamed) (named, twice []*scrape.Endpoint) {
+	targets := make([]target.Target, 0, len(found))
+	for _, u := range found {
+		targets = append(targets, u.nameOf)
 	}
-	for i, name := range assignNames(found) {
-		e := endpoints[i]
+	for i, name := range target.AssignNames(targets) {
+		e := found[i].endpoint
 		if name == "" {
 			twice = append(twice, e)
 			continue

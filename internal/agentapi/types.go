@@ -10,7 +10,19 @@ type Status struct {
 	// Relays are those of its flags, Targets those of its configuration, in that order.
 	Relays  []Relay  `json:"relays"`
 	Targets []Target `json:"targets"`
-	Spool   Spool    `json:"spool"`
+	// TargetsMissing says why targets may be missing from that list; empty if none are.
+	TargetsMissing string `json:"targets_missing"`
+	// Textfiles are the text files and their directories that have something wrong with them.
+	Textfiles []Textfile `json:"textfiles"`
+	Spool     Spool      `json:"spool"`
+}
+
+// Textfile is a text file, or a directory of text files, that is not pushed as it is.
+type Textfile struct {
+	// Path is that of the file or directory.
+	Path string `json:"path"`
+	// Reason says in one line what is wrong.
+	Reason string `json:"reason"`
 }
 
 // Relay is the link to one relay.
@@ -94,8 +106,10 @@ type Target struct {
 	Instance string            `json:"instance"`
 	Address  string            `json:"address"`
 	Labels   map[string]string `json:"labels"`
-	// LastScrape is when the last scrape that has ended began; nil before the first. LastError is empty if that one went well.
+	// LastScrape is when the last scrape that has ended began; nil before the first. LastStatus is the HTTP status that the
+	// target answered it with, 0 if it did not answer. LastError is why Prometheus has up 0 since; empty if that one went well.
 	LastScrape          *time.Time `json:"last_scrape"`
 	LastDurationSeconds float64    `json:"last_duration_seconds"`
+	LastStatus          int        `json:"last_status"`
 	LastError           string     `json:"last_error"`
 }

@@ -46,7 +46,7 @@ type Registration struct {
 	CertificateNotAfter time.Time
 	// Targets replace those that are known, in the same moment in which the agent becomes connected, if HasTargets says so.
 	// They must be valid.
-	Targets    []target.Target
+	Targets    target.Set
 	HasTargets bool
 }
 
@@ -68,7 +68,10 @@ type Agent struct {
 	RoundTrip, ClockSkew *time.Duration
 	// SpoolPending is the number of changes that wait at the agent for this relay.
 	SpoolPending uint64
-	Targets      []Target
+	// Targets are those that the agent has, in its own order, and after them those that it announces no more.
+	Targets []Target
+	// AnnouncedBy is the process that announced targets last; zero if that is not known.
+	AnnouncedBy [16]byte
 }
 
 // Target is a target and its last scrape through this relay.
@@ -77,8 +80,12 @@ type Target struct {
 	// LastScrape is zero if there was none since the relay started.
 	LastScrape   time.Time
 	LastDuration time.Duration
-	// LastError is empty if the last scrape succeeded.
+	// LastStatus is the HTTP status that the target answered the last scrape with; 0 if no answer came.
+	LastStatus int
+	// LastError is why Prometheus has up 0 since the last scrape; empty if it succeeded.
 	LastError string
+	// ListedUntil is set if the agent announces the target no more: until when it stays listed all the same.
+	ListedUntil time.Time
 }
 
 // Config is what a [Registry] works with.
@@ -115,7 +122,7 @@ type Registry struct {
 type agent struct {
 	Agent
 	targets   map[string]*Target
-	order     []string    // names of targets in the agent's own order
+	order     []string    // names of targets in the agent's own order, then of those that it announces no more
 	scrapes   int         // in progress
 	session   Session     // nil while not connected
 	current   *Attachment // of the session; nil while not connected
@@ -156,7 +163,7 @@ func (r *Registry) Register(reg Registration) *Attachment {
 		a.takeovers = append(recent(a.takeovers, now), takeover{at: now, from: a.processID, to: reg.ProcessID})
 	}
 	r.lastSession++
-	at := &Attachment{registry: r, agent: a, Number: r.lastSession}
+	at := &Attachment{registry: r, agent: a, process: reg.ProcessID, Number: r.lastSession}
 	at.live.Store(true)
 	if a.current != nil {
 		a.current.live.Store(false)
@@ -165,10 +172,11 @@ func (r *Registry) Register(reg Registration) *Attachment {
 	a.Connected, a.SessionStarted, a.LastSeen = true, now, now
 	a.Version, a.RemoteAddress, a.CertificateNotAfter = reg.Version, reg.RemoteAddress, reg.CertificateNotAfter
 	a.RoundTrip, a.ClockSkew, a.SpoolPending = nil, nil, 0
-	changed := !known
+	var done announcement
 	if reg.HasTargets {
-		changed = r.replaceTargets(a, reg.Targets) || changed
+		done = r.replaceTargets(a, reg.ProcessID, reg.Targets)
 	}
+	done.changed = done.changed || !known
 	conflict := inConflict(a.takeovers, now)
 	r.mu.Unlock()
 
@@ -176,9 +184,7 @@ func (r *Registry) Register(reg Registration) *Attachment {
 		old.Supersede(reg.RemoteAddress)
 		r.cfg.Logger.Warn("session taken over", slog.String("agent", reg.Agent), slog.String("addr", reg.RemoteAddress), slog.String("previous_addr", oldAddress), slog.Bool("conflict", conflict))
 	}
-	if changed {
-		r.wake()
-	}
+	r.note(reg.Agent, done)
 	return at
 }
 
@@ -189,6 +195,7 @@ func (r *Registry) Agents() []Agent {
 	defer r.mu.Unlock()
 	out := make([]Agent, 0, len(r.agents))
 	for _, a := range r.agents {
+		r.dropLeft(a, now)
 		out = append(out, a.view(now))
 	}
 	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })

@@ -1,6 +1,7 @@
 package agents_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -22,6 +23,7 @@ import (
 
 // session is a fake that answers scrapes with a body and notes that it was superseded.
 type session struct {
+	status       int // 200 if 0
 	body         string
 	err          error
 	hold         chan struct{} // if set, Scrape waits for it
@@ -35,7 +37,7 @@ func (s *session) Scrape(context.Context, *scrape.Request) (*scrape.Response, er
 	if s.err != nil {
 		return nil, s.err
 	}
-	return &scrape.Response{Status: 200, ContentLength: -1, Body: io.NopCloser(strings.NewReader(s.body))}, nil
+	return &scrape.Response{Status: cmp.Or(s.status, 200), ContentLength: -1, Body: io.NopCloser(strings.NewReader(s.body))}, nil
 }
 
 func (s *session) Supersede(by string) { s.supersededBy = by }
@@ -59,6 +61,8 @@ func targets(names ...string) []target.Target {
 	}
 	return out
 }
+
+func set(names ...string) target.Set { return target.Set{Targets: targets(names...)} }
 
 func register(r *agents.Registry, name string, s agents.Session, process byte) *agents.Attachment {
 	return r.Register(agents.Registration{Agent: name, Session: s, ProcessID: [16]byte{process}, RemoteAddress: "192.0.2.1:1"})
@@ -88,7 +92,7 @@ func TestScrapeReasons(t *testing.T) {
 	if got := ask("site", "a"); got != scrape.TargetUnknown {
 		t.Errorf("before targets were announced: %s", got)
 	}
-	if err := at.SetTargets(targets("a", "b")); err != nil {
+	if err := at.SetTargets(set("a", "b")); err != nil {
 		t.Fatal(err)
 	}
 	if got := ask("site", "a"); got != "" {
@@ -106,7 +110,7 @@ func TestScrapeReasons(t *testing.T) {
 		t.Errorf("last scrape of the target = %+v", last)
 	}
 	want := `
-# HELP relay_scrapes_total Scrapes of targets behind agents, by result: ok, or the reason of the failure.
+# HELP relay_scrapes_total Scrapes of targets behind agents, by result: ok, bad_status if the target answered something else than 200, or the reason of the failure.
 # TYPE relay_scrapes_total counter
 relay_scrapes_total{result="agent_offline"} 1
 relay_scrapes_total{result="agent_unknown"} 1
@@ -126,7 +130,7 @@ func TestScrapesOfOneAgentAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := open(t, "")
 		s := &session{body: "m 1\n", hold: make(chan struct{})}
-		if err := register(r, "site", s, 1).SetTargets(targets("a")); err != nil {
+		if err := register(r, "site", s, 1).SetTargets(set("a")); err != nil {
 			t.Fatal(err)
 		}
 		ask := func() error {
@@ -154,7 +158,7 @@ func TestScrapesOfOneAgentAreBounded(t *testing.T) {
 func TestFailedScrapeIsNoted(t *testing.T) {
 	r, _ := open(t, "")
 	at := register(r, "site", &session{err: errors.New("connection refused")}, 1)
-	if err := at.SetTargets(targets("a")); err != nil {
+	if err := at.SetTargets(set("a")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Scrape(t.Context(), &scrape.Request{Agent: "site", Target: "a"}); reason(t.Context(), err) != scrape.TargetUnreachable {
@@ -176,7 +180,7 @@ func TestNewestSessionWins(t *testing.T) {
 	if second.Number <= first.Number || first.Current() || !second.Current() {
 		t.Error("the older session is still current")
 	}
-	if err := first.SetTargets(targets("a")); err != nil {
+	if err := first.SetTargets(set("a")); err != nil {
 		t.Fatal(err)
 	}
 	first.Close()
@@ -209,10 +213,10 @@ func TestConflictIsSeen(t *testing.T) {
 func TestBadTargetSetChangesNothing(t *testing.T) {
 	r, _ := open(t, "")
 	at := register(r, "site", &session{}, 1)
-	if err := at.SetTargets(targets("a")); err != nil {
+	if err := at.SetTargets(set("a")); err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range [][]target.Target{targets("x", "x"), targets("../x"), {{Name: "x"}}} {
+	for _, bad := range []target.Set{set("x", "x"), set("../x"), {Targets: []target.Target{{Name: "x"}}}} {
 		if err := at.SetTargets(bad); err == nil {
 			t.Errorf("SetTargets(%v) took it", bad)
 		}
@@ -244,7 +248,7 @@ func TestKnownAgentsSurviveARestart(t *testing.T) {
 		}
 		run(t, r, func() {
 			at := register(r, "site", &session{}, 1)
-			if err := at.SetTargets(targets("a", "b")); err != nil {
+			if err := at.SetTargets(set("a", "b")); err != nil {
 				t.Error(err)
 			}
 			if !r.Settled() {

@@ -17,6 +17,7 @@ type Attachment struct {
 
 	registry *Registry
 	agent    *agent
+	process  [16]byte // of the agent
 	// live says that the session is the current one. It is written under Registry.mu, and read without by those who hold a
 	// lock of their own.
 	live atomic.Bool
@@ -35,45 +36,16 @@ func (at *Attachment) current(f func(a *agent)) {
 // a change takes effect (T3).
 func (at *Attachment) Current() bool { return at.live.Load() }
 
-// SetTargets replaces the agent's targets. A set with something wrong in it is refused whole.
-func (at *Attachment) SetTargets(targets []target.Target) error {
-	if err := target.ValidateSet(targets); err != nil {
+// SetTargets replaces the agent's targets; what is left out and may be missing by mistake stays listed for a while (T24). A
+// set with something wrong in it is refused whole.
+func (at *Attachment) SetTargets(set target.Set) error {
+	if err := set.Validate(); err != nil {
 		return fmt.Errorf("announcing targets: %w", err)
 	}
-	changed := false
-	at.current(func(a *agent) { changed = at.registry.replaceTargets(a, targets) })
-	if changed {
-		at.registry.wake()
-	}
+	var done announcement
+	at.current(func(a *agent) { done = at.registry.replaceTargets(a, at.process, set) })
+	at.registry.note(at.agent.Name, done)
 	return nil
-}
-
-// replaceTargets sets the targets of an agent and reports whether anything changed. The caller holds mu.
-func (r *Registry) replaceTargets(a *agent, targets []target.Target) (changed bool) {
-	r.byHost.remove(a.Name, a.targets)
-	changed = a.setTargets(targets)
-	r.byHost.add(a.Name, a.targets)
-	r.settledAt = time.Time{}
-	return changed
-}
-
-// setTargets keeps what is known of the last scrape of a target that stays, and reports whether anything changed.
-func (a *agent) setTargets(targets []target.Target) (changed bool) {
-	byName := make(map[string]*Target, len(targets))
-	order := make([]string, 0, len(targets))
-	for _, t := range targets {
-		next := &Target{Target: t}
-		if old := a.targets[t.Name]; old != nil && old.Equal(t) {
-			next = old
-		} else {
-			changed = true
-		}
-		byName[t.Name] = next
-		order = append(order, t.Name)
-	}
-	changed = changed || !slices.Equal(order, a.order)
-	a.targets, a.order = byName, order
-	return changed
 }
 
 // Heard says that the agent was heard just now.

@@ -2,6 +2,7 @@ package agents
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +31,14 @@ type knownAgent struct {
 	RemoteAddress       string          `json:"remote_address"`
 	CertificateNotAfter time.Time       `json:"certificate_not_after"`
 	Targets             []target.Target `json:"targets"`
+	// AnnouncedBy is the process that announced the targets, and Left are those that it or another announces no more.
+	AnnouncedBy string       `json:"announced_by,omitempty"`
+	Left        []leftTarget `json:"left,omitempty"`
+}
+
+type leftTarget struct {
+	target.Target
+	ListedUntil time.Time `json:"listed_until"`
 }
 
 // load reads the file of known agents. A missing file, or no file at all, is empty.
@@ -57,10 +66,40 @@ func load(file string) ([]*agent, error) {
 			Name: k.Agent, LastSeen: k.LastSeen, SessionStarted: k.SessionStarted, Version: k.Version,
 			RemoteAddress: k.RemoteAddress, CertificateNotAfter: k.CertificateNotAfter,
 		}}
-		a.setTargets(k.Targets)
+		a.restoreTargets(k)
 		out = append(out, a)
 	}
 	return out, nil
+}
+
+// restoreTargets takes the targets of an agent from the file.
+func (a *agent) restoreTargets(k knownAgent) {
+	var process [16]byte
+	if id, err := hex.DecodeString(k.AnnouncedBy); err == nil {
+		copy(process[:], id)
+	}
+	a.setTargets(process, target.Set{Targets: k.Targets}, time.Time{})
+	a.AnnouncedBy = process
+	for _, left := range k.Left {
+		if a.targets[left.Name] == nil {
+			a.targets[left.Name] = &Target{Target: left.Target, ListedUntil: left.ListedUntil}
+			a.order = append(a.order, left.Name)
+		}
+	}
+}
+
+// setTargets writes the targets of an agent for the file.
+func (k *knownAgent) setTargets(a Agent) {
+	if a.AnnouncedBy != [16]byte{} {
+		k.AnnouncedBy = hex.EncodeToString(a.AnnouncedBy[:])
+	}
+	for _, t := range a.Targets {
+		if t.ListedUntil.IsZero() {
+			k.Targets = append(k.Targets, t.Target)
+		} else {
+			k.Left = append(k.Left, leftTarget{t.Target, t.ListedUntil})
+		}
+	}
 }
 
 // save writes the file of known agents if anything in it changed, so that a crash at any moment leaves the old file or
@@ -75,9 +114,7 @@ func (r *Registry) save() error {
 			Agent: a.Name, LastSeen: a.LastSeen, SessionStarted: a.SessionStarted, Version: a.Version,
 			RemoteAddress: a.RemoteAddress, CertificateNotAfter: a.CertificateNotAfter, Targets: []target.Target{},
 		}
-		for _, t := range a.Targets {
-			k.Targets = append(k.Targets, t.Target)
-		}
+		k.setTargets(a)
 		known.Agents = append(known.Agents, k)
 	}
 	raw, err := json.Marshal(known)

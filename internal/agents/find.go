@@ -67,7 +67,10 @@ func (r *Registry) Find(m scrape.Match) (agent, target string, err *scrape.Error
 		if m.Agent != "" && p.agent != m.Agent || m.Scheme != "" && t.Scheme != m.Scheme {
 			continue
 		}
-		agents[p.agent] = true
+		// A target that is announced no more is nobody's rival.
+		if t.ListedUntil.IsZero() {
+			agents[p.agent] = true
+		}
 		if s := score(t, key, m); s > bestScore || s == bestScore && t.Name < best.Name {
 			best, bestAgent, bestScore = t, p.agent, s
 		}
@@ -108,10 +111,13 @@ func (r *Registry) places(m scrape.Match) (key string, found []place) {
 	return key, nil
 }
 
-// score prefers targets that have the host as their instance, then the one whose own path is asked for, and of two schemes
-// the one that the request has.
+// score prefers targets that are still announced, then those that have the host as their instance, then the one whose own path
+// is asked for, and of two schemes the one that the request has.
 func score(t *Target, key string, m scrape.Match) int {
 	s := 0
+	if t.ListedUntil.IsZero() {
+		s += 8
+	}
 	if hostKey(t.Instance) == key {
 		s += 4
 	}

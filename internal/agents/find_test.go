@@ -18,7 +18,7 @@ func TestFindByInstanceOrAddress(t *testing.T) {
 		for i := range set {
 			set[i].Job, set[i].Scheme, set[i].MetricsPath = "j", "http", "/metrics"
 		}
-		r.Register(agents.Registration{Agent: agent, Session: &session{}, Targets: set, HasTargets: true})
+		r.Register(agents.Registration{Agent: agent, Session: &session{}, Targets: target.Set{Targets: set, Completeness: target.Complete}, HasTargets: true})
 	}
 	add("site-a", target.Target{Name: "node", Instance: "db-1", Address: "localhost:9100"},
 		target.Target{Name: "app", Instance: "localhost", Address: "localhost:80"},
@@ -50,5 +50,12 @@ func TestFindByInstanceOrAddress(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s of %q (-want +got):\n%s", tt.host, tt.agent, diff)
 		}
+	}
+	// What is announced no more stands in nobody's way.
+	r.Register(agents.Registration{
+		Agent: "site-b", Session: &session{}, ProcessID: [16]byte{9}, HasTargets: true, Targets: target.Set{Completeness: target.Incomplete},
+	})
+	if agent, _, err := r.Find(scrape.Match{Instance: "127.0.0.1:9150"}); agent != "site-c" || err != nil {
+		t.Errorf("once site-b has it no more: %s, %v", agent, err)
 	}
 }

@@ -19,7 +19,7 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 	return &metrics{
 		scrapes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_scrapes_total",
-			Help: "Scrapes of targets behind agents, by result: ok, or the reason of the failure.",
+			Help: "Scrapes of targets behind agents, by result: ok, bad_status if the target answered something else than 200, or the reason of the failure.",
 		}, []string{"result"}),
 		duration: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
 			Name:                            "relay_scrape_duration_seconds",

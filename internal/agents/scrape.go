@@ -18,16 +18,16 @@ func (r *Registry) Scrape(ctx context.Context, req *scrape.Request) (*scrape.Res
 	resp, scrapeErr := session.Scrape(ctx, req)
 	if scrapeErr != nil {
 		named := scrape.AsError(ctx, scrapeErr)
-		done(named)
+		done(0, named)
 		return nil, named
 	}
-	scrape.Observe(ctx, resp, done)
+	scrape.Observe(ctx, resp, func(err *scrape.Error) { done(resp.Status, err) })
 	return resp, nil
 }
 
-// begin finds the session and takes a place among the agent's scrapes; done gives it back and notes how it ended. Done is
-// called once.
-func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, done func(*scrape.Error), err *scrape.Error) {
+// begin finds the session and takes a place among the agent's scrapes; done gives it back and notes how it ended, with the
+// status of the answer or 0. Done is called once.
+func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, done func(int, *scrape.Error), err *scrape.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.agents[req.Agent]
@@ -35,10 +35,12 @@ func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, d
 		return nil, nil, scrape.Errorf(scrape.AgentUnknown, "no agent %q is known to this relay", req.Agent)
 	}
 	t := a.targets[req.Target]
-	if t == nil {
+	if t == nil || t.isOver(startedAt) {
 		return nil, nil, scrape.Errorf(scrape.TargetUnknown, "agent %q has announced no target %q", req.Agent, req.Target)
 	}
 	switch {
+	case !t.ListedUntil.IsZero():
+		err = scrape.Errorf(scrape.TargetGone, "agent %q announces target %q no more; it stays listed until %s", req.Agent, req.Target, t.ListedUntil.UTC().Format(time.RFC3339))
 	case r.draining:
 		err = scrape.Errorf(scrape.Draining, "this relay is about to stop")
 	case a.session == nil:
@@ -47,17 +49,17 @@ func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, d
 		err = scrape.Errorf(scrape.AgentBusy, "agent %q already has %d scrapes at once", req.Agent, a.scrapes)
 	}
 	if err != nil {
-		t.LastScrape, t.LastDuration, t.LastError = startedAt, 0, err.Error()
+		t.LastScrape, t.LastDuration, t.LastStatus, t.LastError = startedAt, 0, 0, err.Error()
 		return nil, nil, err
 	}
 	a.scrapes++
-	return a.session, func(err *scrape.Error) {
+	return a.session, func(status int, err *scrape.Error) {
 		duration := time.Since(startedAt)
 		r.metrics.scraped(duration, err)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		a.scrapes--
-		t.LastScrape, t.LastDuration, t.LastError = startedAt, duration, ""
+		t.LastScrape, t.LastDuration, t.LastStatus, t.LastError = startedAt, duration, status, ""
 		if err != nil {
 			t.LastError = err.Error()
 		}

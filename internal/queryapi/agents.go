@@ -32,6 +32,7 @@ type agentJSON struct {
 	SpoolPending        uint64       `json:"spool_pending"`
 	CertificateNotAfter *time.Time   `json:"certificate_not_after"`
 	Targets             []targetJSON `json:"targets"`
+	TargetsDown         int          `json:"targets_down"`
 }
 
 type targetJSON struct {
@@ -42,7 +43,9 @@ type targetJSON struct {
 	Labels              map[string]string `json:"labels"`
 	LastScrape          *time.Time        `json:"last_scrape"`
 	LastDurationSeconds *float64          `json:"last_duration_seconds"`
+	LastStatus          *int              `json:"last_status"`
 	LastError           string            `json:"last_error"`
+	ListedUntil         *time.Time        `json:"listed_until"`
 }
 
 // Agents serves GET /api/v1/agents.
@@ -80,18 +83,21 @@ func newAgentJSON(a agents.Agent) agentJSON {
 		SessionStarted: timeOrNull(a.SessionStarted), LastSeen: timeOrNull(a.LastSeen),
 		RoundTripSeconds: secondsOrNull(a.RoundTrip), ClockSkewSeconds: secondsOrNull(a.ClockSkew),
 		SpoolPending: a.SpoolPending, CertificateNotAfter: timeOrNull(a.CertificateNotAfter),
-		Targets: make([]targetJSON, 0, len(a.Targets)),
+		Targets: make([]targetJSON, 0, len(a.Targets)), TargetsDown: a.Down(),
 	}
 	for _, t := range a.Targets {
 		tj := targetJSON{
 			Target: t.Name, Job: t.Job, Instance: t.Instance, Address: t.Address, Labels: make(map[string]string, len(t.Labels)),
-			LastScrape: timeOrNull(t.LastScrape), LastError: t.LastError,
+			LastScrape: timeOrNull(t.LastScrape), LastError: t.LastError, ListedUntil: timeOrNull(t.ListedUntil),
 		}
 		for _, l := range t.Labels {
 			tj.Labels[l.Name] = l.Value
 		}
 		if !t.LastScrape.IsZero() {
 			tj.LastDurationSeconds = secondsOrNull(&t.LastDuration)
+		}
+		if t.LastStatus != 0 {
+			tj.LastStatus = &t.LastStatus
 		}
 		out.Targets = append(out.Targets, tj)
 	}

@@ -111,6 +111,7 @@ func TestHandlerNamesTheReason(t *testing.T) {
 		{scrape.Errorf(scrape.Timeout, "x"), 504, "scrape_timeout"},
 		{scrape.Errorf(scrape.TargetAmbiguous, "x"), 409, "target_ambiguous"},
 		{scrape.Errorf(scrape.Denied, "x"), 403, "denied"},
+		{scrape.Errorf(scrape.TargetGone, "x"), 410, "target_gone"},
 		{scrape.Errorf(scrape.ParamsUnknown, "x"), 400, "params_unknown"},
 		{context.DeadlineExceeded, 504, "scrape_timeout"},
 		{errors.New("connection refused"), 502, "target_unreachable"},

@@ -131,7 +131,7 @@ func (e *Endpoint) url(r *Request) (*url.URL, error) {
 }
 
 // checkQuery refuses what a scraper asks for beyond the target's own parameters: to leave it out without a word would give
-// another answer than was asked for. It returns an error interface, so that nil is nil.
+// another answer than was asked for.
 func (e *Endpoint) checkQuery(query string) error {
 	params, err := url.ParseQuery(query)
 	if err != nil {

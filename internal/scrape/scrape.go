@@ -62,17 +62,22 @@ const (
 	AgentBusy         Reason = "agent_busy"
 	TargetUnknown     Reason = "target_unknown"
 	TargetAmbiguous   Reason = "target_ambiguous"
+	TargetGone        Reason = "target_gone"
 	TargetUnreachable Reason = "target_unreachable"
 	ParamsUnknown     Reason = "params_unknown"
 	BodyTooLarge      Reason = "body_too_large"
 	Timeout           Reason = "scrape_timeout"
 	Draining          Reason = "draining"
 	Denied            Reason = "denied"
+
+	// BadStatus is why a scrape whose answer came whole, and is passed on as it is, was no success: see [Observe].
+	BadStatus Reason = "bad_status"
 )
 
 var statuses = map[Reason]int{
 	AgentUnknown:      http.StatusNotFound,
 	TargetUnknown:     http.StatusNotFound,
+	TargetGone:        http.StatusGone,
 	ParamsUnknown:     http.StatusBadRequest,
 	AgentOffline:      http.StatusServiceUnavailable,
 	AgentBusy:         http.StatusServiceUnavailable,

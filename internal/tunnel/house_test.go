@@ -152,9 +152,9 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 		Address: h.addr, Dial: h.dial, Resolve: h.resolve, Proxy: h.proxy, Certificates: certificates, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
 		ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
 	})
-	link.SetTargets([]target.Target{{
+	link.SetTargets(target.Set{Completeness: target.Complete, Targets: []target.Target{{
 		Name: "t", Job: "job", Instance: "i", Address: "localhost:1", Scheme: "http", MetricsPath: "/metrics",
-	}})
+	}}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { link.Run(ctx) })

@@ -9,12 +9,13 @@ import (
 	"pushrelay/internal/target"
 )
 
-// TargetSets splits targets into the parts in which they travel; at least one part.
-func TargetSets(targets []target.Target) []*relayv1.TargetSet {
+// TargetSets splits a set into the parts in which it travels; at least one part.
+func TargetSets(set target.Set) []*relayv1.TargetSet {
 	var parts []*relayv1.TargetSet
+	targets := set.Targets
 	for {
 		n := min(len(targets), TargetsPerMessage)
-		part := &relayv1.TargetSet{More: n < len(targets)}
+		part := &relayv1.TargetSet{More: n < len(targets), Complete: completenessToProto(set.Completeness)}
 		for _, t := range targets[:n] {
 			part.Targets = append(part.Targets, targetToProto(t))
 		}
@@ -32,6 +33,26 @@ func Targets(part *relayv1.TargetSet) []target.Target {
 		out = append(out, targetFromProto(p))
 	}
 	return out
+}
+
+func completenessToProto(c target.Completeness) *bool {
+	if c == target.Unsaid {
+		return nil
+	}
+	complete := c == target.Complete
+	return &complete
+}
+
+// Completeness returns what the last part of a set says of the whole.
+func Completeness(last *relayv1.TargetSet) target.Completeness {
+	switch {
+	case last == nil || last.Complete == nil:
+		return target.Unsaid
+	case last.GetComplete():
+		return target.Complete
+	default:
+		return target.Incomplete
+	}
 }
 
 func targetToProto(t target.Target) *relayv1.Target {

@@ -29,6 +29,8 @@ type page struct {
 	Agents    []agentRow
 	Known     int // agents
 	Connected int
+	Targets   int // of all agents
+	Down      int // targets of which Prometheus has up 0
 	More      int // agents that are not shown
 	Started   moment
 	Flags     []setting
@@ -44,6 +46,7 @@ type agentRow struct {
 	RoundTrip, ClockSkew         string
 	Pending                      uint64
 	Targets                      []targetRow
+	TargetCount, Down            int
 	More                         int // targets that are not shown
 }
 
@@ -52,7 +55,9 @@ type targetRow struct {
 	Link                         string // to its metrics through the relay
 	Scraped                      moment
 	Took                         string
+	Status                       int // that the target answered; 0 if it did not
 	Error                        string
+	ListedUntil                  moment // set for one that the agent announces no more
 }
 
 func (h *Handler) newPage(q query, now time.Time) page {
@@ -68,6 +73,8 @@ func (h *Handler) newPage(q query, now time.Time) page {
 		if a.Connected {
 			p.Connected++
 		}
+		p.Targets += len(a.Targets)
+		p.Down += a.Down()
 		if len(p.Agents) == agentsPerPage {
 			p.More++
 			continue
@@ -83,7 +90,7 @@ func newAgentRow(a agents.Agent, most int, now time.Time) agentRow {
 	row := agentRow{
 		Name: a.Name, Version: a.Version, RemoteAddress: a.RemoteAddress, Connected: a.Connected, Conflict: a.Conflict,
 		Since: momentOf(a.SessionStarted, now), LastSeen: momentOf(a.LastSeen, now), Expires: momentOf(a.CertificateNotAfter, now),
-		Pending: a.SpoolPending, More: max(len(a.Targets)-most, 0),
+		Pending: a.SpoolPending, TargetCount: len(a.Targets), Down: a.Down(), More: max(len(a.Targets)-most, 0),
 	}
 	if a.RoundTrip != nil {
 		row.RoundTrip = a.RoundTrip.Round(10 * time.Microsecond).String()
@@ -93,7 +100,8 @@ func newAgentRow(a agents.Agent, most int, now time.Time) agentRow {
 	}
 	for _, t := range a.Targets[:min(len(a.Targets), most)] {
 		tr := targetRow{
-			Name: t.Name, Job: t.Job, Instance: t.Instance, Address: t.Address, Scraped: momentOf(t.LastScrape, now), Error: t.LastError,
+			Name: t.Name, Job: t.Job, Instance: t.Instance, Address: t.Address, Scraped: momentOf(t.LastScrape, now),
+			Status: t.LastStatus, Error: t.LastError, ListedUntil: momentOf(t.ListedUntil, now),
 			Link: "agents/" + url.PathEscape(a.Name) + "/targets/" + url.PathEscape(t.Name) + "/metrics",
 		}
 		if !t.LastScrape.IsZero() {

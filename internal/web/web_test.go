@@ -334,6 +334,21 @@ func TestAgents(t *testing.T) {
 	}
 }
 
+// What is down is counted, and says why: also what answers, and what the agent has no more.
+func TestTargetsThatAreDown(t *testing.T) {
+	now := time.Now()
+	d := get(t, newHandler(groupstore.New(groupstore.Config{}),
+		agents.Agent{Name: "site-a", Connected: true, SessionStarted: now.Add(-time.Hour), LastSeen: now, Targets: []agents.Target{
+			{Target: target.Target{Name: "up", Job: "up", Instance: "i"}, LastScrape: now, LastStatus: 200},
+			{Target: target.Target{Name: "closed", Job: "closed", Instance: "i"}, LastScrape: now, LastStatus: 401, LastError: "bad_status: no entry"},
+			{Target: target.Target{Name: "left", Job: "left", Instance: "i"}, ListedUntil: now.Add(4*time.Minute + time.Second)},
+		}},
+		agents.Agent{Name: "site-b", LastSeen: now, Targets: []agents.Target{{Target: target.Target{Name: "far", Job: "far", Instance: "i"}}}},
+	), "")
+	d.wantText("3 of 4 targets down", "3 targets, since 1h ago 2 down", "1 target, last seen 0s ago 1 down",
+		"up i 0s ago 0s 200", "closed i 0s ago 0s 401 bad_status: no entry", "left i never The agent announces it no more; it is listed until in 4m")
+}
+
 func TestManyAgents(t *testing.T) {
 	targets := make([]agents.Target, 3000)
 	known := make([]agents.Agent, 250)

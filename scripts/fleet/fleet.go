@@ -58,9 +58,9 @@ func newFleet(dir, relayAddress string, count int) (*fleet, error) {
 			Address: relayAddress, Certificates: certificates, Scraper: scrape.NewHTTPScraper(), MaxConcurrentScrapes: 1,
 			ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: metrics,
 		})
-		link.SetTargets([]target.Target{{
+		link.SetTargets(target.Set{Completeness: target.Complete, Targets: []target.Target{{
 			Name: "node-localhost:9100", Job: "node", Instance: name, Address: "localhost:9100", Scheme: "http", MetricsPath: "/metrics",
-		}})
+		}}})
 		f.links = append(f.links, link)
 	}
 	return f, nil

@@ -66,10 +66,10 @@ type Link struct {
 	addresses addresses // owned by Run
 
 	mu      sync.Mutex
-	current *session        // guarded by mu; nil while not attached
-	targets []target.Target // guarded by mu
-	version uint64          // guarded by mu; of the targets, 0 before they were set
-	status  Status          // guarded by mu
+	current *session   // guarded by mu; nil while not attached
+	targets target.Set // guarded by mu
+	version uint64     // guarded by mu; of the targets, 0 before they were set
+	status  Status     // guarded by mu
 }
 
 // Status says how a link is.
@@ -117,7 +117,7 @@ func (l *Link) Status() Status {
 
 // SetTargets announces what the agent can scrape, now and in every later session. Before the first call nothing is
 // announced, and the relay keeps what it knows.
-func (l *Link) SetTargets(targets []target.Target) {
+func (l *Link) SetTargets(targets target.Set) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.targets, l.version = targets, l.version+1
@@ -215,7 +215,7 @@ func (l *Link) setStatus(err error) {
 }
 
 // announcedTargets returns what the agent can scrape and the version of it, 0 before the targets were set.
-func (l *Link) announcedTargets() ([]target.Target, uint64) {
+func (l *Link) announcedTargets() (target.Set, uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.targets, l.version

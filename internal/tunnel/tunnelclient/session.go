@@ -53,7 +53,7 @@ type session struct {
 	mu         sync.Mutex
 	running    map[uint64]context.CancelFunc // guarded by mu; scrapes in progress
 	deliveries map[uint64]*delivery          // guarded by mu; all that are open, by the scrape that they were opened for
-	next       []target.Target               // guarded by mu; what to announce
+	next       target.Set                    // guarded by mu; what to announce
 }
 
 // open dials the relay and attaches, in one attempt. On error nothing is left open.
@@ -245,7 +245,7 @@ func (s *session) enqueue(event *relayv1.AttachRequest) {
 }
 
 // announce sends the targets soon; the newest set wins.
-func (s *session) announce(targets []target.Target) {
+func (s *session) announce(targets target.Set) {
 	s.mu.Lock()
 	s.next = targets
 	s.mu.Unlock()

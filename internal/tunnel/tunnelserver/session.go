@@ -183,17 +183,17 @@ func (ss *session) receive() {
 }
 
 // helloTargets returns the targets of a hello that has all of them, so that the agent is never known without.
-func (ss *session) helloTargets(hello *relayv1.Hello) (targets []target.Target, announced bool) {
-	set := hello.GetTargets()
-	if set == nil || set.GetMore() {
-		return nil, false
+func (ss *session) helloTargets(hello *relayv1.Hello) (set target.Set, announced bool) {
+	part := hello.GetTargets()
+	if part == nil || part.GetMore() {
+		return target.Set{}, false
 	}
-	targets = tunnel.Targets(set)
-	if err := target.ValidateSet(targets); err != nil {
+	set = target.Set{Targets: tunnel.Targets(part), Completeness: tunnel.Completeness(part)}
+	if err := set.Validate(); err != nil {
 		ss.refuseTargets(err)
-		return nil, false
+		return target.Set{}, false
 	}
-	return targets, true
+	return set, true
 }
 
 func (ss *session) refuseTargets(err error) {
@@ -213,7 +213,7 @@ func (ss *session) takeTargets(part *relayv1.TargetSet) {
 	ss.collecting = nil
 	err := errTooManyTargets
 	if len(targets) <= tunnel.MaxTargets {
-		err = ss.attachment.SetTargets(targets)
+		err = ss.attachment.SetTargets(target.Set{Targets: targets, Completeness: tunnel.Completeness(part)})
 	}
 	if err != nil {
 		ss.refuseTargets(err)

@@ -1,0 +1,177 @@
+package agents
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"pushrelay/internal/target"
+)
+
+// listedAfter is how long a target stays listed that its agent announces no more, where nobody knows that this was meant:
+// long enough for Prometheus to see that it is down.
+const listedAfter = 5 * time.Minute
+
+// maxLeft bounds the targets of one agent that stay listed so.
+const maxLeft = 20000
+
+// announcement is what became of a set that an agent announced.
+type announcement struct {
+	changed bool
+	// left are the names of targets that it leaves out and that stay listed.
+	left []string
+	// anotherProcess says that another process had announced them, complete that the set leaves them out knowingly.
+	anotherProcess, complete bool
+}
+
+// replaceTargets takes what a process of an agent announces. The caller holds mu, and notes what became of it afterwards.
+func (r *Registry) replaceTargets(a *agent, process [16]byte, set target.Set) announcement {
+	earlier := a.targets
+	done := announcement{anotherProcess: process != a.AnnouncedBy, complete: set.Completeness == target.Complete}
+	done.changed, done.left = a.setTargets(process, set, time.Now())
+	if done.changed { // many agents may share a host, so that this costs
+		r.byHost.remove(a.Name, earlier)
+		r.byHost.add(a.Name, a.targets)
+	}
+	a.AnnouncedBy = process
+	r.settledAt = time.Time{}
+	return done
+}
+
+// note sees to what an announcement brings with it. The caller does not hold mu.
+func (r *Registry) note(agent string, done announcement) {
+	if done.changed {
+		r.wake()
+	}
+	if len(done.left) > 0 {
+		r.cfg.Logger.Warn("agent announces targets no more: they stay listed for a while, and their scrapes fail",
+			slog.String("agent", agent), slog.Int("count", len(done.left)), slog.String("targets", someOf(done.left)), slog.Duration("listed_for", listedAfter),
+			slog.Bool("another_process", done.anotherProcess), slog.Bool("list_is_complete", done.complete))
+	}
+}
+
+// someOf names the first of many.
+func someOf(names []string) string {
+	const most = 5
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + ", …"
+	}
+	return strings.Join(names, ", ")
+}
+
+// setTargets keeps what is known of the last scrape of a target that stays, and reports whether anything changed, and which
+// targets were left out and stay listed.
+func (a *agent) setTargets(process [16]byte, set target.Set, now time.Time) (changed bool, left []string) {
+	byName := make(map[string]*Target, len(set.Targets))
+	order := make([]string, 0, len(set.Targets))
+	for _, t := range set.Targets {
+		next := &Target{Target: t}
+		if old := a.targets[t.Name]; old != nil && old.Equal(t) && old.ListedUntil.IsZero() {
+			next = old
+		} else {
+			changed = true
+		}
+		byName[t.Name] = next
+		order = append(order, t.Name)
+	}
+	for _, old := range a.leftOut(byName, process, set) {
+		if old.ListedUntil.IsZero() {
+			old.ListedUntil = now.Add(listedAfter)
+			left, changed = append(left, old.Name), true
+		}
+		byName[old.Name] = old
+		order = append(order, old.Name)
+	}
+	changed = changed || !slices.Equal(order, a.order)
+	a.targets, a.order = byName, order
+	return changed, left
+}
+
+// leftOut returns the targets that a set leaves out and that stay listed for a while, those that were there last before those
+// that were left out earlier.
+func (a *agent) leftOut(byName map[string]*Target, process [16]byte, set target.Set) (stay []*Target) {
+	if replacesAll(set) {
+		return nil
+	}
+	knowingly := set.Completeness == target.Complete && process == a.AnnouncedBy
+	var series map[string]bool
+	for _, name := range a.order {
+		old := a.targets[name]
+		if byName[name] != nil || old.ListedUntil.IsZero() && knowingly || len(stay) == maxLeft {
+			continue
+		}
+		if series == nil {
+			series = make(map[string]bool, len(set.Targets))
+			for _, t := range set.Targets {
+				series[seriesOf(t)] = true
+			}
+		}
+		// Two targets whose series are the same would both be stored, one up and the other down.
+		if !series[seriesOf(old.Target)] {
+			stay = append(stay, old)
+		}
+	}
+	return stay
+}
+
+// replacesAll reports whether nothing stays that a set leaves out, whoever announced it: the set says expressly that there are
+// no targets, or it is of an agent that does not know how to say that.
+func replacesAll(set target.Set) bool {
+	return set.Completeness == target.Unsaid || set.Completeness == target.Complete && len(set.Targets) == 0
+}
+
+// seriesOf is the same for two targets of an agent whose series Prometheus cannot tell apart.
+func seriesOf(t target.Target) string {
+	var b strings.Builder
+	for _, s := range []string{t.Job, t.Instance} {
+		b.WriteString(s)
+		b.WriteByte(0xff) // in no label
+	}
+	for _, l := range t.Labels {
+		b.WriteString(l.Name)
+		b.WriteByte(0xff)
+		b.WriteString(l.Value)
+		b.WriteByte(0xff)
+	}
+	return b.String()
+}
+
+// dropLeft forgets the targets of an agent that were listed long enough. The caller holds mu.
+func (r *Registry) dropLeft(a *agent, now time.Time) {
+	before := len(a.order)
+	if before == 0 || a.targets[a.order[before-1]].ListedUntil.IsZero() { // they are the last
+		return
+	}
+	over := func(name string) bool { return a.targets[name].isOver(now) }
+	if !slices.ContainsFunc(a.order, over) {
+		return
+	}
+	r.byHost.remove(a.Name, a.targets)
+	a.order = slices.DeleteFunc(a.order, func(name string) bool {
+		gone := over(name)
+		if gone {
+			delete(a.targets, name)
+		}
+		return gone
+	})
+	r.byHost.add(a.Name, a.targets)
+	r.cfg.Logger.Info("targets that were announced no more are listed no more", slog.String("agent", a.Name), slog.Int("count", before-len(a.order)))
+	r.wake()
+}
+
+// isOver reports whether the target is announced no more and was listed long enough since.
+func (t *Target) isOver(now time.Time) bool {
+	return !t.ListedUntil.IsZero() && !now.Before(t.ListedUntil)
+}
+
+// Down counts the targets of which Prometheus has up 0: those whose last scrape was no success, and all that cannot be scraped.
+func (a *Agent) Down() int {
+	down := 0
+	for _, t := range a.Targets {
+		if !a.Connected || t.LastError != "" || !t.ListedUntil.IsZero() {
+			down++
+		}
+	}
+	return down
+}
