@@ -138,11 +138,24 @@ var pathBehaviours = []behaviour{
 		name: "an escaped slash is a slash", do: []request{
 			put("/job/a%2Fb", "m 1\n").refused("odd number of components in label string \"/b\"\n"),
 			// A quirk that is kept: some clients escape the whole rest of the path.
-			put("/job/j/k/a%2Fb/z", "m 1\n"),
+			put("/job/j/k%2Fa%2Fb%2Fz", "m 1\n"),
 		},
 		want: `
 			m{b="z",instance="",job="j",k="a"} 1
 			group{b="z",instance="",job="j",k="a"} pushed`,
+	},
+	{
+		// The reference stores what nobody meant, or redirects. The right way is written out.
+		name: "an escaped slash beside literal ones", unlike: "takes the value apart", do: []request{
+			put("/job/j/branch/a%2Fb%2Fc", "m 1\n").refused("write it as branch@base64/YS9iL2M\n"),
+			post("/job/j/k/a%2Fb/z", "m 1\n").refused("write it as k@base64/YS9i\n"),
+			put("/job/j/path/%2Fvar%2Ftmp", "m 1\n").refused("write it as path@base64/L3Zhci90bXA\n"),
+			del("/job/a%2Fb/instance/x", "").refused("write it as job@base64/YS9i\n"),
+			put("/job/j/branch@base64/YS9iL2M", "m 1\n"),
+		},
+		want: `
+			m{branch="a/b/c",instance="",job="j"} 1
+			group{branch="a/b/c",instance="",job="j"} pushed`,
 	},
 	{
 		name: "percent encoding", do: []request{

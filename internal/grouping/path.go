@@ -1,6 +1,7 @@
 package grouping
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -23,8 +24,8 @@ const (
 	UTF8Names
 )
 
-// base64Suffix marks a component of the path whose value follows in base64.
-const base64Suffix = "@base64"
+// Base64Suffix marks a component of the path whose value follows in base64.
+const Base64Suffix = "@base64"
 
 // escapedPrefix begins a label name in the escaped spelling of UTF8Names.
 const escapedPrefix = "U__"
@@ -90,7 +91,7 @@ func pathLabels(path string, names NameScheme) ([]Label, error) {
 }
 
 func pathLabel(component, value string, names NameScheme) (Label, error) {
-	spelled, isBase64 := strings.CutSuffix(component, base64Suffix)
+	spelled, isBase64 := strings.CutSuffix(component, Base64Suffix)
 	name := spelled
 	if names == UTF8Names {
 		name = model.UnescapeName(spelled, model.ValueEncodingEscaping)
@@ -138,17 +139,19 @@ func (k Key) PathFor(names NameScheme) string {
 }
 
 func appendComponents(b []byte, name, value string) []byte {
+	if needsBase64(value) {
+		return append(b, Base64Component(name, value)...)
+	}
 	b = append(b, name...)
-	if !needsBase64(value) {
-		b = append(b, '/')
-		return append(b, url.PathEscape(value)...)
-	}
-	b = append(b, base64Suffix+"/"...)
-	if value == "" {
-		// An empty component would be cleaned away with its slash.
-		return append(b, '=')
-	}
-	return base64.RawURLEncoding.AppendEncode(b, []byte(value))
+	b = append(b, '/')
+	return append(b, url.PathEscape(value)...)
+}
+
+// Base64Component returns the part of a path that gives a label its value in base64, such as path@base64/L3Zhci90bXA. The
+// name stands there as it is.
+func Base64Component(name, value string) string {
+	// An empty component would be cleaned away with its slash.
+	return name + Base64Suffix + "/" + cmp.Or(base64.RawURLEncoding.EncodeToString([]byte(value)), "=")
 }
 
 // needsBase64 says that a value would not survive the way to FromPath when percent-encoded: a slash separates components

@@ -1,4 +1,0 @@
-package push
-
-// Ambiguity is a door of the tests.
-var Ambiguity = ambiguity
