@@ -12,6 +12,7 @@ wanted=(
 	prometheus-pushgateway=/usr/bin/prometheus-pushgateway
 	prometheus-node-exporter=/usr/bin/prometheus-node-exporter
 	nftables=/usr/sbin/nft
+	nginx=/usr/sbin/nginx                                 # a proxy that speaks HTTP/1.0 by default
 	iproute2=/usr/bin/ip
 	python3-prometheus-client=/usr/lib/python3/dist-packages/prometheus_client/__init__.py
 	curl=/usr/bin/curl
@@ -21,8 +22,8 @@ wanted=(
 	systemd=/usr/bin/systemd-analyze                      # verifies the units in deploy/; nothing is started
 )
 
-# Debian starts a daemon when it installs it. These three would take the ports 9090, 9091 and 9100 of this machine.
-daemons=(prometheus prometheus-pushgateway prometheus-node-exporter)
+# Debian starts a daemon when it installs it. These would take the ports 80, 9090, 9091 and 9100 of this machine.
+daemons=(nginx prometheus prometheus-pushgateway prometheus-node-exporter)
 
 missing=()
 for want in "${wanted[@]}"; do

@@ -1,13 +1,15 @@
 package httpserver
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"time"
 )
 
 // What net/http does about a body that its handler did not read: it reads it, before the answer leaves, so that the
-// connection can serve further requests. A sender that announced a body and sends none would hold the handler, with all
-// that it holds, for ever.
+// connection can serve further requests; of a long one nothing, and then [conn] does. A sender that announced a body and
+// sends none would hold the handler, with all that it holds, for ever.
 const (
 	// bodyTimeout is for handlers that read no body, or before they begin: those that read one move the deadline on.
 	bodyTimeout = 10 * time.Second
@@ -18,7 +20,9 @@ const (
 // boundBodies bounds the time that a body may take which the handler does not read.
 func boundBodies(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		unread := &connOf(r.Context()).unread
 		if r.ContentLength == 0 {
+			unread.Store(false)
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -29,9 +33,29 @@ func boundBodies(next http.Handler) http.Handler {
 			// once, and with it what the handler holds.
 			w.Header().Set("Connection", "close")
 		}
+		body := &watchedBody{ReadCloser: r.Body}
+		aborted := true
 		defer func() {
+			if aborted || body.ended {
+				unread.Store(false)
+			}
 			control.SetReadDeadline(time.Now().Add(unreadTimeout)) //nolint:errcheck // As above.
 		}()
-		next.ServeHTTP(w, r)
+		watched := r.WithContext(r.Context()) // a copy: net/http looks at the body that it made
+		watched.Body = body
+		next.ServeHTTP(w, watched)
+		aborted = false
 	})
+}
+
+// watchedBody notes when it has been read to its end.
+type watchedBody struct {
+	io.ReadCloser
+	ended bool
+}
+
+func (b *watchedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || errors.Is(err, io.EOF)
+	return n, err
 }

@@ -46,6 +46,11 @@ type Server struct {
 	logger    *slog.Logger
 	http      []*http.Server // one for each listener
 	listeners []net.Listener
+	discards  chan struct{} // slots, see discardsAtOnce
+
+	// ending ends shortly before what is still in flight is cut off; of Run.
+	ending context.Context
+	end    context.CancelFunc
 }
 
 // Listen binds the addresses of the flags and checks the web configuration file. On error nothing stays bound.
@@ -53,7 +58,7 @@ func Listen(flags *web.FlagConfig, logger *slog.Logger) (*Server, error) {
 	if err := checkConfig(*flags.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("web configuration %s: %w", *flags.WebConfigFile, err)
 	}
-	s := &Server{flags: flags, logger: logger}
+	s := &Server{flags: flags, logger: logger, discards: make(chan struct{}, discardsAtOnce)}
 	var err error
 	if flags.WebSystemdSocket != nil && *flags.WebSystemdSocket {
 		s.listeners, err = systemdListeners()
@@ -147,10 +152,14 @@ func (s *Server) Close() { s.closeListeners() }
 // Run serves the handler until ctx ends, then lets requests in flight finish, at most for the given time, and cuts off
 // what is left. It returns nil after an orderly end.
 func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Duration) error {
+	s.ending, s.end = context.WithCancel(context.WithoutCancel(ctx)) // by shutdown, or below
+	defer s.end()
 	var serving errgroup.Group
 	for range s.listeners {
 		s.http = append(s.http, &http.Server{
-			Handler:           boundBodies(handler),
+			Handler:           tellCuts(boundBodies(handler)),
+			ConnContext:       withConn,
+			ConnState:         observeState,
 			ReadHeaderTimeout: headerTimeout,
 			IdleTimeout:       idleTimeout,
 			WriteTimeout:      writeTimeout,
@@ -169,7 +178,8 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 	})
 	for i, server := range s.http {
 		serving.Go(func() error {
-			return web.Serve(&frontListener{Listener: s.listeners[i], server: server}, server, s.flags, s.logger)
+			accepting := &listener{Listener: s.listeners[i], server: s}
+			return web.Serve(&frontListener{Listener: accepting, server: server}, server, s.flags, s.logger)
 		})
 	}
 	err := serving.Wait()
@@ -184,6 +194,9 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 func (s *Server) shutdown(grace time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), grace) // the caller's context has ended; this one ends here
 	defer cancel()
+	// What waits is told before it is cut off: it can still answer.
+	telling := time.AfterFunc(grace/2, s.end)
+	defer telling.Stop()
 	var stopping errgroup.Group
 	for _, server := range s.http {
 		stopping.Go(func() error {
