@@ -21,11 +21,15 @@ import (
 func (a *Agent) routes() http.Handler {
 	r := route.New()
 	a.pushes.Mount(r, func(_ string, h http.HandlerFunc) http.HandlerFunc { return h })
-	r.Get("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}).ServeHTTP)
-	r.Get("/api/v1/status", a.status)
-	r.Get("/api/v1/spool", a.spoolContent)
-	r.Get("/-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "OK") })
-	r.Get("/-/ready", a.ready)
+	get := func(path string, h http.HandlerFunc) { // net/http leaves out the body of an answer to HEAD
+		r.Get(path, h)
+		r.Head(path, h)
+	}
+	get("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}).ServeHTTP)
+	get("/api/v1/status", a.status)
+	get("/api/v1/spool", a.spoolContent)
+	get("/-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "OK") })
+	get("/-/ready", a.ready)
 	r.Post("/-/reload", a.reload)
 	mux := http.NewServeMux() // cleans paths, as in front of a Pushgateway
 	mux.Handle("/", r)

@@ -47,7 +47,7 @@ func (e *RefusedError) Error() string { return fmt.Sprintf("%s (HTTP status %d)"
 
 // Later says that the same request may succeed later.
 func (e *RefusedError) Later() bool {
-	return e.Status >= http.StatusInternalServerError || e.Status == http.StatusTooManyRequests
+	return e.Status >= http.StatusInternalServerError || e.Status == http.StatusTooManyRequests || e.Status == http.StatusRequestTimeout
 }
 
 // Client speaks to one agent. It is safe for concurrent use, and keeps no connection open.

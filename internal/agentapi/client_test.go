@@ -126,6 +126,7 @@ func TestRefusals(t *testing.T) {
 		{err: push.Errorf(push.ErrInvalid, "no\ngood"), status: 400, reason: "no good"},
 		{err: push.Errorf(push.ErrUnavailable, "no relay"), status: 503, reason: "no relay", later: true},
 		{err: push.Errorf(push.ErrFull, "store is full"), status: 429, reason: "store is full", later: true},
+		{err: push.Errorf(push.ErrStalled, "nothing came"), status: 408, reason: "nothing came", later: true},
 		{body: strings.Repeat("m 1\n", 1<<20), status: 413, reason: "--push.max-body-size"},
 	} {
 		s := httptest.NewServer((&pusher{err: tt.err}).handler(""))

@@ -23,9 +23,20 @@ var answerBehaviours = []behaviour{
 		ask(http.MethodOptions, "/metrics/job/x", 200).saying("").wanting("Allow", "DELETE, OPTIONS, POST, PUT"),
 	}},
 	{name: "methods of the exposition", do: []request{
-		ask(http.MethodPut, "/metrics", 405).wanting("Allow", "GET, OPTIONS"), ask(http.MethodPost, "/metrics", 405).wanting("Allow", "GET, OPTIONS"),
-		ask(http.MethodDelete, "/metrics", 405).wanting("Allow", "GET, OPTIONS"), ask(http.MethodHead, "/metrics", 405),
+		ask(http.MethodPut, "/metrics", 405), ask(http.MethodPost, "/metrics", 405), ask(http.MethodDelete, "/metrics", 405),
 	}},
+	{
+		// Load balancers and uptime checks ask so. Whatever answers GET does.
+		name: "HEAD", unlike: "answers 405", do: []request{
+			ask(http.MethodPut, "/metrics", 405).wanting("Allow", "GET, HEAD, OPTIONS"),
+			ask(http.MethodHead, "/metrics", 200).saying("").wanting("Content-Type", textEscaped),
+			ask(http.MethodHead, "/metrics", 200).saying("").with("Accept-Encoding", "gzip").wanting("Content-Encoding", "gzip"),
+			ask(http.MethodHead, "/-/healthy", 200).saying(""), ask(http.MethodHead, "/-/ready", 200).saying(""),
+			ask(http.MethodHead, "/", 200).saying("").wanting("Content-Type", "text/html; charset=utf-8"), ask(http.MethodHead, "/status", 200).saying(""),
+			ask(http.MethodHead, "/api/v1/status", 200).saying(""), ask(http.MethodHead, "/api/v1/metrics", 200).saying("").wanting("Content-Type", "application/json"),
+			ask(http.MethodHead, "/api/v1/agents", 200).saying(""),
+		},
+	},
 	{name: "formats of 1.11", unlike: later, do: []request{
 		ask(http.MethodGet, "/metrics", 200).wanting("Content-Type", textEscaped),
 		ask(http.MethodGet, "/metrics", 200).with("Accept", protobufType).wanting("Content-Type", protobufType+"; escaping=underscores"),
@@ -69,7 +80,7 @@ var answerBehaviours = []behaviour{
 	},
 	{name: "health", do: []request{
 		ask(http.MethodGet, "/-/healthy", 200).saying("OK"), ask(http.MethodGet, "/-/ready", 200).answered(200, "OK"),
-		ask(http.MethodPost, "/-/healthy", 405), ask(http.MethodHead, "/-/healthy", 405), ask(http.MethodPost, "/-/ready", 405), ask(http.MethodHead, "/-/ready", 405),
+		ask(http.MethodPost, "/-/healthy", 405), ask(http.MethodPost, "/-/ready", 405),
 	}},
 	{name: "quit is off", do: []request{
 		ask(http.MethodPut, "/-/quit", 403).saying("Lifecycle API is not enabled."),

@@ -134,7 +134,10 @@ func TestConformanceOfFlags(t *testing.T) {
 			relay: []request{ask("GET", "/", 200).answered(200, `href="scrape"`)},
 		},
 		{
-			name: "no admin API", do: []request{ask("PUT", "/api/v1/admin/wipe", 404).saying("404 page not found\n")},
+			name: "no admin API", do: []request{ask("PUT", "/api/v1/admin/wipe", 404), ask("GET", "/api/v1/admin/wipe", 404)},
+			relay: []request{
+				ask("PUT", "/api/v1/admin/wipe", 404).answered(404, "--web.enable-admin-api"), ask("DELETE", "/api/v1/agents/a", 404).answered(404, "--web.enable-admin-api"),
+			},
 		},
 		{
 			name: "lifecycle", flags: []string{"--web.enable-lifecycle"},

@@ -89,6 +89,8 @@ func (g generator) path() (path, pathKind string) {
 		return pick(g, "/metrics/job/", "/metrics/job//instance/x", "/metrics/job/a/zone//rack/b", "/metrics/job/a/zone/../rack/b", "/metrics/job/a/./"), ambiguousPath
 	case n < 8:
 		return pick(g, "/metrics//job/a/zone/b", "//metrics/job/a", "/metrics/job/a//zone/b", "/metrics/Job/a"), "redirected"
+	case n < 9:
+		return pick(g, "/metrics/job/a/zone%2Fb", "/metrics/job%2Fa%2Fzone%2Fb", "/metrics/job/a%2Fzone%2Fb"), "escaped whole"
 	}
 	var b strings.Builder
 	b.WriteString("/metrics/job")

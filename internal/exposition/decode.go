@@ -34,7 +34,7 @@ var (
 
 // Decode copies a pushed body from r to dst and removes the content encoding that its Content-Encoding header names: gzip,
 // or snappy in the framed format, in any case. Any other encoding is ignored and the body copied as it is, as the
-// Pushgateway does. If more than limit bytes come out, it stops with an error that is [ErrTooLarge]; 0 means no limit. Errors
+// Pushgateway does; an empty body is empty in any. If more than limit bytes come out, it stops with an error that is [ErrTooLarge]; 0 means no limit. Errors
 // of r and dst are returned so that errors.As finds them.
 func Decode(dst io.Writer, r io.Reader, encoding string, limit int64) error {
 	switch strings.ToLower(encoding) {
@@ -54,6 +54,9 @@ func decodeGzip(dst io.Writer, r io.Reader, limit int64) error {
 		gzipReaders.Put(zr)
 	}()
 	if err := zr.Reset(r); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil // there is nothing at all, and nothing is what it decodes to
+		}
 		return err
 	}
 	return copyAtMost(dst, zr, limit)

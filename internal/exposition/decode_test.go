@@ -56,7 +56,8 @@ func TestDecode(t *testing.T) {
 		{"two members", "gzip", zipped + zipped, text + text, ""},
 		{"91 plain with the header, short", "gzip", "m 1\n", "", "unexpected EOF"},
 		{"91 plain with the header", "gzip", text, "", "gzip: invalid header"},
-		{"92 empty with the header", "gzip", "", "", "EOF"},
+		{"92 empty with the header", "gzip", "", "", ""}, // a Pushgateway refuses it
+		{"empty with the other header", "snappy", "", "", ""},
 		{"gzip cut off", "gzip", zipped[:len(zipped)-1], text, "unexpected EOF"},
 		{"gzip with a wrong checksum", "gzip", zipped[:len(zipped)-8] + "\x00\x00\x00\x00" + zipped[len(zipped)-4:], text, "gzip: invalid checksum"},
 		{"gzip with more behind it", "gzip", zipped + "garbage behind it", text, "gzip: invalid header"},

@@ -56,7 +56,7 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Handler serves GET of the exposition. It is safe for concurrent use and starts nothing.
+// Handler serves GET and HEAD of the exposition. It is safe for concurrent use and starts nothing.
 type Handler struct {
 	cfg     Config
 	metrics *metrics
@@ -80,9 +80,16 @@ func New(cfg Config) *Handler {
 	return h
 }
 
-// ServeHTTP answers 200 with the exposition in the form that was negotiated, or 503 if it was not this scrape's turn before
-// its timeout. An answer that cannot be written to its end is aborted, so that it cannot pass for a whole one.
+// ServeHTTP answers a GET 200 with the exposition in the form that was negotiated, or 503 if it was not this scrape's turn before
+// its timeout. An answer that cannot be written to its end is aborted, so that it cannot pass for a whole one. A HEAD has the
+// same header, and costs nothing.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	format, escaping := exposition.Negotiate(r.Header.Get("Accept"), h.cfg.Offers)
+	encoding := exposition.NegotiateEncoding(r.Header.Get("Accept-Encoding"))
+	if r.Method == http.MethodHead {
+		setHeader(w.Header(), format.ContentType(escaping), encoding)
+		return
+	}
 	start := time.Now()
 	if !h.await(r) {
 		h.metrics.observe(resultBusy, time.Since(start))
@@ -90,7 +97,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { <-h.turns }()
-	if err := h.write(w, r); err != nil {
+	setHeader(w.Header(), format.ContentType(escaping), encoding)
+	if err := h.write(w, groupstore.Form{Format: format, Escaping: escaping}, encoding); err != nil {
 		h.metrics.observe(resultAborted, time.Since(start))
 		panic(http.ErrAbortHandler)
 	}
@@ -123,16 +131,19 @@ func timeoutOf(seconds string) time.Duration {
 	return time.Duration(min(f, maxTimeout.Seconds()) * float64(time.Second))
 }
 
-func (h *Handler) write(w http.ResponseWriter, r *http.Request) error {
+func setHeader(h http.Header, contentType string, encoding exposition.Encoding) {
+	h.Set("Content-Type", contentType)
+	if encoding == exposition.Gzip {
+		h.Set("Content-Encoding", exposition.Gzip.String())
+	}
+}
+
+func (h *Handler) write(w http.ResponseWriter, form groupstore.Form, encoding exposition.Encoding) error {
 	own := h.own()
-	format, escaping := exposition.Negotiate(r.Header.Get("Accept"), h.cfg.Offers)
-	w.Header().Set("Content-Type", format.ContentType(escaping))
-	form := groupstore.Form{Format: format, Escaping: escaping}
 	out := httpserver.NewStallWriter(w)
-	if exposition.NegotiateEncoding(r.Header.Get("Accept-Encoding")) != exposition.Gzip {
+	if encoding != exposition.Gzip {
 		return h.cfg.Store.Snapshot().Write(out, form, own)
 	}
-	w.Header().Set("Content-Encoding", exposition.Gzip.String())
 	z := h.zippers.Get().(*gzip.Writer)
 	z.Reset(out)
 	defer func() {

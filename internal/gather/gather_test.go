@@ -208,6 +208,11 @@ func TestTurns(t *testing.T) {
 				t.Errorf("with timeout %q: %d after %v, want 503 after %v", header, w.Code, time.Since(start), want)
 			}
 		}
+		head := httptest.NewRecorder()
+		f.handler.ServeHTTP(head, httptest.NewRequestWithContext(t.Context(), http.MethodHead, "/metrics", nil))
+		if head.Code != http.StatusOK || head.Header().Get("Content-Type") == "" || head.Body.Len() > 0 {
+			t.Errorf("HEAD = %d %v with %d bytes, want 200 at once and nothing rendered", head.Code, head.Header(), head.Body.Len())
+		}
 		close(stalled[0].release)
 		if got := <-ended; got != nil {
 			t.Errorf("a scrape that went on ended with %v", got)

@@ -72,7 +72,7 @@ var statuses = []struct {
 	{ErrFull, http.StatusTooManyRequests},
 	{ErrStalled, http.StatusRequestTimeout},
 	{ErrUnavailable, http.StatusServiceUnavailable},
-	// The push timeout, and the scraper's own cancellation: nobody may read it, but the access log does.
+	// The push timeout, and the end of the server.
 	{context.DeadlineExceeded, http.StatusServiceUnavailable},
 	{context.Canceled, http.StatusServiceUnavailable},
 }

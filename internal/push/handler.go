@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/httpserver"
 )
 
 // SpooledHeader marks the answer to a push that waits at the agent.
@@ -35,7 +37,7 @@ type HandlerConfig struct {
 	Budget *Budget
 	// Names says which label names a grouping key may have, at the moment; nil stands for legacy names.
 	Names func() grouping.NameScheme
-	// Timeout bounds the wait for the pusher; 0 for no bound.
+	// Timeout bounds the wait for the pusher; 0 for no bound but the pusher's own.
 	Timeout time.Duration
 	// Logger reports refused pushes at debug level. Required.
 	Logger *slog.Logger
@@ -92,13 +94,18 @@ func (h *Handler) serve(op Operation, jobBase64 bool) http.HandlerFunc {
 	}
 }
 
-// push reads the request in the order in which the reference judges it: content encoding, grouping key, body.
+// push reads the request in the order in which the reference judges it: content encoding, grouping key, body. That of a
+// DELETE is none of its business.
 func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, jobBase64 bool) (Result, error) {
 	receivedAt := time.Now()
-	body := h.cfg.Budget.Buffer(r.Context(), Sender{})
+	ctx, cancel := httpserver.Outlasting(r.Context()) // what was taken is decided, whoever waits for it
+	defer cancel()
+	body := h.cfg.Budget.Buffer(ctx, Sender{})
 	defer body.Release()
-	if err := h.readBody(w, r, body); err != nil {
-		return Result{}, err
+	if op != Delete {
+		if err := h.readBody(w, r, body); err != nil {
+			return Result{}, err
+		}
 	}
 	key, err := grouping.FromPath(grouping.Path{
 		Job:       route.Param(r.Context(), "job"),
@@ -116,11 +123,10 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, job
 		req.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))
 		req.Body = body.Bytes()
 	}
-	ctx := r.Context()
 	if h.cfg.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, h.cfg.Timeout)
-		defer cancel()
+		var end context.CancelFunc
+		ctx, end = context.WithTimeout(ctx, h.cfg.Timeout)
+		defer end()
 	}
 	return h.cfg.Pusher.Push(ctx, req)
 }
@@ -143,7 +149,8 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, body *Buffer)
 		}
 	}
 	control := http.NewResponseController(w)
-	var src io.Reader = &stallReader{control: control, body: r.Body}
+	arriving := &stallReader{control: control, body: r.Body}
+	var src io.Reader = arriving
 	if limit > 0 {
 		src = http.MaxBytesReader(w, io.NopCloser(src), limit)
 	}
@@ -160,6 +167,9 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, body *Buffer)
 		return refused
 	case errors.As(err, &wire):
 		return h.tooLarge(wire.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		w.Header().Set("Connection", "close") // or net/http would wait for the rest once more before it answers
+		return Errorf(ErrStalled, "the body stopped arriving: after %d bytes nothing came for %s, push again", arriving.bytes, bodyStall)
 	case errors.Is(err, exposition.ErrTooLarge):
 		return Errorf(ErrTooLarge, "body is larger than %d bytes after decompression (--push.max-decompressed-size)", h.cfg.Limits.MaxDecompressedBytes)
 	default:
@@ -175,8 +185,11 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	status := StatusOf(err)
 	h.cfg.Logger.Debug("push refused", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("addr", r.RemoteAddr), slog.Int("status", status), slog.Any("err", err))
 	message := err.Error()
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		message = fmt.Sprintf("push was not stored within %s; whether it will be is in doubt, push again", h.cfg.Timeout)
+	case errors.Is(err, context.Canceled):
+		message = "push was not stored before this program's end; whether it will be is in doubt, push again"
 	}
 	var refused *Error
 	if errors.As(err, &refused) && refused.RetryAfter > 0 {
@@ -192,6 +205,7 @@ type stallReader struct {
 	control *http.ResponseController
 	body    io.Reader
 	movedAt time.Time
+	bytes   int64 // that came
 }
 
 func (s *stallReader) Read(p []byte) (int, error) {
@@ -200,5 +214,7 @@ func (s *stallReader) Read(p []byte) (int, error) {
 		s.control.SetReadDeadline(now.Add(bodyStall)) //nolint:errcheck // See readBody.
 		s.movedAt = now
 	}
-	return s.body.Read(p)
+	n, err := s.body.Read(p)
+	s.bytes += int64(n)
+	return n, err
 }

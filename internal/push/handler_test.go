@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -70,6 +71,13 @@ func TestHandlerReadsThePush(t *testing.T) {
 		{name: "put", method: "PUT", path: "/metrics/job/j", body: "m 1\n", want: push.Replace, key: `{job="j"}`, wantBody: "m 1\n"},
 		{name: "post", method: "POST", path: "/metrics/job/j/a/b", body: "m 1\n", want: push.Merge, key: `{job="j",a="b"}`, wantBody: "m 1\n"},
 		{name: "delete ignores its body", method: "DELETE", path: "/metrics/job/j", body: "x", want: push.Delete, key: `{job="j"}`},
+		{
+			name: "delete ignores the encoding too", method: "DELETE", path: "/metrics/job/j", body: "x", header: map[string]string{"Content-Encoding": "gzip"},
+			want: push.Delete, key: `{job="j"}`,
+		},
+		{name: "delete without a body", method: "DELETE", path: "/metrics/job/j", header: map[string]string{"Content-Encoding": "gzip"}, want: push.Delete, key: `{job="j"}`},
+		{name: "empty gzip", method: "PUT", path: "/metrics/job/j", header: map[string]string{"Content-Encoding": "gzip"}, want: push.Replace, key: `{job="j"}`},
+		{name: "empty snappy", method: "POST", path: "/metrics/job/j", header: map[string]string{"Content-Encoding": "snappy"}, want: push.Merge, key: `{job="j"}`},
 		{name: "base64 job", method: "PUT", path: "/metrics/job@base64/dGVzdC9qb2I=", want: push.Replace, key: `{job="test/job"}`},
 		{
 			name: "gzip", method: "PUT", path: "/metrics/job/j", body: gzipped(t, "m 1\n"), header: map[string]string{"Content-Encoding": "GZIP"},
@@ -120,6 +128,8 @@ func TestHandlerAnswers(t *testing.T) {
 		{name: "unnamed error", status: 503, pusher: pusher{err: errors.New("x")}},
 		{name: "not in time", status: 503, says: "in doubt", pusher: pusher{wait: true}},
 		{name: "odd path", path: "/metrics/job/j/foo", status: 400, says: "odd number of components in label string \"/foo\"\n"},
+		{name: "delete of any size", method: "DELETE", body: "0123456789", limits: push.Limits{MaxBodyBytes: 9}, status: 202, pusher: pusher{result: push.Result{Outcome: push.Applied}}},
+		{name: "at the program's end", status: 503, says: "in doubt, push again", pusher: pusher{err: fmt.Errorf("waiting: %w", context.Canceled)}},
 		{name: "bad gzip", encoding: "gzip", body: "plain text", status: 400},
 		{name: "too large", body: "0123456789", limits: push.Limits{MaxBodyBytes: 9}, status: 413, says: "--push.max-body-size"},
 		{name: "too large decompressed", encoding: "gzip", body: gzipped(t, strings.Repeat("x", 1000)), limits: push.Limits{MaxDecompressedBytes: 999}, status: 413, says: "--push.max-decompressed-size"},

@@ -47,20 +47,38 @@ func Metrics(cfg MetricsConfig) http.HandlerFunc {
 	}
 	turns := make(chan struct{}, cfg.MaxConcurrent)
 	return Shared(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), turnWait)
-		defer cancel()
-		select {
-		case turns <- struct{}{}:
-			defer func() { <-turns }()
-		case <-ctx.Done():
+		if r.Method == http.MethodHead {
+			w.Header().Set("Content-Type", "application/json")
+			return
+		}
+		if !await(r.Context(), turns) {
 			respondError(w, http.StatusServiceUnavailable, "unavailable", errBusy)
 			return
 		}
+		defer func() { <-turns }()
 		w.Header().Set("Content-Type", "application/json")
 		if err := writeGroups(httpserver.NewStallWriter(w), cfg.Store.Snapshot()); err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	})
+}
+
+// await waits for one of the turns. One that is free is taken also for a request whose context has ended: so does that of
+// whoever closed the sending half, and still reads.
+func await(ctx context.Context, turns chan struct{}) bool {
+	select {
+	case turns <- struct{}{}:
+		return true
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, turnWait)
+	defer cancel()
+	select {
+	case turns <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func writeGroups(w *httpserver.StallWriter, view *groupstore.View) error {

@@ -2,6 +2,7 @@ package queryapi_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -335,9 +336,25 @@ func TestMetricsAreBounded(t *testing.T) {
 			t.Errorf("the second question was answered %d after %v, want 503 after 10s", w.Code, time.Since(began))
 		}
 
+		w = httptest.NewRecorder()
+		h(w, httptest.NewRequestWithContext(t.Context(), http.MethodHead, "/", nil))
+		if w.Code != http.StatusOK || w.Body.Len() > 0 {
+			t.Errorf("HEAD = %d with %d bytes, want 200 at once and nothing rendered", w.Code, w.Body.Len())
+		}
+
 		close(stalled.goOn)
 		answering.Wait()
 		get(t, h)
+
+		// Whoever closed the sending half still reads.
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		for range 20 {
+			w = httptest.NewRecorder()
+			if h(w, httptest.NewRequestWithContext(gone, http.MethodGet, "/", nil)); w.Code != http.StatusOK {
+				t.Fatalf("a question whose context has ended was answered %d, want 200", w.Code)
+			}
+		}
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"pushrelay/internal/discovery"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/gather"
+	"pushrelay/internal/httpserver"
 	"pushrelay/internal/push"
 	"pushrelay/internal/queryapi"
 	"pushrelay/internal/scrape"
@@ -46,37 +47,46 @@ func (s *Server) newRoutes() (*routes, error) {
 	at := r.WithPrefix(prefix)
 	counted := s.instrument
 	pushes.Mount(at, counted)
-	at.Get(s.opts.TelemetryPath, metrics.ServeHTTP)
-	at.Get("/sd/targets", targets.ServeHTTP)
-	at.Get("/clients", targets.ServeClients)
-	at.Get("/agents/:agent/targets/:target/metrics", scrapes.ServeHTTP)
-	at.Head("/agents/:agent/targets/:target/metrics", scrapes.ServeHTTP)
+	get := func(path string, h http.HandlerFunc) { // net/http leaves out the body of an answer to HEAD
+		at.Get(path, h)
+		at.Head(path, h)
+	}
+	get(s.opts.TelemetryPath, metrics.ServeHTTP)
+	get("/sd/targets", targets.ServeHTTP)
+	get("/clients", targets.ServeClients)
+	get("/agents/:agent/targets/:target/metrics", scrapes.ServeHTTP)
 	at.Options("/api/v1/*path", counted("api/v1/options", queryapi.Options()))
-	at.Get("/api/v1/status", counted("api/v1/status", queryapi.Status(s.opts.Flags, s.startedAt)))
-	at.Get("/api/v1/metrics", counted("api/v1/metrics", queryapi.Metrics(queryapi.MetricsConfig{
+	get("/api/v1/status", counted("api/v1/status", queryapi.Status(s.opts.Flags, s.startedAt)))
+	get("/api/v1/metrics", counted("api/v1/metrics", queryapi.Metrics(queryapi.MetricsConfig{
 		Store: s.store, MaxConcurrent: s.opts.MaxConcurrentScrapes,
 	})))
-	at.Get("/api/v1/agents", queryapi.Shared(queryapi.Agents(s.agents)))
-	at.Get("/-/healthy", counted("healthy", s.healthy))
-	at.Get("/-/ready", counted("ready", s.ready))
+	get("/api/v1/agents", queryapi.Shared(queryapi.Agents(s.agents)))
+	get("/-/healthy", counted("healthy", s.healthy))
+	get("/-/ready", counted("ready", s.ready))
 	at.Put("/-/quit", s.quitHandler)
 	at.Post("/-/quit", s.quitHandler)
 	at.Get("/-/quit", quitByGet)
 	if s.opts.EnableAdminAPI {
 		at.Put("/api/v1/admin/wipe", counted("wipe", s.wipe))
 		at.Del("/api/v1/agents/:agent", queryapi.ForgetAgent(s.agents))
+	} else {
+		for _, register := range []func(string, http.HandlerFunc){at.Get, at.Head, at.Put, at.Post, at.Del} {
+			register("/api/v1/admin/wipe", adminOff)
+			register("/api/v1/agents/:agent", adminOff)
+		}
 	}
 	page := web.New(web.Config{
 		Store: s.store, Agents: s.agents, Flags: s.opts.Flags, Build: queryapi.Build(), StartedAt: s.startedAt,
 		TelemetryPath: s.opts.TelemetryPath, RoutePrefix: prefix, Names: s.opts.groupingNames(),
 		Logger: s.logger.With(slog.String("component", "web")),
 	})
-	at.Get("/", counted("status", page.ServeHTTP))
-	at.Get("/status", counted("status", page.ServeHTTP))
+	get("/", counted("status", page.ServeHTTP))
+	get("/status", counted("status", page.ServeHTTP))
 	at.Get("/debug/pprof/*profile", s.profiles(prefix))
 	mux := http.NewServeMux() // cleans paths, as in front of a Pushgateway
 	mux.Handle("/", r)
-	return &routes{handler: s.untilReady(prefix, scrapes.Proxy(s.agents, push.RefuseAmbiguous(prefix, mux)))}, nil
+	refusing := push.RefuseAmbiguous(prefix, mux)
+	return &routes{handler: s.untilReady(prefix, pushesToSelf(prefix, external, refusing, scrapes.Proxy(s.agents, refusing)))}, nil
 }
 
 func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) {
@@ -120,8 +130,15 @@ func (s *Server) quitHandler(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
+// adminOff answers what the admin API would serve: 404, as a Pushgateway without it.
+func adminOff(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "the admin API is not enabled (--web.enable-admin-api)", http.StatusNotFound)
+}
+
 func (s *Server) wipe(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), s.opts.PushTimeout)
+	taken, end := httpserver.Outlasting(r.Context())
+	defer end()
+	ctx, cancel := context.WithTimeout(taken, s.opts.PushTimeout)
 	defer cancel()
 	if err := s.store.Wipe(ctx); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)

@@ -86,7 +86,9 @@ func (s *Spool) await(ctx context.Context, c *change) (push.Result, error) {
 	}
 	s.leaveAnswer(c, true)
 	if a.refusal != nil {
-		if err := a.withdrawn.wait(ctx); err != nil {
+		withdrawn, end := context.WithTimeout(ctx, s.cfg.Wait)
+		defer end()
+		if err := a.withdrawn.wait(withdrawn); err != nil {
 			return push.Result{}, inDoubt(err)
 		}
 	}

@@ -88,10 +88,24 @@ func New(cfg Config) *Handler {
 // ServeHTTP answers with the page. The query says which groups it shows: `q` is part of their grouping keys, `show` narrows
 // them to what needs attention, `from` counts those before the first one.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Content-Type", "text/html; charset=utf-8")
+	header.Set("Content-Security-Policy", h.policy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Set("Cache-Control", "no-store")
+	if r.Method == http.MethodHead {
+		return
+	}
 	select {
 	case h.turns <- struct{}{}:
-	case <-r.Context().Done():
-		return
+	default:
+		select {
+		case h.turns <- struct{}{}:
+		case <-r.Context().Done(): // whoever only closed the sending half still reads
+			http.Error(w, "other pages are being made, ask again", http.StatusServiceUnavailable)
+			return
+		}
 	}
 	var page bytes.Buffer
 	err := h.page.Execute(&page, h.newPage(readQuery(r.URL.Query()), time.Now()))
@@ -101,11 +115,5 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the page could not be made, the log has the reason", http.StatusInternalServerError)
 		return
 	}
-	header := w.Header()
-	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", h.policy)
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Set("Cache-Control", "no-store")
 	w.Write(page.Bytes())
 }

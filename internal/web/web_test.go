@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -213,6 +214,24 @@ func TestWhatIsPushedIsText(t *testing.T) {
 		}
 		if query == "" {
 			d.wantText(strings.Join(strings.Fields(evil), " "))
+		}
+	}
+}
+
+// TestHead: a check costs no page, and whoever closed the sending half still reads the one that was asked for.
+func TestHead(t *testing.T) {
+	h := newHandler(groupstore.New(groupstore.Config{}))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodHead, "/", nil))
+	if w.Code != http.StatusOK || w.Body.Len() > 0 || w.Header().Get("Content-Type") != "text/html; charset=utf-8" {
+		t.Errorf("HEAD = %d %v with %d bytes, want 200 and nothing", w.Code, w.Header(), w.Body.Len())
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for range 20 {
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, httptest.NewRequestWithContext(gone, http.MethodGet, "/", nil)); w.Body.Len() == 0 {
+			t.Fatal("a page whose context has ended is empty")
 		}
 	}
 }
