@@ -75,11 +75,11 @@ func (c *conn) discard() {
 	ctx, cancel := context.WithTimeout(c.server.ending, discardTime)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	if c.Conn.SetReadDeadline(deadline) != nil {
+	if c.SetReadDeadline(deadline) != nil {
 		return
 	}
 	stop := context.AfterFunc(c.server.ending, func() {
-		c.Conn.SetReadDeadline(time.Now()) //nolint:errcheck // A closed connection is not read.
+		c.SetReadDeadline(time.Now()) //nolint:errcheck // A closed connection is not read.
 	})
 	defer stop()
 	if _, err := io.CopyN(io.Discard, c.Conn, discardBytes); err == nil {
@@ -118,5 +118,6 @@ func observeState(c net.Conn, state http.ConnState) {
 		below(c).unread.Store(!ok || secured.ConnectionState().NegotiatedProtocol != "h2") // HTTP/2 can end one request alone
 	case http.StateIdle:
 		below(c).unread.Store(false)
+	case http.StateNew, http.StateHijacked, http.StateClosed:
 	}
 }

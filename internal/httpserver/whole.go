@@ -30,7 +30,7 @@ func tellCuts(next http.Handler) http.Handler {
 		}
 		c := connOf(r.Context())
 		if tcp, ok := c.Conn.(*net.TCPConn); ok {
-			serveOrReset(next, w, r, tcp, c.server.ending)
+			serveOrReset(c.server.ending, next, w, r, tcp)
 			return
 		}
 		serveHeld(next, w, r)
@@ -39,15 +39,17 @@ func tellCuts(next http.Handler) http.Handler {
 
 // serveOrReset leaves the connection ready for an orderly end only if the whole answer has left. Before, whatever ends it
 // resets it, the death of the process included.
-func serveOrReset(next http.Handler, w http.ResponseWriter, r *http.Request, tcp *net.TCPConn, ending context.Context) {
+func serveOrReset(ending context.Context, next http.Handler, w http.ResponseWriter, r *http.Request, tcp *net.TCPConn) {
 	tcp.SetLinger(0) //nolint:errcheck // A connection that is closed is cut already.
-	// Below TLS, which would say goodbye.
-	stop := context.AfterFunc(ending, func() { tcp.Close() })
+	reset := func() {
+		tcp.Close() //nolint:errcheck // As above. Below TLS, which would say goodbye.
+	}
+	stop := context.AfterFunc(ending, reset)
 	whole := false
 	defer func() {
 		stop()
 		if !whole {
-			tcp.Close()
+			reset()
 		}
 	}()
 	out := &watchedWriter{ResponseWriter: w}
