@@ -70,7 +70,10 @@ func ExplainHandshake(own Role, err error) error {
 	if verification, ok := errors.AsType[*tls.CertificateVerificationError](err); ok && len(verification.UnverifiedCertificates) > 0 {
 		return fmt.Errorf("%s: %w", describeRefused(verification), err)
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if header, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		if own == Relay && isProxyProtocol(header) {
+			return fmt.Errorf("the PROXY protocol comes before TLS, which the relay does not read: turn it off for this port at the load balancer (send-proxy, proxy_protocol, proxy protocol v2): %w", err)
+		}
 		if own == Relay {
 			return fmt.Errorf("what dialled does not speak TLS: %w", err)
 		}

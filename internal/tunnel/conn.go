@@ -6,12 +6,25 @@ import (
 	"time"
 )
 
-// Conn is the transport of one session. It knows when the last byte came.
+// Conn is the transport of one session. It knows when the last byte came, and what was under way when it ended.
 type Conn struct {
 	net.Conn
 
 	heard atomic.Int64 // UnixNano of the last byte received
+	stuck atomic.Int64 // see Stuck
 }
+
+// InFlight is what this end's system knows of bytes that were written and that the other end's has not acknowledged.
+type InFlight struct {
+	// Known says that the system tells.
+	Known bool
+	Bytes int
+	// Repeats is how often the oldest of them were sent again since anything was acknowledged.
+	Repeats int
+}
+
+// stuckRepeats is from how many repetitions on bytes count as stuck: they take seconds.
+const stuckRepeats = 3
 
 // Track returns the connection with its life watched from now on.
 func Track(c net.Conn) *Conn {
@@ -29,5 +42,19 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Close closes the connection, and notes before that whether anything is stuck: a closed socket tells nothing.
+func (c *Conn) Close() error {
+	if f := c.InFlight(); f.Repeats >= stuckRepeats {
+		c.stuck.Store(int64(f.Bytes))
+	}
+	return c.Conn.Close()
+}
+
 // Heard returns when the last byte came.
 func (c *Conn) Heard() time.Time { return time.Unix(0, c.heard.Load()) }
+
+// InFlight returns what is under way now.
+func (c *Conn) InFlight() InFlight { return inFlight(c.Conn) }
+
+// Stuck returns how many bytes were under way when the connection was closed, if they had been sent again and again; else 0.
+func (c *Conn) Stuck() int { return int(c.stuck.Load()) }

@@ -3,12 +3,14 @@ package tunnel_test
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,6 +40,7 @@ type house struct {
 	server    *tunnelserver.Server
 	metrics   *prometheus.Registry
 	journals  *journals
+	log       *logLines // of the relay
 	addr      string
 	dial      func(ctx context.Context, network, address string) (net.Conn, error) // of agents; nil: the network's
 	resolve   func(ctx context.Context, host string) ([]netip.Addr, error)         // of agents
@@ -87,13 +90,14 @@ func newHouseAt(t *testing.T, pusher push.Pusher, listener net.Listener) *house 
 		ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	}))
 	journals := &journals{decided: map[string]tunnel.JournalState{}}
-	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals}
+	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals, log: &logLines{}}
 	h.server = tunnelserver.New(tunnelserver.Config{
 		History: func() history.History {
 			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
 		},
 		Certificates: certificates, Registry: registry, Pusher: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
-		Limits: push.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
+		Limits: push.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Registerer: reg,
+		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
 	h.addr = listener.Addr().String()
 	var serving sync.WaitGroup
@@ -107,6 +111,28 @@ func newHouseAt(t *testing.T, pusher push.Pusher, listener net.Listener) *house 
 		serving.Wait()
 	})
 	return h
+}
+
+// logLines keeps what is logged.
+type logLines struct {
+	mu    sync.Mutex
+	lines []string // guarded by mu
+}
+
+func (l *logLines) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, string(line))
+	return len(line), nil
+}
+
+// with returns the lines that have all the parts.
+func (l *logLines) with(parts ...string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(l.lines), func(line string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) })
+	})
 }
 
 // dialled is an agent: its link, and the spool behind it, in memory.

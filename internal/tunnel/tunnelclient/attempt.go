@@ -3,6 +3,7 @@ package tunnelclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"time"
@@ -39,11 +40,28 @@ func (a *attempt) look() {
 	switch {
 	case a.ctx.Err() != nil:
 	case left <= 0:
-		a.end(errNoAnswer)
+		a.end(a.whySilent())
 	case time.Since(a.begun) >= tunnel.AttemptTimeout:
 		a.end(errNoWelcome)
 	default:
 		a.watch.Reset(left)
+	}
+}
+
+// whySilent returns why nothing more comes, as far as the socket tells. Small packets passed, or there would be no connection:
+// what was sent since and is not acknowledged went in larger ones.
+func (a *attempt) whySilent() error {
+	conn := a.conn.Load()
+	if conn == nil {
+		return errNoAnswer
+	}
+	switch sent := conn.InFlight(); {
+	case !sent.Known:
+		return errNoAnswer
+	case sent.Bytes > 0:
+		return fmt.Errorf("%w: it was reached, and %d bytes sent there since were not acknowledged: packets of full size do not pass (is the MTU on the way smaller than this machine's?)", errNoAnswer, sent.Bytes)
+	default:
+		return fmt.Errorf("%w: what was sent has arrived, so that it hangs, or is no relay, or its packets of full size do not pass (MTU on the way)", errNoAnswer)
 	}
 }
 

@@ -207,7 +207,19 @@ func (s *session) explain(err error) error {
 			return &endedError{end: end}
 		}
 	}
-	return fmt.Errorf("session with relay: %s", tunnel.Text(st.Message())) // without gRPC's codes, which say nothing to a person
+	// Without gRPC's codes, which say nothing to a person.
+	return fmt.Errorf("session with relay: %s%s", tunnel.Text(st.Message()), stuckHint(s.conn.Stuck()))
+}
+
+// fullPacket is a size that a way with room for small packets only may not carry.
+const fullPacket = 1000
+
+// stuckHint says what it may mean that so many bytes were never acknowledged. It is empty if nothing large was under way.
+func stuckHint(bytes int) string {
+	if bytes < fullPacket {
+		return ""
+	}
+	return fmt.Sprintf(" (%d bytes were under way and never acknowledged: if this comes again while small pushes pass, packets of full size do not: is the MTU on the way smaller than this machine's?)", bytes)
 }
 
 // send writes events for the relay until the session ends. It alone writes to the stream.
@@ -273,7 +285,7 @@ func (s *session) watch() {
 			}
 			left := tunnel.SilenceLimit - now.Sub(alive)
 			if left <= 0 {
-				s.end(errSilent)
+				s.end(fmt.Errorf("%w%s", errSilent, stuckHint(s.conn.InFlight().Bytes)))
 				return
 			}
 			look.Reset(left)

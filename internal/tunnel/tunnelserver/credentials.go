@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -58,9 +56,7 @@ type relayCredentials struct {
 	certificates *mtls.Reloader
 	config       *tls.Config
 	slots        chan struct{}
-	logger       *slog.Logger
-	refusals     *rate.Limiter // of log lines: anybody can be refused, as often as they like
-	metrics      *metrics
+	refusals     *refusals
 }
 
 func newCredentials(certificates *mtls.Reloader, logger *slog.Logger, m *metrics) *relayCredentials {
@@ -68,28 +64,25 @@ func newCredentials(certificates *mtls.Reloader, logger *slog.Logger, m *metrics
 		certificates: certificates,
 		config:       mtls.RelayTLSConfig(certificates),
 		slots:        make(chan struct{}, maxHandshakes),
-		logger:       logger,
-		refusals:     rate.NewLimiter(rate.Every(time.Second), 10),
-		metrics:      m,
+		refusals:     newRefusals(logger, m),
 	}
 }
 
-// ServerHandshake verifies the agent. gRPC has set the connection's deadline.
+// ServerHandshake verifies the agent. gRPC has set the connection's deadline, which leaves the socket open when it is over: what
+// is still in it tells why nothing came.
 func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	tracked := tunnel.Track(raw)
 	turns := &turnConn{Conn: tracked, slots: c.slots}
 	turns.begin()
 	defer turns.end()
 	conn := tls.Server(tunnel.NewBurstReader(turns), c.config)
-	ctx, cancel := context.WithTimeout(context.Background(), tunnel.HandshakeTimeout) // ended below; gRPC hands over no context
-	defer cancel()
-	err := conn.HandshakeContext(ctx)
+	err := conn.HandshakeContext(context.Background()) // gRPC hands over no context
 	var id mtls.PeerID
 	if err == nil {
 		id, err = mtls.PeerIDFromState(conn.ConnectionState())
 	}
 	if err != nil {
-		c.refused(raw, mtls.ExplainHandshake(mtls.Relay, err))
+		c.refusals.add(tracked, conn.ConnectionState(), err)
 		conn.Close() //nolint:errcheck // The handshake's error says more.
 		return nil, nil, err
 	}
@@ -126,18 +119,6 @@ func (c *turnConn) Read(p []byte) (int, error) {
 	<-c.slots
 	defer func() { c.slots <- struct{}{} }()
 	return c.Conn.Read(p)
-}
-
-// refused counts and logs. A connection that only opens and closes is a health check of a load balancer and not worth a
-// line.
-func (c *relayCredentials) refused(raw net.Conn, err error) {
-	if errors.Is(err, io.EOF) {
-		return
-	}
-	c.metrics.refused.Inc()
-	if c.refusals.Allow() {
-		c.logger.Warn("agent refused in the TLS handshake", slog.String("addr", raw.RemoteAddr().String()), slog.Any("err", err))
-	}
 }
 
 // ClientHandshake is not for the relay, which dials nobody.

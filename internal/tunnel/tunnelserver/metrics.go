@@ -9,7 +9,7 @@ import (
 )
 
 type metrics struct {
-	refused prometheus.Counter
+	refused *prometheus.CounterVec
 	ends    *prometheus.CounterVec
 	changes *prometheus.CounterVec
 	copies  prometheus.Gauge
@@ -21,10 +21,10 @@ func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics
 		Help: "When the certificate that the relay shows to agents expires, in seconds since the epoch.",
 	}, func() float64 { return float64(certificates.NotAfter().Unix()) })
 	m := &metrics{
-		refused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+		refused: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_handshakes_refused_total",
-			Help: "Connections to the agents' port that were refused in the TLS handshake.",
-		}),
+			Help: "Connections to the agents' port that were refused in the TLS handshake, by reason; those of health checks are no_certificate, tls_version or broken_off.",
+		}, []string{"reason"}),
 		ends: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_sessions_ended_total",
 			Help: "Sessions of agents that ended, by reason.",
@@ -38,6 +38,9 @@ func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics
 		Name: "relay_store_copies_seen",
 		Help: "Sessions whose agent sees another relay that runs on a copy of this relay's store: what is pushed to one of the two is not at the other.",
 	})
+	for _, fault := range mtls.Faults() {
+		m.refused.WithLabelValues(string(fault))
+	}
 	for _, result := range []string{resultApplied, resultDuplicate, resultRejected, resultLater} {
 		m.changes.WithLabelValues(result)
 	}
