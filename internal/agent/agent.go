@@ -66,6 +66,8 @@ type Options struct {
 	SpoolMaxBytes int64
 	// Web says where to listen. Required.
 	Web *web.FlagConfig
+	// WebOptional are those of its addresses that are left out where the machine has no such address.
+	WebOptional []string
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -146,7 +148,7 @@ func New(opts Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry(), startedAt: time.Now(), certificates: certificates}
-	if a.web, err = httpserver.Listen(opts.Web, a.logger); err != nil {
+	if a.web, err = httpserver.Listen(httpserver.Config{Flags: opts.Web, Optional: opts.WebOptional, PlainSockets: true, Logger: a.logger}); err != nil {
 		return nil, err
 	}
 	if err := a.build(identity.Agent, cfg); err != nil {

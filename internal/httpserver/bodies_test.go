@@ -33,7 +33,7 @@ func serve(t *testing.T, handler http.Handler) (address string) {
 // serveOn runs a server on the given addresses until stop is called, or the test ends.
 func serveOn(t *testing.T, handler http.Handler, addresses ...string) (s *httpserver.Server, stop func()) {
 	t.Helper()
-	s, err := httpserver.Listen(flags(addresses...), promslog.NewNopLogger())
+	s, err := httpserver.Listen(httpserver.Config{Flags: flags(addresses...), Logger: promslog.NewNopLogger()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func TestWebConfigIsReadToItsEnd(t *testing.T) {
 			}
 			f := flags("127.0.0.1:0")
 			f.WebConfigFile = &file
-			s, err := httpserver.Listen(f, promslog.NewNopLogger())
+			s, err := httpserver.Listen(httpserver.Config{Flags: f, Logger: promslog.NewNopLogger()})
 			if err == nil {
 				s.Close()
 			}

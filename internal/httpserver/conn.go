@@ -20,14 +20,14 @@ const (
 	discardsAtOnce = 64
 )
 
-// listener hands out connections that are a [conn].
-type listener struct {
+// connListener hands out connections that are a [conn].
+type connListener struct {
 	net.Listener
 	server *Server
 }
 
 // Accept waits for the next connection.
-func (l *listener) Accept() (net.Conn, error) {
+func (l *connListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err

@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -40,39 +42,45 @@ const UnixPrefix = "unix:"
 // vsockPrefix begins the address of a VM socket.
 const vsockPrefix = "vsock://"
 
+// Config is what a [Server] works with.
+type Config struct {
+	// Flags say where to listen and which web configuration file there is. Required.
+	Flags *web.FlagConfig
+	// Optional are those of the addresses that are left out where the machine has no such address, as one without IPv6.
+	Optional []string
+	// PlainSockets takes the mode of a Unix socket for its password: those that this server makes at a path are served without
+	// the TLS and the passwords of the web configuration file.
+	PlainSockets bool
+	// Logger is required.
+	Logger *slog.Logger
+}
+
 // Server serves HTTP on the listeners of its flags.
 type Server struct {
-	flags     *web.FlagConfig
-	logger    *slog.Logger
-	http      []*http.Server // one for each listener
-	listeners []net.Listener
-	discards  chan struct{} // slots, see discardsAtOnce
+	cfg       Config
+	listeners []listener
+	servers   []*http.Server // since Run
+	discards  chan struct{}  // slots, see discardsAtOnce
 
 	// ending ends shortly before what is still in flight is cut off; of Run.
 	ending context.Context
 	end    context.CancelFunc
 }
 
+// listener is one of them, and whether it is served without TLS and passwords.
+type listener struct {
+	net.Listener
+	plain bool
+}
+
 // Listen binds the addresses of the flags and checks the web configuration file. On error nothing stays bound.
-func Listen(flags *web.FlagConfig, logger *slog.Logger) (*Server, error) {
-	if err := checkConfig(*flags.WebConfigFile); err != nil {
-		return nil, fmt.Errorf("web configuration %s: %w", *flags.WebConfigFile, err)
+func Listen(cfg Config) (*Server, error) {
+	if err := checkConfig(*cfg.Flags.WebConfigFile); err != nil {
+		return nil, fmt.Errorf("web configuration %s: %w", *cfg.Flags.WebConfigFile, err)
 	}
-	s := &Server{flags: flags, logger: logger, discards: make(chan struct{}, discardsAtOnce)}
-	var err error
-	if flags.WebSystemdSocket != nil && *flags.WebSystemdSocket {
-		s.listeners, err = systemdListeners()
-	} else {
-		for _, address := range *flags.WebListenAddresses {
-			var l net.Listener
-			if l, err = listen(address); err != nil {
-				break
-			}
-			s.listeners = append(s.listeners, l)
-		}
-	}
-	if err != nil {
-		s.closeListeners()
+	s := &Server{cfg: cfg, discards: make(chan struct{}, discardsAtOnce)}
+	if err := s.listen(); err != nil {
+		s.Close()
 		return nil, err
 	}
 	return s, nil
@@ -90,6 +98,34 @@ func checkConfig(file string) error {
 	}
 	_, err = yamldoc.Parse(text)
 	return err
+}
+
+func (s *Server) listen() error {
+	if flag := s.cfg.Flags.WebSystemdSocket; flag != nil && *flag {
+		// Their mode is the unit's business, and 0666 unless it says otherwise.
+		sockets, err := systemdListeners()
+		for _, l := range sockets {
+			s.listeners = append(s.listeners, listener{Listener: l})
+		}
+		return err
+	}
+	for _, address := range *s.cfg.Flags.WebListenAddresses {
+		l, err := listen(address)
+		if slices.Contains(s.cfg.Optional, address) && isMissingAddress(err) {
+			s.cfg.Logger.Info("not listening on an address that this machine does not have", slog.String("addr", address), slog.Any("err", err))
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.listeners = append(s.listeners, listener{Listener: l, plain: s.cfg.PlainSockets && hasMode(address)})
+	}
+	return nil
+}
+
+// isMissingAddress says that the machine has no such address, or no addresses of that kind at all.
+func isMissingAddress(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
 }
 
 func systemdListeners() ([]net.Listener, error) {
@@ -113,11 +149,24 @@ func listen(address string) (net.Listener, error) {
 		l, err = listenVsock(strings.TrimPrefix(address, vsockPrefix))
 	default:
 		l, err = listenOn("tcp", address)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w: another program has that port (a relay, an agent and a Pushgateway all take 9091 unless they are told otherwise): choose another one, such as --web.listen-address=%s", err, nextPort(address))
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("--web.listen-address %s: %w", address, err)
 	}
 	return l, nil
+}
+
+// nextPort is an address with another port, for an example.
+func nextPort(address string) string {
+	host, text, err := net.SplitHostPort(address)
+	port, err2 := strconv.ParseUint(text, 10, 16)
+	if err != nil || err2 != nil || host == "::1" { // the second of two defaults
+		return "127.0.0.1:9092"
+	}
+	return net.JoinHostPort(host, strconv.FormatUint(port%65535+1, 10))
 }
 
 // listenOn needs no context: binding a socket does not wait.
@@ -137,58 +186,58 @@ func listenVsock(address string) (net.Listener, error) {
 	return vsock.Listen(uint32(port), nil)
 }
 
-func (s *Server) closeListeners() {
-	for _, l := range s.listeners {
-		l.Close()
-	}
-}
-
 // Addr returns the address of the first listener, for ":0".
 func (s *Server) Addr() net.Addr { return s.listeners[0].Addr() }
 
 // Close releases the listeners of a server that was never run.
-func (s *Server) Close() { s.closeListeners() }
+func (s *Server) Close() {
+	for _, l := range s.listeners {
+		l.Close()
+	}
+}
 
 // Run serves the handler until ctx ends, then lets requests in flight finish, at most for the given time, and cuts off
 // what is left. It returns nil after an orderly end.
 func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Duration) error {
 	s.ending, s.end = context.WithCancel(context.WithoutCancel(ctx)) // by shutdown, or below
 	defer s.end()
-	var serving errgroup.Group
-	for range s.listeners {
-		s.http = append(s.http, &http.Server{
-			Handler:           tellCuts(boundBodies(handler)),
-			ConnContext:       withConn,
-			ConnState:         observeState,
-			ReadHeaderTimeout: headerTimeout,
-			IdleTimeout:       idleTimeout,
-			WriteTimeout:      writeTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	serving, ended := errgroup.WithContext(ctx)
+	for _, l := range s.listeners {
+		server := s.newHTTP(handler) // each has its own: what serves with the web configuration changes it
+		s.servers = append(s.servers, server)
+		conns := &connListener{Listener: l.Listener, server: s}
+		serving.Go(func() error {
+			if !l.plain {
+				return web.Serve(&frontListener{Listener: conns, server: server}, server, s.cfg.Flags, s.cfg.Logger)
+			}
+			s.cfg.Logger.Info("listening without TLS and passwords: the mode of the socket says who may connect", slog.String("addr", l.Addr().String()))
+			return server.Serve(conns)
 		})
 	}
 	var stopping sync.WaitGroup
-	served := make(chan struct{})
 	stopping.Go(func() {
-		select {
-		case <-ctx.Done():
-			s.shutdown(grace)
-		case <-served:
-		}
+		<-ended.Done()
+		s.shutdown(grace)
 	})
-	for i, server := range s.http {
-		serving.Go(func() error {
-			accepting := &listener{Listener: s.listeners[i], server: s}
-			return web.Serve(&frontListener{Listener: accepting, server: server}, server, s.flags, s.logger)
-		})
-	}
 	err := serving.Wait()
-	close(served)
 	stopping.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return fmt.Errorf("serving HTTP: %w", err)
+}
+
+func (s *Server) newHTTP(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           tellCuts(boundBodies(handler)),
+		ConnContext:       withConn,
+		ConnState:         observeState,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		WriteTimeout:      writeTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+	}
 }
 
 func (s *Server) shutdown(grace time.Duration) {
@@ -197,17 +246,14 @@ func (s *Server) shutdown(grace time.Duration) {
 	// What waits is told before it is cut off: it can still answer.
 	telling := time.AfterFunc(grace/2, s.end)
 	defer telling.Stop()
-	var stopping errgroup.Group
-	for _, server := range s.http {
-		stopping.Go(func() error {
-			err := server.Shutdown(ctx)
-			if err != nil {
+	var stopping sync.WaitGroup
+	for _, server := range s.servers {
+		stopping.Go(func() {
+			if err := server.Shutdown(ctx); err != nil {
+				s.cfg.Logger.Warn("HTTP requests were cut off", slog.Any("err", err))
 				server.Close() //nolint:errcheck // Whatever is left ends with the process.
 			}
-			return err
 		})
 	}
-	if err := stopping.Wait(); err != nil {
-		s.logger.Warn("HTTP requests were cut off", slog.Any("err", err))
-	}
+	stopping.Wait()
 }

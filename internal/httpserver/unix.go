@@ -15,6 +15,12 @@ import (
 // socketMode lets the owner and the group of a Unix socket connect: whoever may write to it may push.
 const socketMode = 0o660
 
+// hasMode says whether an address is a socket with a file, whose mode says who may connect. Linux' abstract sockets have none.
+func hasMode(address string) bool {
+	path, isUnix := strings.CutPrefix(address, UnixPrefix)
+	return isUnix && !strings.HasPrefix(path, "@")
+}
+
 // listenUnix makes a socket at the path, and takes it away again when the listener is closed. It takes the place of a
 // socket that a dead process left behind, and of nothing else.
 func listenUnix(path string) (net.Listener, error) {
@@ -34,7 +40,7 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if strings.HasPrefix(path, "@") { // Linux' abstract sockets have no file
+	if !hasMode(UnixPrefix + path) {
 		return l, nil
 	}
 	if err := os.Chmod(path, socketMode); err != nil {

@@ -50,7 +50,7 @@ func wantHello(t *testing.T, path string) {
 // wantRefused checks that a server cannot listen, and says why.
 func wantRefused(t *testing.T, reason string, addresses ...string) {
 	t.Helper()
-	s, err := httpserver.Listen(flags(addresses...), promslog.NewNopLogger())
+	s, err := httpserver.Listen(httpserver.Config{Flags: flags(addresses...), Logger: promslog.NewNopLogger()})
 	if err == nil {
 		s.Close()
 		t.Fatalf("Listen(%q) succeeded, want an error with %q", addresses, reason)

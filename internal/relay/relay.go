@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -155,7 +156,7 @@ func (s *Server) prepareTunnel(dataDir string) error {
 		return nil
 	}
 	if dataDir == "" {
-		s.logger.Info("agents cannot dial in: without a data dir the relay has no certificate authority; give --data.dir or the --grpc.tls files")
+		s.logger.Warn("agents cannot dial in: without a data dir the relay has no certificate authority; give --data.dir or the --grpc.tls files")
 		return s.closeGRPC()
 	}
 	return s.openAuthority(dataDir)
@@ -203,7 +204,7 @@ func (s *Server) serverNames() []string {
 // listen binds all listeners, or none.
 func (s *Server) listen() error {
 	var err error
-	if s.web, err = httpserver.Listen(s.opts.Web, s.logger); err != nil {
+	if s.web, err = httpserver.Listen(httpserver.Config{Flags: s.opts.Web, Logger: s.logger}); err != nil {
 		return err
 	}
 	if s.opts.DataDir == "" && s.opts.GRPCTLS.CertFile == "" {
@@ -211,6 +212,9 @@ func (s *Server) listen() error {
 	}
 	if s.grpc, err = new(net.ListenConfig).Listen(context.Background(), "tcp", s.opts.GRPCListenAddress); err != nil {
 		s.web.Close()
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w: another program has that port: choose another one, and have the agents dial that", err)
+		}
 		return fmt.Errorf("--grpc.listen-address %s: %w", s.opts.GRPCListenAddress, err)
 	}
 	return nil
