@@ -16,6 +16,8 @@ import (
 
 const execHelp = `Run a command and push how it went: when it ran and when it last succeeded, its duration, exit code, processor time and memory, as job_* metrics of the group of the job.
 
+Two machines that push through one agent write one group unless their keys differ: --grouping=instance=$(hostname) on each.
+
 Streams, signals and exit code of the command pass through, and a push that fails changes neither: it is one line on standard error. What the command writes to the file named in $RELAY_METRICS_FILE, in the text format, is pushed as well.
 
 Exit codes other than the command's own: 124 its time was over (--timeout), 125 wrong use of exec (nothing was run), 126 it cannot be started, 127 it was not found, 128+N signal N ended it.`

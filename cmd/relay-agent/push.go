@@ -19,6 +19,8 @@ const exitCodesHelp = `Exit codes: 0 taken by the relays, or kept by the agent u
 
 const pushHelp = `Push metrics in the text format from a file, or from standard input. Metrics of other names in the group stay.
 
+Two machines that push through one agent write one group unless their keys differ: --grouping=instance=$(hostname) on each.
+
 ` + exitCodesHelp
 
 const deleteHelp = `Delete a group with all its metrics. It is no error if there is none.

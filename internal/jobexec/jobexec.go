@@ -57,7 +57,7 @@ type Job struct {
 func (j *Job) Run() int {
 	signals := catchSignals()
 	defer signals.stop()
-	file, err := newMetricsFile()
+	file, err := newMetricsFile(tempPlaces())
 	if err != nil {
 		j.Report(fmt.Sprintf("no %s for the command: %v", MetricsFileVariable, err))
 	}
@@ -123,7 +123,7 @@ type run struct {
 type usage struct {
 	known bool
 	cpu   time.Duration
-	// maxResidentBytes is that of the largest of these processes; 0 where the system does not tell.
+	// maxResidentBytes is that of the largest of these processes; 0 where nothing is known of it.
 	maxResidentBytes int64
 }
 
@@ -140,6 +140,7 @@ func (j *Job) command(file *metricsFile, signals *signals) *run {
 	if err := cmd.Start(); err != nil {
 		return &run{exitCode: exitNotStarted(err), startErr: fmt.Errorf("starting the command: %w", err), endedAt: time.Now()}
 	}
+	memory := watchMemory(cmd.Process.Pid)
 	ended := make(chan struct{})
 	r := &run{}
 	var watching sync.WaitGroup
@@ -149,6 +150,7 @@ func (j *Job) command(file *metricsFile, signals *signals) *run {
 	close(ended)
 	watching.Wait()
 	r.exitCode, r.usage = exitCodeOf(cmd.ProcessState), usageOf(cmd.ProcessState)
+	r.usage.maxResidentBytes = memory.end(r.usage.maxResidentBytes)
 	if r.timedOut {
 		r.exitCode = ExitTimeout
 	}

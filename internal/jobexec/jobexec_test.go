@@ -121,6 +121,46 @@ func TestMeasures(t *testing.T) {
 	}
 }
 
+// TestMemoryOfSmallCommands: this process is larger than they are, and does not count.
+func TestMemoryOfSmallCommands(t *testing.T) {
+	t.Parallel()
+	const atMost = 8 << 20
+	if own := ownMemory(t); own <= atMost {
+		t.Fatalf("this process needs %d bytes: the test shows nothing", own)
+	}
+	for _, tt := range []struct {
+		name    string
+		command []string
+		seen    bool // it lives long enough
+	}{
+		{"at once", []string{"/bin/true"}, false},
+		{"a moment", []string{"/bin/sleep", "0.2"}, true},
+		{"a child of a shell", []string{"/bin/sh", "-c", "/bin/sleep 0.2; exit 0"}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newJob(t, nil, tt.command...)
+			if _, code := s.run(t); code != 0 {
+				t.Fatalf("exit code %d: %s", code, s.stderr.String())
+			}
+			got, there := valuesOf(t, s.pushes(t)[0])["job_max_resident_memory_bytes"]
+			if got >= atMost || tt.seen && (!there || got < 100<<10) {
+				t.Errorf("job_max_resident_memory_bytes = %v, there: %v, want that of a small program", got, there)
+			}
+		})
+	}
+}
+
+// ownMemory is the most resident memory that this process had.
+func ownMemory(t *testing.T) int64 {
+	t.Helper()
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err != nil {
+		t.Fatal(err)
+	}
+	return own.Maxrss << 10
+}
+
 func TestArguments(t *testing.T) {
 	t.Parallel()
 	args := []string{"", " ", "a b", `"quoted" 'too'`, "$HOME", "`id`", "\\", "new\nline", "\xff\xfe", "--flag", "--", "-", "@file", "*", "ä"}
@@ -215,18 +255,6 @@ func TestMetricsFile(t *testing.T) {
 				t.Errorf("the file %s is left behind", file)
 			}
 		})
-	}
-}
-
-// TestNoPlaceForTheFile: a full disk costs the metrics of the command, and not the command.
-func TestNoPlaceForTheFile(t *testing.T) {
-	t.Parallel()
-	s := newJob(t, []string{"TMPDIR=/nowhere", jobexec.MetricsFileVariable + "=/outer"}, "/bin/sh", "-c", "echo ${RELAY_METRICS_FILE-none}")
-	if out, code := s.run(t); code != 0 || out != "none\n" || !strings.Contains(s.stderr.String(), "/nowhere") {
-		t.Errorf("the command says %q, exit code %d, report %q", out, code, s.stderr.String())
-	}
-	if valuesOf(t, s.pushes(t)[0])["job_exit_code"] != 0 {
-		t.Error("the run was not pushed")
 	}
 }
 
