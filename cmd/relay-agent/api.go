@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ type groupFlags struct {
 func newGroupFlags(c *kingpin.CmdClause) *groupFlags {
 	return &groupFlags{
 		job:    c.Flag("job", "Name of the job.").Required().PlaceHolder("NAME").String(),
-		labels: c.Flag("grouping", "Further label of the grouping key, such as instance=db-1 (repeatable).").PlaceHolder("NAME=VALUE").Strings(),
+		labels: c.Flag("grouping", "Further label of the grouping key, such as instance=$(hostname) (repeatable).").PlaceHolder("NAME=VALUE").Strings(),
 	}
 }
 
@@ -73,10 +74,17 @@ func (f *groupFlags) key() (grouping.Key, error) {
 
 // advised adds to an error what a person can do about it.
 func advised(err error) error {
-	if errors.Is(err, agentapi.ErrUnreachable) {
+	refused, answered := errors.AsType[*agentapi.RefusedError](err)
+	switch {
+	case errors.Is(err, agentapi.ErrUnreachable):
 		return fmt.Errorf("%w (does it run, and does it listen there? --agent.address or $RELAY_AGENT_ADDRESS says where)", err)
+	case errors.Is(err, agentapi.ErrNoAgent):
+		return fmt.Errorf("%w: --agent.address or $RELAY_AGENT_ADDRESS says where the agent listens", err)
+	case answered && refused.Status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: the agent wants a password (http://USER:PASSWORD@HOST:PORT in $RELAY_AGENT_ADDRESS), or use its Unix socket, which wants none", err)
+	default:
+		return err
 	}
-	return err
 }
 
 // failed tells an error of a command and returns its exit code.

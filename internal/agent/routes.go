@@ -28,12 +28,18 @@ func (a *Agent) routes() http.Handler {
 	get("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}).ServeHTTP)
 	get("/api/v1/status", a.status)
 	get("/api/v1/spool", a.spoolContent)
-	get("/-/healthy", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "OK") })
+	get("/-/healthy", healthy)
 	get("/-/ready", a.ready)
 	r.Post("/-/reload", a.reload)
 	mux := http.NewServeMux() // cleans paths, as in front of a Pushgateway
 	mux.Handle("/", r)
 	return push.RefuseAmbiguous("", mux)
+}
+
+// healthy also says that this is an agent.
+func healthy(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set(agentapi.AgentHeader, cmp.Or(version.Version, "unknown"))
+	fmt.Fprintln(w, "OK")
 }
 
 // ready says whether the agent takes pushes, and in further lines how its relays are.

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"pushrelay/internal/grouping"
@@ -33,6 +34,9 @@ const maxAnswerBytes = 64 << 20
 
 // ErrUnreachable says that there is no agent at the address, or none that answers.
 var ErrUnreachable = errors.New("the agent cannot be reached")
+
+// ErrNoAgent says that what answers at the address is no agent. Nothing was changed there.
+var ErrNoAgent = errors.New("is no relay-agent")
 
 // RefusedError is an answer of the agent that is no success.
 type RefusedError struct {
@@ -55,6 +59,8 @@ type Client struct {
 	base *url.URL
 	http *http.Client
 	name string // the address for people, without a password
+
+	identified atomic.Bool // that it is an agent
 }
 
 // New returns the client of the agent at an address: http://host:port, https://host:port, or unix:PATH. It contacts nobody.
@@ -106,6 +112,9 @@ func (c *Client) Delete(ctx context.Context, key grouping.Key) (Push, error) {
 }
 
 func (c *Client) push(ctx context.Context, method string, key grouping.Key, exposition []byte) (Push, error) {
+	if err := c.identify(ctx); err != nil {
+		return Push{}, err
+	}
 	header, answer, err := c.do(ctx, method, "/metrics/"+key.Path(), exposition)
 	if err != nil {
 		return Push{}, err
@@ -121,18 +130,53 @@ func (c *Client) push(ctx context.Context, method string, key grouping.Key, expo
 func (c *Client) Status(ctx context.Context) (Status, json.RawMessage, error) {
 	_, raw, err := c.do(ctx, http.MethodGet, "/api/v1/status", nil)
 	if err != nil {
-		return Status{}, nil, err
+		return Status{}, nil, c.foreign(err)
 	}
 	var answer struct {
 		Data *Status `json:"data"`
 	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return Status{}, nil, fmt.Errorf("reading the status that %s tells: %w", c.name, err)
-	}
-	if answer.Data == nil || answer.Data.Relays == nil { // a relay and a Pushgateway have the same route
-		return Status{}, nil, fmt.Errorf("what answers at %s is no relay-agent", c.name)
+	// A relay and a Pushgateway have the same route, and their status has no relays.
+	if err := json.Unmarshal(raw, &answer); err != nil || answer.Data == nil || answer.Data.Relays == nil {
+		return Status{}, nil, c.errNoAgent()
 	}
 	return *answer.Data, raw, nil
+}
+
+// identify makes sure that an agent answers: a relay or a Pushgateway would take a push as well, and keep it for itself. Agents
+// that do not say so of themselves are known by their status.
+func (c *Client) identify(ctx context.Context) error {
+	if c.identified.Load() {
+		return nil
+	}
+	header, _, err := c.do(ctx, http.MethodGet, "/-/healthy", nil)
+	if err == nil && header.Get(AgentHeader) == "" {
+		_, _, err = c.Status(ctx)
+	}
+	if err != nil {
+		return c.foreign(err)
+	}
+	c.identified.Store(true)
+	return nil
+}
+
+// foreign says of an answer that no agent gives that there is none.
+func (c *Client) foreign(err error) error {
+	refused, ok := errors.AsType[*RefusedError](err)
+	if !ok {
+		return err
+	}
+	switch refused.Status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return c.errNoAgent()
+	}
+	if refused.Status/100 == 3 {
+		return c.errNoAgent()
+	}
+	return err
+}
+
+func (c *Client) errNoAgent() error {
+	return fmt.Errorf("what answers at %s %w (a relay and a Pushgateway have the same default port)", c.name, ErrNoAgent)
 }
 
 // do sends a request and returns the answer if it is a success. The path is percent-encoded.

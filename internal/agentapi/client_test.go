@@ -40,6 +40,7 @@ func (p *pusher) handler(prefix string) http.Handler {
 	r := route.New()
 	h := push.NewHandler(push.HandlerConfig{Pusher: p, Logger: promslog.NewNopLogger(), Limits: push.Limits{MaxBodyBytes: 1 << 20}})
 	h.Mount(r.WithPrefix(prefix), func(_ string, h http.HandlerFunc) http.HandlerFunc { return h })
+	r.Get(prefix+"/-/healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(agentapi.AgentHeader, "1") })
 	mux := http.NewServeMux()
 	mux.Handle("/", r)
 	return push.RefuseAmbiguous(prefix, mux)
@@ -167,7 +168,7 @@ func TestStatus(t *testing.T) {
 		Spool:   agentapi.Spool{Bytes: 3, Writable: true},
 	}
 	for answer, reason := range map[string]string{
-		raw: "", `{"status":"success","data":{"flags":{}}}`: "no relay-agent", "<html>": "reading the status",
+		raw: "", `{"status":"success","data":{"flags":{}}}`: "no relay-agent", "<html>": "no relay-agent",
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, answer) }))
 		t.Cleanup(s.Close)
@@ -181,6 +182,55 @@ func TestStatus(t *testing.T) {
 		if diff := cmp.Diff(want, got); err != nil || diff != "" || string(told) != raw {
 			t.Errorf("Status = %v, %s (-want +got):\n%s", err, told, diff)
 		}
+	}
+}
+
+// TestNoAgent: what is no agent is told so, whatever it is, and gets no push. An agent of an earlier release, which does not say
+// of itself that it is one, gets it.
+func TestNoAgent(t *testing.T) {
+	const earlier = `{"status":"success","data":{"relays":[]}}`
+	for _, tt := range []struct {
+		name                    string
+		healthy, status, pushed int // their statuses; the last is what a push would be answered
+		body                    string
+		agent                   bool
+	}{
+		{"a Pushgateway or a relay", 200, 200, 200, `{"status":"success","data":{"flags":{},"start_time":"2026-01-02T03:04:05Z"}}`, false},
+		{"a page for every path", 200, 200, 200, "<html>", false},
+		{"a web server", 404, 404, 405, "no such page", false},
+		{"a web server that sends elsewhere", 301, 301, 301, "", false},
+		{"a web server that knows GET only for one", 200, 404, 405, "", false},
+		{"an agent of an earlier release", 200, 200, 200, earlier, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var pushes int
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/-/healthy":
+					w.WriteHeader(tt.healthy)
+				case "/api/v1/status":
+					w.WriteHeader(tt.status)
+					fmt.Fprint(w, tt.body)
+				default:
+					pushes++
+					w.WriteHeader(tt.pushed)
+				}
+			}))
+			t.Cleanup(s.Close)
+			key := mustKey(t, grouping.Label{Name: "job", Value: "j"})
+			c := newClient(t, s.URL)
+			_, _, statusErr := c.Status(t.Context())
+			_, mergeErr := c.Merge(t.Context(), key, []byte("m 1\n"))
+			_, deleteErr := c.Delete(t.Context(), key)
+			for operation, err := range map[string]error{"Status": statusErr, "Merge": mergeErr, "Delete": deleteErr} {
+				if tt.agent && err != nil || !tt.agent && !errors.Is(err, agentapi.ErrNoAgent) {
+					t.Errorf("%s: %v, want it to be an agent: %v", operation, err, tt.agent)
+				}
+			}
+			if want := map[bool]int{true: 2}[tt.agent]; pushes != want {
+				t.Errorf("it got %d changes, want %d", pushes, want)
+			}
+		})
 	}
 }
 

@@ -2,6 +2,10 @@ package agentapi
 
 import "time"
 
+// AgentHeader is in an agent's answer to GET /-/healthy, and has its version: a relay and a Pushgateway answer there too, and to
+// pushes as well.
+const AgentHeader = "X-Relay-Agent"
+
 // Status is what an agent tells of itself: the data of its GET /api/v1/status. Times are in UTC.
 type Status struct {
 	// Version is the agent's, StartTime when its process began.
