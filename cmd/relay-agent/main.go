@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
 	"pushrelay/internal/agent"
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/pushflags"
 )
 
@@ -66,6 +67,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if exited {
 		return status
 	}
+	if err != nil {
+		err = commandline.Advise(app.Model(), args, err)
+	}
 	if err == nil && toRun != nil {
 		err = runs.setCommand(toRun)
 	}
@@ -102,6 +106,12 @@ func logFlags(serve *kingpin.CmdClause, stderr io.Writer) *promslog.Config {
 	return c
 }
 
+// Where the agent listens by default: on the loopback of both kinds, since localhost may be either.
+const (
+	listenIPv4 = "127.0.0.1:9091"
+	listenIPv6 = "[::1]:9091"
+)
+
 // flags defines the flags of the agent. The function that it returns reads them once they are parsed.
 func flags(serve *kingpin.CmdClause) func() agent.Options {
 	o := &agent.Options{}
@@ -116,8 +126,10 @@ func flags(serve *kingpin.CmdClause) func() agent.Options {
 		PlaceHolder("DIR").IsSetByUser(&asked).String()
 	serve.Flag("data.no-lock", "Do without the lock on the data dir, for file systems that have none.").BoolVar(&o.DataDirNoLock)
 	spoolBytes := serve.Flag("spool.max-bytes", "What the spool may hold, bodies compressed; pushes are answered 503 when it is full. 0 for no limit.").Default("1GiB").Bytes()
-	o.Web = kingpinflag.AddFlags(serve, "127.0.0.1:9091")
-	serve.GetFlag("web.listen-address").Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent.sock (repeatable). A Unix socket has mode 0660.")
+	o.Web = kingpinflag.AddFlags(serve, listenIPv4)
+	listenAsked := false
+	serve.GetFlag("web.listen-address").Default(listenIPv4, listenIPv6).IsSetByUser(&listenAsked).
+		Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent.sock (repeatable; default: " + listenIPv4 + ", and " + listenIPv6 + " where there is IPv6). A Unix socket has mode 0660, and needs no password.")
 
 	serve.Flag("push.wait", "How long a push waits for the relays' verdicts before it is answered 202 and kept.").Default("5s").DurationVar(&o.PushWait)
 	limits := pushflags.Limits(serve)
@@ -125,6 +137,9 @@ func flags(serve *kingpin.CmdClause) func() agent.Options {
 		o.DataDir, o.DataDirAsked, o.SpoolMaxBytes = *dataDir, asked, int64(*spoolBytes)
 		if !asked {
 			o.DataDir = agent.DefaultDataDir()
+		}
+		if !listenAsked {
+			o.WebOptional = []string{listenIPv6}
 		}
 		o.PushLimits = limits()
 		return *o

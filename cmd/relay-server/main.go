@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/common/version"
 	"github.com/prometheus/exporter-toolkit/web/kingpinflag"
 
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/pushflags"
 	"pushrelay/internal/relay"
 )
@@ -57,7 +58,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return status
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "relay-server: %v (--help lists all flags)\n", err)
+		fmt.Fprintf(stderr, "relay-server: %v (--help lists all flags)\n", commandline.Advise(app.Model(), args, err))
 		return 2
 	}
 	if !dataDirAsked {

@@ -188,7 +188,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"exec", "--job=j", "true"}, 125, "after --"},
 		{[]string{"exec", "--job=j", "true", "--", "true"}, 125, `"true" stands before --`},
 		{[]string{"exec", "--", "true"}, 125, "--job"},
-		{[]string{"exec", "--jbo=j", "--", "true"}, 125, "--jbo"},
+		{[]string{"exec", "--jbo=j", "--", "true"}, 125, "did you mean --job?"},
 		{[]string{"exec", "--job=", "--", "true"}, 125, "job name is required"},
 		{[]string{"exec", "--job=j", "--timeout=-1s", "--", "true"}, 125, "--timeout is -1s"},
 		{[]string{"exec", "--job=j", "--agent.address=localhost", "--", "true"}, 125, "--agent.address"},
@@ -199,8 +199,11 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"delete", "--job=j", "more"}, 2, "more"},
 		{[]string{"status", "--agent.address=ftp://x"}, 2, "unix:/run/relay-agent.sock"},
 		{[]string{"check-config"}, 2, "file"},
-		{[]string{"no-such-command"}, 2, "no-such-command"},
+		{[]string{"no-such-command"}, 2, "no-such-command: the commands are"},
 		{[]string{"--no-such-flag"}, 2, "--no-such-flag"},
+		{[]string{"stauts"}, 2, "did you mean status?"},
+		{[]string{"--relay.adress=x"}, 2, "did you mean --relay.address?"},
+		{[]string{"push", "--jobb=x"}, 2, "did you mean --job?"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
 			t.Parallel()

@@ -1,0 +1,144 @@
+// Package commandline says what somebody may have meant whose command line a program does not know.
+//
+// It promises that the error stays the parser's own, with more behind it. It knows no program's flags.
+package commandline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kingpin/v2"
+)
+
+// Advise returns the error of parsing the arguments of a program, with what was most likely meant if a command or a flag is
+// unknown.
+func Advise(app *kingpin.ApplicationModel, args []string, err error) error {
+	var chosen *kingpin.CmdModel
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		name, isFlag := strings.CutPrefix(args[i], "--")
+		switch {
+		case isFlag:
+			name, _, hasValue := strings.Cut(name, "=")
+			flags := flagsOf(app, chosen)
+			known := find(flags, name)
+			if known == nil {
+				return adviseFlag(flags, name, err)
+			}
+			if !hasValue && !known.IsBoolFlag() {
+				i++ // its value
+			}
+		case strings.HasPrefix(args[i], "-"), chosen != nil:
+			// A short flag, or an argument of the command.
+		default:
+			if chosen = findCommand(app, args[i]); chosen == nil {
+				return adviseCommand(app, args[i], err)
+			}
+		}
+	}
+	return err
+}
+
+// flagsOf are those that may stand there: of the program and of the command, or of what happens without one.
+func flagsOf(app *kingpin.ApplicationModel, chosen *kingpin.CmdModel) []*kingpin.FlagModel {
+	if chosen != nil {
+		return slices.Concat(app.Flags, chosen.Flags)
+	}
+	flags := slices.Clone(app.Flags)
+	for _, command := range app.Commands {
+		if command.Default {
+			flags = append(flags, command.Flags...)
+		}
+	}
+	return flags
+}
+
+func find(flags []*kingpin.FlagModel, name string) *kingpin.FlagModel {
+	for _, flag := range flags {
+		if flag.Name == name || flag.IsBoolFlag() && "no-"+flag.Name == name {
+			return flag
+		}
+	}
+	return nil
+}
+
+func findCommand(app *kingpin.ApplicationModel, name string) *kingpin.CmdModel {
+	for _, command := range app.Commands {
+		if command.Name == name {
+			return command
+		}
+	}
+	return nil
+}
+
+func adviseFlag(flags []*kingpin.FlagModel, name string, err error) error {
+	var names []string
+	for _, flag := range flags {
+		if !flag.Hidden {
+			names = append(names, flag.Name)
+		}
+	}
+	if meant := nearest(name, names); meant != "" {
+		return fmt.Errorf("%w: did you mean --%s?", err, meant)
+	}
+	return err
+}
+
+func adviseCommand(app *kingpin.ApplicationModel, name string, err error) error {
+	var names []string
+	for _, command := range app.Commands {
+		if !command.Hidden {
+			names = append(names, command.Name)
+		}
+	}
+	if meant := nearest(name, names); meant != "" {
+		return fmt.Errorf("%w: did you mean %s?", err, meant)
+	}
+	return fmt.Errorf("%w: the commands are %s", err, strings.Join(names, ", "))
+}
+
+// nearest returns the name that differs least from the word; empty if each differs by much. A word that is all of a name but
+// its beginning, or its beginning and all of nothing else, stands for it too.
+func nearest(word string, names []string) string {
+	best, bestDistance := "", 1+len(word)/4
+	for _, name := range names {
+		if d := distance(word, name); d < bestDistance || d == bestDistance && best == "" {
+			best, bestDistance = name, d
+		}
+	}
+	if best != "" || len(word) < 3 {
+		return best
+	}
+	parts := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return !strings.HasPrefix(name, word) && !strings.HasSuffix(name, "."+word)
+	})
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return ""
+}
+
+// distance counts the letters that were left out, added, exchanged for others or for their neighbour between two words.
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			exchanged := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				exchanged++
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, exchanged)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}

@@ -1,0 +1,63 @@
+package commandline_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"pushrelay/internal/commandline"
+)
+
+// program is one with a command that happens without being named, and two others.
+func program() *kingpin.Application {
+	app := kingpin.New("program", "")
+	app.Flag("data.dir", "").String()
+	serve := app.Command("serve", "").Default()
+	serve.Flag("web.listen-address", "").Strings()
+	serve.Flag("web.enable-admin-api", "").Bool()
+	serve.Flag("push.timeout", "").Duration()
+	serve.Flag("secret", "").Hidden().String()
+	app.Command("status", "").Flag("json", "").Bool()
+	issue := app.Command("agent-certificate", "")
+	issue.Arg("name", "").Required().String()
+	issue.Flag("out", "").String()
+	return app
+}
+
+func TestAdvise(t *testing.T) {
+	for args, want := range map[string]string{
+		"stauts":                                "did you mean status?",
+		"agent-certifcate x":                    "did you mean agent-certificate?",
+		"certificate":                           "the commands are help, serve, status, agent-certificate",
+		"nonsense":                              "the commands are help, serve, status, agent-certificate",
+		"--data.dir=x stat":                     "did you mean status?",
+		"--data.dir x statsu":                   "did you mean status?",
+		"--web.listen-adress=:1":                "did you mean --web.listen-address?",
+		"--web.listen_address :1":               "did you mean --web.listen-address?",
+		"--listen-address=:1":                   "did you mean --web.listen-address?",
+		"--web.enable-admin-api --push.timout":  "did you mean --push.timeout?",
+		"--no-web.enable-admin-api --push.time": "did you mean --push.timeout?",
+		"status --jsno":                         "did you mean --json?",
+		"status --datadir=x":                    "did you mean --data.dir?",
+		"agent-certificate statsu --ouut=x":     "did you mean --out?",
+		"--secre=x":                             "", // hidden
+		"--storage.path=x":                      "",
+		"status --web.listen-address=:1":        "", // not its own
+		"agent-certificate":                     "", // its name is missing
+		"agent-certificate x -- --ouut":         "",
+		"--push.timeout=soon":                   "",
+	} {
+		app := program()
+		_, err := app.Parse(strings.Fields(args))
+		if err == nil {
+			t.Errorf("%s is parsed", args)
+			continue
+		}
+		got := commandline.Advise(app.Model(), strings.Fields(args), err)
+		if !errors.Is(got, err) || want == "" && got != err || !strings.HasSuffix(got.Error(), want) { //nolint:errorlint // It is to be the same one.
+			t.Errorf("%s: %q, want %q behind %q", args, got, want, err)
+		}
+	}
+}
