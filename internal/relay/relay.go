@@ -96,7 +96,11 @@ func New(opts Options) (*Server, error) {
 // build makes all parts, from the store up.
 func (s *Server) build() error {
 	opts := &s.opts
-	dataDir, err := datadir.Open(opts.DataDir, datadir.ChoiceOf(opts.DataDirAsked), opts.Logger)
+	logger := opts.Logger // of a warning, if nothing can be kept; it says what that means for agents
+	if opts.GRPCTLS.CertFile == "" {
+		logger = logger.With(slog.String("also", "agents cannot dial in: without a data dir the relay has no certificate authority; give --data.dir or the --grpc.tls files"))
+	}
+	dataDir, err := datadir.Open(opts.DataDir, datadir.ChoiceOf(opts.DataDirAsked), logger)
 	if err != nil {
 		return err
 	}
@@ -156,7 +160,6 @@ func (s *Server) prepareTunnel(dataDir string) error {
 		return nil
 	}
 	if dataDir == "" {
-		s.logger.Warn("agents cannot dial in: without a data dir the relay has no certificate authority; give --data.dir or the --grpc.tls files")
 		return s.closeGRPC()
 	}
 	return s.openAuthority(dataDir)
