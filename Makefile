@@ -40,7 +40,10 @@ help: ## Show this help
 
 .PHONY: demo
 demo: build ## Show the whole thing on this machine: a push, a scrape through the tunnel, discovery
-	go run ./scripts/demo --bin.dir=bin
+	@go build -o bin/demo ./scripts/demo
+	# A group of its own at the terminal: Ctrl-C is for the demo, which ends well, and neither for make nor for go run, which do not.
+	set -m
+	bin/demo --bin.dir=bin || exit # not the last command, which bash would become itself
 
 .PHONY: build
 build: ## Build bin/relay-server and bin/relay-agent

@@ -3,10 +3,15 @@
 package e2e_test
 
 import (
+	"bufio"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestDevelopmentCertificates: what certs/ makes is enough for a relay and its agents.
@@ -50,7 +55,7 @@ func TestDemo(t *testing.T) {
 	for _, want := range []string{
 		`backup_last_success_bytes{agent="site-a",instance="db-1",job="backup"} 48211`,
 		`"__metrics_path__": "/agents/site-a/targets/`,
-		"All of it worked.",
+		"All of it worked.", "/ in a browser.",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("the demo does not show %s:\n%s", want, shown)
@@ -61,6 +66,56 @@ func TestDemo(t *testing.T) {
 	if r.code != 1 || !strings.Contains(r.stderr, "relay-server") {
 		t.Errorf("a demo without programs: exit code %d %q, want 1 and the reason", r.code, r.stderr)
 	}
+}
+
+// TestDemoAtATerminal: where somebody sits there it stays up, and Ctrl-C is a good end.
+func TestDemoAtATerminal(t *testing.T) {
+	t.Parallel()
+	keys, screen := terminal(t)
+	demo := command{path: programs.demo, args: []string{"--bin.dir=" + filepath.Dir(programs.relayServer)}}.cmd(t)
+	demo.Stdin, demo.Stdout, demo.Stderr = screen, screen, screen
+	demo.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { demo.Process.Kill() })
+	screen.Close()
+	var shown strings.Builder
+	for line := bufio.NewReader(keys); ; {
+		text, err := line.ReadString('\n') // until the other side is gone
+		shown.WriteString(text)
+		if err != nil {
+			break
+		}
+		if strings.Contains(text, "until Ctrl-C") {
+			keys.WriteString("\x03")
+		}
+	}
+	if err := demo.Wait(); err != nil || !strings.Contains(shown.String(), "until Ctrl-C") || strings.Contains(shown.String(), "demo:") {
+		t.Errorf("the demo ended with %v:\n%s", err, shown.String())
+	}
+}
+
+// terminal returns both ends of one: that of who sits there, and that of a program.
+func terminal(t *testing.T) (keys, screen *os.File) {
+	t.Helper()
+	keys, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { keys.Close() })
+	if err := unix.IoctlSetPointerInt(int(keys.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	number, err := unix.IoctlGetInt(int(keys.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	screen, err = os.OpenFile(fmt.Sprint("/dev/pts/", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys, screen
 }
 
 // TestCertificatesOfARelay: what the relay issues is complete, private, and there while the relay runs.

@@ -59,7 +59,9 @@ func (d *demo) show(ctx context.Context) error {
 		}
 	}
 	fmt.Fprintf(d.out, `
-All of it worked. A Prometheus that scrapes both needs no more than this:
+All of it worked. Groups, agents and flags are on the relay's page: open %s/ in a browser.
+
+A Prometheus that scrapes both needs no more than this:
 
     scrape_configs:
       - job_name: relay
@@ -67,7 +69,7 @@ All of it worked. A Prometheus that scrapes both needs no more than this:
         static_configs: [{targets: ["%s"]}]
       - job_name: tunnelled
         http_sd_configs: [{url: "%s/sd/targets"}]
-`, strings.TrimPrefix(d.relayURL, "http://"), d.relayURL)
+`, d.relayURL, strings.TrimPrefix(d.relayURL, "http://"), d.relayURL)
 	return nil
 }
 

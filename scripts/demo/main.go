@@ -2,12 +2,13 @@
 // mutual TLS, a push at the agent that appears at the relay, and a target behind the agent that is scraped through the
 // tunnel. The target is a Prometheus node exporter where one is installed, else the agent itself.
 //
-// Every step is checked and not only shown. With a terminal on standard input the demo stays up until Ctrl-C; without one
-// it ends with 0 once everything was shown and correct, and with 1 and the reason otherwise.
+// Every step is checked and not only shown. With a terminal on standard input the demo stays up until Ctrl-C, which ends it with 0;
+// without one it ends with 0 once everything was shown and correct, and with 1 and the reason otherwise. Ctrl-C before that is 130.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -22,11 +23,21 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *bin); err != nil {
+	err := run(ctx, *bin)
+	switch {
+	case errors.Is(err, errInterrupted):
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(exitInterrupted)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
 }
+
+var errInterrupted = errors.New("ended before all of it was shown")
+
+// exitInterrupted is that of the shells for SIGINT.
+const exitInterrupted = 130
 
 // run owns the folder and the processes of the demo: none of them is left when it returns.
 func run(ctx context.Context, bin string) (err error) {
@@ -44,13 +55,19 @@ func run(ctx context.Context, bin string) (err error) {
 	d := &demo{out: os.Stdout, bin: bin, dir: dir}
 	defer func() {
 		stopErr := d.stop()
-		if err != nil {
+		switch {
+		case errors.Is(err, errInterrupted):
+		case err != nil:
 			d.printLogs(os.Stderr)
-		} else {
+		default:
 			err = stopErr
 		}
 	}()
-	if err := d.show(ctx); err != nil {
+	err = d.show(ctx)
+	if err != nil && ctx.Err() != nil {
+		return errInterrupted
+	}
+	if err != nil {
 		return err
 	}
 	if !isTerminal(os.Stdin) {

@@ -35,6 +35,7 @@ func (d *demo) start(name, path string, args ...string) error {
 	defer func() { _ = log.Close() }() // the child has its own
 	// Not CommandContext: the programs end in their order, by stop, and not all at once when somebody presses Ctrl-C.
 	p.cmd = exec.Command(path, args...) //nolint:noctx // see above
+	p.cmd.SysProcAttr = ownGroup()
 	p.cmd.Dir = d.dir
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
