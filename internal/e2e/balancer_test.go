@@ -30,7 +30,7 @@ type balancer struct {
 type backend struct {
 	address string
 	healthy atomic.Bool
-	checks  atomic.Int64 // of its health, that have ended
+	unaware atomic.Bool  // of what became of it: it is asked on as it was
 	served  atomic.Int64 // requests that it answered for good
 	retried atomic.Int64 // requests that another one had to answer
 }
@@ -65,18 +65,24 @@ func newBalancer(t testing.TB, address string, relays ...string) *balancer {
 func (be *backend) check(ctx context.Context) {
 	for ; ctx.Err() == nil; pause(ctx, time.Second) {
 		_, err := wantOK("http://" + be.address + "/-/ready")
-		be.healthy.Store(err == nil)
-		be.checks.Add(1)
+		if !be.unaware.Load() {
+			be.healthy.Store(err == nil)
+		}
 	}
 }
 
-// waitChecked waits until the relay has just been found healthy: what happens to it now, the balancer learns from requests.
-func (be *backend) waitChecked(t testing.TB) {
+// learn has something done to a relay that the balancer takes for healthy, and learns from requests: at least one of them
+// another relay has to answer.
+func (be *backend) learn(t testing.TB, happens func()) {
 	t.Helper()
-	before := be.checks.Load()
-	eventually(t, patience, "a look at "+be.address, func() error {
-		if be.checks.Load() == before || !be.healthy.Load() {
-			return errors.New("the balancer does not know it to be healthy")
+	be.unaware.Store(true)
+	defer be.unaware.Store(false)
+	be.healthy.Store(true)
+	before := be.retried.Load()
+	happens()
+	eventually(t, patience, "a request that "+be.address+" could not answer", func() error {
+		if be.retried.Load() == before {
+			return errors.New("there was none")
 		}
 		return nil
 	})

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -66,20 +67,25 @@ type spoolJob struct {
 	next   int
 	groups []*modelGroup
 
-	// What came of its requests.
-	applied  int // 200, or 202 to a DELETE: every attached relay has it
-	spooled  int // 202: it waits at the agent
-	refused  int // 400
-	inDoubt  int
-	deletes  int // of those that were acknowledged
+	asked    *asked
 	mistakes []error
+}
+
+// asked is what came of the requests of all jobs, and how many wait for their answer.
+type asked struct {
+	applied atomic.Int64 // 200, or 202 to a DELETE: every attached relay has it
+	spooled atomic.Int64 // 202: it waits at the agent
+	refused atomic.Int64 // 400
+	inDoubt atomic.Int64
+	deletes atomic.Int64 // of those that were acknowledged
+	waiting atomic.Int64
 }
 
 const groupsOfJob = 3
 
-func newSpoolJob(name, url string, seed uint64) *spoolJob {
+func newSpoolJob(name, url string, seed uint64, asked *asked) *spoolJob {
 	j := &spoolJob{
-		name: name, url: url, random: rand.New(rand.NewPCG(seed, 1)),
+		name: name, url: url, asked: asked, random: rand.New(rand.NewPCG(seed, 1)),
 		client: &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second},
 	}
 	for n := range groupsOfJob {
@@ -132,19 +138,19 @@ func (j *spoolJob) push(ctx context.Context, g *modelGroup) {
 		pause(ctx, 10*time.Millisecond)
 		return
 	case err != nil || got.status == http.StatusServiceUnavailable:
-		j.inDoubt++
+		j.asked.inDoubt.Add(1)
 		for s := range after {
 			g.possible[s] = true
 		}
 		return
 	case got.status == http.StatusOK, got.status == http.StatusAccepted:
 		if got.header.Get("X-Relay-Spooled") == "true" {
-			j.spooled++
+			j.asked.spooled.Add(1)
 		} else {
-			j.applied++
+			j.asked.applied.Add(1)
 		}
 		if r.method == http.MethodDelete {
-			j.deletes++
+			j.asked.deletes.Add(1)
 		}
 	default:
 		j.mistakes = append(j.mistakes, fmt.Errorf("%w: %s to group %d: %d %s", errStatus, r.method, g.n, got.status, got.body))
@@ -160,11 +166,11 @@ func (j *spoolJob) pushRefused(ctx context.Context) {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		pause(ctx, 10*time.Millisecond)
 	case err != nil || got.status == http.StatusServiceUnavailable:
-		j.inDoubt++
+		j.asked.inDoubt.Add(1)
 	case got.status == http.StatusAccepted && got.header.Get("X-Relay-Spooled") == "true":
-		j.spooled++
+		j.asked.spooled.Add(1)
 	case got.status == http.StatusBadRequest && strings.Contains(got.body, "outage_clash"):
-		j.refused++
+		j.asked.refused.Add(1)
 	default:
 		j.mistakes = append(j.mistakes, fmt.Errorf("%w: a push that no relay takes: %d %s", errStatus, got.status, got.body))
 	}
@@ -175,6 +181,8 @@ func (j *spoolJob) send(method, path, body string) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
+	j.asked.waiting.Add(1)
+	defer j.asked.waiting.Add(-1)
 	resp, err := j.client.Do(req)
 	if err != nil {
 		return response{}, err

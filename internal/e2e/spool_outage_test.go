@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ type outage struct {
 	networks []*faultproxy.Proxy
 	agent    *agent
 	jobs     []*spoolJob
+	asked    *asked     // by all of them, since the last look
 	agents   []*process // every life of the agent
 	blows    map[string]int
 }
@@ -45,7 +47,7 @@ func newOutage(t *testing.T) *outage {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-outage.seed=%d", seed)
-	o := &outage{random: rand.New(rand.NewPCG(seed, 0)), blows: map[string]int{}}
+	o := &outage{random: rand.New(rand.NewPCG(seed, 0)), asked: &asked{}, blows: map[string]int{}}
 	first := startRelay(t)
 	o.relays = []*relay{first, startSecondRelay(t, first)}
 	for i, r := range o.relays {
@@ -56,7 +58,7 @@ func newOutage(t *testing.T) *outage {
 		"--relay.address="+o.networks[1].Addr(), "--push.wait=1s", "--data.dir="+filepath.Join(t.TempDir(), "agent"))
 	o.startAgent(t)
 	for n := range outageJobs {
-		o.jobs = append(o.jobs, newSpoolJob(fmt.Sprint("job-", n), o.agent.url, o.random.Uint64()))
+		o.jobs = append(o.jobs, newSpoolJob(fmt.Sprint("job-", n), o.agent.url, o.random.Uint64(), o.asked))
 	}
 	o.settle(t)
 	return o
@@ -170,17 +172,27 @@ func (n tally) wantBalance(t *testing.T, o *outage) tally {
 	return tally{sent: sent, applied: applied, duplicate: now.duplicate - n.duplicate, refused: refused}
 }
 
-// totals adds up what came of the requests of all jobs, and forgets it.
-func (o *outage) totals() (total spoolJob) {
-	for _, j := range o.jobs {
-		total.applied += j.applied
-		total.spooled += j.spooled
-		total.refused += j.refused
-		total.inDoubt += j.inDoubt
-		total.deletes += j.deletes
-		j.applied, j.spooled, j.refused, j.inDoubt, j.deletes = 0, 0, 0, 0, 0
+// await waits, while the jobs run, until so many requests came to this. What a test wants to see is waited for and not hoped for.
+func (o *outage) await(t *testing.T, what string, count *atomic.Int64, atLeast int64) {
+	t.Helper()
+	eventually(t, patience, fmt.Sprint(atLeast, " requests ", what), func() error {
+		if n := count.Load(); n < atLeast {
+			return fmt.Errorf("%w: %d", errModel, n)
+		}
+		return nil
+	})
+}
+
+// forget begins to count the requests anew.
+func (o *outage) forget() {
+	for _, count := range []*atomic.Int64{&o.asked.applied, &o.asked.spooled, &o.asked.refused, &o.asked.inDoubt, &o.asked.deletes} {
+		count.Store(0)
 	}
-	return total
+}
+
+func (a *asked) String() string {
+	return fmt.Sprintf("%d applied, %d kept, %d refused, %d in doubt; %d deletes",
+		a.applied.Load(), a.spooled.Load(), a.refused.Load(), a.inDoubt.Load(), a.deletes.Load())
 }
 
 // TestSpoolCounts: changes sent are changes applied plus rejected, exactly, as long as nobody is killed: while all is well,
@@ -189,16 +201,17 @@ func TestSpoolCounts(t *testing.T) {
 	t.Parallel()
 	o := newOutage(t)
 	before := o.tally(t)
-	o.under(t, func() { <-time.After(time.Second) })
+	o.under(t, func() {
+		o.await(t, "are applied", &o.asked.applied, 50)
+		o.await(t, "are refused", &o.asked.refused, 1)
+		o.await(t, "are deletes", &o.asked.deletes, 1)
+	})
 	o.settle(t)
 	o.check(t)
-	counted, asked := before.wantBalance(t, o), o.totals()
-	t.Logf("calm: %d applied, %d kept, %d refused, %d in doubt; %+v", asked.applied, asked.spooled, asked.refused, asked.inDoubt, counted)
-	if asked.applied < 50 || asked.refused == 0 || asked.deletes == 0 {
-		t.Error("there was nothing to see")
-	}
+	counted := before.wantBalance(t, o)
+	t.Logf("calm: %v; %+v", o.asked, counted)
 	// A refusal of one relay withdraws the push, so that the other may not get it.
-	if asked.spooled+asked.inDoubt == 0 && counted.applied != float64(2*asked.applied) {
+	if o.asked.spooled.Load()+o.asked.inDoubt.Load() == 0 && counted.applied != float64(2*o.asked.applied.Load()) {
 		t.Error("every push that was applied is to be a change at each of two relays")
 	}
 
@@ -207,33 +220,52 @@ func TestSpoolCounts(t *testing.T) {
 		// asks for that any more: it is counted at the relay alone.
 		j.pleasing = true
 	}
+	o.forget()
 	before = o.tally(t)
 	o.under(t, func() {
+		o.breakBoth(t)
 		for range 6 {
 			o.breakNetwork(t)
 		}
+		o.await(t, "are deletes", &o.asked.deletes, 1)
 	})
 	o.settle(t)
 	o.check(t)
-	counted, asked = before.wantBalance(t, o), o.totals()
-	t.Logf("outages: %d applied, %d kept, %d in doubt; %+v", asked.applied, asked.spooled, asked.inDoubt, counted)
-	// The agent waits between two attempts, so that hardly a push may have found a relay.
-	if counted.applied == 0 || asked.spooled == 0 || asked.deletes == 0 {
-		t.Error("there was nothing to see")
+	counted = before.wantBalance(t, o)
+	t.Logf("outages: %v; %+v", o.asked, counted)
+	if counted.applied == 0 {
+		t.Error("nothing of what was kept was applied")
 	}
 }
 
 // breakNetwork breaks one network, or both, for a while.
 func (o *outage) breakNetwork(t *testing.T) {
 	t.Helper()
-	which := o.random.IntN(3)
+	o.breakAllBut(o.random.IntN(3))
+	pause(t.Context(), o.some(500*time.Millisecond))
+	o.mend(t)
+}
+
+// breakBoth breaks both networks until a push had to be kept.
+func (o *outage) breakBoth(t *testing.T) {
+	t.Helper()
+	kept := o.asked.spooled.Load()
+	o.breakAllBut(len(o.networks))
+	o.await(t, "are kept", &o.asked.spooled, kept+1)
+	o.mend(t)
+}
+
+func (o *outage) breakAllBut(which int) {
 	for i, network := range o.networks {
 		if which != i {
 			network.Set(faultproxy.Conditions{Refuse: true})
 			network.Cut(faultproxy.Reset)
 		}
 	}
-	pause(t.Context(), o.some(500*time.Millisecond))
+}
+
+func (o *outage) mend(t *testing.T) {
+	t.Helper()
 	for _, network := range o.networks {
 		network.Set(faultproxy.Conditions{})
 	}
@@ -253,9 +285,12 @@ func (o *outage) some(limit time.Duration) time.Duration {
 func TestSpoolKills(t *testing.T) {
 	t.Parallel()
 	o := newOutage(t)
-	var sum spoolJob
-	for end := time.Now().Add(*outageFor); time.Now().Before(end) && !t.Failed(); {
+	for end, round := time.Now().Add(*outageFor), 0; round == 0 || time.Now().Before(end) && !t.Failed(); round++ {
 		o.under(t, func() {
+			if round == 0 {
+				o.eachBlow(t)
+				return
+			}
 			for range 5 {
 				o.blow(t)
 			}
@@ -265,46 +300,60 @@ func TestSpoolKills(t *testing.T) {
 		o.startAgent(t)
 		o.settle(t)
 		o.check(t)
-		asked := o.totals()
-		sum.applied, sum.spooled, sum.refused = sum.applied+asked.applied, sum.spooled+asked.spooled, sum.refused+asked.refused
-		sum.inDoubt, sum.deletes = sum.inDoubt+asked.inDoubt, sum.deletes+asked.deletes
 
 		before := o.tally(t)
 		o.under(t, func() { <-time.After(300 * time.Millisecond) })
 		o.settle(t)
 		o.check(t)
 		before.wantBalance(t, o)
-		o.totals()
 	}
-	t.Logf("%v: %d pushes applied, %d kept, %d refused, %d in doubt; %d deletes", o.blows, sum.applied, sum.spooled, sum.refused, sum.inDoubt, sum.deletes)
-	if len(o.blows) < 4 || sum.applied == 0 || sum.spooled == 0 || sum.inDoubt == 0 || sum.deletes == 0 {
-		t.Error("there was nothing to see")
-	}
+	t.Logf("%v: %v", o.blows, o.asked)
 }
 
-// blow does one thing that nobody wishes for, and mends it. It begins with those that are rare, so that every run sees them.
+// eachBlow does each of them once, so that every run sees them all and what comes of them.
+func (o *outage) eachBlow(t *testing.T) {
+	t.Helper()
+	o.await(t, "are applied", &o.asked.applied, 1)
+	o.await(t, "are deletes", &o.asked.deletes, 1)
+	o.breakBoth(t)
+	o.silence(t, o.relays[0])
+	o.kill(t, 0)
+	o.kill(t, 1)
+	// Every job waits for an agent that stands still, and then never gets an answer.
+	o.agent.suspend(t)
+	o.await(t, "wait", &o.asked.waiting, outageJobs)
+	o.kill(t, len(o.relays))
+	o.await(t, "are in doubt", &o.asked.inDoubt, 1)
+	o.kill(t, 0, 1, len(o.relays))
+}
+
+// blow does one thing that nobody wishes for, and mends it.
 func (o *outage) blow(t *testing.T) {
 	t.Helper()
 	pause(t.Context(), o.some(300*time.Millisecond))
 	switch n := o.random.IntN(10); {
-	case n < 2 || o.blows["networks"] == 0:
+	case n < 2:
 		o.blows["networks"]++
 		o.breakNetwork(t)
-	case n < 4 || o.blows["silences"] == 0:
-		o.blows["silences"]++
-		r := o.relays[o.random.IntN(len(o.relays))]
-		r.suspend(t)
-		pause(t.Context(), o.some(time.Second))
-		r.signal(t, syscall.SIGCONT)
+	case n < 4:
+		o.silence(t, o.relays[o.random.IntN(len(o.relays))])
 	default:
-		o.kill(t)
+		o.kill(t, o.random.Perm(3)[:1+o.random.IntN(3)]...)
 	}
 }
 
-// kill kills one, two or all three of the programs, and starts them again in any order.
-func (o *outage) kill(t *testing.T) {
+// silence lets a relay stand still for a while.
+func (o *outage) silence(t *testing.T, r *relay) {
 	t.Helper()
-	victims := o.random.Perm(3)[:1+o.random.IntN(3)]
+	o.blows["silences"]++
+	r.suspend(t)
+	pause(t.Context(), o.some(time.Second))
+	r.signal(t, syscall.SIGCONT)
+}
+
+// kill kills some of the programs, the relays by their number and the agent after them, and starts them again in any order.
+func (o *outage) kill(t *testing.T, victims ...int) {
+	t.Helper()
 	for _, n := range victims {
 		if n < len(o.relays) {
 			o.relays[n].kill(t)

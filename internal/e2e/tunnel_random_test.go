@@ -50,13 +50,11 @@ func TestTunnelRandomCuts(t *testing.T) {
 	}
 	relayBefore := vitalsOf(t, r.url)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second)
-	defer cancel()
 	var suffering sync.WaitGroup
 	for _, s := range sufferers {
 		s.network.Set(faultproxy.Conditions{MeanBytesToCut: 500_000})
 		s.network.Cut(faultproxy.Reset) // those that are open were not to be cut
-		suffering.Go(func() { s.suffer(ctx, r, address) })
+		suffering.Go(func() { s.suffer(t.Context(), r, address) })
 	}
 	suffering.Wait()
 	for _, s := range sufferers {
@@ -64,11 +62,10 @@ func TestTunnelRandomCuts(t *testing.T) {
 	}
 
 	for _, s := range sufferers {
-		cuts := s.network.Accepted() - 1
 		t.Logf("%s: %d cuts; %d scrapes whole, %d broken off or refused; %d pushes, the last of them acknowledged is %d",
-			s.name, cuts, s.whole, s.broken, s.attempted, s.acknowledged)
-		if cuts < 2 || s.whole == 0 || s.broken == 0 || s.acknowledged == 0 {
-			t.Errorf("%s: there was nothing to see", s.name)
+			s.name, s.cuts(), s.whole, s.broken, s.attempted, s.acknowledged)
+		if !s.hasSeenAll() {
+			t.Errorf("%s: not all that there is to see within %v", s.name, sufferAtMost)
 		}
 		for _, err := range s.wrong {
 			t.Errorf("%s: %v", s.name, err)
@@ -86,9 +83,23 @@ func TestTunnelRandomCuts(t *testing.T) {
 	relayBefore.wantRest(t)
 }
 
-// suffer scrapes and pushes in turn until the context ends.
+// How long a sufferer suffers, and then until it has seen all that there is to see.
+const (
+	sufferAtLeast = 12 * time.Second
+	sufferAtMost  = 2 * time.Minute
+)
+
+func (s *sufferer) cuts() int { return int(s.network.Accepted()) - 1 }
+
+// hasSeenAll says whether connections were cut, and what that and the times between bring was seen.
+func (s *sufferer) hasSeenAll() bool {
+	return s.cuts() >= 2 && s.whole > 0 && s.broken > 0 && s.acknowledged > 0
+}
+
+// suffer scrapes and pushes in turn.
 func (s *sufferer) suffer(ctx context.Context, r *relay, address string) {
-	for n := 1; ctx.Err() == nil; n++ {
+	begun := time.Now()
+	for n := 1; time.Since(begun) < sufferAtLeast || !s.hasSeenAll() && time.Since(begun) < sufferAtMost; n++ {
 		path := []string{"length", "chunked"}[n%2]
 		got, err := scrape(r.targetURL(s.name, path, address))
 		switch {

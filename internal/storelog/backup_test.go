@@ -84,6 +84,7 @@ func TestBackupUnderPushes(t *testing.T) {
 	stop := k.run(t)
 	stopPushing := make(chan struct{})
 	pushed := make(chan int, 1)
+	pushing := make(chan struct{})
 	go func() {
 		n := 0
 		for ; ; n++ {
@@ -94,8 +95,12 @@ func TestBackupUnderPushes(t *testing.T) {
 			default:
 				k.mustPush(groupstore.Replace, "a", fmt.Sprintf("m %d\nn %d\n", n, n))
 			}
+			if n == 0 {
+				close(pushing)
+			}
 		}
 	}()
+	<-pushing
 	for i := range 5 {
 		backup := filepath.Join(t.TempDir(), fmt.Sprint(i))
 		if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: cfg.Dir}, backup); err != nil {
@@ -122,9 +127,7 @@ func TestBackupUnderPushes(t *testing.T) {
 		restored.close()
 	}
 	close(stopPushing)
-	if <-pushed == 0 {
-		t.Error("nothing was pushed meanwhile")
-	}
+	t.Logf("%d pushes meanwhile", <-pushed)
 	stop()
 	k.close()
 }
