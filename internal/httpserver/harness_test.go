@@ -27,7 +27,7 @@ import (
 // serveFlags runs a server until stop is called, or the test ends. It is given four seconds for its end.
 func serveFlags(t *testing.T, f *web.FlagConfig, handler http.HandlerFunc) (s *httpserver.Server, stop func()) {
 	t.Helper()
-	s, err := httpserver.Listen(f, promslog.NewNopLogger())
+	s, err := httpserver.Listen(httpserver.Config{Flags: f, Logger: promslog.NewNopLogger()})
 	if err != nil {
 		t.Fatal(err)
 	}

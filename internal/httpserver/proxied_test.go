@@ -65,7 +65,7 @@ func listenBoth(t *testing.T, config string, handler http.Handler) []string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "s")
 	flags := &web.FlagConfig{WebListenAddresses: &[]string{"127.0.0.1:0", "unix:" + socket}, WebConfigFile: &config}
-	server, err := httpserver.Listen(flags, promslog.NewNopLogger())
+	server, err := httpserver.Listen(httpserver.Config{Flags: flags, Logger: promslog.NewNopLogger()})
 	if err != nil {
 		t.Fatal(err)
 	}
