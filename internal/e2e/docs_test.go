@@ -1,0 +1,121 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A block is one that readers copy out of the documentation.
+type block struct {
+	place    string // file and line
+	language string
+	lines    []string
+}
+
+// blocksOf returns the blocks of a page. A block that is only indented would be copied with its indent, in which no here document
+// ends and no YAML fits below what is there.
+func blocksOf(file, text string) (blocks []block, err error) {
+	var open *block
+	listed, before := false, ""
+	for n, line := range strings.Split(text, "\n") {
+		language, isFence := strings.CutPrefix(strings.TrimSpace(line), "```")
+		switch {
+		case isFence && open != nil:
+			blocks = append(blocks, *open)
+			open = nil
+		case isFence:
+			open = &block{place: fmt.Sprintf("%s:%d", file, n+1), language: language}
+		case open != nil:
+			open.lines = append(open.lines, line)
+		case strings.HasPrefix(line, "    ") && before == "" && !listed:
+			return nil, fmt.Errorf("%s:%d: a block that is only indented", file, n+1)
+		case line != "" && line[0] != ' ':
+			listed = strings.HasPrefix(line, "- ") || strings.HasPrefix(line, "* ") || line[0] >= '0' && line[0] <= '9'
+		}
+		before = line
+	}
+	if open != nil {
+		return nil, fmt.Errorf("%s does not end", open.place)
+	}
+	return blocks, nil
+}
+
+// TestBlocksOfTheDocumentation: what readers copy is whole: shells and YAML parsers take it as it is.
+func TestBlocksOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	bash := requireProgram(t, "/usr/bin/bash", "bash")
+	const root = "../.."
+	var blocks []block
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && slices.Contains([]string{".git", "bin", "node_modules"}, entry.Name()):
+			return filepath.SkipDir
+		case filepath.Ext(path) != ".md":
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		found, err := blocksOf(path, string(text))
+		if err != nil {
+			t.Error(err)
+		}
+		blocks = append(blocks, found...)
+		return nil
+	})
+	if err != nil || len(blocks) < 40 {
+		t.Fatalf("%d blocks were found, %v", len(blocks), err)
+	}
+	for _, b := range blocks {
+		text := strings.Join(b.lines, "\n") + "\n"
+		switch b.language {
+		case "sh":
+			// With -n an unfinished here document is only a warning.
+			if r := outputWithInput(t, command{path: bash, args: []string{"-n"}}, text); r.code != 0 || r.stderr != "" {
+				t.Errorf("%s: %s", b.place, r.stderr)
+			}
+		case "yaml":
+			var content any
+			if err := yaml.Unmarshal([]byte(text), &content); err != nil || content == nil {
+				t.Errorf("%s: %v", b.place, err)
+			}
+		case "console", "crontab", "go", "haproxy", "ini", "promql", "proto", "text":
+		case "":
+			if !strings.ContainsAny(text, "─│┌") { // a picture
+				t.Errorf("%s: the block does not say what it is", b.place)
+			}
+		default:
+			t.Errorf("%s: %q is no language that is used here", b.place, b.language)
+		}
+	}
+}
+
+// TestUnitInTheDocumentation: the pages have one line for the unit of Debian's Pushgateway, with the file that its build keeps by
+// default.
+func TestUnitInTheDocumentation(t *testing.T) {
+	t.Parallel()
+	help := output(t, command{path: requireProgram(t, "/usr/bin/prometheus-pushgateway", "prometheus-pushgateway"), args: []string{"--help"}})
+	_, rest, ok := strings.Cut(help.stdout+help.stderr, `--persistence.file="`)
+	file, _, ok2 := strings.Cut(rest, `"`)
+	if !ok || !ok2 || file == "" {
+		t.Fatalf("Debian's Pushgateway has no default file: %q", rest)
+	}
+	want := "ExecStart=\nExecStart=/usr/local/bin/relay-server --persistence.file=" + file + " $ARGS\n"
+	for _, page := range []string{"../../README.md", "../../docs/operations.md"} {
+		if !strings.Contains(readFile(t, page), want) {
+			t.Errorf("%s does not have\n%s", page, want)
+		}
+	}
+}
