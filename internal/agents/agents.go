@@ -96,6 +96,8 @@ type Config struct {
 	ForgetAfter time.Duration
 	// MaxConcurrentScrapes bounds the scrapes of one agent at once. Required.
 	MaxConcurrentScrapes int
+	// Release is written into the file, for people who meet it with another one.
+	Release string
 	// Logger reports agents that come and go. Required.
 	Logger *slog.Logger
 	// Registerer takes the registry's metrics. Required.
@@ -115,6 +117,8 @@ type Registry struct {
 	byHost      hosts             // guarded by mu; the targets of all agents
 	lastSession uint64            // guarded by mu
 	settledAt   time.Time         // guarded by mu; from when on an empty list of targets is the truth
+	rebuilding  bool              // guarded by mu; agents that were known before may be unknown now
+	announced   bool              // guarded by mu; some agent has announced targets
 	draining    bool              // guarded by mu
 }
 
@@ -126,16 +130,22 @@ type agent struct {
 	scrapes   int         // in progress
 	session   Session     // nil while not connected
 	current   *Attachment // of the session; nil while not connected
-	processID [16]byte
-	takeovers []takeover
+	processes []process   // that were attached of late, the last one last
+	conflict  time.Time   // when one came back last that another had taken the session from
 }
 
-// Open returns a registry with what the file holds. A missing file is an empty registry.
+// Open returns a registry with what the file holds. A missing file is an empty registry, and so is a damaged one, which is kept
+// under another name; agents announce themselves again.
 func Open(cfg Config) (*Registry, error) {
 	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), agents: map[string]*agent{}, byHost: hosts{}}
-	known, err := load(cfg.File)
+	known, damaged, err := load(cfg.File)
 	if err != nil {
 		return nil, err
+	}
+	if damaged != nil {
+		cfg.Logger.Warn("the file of known agents is damaged and was set aside: agents are known again as they attach, and until a minute has passed and one has come /sd/targets answers 503",
+			slog.String("file", cfg.File), slog.String("saved_as", cfg.File+damagedSuffix), slog.Any("err", damaged))
+		r.rebuilding = true
 	}
 	for _, a := range known {
 		r.agents[a.Name] = a
@@ -159,16 +169,14 @@ func (r *Registry) Register(reg Registration) *Attachment {
 		r.agents[reg.Agent] = a
 	}
 	old, oldAddress := a.session, a.RemoteAddress
-	if old != nil && a.processID != reg.ProcessID {
-		a.takeovers = append(recent(a.takeovers, now), takeover{at: now, from: a.processID, to: reg.ProcessID})
-	}
+	a.attach(reg.ProcessID, now)
 	r.lastSession++
 	at := &Attachment{registry: r, agent: a, process: reg.ProcessID, Number: r.lastSession}
 	at.live.Store(true)
 	if a.current != nil {
 		a.current.live.Store(false)
 	}
-	a.session, a.current, a.processID = reg.Session, at, reg.ProcessID
+	a.session, a.current = reg.Session, at
 	a.Connected, a.SessionStarted, a.LastSeen = true, now, now
 	a.Version, a.RemoteAddress, a.CertificateNotAfter = reg.Version, reg.RemoteAddress, reg.CertificateNotAfter
 	a.RoundTrip, a.ClockSkew, a.SpoolPending = nil, nil, 0
@@ -177,7 +185,7 @@ func (r *Registry) Register(reg Registration) *Attachment {
 		done = r.replaceTargets(a, reg.ProcessID, reg.Targets)
 	}
 	done.changed = done.changed || !known
-	conflict := inConflict(a.takeovers, now)
+	conflict := a.inConflict(now)
 	r.mu.Unlock()
 
 	if old != nil {
@@ -204,7 +212,7 @@ func (r *Registry) Agents() []Agent {
 
 func (a *agent) view(now time.Time) Agent {
 	v := a.Agent
-	v.Conflict = inConflict(a.takeovers, now)
+	v.Conflict = a.inConflict(now)
 	v.Targets = make([]Target, 0, len(a.order))
 	for _, name := range a.order {
 		v.Targets = append(v.Targets, *a.targets[name])
@@ -221,11 +229,24 @@ func (r *Registry) Known(name string) bool {
 }
 
 // Settled reports whether what Agents says of targets is the truth. A registry that began empty knows nothing yet: taken
-// for the truth, it would make Prometheus drop every target.
+// for the truth, it would make Prometheus drop every target. One that has lost its file knows less than the truth for as long
+// as agents take to come back, whoever comes first.
 func (r *Registry) Settled() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return !time.Now().Before(r.settledAt)
+	return r.settled()
+}
+
+// settled is Settled. The caller holds mu.
+func (r *Registry) settled() bool {
+	return !time.Now().Before(r.settledAt) && (r.announced || !r.rebuilding)
+}
+
+// mayReplace reports whether the file can be replaced by what is known now.
+func (r *Registry) mayReplace() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.rebuilding || r.settled()
 }
 
 // ErrConnected means that an agent cannot be forgotten while it is connected.

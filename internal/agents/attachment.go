@@ -72,32 +72,27 @@ func (at *Attachment) Close() {
 	})
 }
 
-// conflictWindow and conflictTakeovers say when two processes are in conflict over one identity (T3).
-const (
-	conflictWindow    = 5 * time.Minute
-	conflictTakeovers = 3
-)
+// conflictWindow is how long it is remembered that a process was attached, and how long a conflict is told (T3).
+const conflictWindow = 5 * time.Minute
 
-// takeover is a session that one process took from another.
-type takeover struct {
-	at       time.Time
-	from, to [16]byte
+// process is a process of an agent, and when it began a session last.
+type process struct {
+	id [16]byte
+	at time.Time
 }
 
-// recent returns the takeovers within the window. The slice is reused.
-func recent(takeovers []takeover, now time.Time) []takeover {
-	return slices.DeleteFunc(takeovers, func(t takeover) bool { return now.Sub(t.at) > conflictWindow })
-}
-
-// inConflict reports whether two processes took the session from each other in turn.
-func inConflict(takeovers []takeover, now time.Time) bool {
-	between := 0
-	for _, t := range takeovers {
-		last := takeovers[len(takeovers)-1]
-		sameTwo := t.from == last.from && t.to == last.to || t.from == last.to && t.to == last.from
-		if sameTwo && now.Sub(t.at) <= conflictWindow {
-			between++
-		}
+// attach notes which process begins a session. An id is that of one process for life, so that one which comes back after
+// another proves that both live: an agent that was started again never has the id that it had before.
+func (a *agent) attach(id [16]byte, now time.Time) {
+	last := len(a.processes) - 1
+	if i := slices.IndexFunc(a.processes, func(p process) bool { return p.id == id }); i >= 0 && i < last {
+		a.conflict = now
 	}
-	return between >= conflictTakeovers
+	a.processes = slices.DeleteFunc(a.processes, func(p process) bool { return p.id == id || now.Sub(p.at) > conflictWindow })
+	a.processes = append(a.processes, process{id: id, at: now})
+}
+
+// inConflict reports whether two processes take the session from each other.
+func (a *agent) inConflict(now time.Time) bool {
+	return !a.conflict.IsZero() && now.Sub(a.conflict) <= conflictWindow
 }

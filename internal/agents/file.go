@@ -6,21 +6,31 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
 
+	"pushrelay/internal/datadir"
+	"pushrelay/internal/mtls"
 	"pushrelay/internal/target"
 )
 
 // fileVersion is the version of the file's format. Raise it when an older relay would misread a newer file.
 const fileVersion = 1
 
+// damagedSuffix is added to the name under which a damaged file is kept for people.
+const damagedSuffix = ".damaged"
+
 // knownFile is the file of known agents.
 type knownFile struct {
-	Version int          `json:"version"`
+	Version uint64 `json:"version"`
+	// Release is the one that wrote the file.
+	Release string       `json:"release,omitempty"`
 	Agents  []knownAgent `json:"agents"`
+	// Checksum is that of all before it, and comes last. Files of early releases have none.
+	Checksum string `json:"checksum,omitempty"`
 }
 
 type knownAgent struct {
@@ -41,35 +51,98 @@ type leftTarget struct {
 	ListedUntil time.Time `json:"listed_until"`
 }
 
-// load reads the file of known agents. A missing file, or no file at all, is empty.
-func load(file string) ([]*agent, error) {
+// load reads the file of known agents; a missing file, or no file at all, is empty. One that is damaged is no reason to stop:
+// it is kept under another name, and damaged says what is wrong with it. What it said comes again with the agents.
+func load(file string) (known []*agent, damaged, err error) {
 	if file == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
 	raw, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading the known agents: %w", err)
+		return nil, nil, fmt.Errorf("reading the known agents: %w", err)
 	}
-	var known knownFile
-	if err := json.Unmarshal(raw, &known); err != nil {
-		return nil, fmt.Errorf("reading the known agents from %s: %w; move the file away to start without them, connected agents announce themselves again", file, err)
+	read, damaged := decode(raw)
+	if newer := (&datadir.NewerError{What: file, Release: read.Release, Format: read.Version, Known: fileVersion}); newer.Format > newer.Known {
+		return nil, nil, newer
 	}
-	if known.Version != fileVersion {
-		return nil, fmt.Errorf("reading the known agents: %s has format version %d, this relay reads version %d", file, known.Version, fileVersion)
+	if damaged != nil {
+		// The file itself stays until another one takes its place: whoever starts again before that must see that something is lost.
+		if err := replaceFile(file+damagedSuffix, raw); err != nil {
+			return nil, nil, fmt.Errorf("setting the damaged file of known agents aside: %w", err)
+		}
+		return nil, damaged, nil
 	}
-	out := make([]*agent, 0, len(known.Agents))
-	for _, k := range known.Agents {
+	for _, k := range read.Agents {
 		a := &agent{Agent: Agent{
 			Name: k.Agent, LastSeen: k.LastSeen, SessionStarted: k.SessionStarted, Version: k.Version,
 			RemoteAddress: k.RemoteAddress, CertificateNotAfter: k.CertificateNotAfter,
 		}}
 		a.restoreTargets(k)
-		out = append(out, a)
+		known = append(known, a)
 	}
-	return out, nil
+	return known, nil, nil
+}
+
+// decode reads a file. What was read is returned beside the damage: the version says whether it is damage at all.
+func decode(raw []byte) (knownFile, error) {
+	var read knownFile
+	if err := json.Unmarshal(raw, &read); err != nil {
+		// A newer file may have other fields than those here, but for these two.
+		var head struct {
+			Version uint64 `json:"version"`
+			Release string `json:"release"`
+		}
+		if json.Unmarshal(raw, &head) != nil {
+			return knownFile{}, err
+		}
+		return knownFile{Version: head.Version, Release: head.Release}, err
+	}
+	return read, read.check(raw)
+}
+
+func (k *knownFile) check(raw []byte) error {
+	if k.Version != fileVersion {
+		return fmt.Errorf("it has format version %d", k.Version)
+	}
+	if k.Checksum != "" {
+		if content, ok := bytes.CutSuffix(raw, checksumOf(k.Checksum)); !ok || checksum(content) != k.Checksum {
+			return errors.New("its checksum is wrong")
+		}
+	}
+	seen := map[string]bool{}
+	for _, a := range k.Agents {
+		err := mtls.CheckAgentName(a.Agent)
+		if err == nil {
+			err = target.Set{Targets: a.Targets}.Validate()
+		}
+		if err == nil && seen[a.Agent] {
+			err = errors.New("it is there twice")
+		}
+		if err != nil {
+			return fmt.Errorf("agent %q: %w", a.Agent, err)
+		}
+		seen[a.Agent] = true
+	}
+	return nil
+}
+
+// encode returns the content of the file. The checksum is that of what stands before it, and so the last field.
+func (k *knownFile) encode() ([]byte, error) {
+	raw, err := json.Marshal(k)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the known agents: %w", err)
+	}
+	raw = raw[:len(raw)-1] // the closing brace comes after it
+	return append(raw, checksumOf(checksum(raw))...), nil
+}
+
+func checksumOf(sum string) []byte { return fmt.Appendf(nil, `,"checksum":%q}`, sum) }
+
+func checksum(raw []byte) string {
+	return fmt.Sprintf("crc32c:%08x", crc32.Checksum(raw, crc32.MakeTable(crc32.Castagnoli)))
 }
 
 // restoreTargets takes the targets of an agent from the file.
@@ -103,12 +176,12 @@ func (k *knownAgent) setTargets(a Agent) {
 }
 
 // save writes the file of known agents if anything in it changed, so that a crash at any moment leaves the old file or
-// the new one. Only Run calls it.
+// the new one. While less is known than before it stays as it is. Only Run calls it.
 func (r *Registry) save() error {
-	if r.cfg.File == "" {
+	if r.cfg.File == "" || !r.mayReplace() {
 		return nil
 	}
-	known := knownFile{Version: fileVersion, Agents: []knownAgent{}}
+	known := knownFile{Version: fileVersion, Release: r.cfg.Release, Agents: []knownAgent{}}
 	for _, a := range r.Agents() {
 		k := knownAgent{
 			Agent: a.Name, LastSeen: a.LastSeen, SessionStarted: a.SessionStarted, Version: a.Version,
@@ -117,9 +190,9 @@ func (r *Registry) save() error {
 		k.setTargets(a)
 		known.Agents = append(known.Agents, k)
 	}
-	raw, err := json.Marshal(known)
+	raw, err := known.encode()
 	if err != nil {
-		return fmt.Errorf("encoding the known agents: %w", err)
+		return err
 	}
 	if bytes.Equal(raw, r.saved) {
 		return nil

@@ -35,7 +35,10 @@ func (r *Registry) replaceTargets(a *agent, process [16]byte, set target.Set) an
 		r.byHost.add(a.Name, a.targets)
 	}
 	a.AnnouncedBy = process
-	r.settledAt = time.Time{}
+	r.announced = true
+	if !r.rebuilding {
+		r.settledAt = time.Time{}
+	}
 	return done
 }
 

@@ -48,6 +48,10 @@ func (s *Server) recoverStore(ctx context.Context) error {
 		if err := s.log.Recover(ctx); err != nil {
 			return explainStoreError(s.opts.DataDir, err)
 		}
+		if s.usedBefore && s.log.Fresh() {
+			s.logger.Warn("the store is missing from a data dir that was in use: the relay begins with an empty one under a new store id; agents send again what they have, and what was pushed to the relay itself comes back from a backup only (stop the relay, move the new store away, relay-server restore)",
+				slog.String("dir", storeDir(s.opts.DataDir)), slog.String("store_id", s.log.ID().String()))
+		}
 	}
 	return s.importFile(ctx)
 }

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -61,6 +60,7 @@ type Server struct {
 	budget        *push.Budget
 	authority     *authority.Authority // nil if certificate files are given, or without a data dir
 	grpc          net.Listener         // nil if agents cannot dial in
+	usedBefore    bool                 // some relay has run on the data dir before
 	web           *httpserver.Server
 	routes        *routes
 	startedAt     time.Time
@@ -108,12 +108,8 @@ func (s *Server) build() error {
 	if opts.LegacyMetrics {
 		s.instrument, s.laterFamilies = newLegacyInstrument(s.telemetry), legacyFamilies
 	}
-	agentsFile := ""
-	if dataDir != "" {
-		agentsFile = filepath.Join(dataDir, "agents.json")
-	}
 	s.agents, err = agents.Open(agents.Config{
-		File: agentsFile, ForgetAfter: opts.AgentForgetAfter, MaxConcurrentScrapes: opts.AgentMaxConcurrentScrapes,
+		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, MaxConcurrentScrapes: opts.AgentMaxConcurrentScrapes,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
 	})
 	if err != nil {
@@ -122,6 +118,7 @@ func (s *Server) build() error {
 	if err := s.newStore(dataDir); err != nil {
 		return err
 	}
+	s.usedBefore = wasUsed(dataDir) // before anything is made in it
 	if err := s.prepareTunnel(dataDir); err != nil {
 		return err
 	}

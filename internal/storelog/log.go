@@ -48,7 +48,8 @@ type Log struct {
 	metrics *metrics
 	failed  chan struct{} // says to Run that the log cannot be written; one slot
 
-	wal atomic.Pointer[wal.Log] // nil until recovered
+	wal   atomic.Pointer[wal.Log] // nil until recovered
+	fresh bool                    // written before that
 
 	// record and compressed are of the change that is being appended. They are owned by whoever is in Append, that is by the
 	// store's lock.
@@ -85,7 +86,7 @@ func (l *Log) Recover(ctx context.Context) error {
 	if err := l.accept(r, found); err != nil {
 		return errors.Join(err, w.Close())
 	}
-	l.marks = r.marks
+	l.marks, l.fresh = r.marks, found.Fresh
 	l.wal.Store(w)
 	l.report(found, time.Since(start))
 	if l.marks.id == (ID{}) || len(found.GivenUp) > 0 {
@@ -165,6 +166,9 @@ func (l *Log) ID() ID {
 	defer l.mu.Unlock()
 	return l.marks.id
 }
+
+// Fresh reports whether the directory held no store. It is valid once the store is recovered.
+func (l *Log) Fresh() bool { return l.fresh }
 
 // Imported says whether the file of that name was taken over, now or in an earlier life.
 func (l *Log) Imported(name string) bool {

@@ -118,9 +118,12 @@ const (
 	AttemptTimeout = 30 * time.Second
 	BackoffBase    = time.Second
 	// BackoffCap is the longest time from the last byte of an attempt that fails, or from its begin, to the next one.
-	BackoffCap     = 13 * time.Second
-	StableSession  = time.Minute
-	SupersededWait = time.Minute // and up to as much again
+	BackoffCap    = 13 * time.Second
+	StableSession = time.Minute
+	// SupersededWait and up to SupersededSpread more is what an agent waits whose session was taken. With both a conflict shows
+	// within two minutes (T3).
+	SupersededWait   = time.Minute
+	SupersededSpread = 40 * time.Second
 )
 
 // Has reports whether a capability was announced.

@@ -175,7 +175,7 @@ func backoff(limit time.Duration, err error) time.Duration {
 	if ended.end.GetReason() == relayv1.SessionEndReason_SESSION_END_REASON_SUPERSEDED {
 		// Whoever has the session now keeps it for a while: two processes with one identity shall not take it from each
 		// other all the time.
-		wait = tunnel.SupersededWait + time.Duration(mathrand.Int64N(int64(tunnel.SupersededWait)))
+		wait = tunnel.SupersededWait + time.Duration(mathrand.Int64N(int64(tunnel.SupersededSpread)))
 	}
 	return wait + ended.end.GetRetryAfter().AsDuration()
 }
