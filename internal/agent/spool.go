@@ -84,6 +84,9 @@ func describeSpool(st spool.Status) agentapi.Spool {
 func (a *Agent) spoolContent(w http.ResponseWriter, _ *http.Request) {
 	content := agentapi.SpoolContent{Relays: []agentapi.SpoolRelay{}, Groups: []agentapi.SpoolGroup{}, Rejections: []agentapi.SpoolRejection{}}
 	for _, r := range a.spool.Status().Relays {
+		if len(r.Addresses) == 0 {
+			continue // Nothing waits for a store that is gone: what it would have got, the one after it gets.
+		}
 		content.Relays = append(content.Relays, agentapi.SpoolRelay{Addresses: append([]string{}, r.Addresses...), StoreID: r.Store.String(), Pending: r.Pending})
 	}
 	for _, p := range a.spool.Pending() {

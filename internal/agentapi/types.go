@@ -65,7 +65,7 @@ type Spool struct {
 
 // SpoolContent is what waits in the spool: the data of GET /api/v1/spool.
 type SpoolContent struct {
-	// Relays are the stores of relays that changes are kept for.
+	// Relays are the stores of the relays that are dialled.
 	Relays []SpoolRelay `json:"relays"`
 	// Groups are those that wait for a relay, one element for each relay, the oldest first.
 	Groups []SpoolGroup `json:"groups"`
@@ -75,7 +75,7 @@ type SpoolContent struct {
 
 // SpoolRelay is how far one relay is.
 type SpoolRelay struct {
-	// Addresses are where it was met last; none for one that is gone.
+	// Addresses are where it was met last.
 	Addresses []string `json:"addresses"`
 	// StoreID is that of its store; empty before it was met.
 	StoreID string `json:"store_id"`

@@ -300,22 +300,26 @@ func (r *Registry) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			// What is lost without it is when agents were last seen: no reason to end in failure.
-			if err := r.save(); err != nil {
-				r.cfg.Logger.Error("saving the known agents", slog.Any("err", err))
-			}
+			r.keep()
 			return nil
 		case <-minute.C:
 			r.forgetDeparted(time.Now())
 		case <-r.changed:
 		}
-		if err := r.save(); err != nil {
-			r.cfg.Logger.Error("saving the known agents", slog.Any("err", err))
-		}
+		r.keep()
 		// A storm of changes costs one write a second.
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):
 		}
+	}
+}
+
+// keep writes the file. What fails is tried again with the next change, or in a minute.
+func (r *Registry) keep() {
+	if err := r.save(); err != nil {
+		r.metrics.unsaved.Inc()
+		r.cfg.Logger.Error("saving the known agents", slog.Any("err", err))
 	}
 }
 

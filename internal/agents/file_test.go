@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"pushrelay/internal/agents"
 	"pushrelay/internal/datadir"
@@ -193,5 +194,27 @@ func TestFormats(t *testing.T) {
 		if _, err := os.Stat(file + ".damaged"); err == nil {
 			t.Error("the file of a later release was called damaged")
 		}
+	}
+}
+
+// TestUnsavedFileIsCounted: that the file cannot be written shows in a metric.
+func TestUnsavedFileIsCounted(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "no such directory", "agents.json")
+	var reg *prometheus.Registry
+	synctest.Test(t, func(t *testing.T) {
+		var r *agents.Registry
+		r, reg = open(t, file)
+		run(t, r, func() {
+			register(r, "site", &session{}, 1)
+			synctest.Wait()
+		})
+	})
+	want := `
+# HELP relay_agents_file_failures_total Writes of the file of known agents that failed. What is lost at a restart is agents that were not known before.
+# TYPE relay_agents_file_failures_total counter
+relay_agents_file_failures_total 2
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "relay_agents_file_failures_total"); err != nil {
+		t.Error(err)
 	}
 }

@@ -12,11 +12,16 @@ import (
 type metrics struct {
 	scrapes  *prometheus.CounterVec
 	duration prometheus.Histogram
+	unsaved  prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 	reg.MustRegister(&collector{registry: r})
 	return &metrics{
+		unsaved: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+			Name: "relay_agents_file_failures_total",
+			Help: "Writes of the file of known agents that failed. What is lost at a restart is agents that were not known before.",
+		}),
 		scrapes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_scrapes_total",
 			Help: "Scrapes of targets behind agents, by result: ok, bad_status if the target answered something else than 200, or the reason of the failure.",

@@ -4,6 +4,7 @@ package e2e_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -249,6 +250,12 @@ func TestBackup(t *testing.T) {
 	other := startRelay(t)
 	other.stop(t)
 	other.loseStore(t)
+	damaged := filepath.Join(t.TempDir(), "damaged")
+	writeFile(t, damaged, readFile(t, file)[:100])
+	if said := output(t, command{path: programs.relayServer, args: []string{"--data.dir=" + other.dataDir, "restore", "--from=" + damaged}}); said.code != 1 ||
+		!strings.Contains(said.stderr, damaged) || !strings.Contains(said.stderr, "restore another backup") || strings.Contains(said.stderr, "repair") {
+		t.Errorf("restore of a damaged file: exit code %d\n%s", said.code, said.stderr)
+	}
 	mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + other.dataDir, "restore", "--from=" + file}})
 	other.start(t)
 	wantSeries(t, other.url, `full{instance="", job="one"}`, 1)
@@ -256,3 +263,53 @@ func TestBackup(t *testing.T) {
 	other.stop(t)
 	relay.stop(t)
 }
+
+// TestKilledBackup kills a backup in its middle, which is where a pipe among the files of the log holds it up. The next one
+// leaves nothing of it, nor does the start of a relay.
+func TestKilledBackup(t *testing.T) {
+	t.Parallel()
+	relay := startRelay(t)
+	pushOne(t, relay.url, "one", 1)
+	relay.stop(t)
+	pipe := filepath.Join(relay.dataDir, "store", "0000000000009999.log")
+	args := []string{"--data.dir=" + relay.dataDir, "backup", "--to=" + filepath.Join(relay.dataDir, "backup")}
+	leftovers := func() []string {
+		left, err := filepath.Glob(filepath.Join(relay.dataDir, ".backup-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return left
+	}
+	killOne := func() {
+		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		backup := start(t, command{path: programs.relayServer, args: args})
+		eventually(t, patience, "the backup has copied something", func() error {
+			if copied, _ := filepath.Glob(filepath.Join(relay.dataDir, ".backup-*", "*", "*.log")); len(copied) == 0 {
+				return errNothingCopied
+			}
+			return nil
+		})
+		backup.kill(t)
+		if len(leftovers()) == 0 {
+			t.Error("a killed backup left nothing behind, which this test is about")
+		}
+		if err := os.Remove(pipe); err != nil {
+			t.Fatal(err)
+		}
+	}
+	killOne()
+	mustOutput(t, command{path: programs.relayServer, args: args})
+	if left := leftovers(); len(left) > 0 {
+		t.Errorf("after another backup there is %q", left)
+	}
+	killOne()
+	relay.start(t)
+	if left := leftovers(); len(left) > 0 {
+		t.Errorf("after the start there is %q", left)
+	}
+	relay.stop(t)
+}
+
+var errNothingCopied = errors.New("nothing is copied yet")

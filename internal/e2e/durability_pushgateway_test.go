@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -192,3 +193,33 @@ func TestFileInMemoryOnly(t *testing.T) {
 	samePushed(t, "after a start without export", want, pushedSeries(t, third.url))
 	third.stop(t)
 }
+
+// TestFailedExport: a Pushgateway's file that cannot be written shows in a metric, and is written once it can be.
+func TestFailedExport(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pushgateway.data")
+	relay := fileRelay(t, file, "--persistence.interval=100ms")
+	waitReady(t, relay.process, relay.url)
+	wantSeries(t, relay.url, "relay_pushgateway_file_failures_total", 0)
+	if err := os.Mkdir(file, 0o700); err != nil { // in its place, where no file can come
+		t.Fatal(err)
+	}
+	relay.push(t, http.MethodPut, "/job/a", "m 1\n", http.StatusOK)
+	eventually(t, patience, "the failure is counted", func() error {
+		failures, there, err := valueOf(relay.url, "relay_pushgateway_file_failures_total")
+		if err == nil && (!there || failures == 0) {
+			err = errNotCounted
+		}
+		return err
+	})
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, patience, "the file is written", func() error {
+		_, err := os.Stat(file)
+		return err
+	})
+	relay.stop(t)
+}
+
+var errNotCounted = errors.New("no failure is counted")

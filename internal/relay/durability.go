@@ -45,6 +45,7 @@ func (s *Server) progress(what string) func(done, total int64) {
 // recoverStore fills the store with what the data dir has, and with what a Pushgateway has left.
 func (s *Server) recoverStore(ctx context.Context) error {
 	if s.log != nil {
+		storelog.RemoveLeftovers(s.opts.DataDir) // of backups that were written there
 		if err := s.log.Recover(ctx); err != nil {
 			return explainStoreError(s.opts.DataDir, err)
 		}

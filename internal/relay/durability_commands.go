@@ -44,7 +44,7 @@ func (k Keep) Backup(ctx context.Context, file string, out io.Writer) error {
 	}
 	s, err := storelog.Backup(ctx, k.place("backing up"), file)
 	if err != nil {
-		return err
+		return explainStoreError(k.DataDir, err)
 	}
 	_, err = fmt.Fprintf(out, "%s: %d groups, %d series\n", file, s.Groups, s.Series)
 	return err
@@ -53,6 +53,9 @@ func (k Keep) Backup(ctx context.Context, file string, out io.Writer) error {
 // Restore makes the store of an empty data dir from a backup, and says on out what it holds.
 func (k Keep) Restore(ctx context.Context, file string, out io.Writer) error {
 	s, err := storelog.Restore(ctx, k.place("restoring"), file)
+	if backup, ok := errors.AsType[*storelog.BackupError](err); ok {
+		return fmt.Errorf("%w; the data dir was not touched: restore another backup", backup)
+	}
 	if err != nil {
 		return explainStoreError(k.DataDir, err)
 	}

@@ -126,18 +126,22 @@ func (s *Server) export(ctx context.Context) {
 	if s.exported != nil && *s.exported == position {
 		return
 	}
-	if err := s.claimFile(ctx); err != nil {
-		s.logger.Error("the Pushgateway's file was not written", slog.String("file", s.opts.PersistenceFile), slog.Any("err", err))
-		return
-	}
-	written, err := pushgatewayfile.Write(s.opts.PersistenceFile, s.store.Snapshot())
+	written, err := s.writeFile(ctx)
 	if err != nil {
+		s.exportFailures.Inc()
 		s.logger.Error("the Pushgateway's file was not written", slog.String("file", s.opts.PersistenceFile), slog.Any("err", err))
 		return
 	}
 	s.exported = &position
 	s.logger.Debug("wrote the Pushgateway's file", slog.String("file", s.opts.PersistenceFile), slog.Int("groups", written.Groups),
 		slog.Int("families", written.Families), slog.Int("hidden", written.Hidden))
+}
+
+func (s *Server) writeFile(ctx context.Context) (pushgatewayfile.Written, error) {
+	if err := s.claimFile(ctx); err != nil {
+		return pushgatewayfile.Written{}, err
+	}
+	return pushgatewayfile.Write(s.opts.PersistenceFile, s.store.Snapshot())
 }
 
 // claimFile notes in the log, before a file is written that was not there, that it is the relay's own: an import of it at

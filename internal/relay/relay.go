@@ -71,6 +71,8 @@ type Server struct {
 
 	// exported is the position of the store at the last export, nil before it; owned by exportOften, then by keepStore.
 	exported *uint64
+	// exportFailures is nil unless a Pushgateway's file is written.
+	exportFailures prometheus.Counter
 
 	state atomic.Int32
 	quit  chan struct{} // /-/quit asks for an end; one slot
@@ -142,6 +144,9 @@ func (s *Server) newStore(dataDir string) error {
 	registerStoreMetrics(s.telemetry, s.store, s.storeFailure)
 	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.logger)
 	s.telemetry.MustRegister(s.quotas)
+	if s.exports() {
+		s.exportFailures = newExportFailures(s.telemetry)
+	}
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
 	s.ingester = ingest.New(ingest.Config{
 		Store: s.store, Check: check, Limits: s.opts.PushLimits.Exposition(), Names: s.opts.exposedNames(),

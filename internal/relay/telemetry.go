@@ -49,6 +49,13 @@ func registerStoreMetrics(reg prometheus.Registerer, store *groupstore.Store, fa
 	})
 }
 
+func newExportFailures(reg prometheus.Registerer) prometheus.Counter {
+	return promauto.With(reg).NewCounter(prometheus.CounterOpts{
+		Name: "relay_pushgateway_file_failures_total",
+		Help: "Writes of the Pushgateway's file (--persistence.file) that failed; the store itself is not concerned.",
+	})
+}
+
 var types = map[dto.MetricType]exposition.Type{
 	dto.MetricType_COUNTER:         exposition.Counter,
 	dto.MetricType_GAUGE:           exposition.Gauge,

@@ -29,8 +29,10 @@ type change struct {
 	body      []byte // compressed by S2
 	bodyBytes int    // before that
 	families  []uint64
-	takenAt   time.Time // wall clock; it may come from an earlier life
-	owner     string
+	// takenAt has a monotonic reading, so that its age is right whatever the clock does meanwhile; one that comes from an earlier
+	// life has the wall clock alone.
+	takenAt time.Time
+	owner   string
 	// digest is that of the push as it was taken: it stays when families are cut out of a body that waits, because it says
 	// which push this is, not which bytes travel.
 	digest push.Digest

@@ -121,6 +121,24 @@ func TestTheTimeOfAPushIsThatAtTheAgent(t *testing.T) {
 	})
 }
 
+// The age of a push that waits is that in the process, whatever the wall clock is set to meanwhile: its time has a monotonic
+// reading, which those of a bubble have not.
+func TestTheAgeOfAPushIsNoMatterOfTheClock(t *testing.T) {
+	h := newHouse(t, "a:1")
+	defer h.close()
+	h.must(push.Spooled, push.Replace, "j", "m 1\n")
+	feed := h.attachIdle(newRelay("a:1", 1))
+	defer feed.Detach()
+	c, err := feed.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := feed.Request(c, nil)
+	if err != nil || got.ReceivedAt == got.ReceivedAt.Round(0) { //nolint:revive // Whether there is a monotonic reading is the question.
+		t.Errorf("the push that is sent came at %v, %v, by the wall clock alone", got.ReceivedAt, err)
+	}
+}
+
 // What a newer push made pointless before it was sent is not sent after a kill either, when the relay has decided the newer one,
 // and, as a relay does with a group that is gone, may have forgotten that it did.
 func TestPointlessChangesStayUnsent(t *testing.T) {

@@ -42,6 +42,9 @@ func TestARelayThatLostItsData(t *testing.T) {
 		if st := h.Status(); st.Entries != 0 || !st.Oldest.IsZero() {
 			t.Errorf("%d changes since %v are said to wait for a store that nothing leads to", st.Entries, st.Oldest)
 		}
+		if got := h.Pending(); len(got) != 0 {
+			t.Errorf("what waits is listed as %+v, although nothing leads to its store", got)
+		}
 		detach()
 		defer h.attach(r)() // the old one is back
 		h.must(push.Applied, push.Replace, "k", "m 1\n")

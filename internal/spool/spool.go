@@ -119,7 +119,7 @@ func (s *Spool) PushFor(ctx context.Context, owner string, r *push.Request) (pus
 	}
 	c := &change{
 		operation: r.Operation, format: r.Format, body: compress(r.Body), bodyBytes: len(r.Body), families: families,
-		takenAt: r.ReceivedAt.Round(0), owner: owner, digest: push.DigestOf(r),
+		takenAt: r.ReceivedAt, owner: owner, digest: push.DigestOf(r),
 	}
 	if err := s.accept(r.Key, c, answered); err != nil {
 		return push.Result{}, err
@@ -130,7 +130,7 @@ func (s *Spool) PushFor(ctx context.Context, owner string, r *push.Request) (pus
 // noteFailure journals that a push was refused here for which a Pushgateway would set the group's failure time (T19). It does
 // not wait for the disk.
 func (s *Spool) noteFailure(r *push.Request) {
-	c := &change{operation: push.Fail, takenAt: r.ReceivedAt.Round(0)}
+	c := &change{operation: push.Fail, takenAt: r.ReceivedAt}
 	c.digest = push.DigestOf(&push.Request{Operation: push.Fail, Key: r.Key})
 	if err := s.accept(r.Key, c, unanswered); err != nil {
 		s.cfg.Logger.Debug("the failure time of a group is not noted", slog.String("grouping_key", r.Key.String()), slog.Any("err", err))

@@ -24,7 +24,7 @@ type Status struct {
 	Oldest time.Time
 	// Failure is why the spool takes nothing; nil if it does.
 	Failure error
-	// Relays are the relays that changes are kept for.
+	// Relays are the relays that changes are kept for, also those that are gone: see Entries.
 	Relays []RelayStatus
 
 	notes map[string]string // by address
@@ -83,7 +83,8 @@ type Pending struct {
 	Oldest time.Time
 }
 
-// Pending returns what waits, by group and relay, the oldest first.
+// Pending returns what waits, by group and relay, the oldest first; as [Status].Entries it is without what is kept for a store
+// that is gone.
 func (s *Spool) Pending() []Pending {
 	all := s.pending()
 	slices.SortFunc(all, func(a, b Pending) int {
@@ -99,7 +100,7 @@ func (s *Spool) pending() []Pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, cur := range s.cursors {
-		if cur == nil {
+		if cur == nil || !s.reachable.has(cur.slot) {
 			continue
 		}
 		relay := cur.name()

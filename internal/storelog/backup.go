@@ -34,22 +34,37 @@ type Summary struct{ Groups, Series int }
 // part, in order. The file is replaced whole or not at all.
 //
 // The files of the log are copied beside the backup first, and removed at the end: only a copy can be read to its end while
-// its original grows.
+// its original grows. What an earlier backup left there that was killed is removed as well.
 func Backup(ctx context.Context, from Place, file string) (Summary, error) {
-	work, err := os.MkdirTemp(filepath.Dir(file), ".backup-*")
+	RemoveLeftovers(filepath.Dir(file))
+	w, err := newWorkDir(filepath.Dir(file))
 	if err != nil {
 		return Summary{}, fmt.Errorf("backing up: %w", err)
 	}
-	defer os.RemoveAll(work) //nolint:errcheck // It is a copy, and the backup does not depend on its leaving.
-	r, err := readCopy(ctx, from, work)
+	defer w.remove()
+	r, err := readCopy(ctx, from, w.path)
 	if err != nil {
-		return Summary{}, fmt.Errorf("backing up: %w", err)
+		return Summary{}, fmt.Errorf("backing up: %w", ofOriginal(err, from.Dir))
 	}
-	summary, err := writeBackup(ctx, r, file)
+	summary, err := writeBackup(ctx, r, w.unfinished())
+	if err == nil {
+		err = w.finish(file)
+	}
 	if err != nil {
 		return Summary{}, fmt.Errorf("backing up: %w", err)
 	}
 	return summary, nil
+}
+
+// ofOriginal says of damage that was found in a copy where it is in the log.
+func ofOriginal(err error, dir string) error {
+	damaged, ok := errors.AsType[*wal.DamagedError](err)
+	if !ok {
+		return err
+	}
+	original := *damaged
+	original.File = filepath.Join(dir, filepath.Base(damaged.File))
+	return &original
 }
 
 // copyAttempts is how often a log is copied anew because a snapshot replaced files under the copying hands.
@@ -174,16 +189,33 @@ func summaryOf(r *reading) Summary {
 // ErrStoreExists means that a backup was to be restored where there is a store already. Nothing was changed.
 var ErrStoreExists = errors.New("there is a store already: a backup is restored into an empty data dir")
 
+// A BackupError says that a backup cannot be used. The directory that it was to be restored into was not touched.
+type BackupError struct {
+	// File is the path of the backup.
+	File string
+	err  error
+}
+
+// Error names the file and what is wrong with it.
+func (e *BackupError) Error() string { return fmt.Sprintf("restoring from %q: %v", e.File, e.err) }
+
+// Unwrap returns what is wrong.
+func (e *BackupError) Unwrap() error { return e.err }
+
 // Restore makes a log of a backup, in a directory that has none. The store that it holds has an ID of its own, and all else
 // of the one that was backed up.
 func Restore(ctx context.Context, to Place, file string) (Summary, error) {
+	p, err := newPasses(to.Progress, file, 2)
+	if err != nil {
+		return Summary{}, &BackupError{File: file, err: err}
+	}
 	r := &reading{store: groupstore.New(groupstore.Config{})}
-	err := wal.ReadSnapshot(ctx, nil, file, r.snapshot)
+	err = wal.ReadSnapshot(ctx, nil, file, p.count(r.snapshot))
 	if err == nil {
 		err = r.loaded()
 	}
 	if err != nil {
-		return Summary{}, fmt.Errorf("restoring from %q: %w", file, err)
+		return Summary{}, &BackupError{File: file, err: err}
 	}
 	w, found, err := wal.Open(ctx, wal.Config{Dir: to.Dir, NoLock: to.NoLock}, wal.Replay{})
 	if err != nil {
@@ -192,15 +224,16 @@ func Restore(ctx context.Context, to Place, file string) (Summary, error) {
 	if found.SnapshotPayloads+found.Payloads > 0 {
 		return Summary{}, errors.Join(fmt.Errorf("restoring into %q: %w", to.Dir, ErrStoreExists), w.Close())
 	}
-	err = writeRestored(ctx, w, file)
+	err = writeRestored(ctx, w, file, p)
 	if err = errors.Join(err, w.Close()); err != nil {
 		return Summary{}, fmt.Errorf("restoring into %q: %w", to.Dir, err)
 	}
+	p.finish()
 	return summaryOf(r), nil
 }
 
 // writeRestored writes a new ID and the payloads of the backup as the first snapshot.
-func writeRestored(ctx context.Context, l *wal.Log, file string) error {
+func writeRestored(ctx context.Context, l *wal.Log, file string, p *passes) error {
 	w, err := l.Rotate()
 	if err != nil {
 		return err
@@ -215,11 +248,39 @@ func writeRestored(ctx context.Context, l *wal.Log, file string) error {
 	if err := w.Add(payload); err != nil {
 		return err
 	}
-	if err := wal.ReadSnapshot(ctx, nil, file, w.Add); err != nil {
+	if err := wal.ReadSnapshot(ctx, nil, file, p.count(w.Add)); err != nil {
 		return err
 	}
 	return w.Commit(ctx)
 }
+
+// passes tells the progress of reading a file several times.
+type passes struct {
+	report      func(done, total int64)
+	done, total int64
+}
+
+func newPasses(report func(done, total int64), file string, times int64) (*passes, error) {
+	if report == nil {
+		report = func(int64, int64) {}
+	}
+	stat, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	return &passes{report: report, total: times * stat.Size()}, nil
+}
+
+// count returns a sink that tells how far it is. What is no payload is left out: it is little, and made up for at the end.
+func (p *passes) count(sink func([]byte) error) func([]byte) error {
+	return func(payload []byte) error {
+		p.done = min(p.done+int64(len(payload)), p.total-1)
+		p.report(p.done, p.total)
+		return sink(payload)
+	}
+}
+
+func (p *passes) finish() { p.report(p.total, p.total) }
 
 // Repair makes a damaged log readable; see [wal.Repair].
 func Repair(ctx context.Context, at Place) (wal.Repaired, error) {

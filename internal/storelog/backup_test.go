@@ -32,8 +32,20 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("left behind: %q, %v", leftover, err)
 	}
 
-	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup); err != nil {
+	var shown []int64
+	progress := func(done, total int64) {
+		if len(shown) == 0 || done > shown[len(shown)-1] {
+			shown = append(shown, done)
+		}
+		if done > total {
+			t.Errorf("%d of %d bytes are done", done, total)
+		}
+	}
+	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target, Progress: progress}, backup); err != nil {
 		t.Fatal(err)
+	}
+	if stat, err := os.Stat(backup); err != nil || len(shown) < 4 || shown[len(shown)-1] != 2*stat.Size() {
+		t.Errorf("progress was shown as %d, %v, want some steps to twice the size of the file, which is read twice", shown, err)
 	}
 	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup); !errors.Is(err, storelog.ErrStoreExists) {
 		t.Errorf("Restore() over a store = %v, want %v", err, storelog.ErrStoreExists)
@@ -68,8 +80,9 @@ func TestRestoreRefusesDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := filepath.Join(t.TempDir(), "new")
-	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup); err == nil {
-		t.Error("a damaged backup was restored")
+	_, err = storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup)
+	if damaged, ok := errors.AsType[*storelog.BackupError](err); !ok || damaged.File != backup {
+		t.Errorf("Restore() of a damaged backup = %v, want an error about the backup", err)
 	}
 	if _, err := os.Stat(target); !os.IsNotExist(err) {
 		t.Errorf("the target was made: %v", err)
