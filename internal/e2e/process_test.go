@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,11 +29,16 @@ type command struct {
 	dir  string
 	// netns is the network namespace to run in, by name; empty for that of the test.
 	netns string
+	// files bounds its file descriptors; 0 for as many as the test may have.
+	files int
 }
 
 func (c command) cmd(t testing.TB) *exec.Cmd {
 	t.Helper()
 	argv := append([]string{c.path}, c.args...)
+	if c.files != 0 {
+		argv = append([]string{"sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(c.files)}, argv...)
+	}
 	if c.netns != "" {
 		// ip replaces itself by the program: signals reach it as they should.
 		argv = append([]string{"ip", "netns", "exec", c.netns}, argv...)

@@ -60,7 +60,8 @@ type Server struct {
 	cfg       Config
 	listeners []listener
 	servers   []*http.Server // since Run
-	discards  chan struct{}  // slots, see discardsAtOnce
+	reserve   *reserve
+	discards  chan struct{} // slots, see discardsAtOnce
 
 	// ending ends shortly before what is still in flight is cut off; of Run.
 	ending context.Context
@@ -78,7 +79,7 @@ func Listen(cfg Config) (*Server, error) {
 	if err := checkConfig(*cfg.Flags.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("web configuration %s: %w", *cfg.Flags.WebConfigFile, err)
 	}
-	s := &Server{cfg: cfg, discards: make(chan struct{}, discardsAtOnce)}
+	s := &Server{cfg: cfg, reserve: newReserve(cfg.Logger), discards: make(chan struct{}, discardsAtOnce)}
 	if err := s.listen(); err != nil {
 		s.Close()
 		return nil, err
@@ -196,6 +197,10 @@ func (s *Server) Close() {
 	}
 }
 
+// Guard returns a listener for connections that are not HTTP's, which keeps the file descriptors in reserve that HTTP keeps:
+// when they are short, connections of HTTP are closed first, and then those that come.
+func (s *Server) Guard(l net.Listener) net.Listener { return s.reserve.guard(l, otherShare) }
+
 // Run serves the handler until ctx ends, then lets requests in flight finish, at most for the given time, and cuts off
 // what is left. It returns nil after an orderly end.
 func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Duration) error {
@@ -205,7 +210,7 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 	for _, l := range s.listeners {
 		server := s.newHTTP(handler) // each has its own: what serves with the web configuration changes it
 		s.servers = append(s.servers, server)
-		conns := &connListener{Listener: l.Listener, server: s}
+		conns := &connListener{Listener: s.reserve.guard(l.Listener, httpShare), server: s}
 		serving.Go(func() error {
 			if !l.plain {
 				return web.Serve(&frontListener{Listener: conns, server: server}, server, s.cfg.Flags, s.cfg.Logger)

@@ -29,12 +29,22 @@ func tellCuts(next http.Handler) http.Handler {
 			return
 		}
 		c := connOf(r.Context())
-		if tcp, ok := c.Conn.(*net.TCPConn); ok {
+		if tcp := tcpOf(c); tcp != nil {
 			serveOrReset(c.server.ending, next, w, r, tcp)
 			return
 		}
 		serveHeld(next, w, r)
 	})
+}
+
+// tcpOf returns the TCP connection below; nil if it is another.
+func tcpOf(c *conn) *net.TCPConn {
+	below := c.Conn
+	if watched, ok := below.(*watchedConn); ok {
+		below = watched.Conn
+	}
+	tcp, _ := below.(*net.TCPConn)
+	return tcp
 }
 
 // serveOrReset leaves the connection ready for an orderly end only if the whole answer has left. Before, whatever ends it

@@ -281,7 +281,7 @@ func (s *Server) Run(ctx context.Context) error {
 	serving.Go(func() error { return s.agents.Run(serveCtx) })
 	serving.Go(func() error { return s.quotas.Run(serveCtx) })
 	if s.tunnel != nil {
-		serving.Go(func() error { return s.tunnel.Serve(s.grpc) })
+		serving.Go(func() error { return s.tunnel.Serve(s.web.Guard(s.grpc)) })
 		serving.Go(func() error { return s.certificates.Run(serveCtx) })
 	}
 	if s.authority != nil {

@@ -1,0 +1,114 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fewFiles are the descriptors of a program that is to run out of them, manyConnections more than that.
+const (
+	fewFiles        = 64
+	manyConnections = 150
+)
+
+const halfBody = "PUT /metrics/job/half HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nm 1\n"
+
+// occupy makes connections that bring the beginning of something and nothing more. Those that are closed on the way are not
+// made again.
+func occupy(t *testing.T, address, beginning string) {
+	t.Helper()
+	for range manyConnections {
+		conn, err := net.DialTimeout("tcp", address, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		if _, err := io.WriteString(conn, beginning); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantServed wants every one of some requests to be answered soon, each on a connection of its own.
+func wantServed(t *testing.T, url string, paths ...string) {
+	t.Helper()
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	for _, path := range paths {
+		for range 5 {
+			resp, err := client.Get(url + path)
+			if err != nil {
+				t.Fatalf("GET %s: %v", path, err)
+			}
+			io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Fatalf("GET %s = %s", path, resp.Status)
+			}
+		}
+	}
+}
+
+// wantTold wants a bounded number of warnings that descriptors are short.
+func wantTold(t *testing.T, p *process) {
+	t.Helper()
+	if told := strings.Count(p.log.String(), "file descriptors are short"); told < 1 || told > 3 {
+		t.Errorf("%s says %d times that descriptors are short, want once in ten seconds", p.name, told)
+	}
+}
+
+// TestOutOfDescriptors takes all descriptors of both programs by connections that bring half of something. Everybody else is
+// answered meanwhile, pushes are kept, agents are attached and can attach, and the log says what is wrong.
+func TestOutOfDescriptors(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t)
+	r.stop(t)
+	r.command.files = fewFiles
+	r.start(t)
+	dir := r.issue(t, "site-a")
+	a := startAgentWith(t, r, "site-a", "", certificateFlags(dir)...)
+
+	occupy(t, strings.TrimPrefix(r.url, "http://"), halfBody)
+	wantServed(t, r.url, "/metrics", "/-/ready", "/sd/targets", "/api/v1/agents")
+	pushOne(t, r.url, "one", 1)
+	wantTold(t, r.process)
+	if !r.connected(t, "site-a") {
+		t.Error("the agent is not attached any more")
+	}
+	a.stop(t)
+	a.start(t)
+
+	occupy(t, r.grpc, "\x16\x03\x01")
+	wantServed(t, r.url, "/metrics", "/-/ready")
+	if !r.connected(t, "site-a") {
+		t.Error("the agent is not attached any more")
+	}
+	a.stop(t)
+	a.start(t)
+
+	a.stop(t)
+	a.command.files = fewFiles
+	a.start(t)
+	occupy(t, strings.TrimPrefix(a.url, "http://"), halfBody)
+	wantServed(t, a.url, "/metrics", "/-/ready", "/api/v1/status")
+	wantTold(t, a.process)
+	eventually(t, patience, "a push arrives through the agent", func() error {
+		pushOne(t, a.url, "two", 2)
+		value, _, err := valueOf(r.url, `full{agent="site-a", instance="", job="two"}`)
+		if err == nil && value != 2 {
+			err = fmt.Errorf("%w: %v", errNotArrived, value)
+		}
+		return err
+	})
+	a.stop(t)
+	r.stop(t)
+}
+
+var errNotArrived = errors.New("it has another value")
