@@ -167,7 +167,7 @@ func (a *Agent) build(identity string, cfg *FileConfig) error {
 	a.registerMetrics()
 	a.spool = spool.New(spool.Config{
 		Dir: spoolDir(dataDir), Agent: identity, Relays: a.opts.RelayAddresses, MaxBytes: a.opts.SpoolMaxBytes, Wait: a.opts.PushWait,
-		Limits: a.opts.PushLimits, NoLock: a.opts.DataDirNoLock, Logger: a.logger.With(slog.String("component", "spool")), Registerer: a.registry,
+		Limits: a.opts.PushLimits, Release: version.Version, NoLock: a.opts.DataDirNoLock, Logger: a.logger.With(slog.String("component", "spool")), Registerer: a.registry,
 	})
 	scraper := scrape.NewHTTPScraper()
 	a.scrapes = newCountingScraper(scraper, a.registry)

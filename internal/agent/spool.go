@@ -35,7 +35,7 @@ func RepairSpool(ctx context.Context, dataDir string, out io.Writer) error {
 	if _, err := os.Stat(spoolDir(dataDir)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("--data.dir %s holds no spool", dataDir)
 	}
-	r, err := wal.Repair(ctx, wal.Config{Dir: spoolDir(dataDir)})
+	r, err := spool.Repair(ctx, spoolDir(dataDir))
 	if err != nil {
 		return explainSpoolError(dataDir, err)
 	}
@@ -55,7 +55,10 @@ func RepairSpool(ctx context.Context, dataDir string, out io.Writer) error {
 func explainSpoolError(dataDir string, err error) error {
 	var locked *wal.LockedError
 	var damaged *wal.DamagedError
+	var newer *datadir.NewerError
 	switch {
+	case errors.As(err, &newer):
+		return fmt.Errorf("--data.dir %s: %w; nothing was changed", dataDir, newer)
 	case errors.As(err, &locked):
 		return fmt.Errorf("--data.dir %s is in use by another agent: %w", dataDir, locked)
 	case errors.As(err, &damaged):

@@ -77,7 +77,9 @@ func TestOutOfDescriptors(t *testing.T) {
 
 	occupy(t, strings.TrimPrefix(r.url, "http://"), halfBody)
 	wantServed(t, r.url, "/metrics", "/-/ready", "/sd/targets", "/api/v1/agents")
-	pushOne(t, r.url, "one", 1)
+	if status := pushOne(t, r.url, "one", 1); status != http.StatusOK {
+		t.Errorf("a push meanwhile is answered %d", status)
+	}
 	wantTold(t, r.process)
 	if !r.connected(t, "site-a") {
 		t.Error("the agent is not attached any more")

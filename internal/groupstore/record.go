@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/grouping"
 )
 
@@ -33,11 +34,11 @@ func openRecord(b []byte) (kind byte, c *cursor, err error) {
 	c = &cursor{rest: b}
 	format := c.byte()
 	kind = c.byte()
-	if !c.bad && (format < 1 || format > recordFormat) {
-		return 0, nil, fmt.Errorf("the record has version %d of the format, and only those up to %d are known: it was written by a newer release", format, recordFormat)
+	if !c.bad && format > recordFormat {
+		return 0, nil, &datadir.NewerError{What: "a record of the store", Format: uint64(format), Known: recordFormat}
 	}
 	c.format = format
-	if c.bad {
+	if c.bad || format < 1 {
 		return 0, nil, errRecord
 	}
 	return kind, c, nil

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/common/version"
 	"golang.org/x/sync/errgroup"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
 	"pushrelay/internal/storelog"
@@ -28,7 +30,7 @@ func (s *Server) openStore(dataDir string, cfg groupstore.Config) {
 		return
 	}
 	s.log = storelog.New(storelog.Config{
-		Dir: storeDir(dataDir), Store: cfg, NoLock: s.opts.DataDirNoLock, Progress: s.progress("recovering the store"),
+		Dir: storeDir(dataDir), Store: cfg, Release: version.Version, NoLock: s.opts.DataDirNoLock, Progress: s.progress("recovering the store"),
 		Logger: s.logger.With(slog.String("component", "store")), Registerer: s.telemetry,
 	})
 	s.store = s.log.Store()
@@ -61,7 +63,10 @@ func (s *Server) recoverStore(ctx context.Context) error {
 func explainStoreError(dataDir string, err error) error {
 	var locked *wal.LockedError
 	var damaged *wal.DamagedError
+	var newer *datadir.NewerError
 	switch {
+	case errors.As(err, &newer):
+		return fmt.Errorf("--data.dir %s: %w; nothing was changed", dataDir, newer)
 	case errors.As(err, &locked):
 		return fmt.Errorf("--data.dir %s is in use by another relay: %w", dataDir, locked)
 	case errors.As(err, &damaged):

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/prometheus/common/version"
+
 	"pushrelay/internal/storelog"
 )
 
@@ -22,7 +24,7 @@ type Keep struct {
 }
 
 func (k Keep) place(what string) storelog.Place {
-	p := storelog.Place{Dir: storeDir(k.DataDir), NoLock: k.NoLock}
+	p := storelog.Place{Dir: storeDir(k.DataDir), Release: version.Version, NoLock: k.NoLock}
 	if k.Progress != nil {
 		p.Progress = func(done, total int64) { k.Progress(what, done, total) }
 	}

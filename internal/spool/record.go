@@ -23,6 +23,7 @@ const (
 	droppedPayload = 'x' // a relay that is no more
 	attachPayload  = 'a' // a session began: what waited may have been sent since
 	journalPayload = 'j' // the journal has an id, and what is in it new numbers
+	writerPayload  = 'f' // which release writes, and in which format
 )
 
 // decision is what a verdict payload says.

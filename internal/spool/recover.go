@@ -59,6 +59,9 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 		return false, err
 	}
 	s.log = log
+	if r.writer != s.self() {
+		s.note(s.self().payload()) // before anything else that this release writes
+	}
 	for c := range s.order.all() {
 		r.noteSent(c)
 	}
@@ -88,6 +91,7 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 type replay struct {
 	s        *Spool
 	numbered map[uint64]*change // by sequence; also those that are gone since
+	writer   writer             // of what comes next
 	// sentThrough says, by the slot of a relay, up to which sequence all that waits for it may have been sent.
 	sentThrough [maxRelays]uint64
 }
@@ -111,13 +115,24 @@ func (r *replay) take(payload []byte) (err error) {
 		err = r.atCursor(b, r.attached)
 	case journalPayload:
 		err = r.journal(b)
+	case writerPayload:
+		err = r.wrote(b)
 	default:
 		err = fmt.Errorf("a payload of the unknown kind %q: it was written by a later version", kind)
 	}
 	if err != nil {
-		return fmt.Errorf("reading the journal: %w", err)
+		return fmt.Errorf("reading the journal: %w", r.writer.written(err))
 	}
 	return nil
+}
+
+// wrote notes which release wrote what follows.
+func (r *replay) wrote(b []byte) (err error) {
+	w, err := decodeWriter(b)
+	if err == nil {
+		r.writer = w
+	}
+	return err
 }
 
 // change takes a change. Nothing is dropped for it before the journal is read to its end: it may have been withdrawn.

@@ -45,6 +45,7 @@ func (s *Spool) recovered() <-chan struct{} {
 
 // frozen is the spool at one moment.
 type frozen struct {
+	writer   writer
 	journal  JournalID
 	sequence uint64
 	attached relays // to whom anything may be sent after this moment
@@ -107,6 +108,7 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.writer = s.self()
 	f.journal, f.sequence, f.attached = s.journal, s.sequence, s.attached()
 	for _, cur := range s.cursors {
 		if cur != nil {
@@ -125,6 +127,9 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 }
 
 func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
+	if err := w.Add(f.writer.payload()); err != nil {
+		return err
+	}
 	if err := w.Add(appendJournal(nil, f.journal, f.sequence, nil)); err != nil {
 		return err
 	}

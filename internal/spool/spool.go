@@ -45,6 +45,8 @@ type Config struct {
 	Wait time.Duration
 	// Limits bound each push, whatever the relays take.
 	Limits push.Limits
+	// Release is written into the journal, for people who meet it with another one.
+	Release string
 	// NoLock does without the lock on the directory; see [wal.Config].
 	NoLock bool
 	// FS is the file system; nil means that of the operating system.

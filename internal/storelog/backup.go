@@ -20,6 +20,8 @@ import (
 type Place struct {
 	// Dir is the directory of the log.
 	Dir string
+	// Release is the one that writes, as in [Config].
+	Release string
 	// NoLock does without the lock, as in [Config].
 	NoLock bool
 	// Progress is told of the reading, as in [Config]; nil is allowed.
@@ -46,6 +48,7 @@ func Backup(ctx context.Context, from Place, file string) (Summary, error) {
 	if err != nil {
 		return Summary{}, fmt.Errorf("backing up: %w", ofOriginal(err, from.Dir))
 	}
+	r.marks.writer = self(from.Release)
 	summary, err := writeBackup(ctx, r, w.unfinished())
 	if err == nil {
 		err = w.finish(file)
@@ -175,7 +178,7 @@ func writeBackup(ctx context.Context, r *reading, file string) (Summary, error) 
 		return Summary{}, err
 	}
 	defer w.Abort() // does nothing after Commit
-	if _, err := writeStore(ctx, w, marks{imports: r.marks.imports}, cut); err != nil {
+	if _, err := writeStore(ctx, w, marks{writer: r.marks.writer, imports: r.marks.imports}, cut); err != nil {
 		return Summary{}, err
 	}
 	return summaryOf(r), w.Commit(ctx)
@@ -224,7 +227,7 @@ func Restore(ctx context.Context, to Place, file string) (Summary, error) {
 	if found.SnapshotPayloads+found.Payloads > 0 {
 		return Summary{}, errors.Join(fmt.Errorf("restoring into %q: %w", to.Dir, ErrStoreExists), w.Close())
 	}
-	err = writeRestored(ctx, w, file, p)
+	err = writeRestored(ctx, w, file, self(to.Release), p)
 	if err = errors.Join(err, w.Close()); err != nil {
 		return Summary{}, fmt.Errorf("restoring into %q: %w", to.Dir, err)
 	}
@@ -232,21 +235,24 @@ func Restore(ctx context.Context, to Place, file string) (Summary, error) {
 	return summaryOf(r), nil
 }
 
-// writeRestored writes a new ID and the payloads of the backup as the first snapshot.
-func writeRestored(ctx context.Context, l *wal.Log, file string, p *passes) error {
+// writeRestored writes a new ID and the payloads of the backup as the first snapshot. The backup may be of an earlier release,
+// as it says itself then.
+func writeRestored(ctx context.Context, l *wal.Log, file string, by writer, p *passes) error {
 	w, err := l.Rotate()
 	if err != nil {
 		return err
 	}
 	defer w.Abort() // does nothing after Commit
-	var id ID
-	rand.Read(id[:])
-	payload, err := mark{StoreID: id.String()}.payload()
+	first := marks{writer: by}
+	rand.Read(first.id[:])
+	payloads, err := first.payloads()
 	if err != nil {
 		return err
 	}
-	if err := w.Add(payload); err != nil {
-		return err
+	for _, payload := range payloads {
+		if err := w.Add(payload); err != nil {
+			return err
+		}
 	}
 	if err := wal.ReadSnapshot(ctx, nil, file, p.count(w.Add)); err != nil {
 		return err
@@ -282,7 +288,10 @@ func (p *passes) count(sink func([]byte) error) func([]byte) error {
 
 func (p *passes) finish() { p.report(p.total, p.total) }
 
-// Repair makes a damaged log readable; see [wal.Repair].
+// Repair makes a damaged log readable; see [wal.Repair]. A log of a newer release is left alone.
 func Repair(ctx context.Context, at Place) (wal.Repaired, error) {
+	if err := checkWriters(ctx, at.Dir); err != nil {
+		return wal.Repaired{}, fmt.Errorf("repairing the log: %w", err)
+	}
 	return wal.Repair(ctx, wal.Config{Dir: at.Dir, NoLock: at.NoLock, Progress: at.Progress})
 }

@@ -25,6 +25,8 @@ type Config struct {
 	Dir string
 	// Store is what the store is made with; its Log is set here.
 	Store groupstore.Config
+	// Release is written into the log, for people who meet it with another one.
+	Release string
 	// NoLock does without the lock on the directory; see [wal.Config].
 	NoLock bool
 	// FS is the file system; nil means that of the operating system.
@@ -89,6 +91,11 @@ func (l *Log) Recover(ctx context.Context) error {
 	l.marks, l.fresh = r.marks, found.Fresh
 	l.wal.Store(w)
 	l.report(found, time.Since(start))
+	if found.Failure == nil { // Otherwise it comes with the snapshot by which the log becomes writable.
+		if err := l.sign(ctx); err != nil {
+			return err
+		}
+	}
 	if l.marks.id == (ID{}) || len(found.GivenUp) > 0 {
 		if err := l.identify(ctx, found); err != nil {
 			return err

@@ -48,8 +48,10 @@ type Import struct {
 	At time.Time `json:"at"`
 }
 
-// A mark is what the log holds beside changes. Exactly one field is set.
+// A mark is what the log holds beside changes. Exactly one field is set, or those of the writer.
 type mark struct {
+	writer
+
 	StoreID string  `json:"store_id,omitempty"`
 	Import  *Import `json:"import,omitempty"`
 	Epoch   *epoch  `json:"epoch,omitempty"`
@@ -63,15 +65,16 @@ type epoch struct {
 
 // marks are all that hold at one moment.
 type marks struct {
+	writer  writer // of what comes last
 	id      ID
 	imports []Import
 	epochs  []history.Epoch // replaced whole
 }
 
-// payloads returns the marks as they are written; those for a backup leave the ID out, since a store that is made from it
-// is another one.
+// payloads returns the marks as they are written, the writer first; those for a backup leave the ID out, since a store that is
+// made from it is another one.
 func (m *marks) payloads() ([][]byte, error) {
-	var all []mark
+	all := []mark{{writer: m.writer}}
 	if m.id != (ID{}) {
 		all = append(all, mark{StoreID: m.id.String()})
 	}
@@ -104,6 +107,9 @@ func (m mark) payload() ([]byte, error) {
 
 // take reads a mark. One that is not understood was written by a later version, and must not be lost.
 func (m *marks) take(text []byte) error {
+	if err := writerOf(text).known(); err != nil {
+		return err // whatever else a newer release has put there
+	}
 	var one mark
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
@@ -111,6 +117,8 @@ func (m *marks) take(text []byte) error {
 		return fmt.Errorf("decoding a mark of the log: %w", err)
 	}
 	switch {
+	case one.writer != writer{}:
+		m.writer = one.writer
 	case one.Import != nil:
 		m.imports = append(m.imports, *one.Import)
 	case one.StoreID != "":
@@ -209,6 +217,10 @@ func (r *reading) decompress(payload []byte) ([]byte, error) {
 }
 
 func (r *reading) split(payload []byte, ofStore func([]byte) error) error {
+	return r.marks.writer.written(r.splitPlain(payload, ofStore))
+}
+
+func (r *reading) splitPlain(payload []byte, ofStore func([]byte) error) error {
 	if len(payload) == 0 {
 		return errors.New("a payload of the log is empty")
 	}

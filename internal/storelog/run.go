@@ -37,6 +37,7 @@ func (l *Log) snapshot(ctx context.Context) error {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		held = l.marks
+		held.writer = self(l.cfg.Release)
 		w, err = l.wal.Load().Rotate()
 		return err
 	})

@@ -1,0 +1,272 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// What releases of each format have left, in testdata/formats: what a relay keeps (store and agents.json), a spool and a
+// backup, and what there is to be read in them. Another format is added, by the programs of the checkout or by those in a
+// directory, with
+//
+//	go test ./internal/e2e -run 'TestWriteFormat' -formats.write=2 [-formats.programs=DIR]
+var (
+	formatsWrite    = flag.Int("formats.write", 0, "write the testdata of this format, with what the programs write")
+	formatsPrograms = flag.String("formats.programs", "", "directory of the programs that write them; those of the checkout by default")
+)
+
+// A keptFormat is what is in the files of one format.
+type keptFormat struct {
+	// Series are those at the relay, Targets the target names of its agent.
+	Series  map[string]float64
+	Targets []string
+	// Journal is the id of the spool's journal, StoreID that of the store that it knows, and Spool what waits for it.
+	Journal, StoreID string
+	Spool            []keptGroup
+}
+
+// A keptGroup is a group of which something waits in a spool.
+type keptGroup struct {
+	GroupingKey    map[string]string `json:"grouping_key"`
+	Changes, Bytes int
+	Oldest         time.Time
+}
+
+// formatHouse is a relay and an agent whose files are of a format. The agent knows its relay by a name, wherever it runs.
+type formatHouse struct {
+	relay    *relay
+	agent    *agent
+	agentDir string
+}
+
+func newFormatHouse(t *testing.T) *formatHouse {
+	t.Helper()
+	h := &formatHouse{agentDir: filepath.Join(t.TempDir(), "agent")}
+	web := freeAddress(t)
+	h.relay = &relay{owner: t, url: "http://" + web, grpc: freeAddress(t), dataDir: filepath.Join(t.TempDir(), "relay")}
+	h.relay.command = command{path: programs.relayServer, args: []string{
+		"--web.listen-address=" + web, "--grpc.listen-address=" + h.relay.grpc, "--data.dir=" + h.relay.dataDir,
+		"--grpc.tls.server-name=relay.example.org", "--agents.forget-after=1000000h",
+	}}
+	return h
+}
+
+// equip makes the agent, when the relay's data dir is as it should be.
+func (h *formatHouse) equip(t *testing.T) {
+	t.Helper()
+	proxy := (&corporateProxy{hosts: map[string]string{relayName: h.relay.grpc}}).start(t)
+	h.agent = newAgentVia(t, h.relay, relayName, "site-a", configOf("127.0.0.1:9100", "metrics", "more"),
+		"--relay.proxy-url=http://"+proxy.address, "--data.dir="+h.agentDir, "--push.wait=5s")
+}
+
+func (h *formatHouse) spool(t *testing.T) (relays []struct {
+	StoreID string `json:"store_id"`
+	Pending int
+}, groups []keptGroup,
+) {
+	t.Helper()
+	var answer struct {
+		Data struct {
+			Relays []struct {
+				StoreID string `json:"store_id"`
+				Pending int
+			}
+			Groups []keptGroup
+		}
+	}
+	if err := json.Unmarshal([]byte(mustGet(t, h.agent.url+"/api/v1/spool")), &answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer.Data.Relays, answer.Data.Groups
+}
+
+func (h *formatHouse) journal(t *testing.T) string {
+	t.Helper()
+	var answer struct {
+		Data struct{ Spool struct{ Journal string } }
+	}
+	if err := json.Unmarshal([]byte(mustGet(t, h.agent.url+"/api/v1/status")), &answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer.Data.Spool.Journal
+}
+
+func (h *formatHouse) targets(t *testing.T) (names []string) {
+	t.Helper()
+	for _, a := range h.relay.agents(t) {
+		for _, target := range a.Targets {
+			names = append(names, a.Agent+"/"+target.Target)
+		}
+	}
+	return names
+}
+
+// pushed is what the programs are told before their files are kept.
+var pushed = []struct{ method, path, body string }{
+	{http.MethodPut, "/metrics/job/direct/instance/a", "# HELP requests_total All of them.\n# TYPE requests_total counter\nrequests_total{code=\"200\"} 1027\nrequests_total{code=\"500\"} 3\n# TYPE load gauge\nload 0.25\n"},
+	{http.MethodPost, "/metrics/job/direct/instance/a", "# TYPE seconds histogram\nseconds_bucket{le=\"0.1\"} 1\nseconds_bucket{le=\"+Inf\"} 2\nseconds_sum 3.5\nseconds_count 2\n# TYPE load gauge\nload 0.5\n"},
+	{http.MethodPut, "/metrics/job@base64/cGF0aC93aXRoL3NsYXNoZXM/empty@base64/=", "# TYPE quantiles summary\nquantiles{quantile=\"0.5\"} 1\nquantiles_sum 2\nquantiles_count 3\n"},
+	{http.MethodPut, "/metrics/job/gone", "short_lived 1\n"},
+	{http.MethodDelete, "/metrics/job/gone", ""},
+	{http.MethodPut, "/metrics/job/refused", "# TYPE load counter\nload 1\n"}, // sets the failure time
+}
+
+func TestWriteFormat(t *testing.T) {
+	if *formatsWrite == 0 {
+		t.Skip("it writes testdata: see -formats.write")
+	}
+	if *formatsPrograms != "" {
+		programs.relayServer, programs.relayAgent = filepath.Join(*formatsPrograms, "relay-server"), filepath.Join(*formatsPrograms, "relay-agent")
+	}
+	h := newFormatHouse(t)
+	h.relay.start(t)
+	for _, p := range pushed {
+		if _, err := fetch(p.method, h.relay.url+p.path, strings.NewReader(p.body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.equip(t)
+	h.agent.start(t)
+	h.agent.attached(t)
+	h.agent.applied(t, "replaced", 1)
+	h.agent.applied(t, "deleted", 2)
+	h.agent.applied(t, "stays", 3)
+	h.agent.applied(t, "once", 4)
+	if got := h.agent.ask(t, http.MethodDelete, "once", 0); got.status != http.StatusAccepted || got.header.Get("X-Relay-Spooled") != "" {
+		t.Fatalf("DELETE: %d %s", got.status, got.body)
+	}
+	h.agent.kill(t) // It does not know for good that the relay has deleted the group.
+	var kept keptFormat
+	kept.Series, kept.Targets = pushedSeries(t, h.relay.url), h.targets(t)
+	h.relay.stop(t)
+	h.agent.startAlone(t)
+	for _, body := range []string{"replaced 10\n", "added 11\n"} {
+		got, err := fetch(http.MethodPost, h.agent.url+"/metrics/job/replaced", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantKept(t, got)
+	}
+	h.agent.ask(t, http.MethodDelete, "deleted", 0)
+	h.agent.kept(t, "waits", 5)
+	relays, groups := h.spool(t)
+	kept.Journal, kept.StoreID, kept.Spool = h.journal(t), relays[0].StoreID, groups
+	h.agent.stop(t)
+
+	dir := filepath.Join("testdata", "formats", strconv.Itoa(*formatsWrite))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustOutput(t, command{path: programs.relayServer, dir: ".", args: []string{"--data.dir=" + h.relay.dataDir, "backup", "--to=" + filepath.Join(dir, "backup")}})
+	mustOutput(t, command{path: "tar", dir: ".", args: []string{"-czf", filepath.Join(dir, "relay.tar.gz"), "-C", h.relay.dataDir, "--exclude=lock", "store", "agents.json"}})
+	mustOutput(t, command{path: "tar", dir: ".", args: []string{"-czf", filepath.Join(dir, "agent.tar.gz"), "-C", h.agentDir, "--exclude=lock", "spool"}})
+	text, err := json.MarshalIndent(kept, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "kept.json"), string(text)+"\n")
+}
+
+// TestFormats: what each format has left is read by this release, whole: the groups with their times, the known agents, what was
+// decided of each agent's changes, and what waits in a spool.
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	dirs, err := filepath.Glob(filepath.Join("testdata", "formats", "*"))
+	if err != nil || len(dirs) == 0 {
+		t.Fatalf("no formats: %v", err)
+	}
+	for _, dir := range dirs {
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			t.Parallel()
+			var kept keptFormat
+			if err := json.Unmarshal([]byte(readFile(t, filepath.Join(dir, "kept.json"))), &kept); err != nil {
+				t.Fatal(err)
+			}
+			h := newFormatHouse(t)
+			unpack(t, filepath.Join(dir, "relay.tar.gz"), h.relay.dataDir)
+			unpack(t, filepath.Join(dir, "agent.tar.gz"), h.agentDir)
+			h.equip(t)
+			h.agent.startAlone(t)
+			relays, groups := h.spool(t)
+			if diff := cmp.Diff(kept.Spool, groups); diff != "" {
+				t.Errorf("what waits in the spool (-want +got):\n%s", diff)
+			}
+			if len(relays) != 1 || relays[0].StoreID != kept.StoreID || h.journal(t) != kept.Journal {
+				t.Errorf("the spool knows %+v, and is of journal %s; want the store %s and the journal %s", relays, h.journal(t), kept.StoreID, kept.Journal)
+			}
+			h.agent.stop(t)
+
+			h.relay.start(t)
+			samePushed(t, "the store", kept.Series, pushedSeries(t, h.relay.url))
+			if diff := cmp.Diff(kept.Targets, h.targets(t)); diff != "" {
+				t.Errorf("targets of the known agents (-want +got):\n%s", diff)
+			}
+			h.relay.stop(t) // and once more, as this release has left it
+			h.relay.start(t)
+			samePushed(t, "the store after another start", kept.Series, pushedSeries(t, h.relay.url))
+
+			h.agent.start(t)
+			h.agent.attached(t)
+			h.agent.wantDrained(t)
+			h.wantDelivered(t, kept)
+			h.agent.stop(t)
+			h.relay.stop(t)
+
+			other := newFormatHouse(t)
+			mustOutput(t, command{path: programs.relayServer, dir: ".", args: []string{"--data.dir=" + other.relay.dataDir, "restore", "--from=" + filepath.Join(dir, "backup")}})
+			other.relay.start(t)
+			samePushed(t, "the backup", kept.Series, pushedSeries(t, other.relay.url))
+			other.relay.stop(t)
+		})
+	}
+}
+
+// wantDelivered wants what waited at the relay, with its time, and what it had decided before not decided again.
+func (h *formatHouse) wantDelivered(t *testing.T, kept keptFormat) {
+	t.Helper()
+	want := maps.Clone(kept.Series)
+	maps.DeleteFunc(want, func(series string, _ float64) bool { return strings.Contains(series, `job="deleted"`) })
+	want[seriesOfJob("waits")] = 5
+	want[seriesOfJob("replaced")] = 10
+	want[`added{agent="site-a", instance="", job="replaced"}`] = 11
+	got := pushedSeries(t, h.relay.url)
+	isTime := func(series string, _ float64) bool { return strings.HasPrefix(series, "push_") }
+	for _, g := range kept.Spool {
+		job := g.GroupingKey["job"]
+		if i := slices.Index([]string{"waits", "replaced"}, job); i < 0 {
+			continue
+		}
+		series := fmt.Sprintf(`push_time_seconds{agent="site-a", instance="", job=%q}`, job)
+		if at, pushed := got[series], float64(g.Oldest.UnixMilli())/1e3; at < pushed-1 || at > pushed+60 {
+			t.Errorf("%s is %v, and it was pushed at %v", series, at, pushed)
+		}
+	}
+	maps.DeleteFunc(want, isTime)
+	maps.DeleteFunc(got, isTime)
+	samePushed(t, "what was delivered", want, got)
+	wantSeries(t, h.relay.url, `relay_changes_total{result="duplicate"}`, 1)
+	wantSeries(t, h.agent.url, "relay_agent_journal_resets_total", 0)
+}
+
+// unpack unpacks an archive into a directory, which it makes.
+func unpack(t *testing.T, archive, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mustOutput(t, command{path: "tar", dir: ".", args: []string{"-xzf", archive, "-C", dir}})
+}

@@ -1,0 +1,77 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"pushrelay/internal/datadir"
+	"pushrelay/internal/wal"
+)
+
+// format is the version of all that the journal holds. Raise it when an earlier release would not understand, or misread, what
+// this one writes. A journal that names none is of format 1.
+//
+//	1  until a release was named
+//	2  the release and the format are named, before anything that they wrote
+const format = 2
+
+// A writer is a release that writes the journal, and in which format. Its payload is understood by any release: fields of which
+// nothing is known are passed over.
+type writer struct {
+	format  uint64
+	release string
+}
+
+func (w writer) payload() []byte {
+	return appendBytes(appendUint([]byte{writerPayload}, 1, w.format), 2, w.release)
+}
+
+// decodeWriter reads a payload without its first byte, and refuses what a newer release wrote.
+func decodeWriter(b []byte) (writer, error) {
+	var w writer
+	err := eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
+		switch field {
+		case 1:
+			w.format = v
+		case 2:
+			w.release = string(raw)
+		}
+		return nil
+	})
+	if err == nil && w.format > format {
+		err = &datadir.NewerError{What: "the spool", Release: w.release, Format: w.format, Known: format}
+	}
+	return w, err
+}
+
+// self is the writer that this release is.
+func (s *Spool) self() writer { return writer{format: format, release: s.cfg.Release} }
+
+// written adds to an error of a payload which release wrote it, as far as that is known.
+func (w writer) written(err error) error {
+	if _, newer := errors.AsType[*datadir.NewerError](err); err == nil || newer || w.release == "" {
+		return err
+	}
+	return fmt.Errorf("%w (the release that wrote it is %s)", err, w.release)
+}
+
+// Repair makes a damaged journal readable; see [wal.Repair]. One of a newer release is left alone.
+func Repair(ctx context.Context, dir string) (wal.Repaired, error) {
+	err := wal.Scan(ctx, wal.Config{Dir: dir}, func(payload []byte) error {
+		if len(payload) == 0 || payload[0] != writerPayload {
+			return nil
+		}
+		_, err := decodeWriter(payload[1:])
+		if _, newer := errors.AsType[*datadir.NewerError](err); newer {
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		return wal.Repaired{}, fmt.Errorf("repairing the journal: %w", err)
+	}
+	return wal.Repair(ctx, wal.Config{Dir: dir})
+}

@@ -1,0 +1,80 @@
+package storelog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"pushrelay/internal/datadir"
+	"pushrelay/internal/wal"
+)
+
+// format is the version of all that the log holds: the kinds of payloads, the marks, and the store's records. Raise it when an
+// earlier release would not understand, or misread, what this one writes. A log that names none is of format 1.
+//
+//	1  until a release was named
+//	2  the release and the format are named by a mark, before anything that they wrote
+const format = 2
+
+// A writer is a release that writes the log, and in which format. Any release understands this much of a mark of any other.
+type writer struct {
+	Release string `json:"release,omitempty"`
+	Format  uint64 `json:"format,omitempty"`
+}
+
+// known refuses what a newer release wrote.
+func (w writer) known() error {
+	if w.Format <= format {
+		return nil
+	}
+	return &datadir.NewerError{What: "the store", Release: w.Release, Format: w.Format, Known: format}
+}
+
+// writerOf returns the writer that a mark names; the zero value if it names none.
+func writerOf(text []byte) writer {
+	var w writer
+	if json.Unmarshal(text, &w) != nil {
+		return writer{} // It is no mark, as whoever reads all of it will say.
+	}
+	return w
+}
+
+// self is the writer that this release is.
+func self(release string) writer { return writer{Release: release, Format: format} }
+
+// sign notes which release writes from here on, unless that is said already.
+func (l *Log) sign(ctx context.Context) error {
+	l.mu.Lock()
+	signed := l.marks.writer == self(l.cfg.Release)
+	l.mu.Unlock()
+	if signed {
+		return nil
+	}
+	return l.mark(ctx, mark{writer: self(l.cfg.Release)})
+}
+
+// checkWriters refuses a log of which a newer release wrote a part. It looks at whatever can be read, also where a part is
+// damaged.
+func checkWriters(ctx context.Context, dir string) error {
+	return wal.Scan(ctx, wal.Config{Dir: dir}, func(payload []byte) error {
+		if len(payload) == 0 || payload[0] != markPayload {
+			return nil
+		}
+		return writerOf(payload[1:]).known()
+	})
+}
+
+// written adds to an error of a payload which release wrote it, as far as that is known.
+func (w writer) written(err error) error {
+	if newer, ok := errors.AsType[*datadir.NewerError](err); ok {
+		if newer.Release == "" {
+			return &datadir.NewerError{What: newer.What, Release: w.Release, Format: newer.Format, Known: newer.Known}
+		}
+		return err
+	}
+	if err == nil || w.Release == "" {
+		return err
+	}
+	return fmt.Errorf("%w (the release that wrote it is %s)", err, w.Release)
+}
