@@ -23,10 +23,6 @@ func (r *receipt) wait(ctx context.Context) error {
 // append puts a payload into the journal, behind all verdicts so far. An error means that it was not taken.
 func (s *Spool) append(payload []byte) (*receipt, error) {
 	s.writeVerdicts()
-	return s.put(payload)
-}
-
-func (s *Spool) put(payload []byte) (*receipt, error) {
 	if s.log == nil {
 		return nil, nil
 	}
@@ -43,19 +39,22 @@ func (s *Spool) put(payload []byte) (*receipt, error) {
 	return &receipt{wal: wait}, nil
 }
 
-// note puts a payload into the journal that only says what has happened. If the journal cannot be written, the snapshot that
-// ends this says it instead; if that never comes, it happens again: the change is sent once more, and the relay knows it.
+// note puts a payload into the journal that only says what has happened. While the journal cannot be written it waits there, and
+// is in doubt; if it never comes to the disk, it happens again: the change is sent once more, and the relay knows it.
 func (s *Spool) note(payload []byte) *receipt {
-	r, err := s.append(payload)
-	return orFailed(r, err)
+	s.writeVerdicts()
+	return s.put(payload)
 }
 
-// orFailed turns an error into a receipt.
-func orFailed(r *receipt, err error) *receipt {
-	if err != nil {
-		return &receipt{wal: func(context.Context) error { return err }}
+func (s *Spool) put(payload []byte) *receipt {
+	if s.log == nil {
+		return nil
 	}
-	return r
+	wait, err := s.log.Note(payload)
+	if err != nil {
+		return &receipt{wal: func(context.Context) error { return err }} // The next snapshot says it instead.
+	}
+	return &receipt{wal: wait}
 }
 
 // maxVerdicts is how many verdicts wait for company at most.
@@ -77,7 +76,7 @@ func (s *Spool) noteSoon(v verdict) {
 func (s *Spool) writeVerdicts() *receipt {
 	var buf [32]byte
 	for _, v := range s.verdicts {
-		s.recorded = orFailed(s.put(appendVerdict(buf[:0], v)))
+		s.recorded = s.put(appendVerdict(buf[:0], v))
 	}
 	s.verdicts = s.verdicts[:0]
 	return s.recorded

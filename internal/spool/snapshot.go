@@ -20,7 +20,10 @@ func (s *Spool) Run(ctx context.Context) error {
 		Unwritable: func(err error) {
 			s.cfg.Logger.Error("the spool takes no pushes until its journal can be written again: they are answered 503", slog.Any("err", err))
 		},
-		Writable: func() { s.cfg.Logger.Info("the spool takes pushes again") },
+		Writable: func() {
+			s.durableAgain()
+			s.cfg.Logger.Info("the spool takes pushes again")
+		},
 		SnapshotFailed: func(err error, retryIn time.Duration) {
 			s.metrics.snapshotFailures.Inc()
 			s.cfg.Logger.Warn("no snapshot of the spool could be made; trying again", slog.Any("err", err), slog.Duration("after", retryIn))
@@ -94,9 +97,21 @@ func (s *Spool) snapshot(ctx context.Context) error {
 	if s.recorded == f.recorded {
 		s.recorded = nil
 	}
+	s.signalRecovery()
+	return nil
+}
+
+// durableAgain says that the journal can be written again: what was in doubt is on the disk.
+func (s *Spool) durableAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signalRecovery()
+}
+
+// signalRecovery wakes those who wait for what was in doubt. The caller holds mu.
+func (s *Spool) signalRecovery() {
 	close(s.recovery)
 	s.recovery = make(chan struct{})
-	return nil
 }
 
 // freeze copies what a snapshot consists of, and draws the line in the journal.

@@ -88,7 +88,7 @@ type Spool struct {
 	demands    map[string]demands // of the relays, by address, as they were when a session began last
 	away       map[string]string  // why there is no session with a relay, by address
 	rejections []Rejection        // the newest last
-	recovery   chan struct{}      // closed when a snapshot has made everything durable
+	recovery   chan struct{}      // closed when everything that was in doubt is durable
 }
 
 // New returns a spool that is not recovered yet. Nothing is opened.

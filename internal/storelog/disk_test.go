@@ -3,6 +3,7 @@ package storelog_test
 import (
 	"io"
 	"os"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -10,8 +11,8 @@ import (
 )
 
 // A disk is the file system of the operating system without its slowest part: nothing here needs what is written to
-// survive a power cut. While it is full, nothing can be written.
-type disk struct{ full atomic.Bool }
+// survive a power cut. While it is full, nothing can be written; while it is narrow, no snapshot.
+type disk struct{ full, narrow atomic.Bool }
 
 func (d *disk) broken() error {
 	if d.full.Load() {
@@ -38,6 +39,9 @@ func (d *disk) OpenWritable(path string) (wal.File, error) { return d.open(path,
 func (d *disk) Create(path string) (wal.File, error) {
 	if err := d.broken(); err != nil {
 		return nil, err
+	}
+	if d.narrow.Load() && strings.Contains(path, ".snapshot") {
+		return nil, syscall.ENOSPC
 	}
 	return d.open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }

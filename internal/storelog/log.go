@@ -91,10 +91,8 @@ func (l *Log) Recover(ctx context.Context) error {
 	l.marks, l.fresh = r.marks, found.Fresh
 	l.wal.Store(w)
 	l.report(found, time.Since(start))
-	if found.Failure == nil { // Otherwise it comes with the snapshot by which the log becomes writable.
-		if err := l.sign(ctx); err != nil {
-			return err
-		}
+	if err := l.sign(ctx, found); err != nil {
+		return err
 	}
 	if l.marks.id == (ID{}) || len(found.GivenUp) > 0 {
 		if err := l.identify(ctx, found); err != nil {
@@ -126,13 +124,17 @@ func (l *Log) accept(r *reading, found wal.Recovery) error {
 func (l *Log) beginEpoch(ctx context.Context, found wal.Recovery) error {
 	next := history.Epoch{Began: l.store.Position()}
 	rand.Read(next.ID[:])
-	if found.Failure == nil {
-		return l.mark(ctx, epochMark(next))
+	return l.markStart(ctx, found, epochMark(next))
+}
+
+// markStart is mark for what a start of the log says, also of one that cannot be written: the mark comes into it as soon as it can,
+// before any change.
+func (l *Log) markStart(ctx context.Context, found wal.Recovery, m mark) error {
+	wait, err := l.put(m, l.wal.Load().Note)
+	if err != nil || found.Failure != nil {
+		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.marks.epochs = history.Begin(l.marks.epochs, next) // The log has it with the snapshot by which it becomes writable.
-	return nil
+	return wait(ctx)
 }
 
 // History returns where the store has been. It is valid once the store is recovered.
@@ -155,16 +157,13 @@ func (l *Log) identify(ctx context.Context, found wal.Recovery) error {
 	if len(found.GivenUp) > 0 {
 		l.store.DropMarks()
 	}
-	if found.Failure != nil {
-		return nil //nolint:nilerr // The id comes with the snapshot by which the log becomes writable.
-	}
-	if len(found.GivenUp) > 0 {
+	if len(found.GivenUp) > 0 && found.Failure == nil {
 		if err := l.snapshot(ctx); err != nil {
 			l.cfg.Logger.Warn("no snapshot of the store could be made: what is lost will be told again at the next start", slog.Any("err", err))
 		}
 		return nil
 	}
-	return l.mark(ctx, mark{StoreID: id.String()})
+	return l.markStart(ctx, found, mark{StoreID: id.String()})
 }
 
 // ID returns what identifies the store. It is valid once the store is recovered.
@@ -189,21 +188,30 @@ func (l *Log) NoteImport(ctx context.Context, i Import) error { return l.mark(ct
 
 // mark appends a mark and waits until it is durable.
 func (l *Log) mark(ctx context.Context, m mark) error {
-	payload, err := m.payload()
+	wait, err := l.put(m, l.wal.Load().Append)
 	if err != nil {
 		return err
 	}
+	return wait(ctx)
+}
+
+// put puts a mark into the log in one of its two ways, and lets it hold.
+func (l *Log) put(m mark, appending func([]byte) (func(context.Context) error, error)) (wait func(context.Context) error, err error) {
+	payload, err := m.payload()
+	if err != nil {
+		return nil, err
+	}
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	// Under the lock, so that a snapshot has either the mark or the place in the log before it.
-	wait, err := l.wal.Load().Append(payload)
+	wait, err = appending(payload)
 	if err == nil {
 		err = l.marks.take(payload[1:])
 	}
-	l.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("noting in the log: %w", err)
+		return nil, fmt.Errorf("noting in the log: %w", err)
 	}
-	return wait(ctx)
+	return wait, nil
 }
 
 // errRecovering means that the store was changed too early, which is a fault of the program.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -282,6 +283,57 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("content (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestRoomForTheLogOnly: after a full disk there is room for the log and for no snapshot. Service resumes with all that was applied,
+// also after a start on the full disk, which has marks of its own to note.
+func TestRoomForTheLogOnly(t *testing.T) {
+	for name, restart := range map[string]bool{"running": false, "started on the full disk": true} {
+		synctest.Test(t, func(t *testing.T) {
+			d := &disk{}
+			cfg := config(t.TempDir())
+			cfg.FS, cfg.Release = d, "0.5"
+			k := open(t, cfg)
+			stop := k.run(t)
+			k.exercise()
+			id := k.ID()
+			d.narrow.Store(true)
+			d.full.Store(true)
+			if err := k.push(groupstore.Replace, "b", "o 2\n"); !errors.Is(err, wal.ErrInDoubt) {
+				t.Errorf("%s: the push that meets the full disk: %v, want in doubt", name, err)
+			}
+			if restart {
+				stop()
+				if err := k.Close(); !errors.Is(err, wal.ErrUnwritable) {
+					t.Errorf("%s: Close() = %v", name, err)
+				}
+				cfg.Release = "0.6"
+				k = open(t, cfg)
+				stop = k.run(t)
+			}
+			time.Sleep(time.Minute)
+			if err := k.push(groupstore.Replace, "c", "o 3\n"); !errors.Is(err, wal.ErrUnwritable) {
+				t.Errorf("%s: a push on the full disk: %v", name, err)
+			}
+			d.full.Store(false)
+			time.Sleep(2 * time.Second)
+			k.mustPush(groupstore.Replace, "c", "o 4\n")
+			want, epochs := k.content(), k.History().Epochs
+			if got := testutil.ToFloat64(gauge(t, k, "relay_store_snapshot_timestamp_seconds")); got != 0 {
+				t.Errorf("%s: a snapshot was written", name)
+			}
+			stop()
+			k.close()
+			again := open(t, cfg)
+			defer again.close()
+			if diff := cmp.Diff(want, again.content()); diff != "" || again.ID() != id {
+				t.Errorf("%s: id %v, want %v; content (-want +got):\n%s", name, again.ID(), id, diff)
+			}
+			if got := again.History().Epochs; len(got) != len(epochs)+1 || !slices.Equal(got[:len(epochs)], epochs) {
+				t.Errorf("%s: epochs %v, want %v and another", name, got, epochs)
+			}
+		})
+	}
 }
 
 // TestStartOnFullDisk: what is there is served, and changes are taken once there is space.

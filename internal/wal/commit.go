@@ -11,7 +11,11 @@ import (
 // the queue is empty.
 func (l *Log) write() {
 	defer close(l.stopped)
-	for b := l.take(); b != nil; b = l.take() {
+	for b := l.next(); b != nil; b = l.next() {
+		if b.resume != nil {
+			b.resume.end(l.resume(b.resume))
+			continue
+		}
 		if b.rotate != nil {
 			l.rotate(b.rotate)
 			l.rotated(b)
@@ -30,8 +34,8 @@ func (l *Log) write() {
 	}
 }
 
-// take waits for the next batch; nil at the end.
-func (l *Log) take() *batchInQueue {
+// next waits for the next batch; nil at the end.
+func (l *Log) next() *batchInQueue {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for len(l.queue) == 0 {
@@ -63,13 +67,16 @@ func (l *Log) commit(b *batchInQueue) error {
 	l.cfg.ObserveSync(time.Since(began))
 	// From here on the batch is there for good, and only now the next one may be written and this one be answered.
 	l.number++
+	l.segment.durable = l.segment.end
 	return nil
 }
 
 // committed tells those who wait that the batch is durable.
 func (l *Log) committed(b *batchInQueue) {
 	l.mu.Lock()
-	l.queued -= b.payloadBytes()
+	if b.failed.Load() == nil {
+		l.queued -= b.payloadBytes()
+	}
 	l.sizes[len(l.sizes)-1].bytes = l.segment.end
 	l.counts.batches++
 	l.counts.payloads += uint64(b.count)
@@ -77,31 +84,54 @@ func (l *Log) committed(b *batchInQueue) {
 	if cap(b.frame) <= keptBufferBytes && len(l.spares) < keptBuffers {
 		l.spares = append(l.spares, b.frame)
 	}
-	l.mu.Unlock()
 	b.frame = nil
-	close(b.done)
+	b.settled()
+	l.mu.Unlock()
+}
+
+// settled says that the batch is durable. The caller holds Log.mu.
+func (b *batchInQueue) settled() {
+	if b.failed.Swap(nil) == nil {
+		close(b.done)
+	}
+}
+
+// inDoubt says that the batch may be durable or not. The caller holds Log.mu.
+func (b *batchInQueue) inDoubt(f *failure) {
+	if b.failed.Swap(f) == nil {
+		close(b.done)
+	}
 }
 
 func (b *batchInQueue) payloadBytes() int { return len(b.frame) - batchHeaderBytes }
 
 // fail abandons the segment: after an error, nothing is known about what of it is on the disk, and a second sync would
-// prove nothing. What is in the queue was promised an order behind the batch that failed, so that it is in doubt as well.
+// prove nothing. What is in the queue was promised an order behind the batch that failed, so that it is in doubt as well. All of
+// it is kept, to be written again; see [Log.Resume].
 func (l *Log) fail(b *batchInQueue, cause error) {
-	l.segment.file.Close() //nolint:errcheck // It failed already.
-	l.segment = nil
+	l.abandon()
+	f := &failure{cause: cause}
 	l.mu.Lock()
-	l.failure = &failure{cause: cause}
-	inDoubt := append([]*batchInQueue{b}, l.queue...)
+	defer l.mu.Unlock()
+	l.failure = f
+	waited := append([]*batchInQueue{b}, l.queue...)
 	l.queue, l.queued = nil, 0
-	l.mu.Unlock()
-	for _, b := range inDoubt {
+	for _, b := range waited {
 		if r := b.rotate; r != nil && !r.isDone() {
 			r.end(0, fmt.Errorf("beginning a segment: %w: %w", ErrUnwritable, cause))
 		}
-		b.err = fmt.Errorf("%w: %w", ErrInDoubt, cause)
-		b.frame = nil
-		close(b.done)
+		if b.count > 0 {
+			l.doubt.add(b)
+		}
+		b.inDoubt(f)
 	}
+}
+
+// abandon gives up the segment that is written.
+func (l *Log) abandon() {
+	l.abandoned = place{segment: l.segment.head.id, offset: l.segment.durable, end: l.segment.durable}
+	l.segment.file.Close() //nolint:errcheck // It failed already.
+	l.segment = nil
 }
 
 // rotation is the step to a new segment.

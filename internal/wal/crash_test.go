@@ -146,12 +146,17 @@ func day(t *testing.T, fault func(int, string, string) error, seed int) int {
 		if !o.log.ShouldSnapshot(0) {
 			t.Error("ShouldSnapshot() = false, although the log cannot be written")
 		}
-		if err := o.snapshot(); err != nil {
-			t.Errorf("a snapshot after the fault: %v", err)
+		o.note()
+		if seed%2 == 0 {
+			if err := o.snapshot(); err != nil {
+				t.Errorf("a snapshot after the fault: %v", err)
+			}
+		} else if err := o.resume(); err != nil {
+			t.Errorf("taking up the log after the fault: %v", err)
 		}
 	}
 	if err := o.log.Status().Failure; err != nil {
-		t.Errorf("Status().Failure = %v after a snapshot", err)
+		t.Errorf("Status().Failure = %v after the fault", err)
 	}
 	if !o.append(2) {
 		t.Error("the log takes nothing after the fault")

@@ -32,6 +32,9 @@
 // with the number of its first batch in its header. So a crash can leave at most one batch unfinished, the very last; bytes
 // that are no batch are a torn tail exactly if no batch of a higher number, and no segment that begins with one, follows.
 // A segment comes into being whole, by a rename, and is never recycled, so old batches do not show up behind new ones.
+// A write that fails leaves its batch, and what waits behind it, in doubt. [Log.Resume] first takes from the disk what the failed
+// write may have left, and then writes all of it again in a segment of its own, so that the same holds there.
+//
 // Segments grow by zeros that are written ahead, because a sync that need not record a new length is a third faster.
 //
 // Start reading at [Log], then at Log.commit for writing and at [Open] and walk for reading.

@@ -8,13 +8,13 @@ import (
 const (
 	// lookEvery is how often it is seen whether the log has grown enough for a snapshot.
 	lookEvery = time.Second
-	// retryLeast and retryMost bound the wait after a snapshot that failed. The longest is what a log may stay unwritable
-	// after the disk is well again.
+	// retryLeast and retryMost bound the wait after a snapshot that failed.
 	retryLeast = time.Second
 	retryMost  = 10 * time.Second
 )
 
-// A Keeper makes snapshots of what a log holds when it is time for one, and so takes up the log again after the disk failed.
+// A Keeper makes snapshots of what a log holds when it is time for one, and takes up the log again after the disk failed: as it is
+// where that can be, else by a snapshot.
 // All fields are required.
 type Keeper struct {
 	Log *Log
@@ -35,7 +35,7 @@ type Keeper struct {
 func (k *Keeper) Run(ctx context.Context) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	var retryAt time.Time
+	var resumeAt, retryAt time.Time
 	retry := retryLeast
 	writable := k.Log.Status().Failure == nil
 	for {
@@ -46,6 +46,12 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-look.C:
 		}
 		writable = k.note(writable)
+		if !writable && !time.Now().Before(resumeAt) {
+			resumeAt = time.Now().Add(lookEvery)
+			if err := k.Log.Resume(ctx); err == nil {
+				writable = k.note(writable)
+			} // Why it failed is mostly what made the log unwritable, and that is told.
+		}
 		if !k.Log.ShouldSnapshot(k.LiveBytes()) || time.Now().Before(retryAt) {
 			continue
 		}

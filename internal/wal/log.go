@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 // Log is an append-only log, open for writing. It is made by [Open] and safe for concurrent use.
@@ -20,6 +21,8 @@ type Log struct {
 	number  uint64       // of the next batch
 	limit   int64        // where the next segment begins
 	settle  func() error // what Open could not finish; nil if it did
+	// abandoned is a segment that holds more than is durable, since a write of it failed, and the end of what is.
+	abandoned place // segment 0 for none
 
 	// mu guards what follows, and is never held while the disk is waited for.
 	mu       sync.Mutex
@@ -28,6 +31,8 @@ type Log struct {
 	queued   int      // bytes in the queue and on their way to the disk
 	spares   [][]byte // buffers for batches
 	failure  *failure
+	doubt    doubt
+	resuming bool      // Resume was called and has not ended
 	boundary *rotation // to the segment that is written, while that is unused and nothing is queued; else nil
 	lastID   uint64    // of all segments and snapshots
 	sizes    []segmentSize
@@ -64,6 +69,19 @@ type Status struct {
 	Segments                int
 }
 
+// doubt is what the log holds in memory while it cannot be written, in order: what was on its way to the disk then, and what was
+// noted since. It is written again, unless a snapshot has it.
+type doubt struct {
+	batches []*batchInQueue
+	bytes   int
+	// lost counts what was noted and is not here, because there is no room for it.
+	lost int
+	// covered and coveredLost are as many of these as the snapshot has that is being written.
+	covered, coveredLost int
+	// unsure are the paths of snapshots that have a part of it, and that nobody knows to be durable or not.
+	unsure []string
+}
+
 // failure is a write that went wrong. Two are told apart by their address.
 type failure struct{ cause error }
 
@@ -73,25 +91,33 @@ func (f *failure) unwritable() error { return fmt.Errorf("%w: %w", ErrUnwritable
 // batchInQueue is a batch that waits to be written.
 type batchInQueue struct {
 	rotate *rotation // done before the batch is written; nil for none
-	frame  []byte    // with place for the header
+	resume *resumption
+	frame  []byte // with place for the header
 	count  int
-	done   chan struct{}
-	err    error // set before done is closed
+	done   chan struct{} // closed when the batch is durable, or in doubt
+	failed atomic.Pointer[failure]
 }
 
 // wait returns when the batch is durable, in doubt, or ctx ends.
 func (b *batchInQueue) wait(ctx context.Context) error {
 	select {
 	case <-b.done:
-		return b.err
+		return b.outcome()
 	default:
 	}
 	select {
 	case <-b.done:
-		return b.err
+		return b.outcome()
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for the log: %w", context.Cause(ctx))
 	}
+}
+
+func (b *batchInQueue) outcome() error {
+	if f := b.failed.Load(); f != nil {
+		return fmt.Errorf("%w: %w", ErrInDoubt, f.cause)
+	}
+	return nil
 }
 
 // Append puts a copy of the payload into the log, behind all that was appended before. It does not wait for the disk, and
@@ -99,7 +125,8 @@ func (b *batchInQueue) wait(ctx context.Context) error {
 //
 // An error (ErrTooLarge, ErrQueueFull, ErrUnwritable, ErrClosed) means that nothing was taken. The function that is
 // returned waits until the payload is durable: nil says that it is, ErrInDoubt that its write failed, and an error of ctx
-// that it ended first. It may be called any number of times, or never.
+// that it ended first. It may be called any number of times, or never. What is in doubt is durable once the log can be written
+// again.
 func (l *Log) Append(payload []byte) (wait func(context.Context) error, err error) {
 	if len(payload) > l.cfg.MaxPayloadBytes {
 		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", ErrTooLarge, len(payload), l.cfg.MaxPayloadBytes)
@@ -115,19 +142,43 @@ func (l *Log) Append(payload []byte) (wait func(context.Context) error, err erro
 	case l.queued > 0 && l.queued+size > l.cfg.MaxQueuedBytes:
 		return nil, fmt.Errorf("%w: %d bytes wait", ErrQueueFull, l.queued)
 	}
+	return l.take(payload), nil
+}
+
+// Note is Append for a payload that says what has happened already, and cannot be undone: it is taken also while the log cannot
+// be written, or its queue is full. Then it is in doubt at once, and comes into the log before all that is appended later.
+func (l *Log) Note(payload []byte) (wait func(context.Context) error, err error) {
+	if len(payload) > l.cfg.MaxPayloadBytes {
+		return nil, fmt.Errorf("%w: %d bytes, and %d are allowed", ErrTooLarge, len(payload), l.cfg.MaxPayloadBytes)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.closed:
+		return nil, ErrClosed
+	case l.failure == nil:
+		return l.take(payload), nil
+	}
+	return l.keepInDoubt(payload)
+}
+
+// take puts a payload into the queue.
+func (l *Log) take(payload []byte) (wait func(context.Context) error) {
+	size := lengthBytes + len(payload)
 	b := l.waiting(size)
 	b.frame = appendPayload(b.frame, payload)
 	b.count++
 	l.queued += size
 	l.filled.Signal()
-	return b.wait, nil
+	return b.wait
 }
 
 // waiting returns the last batch of the queue, with room for as many bytes.
 func (l *Log) waiting(size int) *batchInQueue {
 	if n := len(l.queue); n > 0 {
 		last := l.queue[n-1]
-		if last.count == 0 || len(last.frame)+size <= batchBytes {
+		// One that is written again is in doubt already, and what joined it would be so as well.
+		if last.failed.Load() == nil && (last.count == 0 || len(last.frame)+size <= batchBytes) {
 			return last
 		}
 	}
@@ -148,8 +199,8 @@ func (l *Log) enqueue(r *rotation) *batchInQueue {
 }
 
 // ShouldSnapshot reports whether it is time for a snapshot, of about that many bytes: the log is larger than 64 MiB and
-// than twice the snapshot, so that it grows with what it holds and not with time; or it cannot be written, which only a
-// snapshot ends. It is false while one is running. How long to wait after one that failed is the caller's choice.
+// than twice the snapshot, so that it grows with what it holds and not with time; or it cannot be written, which a snapshot
+// ends. It is false while one is running. How long to wait after one that failed is the caller's choice.
 func (l *Log) ShouldSnapshot(liveBytes int64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

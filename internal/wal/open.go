@@ -37,7 +37,7 @@ type Recovery struct {
 	SetAside []string
 	// GivenUp are batches that a repair found missing.
 	GivenUp []Range
-	// Failure is why the log is open but cannot be written (ErrUnwritable); nil if it can. See [Log.Rotate].
+	// Failure is why the log is open but cannot be written (ErrUnwritable); nil if it can. See [Log.Resume].
 	Failure error
 }
 

@@ -97,6 +97,34 @@ func (o *owner) append(n int) bool {
 	return all
 }
 
+// note notes one payload, which is in memory whatever the disk does; it is false if that is not durable.
+func (o *owner) note() bool {
+	o.t.Helper()
+	p := o.payload()
+	wait, err := o.log.Note([]byte(p))
+	if err != nil {
+		o.t.Fatalf("Note() = %v", err)
+	}
+	o.state = append(o.state, p)
+	switch err := wait(o.t.Context()); {
+	case err == nil:
+		o.acked = len(o.state)
+		return true
+	case !errors.Is(err, wal.ErrInDoubt):
+		o.t.Fatalf("wait() = %v", err)
+	}
+	return false
+}
+
+// resume takes up the log. Whatever was in doubt is durable then.
+func (o *owner) resume() error {
+	err := o.log.Resume(o.t.Context())
+	if err == nil {
+		o.acked = len(o.state)
+	}
+	return err
+}
+
 // snapshot takes one of all that is in memory.
 func (o *owner) snapshot() error {
 	s, err := o.log.Rotate()

@@ -12,6 +12,8 @@ type segment struct {
 	head header
 	end  int64 // of its last batch
 	full int64 // how far it was filled with zeros
+	// durable is the end of the last batch that is on the disk.
+	durable int64
 }
 
 // noBytes are the zeros that segments grow by. Nobody writes to them: they take no memory then, since the kernel has a single page
@@ -22,14 +24,31 @@ var noBytes [growBytes]byte
 // damaged, never unfinished.
 func createSegment(fsys FS, dir string, head header, zeros []byte) (*segment, error) {
 	path := filepath.Join(dir, segmentName(head.id))
-	if err := createWhole(fsys, dir, segmentName(head.id), head.encode(), zeros); err != nil {
+	full := int64(headerBytes)
+	err := createBy(fsys, dir, segmentName(head.id), func(f File) (err error) {
+		if _, err := f.WriteAt(head.encode(), 0); err != nil {
+			return err
+		}
+		full, err = addZeros(f, headerBytes, zeros)
+		return err
+	})
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("creating %q: %w", path, err), removeIfThere(fsys, path))
 	}
 	f, err := fsys.OpenWritable(path)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening %q: %w", path, err), removeIfThere(fsys, path))
 	}
-	return &segment{file: f, head: head, end: headerBytes, full: headerBytes + int64(len(zeros))}, nil
+	return &segment{file: f, head: head, end: headerBytes, durable: headerBytes, full: full}, nil
+}
+
+// addZeros writes zeros at the end of a file, and returns its new end. Where there is no room for them it gives back what they took:
+// nothing depends on them.
+func addZeros(f File, end int64, zeros []byte) (full int64, err error) {
+	if _, err := f.WriteAt(zeros, end); err == nil {
+		return end + int64(len(zeros)), nil
+	}
+	return end, f.Truncate(end)
 }
 
 // write writes a batch and, where the file would grow, zeros behind it.

@@ -182,12 +182,17 @@ func (s *settlement) removeObsolete() error {
 
 // createWhole makes a file of the parts that has its name only once it is whole and on the disk.
 func createWhole(fsys FS, dir, name string, parts ...[]byte) error {
+	return createBy(fsys, dir, name, func(f File) error { return writeParts(f, parts) })
+}
+
+// createBy is createWhole for a file that a function writes.
+func createBy(fsys FS, dir, name string, write func(File) error) error {
 	path := filepath.Join(dir, name)
 	f, err := createAnew(fsys, path+temporarySuffix)
 	if err != nil {
 		return err
 	}
-	err = writeParts(f, parts)
+	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}

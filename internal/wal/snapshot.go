@@ -45,17 +45,18 @@ var errSnapshotEnded = errors.New("the snapshot has ended")
 // on. The caller commits or aborts the snapshot; until then there is no other (ErrSnapshotRunning).
 //
 // A log that could not be written (ErrUnwritable) takes payloads again once a snapshot is committed that was begun after
-// the failure.
+// the failure, or after [Log.Resume].
 func (l *Log) Rotate() (*SnapshotWriter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
 	case l.closed:
 		return nil, ErrClosed
-	case l.snapshot != nil:
+	case l.snapshot != nil, l.resuming:
 		return nil, ErrSnapshotRunning
 	}
 	r := l.line()
+	l.doubt.covered, l.doubt.coveredLost = len(l.doubt.batches), l.doubt.lost
 	l.snapshot = &SnapshotWriter{
 		log:      l,
 		rotation: r,
@@ -183,6 +184,9 @@ func (s *SnapshotWriter) commit(ctx context.Context) error {
 	}
 	if err := s.fs.SyncDir(filepath.Dir(s.path)); err != nil {
 		// It may be lost at a power cut, so that what is older must stay.
+		if s.log != nil {
+			s.log.unsureOf(s)
+		}
 		return err
 	}
 	if s.log != nil {
@@ -194,8 +198,8 @@ func (s *SnapshotWriter) commit(ctx context.Context) error {
 // committedSnapshot takes note of a durable snapshot, and removes what it replaces.
 func (l *Log) committedSnapshot(s *SnapshotWriter) {
 	l.mu.Lock()
-	if s.rotation.failure == l.failure {
-		l.failure = nil
+	if l.failure != nil && s.rotation.failure == l.failure {
+		l.settleDoubt()
 	}
 	for len(l.sizes) > 0 && l.sizes[0].id < s.id {
 		l.sizes = l.sizes[1:]
@@ -270,6 +274,7 @@ func (s *SnapshotWriter) release() {
 	defer s.log.mu.Unlock()
 	if s.log.snapshot == s {
 		s.log.snapshot = nil
+		s.log.doubt.covered, s.log.doubt.coveredLost = 0, 0
 	}
 }
 
