@@ -199,6 +199,7 @@ func TestFormats(t *testing.T) {
 			h := newFormatHouse(t)
 			unpack(t, filepath.Join(dir, "relay.tar.gz"), h.relay.dataDir)
 			unpack(t, filepath.Join(dir, "agent.tar.gz"), h.agentDir)
+			mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + h.relay.dataDir, "init"}}) // Keys are not in the testdata.
 			h.equip(t)
 			h.agent.startAlone(t)
 			relays, groups := h.spool(t)
