@@ -60,7 +60,7 @@ type Config struct {
 type Handler struct {
 	cfg     Config
 	metrics *metrics
-	turns   chan struct{}
+	turns   *httpserver.Turns
 	zippers sync.Pool
 }
 
@@ -69,7 +69,7 @@ func New(cfg Config) *Handler {
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = defaultConcurrent
 	}
-	h := &Handler{cfg: cfg, metrics: newMetrics(cfg.Registerer), turns: make(chan struct{}, cfg.MaxConcurrent)}
+	h := &Handler{cfg: cfg, metrics: newMetrics(cfg.Registerer), turns: httpserver.NewTurns(cfg.MaxConcurrent)}
 	h.zippers.New = func() any {
 		z, err := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed)
 		if err != nil {
@@ -91,35 +91,26 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	start := time.Now()
-	if !h.await(r) {
+	turn := h.await(w, r)
+	if turn == nil {
 		h.metrics.observe(resultBusy, time.Since(start))
 		http.Error(w, "too many scrapes are being answered at once (--web.max-concurrent-scrapes)", http.StatusServiceUnavailable)
 		return
 	}
-	defer func() { <-h.turns }()
+	defer turn.End()
 	setHeader(w.Header(), format.ContentType(escaping), encoding)
-	if err := h.write(w, groupstore.Form{Format: format, Escaping: escaping}, encoding); err != nil {
+	if err := h.write(turn, groupstore.Form{Format: format, Escaping: escaping}, encoding); err != nil {
 		h.metrics.observe(resultAborted, time.Since(start))
 		panic(http.ErrAbortHandler)
 	}
 	h.metrics.observe(resultComplete, time.Since(start))
 }
 
-// await waits for one of the turns, at most as long as the scraper waits.
-func (h *Handler) await(r *http.Request) bool {
-	select {
-	case h.turns <- struct{}{}:
-		return true
-	default:
-	}
+// await waits for one of the turns, at most as long as the scraper waits; nil if none came.
+func (h *Handler) await(w http.ResponseWriter, r *http.Request) *httpserver.Turn {
 	ctx, cancel := context.WithTimeout(r.Context(), timeoutOf(r.Header.Get(scrape.TimeoutHeader)))
 	defer cancel()
-	select {
-	case h.turns <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return h.turns.Take(ctx, w)
 }
 
 // timeoutOf reads the timeout header.
@@ -138,9 +129,8 @@ func setHeader(h http.Header, contentType string, encoding exposition.Encoding) 
 	}
 }
 
-func (h *Handler) write(w http.ResponseWriter, form groupstore.Form, encoding exposition.Encoding) error {
+func (h *Handler) write(out *httpserver.Turn, form groupstore.Form, encoding exposition.Encoding) error {
 	own := h.own()
-	out := httpserver.NewStallWriter(w)
 	if encoding != exposition.Gzip {
 		return h.cfg.Store.Snapshot().Write(out, form, own)
 	}

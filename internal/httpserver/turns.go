@@ -35,7 +35,8 @@ type Turn struct {
 	turns *Turns
 }
 
-// Take waits for a turn as long as ctx lives; nil if none came.
+// Take waits for a turn as long as ctx lives; nil if none came. One that is free is taken also for a request whose context has ended: so
+// does that of whoever closed the sending half, and still reads.
 func (t *Turns) Take(ctx context.Context, w http.ResponseWriter) *Turn {
 	select {
 	case t.slots <- struct{}{}:

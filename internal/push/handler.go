@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/route"
@@ -100,10 +102,11 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, job
 	receivedAt := time.Now()
 	ctx, cancel := httpserver.Outlasting(r.Context()) // what was taken is decided, whoever waits for it
 	defer cancel()
-	body := h.cfg.Budget.Buffer(ctx, Sender{})
+	arriving := &stallReader{control: http.NewResponseController(w), body: r.Body}
+	body := h.cfg.Budget.Buffer(ctx, Sender{Name: hostOf(r.RemoteAddr), End: arriving.end})
 	defer body.Release()
 	if op != Delete {
-		if err := h.readBody(w, r, body); err != nil {
+		if err := h.readBody(w, r, arriving, body); err != nil {
 			return Result{}, err
 		}
 	}
@@ -121,6 +124,9 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, job
 			return Result{}, err
 		}
 		req.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))
+		if err := body.Complete(req.Format); err != nil {
+			return Result{}, err
+		}
 		req.Body = body.Bytes()
 	}
 	if h.cfg.Timeout > 0 {
@@ -138,7 +144,16 @@ func (h *Handler) names() grouping.NameScheme {
 	return h.cfg.Names()
 }
 
-func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, body *Buffer) error {
+// hostOf returns the host of an address; empty for one that has none, such as a Unix socket's.
+func hostOf(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, arriving *stallReader, body *Buffer) error {
 	limit := h.cfg.Limits.MaxBodyBytes
 	if limit > 0 && r.ContentLength > limit {
 		return h.tooLarge(limit)
@@ -148,21 +163,25 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, body *Buffer)
 			return err
 		}
 	}
-	control := http.NewResponseController(w)
-	arriving := &stallReader{control: control, body: r.Body}
 	var src io.Reader = arriving
 	if limit > 0 {
 		src = http.MaxBytesReader(w, io.NopCloser(src), limit)
 	}
 	err := exposition.Decode(body, src, r.Header.Get("Content-Encoding"), h.cfg.Limits.MaxDecompressedBytes)
 	// Without this the deadline of the last read would end the request's context while the pusher works.
-	control.SetReadDeadline(time.Time{}) //nolint:errcheck // Not every ResponseWriter has deadlines; then none was set.
+	arriving.control.SetReadDeadline(time.Time{}) //nolint:errcheck // Not every ResponseWriter has deadlines; then none was set.
 	if err == nil {
 		return nil
+	}
+	if arriving.isOver.Load() {
+		err = errEnded()
 	}
 	var refused *Error
 	var wire *http.MaxBytesError
 	switch {
+	case errors.Is(err, ErrStalled):
+		w.Header().Set("Connection", "close") // as below
+		return err
 	case errors.As(err, &refused):
 		return refused
 	case errors.As(err, &wire):
@@ -205,7 +224,14 @@ type stallReader struct {
 	control *http.ResponseController
 	body    io.Reader
 	movedAt time.Time
-	bytes   int64 // that came
+	bytes   int64       // that came
+	isOver  atomic.Bool // the body is ended, since others wait for its memory
+}
+
+// end lets the reading fail, now and from then on. Anybody may call it.
+func (s *stallReader) end() {
+	s.isOver.Store(true)
+	s.control.SetReadDeadline(time.Now()) //nolint:errcheck // See readBody.
 }
 
 func (s *stallReader) Read(p []byte) (int, error) {
@@ -213,6 +239,9 @@ func (s *stallReader) Read(p []byte) (int, error) {
 	if now := time.Now(); now.Sub(s.movedAt) > time.Second {
 		s.control.SetReadDeadline(now.Add(bodyStall)) //nolint:errcheck // See readBody.
 		s.movedAt = now
+		if s.isOver.Load() {
+			s.end() // Its deadline was moved on just now.
+		}
 	}
 	n, err := s.body.Read(p)
 	s.bytes += int64(n)

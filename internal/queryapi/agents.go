@@ -18,6 +18,12 @@ type Registry interface {
 	Forget(name string) error
 }
 
+// Accounts is what the API needs of a store to tell what agents hold in it.
+type Accounts interface {
+	// Account returns how many groups and series an agent has.
+	Account(agent string) (groups, series int)
+}
+
 // agentJSON is one agent in the answer to GET /api/v1/agents.
 type agentJSON struct {
 	Agent               string       `json:"agent"`
@@ -30,6 +36,8 @@ type agentJSON struct {
 	RoundTripSeconds    *float64     `json:"round_trip_seconds"`
 	ClockSkewSeconds    *float64     `json:"clock_skew_seconds"`
 	SpoolPending        uint64       `json:"spool_pending"`
+	Groups              int          `json:"groups"`
+	Series              int          `json:"series"`
 	CertificateNotAfter *time.Time   `json:"certificate_not_after"`
 	Targets             []targetJSON `json:"targets"`
 	TargetsDown         int          `json:"targets_down"`
@@ -49,12 +57,14 @@ type targetJSON struct {
 }
 
 // Agents serves GET /api/v1/agents.
-func Agents(registry Registry) http.HandlerFunc {
+func Agents(registry Registry, accounts Accounts) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		known := registry.Agents()
 		out := make([]agentJSON, 0, len(known))
 		for _, a := range known {
-			out = append(out, newAgentJSON(a))
+			one := newAgentJSON(a)
+			one.Groups, one.Series = accounts.Account(a.Name)
+			out = append(out, one)
 		}
 		respond(w, out)
 	}

@@ -45,43 +45,28 @@ func Metrics(cfg MetricsConfig) http.HandlerFunc {
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = defaultConcurrent
 	}
-	turns := make(chan struct{}, cfg.MaxConcurrent)
+	turns := httpserver.NewTurns(cfg.MaxConcurrent)
 	return Shared(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
 			w.Header().Set("Content-Type", "application/json")
 			return
 		}
-		if !await(r.Context(), turns) {
+		ctx, cancel := context.WithTimeout(r.Context(), turnWait)
+		defer cancel()
+		turn := turns.Take(ctx, w)
+		if turn == nil {
 			respondError(w, http.StatusServiceUnavailable, "unavailable", errBusy)
 			return
 		}
-		defer func() { <-turns }()
+		defer turn.End()
 		w.Header().Set("Content-Type", "application/json")
-		if err := writeGroups(httpserver.NewStallWriter(w), cfg.Store.Snapshot()); err != nil {
+		if err := writeGroups(turn, cfg.Store.Snapshot()); err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	})
 }
 
-// await waits for one of the turns. One that is free is taken also for a request whose context has ended: so does that of
-// whoever closed the sending half, and still reads.
-func await(ctx context.Context, turns chan struct{}) bool {
-	select {
-	case turns <- struct{}{}:
-		return true
-	default:
-	}
-	ctx, cancel := context.WithTimeout(ctx, turnWait)
-	defer cancel()
-	select {
-	case turns <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func writeGroups(w *httpserver.StallWriter, view *groupstore.View) error {
+func writeGroups(w *httpserver.Turn, view *groupstore.View) error {
 	out := bufio.NewWriterSize(w, pieceBytes)
 	piece := []byte(`{"status":"success","data":[`)
 	first := true

@@ -27,7 +27,7 @@ type quotas struct {
 	agents   func() []agents.Agent
 	accounts accounts
 	limits   quotaLimits
-	logger *slog.Logger
+	logger   *slog.Logger
 
 	warned map[string]bool // owned by Run; the agents that were warned of
 }

@@ -60,7 +60,7 @@ func (s *Server) newRoutes() (*routes, error) {
 	get("/api/v1/metrics", counted("api/v1/metrics", queryapi.Metrics(queryapi.MetricsConfig{
 		Store: s.store, MaxConcurrent: s.opts.MaxConcurrentScrapes,
 	})))
-	get("/api/v1/agents", queryapi.Shared(queryapi.Agents(s.agents)))
+	get("/api/v1/agents", queryapi.Shared(queryapi.Agents(s.agents, s.store)))
 	get("/-/healthy", counted("healthy", s.healthy))
 	get("/-/ready", counted("ready", s.ready))
 	at.Put("/-/quit", s.quitHandler)
