@@ -100,6 +100,9 @@ func wantSeen(t *testing.T, c net.Conn, head string) (status int) {
 
 // TestDiscardIsBounded: a sender without an end is not read for ever, and those who stall are few.
 func TestDiscardIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for what stalls")
+	}
 	t.Parallel()
 	s, _ := serveFlags(t, flags("127.0.0.1:0"), refuse)
 	dial := func() net.Conn { return clientTLS(false)(t, s.Addr().String()) }
