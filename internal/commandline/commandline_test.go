@@ -34,7 +34,7 @@ func TestAdvise(t *testing.T) {
 		"nonsense":                              "the commands are help, serve, status, agent-certificate",
 		"--data.dir=x stat":                     "did you mean status?",
 		"--data.dir x statsu":                   "did you mean status?",
-		"--web.listen-adress=:1":                "did you mean --web.listen-address?",
+		"--web.listenaddress=:1":                "did you mean --web.listen-address?",
 		"--web.listen_address :1":               "did you mean --web.listen-address?",
 		"--listen-address=:1":                   "did you mean --web.listen-address?",
 		"--web.enable-admin-api --push.timout":  "did you mean --push.timeout?",

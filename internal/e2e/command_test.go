@@ -202,7 +202,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"no-such-command"}, 2, "no-such-command: the commands are"},
 		{[]string{"--no-such-flag"}, 2, "--no-such-flag"},
 		{[]string{"stauts"}, 2, "did you mean status?"},
-		{[]string{"--relay.adress=x"}, 2, "did you mean --relay.address?"},
+		{[]string{"--relay.addres=x"}, 2, "did you mean --relay.address?"},
 		{[]string{"push", "--jobb=x"}, 2, "did you mean --job?"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -67,7 +68,7 @@ func TestDefaultAddresses(t *testing.T) {
 				}
 			}
 			// An address that was asked for is none that may be missing.
-			got := output(t, command{path: programs.relayAgent, args: append(agentFlags[:len(agentFlags):len(agentFlags)], "--web.listen-address=192.0.2.9:9091"), netns: namespace})
+			got := output(t, command{path: programs.relayAgent, args: append(slices.Clip(agentFlags), "--web.listen-address=192.0.2.9:9091"), netns: namespace})
 			if got.code != 1 || !strings.Contains(got.stderr, "--web.listen-address 192.0.2.9:9091") {
 				t.Errorf("an address that the machine does not have: %+v, want exit code 1 and the flag", got)
 			}
@@ -109,7 +110,7 @@ func TestPasswordsAtTheAgent(t *testing.T) {
 	at := func(address string, args ...string) command {
 		return command{path: programs.relayAgent, args: append(args[:1:1], append([]string{"--agent.address=" + address}, args[1:]...)...)}
 	}
-	agent.process.wantSaid(t, "attached to relay")
+	agent.wantSaid(t, "attached to relay")
 	wantResult(t, output(t, at("unix:"+socket, "status")), 0, "connected", "")
 	wantResult(t, outputWithInput(t, at("unix:"+socket, "push", "--job=j"), "m 1\n"), 0, "", "")
 	wantResult(t, output(t, at(agent.url, "status")), 1, "", "the agent wants a password")

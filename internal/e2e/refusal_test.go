@@ -62,7 +62,7 @@ func TestRelayRefuses(t *testing.T) {
 	}
 	mistakes := []mistake{
 		{"unknown flag", []string{"--web.listen-port=:1"}, []string{"web.listen-port"}},
-		{"mistyped flag", []string{"--web.listen-adress=:1"}, []string{"did you mean --web.listen-address?"}},
+		{"mistyped flag", []string{"--web.listenaddress=:1"}, []string{"did you mean --web.listen-address?"}},
 		{"stray argument", []string{"sirve"}, []string{"sirve"}},
 		{"no duration", []string{"--push.timeout=soon"}, []string{"soon"}},
 		{"negative duration", []string{"--push.timeout=-1s"}, []string{"push.timeout"}},

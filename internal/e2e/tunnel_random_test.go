@@ -89,7 +89,7 @@ const (
 	sufferAtMost  = 2 * time.Minute
 )
 
-func (s *sufferer) cuts() int { return int(s.network.Accepted()) - 1 }
+func (s *sufferer) cuts() int { return s.network.Accepted() - 1 }
 
 // hasSeenAll says whether connections were cut, and what that and the times between bring was seen.
 func (s *sufferer) hasSeenAll() bool {

@@ -24,9 +24,10 @@ type memory struct {
 const (
 	// memoryMargin is what the system may be wrong by: it counts pages for each processor and adds up now and then.
 	memoryMargin = 1 << 20
-	// firstLook and lastLook are the shortest and the longest time between two looks. A mark never falls, so that only what a command
-	// took since the last look is missed.
-	firstLook = time.Millisecond
+	// firstLook is when the first look is: a command is still being loaded before. Each look is later than the one before by a quarter
+	// of the time until then, and by lastLook at most, so that what is missed is what a command took in the last fifth of its life,
+	// or in its last second. A mark never falls.
+	firstLook = 10 * time.Millisecond
 	lastLook  = time.Second
 	// maxProcesses bounds the processes of one look.
 	maxProcesses = 100
@@ -35,9 +36,9 @@ const (
 // watchMemory begins to watch a command that was just started. The caller ends it.
 func watchMemory(pid int) *memory {
 	m := &memory{own: highWaterMark("self"), ended: make(chan struct{})}
-	m.seen = highWaterMarks(pid)
+	begun := time.Now()
 	m.watch.Go(func() {
-		for wait := firstLook; m.seen <= m.own+memoryMargin; wait = min(2*wait, lastLook) {
+		for wait := firstLook; m.seen <= m.own+memoryMargin; wait = min(time.Since(begun)/4, lastLook) {
 			select {
 			case <-m.ended:
 				return
@@ -50,7 +51,7 @@ func watchMemory(pid int) *memory {
 }
 
 // end returns what the largest process of a command needed that has ended; told is what the system says of it. It returns 0 if
-// nothing is known.
+// nothing is known: a command that was gone before the first look is not known to have needed less than this process.
 func (m *memory) end(told int64) int64 {
 	close(m.ended)
 	m.watch.Wait()

@@ -117,7 +117,7 @@ func (l *Link) dialTCP(a *attempt) (net.Conn, error) {
 	defer stop()
 	tunnelled, err := connect(conn, l.cfg.Proxy, l.cfg.Address)
 	if err != nil {
-		conn.Close()
+		conn.Close() //nolint:errcheck // What the proxy said is the reason.
 		return nil, a.explain(err)
 	}
 	return tunnelled, nil

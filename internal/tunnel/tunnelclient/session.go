@@ -160,8 +160,8 @@ func (s *session) run() error {
 
 // close closes the connection; every stream on it ends.
 func (s *session) close() {
-	s.cc.Close() //nolint:errcheck // The session is over either way.
-	s.conn.Close()
+	s.cc.Close()   //nolint:errcheck // The session is over either way.
+	s.conn.Close() //nolint:errcheck // As above.
 }
 
 // receive takes the relay's events until the stream ends.

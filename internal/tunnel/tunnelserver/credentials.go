@@ -38,7 +38,7 @@ func (c *connection) notAfter() time.Time { return c.State.PeerCertificates[0].N
 
 // close closes the socket, whatever state TLS and HTTP/2 are in.
 func (c *connection) close() {
-	c.conn.Close()
+	c.conn.Close() //nolint:errcheck // It is over either way.
 }
 
 // connectionOf returns the connection that a call came on.
