@@ -55,6 +55,8 @@ type Change struct {
 	// Bytes is the length of the body as it is sent.
 	Bytes int
 
+	// again says that it was under way in an earlier session already, and has no verdict from there: the relay may have decided it.
+	again   bool
 	decided history.Point // by what change of the relay's store; zero before the verdict, and if the relay does not tell
 }
 
@@ -219,10 +221,11 @@ func (f *Feed) take() (c *Change, begun, durable *receipt) {
 		if c == nil {
 			continue
 		}
+		again := c.sent.has(cur.slot)
 		g.busy |= of(cur.slot)
 		c.sent |= of(cur.slot)
 		handed := &Change{
-			change: c, journal: s.journal, Bytes: c.bodyBytes,
+			change: c, journal: s.journal, Bytes: c.bodyBytes, again: again,
 			Origin: push.Origin{Journal: s.journal, Sequence: c.sequence, Digest: c.identity()},
 		}
 		f.flying[handed] = true
@@ -242,9 +245,17 @@ func (f *Feed) putBack(c *Change) {
 	if s.cursors[cur.slot] != cur {
 		return
 	}
-	c.change.sent &^= of(cur.slot)
+	c.notSent(cur)
 	c.change.group.busy &^= of(cur.slot)
 	s.enqueue(c.change.group, cur)
+}
+
+// notSent says that this session leaves no doubt of the change. One of an earlier session stays: whatever is forgotten of what
+// the relay has decided, it would know under a number of which this spool knows nothing.
+func (c *Change) notSent(cur *cursor) {
+	if !c.again {
+		c.change.sent &^= of(cur.slot)
+	}
 }
 
 // Request returns the push as it is to be sent; its body is put into buf, if that is large enough. An error means that the
@@ -308,7 +319,7 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 	case push.IsFinal(err):
 		s.refused(cur, c, err)
 	default:
-		c.change.sent &^= of(cur.slot)
+		c.notSent(cur)
 		c.change.answer.tell(cur, outcome{detail: "relay " + cur.name() + " takes it later: " + err.Error()})
 		s.hold(g, cur, err)
 	}
