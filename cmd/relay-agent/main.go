@@ -2,7 +2,7 @@
 // targets of its configuration when a relay asks. Its flags are listed by --help; docs/operations.md explains them.
 //
 // Beside the agent itself it has commands for people and scripts, which speak to a running agent: exec, push, delete and
-// status; and check-config and repair, which need none.
+// status; and check-config, repair and acknowledge-loss, which need none.
 //
 // The agent logs to standard error, ends with exit code 0 on SIGTERM and SIGINT, and reloads its configuration file on SIGHUP.
 package main
@@ -61,7 +61,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	pushes := newPushCommands(app)
 	shows := newStatusCommand(app)
 	checks := newCheckCommand(app)
-	repairs := newRepairCommand(app)
+	repairs := newRepairCommands(app)
 
 	command, err := app.Parse(args)
 	if exited {
@@ -86,8 +86,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return shows.run(stdout, stderr)
 	case checks.FullCommand():
 		return checks.run(stdout, stderr)
-	case repairs.FullCommand():
-		return repairs.run(stdout, stderr)
+	case repairs.repair.FullCommand(), repairs.acknowledge.FullCommand():
+		return repairs.run(command, stdout, stderr)
 	}
 	o := opts()
 	o.Logger = promslog.New(logging)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -17,15 +18,16 @@ import (
 
 // storeCommands are those about the store in the data dir.
 type storeCommands struct {
-	backup, restore, repair *kingpin.CmdClause
-	to, from                *string
+	backup, restore, repair, acknowledge *kingpin.CmdClause
+	to, from                             *string
 }
 
 func newStoreCommands(app *kingpin.Application) *storeCommands {
 	c := &storeCommands{
-		backup:  app.Command("backup", "Write the store into one file, also while the relay runs. Certificates and known agents are not in it."),
-		restore: app.Command("restore", "Make the store of an empty data dir from a backup."),
-		repair:  app.Command("repair", "Make a damaged store readable: keeps all that is sound, sets damaged files aside and tells what is missing."),
+		backup:      app.Command("backup", "Write the store into one file, also while the relay runs. Certificates and known agents are not in it."),
+		restore:     app.Command("restore", "Make the store of an empty data dir from a backup."),
+		repair:      app.Command("repair", "Make a damaged store one that a relay starts with: keeps all that is sound, sets damaged files aside and tells what is missing."),
+		acknowledge: app.Command("acknowledge-loss", "Take note of what the store has lost, or may have: it is told, and the relay does not show it any more. Also while the relay runs."),
 	}
 	c.to = c.backup.Flag("to", "File to write; replaced if it is there.").Required().PlaceHolder("FILE").String()
 	c.from = c.restore.Flag("from", "File that backup has written.").Required().PlaceHolder("FILE").String()
@@ -34,7 +36,7 @@ func newStoreCommands(app *kingpin.Application) *storeCommands {
 
 // has says whether the command is one of these.
 func (c *storeCommands) has(command string) bool {
-	return command == c.backup.FullCommand() || command == c.restore.FullCommand() || command == c.repair.FullCommand()
+	return slices.Contains([]string{c.backup.FullCommand(), c.restore.FullCommand(), c.repair.FullCommand(), c.acknowledge.FullCommand()}, command)
 }
 
 func (c *storeCommands) run(command string, k relay.Keep, stdout io.Writer) error {
@@ -48,6 +50,8 @@ func (c *storeCommands) run(command string, k relay.Keep, stdout io.Writer) erro
 		return k.Backup(ctx, *c.to, stdout)
 	case c.restore.FullCommand():
 		return k.Restore(ctx, *c.from, stdout)
+	case c.acknowledge.FullCommand():
+		return k.AcknowledgeLoss(stdout)
 	default:
 		return k.Repair(ctx, stdout)
 	}

@@ -50,6 +50,9 @@ func (a *Agent) ready(w http.ResponseWriter, _ *http.Request) {
 	} else {
 		fmt.Fprintln(w, "OK")
 	}
+	for _, loss := range a.spool.Losses() {
+		fmt.Fprintf(w, "the spool has lost something, or may have (relay-agent acknowledge-loss takes note of it): %v\n", loss)
+	}
 	spooled := a.spool.Status()
 	for _, link := range a.links {
 		st := link.Status()

@@ -10,7 +10,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
+
+	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/agentapi"
 	"pushrelay/internal/datadir"
@@ -30,19 +33,52 @@ func spoolDir(dataDir string) string {
 	return filepath.Join(dataDir, "spool")
 }
 
-// RepairSpool makes a damaged spool readable and says on out what was kept and what is missing.
+// RepairSpool makes a damaged spool one that an agent starts with, and says on out what was kept and what is missing.
 func RepairSpool(ctx context.Context, dataDir string, out io.Writer) error {
-	if _, err := os.Stat(spoolDir(dataDir)); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("--data.dir %s holds no spool", dataDir)
+	at, err := spoolAt(dataDir)
+	if err != nil {
+		return err
 	}
-	r, err := spool.Repair(ctx, spoolDir(dataDir))
+	r, err := spool.Repair(ctx, at)
 	if err != nil {
 		return explainSpoolError(dataDir, err)
 	}
-	lines := r.Report("spool")
-	if len(r.Missing) > 0 {
+	lines := r.Report("spool", "relay-agent acknowledge-loss --data.dir "+strconv.Quote(dataDir))
+	if r.Loss != nil {
 		lines = append(lines, "the next start sends again what is left, under a new journal")
 	}
+	return tell(out, lines)
+}
+
+// AcknowledgeLoss takes note of what the spool has lost, also while an agent runs on the data dir, and says on out what that is.
+func AcknowledgeLoss(dataDir string, out io.Writer) error {
+	at, err := spoolAt(dataDir)
+	if err != nil {
+		return err
+	}
+	losses, err := spool.AcknowledgeLoss(at)
+	if err != nil {
+		return explainSpoolError(dataDir, err)
+	}
+	lines := []string{"there is no loss that nobody has taken note of"}
+	if len(losses) > 0 {
+		lines = nil
+	}
+	for _, loss := range losses {
+		lines = append(lines, "acknowledged, found "+loss.Found.Format(time.RFC3339)+": "+loss.String()+" ("+loss.Reason+")")
+	}
+	return tell(out, lines)
+}
+
+// spoolAt returns where the spool of a data dir is, which must be there.
+func spoolAt(dataDir string) (spool.Place, error) {
+	if _, err := os.Stat(spoolDir(dataDir)); errors.Is(err, fs.ErrNotExist) {
+		return spool.Place{}, fmt.Errorf("--data.dir %s holds no spool", dataDir)
+	}
+	return spool.Place{Dir: spoolDir(dataDir), Release: version.Version}, nil
+}
+
+func tell(out io.Writer, lines []string) error {
 	for _, line := range lines {
 		if _, err := fmt.Fprintln(out, line); err != nil {
 			return err

@@ -23,6 +23,13 @@ type Loader struct {
 	hidings   []loadedHiding // of parts that were in quarantine
 	fallen    []loadedHiding // of parts that were not
 	departed  []departure    // the fallen ones, for those who waited for them
+
+	// Of a cut of which records are missing; see Missing.
+	lossy    bool
+	adrift   bool             // the number of the next skeleton is not known
+	drifting []loadedSkeleton // those without a number
+	orphans  []loadedHiding   // what waits for a group that is lost
+	lost     []string
 }
 
 type loadedSkeleton struct {
@@ -49,7 +56,7 @@ func (l *Loader) Add(record []byte) error {
 	kind, r, err := openRecord(record)
 	switch {
 	case err != nil:
-	case !l.begun && kind != cutRecord:
+	case !l.begun && kind != cutRecord && !l.lossy:
 		err = errors.New("it does not begin with its position")
 	case kind == cutRecord:
 		err = l.begin(r)
@@ -73,7 +80,7 @@ func (l *Loader) Add(record []byte) error {
 }
 
 func (l *Loader) begin(r *cursor) error {
-	if l.begun || l.s.position != 0 || len(l.s.groups) > 0 {
+	if l.begun || !l.lossy && (l.s.position != 0 || len(l.s.groups) > 0) {
 		return errors.New("the store is not empty")
 	}
 	l.position = r.uvarint()
@@ -95,7 +102,12 @@ func (l *Loader) addSkeleton(encoding []byte) error {
 		head = newHeading(string(text))
 		l.headings[head.text] = head
 	}
-	l.skeletons = append(l.skeletons, loadedSkeleton{newSkeleton(head, string(rest), l.s.hasher), found})
+	loaded := loadedSkeleton{newSkeleton(head, string(rest), l.s.hasher), found}
+	if l.adrift {
+		l.drifting = append(l.drifting, loaded)
+		return nil
+	}
+	l.skeletons = append(l.skeletons, loaded)
 	return nil
 }
 
@@ -105,12 +117,19 @@ type loadedGroup struct {
 	version uint64
 	born    uint64
 	hidings []loadedHiding // of the parts that have a hiding
+	lost    int            // parts
 }
 
 func (l *Loader) addGroup(r *cursor) error {
+	if err := l.settle(*r); err != nil {
+		return err
+	}
 	lg, err := l.decodeGroup(r)
 	if err != nil {
 		return err
+	}
+	if l.noteLost(&lg, lg.lost) {
+		return nil
 	}
 	c := lg.change
 	if l.s.groups[c.Key.Canonical()] != nil {
@@ -150,6 +169,9 @@ func (l *Loader) addTombstone(r *cursor) error {
 func (l *Loader) addSource(r *cursor) error {
 	src, sequence := l.s.sources[string(r.text())], r.uvarint()
 	digest := r.take(16)
+	if l.lossy && !r.bad && len(r.rest) == 0 && (src == nil || sequence < src.sequence) {
+		return nil // The marks that it is about are lost.
+	}
 	if r.bad || len(r.rest) > 0 || src == nil || sequence < src.sequence {
 		return errRecord
 	}
@@ -196,16 +218,26 @@ func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 	if c.Key, err = grouping.FromCanonical(string(canonical)); err != nil {
 		return lg, err
 	}
+	if l.lossy {
+		l.position = max(l.position, lg.version) // The record that has it may be lost.
+	}
 	if r.bad || c.Key.IsZero() || lg.version > l.position || lg.born > lg.version {
 		return lg, errRecord
 	}
 	labels := c.Key.Labels()
 	var sizes []int
+	var skip []bool
 	for range r.count(leastPart + 1) {
 		number, pushed, size := r.uvarint(), c.PushedAt+r.varint(), r.uvarint()
 		h, hidden := decodeHiding(r)
-		if r.bad || number >= uint64(len(l.skeletons)) || size > uint64(len(r.rest)) {
+		unknown := number >= uint64(len(l.skeletons)) || l.skeletons[number].k == nil
+		if r.bad || unknown && !l.lossy || size > uint64(len(r.rest)) {
 			return lg, errRecord
+		}
+		sizes, skip = append(sizes, int(size)), append(skip, unknown)
+		if unknown {
+			lg.lost++
+			continue
 		}
 		sk := l.skeletons[number]
 		if !sk.k.hasHoles(labels) {
@@ -221,12 +253,17 @@ func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 		}
 		c.parts = append(c.parts, p)
 		c.lines += sk.found.lines
-		sizes = append(sizes, int(size))
 	}
 	if r.bad || c.hidden != "" && len(lg.hidings) != len(c.parts) {
 		return lg, errRecord
 	}
-	return lg, c.decodeValues(r.rest, sizes)
+	values := r.rest
+	if lg.lost > 0 {
+		if values, sizes, err = kept(values, sizes, skip); err != nil {
+			return lg, err
+		}
+	}
+	return lg, c.decodeValues(values, sizes)
 }
 
 func decodeHiding(r *cursor) (h loadedHiding, hidden bool) {
@@ -265,7 +302,7 @@ func (l *Loader) Finish() error {
 	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !l.begun {
+	if !l.begun && !l.lossy {
 		return errors.New("loading the store: there is not even a position")
 	}
 	s.position = l.position
@@ -277,7 +314,12 @@ func (l *Loader) Finish() error {
 		if h.by == "" {
 			continue
 		}
-		if h.h.by = s.groups[h.by]; h.h.by == nil {
+		h.h.by = s.groups[h.by]
+		if h.h.by == nil && l.lossy {
+			l.orphans = append(l.orphans, h)
+			continue
+		}
+		if h.h.by == nil {
 			return fmt.Errorf("loading the store: family %q of group %v waits for a group that is not there", brief(h.family, shownBytes), h.g.key)
 		}
 	}
@@ -287,6 +329,9 @@ func (l *Loader) Finish() error {
 	}
 	l.orderWaiting()
 	l.reconsider()
+	if l.lossy {
+		l.release()
+	}
 	return nil
 }
 

@@ -64,19 +64,34 @@ func explainStoreError(dataDir string, err error) error {
 	var locked *wal.LockedError
 	var damaged *wal.DamagedError
 	var newer *datadir.NewerError
+	var contradiction *storelog.ContradictionError
 	switch {
 	case errors.As(err, &newer):
 		return fmt.Errorf("--data.dir %s: %w; nothing was changed", dataDir, newer)
 	case errors.As(err, &locked):
 		return fmt.Errorf("--data.dir %s is in use by another relay: %w", dataDir, locked)
 	case errors.As(err, &damaged):
-		return fmt.Errorf("--data.dir %s: %w; nothing was changed. To keep all that is sound and to be told what is missing: relay-server repair --data.dir %q",
-			dataDir, damaged, dataDir)
+		return adviseRepair(dataDir, damaged)
+	case errors.As(err, &contradiction):
+		return adviseRepair(dataDir, contradiction)
 	case errors.Is(err, wal.ErrNoLocks):
 		return fmt.Errorf("--data.dir %s: %w; another file system is better, and --data.no-lock does without", dataDir, err)
 	default:
 		return fmt.Errorf("--data.dir %s: %w", dataDir, err)
 	}
+}
+
+func adviseRepair(dataDir string, err error) error {
+	return fmt.Errorf("--data.dir %s: %w; nothing was changed. To keep all that is sound and to be told what is missing: relay-server repair --data.dir %q",
+		dataDir, err, dataDir)
+}
+
+// storeLosses returns what the store has lost, and nobody has taken note of.
+func (s *Server) storeLosses() []wal.Loss {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.Losses()
 }
 
 // storeID identifies the store to agents. One in memory is made anew at every start.

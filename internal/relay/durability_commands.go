@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
+	"time"
 
 	"github.com/prometheus/common/version"
 
@@ -65,7 +67,7 @@ func (k Keep) Restore(ctx context.Context, file string, out io.Writer) error {
 	return err
 }
 
-// Repair makes a damaged store readable and says on out what was kept and what is missing.
+// Repair makes a damaged store one that a relay starts with, and says on out what was kept and what is missing.
 func (k Keep) Repair(ctx context.Context, out io.Writer) error {
 	if err := k.existing(); err != nil {
 		return err
@@ -74,13 +76,37 @@ func (k Keep) Repair(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return explainStoreError(k.DataDir, err)
 	}
-	for _, line := range r.Report("store") {
+	lines := r.Report("store", "relay-server acknowledge-loss --data.dir "+strconv.Quote(k.DataDir))
+	if r.Loss != nil {
+		lines = append(lines, "the next start gives the store a new id, so that agents send again what they have")
+	}
+	return tell(out, lines)
+}
+
+// AcknowledgeLoss takes note of what the store has lost, also while a relay runs on the data dir, and says on out what that is.
+func (k Keep) AcknowledgeLoss(out io.Writer) error {
+	if err := k.existing(); err != nil {
+		return err
+	}
+	losses, err := storelog.AcknowledgeLoss(k.place(""))
+	if err != nil {
+		return explainStoreError(k.DataDir, err)
+	}
+	lines := []string{"there is no loss that nobody has taken note of"}
+	if len(losses) > 0 {
+		lines = nil
+	}
+	for _, loss := range losses {
+		lines = append(lines, "acknowledged, found "+loss.Found.Format(time.RFC3339)+": "+loss.String()+" ("+loss.Reason+")")
+	}
+	return tell(out, lines)
+}
+
+func tell(out io.Writer, lines []string) error {
+	for _, line := range lines {
 		if _, err := fmt.Fprintln(out, line); err != nil {
 			return err
 		}
 	}
-	if len(r.Missing) > 0 {
-		_, err = fmt.Fprintln(out, "the next start gives the store a new id, so that agents send again what they have")
-	}
-	return err
+	return nil
 }

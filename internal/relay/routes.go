@@ -104,6 +104,9 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		if err := s.storeFailure(); err != nil {
 			fmt.Fprintf(w, "\nthe store cannot be changed, pushes are answered 503: %v\n", err)
 		}
+		for _, loss := range s.storeLosses() {
+			fmt.Fprintf(w, "\nthe store has lost something, or may have (relay-server acknowledge-loss takes note of it): %v\n", loss)
+		}
 	case draining:
 		http.Error(w, "relay is stopping", http.StatusServiceUnavailable)
 	default:

@@ -1,14 +1,12 @@
 package spool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"pushrelay/internal/datadir"
-	"pushrelay/internal/wal"
 )
 
 // format is the version of all that the journal holds. Raise it when an earlier release would not understand, or misread, what
@@ -56,22 +54,4 @@ func (w writer) written(err error) error {
 		return err
 	}
 	return fmt.Errorf("%w (the release that wrote it is %s)", err, w.release)
-}
-
-// Repair makes a damaged journal readable; see [wal.Repair]. One of a newer release is left alone.
-func Repair(ctx context.Context, dir string) (wal.Repaired, error) {
-	err := wal.Scan(ctx, wal.Config{Dir: dir}, func(payload []byte) error {
-		if len(payload) == 0 || payload[0] != writerPayload {
-			return nil
-		}
-		_, err := decodeWriter(payload[1:])
-		if _, newer := errors.AsType[*datadir.NewerError](err); newer {
-			return err
-		}
-		return nil
-	})
-	if err != nil {
-		return wal.Repaired{}, fmt.Errorf("repairing the journal: %w", err)
-	}
-	return wal.Repair(ctx, wal.Config{Dir: dir})
 }

@@ -88,7 +88,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		writeJournal(t, dir, ofRelease("0.7", 99), "Q what is this", "j\xff")
 		before := journalFiles(t, dir)
 		_, opening := openRelease(t, dir, "0.5")
-		_, repairing := spool.Repair(t.Context(), dir)
+		_, repairing := spool.Repair(t.Context(), spool.Place{Dir: dir})
 		for what, err := range map[string]error{"opening": opening, "repairing": repairing} {
 			newer, ok := errors.AsType[*datadir.NewerError](err)
 			if !ok || newer.Release != "0.7" || newer.Format != 99 {

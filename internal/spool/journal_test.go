@@ -126,7 +126,7 @@ func TestADamagedJournal(t *testing.T) {
 		if !damaged {
 			t.Fatal("a damaged journal was not refused")
 		}
-		repaired, err := wal.Repair(t.Context(), wal.Config{Dir: cfg.Dir})
+		repaired, err := spool.Repair(t.Context(), spool.Place{Dir: cfg.Dir})
 		if err != nil || len(repaired.Missing) != 1 {
 			t.Fatalf("Repair = %+v, %v", repaired, err)
 		}

@@ -26,6 +26,10 @@ func newMetrics(reg prometheus.Registerer, s *Spool) *metrics {
 		full:             counter("relay_agent_spool_full_total", "Pushes that were answered 503 because the spool was full."),
 		snapshotFailures: counter("relay_agent_spool_snapshot_failures_total", "Snapshots of the spool that could not be written."),
 	}
+	factory.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_agent_spool_losses",
+		Help: "Losses of the spool, certain or possible, that nobody has taken note of (relay-agent acknowledge-loss).",
+	}, func() float64 { return float64(len(s.Losses())) })
 	gauge := func(name, help string, value func(Status) float64) {
 		factory.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(s.Status()) })
 	}

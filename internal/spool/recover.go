@@ -53,8 +53,8 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 	start := time.Now()
 	r := &replay{s: s, numbered: map[uint64]*change{}}
 	log, found, err := wal.Open(ctx, wal.Config{
-		Dir: s.cfg.Dir, NoLock: s.cfg.NoLock, FS: s.cfg.FS, SegmentBytes: segmentBytes, SnapshotFloorBytes: snapshotFloorBytes,
-	}, wal.Replay{Snapshot: r.take, Appended: r.take})
+		Dir: s.cfg.Dir, Release: s.cfg.Release, NoLock: s.cfg.NoLock, FS: s.cfg.FS, SegmentBytes: cmp.Or(s.cfg.SegmentBytes, segmentBytes), SnapshotFloorBytes: snapshotFloorBytes,
+	}, r.replay())
 	if err != nil {
 		return false, err
 	}
@@ -68,22 +68,32 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 	s.cfg.Logger.Info("spool recovered", slog.Int("groups", len(s.groups)), slog.Int64("bytes", s.bytes),
 		slog.Uint64("sequence", s.sequence), slog.Duration("duration", time.Since(start)))
 	if c := found.CutOff; c != nil {
-		s.cfg.Logger.Warn("a torn tail of the journal was cut off: a crash interrupted its writing, and nothing in it had been answered",
-			slog.String("file", c.File), slog.Int64("offset", c.Offset), slog.Int64("bytes", c.Bytes), slog.String("saved_as", c.SavedAs), slog.String("reason", c.Reason))
+		tail := []any{
+			slog.String("file", c.File), slog.Int64("offset", c.Offset), slog.Int64("bytes", c.Bytes),
+			slog.String("saved_as", c.SavedAs), slog.String("reason", c.Reason),
+		}
+		if c.InDoubt {
+			s.cfg.Logger.Error("what is behind the last sound change of the journal was cut off, and may have been answered", tail...)
+		} else {
+			s.cfg.Logger.Warn("a torn tail of the journal was cut off: its writing was interrupted, and nothing in it had been answered", tail...)
+		}
 	}
 	for _, path := range found.SetAside {
 		s.cfg.Logger.Warn("a damaged snapshot was set aside; an older one and the journal made up for it", slog.String("file", path))
 	}
-	if len(found.GivenUp) > 0 {
+	for _, loss := range found.Losses {
+		s.cfg.Logger.Error("the spool has lost something, or may have, and nobody has taken note of it yet (relay-agent acknowledge-loss)",
+			slog.String("lost", loss.String()), slog.String("reason", loss.Reason), slog.Time("found", loss.Found))
+	}
+	if found.Lossy {
 		// What is missing may have been numbers, or verdicts: neither can be relied on.
-		s.cfg.Logger.Error("a part of the journal is lost, as a repair has found: what is left is sent again, under a new journal",
-			slog.Uint64("first_batch", found.GivenUp[0].First), slog.Uint64("last_batch", found.GivenUp[len(found.GivenUp)-1].Last))
+		s.cfg.Logger.Error("a part of the journal is lost: what is left is sent again, under a new journal")
 		s.renew(nil, "a part of it is lost")
 	}
 	if found.Failure != nil {
 		s.cfg.Logger.Error("the spool takes no pushes: its journal can be read and not written", slog.Any("err", found.Failure))
 	}
-	return len(found.GivenUp) > 0, nil
+	return found.Lossy, nil
 }
 
 // replay makes a spool of payloads. Where a part of the journal is lost, payloads may speak of relays and changes that are
@@ -94,6 +104,17 @@ type replay struct {
 	writer   writer             // of what comes next
 	// sentThrough says, by the slot of a relay, up to which sequence all that waits for it may have been sent.
 	sentThrough [maxRelays]uint64
+	lossy       bool      // something was missing before what is read
+	newest      time.Time // of the last change
+}
+
+// replay returns what takes the payloads of the journal.
+func (r *replay) replay() wal.Replay {
+	return wal.Replay{
+		Snapshot: r.take, Appended: r.take,
+		Missing: func() { r.lossy = true },
+		Newest:  func() time.Time { return r.newest },
+	}
 }
 
 // take takes a payload of the snapshot or of the journal after it.
@@ -141,6 +162,7 @@ func (r *replay) change(b []byte) error {
 	if err != nil {
 		return err
 	}
+	r.newest = c.takenAt
 	if c.group = r.s.groups[key]; c.group == nil {
 		c.group = &group{key: key}
 	}
@@ -193,7 +215,8 @@ func (r *replay) cursor(b []byte) error {
 		cur.pending, cur.oldest = old.pending, old.oldest
 	}
 	r.s.cursors[cur.slot] = cur
-	if a == newCursor {
+	// What tells of the relay first may be missing; then nothing says that it has any of the changes.
+	if a == newCursor || old == nil && r.lossy {
 		r.s.install(cur)
 	}
 	return nil

@@ -49,6 +49,8 @@ type Config struct {
 	Release string
 	// NoLock does without the lock on the directory; see [wal.Config].
 	NoLock bool
+	// SegmentBytes is the size of the files that the journal consists of; 0 means 16 MiB.
+	SegmentBytes int64
 	// FS is the file system; nil means that of the operating system.
 	FS wal.FS
 	// Logger is required.
@@ -266,6 +268,14 @@ func (s *Spool) Failure() error {
 		return nil
 	}
 	return s.log.Status().Failure
+}
+
+// Losses returns what the spool has lost, or may have, and nobody has taken note of.
+func (s *Spool) Losses() []wal.Loss {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.Losses()
 }
 
 // Close makes durable what is not yet and gives up the directory. Run must have returned and nothing may be pushed any more.

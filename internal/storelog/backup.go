@@ -24,6 +24,8 @@ type Place struct {
 	Release string
 	// NoLock does without the lock, as in [Config].
 	NoLock bool
+	// FS is the file system that a repair works on; nil means that of the operating system.
+	FS wal.FS
 	// Progress is told of the reading, as in [Config]; nil is allowed.
 	Progress func(done, total int64)
 }
@@ -108,13 +110,13 @@ func tryCopy(ctx context.Context, from Place, work string) (*reading, error) {
 		}
 	}
 	r := &reading{store: groupstore.New(groupstore.Config{})}
-	w, found, err := wal.Open(ctx, wal.Config{Dir: attempt, NoLock: true, Progress: from.Progress}, wal.Replay{Snapshot: r.snapshot, Appended: r.appended})
+	w, found, err := wal.Open(ctx, wal.Config{Dir: attempt, Release: from.Release, NoLock: true, Progress: from.Progress}, r.replay())
 	if err != nil {
 		return nil, err
 	}
 	err = r.loaded()
-	if r.mended != nil && len(found.GivenUp) == 0 {
-		err = errors.Join(err, fmt.Errorf("the log contradicts itself: %w", r.mended))
+	if r.mended != nil && !found.Lossy {
+		err = errors.Join(err, &ContradictionError{Cause: r.mended})
 	}
 	return r, errors.Join(err, w.Close())
 }
@@ -124,8 +126,8 @@ const (
 	snapshotSuffix = ".snapshot"
 )
 
-// logFiles returns the files that a log consists of: its newest snapshot, if it has one, and the segments from that on.
-// They are numbered by one count, in as many digits for all.
+// logFiles returns the files that a log consists of: its manifest, its newest snapshot, if it has one, and the segments from
+// that on. They are numbered by one count, in as many digits for all.
 func logFiles(dir string) ([]string, error) {
 	all, err := os.ReadDir(dir)
 	if err != nil {
@@ -149,6 +151,9 @@ func logFiles(dir string) ([]string, error) {
 	slices.Sort(names)
 	if newest != "" {
 		names = append([]string{newest + snapshotSuffix}, names...)
+	}
+	if slices.ContainsFunc(all, func(f os.DirEntry) bool { return f.Name() == wal.ManifestName }) {
+		names = append([]string{wal.ManifestName}, names...)
 	}
 	return names, nil
 }
@@ -220,7 +225,7 @@ func Restore(ctx context.Context, to Place, file string) (Summary, error) {
 	if err != nil {
 		return Summary{}, &BackupError{File: file, err: err}
 	}
-	w, found, err := wal.Open(ctx, wal.Config{Dir: to.Dir, NoLock: to.NoLock}, wal.Replay{})
+	w, found, err := wal.Open(ctx, wal.Config{Dir: to.Dir, Release: to.Release, NoLock: to.NoLock}, wal.Replay{})
 	if err != nil {
 		return Summary{}, fmt.Errorf("restoring into %q: %w", to.Dir, err)
 	}
@@ -287,11 +292,3 @@ func (p *passes) count(sink func([]byte) error) func([]byte) error {
 }
 
 func (p *passes) finish() { p.report(p.total, p.total) }
-
-// Repair makes a damaged log readable; see [wal.Repair]. A log of a newer release is left alone.
-func Repair(ctx context.Context, at Place) (wal.Repaired, error) {
-	if err := checkWriters(ctx, at.Dir); err != nil {
-		return wal.Repaired{}, fmt.Errorf("repairing the log: %w", err)
-	}
-	return wal.Repair(ctx, wal.Config{Dir: at.Dir, NoLock: at.NoLock, Progress: at.Progress})
-}

@@ -56,8 +56,8 @@ func (l *Log) sign(ctx context.Context, found wal.Recovery) error {
 
 // checkWriters refuses a log of which a newer release wrote a part. It looks at whatever can be read, also where a part is
 // damaged.
-func checkWriters(ctx context.Context, dir string) error {
-	return wal.Scan(ctx, wal.Config{Dir: dir}, func(payload []byte) error {
+func checkWriters(ctx context.Context, cfg wal.Config) error {
+	return wal.Scan(ctx, cfg, func(payload []byte) error {
 		if len(payload) == 0 || payload[0] != markPayload {
 			return nil
 		}

@@ -31,6 +31,8 @@ type Config struct {
 	NoLock bool
 	// FS is the file system; nil means that of the operating system.
 	FS wal.FS
+	// SegmentBytes is the size of the files that the log consists of; 0 means 64 MiB.
+	SegmentBytes int64
 	// SnapshotFloorBytes is the size of the log below which no snapshot is made; 0 means 64 MiB.
 	SnapshotFloorBytes int64
 	// Progress is called now and then during recovery, with the bytes read and a total; nil is allowed.
@@ -81,7 +83,7 @@ func (l *Log) Store() *groupstore.Store { return l.store }
 func (l *Log) Recover(ctx context.Context) error {
 	start := time.Now()
 	r := &reading{store: l.store}
-	w, found, err := wal.Open(ctx, l.walConfig(), wal.Replay{Snapshot: r.snapshot, Appended: r.appended})
+	w, found, err := wal.Open(ctx, l.walConfig(), r.replay())
 	if err != nil {
 		return err
 	}
@@ -94,7 +96,7 @@ func (l *Log) Recover(ctx context.Context) error {
 	if err := l.sign(ctx, found); err != nil {
 		return err
 	}
-	if l.marks.id == (ID{}) || len(found.GivenUp) > 0 {
+	if l.marks.id == (ID{}) || found.Lossy {
 		if err := l.identify(ctx, found); err != nil {
 			return err
 		}
@@ -104,18 +106,18 @@ func (l *Log) Recover(ctx context.Context) error {
 
 func (l *Log) walConfig() wal.Config {
 	return wal.Config{
-		Dir: l.cfg.Dir, MaxPayloadBytes: maxRecordBytes + maxRecordBytes/4, NoLock: l.cfg.NoLock, FS: l.cfg.FS, Progress: l.cfg.Progress,
-		SnapshotFloorBytes: l.cfg.SnapshotFloorBytes, ObserveSync: l.metrics.synced,
+		Dir: l.cfg.Dir, Release: l.cfg.Release, MaxPayloadBytes: maxRecordBytes + maxRecordBytes/4, NoLock: l.cfg.NoLock, FS: l.cfg.FS, Progress: l.cfg.Progress,
+		SegmentBytes: l.cfg.SegmentBytes, SnapshotFloorBytes: l.cfg.SnapshotFloorBytes, ObserveSync: l.metrics.synced,
 	}
 }
 
-// accept ends the reading. That changes were missing is accepted only where a repair has said so.
+// accept ends the reading. That changes were missing is accepted only where it is known.
 func (l *Log) accept(r *reading, found wal.Recovery) error {
 	if err := r.loaded(); err != nil {
 		return err
 	}
-	if r.mended != nil && len(found.GivenUp) == 0 {
-		return fmt.Errorf("the log contradicts itself: %w", r.mended)
+	if r.mended != nil && !found.Lossy {
+		return &ContradictionError{Cause: r.mended}
 	}
 	return nil
 }
@@ -145,6 +147,16 @@ func (l *Log) History() history.History {
 	return history.History{Epochs: l.marks.epochs, Position: position}
 }
 
+// A ContradictionError means that the log holds changes that cannot follow one another, although nothing of it is damaged:
+// something that was between them is not there. Nothing was changed; see [Repair].
+type ContradictionError struct{ Cause error }
+
+// Error says what the contradiction is.
+func (e *ContradictionError) Error() string { return "the log contradicts itself: " + e.Cause.Error() }
+
+// Unwrap returns the cause.
+func (e *ContradictionError) Unwrap() error { return e.Cause }
+
 // identify gives the store an ID: it is new, or it has lost something, and then agents must not take it for the one that they
 // knew. They send again what they have, and nothing of that may be taken for decided because a later change of the group is
 // still there. What was given up stays so for as long as there is no snapshot after it.
@@ -154,10 +166,10 @@ func (l *Log) identify(ctx context.Context, found wal.Recovery) error {
 	l.mu.Lock()
 	l.marks.id, l.marks.epochs = id, nil
 	l.mu.Unlock()
-	if len(found.GivenUp) > 0 {
+	if found.Lossy {
 		l.store.DropMarks()
 	}
-	if len(found.GivenUp) > 0 && found.Failure == nil {
+	if found.Lossy && found.Failure == nil {
 		if err := l.snapshot(ctx); err != nil {
 			l.cfg.Logger.Warn("no snapshot of the store could be made: what is lost will be told again at the next start", slog.Any("err", err))
 		}
@@ -267,6 +279,15 @@ func (l *Log) Failure() error {
 	return w.Status().Failure
 }
 
+// Losses returns what the store has lost, or may have, and nobody has taken note of.
+func (l *Log) Losses() []wal.Loss {
+	w := l.wal.Load()
+	if w == nil {
+		return nil
+	}
+	return w.Losses()
+}
+
 // Close makes durable what is not yet and gives up the directory. Run must have returned. It does nothing before the
 // store was recovered.
 func (l *Log) Close() error {
@@ -282,16 +303,25 @@ func (l *Log) report(found wal.Recovery, took time.Duration) {
 	l.cfg.Logger.Info("store recovered", slog.Int("groups", stats.Groups), slog.Int("series", stats.Series),
 		slog.Int64("bytes", found.Bytes), slog.Duration("duration", took))
 	if c := found.CutOff; c != nil {
-		l.cfg.Logger.Warn("a torn tail of the log was cut off: a crash interrupted its writing, and nothing in it was acknowledged",
+		tail := []any{
 			slog.String("file", c.File), slog.Int64("offset", c.Offset), slog.Int64("bytes", c.Bytes),
-			slog.String("saved_as", c.SavedAs), slog.String("reason", c.Reason))
+			slog.String("saved_as", c.SavedAs), slog.String("reason", c.Reason),
+		}
+		if c.InDoubt {
+			l.cfg.Logger.Error("what is behind the last sound change of the log was cut off, and may have been acknowledged", tail...)
+		} else {
+			l.cfg.Logger.Warn("a torn tail of the log was cut off: its writing was interrupted, and nothing in it was acknowledged", tail...)
+		}
 	}
 	for _, path := range found.SetAside {
 		l.cfg.Logger.Warn("a damaged snapshot was set aside; an older one and the log made up for it", slog.String("file", path))
 	}
-	for _, r := range found.GivenUp {
-		l.cfg.Logger.Error("a part of the log is lost, as a repair has found: the store goes on without it, under a new id",
-			slog.Uint64("first_batch", r.First), slog.Uint64("last_batch", r.Last))
+	if found.Lossy {
+		l.cfg.Logger.Error("a part of the log is lost: the store goes on without it, under a new id, so that agents send again what they have")
+	}
+	for _, loss := range found.Losses {
+		l.cfg.Logger.Error("the store has lost something, or may have, and nobody has taken note of it yet (relay-server acknowledge-loss)",
+			slog.String("lost", loss.String()), slog.String("reason", loss.Reason), slog.Time("found", loss.Found))
 	}
 	if found.Failure != nil {
 		l.cfg.Logger.Error("the store cannot be changed: its log can be read and not written", slog.Any("err", found.Failure))

@@ -29,6 +29,7 @@ var noon = time.Unix(1_700_000_000, 0)
 type keeper struct {
 	*storelog.Log
 	tb       testing.TB
+	dir      string
 	registry *prometheus.Registry
 }
 
@@ -39,7 +40,7 @@ func config(dir string) storelog.Config {
 // tryOpen recovers a log, which the caller closes.
 func tryOpen(tb testing.TB, cfg storelog.Config) (*keeper, error) {
 	tb.Helper()
-	k := &keeper{tb: tb, registry: prometheus.NewRegistry()}
+	k := &keeper{tb: tb, dir: cfg.Dir, registry: prometheus.NewRegistry()}
 	cfg.Registerer = k.registry
 	k.Log = storelog.New(cfg)
 	return k, k.Recover(tb.Context())

@@ -48,6 +48,10 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 		})
 	}
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_store_losses",
+		Help: "Losses of the store, certain or possible, that nobody has taken note of (relay-server acknowledge-loss).",
+	}, func() float64 { return float64(len(l.Losses())) })
+	factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_store_snapshot_timestamp_seconds",
 		Help: "When the last snapshot of the store since the start was written; 0 if none was.",
 	}, func() float64 { return float64(m.snapshotAt.Load()) / 1e9 })

@@ -2,6 +2,7 @@ package storelog_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/storelog"
 	"pushrelay/internal/wal"
+	"pushrelay/internal/waltest"
 )
 
 // A sent is a change that somebody numbered.
@@ -154,43 +156,61 @@ func TestOnceOverRestarts(t *testing.T) {
 	})
 }
 
-// TestOnceOverTornTails cuts the log off within every record. What is sent again completes it: nothing takes effect twice, nothing
-// that was acknowledged is unknown.
+// TestOnceOverTornTails ends the log within every record, as a crash does. What is sent again completes it: nothing takes effect
+// twice, nothing that was acknowledged is unknown.
 func TestOnceOverTornTails(t *testing.T) {
-	dir := t.TempDir()
-	k := open(t, config(dir))
+	memory := waltest.NewMemory(memoryDir, nil)
+	cfg := smallSegments(memoryDir)
+	cfg.FS, cfg.SegmentBytes = memory, 64<<10
+	k := open(t, cfg)
 	k.sendAll()
 	content := k.content()
+	files := memory.Files(memoryDir) // as a kill leaves them
 	k.close()
-	files := (history{dir: dir}).files(t)
+	const segment = "0000000000000001.log"
+	whole := files[segment]
+	end := written(whole)
+	step := 5
+	if testing.Short() {
+		step = 17
+	}
 	seen := map[int]bool{}
-	for name, whole := range files {
-		if !strings.HasSuffix(name, ".log") {
-			continue
-		}
-		step := 5
-		if testing.Short() {
-			step = 17
-		}
-		for cut := 0; cut < len(whole); cut += step {
-			cfg := config(filepath.Join(t.TempDir(), "store"))
-			if err := os.Mkdir(cfg.Dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(cfg.Dir, name), whole[:cut], 0o600); err != nil {
-				t.Fatal(err)
-			}
-			k, err := tryOpen(t, cfg)
-			if err != nil {
-				continue // not even the head of the segment is there
-			}
-			seen[k.sendAll()] = true
-			k.wantAll(fmt.Sprintf("cut off at %d", cut), content)
-			k.close()
-		}
+	for cut := headerBytes; cut < end; cut += step {
+		torn := bytes.Clone(whole)
+		unwrite(torn, cut, end)
+		files[segment] = torn
+		cfg.FS = waltest.NewMemory(memoryDir, files)
+		k := open(t, cfg)
+		seen[k.sendAll()] = true
+		k.wantAll(fmt.Sprintf("cut off at %d", cut), content)
+		k.close()
 	}
 	if len(seen) != len(allOf) {
 		t.Errorf("logs of %d lengths were seen, want one for each change that the cut ends before: %v", len(seen), seen)
+	}
+}
+
+// What is known here of the format of a segment.
+const (
+	headerBytes      = 48
+	batchHeaderBytes = 40
+	saltAt           = 32
+	lengthAt         = 32
+)
+
+// written returns where the last batch of a segment ends.
+func written(segment []byte) int {
+	end := headerBytes
+	for bytes.Equal(segment[end:end+8], segment[saltAt:saltAt+8]) {
+		end += batchHeaderBytes + int(binary.LittleEndian.Uint32(segment[end+lengthAt:]))
+	}
+	return end
+}
+
+// unwrite makes a part of a segment what it was before anything was written there.
+func unwrite(segment []byte, from, to int) {
+	for i := from; i < to; i++ {
+		segment[i] = ^segment[saltAt+i%8]
 	}
 }
 

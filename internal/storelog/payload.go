@@ -12,6 +12,7 @@ import (
 
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
+	"pushrelay/internal/wal"
 )
 
 // Each payload of the log and of a snapshot begins with one byte that says whose it is.
@@ -155,8 +156,28 @@ type reading struct {
 	loader *groupstore.Loader // nil once the snapshot is read, and if there is none
 	marks  marks
 	record []byte // the last one that was decompressed
+	// appending says that the log after the snapshot is read.
+	appending bool
 	// mended is the first fault for which changes were applied although others before them are missing; nil if none was.
 	mended error
+	lost   []string  // what is lost of the snapshot, by the names of its groups
+	newest time.Time // of the last change
+}
+
+// replay returns what takes the payloads of a log.
+func (r *reading) replay() wal.Replay {
+	return wal.Replay{Snapshot: r.snapshot, Appended: r.appended, Missing: r.missing, Newest: func() time.Time { return r.newest }}
+}
+
+// missing notes that something is missing between the payloads.
+func (r *reading) missing() {
+	if r.appending {
+		return // What contradicts the rest is mended.
+	}
+	if r.loader == nil {
+		r.loader = r.store.Loader()
+	}
+	r.loader.Missing()
 }
 
 // snapshot takes a payload of a snapshot or a backup.
@@ -175,6 +196,7 @@ func (r *reading) loaded() error {
 		return nil
 	}
 	err := r.loader.Finish()
+	r.lost = r.loader.Lost()
 	r.loader = nil
 	return err
 }
@@ -182,10 +204,14 @@ func (r *reading) loaded() error {
 // appended takes a payload of the log. Changes that do not fit are mended: whether that may be is known once the whole
 // log is read.
 func (r *reading) appended(payload []byte) error {
+	r.appending = true
 	if err := r.loaded(); err != nil {
 		return err
 	}
 	return r.split(payload, func(record []byte) error {
+		if at := groupstore.ChangeTime(record); !at.IsZero() {
+			r.newest = at
+		}
 		if r.mended != nil {
 			return r.store.Mend(record)
 		}

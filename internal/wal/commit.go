@@ -57,7 +57,7 @@ func (l *Log) commit(b *batchInQueue) error {
 	}
 	l.segment.head.seal(b.frame, l.number, payloads, b.count)
 	// Nothing of the batch, or any of its blocks in any order: a torn tail, because no batch follows.
-	if err := l.segment.write(b.frame, l.zeros); err != nil {
+	if err := l.segment.write(b.frame); err != nil {
 		return fmt.Errorf("writing batch %d: %w", l.number, err)
 	}
 	began := time.Now()
@@ -168,18 +168,24 @@ func (l *Log) rotate(r *rotation) {
 		}
 		l.settle = nil
 	}
-	var flags uint32
+	flags := managed
 	if r.failure != nil {
 		// What could not be written is in the snapshot only for which this segment is made.
-		flags = needsSnapshot
+		flags |= needsSnapshot
 	}
-	made, err := createSegment(l.cfg.FS, l.cfg.Dir, newHeader(segmentMagic, r.id, l.number, flags), l.zeros)
+	made, err := createSegment(l.cfg.FS, l.cfg.Dir, newHeader(segmentMagic, r.id, l.number, flags), l.fill)
 	if err != nil {
 		r.end(0, fmt.Errorf("beginning a segment: %w", err))
 		return
 	}
+	if err := l.name(made); err != nil {
+		// The manifest on the disk may name it or not, so that the file must stay. It is empty, and means nothing.
+		made.file.Close() //nolint:errcheck // Nothing was written.
+		r.end(0, fmt.Errorf("beginning a segment: %w", err))
+		return
+	}
 	if l.segment != nil {
-		// The zeros at its end are of no use any more, and nothing depends on their leaving.
+		// The fill at its end is of no use any more, and no batch depends on its leaving.
 		l.segment.retire() //nolint:errcheck // All batches in it are durable.
 	}
 	l.segment = made
@@ -188,6 +194,41 @@ func (l *Log) rotate(r *rotation) {
 	l.sizes = append(l.sizes, segmentSize{id: r.id, bytes: made.end})
 	l.mu.Unlock()
 	r.end(l.number, nil)
+	if l.tidy != nil {
+		err := l.tidy()
+		l.mu.Lock()
+		l.leftover = err
+		l.mu.Unlock()
+		l.tidy = nil
+	}
+}
+
+// name puts a new segment into the manifest.
+func (l *Log) name(made *segment) error {
+	return l.changeManifest(func(m *manifest) {
+		m.Segments = append(m.Segments, nameOf(made.head, made.fill))
+		m.End = nil
+	})
+}
+
+// changeManifest writes the manifest with a change. After an error it counts as unchanged, whatever is on the disk.
+func (l *Log) changeManifest(change func(*manifest)) error {
+	l.manifestMu.Lock()
+	defer l.manifestMu.Unlock()
+	if l.unsettled { // What a failed attempt left behind must not get the name of the next one.
+		if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
+			return fmt.Errorf("syncing the directory: %w", err)
+		}
+	}
+	m := l.manifest.clone()
+	change(m)
+	l.unsettled = true
+	if err := m.write(l.cfg.FS, l.cfg.Dir, l.cfg.Release); err != nil {
+		return err
+	}
+	l.unsettled = false
+	l.manifest = m
+	return nil
 }
 
 // rotated notes that nothing is in the segment yet, so that the next snapshot needs no other.

@@ -43,6 +43,8 @@ type Config struct {
 	SegmentBytes int64
 	// SnapshotFloorBytes is the size of the log below which no snapshot is worth it; 0 means 64 MiB.
 	SnapshotFloorBytes int64
+	// Release is the program's, for whoever finds the log and is older; it may be empty.
+	Release string
 	// NoLock does without the lock, for file systems that have none. Then two owners destroy each other's log, and nobody
 	// notices.
 	NoLock bool

@@ -35,6 +35,14 @@ func batches(content string) []extent {
 	return all
 }
 
+// written returns a file without what it was filled with ahead.
+func written(content string) string {
+	if all := batches(content); len(all) > 0 {
+		return content[:all[len(all)-1].end]
+	}
+	return content[:min(len(content), headerBytes)]
+}
+
 // smallLog makes a log of a snapshot and several segments, with a few payloads in each, which was closed or not. It also
 // returns all that was appended.
 func smallLog(t testing.TB, closed bool) (*memFS, []string) {
@@ -92,8 +100,9 @@ func isSubsequence(got, want []string) bool {
 	return true
 }
 
-// TestEveryByte damages a small log at every place, and in several ways: what is read is a beginning of what was appended,
-// or an error that says where the damage is, and then nothing was changed and a repair keeps all but what was hit.
+// TestEveryByte damages a small log at every place, and in several ways: what is read is all that was appended, or a beginning
+// of it and the rest is told as lost, or an error says where the damage is. Then nothing was changed, and a repair keeps
+// all but what was hit and tells what it lost.
 func TestEveryByte(t *testing.T) {
 	t.Parallel()
 	damages := map[string]func(content []byte, at int) []byte{
@@ -119,7 +128,6 @@ func TestEveryByte(t *testing.T) {
 				}
 			}
 		})
-		last := names[len(names)-1]
 		for damage, inflict := range damages {
 			for _, name := range names {
 				t.Run(fmt.Sprintf("%s %s closed=%v", damage, name, closed), func(t *testing.T) {
@@ -131,9 +139,7 @@ func TestEveryByte(t *testing.T) {
 						}
 						damaged := fsys.clone()
 						damaged.put(filepath.Join(testDir, name), content)
-						end := batches(files[last])[len(batches(files[last]))-1]
-						tail := len(content) < end.end || string(content[end.begin:end.end]) != files[last][end.begin:end.end]
-						checkDamaged(t, damaged, want, name, name == last && tail)
+						checkDamaged(t, damaged, want, name)
 						if t.Failed() {
 							t.Fatalf("at offset %d of %d; batches: %v", at, len(files[name]), batches(files[name]))
 						}
@@ -144,9 +150,8 @@ func TestEveryByte(t *testing.T) {
 	}
 }
 
-// checkDamaged opens a log in which one file is damaged. Only the very last batch may be missing silently, and only if
-// it was hit.
-func checkDamaged(t *testing.T, fsys *memFS, want []string, name string, mayBeTorn bool) {
+// checkDamaged opens a log in which one file is damaged. What is missing is told.
+func checkDamaged(t *testing.T, fsys *memFS, want []string, name string) {
 	t.Helper()
 	before := fsys.files()
 	cfg := wal.Config{Dir: testDir, FS: fsys, SegmentBytes: 300}
@@ -156,8 +161,8 @@ func checkDamaged(t *testing.T, fsys *memFS, want []string, name string, mayBeTo
 		if len(o.state) > len(want) || !slices.Equal(o.state, want[:len(o.state)]) {
 			t.Errorf("%d payloads are there that are no beginning of those that were appended", len(o.state))
 		}
-		if len(o.state) < len(want) && !mayBeTorn {
-			t.Errorf("%d of %d payloads are there, although the last batch is as it was", len(o.state), len(want))
+		if len(o.state) < len(want) && (!o.found.Lossy || len(o.found.Losses) != 1) {
+			t.Errorf("%d of %d payloads are there, and that is all that is said: %+v", len(o.state), len(want), o.found)
 		}
 		return
 	}
@@ -171,30 +176,42 @@ func checkDamaged(t *testing.T, fsys *memFS, want []string, name string, mayBeTo
 	if diff := cmp.Diff(before, fsys.files()); diff != "" {
 		t.Errorf("a log that was refused has changed:\n%s", diff)
 	}
-	checkRepaired(t, cfg, fsys, before, want, name)
+	checkRepaired(t, cfg, before, want, name)
 }
 
-// checkRepaired repairs a log in which one file is damaged.
-func checkRepaired(t *testing.T, cfg wal.Config, fsys *memFS, before map[string]string, want []string, name string) {
+// checkRepaired repairs a log of which one file is damaged or missing, and returns what the repair said.
+func checkRepaired(t *testing.T, cfg wal.Config, before map[string]string, want []string, name string) wal.Repaired {
 	t.Helper()
-	report, err := wal.Repair(t.Context(), cfg)
+	fsys := cfg.FS.(*memFS)
+	report, err := wal.Repair(t.Context(), cfg, nil)
 	if err != nil {
 		t.Fatalf("Repair() = %v", err)
 	}
-	if len(report.SetAside) != 1 || fsys.files()[filepath.Base(report.SetAside[0])] != before[name] {
-		t.Errorf("Repair() = %+v, which does not set %q aside as it was", report, name)
+	for _, aside := range report.SetAside {
+		if strings.HasPrefix(filepath.Base(aside), name+".") && fsys.files()[filepath.Base(aside)] != before[name] {
+			t.Errorf("Repair() = %+v, which does not set %q aside as it was", report, name)
+		}
 	}
 	o := mustOpen(t, cfg)
 	if !isSubsequence(o.state, want) {
 		t.Errorf("after a repair there is what was never appended, or in another order: %.60q", o.state)
 	}
+	if len(o.state) < len(want) != (report.Loss != nil) && !mayBeMore(report) {
+		t.Errorf("after a repair %d of %d payloads are there, and it said %+v", len(o.state), len(want), report)
+	}
+	if len(o.found.Losses) != 0 != (report.Loss != nil) || o.found.Lossy != (report.Loss != nil) {
+		t.Errorf("a repair said %+v, and the start after it %+v", report, o.found)
+	}
 	if diff := cmp.Diff(known(report.Missing), o.found.GivenUp); diff != "" {
 		t.Errorf("Repair() and the Open after it disagree about what is missing:\n%s", diff)
 	}
-	if isSnapshot := strings.HasSuffix(name, ".snapshot"); isSnapshot != (len(report.LostSnapshots) == 1) {
-		t.Errorf("Repair() = %+v after damage of %q", report, name)
-	}
 	checkGoesOn(t, o)
+	return report
+}
+
+// mayBeMore reports whether all that a repair knows of a loss is that nobody knows.
+func mayBeMore(report wal.Repaired) bool {
+	return report.Loss != nil && !report.Loss.Proven
 }
 
 // checkGoesOn checks that a log that was opened is one like any other. It closes it.
@@ -235,42 +252,96 @@ func segments(fsys *memFS) []string {
 	return names
 }
 
-// TestMissingFiles removes one file at a time.
+// TestMissingFiles removes one file at a time, and all of them: it is noticed, and what is lost is told.
 func TestMissingFiles(t *testing.T) {
 	t.Parallel()
-	sound, want := smallLog(t, true)
-	names := append(segments(sound), snapshotOf(sound))
-	last := segments(sound)[len(segments(sound))-1]
-	for _, name := range names {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+	for _, closed := range []bool{true, false} {
+		sound, want := smallLog(t, closed)
+		names := append(segments(sound), snapshotOf(sound), wal.ManifestName)
+		for _, name := range append(names, "*.log", "*.snapshot", "0*") {
+			t.Run(fmt.Sprintf("%s closed=%v", name, closed), func(t *testing.T) {
+				t.Parallel()
+				fsys := sound.clone()
+				for _, file := range names {
+					if match, err := filepath.Match(name, file); err != nil {
+						t.Fatal(err)
+					} else if match {
+						if err := fsys.Remove(filepath.Join(testDir, file)); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				cfg := wal.Config{Dir: testDir, FS: fsys, SegmentBytes: 300}
+				_, err := open(t, cfg)
+				if damaged, ok := errors.AsType[*wal.DamagedError](err); !ok || !strings.Contains(damaged.Reason, "missing") {
+					t.Fatalf("Open() = %v, want a DamagedError that says what is missing", err)
+				}
+				report := checkRepaired(t, cfg, nil, want, name)
+				if (report.Loss == nil) != (name == wal.ManifestName) {
+					t.Errorf("Repair() = %+v", report)
+				}
+			})
+		}
+	}
+}
+
+// TestSwappedFiles gives two files each other's names: a repair gives them back their own, and nothing is lost.
+func TestSwappedFiles(t *testing.T) {
+	t.Parallel()
+	for _, closed := range []bool{true, false} {
+		sound, want := smallLog(t, closed)
+		names := append(segments(sound), snapshotOf(sound), wal.ManifestName)
+		for i, one := range names {
+			for _, other := range names[:i] {
+				fsys := sound.clone()
+				files := fsys.files()
+				fsys.put(filepath.Join(testDir, one), []byte(files[other]))
+				fsys.put(filepath.Join(testDir, other), []byte(files[one]))
+				cfg := wal.Config{Dir: testDir, FS: fsys, SegmentBytes: 300}
+				if _, err := open(t, cfg); !isDamage(err) {
+					t.Fatalf("Open() = %v for %q and %q, want a DamagedError", err, one, other)
+				}
+				report := checkRepaired(t, cfg, files, want, "")
+				if len(report.Moved) != 2 || report.Loss != nil {
+					t.Errorf("%q and %q: Repair() = %+v", one, other, report)
+				}
+			}
+		}
+	}
+}
+
+// TestForeignFiles puts files of another log in the place of this one's, and beside them.
+func TestForeignFiles(t *testing.T) {
+	t.Parallel()
+	for _, closed := range []bool{true, false} {
+		sound, want := smallLog(t, closed)
+		other, _ := smallLog(t, closed)
+		foreign := other.files()
+		for _, name := range append(segments(sound), snapshotOf(sound), wal.ManifestName) {
 			fsys := sound.clone()
-			if err := fsys.Remove(filepath.Join(testDir, name)); err != nil {
-				t.Fatal(err)
-			}
+			fsys.put(filepath.Join(testDir, name), []byte(foreign[name]))
 			cfg := wal.Config{Dir: testDir, FS: fsys, SegmentBytes: 300}
-			o, err := open(t, cfg)
-			if name == last && err == nil {
-				o.log.Close()
-				return // Nothing tells that there was another one.
+			if _, err := open(t, cfg); !isDamage(err) {
+				t.Fatalf("Open() = %v with another log's %q, want a DamagedError", err, name)
 			}
-			damaged, ok := errors.AsType[*wal.DamagedError](err)
-			if !ok || !strings.Contains(damaged.Reason, "missing") {
-				t.Fatalf("Open() = %v, want a DamagedError that says what is missing", err)
+			report := checkRepaired(t, cfg, foreign, want, name)
+			if (report.Loss == nil) != (name == wal.ManifestName) {
+				t.Errorf("another log's %q: Repair() = %+v", name, report)
 			}
-			report, err := wal.Repair(t.Context(), cfg)
-			if err != nil {
-				t.Fatalf("Repair() = %v", err)
-			}
-			if len(report.Missing) != 1 || report.Missing[0].Last == 0 {
-				t.Errorf("Repair() = %+v, want one known range to be missing", report)
-			}
-			o = mustOpen(t, cfg)
-			defer o.log.Close()
-			if len(o.state) == 0 || len(o.state) == len(want) || !isSubsequence(o.state, want) {
-				t.Errorf("after a repair, %d of %d payloads are there", len(o.state), len(want))
-			}
-		})
+		}
+		extra := sound.clone()
+		last := segments(sound)[len(segments(sound))-1]
+		beside := []byte(foreign[last])
+		binary.LittleEndian.PutUint64(beside[16:], 9)
+		wal.Reseal(beside)
+		extra.put(filepath.Join(testDir, segmentName(9)), beside)
+		cfg := wal.Config{Dir: testDir, FS: extra, SegmentBytes: 300}
+		if _, err := open(t, cfg); !isDamage(err) {
+			t.Fatalf("Open() = %v with another log's segment beside, want a DamagedError", err)
+		}
+		if report := checkRepaired(t, cfg, extra.files(), want, segmentName(9)); report.Loss != nil {
+			t.Errorf("another log's segment beside: Repair() = %+v", report)
+		}
 	}
 }
 
@@ -298,19 +369,17 @@ func TestTornTail(t *testing.T) {
 
 	name := segments(fsys)[len(segments(fsys))-1]
 	content := []byte(fsys.files()[name])
-	for _, b := range batches(string(content))[2:] {
-		clear(content[b.begin:b.end])
-	}
-	from := batches(string(content))[1].end
+	from, to := batches(string(content))[1].end, batches(string(content))[21].end
+	wal.Unwrite(content, from, to)
 	copy(content[from+1024:], "blocks that came to the disk")
 	fsys.put(filepath.Join(testDir, name), content)
 
 	cfg.FS = fsys
 	o = mustOpen(t, cfg)
-	if !slices.Equal(o.state, want) {
-		t.Errorf("%d payloads are there, want %d", len(o.state), len(want))
+	if !slices.Equal(o.state, want) || o.found.Lossy || len(o.found.Losses) > 0 {
+		t.Errorf("%d payloads are there, want %d: %+v", len(o.state), len(want), o.found)
 	}
-	tail := strings.Repeat("\x00", 1024) + "blocks that came to the disk"
+	tail := string(content[from:from+1024]) + "blocks that came to the disk"
 	path := filepath.Join(testDir, name)
 	cut := &wal.CutOff{
 		File: path, SavedAs: fmt.Sprintf("%s.tail-%d", path, from), Offset: int64(from), Bytes: int64(len(tail)),
@@ -345,7 +414,7 @@ func TestUnknownVersion(t *testing.T) {
 		before := fsys.files()
 		cfg := wal.Config{Dir: testDir, FS: fsys, SegmentBytes: 300}
 		_, openErr := open(t, cfg)
-		_, repairErr := wal.Repair(t.Context(), cfg)
+		_, repairErr := wal.Repair(t.Context(), cfg, nil)
 		for call, err := range map[string]error{"Open": openErr, "Repair": repairErr} {
 			version, ok := errors.AsType[*wal.VersionError](err)
 			if !ok || version.Version != 2 || filepath.Base(version.File) != name {

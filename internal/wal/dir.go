@@ -17,6 +17,7 @@ const (
 	// Added to the name of a file, or of what it is to become.
 	temporarySuffix = ".tmp"
 	repairedSuffix  = ".repaired"
+	movedSuffix     = ".moved"
 	damagedSuffix   = ".damaged"
 	tailSuffix      = ".tail-" // and an offset
 
@@ -29,6 +30,8 @@ func snapshotName(id uint64) string { return fmt.Sprintf("%0*d%s", idDigits, id,
 // inventory is what a log's directory holds.
 type inventory struct {
 	segments, snapshots, repaired []uint64 // rising
+	moved                         []string // on their way to another name
+	unused                        []string // that the manifest does not name, and that hold nothing of the log
 	temporary                     []string
 	highest                       uint64 // of all numbers, also of files that were set aside
 }
@@ -41,6 +44,9 @@ func list(fsys FS, dir string) (inventory, error) {
 	}
 	var inv inventory
 	for _, name := range names {
+		if strings.HasSuffix(name, movedSuffix) {
+			inv.moved = append(inv.moved, name)
+		}
 		id, suffix, ok := parseName(name)
 		if !ok {
 			continue
@@ -60,6 +66,7 @@ func list(fsys FS, dir string) (inventory, error) {
 	slices.Sort(inv.segments)
 	slices.Sort(inv.snapshots)
 	slices.Sort(inv.repaired)
+	slices.Sort(inv.moved)
 	return inv, nil
 }
 
@@ -72,39 +79,52 @@ func parseName(name string) (id uint64, suffix string, ok bool) {
 	return id, name[idDigits:], err == nil
 }
 
-// checkVersions refuses files of a later version before anything is changed.
-func (inv inventory) checkVersions(fsys FS, dir string) error {
+// checkVersions refuses files of a newer version before anything is changed.
+func (inv inventory) checkVersions(fsys FS, dir string, m *manifest) error {
+	check := func(name, magic string) error {
+		_, err := readHeader(fsys, filepath.Join(dir, name), magic)
+		if newer, ok := errors.AsType[*VersionError](err); ok && m != nil {
+			newer.Release = m.Release
+		}
+		if _, ok := errors.AsType[*DamagedError](err); ok {
+			return nil // whoever needs the file will see it
+		}
+		return err
+	}
 	for _, id := range inv.segments {
-		if err := checkVersion(fsys, filepath.Join(dir, segmentName(id)), segmentMagic); err != nil {
+		if err := check(segmentName(id), segmentMagic); err != nil {
 			return err
 		}
 	}
 	for _, id := range inv.snapshots {
-		if err := checkVersion(fsys, filepath.Join(dir, snapshotName(id)), snapshotMagic); err != nil {
+		if err := check(snapshotName(id), snapshotMagic); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// checkVersion takes what is no preamble for good: whoever needs the file will see that it is damaged.
-func checkVersion(fsys FS, path, magic string) error {
+// readHeader reads the header of a file, whatever its number. What is no header is a [*DamagedError].
+func readHeader(fsys FS, path, magic string) (header, error) {
 	f, err := fsys.Open(path)
 	if err != nil {
-		return fmt.Errorf("opening: %w", err)
+		return header{}, fmt.Errorf("opening: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // Nothing was written.
-	var raw [preambleBytes]byte
-	if n, err := f.ReadAt(raw[:], 0); n < len(raw) {
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		return fmt.Errorf("reading %q: %w", path, err)
+	var raw [headerBytes]byte
+	n, err := f.ReadAt(raw[:], 0)
+	if n < len(raw) && !errors.Is(err, io.EOF) {
+		return header{}, fmt.Errorf("reading %q: %w", path, err)
 	}
-	if version, ok := decodePreamble(raw[:], magic); ok && version != formatVersion {
-		return &VersionError{File: path, Version: version}
+	version, ok := decodePreamble(raw[:n], magic)
+	if ok && version != formatVersion {
+		return header{}, &VersionError{File: path, Version: version, Known: formatVersion}
 	}
-	return nil
+	head, whole := decodeHeader(raw[:n], magic)
+	if !ok || !whole {
+		return header{}, &DamagedError{File: path, Reason: "the header of the file is wrong"}
+	}
+	return head, nil
 }
 
 // from returns the segments that follow a snapshot; all for 0.

@@ -52,18 +52,23 @@ func (e *DamagedError) Error() string {
 	return b.String()
 }
 
-// VersionError means that a file was written in a format that is not known here, by a later version. It was left as it is.
+// VersionError means that a file was written in a format that is not known here, by a newer release. It was left as it is.
 type VersionError struct {
 	// File is the path of the file.
 	File string
-	// Version is that of its format.
-	Version uint32
+	// Version is that of its format, Known the highest that is known here.
+	Version, Known uint32
+	// Release is that of the program which wrote the log last; empty if it is not known.
+	Release string
 }
 
-// Error returns file and version.
+// Error returns file, version and release.
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("%q has version %d of the format, and only %d is known: it was written by a later version",
-		e.File, e.Version, formatVersion)
+	by := "a newer release"
+	if e.Release != "" {
+		by += ", " + e.Release
+	}
+	return fmt.Sprintf("%q was written by %s: it has version %d of the format, and only %d is known", e.File, by, e.Version, e.Known)
 }
 
 // LockedError means that the log has an owner already (S21).

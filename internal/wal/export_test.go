@@ -27,5 +27,14 @@ func Reseal(b []byte) {
 	}
 }
 
+// Unwrite makes a part of a segment what it was before anything was written there.
+func Unwrite(segment []byte, from, to int) {
+	h, ok := decodeHeader(segment, segmentMagic)
+	if !ok {
+		panic("no header")
+	}
+	copy(segment[from:to], h.pattern().bytes(int64(from), to-from))
+}
+
 // OpenFile opens a file as the log does.
 func OpenFile(path string) (File, error) { return osFS{}.OpenWritable(path) }

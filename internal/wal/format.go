@@ -26,6 +26,13 @@ const (
 // because they could not be written (S20): without that snapshot, the segment continues nothing.
 const needsSnapshot uint32 = 1
 
+// managed in a header's flags says that the log has a manifest, and a segment the fill of its salt. Releases before it know
+// neither, and ignore the flag.
+const managed uint32 = 2
+
+// salvaged in a snapshot's flags says that a repair made it of another one, of which parts were lost: gaps stand for them.
+const salvaged uint32 = 4
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // header is what a segment or a snapshot begins with.
@@ -137,6 +144,9 @@ func (h header) checksum(raw []byte) uint32 {
 
 // bodyLength is what the header of a batch says.
 func bodyLength(raw []byte) int64 { return int64(binary.LittleEndian.Uint32(raw[32:])) }
+
+// batchNumber is what the header of a batch says.
+func batchNumber(raw []byte) uint64 { return binary.LittleEndian.Uint64(raw[16:]) }
 
 // decodeBatch reads a batch whose bytes are all there, or says what is wrong with them.
 func (h header) decodeBatch(raw []byte) (b batch, fault string) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"path/filepath"
 )
 
 // FS is what the log needs of a file system. Paths are those of the operating system; errors wrap those of [io/fs], where
@@ -52,8 +53,15 @@ func createAnew(fsys FS, path string) (File, error) {
 	if err := fsys.Remove(path); err != nil {
 		return nil, err
 	}
+	// Its name must not be what survives a power cut, when the new file has got another one.
+	if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
 	return fsys.Create(path)
 }
+
+// isMissing reports whether the error is that of a file that is not there.
+func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // removeIfThere removes a file; that there is none is no error.
 func removeIfThere(fsys FS, path string) error {

@@ -39,7 +39,7 @@ func FuzzOpen(f *testing.F) {
 			if after := fsys.files(); !equalFiles(before, after) {
 				t.Fatalf("Open() = %v has changed files: %v", err, listing(fsys))
 			}
-			if _, err := wal.Repair(t.Context(), cfg); err != nil {
+			if _, err := wal.Repair(t.Context(), cfg, nil); err != nil {
 				t.Fatalf("Repair() = %v", err)
 			}
 			o, err = open(t, cfg)

@@ -12,17 +12,24 @@ import (
 // Log is an append-only log, open for writing. It is made by [Open] and safe for concurrent use.
 type Log struct {
 	// Static after Open.
-	cfg   Config
-	lock  io.Closer
-	zeros []byte
+	cfg    Config
+	lock   io.Closer
+	fill   int64  // how far segments are filled ahead
+	losses []Loss // those of which nobody had taken note when it was opened
 
 	// Owned by the writing goroutine, and by Open and Close while that does not run.
-	segment *segment     // the one that is written; nil while there is none that can be
-	number  uint64       // of the next batch
-	limit   int64        // where the next segment begins
-	settle  func() error // what Open could not finish; nil if it did
+	segment *segment // the one that is written; nil while there is none that can be
+	number  uint64   // of the next batch
+	limit   int64    // where the next segment begins
 	// abandoned is a segment that holds more than is durable, since a write of it failed, and the end of what is.
-	abandoned place // segment 0 for none
+	abandoned place        // segment 0 for none
+	settle    func() error // what Open has to do before anything is written; nil once it is done
+	tidy      func() error // what it removes after that; nil once that was tried
+
+	// manifestMu guards the manifest, and is held while it is written. It is taken before mu.
+	manifestMu sync.Mutex
+	manifest   *manifest // as it is on the disk; replaced whole
+	unsettled  bool      // an attempt to write it failed
 
 	// mu guards what follows, and is never held while the disk is waited for.
 	mu       sync.Mutex
@@ -261,10 +268,20 @@ func (l *Log) Close() error {
 		errs = append(errs, l.failure.unwritable())
 	}
 	if l.segment != nil {
-		errs = append(errs, l.segment.retire())
+		if l.failure == nil { // Otherwise a batch that failed may be there as well.
+			l.noteEnd()
+		}
+		errs = append(errs, l.segment.file.Close())
 	}
 	if err := errors.Join(append(errs, l.lock.Close())...); err != nil {
 		return fmt.Errorf("closing the log: %w", err)
 	}
 	return nil
+}
+
+// noteEnd notes where the log ends, so that a start knows what must be there. The log is as good without it. The fill
+// behind its last batch stays, which shows that it was the last segment.
+func (l *Log) noteEnd() {
+	end := logEnd{Segment: l.segment.head.id, Offset: l.segment.end, Next: l.number}
+	l.changeManifest(func(m *manifest) { m.End = &end }) //nolint:errcheck // See above.
 }

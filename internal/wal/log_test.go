@@ -323,7 +323,7 @@ func TestLock(t *testing.T) {
 	if !ok || locked.PID != os.Getpid() || locked.Path != filepath.Join(cfg.Dir, "lock") {
 		t.Errorf("Open() = %v, want a LockedError of process %d", err, os.Getpid())
 	}
-	if _, err := wal.Repair(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "locked by process "+strconv.Itoa(os.Getpid())) {
+	if _, err := wal.Repair(t.Context(), cfg, nil); err == nil || !strings.Contains(err.Error(), "locked by process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("Repair() = %v, want that it is locked", err)
 	}
 	mustClose(t, l)

@@ -21,6 +21,7 @@ type memFS struct {
 	pending []func(map[string]*node)
 	locked  map[string]bool
 	calls   int
+	killed  bool // what is seen is what a kill has left, and no power cut
 	// fault is asked before every operation that changes something; nil means that all goes well. It may block.
 	fault func(call int, operation, path string) error
 }
@@ -116,7 +117,7 @@ func (m *memFS) restart() *memFS {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.fault = dead
-	return &memFS{names: m.names, durable: m.durable, pending: m.pending, locked: map[string]bool{}}
+	return &memFS{names: m.names, durable: m.durable, pending: m.pending, locked: map[string]bool{}, killed: true}
 }
 
 // clone returns a copy in which everything is durable.
@@ -310,7 +311,8 @@ func (f *memFile) WriteAt(b []byte, offset int64) (int, error) {
 	defer f.fs.mu.Unlock()
 	err := f.fs.fail("write", f.path)
 	if errors.Is(err, errShort) {
-		b = b[:len(b)/2]
+		half := len(b) / 2
+		b = b[:max(0, half-int(offset+int64(half))%8)] // as much as a page, or a word of it
 	} else if err != nil {
 		return 0, err
 	}

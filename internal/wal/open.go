@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Replay takes what a log holds. The payloads belong to the log: they must be neither kept nor changed. An error ends the
@@ -17,6 +18,11 @@ type Replay struct {
 	Snapshot func(payload []byte) error
 	// Appended is called with every payload that was appended after it, in the order of Append.
 	Appended func(payload []byte) error
+	// Missing is called, between the others, where a repair has found that something is missing.
+	Missing func()
+	// Newest returns when the payload that was handed over last was acknowledged, as far as it tells; for what is said of
+	// losses.
+	Newest func() time.Time
 }
 
 // Recovery says what [Open] found.
@@ -31,12 +37,18 @@ type Recovery struct {
 	Batches uint64
 	// Bytes is what was read of all files.
 	Bytes int64
-	// CutOff is the torn tail that a crash left; nil if there was none. Nothing in it had been acknowledged.
+	// CutOff is what was behind the last batch and was cut off; nil if there was nothing. If it may have been acknowledged,
+	// Losses say so.
 	CutOff *CutOff
 	// SetAside are paths of snapshots that were damaged; an older one and a complete log made up for them.
 	SetAside []string
 	// GivenUp are batches that a repair found missing.
 	GivenUp []Range
+	// Lossy says that something of what was acknowledged is missing or may be, and that there was no snapshot since: what was
+	// handed over may be about things that are not there.
+	Lossy bool
+	// Losses are all of which nobody has taken note; see [Acknowledge].
+	Losses []Loss
 	// Failure is why the log is open but cannot be written (ErrUnwritable); nil if it can. See [Log.Resume].
 	Failure error
 }
@@ -49,6 +61,8 @@ type CutOff struct {
 	Offset, Bytes int64
 	// Reason says what is wrong with it.
 	Reason string
+	// InDoubt says that it may have been acknowledged. Otherwise it is proven that it was not.
+	InDoubt bool
 }
 
 // Open takes possession of a log, hands all that it holds to replay and makes it ready for more. The caller closes it.
@@ -91,38 +105,18 @@ func own(cfg Config) (io.Closer, error) {
 
 // recoverLog reads the log and prepares the next segment.
 func recoverLog(ctx context.Context, cfg Config, replay Replay) (*Log, Recovery, error) {
-	inv, err := list(cfg.FS, cfg.Dir)
+	f, err := find(ctx, cfg, replay)
 	if err != nil {
 		return nil, Recovery{}, err
 	}
-	if err := inv.checkVersions(cfg.FS, cfg.Dir); err != nil {
-		return nil, Recovery{}, err
-	}
-	for _, id := range inv.repaired {
-		return nil, Recovery{}, &DamagedError{
-			File:   filepath.Join(cfg.Dir, segmentName(id)+repairedSuffix),
-			Reason: "a repair was interrupted and must be run again",
-		}
-	}
-	progress, err := newProgress(cfg, inv)
-	if err != nil {
-		return nil, Recovery{}, err
-	}
-	start, damaged, err := choose(ctx, cfg, inv, progress)
-	if err != nil {
-		return nil, Recovery{}, err
-	}
-	w := &walk{fs: cfg.FS, dir: cfg.Dir, sink: replay, read: progress.add}
-	if err := w.run(ctx, inv, start); err != nil {
-		return nil, Recovery{}, err
-	}
-	progress.finish()
-
-	l := newLog(cfg, w, inv)
-	s := &settlement{fs: cfg.FS, dir: cfg.Dir, walk: w, inventory: inv, damaged: damaged}
+	l := newLog(cfg, f)
+	s := &settlement{fs: cfg.FS, dir: cfg.Dir, release: cfg.Release, found: f}
+	l.manifest = s.plan()
 	recovery := s.report()
-	recovery.Fresh = len(inv.segments) == 0 && len(inv.snapshots) == 0
-	recovery.Bytes = progress.done
+	l.losses = l.manifest.Losses
+	recovery.Lossy, recovery.Losses = l.manifest.Lossy, l.losses
+	recovery.Fresh = f.fresh()
+	recovery.Bytes = f.progress.done
 	if err := l.begin(s); err != nil {
 		if recovery.Fresh {
 			return nil, Recovery{}, err
@@ -132,16 +126,62 @@ func recoverLog(ctx context.Context, cfg Config, replay Replay) (*Log, Recovery,
 	return l, recovery, nil
 }
 
+// found is what a log turns out to be.
+type found struct {
+	inventory inventory
+	manifest  *manifest // nil for a log without one
+	walk      *walk
+	damaged   []uint64 // snapshots that others made up for; 0 is none
+	progress  *progress
+}
+
+func (f *found) fresh() bool {
+	return f.manifest == nil && len(f.inventory.segments) == 0 && len(f.inventory.snapshots) == 0
+}
+
+// find reads a log and changes nothing. Damage is a [*DamagedError].
+func find(ctx context.Context, cfg Config, replay Replay) (*found, error) {
+	inv, err := list(cfg.FS, cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := inv.interrupted(cfg.FS, cfg.Dir); err != nil {
+		return nil, err
+	}
+	m, err := inv.govern(cfg.FS, cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	f := &found{manifest: m}
+	if f.inventory, err = inv.named(cfg.FS, cfg.Dir, m); err != nil {
+		return nil, err
+	}
+	if f.progress, err = newProgress(cfg, f.inventory); err != nil {
+		return nil, err
+	}
+	var start uint64
+	if start, f.damaged, err = choose(ctx, cfg, f); err != nil {
+		return nil, err
+	}
+	f.walk = &walk{fs: cfg.FS, dir: cfg.Dir, manifest: m, sink: replay, read: f.progress.add}
+	if err := f.walk.run(ctx, f.inventory, start); err != nil {
+		return nil, err
+	}
+	f.progress.finish()
+	return f, nil
+}
+
 // choose finds the newest snapshot that can be read, 0 if there is none. An older one than the newest is as good only if
 // the log from it on is whole; otherwise the damage of the newest is the error. The damaged ones are returned.
-func choose(ctx context.Context, cfg Config, inv inventory, progress *progress) (start uint64, damaged []uint64, err error) {
+func choose(ctx context.Context, cfg Config, f *found) (start uint64, damaged []uint64, err error) {
 	var newest error
+	inv := f.inventory
 	candidates := slices.Backward(append([]uint64{0}, inv.snapshots...))
 	for _, id := range candidates {
 		if newest == nil && (id == 0 || id == inv.oldest()) {
 			return id, nil, nil // There is nothing to fall back to, so that reading it once is enough.
 		}
-		w := &walk{fs: cfg.FS, dir: cfg.Dir, read: progress.extra}
+		w := &walk{fs: cfg.FS, dir: cfg.Dir, manifest: f.manifest, read: f.progress.extra}
 		var err error
 		if newest == nil {
 			w.start = id
@@ -172,18 +212,19 @@ func (inv inventory) oldest() uint64 {
 }
 
 // newLog makes a log that continues what was read. It has no segment yet.
-func newLog(cfg Config, w *walk, inv inventory) *Log {
+func newLog(cfg Config, f *found) *Log {
+	w := f.walk
 	l := &Log{
 		cfg:           cfg,
-		zeros:         noBytes[:min(growBytes, cfg.SegmentBytes)],
+		fill:          min(growBytes, cfg.SegmentBytes),
 		number:        w.next,
-		lastID:        inv.highest,
+		lastID:        f.inventory.highest,
 		snapshotBytes: w.snapshotBytes,
 		stopped:       make(chan struct{}),
 	}
 	l.filled = sync.NewCond(&l.mu)
 	for _, s := range w.segments {
-		if !slices.Contains(w.empty, s.id) || s.id == w.start {
+		if !w.isUnused(s.id) {
 			l.sizes = append(l.sizes, s)
 		}
 	}
@@ -193,7 +234,8 @@ func newLog(cfg Config, w *walk, inv inventory) *Log {
 // begin settles what was found and makes the first segment. After an error the log cannot be written, and the first
 // rotation tries again.
 func (l *Log) begin(s *settlement) error {
-	l.settle = s.run
+	l.settle = func() error { return s.run(l) }
+	l.tidy = s.removeObsolete
 	l.lastID++
 	r := &rotation{id: l.lastID, done: make(chan struct{})}
 	if l.rotate(r); r.err != nil {
@@ -228,7 +270,7 @@ func newProgress(cfg Config, inv inventory) (*progress, error) {
 		}
 	}
 	for _, id := range inv.snapshots {
-		if err := add(snapshotName(id)); err != nil {
+		if err := add(snapshotName(id)); err != nil && !isMissing(err) {
 			return nil, err
 		}
 	}

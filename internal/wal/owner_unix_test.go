@@ -34,7 +34,7 @@ func TestRootLeavesNothingOfItsOwn(t *testing.T) {
 	if err := os.WriteFile(segment, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if report, err := wal.Repair(t.Context(), cfg); err != nil || len(report.Missing) != 1 {
+	if report, err := wal.Repair(t.Context(), cfg, nil); err != nil || len(report.Missing) != 1 {
 		t.Fatalf("Repair() = %+v, %v, want one batch to be missing", report, err)
 	}
 	files, err := os.ReadDir(cfg.Dir)

@@ -20,6 +20,10 @@ type reader struct {
 	head header
 
 	offset int64 // of the next batch
+	blank  blank
+	fill   int64 // how far it is filled ahead at a time; 0 if that is not known
+	full   int64 // how far it was filled by the batches that were read, and least without the last one of them
+	least  int64
 	window []byte
 	start  int64             // where the window is in the file
 	read   func(bytes int64) // told what was read from the disk
@@ -42,6 +46,7 @@ func openReader(fsys FS, path, magic string, id uint64) (*reader, error) {
 		return nil, fmt.Errorf("opening: %w", err)
 	}
 	r := &reader{file: f, path: path, head: header{magic: magic, id: id}, offset: headerBytes, read: func(int64) {}}
+	r.filled(pattern{}, 0)
 	if r.size, err = f.Size(); err != nil {
 		return r, fmt.Errorf("reading %q: %w", path, err)
 	}
@@ -51,7 +56,7 @@ func openReader(fsys FS, path, magic string, id uint64) (*reader, error) {
 	}
 	version, ok := decodePreamble(raw, magic)
 	if ok && version != formatVersion {
-		return r, &VersionError{File: path, Version: version}
+		return r, &VersionError{File: path, Version: version, Known: formatVersion}
 	}
 	head, whole := decodeHeader(raw, magic)
 	if !ok || !whole {
@@ -61,7 +66,14 @@ func openReader(fsys FS, path, magic string, id uint64) (*reader, error) {
 		return r, &DamagedError{File: path, Reason: fmt.Sprintf("the header is that of file %d", head.id)}
 	}
 	r.head = head
+	r.filled(head.pattern(), 0)
 	return r, nil
+}
+
+// filled says what the file was filled with ahead of its batches, and how far at a time.
+func (r *reader) filled(p pattern, fill int64) {
+	r.fill, r.full, r.least = fill, headerBytes+fill, headerBytes+fill
+	r.blank = newBlank(p, r.least)
 }
 
 // observe has read called with what was read so far, and then with every read.
@@ -126,11 +138,14 @@ func (r *reader) at(offset int64) (batch, error) {
 	return b, nil
 }
 
-// next reads the next batch. Where only zeros follow, or nothing, it is io.EOF.
+// next reads the next batch. Where nothing was written any more it is io.EOF.
 func (r *reader) next() (batch, error) {
 	b, err := r.at(r.offset)
 	if err == nil {
-		r.offset = b.end()
+		r.offset, r.least, r.blank.full = b.end(), r.full, r.full
+		if b.end() > r.full {
+			r.full = b.end() + r.fill
+		}
 		return b, nil
 	}
 	if _, ok := errors.AsType[*fault](err); !ok {
@@ -147,7 +162,7 @@ func (r *reader) next() (batch, error) {
 	}
 }
 
-// restEnd returns where the last byte ends that is at or behind the offset and not zero; the offset itself if all are.
+// restEnd returns where the last byte ends that is at or behind the offset and was written; the offset itself if none was.
 func (r *reader) restEnd(offset int64) (int64, error) {
 	end := offset
 	for at := offset; at < r.size; {
@@ -155,8 +170,8 @@ func (r *reader) restEnd(offset int64) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if rest := bytes.TrimRight(chunk, "\x00"); len(rest) > 0 {
-			end = at + int64(len(rest))
+		if written := r.blank.written(at, chunk); written > 0 {
+			end = at + int64(written)
 		}
 		at += int64(len(chunk))
 	}
@@ -187,10 +202,20 @@ func (r *reader) resync(offset int64) (batch, error) {
 	return batch{}, io.EOF
 }
 
-// salvage makes the batches of a file readable whose header is lost, with the salt that stands where the first batch
-// begins; that place is out of reach for payloads. It is false, and no batch will be found, unless the salt proves right.
-func (r *reader) salvage() (bool, error) {
+// salvage makes the batches of a file readable whose header is lost, with the salt by which the manifest names it, or that
+// stands where the first batch begins; that place is out of reach for payloads. It is false, and no batch will be found,
+// unless the salt proves right.
+func (r *reader) salvage(n *named) (bool, error) {
 	r.head = newHeader(r.head.magic, r.head.id, 0, 0)
+	unknown := r.head
+	if n != nil {
+		r.head.salt, r.head.first = n.Salt, n.First
+		if n.Managed {
+			r.head.flags = managed
+		}
+		r.filled(r.head.pattern(), n.Fill)
+		return true, nil
+	}
 	if r.size < headerBytes+batchHeaderBytes {
 		return false, nil
 	}
@@ -198,7 +223,6 @@ func (r *reader) salvage() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	unknown := r.head.salt
 	r.head.salt = binary.LittleEndian.Uint64(raw)
 	if r.head.salt != 0 {
 		_, err = r.resync(headerBytes)
@@ -206,7 +230,7 @@ func (r *reader) salvage() (bool, error) {
 			return err == nil, err
 		}
 	}
-	r.head.salt = unknown
+	r.head = unknown
 	return false, nil
 }
 

@@ -3,7 +3,6 @@ package wal
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 )
 
@@ -94,11 +93,23 @@ func (l *Log) resume(r *resumption) error {
 }
 
 // forgetDoubt takes from the disk what must not be there twice: what a failed write may have left in the segment that is written
-// no more, and snapshots that have it as well. What is older than those is all there.
+// no more, and snapshots that have it as well. What is older than those is all there. The manifest says first that the log ends
+// behind its last durable batch, and names none of those snapshots.
 func (l *Log) forgetDoubt() error {
 	l.mu.Lock()
 	unsure := slices.Clone(l.doubt.unsure) // None is added while the log is taken up.
 	l.mu.Unlock()
+	if len(unsure) == 0 && l.abandoned.segment == 0 {
+		return nil
+	}
+	err := l.changeManifest(func(m *manifest) {
+		if l.abandoned.segment != 0 {
+			m.End = &logEnd{Segment: l.abandoned.segment, Offset: l.abandoned.offset, Next: l.number}
+		}
+	})
+	if err != nil {
+		return err
+	}
 	for _, path := range unsure {
 		if err := removeIfThere(l.cfg.FS, path); err != nil {
 			return err
@@ -115,8 +126,8 @@ func (l *Log) forgetDoubt() error {
 	if l.abandoned.segment == 0 {
 		return nil
 	}
-	path := filepath.Join(l.cfg.Dir, segmentName(l.abandoned.segment))
-	if err := rewrite(l.cfg.FS, path, l.abandoned); err != nil {
+	cut := func(f File) error { return f.Truncate(l.abandoned.offset) }
+	if err := changeSegment(l.cfg.FS, l.cfg.Dir, l.abandoned.segment, cut); err != nil {
 		return err
 	}
 	l.abandoned = place{}

@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// rewriting is a segment that a repair makes. After an error its methods do nothing.
+// rewriting is a file that a repair makes. After an error its methods do nothing.
 type rewriting struct {
 	file   File
 	head   header
@@ -24,6 +24,20 @@ func (w *rewriting) batch(number uint64, kind batchKind, count int, body []byte)
 // gap writes that batches are missing.
 func (w *rewriting) gap(first, last uint64) {
 	w.batch(first, gap, 0, binary.LittleEndian.AppendUint64(nil, last))
+}
+
+// begin writes the header of a file that was written behind the place for it.
+func (w *rewriting) begin() {
+	if w.err == nil {
+		_, w.err = w.file.WriteAt(w.head.encode(), 0)
+	}
+}
+
+// ending writes the end of a snapshot.
+func (w *rewriting) ending(number uint64, end snapshotEnd) {
+	w.buf = append(w.buf[:0], encodeEnd(end)...)
+	w.head.seal(w.buf, number, ending, 0)
+	w.write(w.buf)
 }
 
 func (w *rewriting) write(b []byte) {

@@ -26,7 +26,7 @@ func TestPayloadsThatAreBatches(t *testing.T) {
 	own := fsys.files()
 	var forged []string
 	for _, content := range append(slices.Collect(mapValues(other.files())), slices.Collect(mapValues(own))...) {
-		forged = append(forged, strings.TrimRight(content, "\x00"))
+		forged = append(forged, written(content))
 		for _, b := range batches(content) {
 			forged = append(forged, content[b.begin:b.end])
 		}
@@ -75,7 +75,7 @@ func TestPayloadsThatAreBatches(t *testing.T) {
 	if _, err := open(t, cfg); !isDamage(err) {
 		t.Fatalf("Open() = %v, want a DamagedError", err)
 	}
-	if _, err := wal.Repair(t.Context(), cfg); err != nil {
+	if _, err := wal.Repair(t.Context(), cfg, nil); err != nil {
 		t.Fatal(err)
 	}
 	o = mustOpen(t, cfg)

@@ -40,7 +40,7 @@ func scan(ctx context.Context, cfg Config, name, magic string, id uint64, f func
 	if err != nil {
 		return err
 	}
-	_, err = r.sound(func(b batch) error {
+	_, err = r.sound(ignored, func(b batch) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}

@@ -11,25 +11,22 @@ type segment struct {
 	file File
 	head header
 	end  int64 // of its last batch
-	full int64 // how far it was filled with zeros
+	full int64 // how far it was filled ahead
+	fill int64 // how far it is filled ahead at a time; 0 if there was no room for that
 	// durable is the end of the last batch that is on the disk.
 	durable int64
 }
 
-// noBytes are the zeros that segments grow by. Nobody writes to them: they take no memory then, since the kernel has a single page
-// for all that were never written.
-var noBytes [growBytes]byte
-
-// createSegment makes a segment that has its name only once its header is on the disk: a segment without a good header is
-// damaged, never unfinished.
-func createSegment(fsys FS, dir string, head header, zeros []byte) (*segment, error) {
+// createSegment makes a segment that has its name only once its header is on the disk, and what it is filled with
+// ahead: a segment without a good header, or shorter than that, is damaged, never unfinished.
+func createSegment(fsys FS, dir string, head header, fill int64) (*segment, error) {
 	path := filepath.Join(dir, segmentName(head.id))
-	full := int64(headerBytes)
+	filled := int64(0)
 	err := createBy(fsys, dir, segmentName(head.id), func(f File) (err error) {
 		if _, err := f.WriteAt(head.encode(), 0); err != nil {
 			return err
 		}
-		full, err = addZeros(f, headerBytes, zeros)
+		filled, err = fillAhead(f, head, fill)
 		return err
 	})
 	if err != nil {
@@ -39,36 +36,42 @@ func createSegment(fsys FS, dir string, head header, zeros []byte) (*segment, er
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening %q: %w", path, err), removeIfThere(fsys, path))
 	}
-	return &segment{file: f, head: head, end: headerBytes, durable: headerBytes, full: full}, nil
+	return &segment{file: f, head: head, end: headerBytes, durable: headerBytes, full: headerBytes + filled, fill: filled}, nil
 }
 
-// addZeros writes zeros at the end of a file, and returns its new end. Where there is no room for them it gives back what they took:
-// nothing depends on them.
-func addZeros(f File, end int64, zeros []byte) (full int64, err error) {
-	if _, err := f.WriteAt(zeros, end); err == nil {
-		return end + int64(len(zeros)), nil
+// fillAhead fills a new segment, and returns how far. Where there is no room for all of it, it gives back what it took.
+func fillAhead(f File, head header, fill int64) (filled int64, err error) {
+	for _, part := range head.pattern().parts(headerBytes, fill) {
+		if _, err := f.WriteAt(part, headerBytes+filled); err != nil {
+			return 0, f.Truncate(headerBytes)
+		}
+		filled += int64(len(part))
 	}
-	return end, f.Truncate(end)
+	return filled, nil
 }
 
-// write writes a batch and, where the file would grow, zeros behind it.
-func (s *segment) write(frame, zeros []byte) error {
+// write writes a batch and, where the file would grow, fills it ahead first. That a segment is as long as its batches and the
+// fill behind them is what a cut one is recognised by, so that a batch without it is not written; see [Log.Resume].
+func (s *segment) write(frame []byte) error {
+	end := s.end + int64(len(frame))
+	if end > s.full {
+		full := end
+		for _, part := range s.head.pattern().parts(end, s.fill) {
+			if _, err := s.file.WriteAt(part, full); err != nil {
+				return err
+			}
+			full += int64(len(part))
+		}
+		s.full = full
+	}
 	if _, err := s.file.WriteAt(frame, s.end); err != nil {
 		return err
 	}
-	s.end += int64(len(frame))
-	if s.end <= s.full {
-		return nil
-	}
-	s.full = s.end
-	// The batch is written already, and does not need them.
-	if _, err := s.file.WriteAt(zeros, s.end); err == nil {
-		s.full += int64(len(zeros))
-	}
+	s.end = end
 	return nil
 }
 
-// retire takes the zeros off the end and closes the file.
+// retire takes the fill off the end and closes the file. Only the newest segment of a log has its fill; see [manifest].
 func (s *segment) retire() error {
-	return errors.Join(s.file.Truncate(s.end), s.file.Close())
+	return errors.Join(s.file.Truncate(s.end), s.file.Sync(), s.file.Close())
 }

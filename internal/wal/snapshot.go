@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
+	"slices"
 )
 
 const (
@@ -100,7 +100,7 @@ func ReadSnapshot(ctx context.Context, fsys FS, path string, sink func(payload [
 	r, err := openReader(fsys, path, snapshotMagic, 0)
 	defer func() { r.close() }()
 	if err == nil {
-		_, err = readSnapshot(ctx, r, sink)
+		_, err = readSnapshot(ctx, r, Replay{Snapshot: sink})
 	}
 	if err != nil {
 		return fmt.Errorf("reading the snapshot: %w", err)
@@ -189,10 +189,31 @@ func (s *SnapshotWriter) commit(ctx context.Context) error {
 		}
 		return err
 	}
-	if s.log != nil {
-		s.log.committedSnapshot(s)
+	if s.log == nil {
+		return nil
 	}
+	// A crash from here on: a snapshot that the manifest does not name, and that is removed.
+	if err := s.log.nameSnapshot(s); err != nil {
+		s.log.unsureOf(s) // The manifest on the disk may name it.
+		return err
+	}
+	s.log.committedSnapshot(s)
 	return nil
+}
+
+// nameSnapshot puts a durable snapshot into the manifest in place of what it replaces. What was lost before it is no part of
+// the log any more.
+func (l *Log) nameSnapshot(s *SnapshotWriter) error {
+	l.mu.Lock()
+	if l.boundary != nil && l.boundary.id == s.id {
+		l.boundary = nil // What the manifest names is never replaced under its name.
+	}
+	l.mu.Unlock()
+	return l.changeManifest(func(m *manifest) {
+		m.Snapshot = &named{ID: s.id, Salt: s.head.salt}
+		m.Segments = slices.DeleteFunc(m.Segments, func(n named) bool { return n.ID < s.id })
+		m.Lossy = false
+	})
 }
 
 // committedSnapshot takes note of a durable snapshot, and removes what it replaces.
@@ -264,7 +285,7 @@ func (s *SnapshotWriter) release() {
 		s.file.Close() //nolint:errcheck // It was synced and closed, or it is removed.
 		s.file = nil
 	}
-	if err := s.fs.Remove(s.path + temporarySuffix); err != nil && !errors.Is(err, fs.ErrNotExist) && s.err == nil {
+	if err := s.fs.Remove(s.path + temporarySuffix); err != nil && !isMissing(err) && s.err == nil {
 		s.err = err
 	}
 	if s.log == nil {
@@ -284,7 +305,11 @@ func (s *SnapshotWriter) create() error {
 	if err != nil {
 		return err
 	}
-	s.file, s.head, s.offset = f, newHeader(snapshotMagic, s.id, 1, 0), headerBytes
+	flags := uint32(0)
+	if s.log != nil {
+		flags = managed
+	}
+	s.file, s.head, s.offset = f, newHeader(snapshotMagic, s.id, 1, flags), headerBytes
 	_, err = f.WriteAt(s.head.encode(), 0)
 	return err
 }

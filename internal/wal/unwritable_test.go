@@ -167,7 +167,7 @@ func TestSnapshotAfterFailureIsLost(t *testing.T) {
 			if _, err := open(t, cfg); !isDamage(err) {
 				t.Fatalf("Open() = %v, want a DamagedError", err)
 			}
-			if _, err := wal.Repair(t.Context(), cfg); err != nil {
+			if _, err := wal.Repair(t.Context(), cfg, nil); err != nil {
 				t.Fatal(err)
 			}
 			o = mustOpen(t, cfg)

@@ -1,0 +1,124 @@
+package groupstore
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// A loader that was told that records are missing loads what can still be read. Skeletons are numbered by their place in the
+// cut, so that behind a gap their numbers are not known at first; but each is written just before the first group that has
+// it, and that group names the numbers. What is about a skeleton that is lost is lost with it, and is told by its group.
+
+// Missing says that records are missing at this place. From then on nothing is refused because of what it refers to.
+func (l *Loader) Missing() {
+	l.lossy, l.adrift = true, true
+	l.drifting = nil // their group is among what is missing
+}
+
+// Lost names what is lost of the groups that are still known, one line each. It is valid after Finish.
+func (l *Loader) Lost() []string { return l.lost }
+
+// maxAdrift bounds how many skeletons can be missing at one place.
+const maxAdrift = 1 << 22
+
+// settle gives the skeletons that were read since a gap their numbers, of which the group that follows them has the highest.
+func (l *Loader) settle(group cursor) error {
+	if len(l.drifting) == 0 {
+		return nil
+	}
+	highest, any := highestSkeleton(&group)
+	first := highest + 1 - uint64(len(l.drifting))
+	if !any || highest+1 < uint64(len(l.drifting)) || first < uint64(len(l.skeletons)) || first-uint64(len(l.skeletons)) > maxAdrift {
+		return errRecord
+	}
+	l.skeletons = append(l.skeletons, make([]loadedSkeleton, first-uint64(len(l.skeletons)))...)
+	l.skeletons = append(l.skeletons, l.drifting...)
+	l.drifting, l.adrift = nil, false
+	return nil
+}
+
+// highestSkeleton returns the highest number of a skeleton that a group record names; false if it has none.
+func highestSkeleton(r *cursor) (highest uint64, any bool) {
+	r.text()
+	r.uvarint()
+	r.uvarint()
+	r.varint()
+	r.varint()
+	r.text()
+	decodeMarks(r)
+	r.text()
+	for range r.count(leastPart + 1) {
+		highest, any = max(highest, r.uvarint()), true
+		r.varint()
+		r.uvarint()
+		decodeHiding(r)
+	}
+	return highest, any && !r.bad
+}
+
+// kept returns the values of the parts that are kept, in order.
+func kept(values []byte, sizes []int, skip []bool) ([]byte, []int, error) {
+	var rest []byte
+	var of []int
+	for i, size := range sizes {
+		if size > len(values) {
+			return nil, nil, errRecord
+		}
+		if !skip[i] {
+			rest, of = append(rest, values[:size]...), append(of, size)
+		}
+		values = values[size:]
+	}
+	if len(values) > 0 {
+		return nil, nil, errRecord
+	}
+	return rest, of, nil
+}
+
+// noteLost notes how much of a group is lost, and reports whether that is all of it.
+func (l *Loader) noteLost(lg *loadedGroup, lost int) (all bool) {
+	if lost == 0 {
+		return false
+	}
+	if len(lg.change.parts) == 0 {
+		l.lost = append(l.lost, lg.change.Key.String())
+		return true
+	}
+	l.lost = append(l.lost, fmt.Sprintf("%s: %d of %d metric families", lg.change.Key, lost, lost+len(lg.change.parts)))
+	return false
+}
+
+// release looks again at what was hidden because of something that is lost.
+func (l *Loader) release() {
+	s := l.s
+	for _, h := range l.orphans {
+		if p := h.g.state.find(h.family); p != nil && p.hidden == h.h && h.g.state.hidden() == "" {
+			s.rejudge(h.g, p)
+		}
+	}
+	for _, normal := range slices.Sorted(maps.Keys(s.twins)) {
+		if twins := s.twins[normal]; len(twins) > 0 && s.unfit(twins[0]) == "" {
+			s.promoteTwin(normal)
+		}
+	}
+}
+
+// ChangeTime returns when what a change's record tells of happened, the zero time if it does not say.
+func ChangeTime(record []byte) time.Time {
+	kind, r, err := openRecord(record)
+	if err != nil || kind != changeRecord {
+		return time.Time{}
+	}
+	r.byte()
+	r.uvarint()
+	r.text()
+	r.text()
+	r.uvarint()
+	at := max(r.varint(), r.varint())
+	if r.bad || at == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, at)
+}
