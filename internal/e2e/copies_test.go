@@ -125,9 +125,13 @@ func TestAgentPutBack(t *testing.T) {
 	if again, _, err := valueOf(r.url, `push_time_seconds{agent="site-a", instance="", job="g"}`); err != nil || again != pushed {
 		t.Errorf("push_time_seconds of g is %v, %v, and was %v", again, err, pushed)
 	}
-	wantSeries(t, a.url, "relay_agent_superseded_total", 3)
-	wantSeries(t, r.url, `relay_pushes_total{reason="superseded", result="rejected"}`, 3)
-	wantSeries(t, r.url, `relay_changes_total{result="rejected"}`, 3)
+	// The push of late comes a second time, and is judged by the times that two journeys took: it may count as the older of the two.
+	superseded, _, err := valueOf(a.url, "relay_agent_superseded_total")
+	if err != nil || superseded != 3 && superseded != 4 {
+		t.Errorf("%v changes were superseded, %v, want 3 or 4", superseded, err)
+	}
+	wantSeries(t, r.url, `relay_pushes_total{reason="superseded", result="rejected"}`, superseded)
+	wantSeries(t, r.url, `relay_changes_total{result="rejected"}`, superseded)
 	wantSeries(t, a.url, "relay_agent_changes_sent_total", 4)
 	wantSeries(t, a.url, "relay_agent_late_rejections_total", 0)
 	// What is pushed now is newer than anything.
