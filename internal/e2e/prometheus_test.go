@@ -5,10 +5,12 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -233,4 +235,48 @@ func startNodeExporter(t testing.TB, address string) *process {
 		return err
 	})
 	return p
+}
+
+// TestPrometheusFollowsNoRedirectOfATarget: neither to where a target wants, with the password that it has for the relay, nor to the
+// relay itself, whose own metrics would be stored as the target's.
+func TestPrometheusFollowsNoRedirectOfATarget(t *testing.T) {
+	t.Parallel()
+	var lured atomic.Int64
+	elsewhere := serveHandler(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		lured.Add(1)
+		fmt.Fprintln(w, "lured 1")
+	}))
+	address := serveHandler(t, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		switch req.URL.Path {
+		case "/away":
+			http.Redirect(w, req, "http://"+elsewhere+"/metrics", http.StatusTemporaryRedirect)
+		case "/relative":
+			http.Redirect(w, req, "/metrics", http.StatusFound)
+		default:
+			fmt.Fprintln(w, "own 1")
+		}
+	}))
+	r := startRelay(t)
+	startAgent(t, r, "site-a", strings.ReplaceAll(configOf(address, "away", "relative", "metrics"), "    static", "    follow_redirects: false\n    static"))
+	p := startPrometheusWith(t, prometheusConfig(r.url)+fmt.Sprintf(`
+  - job_name: proxied
+    proxy_url: %s
+    metrics_path: /away
+    static_configs: [{targets: [%q]}]
+`, r.url, address))
+	p.wantValue(t, `up{job="metrics"}`, 1)
+	p.wantValue(t, `own{job="metrics"}`, 1)
+	for _, job := range []string{"away", "relative", "proxied"} {
+		p.wantValue(t, fmt.Sprintf("up{job=%q}", job), 0)
+		if found, err := p.query(fmt.Sprintf(`count({job=%q,__name__!~"up|scrape_.*"})`, job)); err != nil || len(found) != 0 {
+			t.Errorf("job %s stored series: %v, %v", job, found, err)
+		}
+	}
+	if lured.Load() != 0 {
+		t.Errorf("Prometheus went elsewhere %d times", lured.Load())
+	}
+	told, _ := r.toldTargets(t, "site-a")
+	if said := told["away-"+address].LastError; !strings.HasPrefix(said, "target_redirects: ") || !strings.Contains(said, elsewhere) {
+		t.Errorf("the relay says of the redirect %q", said)
+	}
 }

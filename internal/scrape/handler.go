@@ -93,6 +93,7 @@ func ParseTimeout(header string, limit time.Duration) (time.Duration, error) {
 
 func (h *Handler) fail(w http.ResponseWriter, r *Request, err *Error) {
 	h.cfg.Logger.Debug("scrape failed", slog.String("agent", r.Agent), slog.String("target", r.Target), slog.String("reason", string(err.Reason)), slog.Any("err", err.Message))
+	disarm(w.Header())
 	w.Header().Set(ErrorHeader, string(err.Reason))
 	http.Error(w, err.Error(), err.Reason.Status())
 }
@@ -123,6 +124,7 @@ func (h *Handler) forward(ctx context.Context, w http.ResponseWriter, r *Request
 func writeHead(w http.ResponseWriter, resp *Response) {
 	header := w.Header()
 	maps.Copy(header, resp.Header)
+	disarm(header)
 	if resp.ContentLength >= 0 {
 		header.Set("Content-Length", strconv.FormatInt(resp.ContentLength, 10))
 	}

@@ -107,6 +107,7 @@ func TestHandlerNamesTheReason(t *testing.T) {
 		{scrape.Errorf(scrape.AgentBusy, "x"), 503, "agent_busy"},
 		{scrape.Errorf(scrape.Draining, "x"), 503, "draining"},
 		{scrape.Errorf(scrape.TargetUnreachable, "x"), 502, "target_unreachable"},
+		{scrape.Errorf(scrape.TargetRedirects, "x"), 502, "target_redirects"},
 		{scrape.Errorf(scrape.BodyTooLarge, "x"), 502, "body_too_large"},
 		{scrape.Errorf(scrape.Timeout, "x"), 504, "scrape_timeout"},
 		{scrape.Errorf(scrape.TargetAmbiguous, "x"), 409, "target_ambiguous"},

@@ -29,7 +29,7 @@ type Endpoint struct {
 	// RoundTripper holds the target's TLS, authentication and proxy settings. Endpoints of one scrape configuration share
 	// it. It must not decompress.
 	RoundTripper http.RoundTripper
-	// FollowRedirects says whether redirects within the target's own scheme, host and port are followed.
+	// FollowRedirects says whether redirects within the target's own scheme, host and port are followed. No other ever is.
 	FollowRedirects bool
 }
 
@@ -90,9 +90,9 @@ func (s *HTTPScraper) Scrape(ctx context.Context, r *Request) (*Response, error)
 	if err != nil {
 		return nil, AsError(ctx, plain(err))
 	}
-	if resp.StatusCode < http.StatusOK { // net/http hands out 101, with a body that no context ends
+	if err := CheckHead(resp.StatusCode, resp.Header); err != nil { // of a 101 net/http hands out a body that no context ends
 		resp.Body.Close()
-		return nil, Errorf(TargetUnreachable, "the target answered %d, which ends no request", resp.StatusCode)
+		return nil, err
 	}
 	if r.MaxBodyBytes > 0 && resp.ContentLength > r.MaxBodyBytes && r.Method != http.MethodHead {
 		resp.Body.Close()
@@ -174,11 +174,11 @@ func canonicalHost(scheme, hostport string) string {
 	return net.JoinHostPort(strings.ToLower(host), port)
 }
 
-// client returns an HTTP client that stays with the target: a redirect to another scheme, host or port is passed on as
-// it is (T28), since following it would reach what nobody configured, with the target's credentials.
+// client returns an HTTP client that stays with the target: a redirect to another scheme, host or port is its answer (T28), since
+// following it would reach what nobody configured, with the target's credentials.
 func (e *Endpoint) client() *http.Client {
 	return &http.Client{
-		Transport: e.RoundTripper,
+		Transport: locating{e.RoundTripper},
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
 			if !e.FollowRedirects || !e.isAt(next.URL) || len(via) > 5 {
 				return http.ErrUseLastResponse
@@ -186,6 +186,20 @@ func (e *Endpoint) client() *http.Client {
 			return nil
 		},
 	}
+}
+
+// locating takes a Location off an answer that is no URL: net/http would write it into its error as it is.
+type locating struct{ http.RoundTripper }
+
+// RoundTrip asks the target.
+func (l locating) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := l.RoundTripper.RoundTrip(r)
+	if err == nil {
+		if _, invalid := r.URL.Parse(resp.Header.Get("Location")); invalid != nil {
+			resp.Header.Del("Location")
+		}
+	}
+	return resp, err
 }
 
 // NewRoundTripper returns the transport for the targets of one scrape configuration.

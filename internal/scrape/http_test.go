@@ -44,6 +44,7 @@ func TestHTTPScraperAsksTheConfiguredTarget(t *testing.T) {
 	var got *http.Request
 	s, _ := site(t, func(w http.ResponseWriter, r *http.Request) {
 		got = r.Clone(context.Background())
+		w.Header().Set("Retry-After", "1")
 		w.Header().Set("X-Answer", "1")
 		w.Header().Set("X-Relay-Error", "agent_offline")
 		fmt.Fprint(w, "m 1\n")
@@ -56,11 +57,11 @@ func TestHTTPScraperAsksTheConfiguredTarget(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || string(text) != "m 1\n" || resp.Status != 200 || resp.Header.Get("X-Answer") != "1" {
+	if err != nil || string(text) != "m 1\n" || resp.Status != 200 || resp.Header.Get("Retry-After") != "1" {
 		t.Errorf("answer = %d %q %v, %v", resp.Status, text, resp.Header, err)
 	}
-	if resp.Header.Get(scrape.ErrorHeader) != "" {
-		t.Error("the target speaks for the relay")
+	if resp.Header.Get(scrape.ErrorHeader) != "" || resp.Header.Get("X-Answer") != "" {
+		t.Errorf("the target speaks for the relay: %v", resp.Header)
 	}
 	if got.URL.RequestURI() != "/own?p=1" || got.Header.Get("Accept") != "x" {
 		t.Errorf("asked for %s with %v", got.URL.RequestURI(), got.Header)
@@ -114,30 +115,40 @@ func TestHTTPScraperStaysWithTheTarget(t *testing.T) {
 	defer elsewhere.Close()
 	for name, tt := range map[string]struct {
 		location string
-		status   int
+		says     string // in the error; empty if the redirect is followed
 	}{
-		"another host":    {elsewhere.URL + "/x", 302},
-		"another scheme":  {"https://SELF/x", 302},
-		"the same target": {"/there", 200},
-		"for ever":        {"/own", 302},
+		"another host":    {elsewhere.URL + "/x", `a redirect to "` + elsewhere.URL + `/x"`},
+		"another scheme":  {"https://user:secret@SELF/x", `a redirect to "https://`},
+		"the same target": {"/there", ""},
+		"for ever":        {"/own", `a redirect to "/own"`},
+		"no URL":          {"http://user:secret@%zz", "a redirect to no valid URL"},
+		"nowhere":         {"", "a redirect to no valid URL"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			s, _ := site(t, func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path == "/there" {
-					return
+		for _, method := range []string{"GET", "HEAD"} {
+			t.Run(name+" "+method, func(t *testing.T) {
+				s, _ := site(t, func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/there" {
+						return
+					}
+					if tt.location != "" {
+						w.Header().Set("Location", strings.ReplaceAll(tt.location, "SELF", r.Host))
+					}
+					w.WriteHeader(302)
+				})
+				resp, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: method})
+				switch {
+				case visited:
+					t.Error("the agent went elsewhere")
+				case err != nil && (tt.says == "" || !strings.Contains(err.Error(), "target_redirects: ") || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "secret")):
+					t.Errorf("Scrape() = %v, want %q", err, tt.says)
+				case err == nil && (tt.says != "" || resp.Status != 200):
+					t.Errorf("Scrape() = %d, want an error with %q", resp.Status, tt.says)
 				}
-				w.Header().Set("Location", strings.ReplaceAll(tt.location, "SELF", r.Host))
-				w.WriteHeader(302)
+				if err == nil {
+					resp.Body.Close()
+				}
 			})
-			resp, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: "GET"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			resp.Body.Close()
-			if resp.Status != tt.status || visited {
-				t.Errorf("status %d, visited elsewhere: %t, want %d and never", resp.Status, visited, tt.status)
-			}
-		})
+		}
 	}
 }
 
@@ -180,12 +191,11 @@ func TestHTTPScraperKnowsTheTargetByAnyName(t *testing.T) {
 			RoundTripper: target, FollowRedirects: true,
 		}})
 		resp, err := s.Scrape(t.Context(), &scrape.Request{Target: "t", Method: "GET"})
-		if err != nil {
-			t.Fatal(err)
+		if err == nil {
+			resp.Body.Close()
 		}
-		resp.Body.Close()
-		if followed := resp.Status == 200; followed != tt.same {
-			t.Errorf("%s://%s redirects to %s: followed = %t", tt.scheme, tt.address, tt.location, followed)
+		if followed := err == nil; followed != tt.same {
+			t.Errorf("%s://%s redirects to %s: followed = %t (%v)", tt.scheme, tt.address, tt.location, followed, err)
 		}
 	}
 }

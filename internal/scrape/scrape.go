@@ -21,7 +21,7 @@ type Request struct {
 	Target string
 	// Method is GET or HEAD.
 	Method string
-	// Header holds end-to-end headers only, without credentials; see [EndToEnd].
+	// Header holds end-to-end headers only, without credentials; see [RequestHeader].
 	Header http.Header
 	// MaxBodyBytes bounds the body as the target sends it; 0 means no bound.
 	MaxBodyBytes int64
@@ -32,9 +32,9 @@ type Request struct {
 
 // Response is the answer of a target.
 type Response struct {
-	// Status is the target's own, 200 to 599.
+	// Status is the target's own, 200 to 599 and no redirect: see [CheckHead].
 	Status int
-	// Header holds end-to-end headers only.
+	// Header holds what [ResponseHeader] lets pass.
 	Header http.Header
 	// ContentLength is what the target announced, -1 if nothing.
 	ContentLength int64
@@ -64,6 +64,7 @@ const (
 	TargetAmbiguous   Reason = "target_ambiguous"
 	TargetGone        Reason = "target_gone"
 	TargetUnreachable Reason = "target_unreachable"
+	TargetRedirects   Reason = "target_redirects"
 	ParamsUnknown     Reason = "params_unknown"
 	BodyTooLarge      Reason = "body_too_large"
 	Timeout           Reason = "scrape_timeout"
@@ -83,6 +84,7 @@ var statuses = map[Reason]int{
 	AgentBusy:         http.StatusServiceUnavailable,
 	Draining:          http.StatusServiceUnavailable,
 	TargetUnreachable: http.StatusBadGateway,
+	TargetRedirects:   http.StatusBadGateway,
 	BodyTooLarge:      http.StatusBadGateway,
 	Timeout:           http.StatusGatewayTimeout,
 	TargetAmbiguous:   http.StatusConflict,

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/tunnel"
 )
@@ -48,5 +50,45 @@ func TestHugeHeadIsTheTargetsFault(t *testing.T) {
 	}
 	if _, body, err := h.scrape(ctx, "site"); err != nil || string(body) != "m 1\n" {
 		t.Errorf("the next scrape = %q, %v", body, err)
+	}
+}
+
+// TestHeadsAreJudgedAtTheRelay: an agent of an earlier release, or anybody with a certificate, sends heads as they are.
+func TestHeadsAreJudgedAtTheRelay(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	var head scrape.Response
+	h.attach("site", scraperFunc(func(context.Context, *scrape.Request) (*scrape.Response, error) {
+		resp := head
+		resp.ContentLength, resp.Body = -1, io.NopCloser(strings.NewReader("<script>"))
+		return &resp, nil
+	}))
+	ctx := timeout(t, 10*time.Second)
+	away := http.Header{"Location": {"http://user:secret@elsewhere/m?token=secret"}}
+	for _, tt := range []struct {
+		status int
+		header http.Header
+		want   scrape.Reason // empty if the answer is passed on
+	}{
+		{301, away, scrape.TargetRedirects}, {302, away, scrape.TargetRedirects}, {303, away, scrape.TargetRedirects},
+		{307, away, scrape.TargetRedirects}, {308, away, scrape.TargetRedirects}, {302, http.Header{"Location": {"/metrics"}}, scrape.TargetRedirects},
+		{0, nil, scrape.TargetUnreachable}, {101, nil, scrape.TargetUnreachable}, {199, nil, scrape.TargetUnreachable}, {600, nil, scrape.TargetUnreachable},
+		{300, away, ""}, {304, away, ""},
+		{200, http.Header{"Content-Type": {"text/html"}, "Set-Cookie": {"a=b"}, "Refresh": {"0"}, "Retry-After": {"5"}}, ""},
+	} {
+		head = scrape.Response{Status: tt.status, Header: tt.header}
+		resp, _, err := h.scrape(ctx, "site")
+		if tt.want != "" {
+			if err == nil || scrape.AsError(ctx, err).Reason != tt.want || strings.Contains(err.Error(), "secret") {
+				t.Errorf("%d %v: %v, want %s", tt.status, tt.header, err, tt.want)
+			}
+			continue
+		}
+		if err != nil || resp.Status != tt.status {
+			t.Errorf("%d: %v, %v, want it passed on", tt.status, resp, err)
+			continue
+		}
+		if diff := cmp.Diff(scrape.ResponseHeader(tt.header), resp.Header); diff != "" {
+			t.Errorf("%d: header (-want +got):\n%s", tt.status, diff)
+		}
 	}
 }

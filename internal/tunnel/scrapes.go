@@ -52,6 +52,7 @@ func MethodFromProto(method relayv1.ScrapeMethod) string {
 var failures = map[scrape.Reason]relayv1.ScrapeFailureReason{
 	scrape.TargetUnknown:     relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_TARGET_UNKNOWN,
 	scrape.TargetUnreachable: relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_TARGET_UNREACHABLE,
+	scrape.TargetRedirects:   relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_TARGET_REDIRECTS,
 	scrape.Timeout:           relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_TIMEOUT,
 	scrape.BodyTooLarge:      relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_BODY_TOO_LARGE,
 	scrape.AgentBusy:         relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_BUSY,

@@ -25,7 +25,7 @@ func TestScrapeCrossesTheTunnel(t *testing.T) {
 	var seen scrape.Request
 	h.attach("site", scraperFunc(func(_ context.Context, r *scrape.Request) (*scrape.Response, error) {
 		seen = *r
-		header := http.Header{"X-Several": {"a", "b"}, "Connection": {"X-Hop"}, "X-Hop": {"1"}, "Content-Type": {"text/plain"}}
+		header := http.Header{"Vary": {"a", "b"}, "Connection": {"X-Hop"}, "X-Hop": {"1"}, "Content-Type": {"text/plain"}}
 		return &scrape.Response{Status: 203, Header: header, ContentLength: int64(len(want)), Body: io.NopCloser(bytes.NewReader(want))}, nil
 	}))
 	ctx := timeout(t, 10*time.Second)
@@ -40,7 +40,7 @@ func TestScrapeCrossesTheTunnel(t *testing.T) {
 	if err != nil || !bytes.Equal(body, want) {
 		t.Fatalf("body has %d bytes and error %v, want %d and none", len(body), err, len(want))
 	}
-	if resp.Status != 203 || resp.ContentLength != int64(len(want)) || len(resp.Header["X-Several"]) != 2 || resp.Header.Get("X-Hop") != "" {
+	if resp.Status != 203 || resp.ContentLength != int64(len(want)) || len(resp.Header["Vary"]) != 2 || resp.Header.Get("X-Hop") != "" {
 		t.Errorf("head = %d, %d, %v", resp.Status, resp.ContentLength, resp.Header)
 	}
 	if seen.Target != "t" || seen.Method != http.MethodGet || len(seen.Header["Accept"]) != 2 || seen.MaxBodyBytes != 1<<20 {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"html/template"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +51,6 @@ type agentRow struct {
 
 type targetRow struct {
 	Name, Job, Instance, Address string
-	Link                         string // to its metrics through the relay
 	Scraped                      moment
 	Took                         string
 	Status                       int // that the target answered; 0 if it did not
@@ -102,7 +100,6 @@ func newAgentRow(a agents.Agent, most int, now time.Time) agentRow {
 		tr := targetRow{
 			Name: t.Name, Job: t.Job, Instance: t.Instance, Address: t.Address, Scraped: momentOf(t.LastScrape, now),
 			Status: t.LastStatus, Error: t.LastError, ListedUntil: momentOf(t.ListedUntil, now),
-			Link: "agents/" + url.PathEscape(a.Name) + "/targets/" + url.PathEscape(t.Name) + "/metrics",
 		}
 		if !t.LastScrape.IsZero() {
 			tr.Took = t.LastDuration.Round(10 * time.Microsecond).String()

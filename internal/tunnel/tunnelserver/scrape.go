@@ -35,9 +35,14 @@ func (ss *session) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Respo
 		}
 		return nil, err
 	}
+	header := tunnel.HeadersFromProto(head.GetHeaders())
+	if err := scrape.CheckHead(int(head.GetStatus()), header); err != nil {
+		body.Close() //nolint:errcheck // It returns nil.
+		return nil, err
+	}
 	resp := &scrape.Response{
 		Status:        int(head.GetStatus()),
-		Header:        scrape.ResponseHeader(tunnel.HeadersFromProto(head.GetHeaders())),
+		Header:        scrape.ResponseHeader(header),
 		ContentLength: -1,
 		Body:          body,
 	}
@@ -137,7 +142,7 @@ func (b *deliveredBody) head() (*relayv1.ScrapeHead, error) {
 		b.over()
 		return nil, tunnel.FailureFromProto(failure)
 	}
-	if head == nil || head.GetStatus() < 200 || head.GetStatus() > 599 {
+	if head == nil {
 		return nil, scrape.Errorf(scrape.TargetUnreachable, "agent %q sent an answer without a head", b.session.agent)
 	}
 	return head, nil

@@ -554,6 +554,9 @@ const (
 	ScrapeFailureReason_SCRAPE_FAILURE_REASON_DENIED ScrapeFailureReason = 6
 	// The scraper asked with parameters that the target does not have.
 	ScrapeFailureReason_SCRAPE_FAILURE_REASON_PARAMS ScrapeFailureReason = 7
+	// The target answered a redirect that the agent does not follow. Agents that do not know this value send the redirect as
+	// an answer, which the relay does not pass on either.
+	ScrapeFailureReason_SCRAPE_FAILURE_REASON_TARGET_REDIRECTS ScrapeFailureReason = 8
 )
 
 // Enum value maps for ScrapeFailureReason.
@@ -567,6 +570,7 @@ var (
 		5: "SCRAPE_FAILURE_REASON_BUSY",
 		6: "SCRAPE_FAILURE_REASON_DENIED",
 		7: "SCRAPE_FAILURE_REASON_PARAMS",
+		8: "SCRAPE_FAILURE_REASON_TARGET_REDIRECTS",
 	}
 	ScrapeFailureReason_value = map[string]int32{
 		"SCRAPE_FAILURE_REASON_UNSPECIFIED":        0,
@@ -577,6 +581,7 @@ var (
 		"SCRAPE_FAILURE_REASON_BUSY":               5,
 		"SCRAPE_FAILURE_REASON_DENIED":             6,
 		"SCRAPE_FAILURE_REASON_PARAMS":             7,
+		"SCRAPE_FAILURE_REASON_TARGET_REDIRECTS":   8,
 	}
 )
 
@@ -3519,7 +3524,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\fScrapeMethod\x12\x1d\n" +
 	"\x19SCRAPE_METHOD_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11SCRAPE_METHOD_GET\x10\x01\x12\x16\n" +
-	"\x12SCRAPE_METHOD_HEAD\x10\x02*\xc5\x02\n" +
+	"\x12SCRAPE_METHOD_HEAD\x10\x02*\xf1\x02\n" +
 	"\x13ScrapeFailureReason\x12%\n" +
 	"!SCRAPE_FAILURE_REASON_UNSPECIFIED\x10\x00\x12(\n" +
 	"$SCRAPE_FAILURE_REASON_TARGET_UNKNOWN\x10\x01\x12,\n" +
@@ -3528,7 +3533,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"$SCRAPE_FAILURE_REASON_BODY_TOO_LARGE\x10\x04\x12\x1e\n" +
 	"\x1aSCRAPE_FAILURE_REASON_BUSY\x10\x05\x12 \n" +
 	"\x1cSCRAPE_FAILURE_REASON_DENIED\x10\x06\x12 \n" +
-	"\x1cSCRAPE_FAILURE_REASON_PARAMS\x10\a2\xde\x01\n" +
+	"\x1cSCRAPE_FAILURE_REASON_PARAMS\x10\a\x12*\n" +
+	"&SCRAPE_FAILURE_REASON_TARGET_REDIRECTS\x10\b2\xde\x01\n" +
 	"\fRelayService\x12?\n" +
 	"\x06Attach\x12\x17.relay.v1.AttachRequest\x1a\x18.relay.v1.AttachResponse(\x010\x01\x129\n" +
 	"\x04Push\x12\x15.relay.v1.PushRequest\x1a\x16.relay.v1.PushResponse(\x010\x01\x12R\n" +
