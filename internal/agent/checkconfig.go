@@ -48,6 +48,9 @@ func CheckConfig(file string) (*CheckedConfig, error) {
 	for _, double := range d.doubles {
 		out.BadFiles = append(out.BadFiles, "target files: "+double)
 	}
+	if d.tooMany != "" {
+		out.BadFiles = append(out.BadFiles, "target files: "+d.tooMany)
+	}
 	for _, name := range slices.Sorted(maps.Keys(d.files.odd)) {
 		out.Warnings = append(out.Warnings, name+": "+d.files.odd[name])
 	}

@@ -157,7 +157,7 @@ func parseConfig(raw []byte, dir string) (*FileConfig, error) {
 			cfg.Warnings = append(cfg.Warnings, fmt.Sprintf("line %d: job %q: scrape_timeout has no effect without a scrape_interval, here or in global: Prometheus takes both from its own job", lines[i], sc.JobName))
 		}
 	}
-	if i, err := cfg.checkDoubles(); err != nil {
+	if i, err := cfg.checkTargets(); err != nil {
 		return nil, fmt.Errorf("line %d: job %q: %w", lines[i], cfg.ScrapeConfigs[i].JobName, err)
 	}
 	cfg.setDirectory(dir)

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,6 +172,16 @@ func TestBadConfigs(t *testing.T) {
 		"TLS version":         {job("    tls_config: {min_version: old}\n"), "line 3: tls_config: unknown TLS version"},
 		"timeout":             {job("    scrape_interval: 1s\n    scrape_timeout: 2s\n"), "line 2: job \"j\": scrape_timeout 2s is longer than scrape_interval 1s"},
 		"timeout and global":  {"global: {scrape_interval: 1s}\n" + job("    scrape_timeout: 2s\n"), "line 3: job \"j\": scrape_timeout 2s is longer than global's scrape_interval 1s"},
+		"short interval":      {job("    scrape_interval: 999ms\n"), "line 2: job \"j\": scrape_interval is 999ms, want 1s to 1d"},
+		"long interval":       {job("    scrape_interval: 25h\n"), "line 2: job \"j\": scrape_interval is 1d1h, want 1s to 1d"},
+		"short timeout":       {job("    scrape_interval: 1s\n    scrape_timeout: 9ms\n"), "line 2: job \"j\": scrape_timeout is 9ms, want 10ms or more"},
+		"short timeout alone": {job("    scrape_timeout: 9ms\n"), "line 2: job \"j\": scrape_timeout is 9ms"},
+		"interval of global":  {"global: {scrape_interval: 1ms}\n" + job("    scrape_timeout: 1ms\n"), "line 3: job \"j\": scrape_interval is 1ms"},
+		"timeout of global":   {"global: {scrape_timeout: 1ms}\n" + job("    scrape_interval: 1s\n"), "line 3: job \"j\": scrape_timeout is 1ms"},
+		"large target":        {job(lists(1, 17, 1000)), "line 2: job \"j\": target \"h0:1\": a target has "},
+		"many labels":         {job(lists(1, 65, 1)), "target \"h0:1\": a target has 65 labels"},
+		"large set":           {job("") + "  - job_name: k\n" + lists(600, 15, 500), "line 3: job \"k\": static_configs: up to target \"h"},
+		"many targets":        {job("") + "  - job_name: k\n" + lists(20001, 0, 0), "line 3: job \"k\": static_configs: up to target \"h20000:1\" there are more than 20000 targets"},
 		"global interval":     {"global: {scrape_interval: soon}\n" + job(""), "line 1: global: not a valid duration"},
 		"global list":         {"global: []\n" + job(""), "line 1: cannot unmarshal"},
 		"path with a query":   {job("    metrics_path: /x?format=prometheus&a=1&a=2\n"), `metrics_path "/x?format=prometheus&a=1&a=2" holds a query: write "/x" there, and in the job params: {"a": ["1", "2"], "format": ["prometheus"]}`},
@@ -202,4 +213,19 @@ func TestBadConfigs(t *testing.T) {
 	if _, err := agent.LoadConfig("/does/not/exist.yml"); err == nil || !strings.Contains(err.Error(), "/does/not/exist.yml") {
 		t.Errorf("a missing file: %v", err)
 	}
+}
+
+// lists is a static_configs with so many targets, each with labels of so many bytes.
+func lists(targets, labels, bytes int) string {
+	var b strings.Builder
+	b.WriteString("    static_configs:\n    - targets: [")
+	for i := range targets {
+		fmt.Fprintf(&b, "\"h%d:1\",", i)
+	}
+	b.WriteString("]\n      labels: {")
+	for i := range labels {
+		fmt.Fprintf(&b, "l%d: %s,", i, strings.Repeat("x", bytes))
+	}
+	b.WriteString("}\n")
+	return b.String()
 }

@@ -37,6 +37,7 @@ type targetDiscovery struct {
 	files     *targetFiles       // guarded by mu
 	announced []*scrape.Endpoint // guarded by mu
 	doubles   []string           // guarded by mu; which targets come twice
+	tooMany   string             // guarded by mu; which bound the targets pass, so that earlier ones stay; empty if none
 	named     bool               // guarded by mu; this process has announced targets
 	missing   string             // guarded by mu; why targets may be missing in what is announced; empty if none are
 }
@@ -126,10 +127,17 @@ func (d *targetDiscovery) refreshLocked() {
 		missing = cmp.Or(missing, fmt.Sprintf("target file %s is gone ([] in it says that it has no targets)", file))
 	}
 	d.files.forget(named)
-	hadTargets := len(d.announced) > 0
-	var twice []*scrape.Endpoint
-	d.announced, twice = nameEndpoints(found)
+	endpoints, twice := nameEndpoints(found)
 	d.noteDoubles(twice)
+	d.noteTooMany(endpoints)
+	d.metrics.failedFiles.Set(float64(len(d.files.failed) + len(d.files.odd)))
+	if d.tooMany != "" {
+		d.metrics.failedFiles.Inc()
+		d.missing = d.tooMany
+		return
+	}
+	hadTargets := len(d.announced) > 0
+	d.announced = endpoints
 	d.named = d.named || len(d.announced) > 0
 	d.scraper.Configure(d.announced)
 	set := target.Set{Targets: make([]target.Target, 0, len(d.announced)), Completeness: target.Complete}
@@ -141,7 +149,6 @@ func (d *targetDiscovery) refreshLocked() {
 	}
 	d.noteMissing(missing, hadTargets)
 	d.metrics.targets.Set(float64(len(set.Targets)))
-	d.metrics.failedFiles.Set(float64(len(d.files.failed) + len(d.files.odd)))
 	d.announce(set)
 }
 
@@ -180,6 +187,27 @@ func (d *targetDiscovery) noteDoubles(twice []*scrape.Endpoint) {
 		}
 	}
 	d.doubles = doubles
+}
+
+// noteTooMany remembers and logs once which bound the targets of configuration and files pass together: a relay would take none of them.
+// The caller holds mu.
+func (d *targetDiscovery) noteTooMany(endpoints []*scrape.Endpoint) {
+	before := d.tooMany
+	d.tooMany = ""
+	var count target.Count
+	for _, e := range endpoints {
+		if err := count.Add(e.Target.Bytes(), len(e.Target.Labels)); err != nil {
+			d.tooMany = err.Error()
+			break
+		}
+	}
+	switch {
+	case d.tooMany == before:
+	case d.tooMany == "":
+		d.logger.Info("the targets are within the bounds of relays again")
+	default:
+		d.logger.Error("targets cannot be announced, with those of target files they pass a bound of relays; the earlier ones stay", slog.String("err", d.tooMany))
+	}
 }
 
 // targets returns what is announced.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -181,5 +182,27 @@ scrape_configs:
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}
+
+// Files that make the list longer than a relay takes change nothing, and are told once.
+func TestTooManyTargetsChangeNothing(t *testing.T) {
+	b := newBench(t)
+	b.write("in-a.yml", `[{targets: ["a:1"]}]`)
+	b.load("scrape_configs: [{job_name: j, file_sd_configs: [{files: [\"in-*.yml\"]}], static_configs: [{targets: [\"s:1\"]}]}]")
+	many := strings.Builder{}
+	for i := range target.MaxTargets {
+		fmt.Fprintf(&many, "%q,", fmt.Sprintf("m%d:1", i))
+	}
+	b.write("in-b.yml", "[{targets: ["+many.String()+"]}]")
+	b.refresh()
+	b.refresh()
+	if got := len(b.announced.Targets); got != 2 || strings.Count(b.log.String(), "pass a bound of relays") != 1 {
+		t.Errorf("%d targets are announced, want the 2 of before:\n%.2000s", got, b.log.String())
+	}
+	b.write("in-b.yml", `[{targets: ["b:1"]}]`)
+	b.refresh()
+	if got := len(b.announced.Targets); got != 3 || !strings.Contains(b.log.String(), "within the bounds of relays again") {
+		t.Errorf("%d targets are announced, want 3:\n%.2000s", got, b.log.String())
 	}
 }

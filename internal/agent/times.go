@@ -49,11 +49,17 @@ func (sc *ScrapeConfig) completeTimes(global globalTimes) (alone bool, err error
 	if interval > 0 && sc.ScrapeTimeout > interval {
 		return false, fmt.Errorf("scrape_timeout %s is longer than %s %s", sc.ScrapeTimeout, where, interval)
 	}
+	if err := target.CheckTimes(time.Duration(interval), time.Duration(sc.ScrapeTimeout)); err != nil {
+		return false, err
+	}
 	usual := time.Duration(global.ScrapeTimeout)
 	if usual == 0 {
 		usual = target.DefaultScrapeTimeout
 	}
 	fitInterval, fitTimeout := target.FitTimes(time.Duration(interval), time.Duration(sc.ScrapeTimeout), usual)
+	if err := target.CheckTimes(fitInterval, fitTimeout); err != nil { // a short timeout of global
+		return false, err
+	}
 	sc.ScrapeInterval, sc.ScrapeTimeout = model.Duration(fitInterval), model.Duration(fitTimeout)
 	return interval == 0, nil
 }

@@ -20,5 +20,5 @@ const (
 	Incomplete
 )
 
-// Validate validates each target and that no name comes twice.
+// Validate validates each target, that no name comes twice, and the bounds of all.
 func (s Set) Validate() error { return ValidateSet(s.Targets) }

@@ -52,25 +52,34 @@ type Target struct {
 // Validate returns an error that names the target and the first thing wrong with it. The relay checks with it what agents
 // announce.
 func (t Target) Validate() error {
-	if !nameRE.MatchString(t.Name) {
-		return fmt.Errorf("target name %q is not [a-zA-Z0-9_.:-]{1,%d}", t.Name, maxNameLength)
+	if !nameRE.MatchString(t.Name) || t.Name == "." || t.Name == ".." { // of a URL, the two would take away what stands before them
+		return fmt.Errorf("target name %.40q is not [a-zA-Z0-9_.:-]{1,%d} other than . and ..", t.Name, maxNameLength)
 	}
-	if err := t.ValidateUnnamed(); err != nil {
+	if err := t.validate(); err != nil {
 		return fmt.Errorf("target %q: %w", t.Name, err)
 	}
 	return nil
 }
 
-// ValidateUnnamed is Validate for a target that has no name yet. Agents check their configuration with it.
+// ValidateUnnamed is Validate for a target that has no name yet, and may get the longest. Agents check their configuration
+// with it.
 func (t Target) ValidateUnnamed() error {
+	t.Name = strings.Repeat("x", maxNameLength)
+	return t.validate()
+}
+
+func (t Target) validate() error {
+	if err := new(Count).Add(t.Bytes(), len(t.Labels)); err != nil {
+		return err
+	}
 	if t.Job == "" {
 		return errors.New("it has no job")
 	}
 	if t.Scheme != "http" && t.Scheme != "https" {
-		return fmt.Errorf("scheme is %q, want http or https", t.Scheme)
+		return fmt.Errorf("scheme is %.40q, want http or https", t.Scheme)
 	}
 	if !strings.HasPrefix(t.MetricsPath, "/") {
-		return fmt.Errorf("metrics path %q does not begin with a slash", t.MetricsPath)
+		return fmt.Errorf("metrics path %.40q does not begin with a slash", t.MetricsPath)
 	}
 	if err := ValidateAddress(t.Address); err != nil {
 		return err
@@ -87,12 +96,9 @@ func (t Target) ValidateUnnamed() error {
 }
 
 func validateLabels(labels []Label) error {
-	if len(labels) > maxLabels {
-		return fmt.Errorf("it has %d labels, at most %d are allowed", len(labels), maxLabels)
-	}
 	for i, l := range labels {
 		if !model.LegacyValidation.IsValidLabelName(l.Name) || strings.HasPrefix(l.Name, model.ReservedLabelPrefix) {
-			return fmt.Errorf("label name %q is not valid", l.Name)
+			return fmt.Errorf("label name %.40q is not valid", l.Name)
 		}
 		if i > 0 && labels[i-1].Name >= l.Name {
 			return fmt.Errorf("labels are not sorted or repeat %q", l.Name)
@@ -106,7 +112,7 @@ func validateLabels(labels []Label) error {
 
 func validateValue(s string) error {
 	if !utf8.ValidString(s) {
-		return fmt.Errorf("value %q is not valid UTF-8", s)
+		return fmt.Errorf("value %.40q is not valid UTF-8", s)
 	}
 	if len(s) > maxStringLength {
 		return fmt.Errorf("value %.40q… is longer than %d bytes", s, maxStringLength)
@@ -141,10 +147,14 @@ func (t Target) Equal(o Target) bool {
 		t.ScrapeInterval == o.ScrapeInterval && t.ScrapeTimeout == o.ScrapeTimeout
 }
 
-// ValidateSet validates each target and that no name comes twice.
+// ValidateSet validates each target, that no name comes twice, and the bounds of all.
 func ValidateSet(targets []Target) error {
-	seen := make(map[string]struct{}, len(targets))
+	seen := make(map[string]struct{}, min(len(targets), MaxTargets))
+	var count Count
 	for _, t := range targets {
+		if err := count.Add(t.Bytes(), len(t.Labels)); err != nil {
+			return err
+		}
 		if err := t.Validate(); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package target_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,34 @@ func TestAssignNames(t *testing.T) {
 	}
 }
 
+// labels are n with values of so many bytes.
+func labels(n, bytes int) []target.Label {
+	var out []target.Label
+	for i := range n {
+		out = append(out, target.Label{Name: fmt.Sprintf("l%02d", i), Value: strings.Repeat("x", bytes)})
+	}
+	return out
+}
+
+// A set has bounds, whatever its targets are.
+func TestSetsAreBounded(t *testing.T) {
+	for _, tt := range []struct {
+		targets, labels, bytes int
+		valid                  bool
+	}{
+		{20000, 2, 60, true}, {20001, 0, 0, false}, {400, 10, 1000, true}, {420, 10, 1000, false}, {6000, 64, 1000, false},
+	} {
+		set := make([]target.Target, tt.targets)
+		for i := range set {
+			set[i] = make1("j", "localhost:1")
+			set[i].Name, set[i].Labels = fmt.Sprint(i), labels(tt.labels, tt.bytes)
+		}
+		if err := target.ValidateSet(set); (err == nil) != tt.valid {
+			t.Errorf("%d targets with %d labels of %d bytes: %v", tt.targets, tt.labels, tt.bytes, err)
+		}
+	}
+}
+
 func TestValidate(t *testing.T) {
 	if err := make1("j", "localhost:1").Validate(); err != nil {
 		t.Fatal(err)
@@ -57,6 +86,8 @@ func TestValidate(t *testing.T) {
 	for name, spoil := range map[string]func(*target.Target){
 		"name":            func(x *target.Target) { x.Name = "a/b" },
 		"no name":         func(x *target.Target) { x.Name = "" },
+		"itself":          func(x *target.Target) { x.Name = "." },
+		"above":           func(x *target.Target) { x.Name = ".." },
 		"no job":          func(x *target.Target) { x.Job = "" },
 		"scheme":          func(x *target.Target) { x.Scheme = "file" },
 		"path":            func(x *target.Target) { x.MetricsPath = "metrics" },
@@ -71,12 +102,19 @@ func TestValidate(t *testing.T) {
 		"label twice":     func(x *target.Target) { x.Labels = []target.Label{{Name: "a"}, {Name: "a"}} },
 		"many labels":     func(x *target.Target) { x.Labels = make([]target.Label, 100) },
 		"interval":        func(x *target.Target) { x.ScrapeInterval = -1 },
+		"long label name": func(x *target.Target) { x.Labels = []target.Label{{Name: strings.Repeat("x", 16<<10)}} },
+		"long labels":     func(x *target.Target) { x.Labels = labels(17, 1000) },
 	} {
 		spoiled := make1("j", "localhost:1")
 		spoil(&spoiled)
 		if err := spoiled.Validate(); err == nil {
 			t.Errorf("%s: %+v is called valid", name, spoiled)
 		}
+	}
+	most := make1("j", "localhost:1")
+	most.Labels = labels(16, 1000)
+	if err := most.Validate(); err != nil {
+		t.Errorf("16 labels of 1000 bytes: %v", err)
 	}
 	if err := target.ValidateSet([]target.Target{make1("j", "a:1"), make1("j", "b:1")}); err == nil {
 		t.Error("a name that comes twice is called valid")

@@ -36,7 +36,7 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	part, ok := v.(*Part)
 	if !ok {
-		return encoding.GetCodecV2(proto.Name).Unmarshal(data, v)
+		return decode(data, v)
 	}
 	part.Close()
 	if n := bodyPrefix(data); n > 0 {
@@ -47,7 +47,7 @@ func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
 		return nil
 	}
 	part.Message = new(relayv1.DeliverScrapeRequest)
-	return encoding.GetCodecV2(proto.Name).Unmarshal(data, part.Message)
+	return decode(data, part.Message)
 }
 
 // bodyField is the number of DeliverScrapeRequest.body. The test of the codec compares it with the generated code.

@@ -2,9 +2,12 @@ package tunnel_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/protobuf/proto"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/target"
@@ -19,23 +22,45 @@ func TestTargetSetsTravel(t *testing.T) {
 			for i := range n {
 				want.Targets = append(want.Targets, target.Target{Name: fmt.Sprint(i)})
 			}
-			got := target.Set{Targets: []target.Target{}}
-			parts := tunnel.TargetSets(want)
-			for i, part := range parts {
-				got.Targets = append(got.Targets, tunnel.Targets(part)...)
-				got.Completeness = tunnel.Completeness(part)
-				if part.GetMore() != (i+1 < len(parts)) {
-					t.Errorf("part %d of %d says more = %t", i+1, len(parts), part.GetMore())
-				}
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, travel(t, want), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("%d targets (-want +got):\n%s", n, diff)
 			}
 		}
 	}
-	if got := tunnel.Completeness(&relayv1.TargetSet{}); got != target.Unsaid {
-		t.Errorf("a set of an earlier agent is %d", got)
+	if got, _, _ := new(tunnel.TargetCollector).Take(&relayv1.TargetSet{}); got.Completeness != target.Unsaid {
+		t.Errorf("a set of an earlier agent is %d", got.Completeness)
 	}
+	large := target.Set{}
+	for i := range 250 { // 4 MB, the largest that may be; in parts of 200 it would pass the bound of a message
+		large.Targets = append(large.Targets, target.Target{Name: fmt.Sprint(i), Labels: []target.Label{{Name: "l", Value: strings.Repeat("x", 16000)}}})
+	}
+	if diff := cmp.Diff(large, travel(t, large)); diff != "" {
+		t.Errorf("a large set (-want +got):\n%s", diff)
+	}
+}
+
+// travel returns a set as it arrives.
+func travel(t *testing.T, set target.Set) target.Set {
+	t.Helper()
+	var collector tunnel.TargetCollector
+	parts := tunnel.TargetSets(set)
+	for i, part := range parts {
+		if size := proto.Size(part); size > tunnel.MaxMessageBytes {
+			t.Errorf("part %d has %d bytes", i+1, size)
+		}
+		if i+1 == len(parts) {
+			break
+		}
+		if !part.GetMore() {
+			t.Errorf("part %d of %d says that it is the last", i+1, len(parts))
+		}
+		collector.Add(part)
+	}
+	got, clamped, err := collector.Take(parts[len(parts)-1])
+	if err != nil || clamped != 0 || parts[len(parts)-1].GetMore() {
+		t.Errorf("%d targets: %v, %d clamped, the last part says more = %t", len(set.Targets), err, clamped, parts[len(parts)-1].GetMore())
+	}
+	return got
 }
 
 // A list that lacks targets takes none away, in the hello of another process or later.

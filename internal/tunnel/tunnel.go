@@ -59,10 +59,8 @@ const (
 	MaxHeadBytes = MaxMessageBytes / 2
 	// MaxHeaderBytes bounds the HTTP/2 headers of one call.
 	MaxHeaderBytes = 16 << 10
-	// TargetsPerMessage keeps a part of a target set below MaxMessageBytes.
+	// TargetsPerMessage bounds the targets in a part of a target set.
 	TargetsPerMessage = 200
-	// MaxTargets bounds the targets of one agent.
-	MaxTargets = 20000
 	// MaxUnacknowledgedBytes and MaxUnacknowledgedChanges bound what awaits a verdict (T5): enough to keep a link busy,
 	// little enough that a scrape on a narrow one does not wait behind it.
 	MaxUnacknowledgedBytes   = 256 << 10

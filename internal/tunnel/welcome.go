@@ -8,6 +8,7 @@ import (
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
 	"pushrelay/internal/push"
+	"pushrelay/internal/target"
 )
 
 // MaxJournals bounds the journals that an agent may ask after when it attaches: its own, and a few that it gave up while
@@ -138,7 +139,7 @@ func LimitsToProto(l push.Limits) *relayv1.Limits {
 		MaxLabelLength:           uint32(l.MaxLabelLength),
 		MaxUnacknowledgedBytes:   MaxUnacknowledgedBytes,
 		MaxUnacknowledgedChanges: MaxUnacknowledgedChanges,
-		MaxTargets:               MaxTargets,
+		MaxTargets:               target.MaxTargets,
 	}
 }
 

@@ -13,6 +13,8 @@ type metrics struct {
 	ends    *prometheus.CounterVec
 	changes *prometheus.CounterVec
 	copies  prometheus.Gauge
+	// of targets that agents announce
+	refusedSets, clamped prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics {
@@ -41,6 +43,14 @@ func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics
 	for _, fault := range mtls.Faults() {
 		m.refused.WithLabelValues(string(fault))
 	}
+	m.refusedSets = promauto.With(reg).NewCounter(prometheus.CounterOpts{
+		Name: "relay_target_sets_refused_total",
+		Help: "Sets of targets that agents announced and that passed a bound or had something wrong in them; the earlier ones stay.",
+	})
+	m.clamped = promauto.With(reg).NewCounter(prometheus.CounterOpts{
+		Name: "relay_target_times_clamped_total",
+		Help: "Targets that agents announced with a scrape interval or timeout out of bounds, which the relay brought within them.",
+	})
 	for _, result := range []string{resultApplied, resultDuplicate, resultRejected, resultLater} {
 		m.changes.WithLabelValues(result)
 	}

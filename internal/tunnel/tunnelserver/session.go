@@ -2,7 +2,6 @@ package tunnelserver
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -15,7 +14,6 @@ import (
 	"pushrelay/internal/agents"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/target"
 	"pushrelay/internal/tunnel"
 )
 
@@ -45,10 +43,10 @@ type session struct {
 	roundTrip atomic.Int64 // nanoseconds, 0 before the first measurement
 
 	// owned by receive
-	echoedAt   atomic.Int64      // UnixNano of the last echo; read by watch
-	collecting []target.Target   // the parts of a target set that have come
-	forgotten  tunnel.SpoolState // the last that said how far a journal is passed
-	copyAt     string            // the address of a relay that the agent takes for a copy; empty for none
+	echoedAt  atomic.Int64      // UnixNano of the last echo; read by watch
+	targets   announcedTargets  // what came of them
+	forgotten tunnel.SpoolState // the last that said how far a journal is passed
+	copyAt    string            // the address of a relay that the agent takes for a copy; empty for none
 
 	mu         sync.Mutex
 	scrapes    map[uint64]*scrapeCall // guarded by mu; those that no stream answers yet
@@ -69,6 +67,7 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 		window:    newWindow(),
 		stream:    stream,
 		scrapes:   map[uint64]*scrapeCall{},
+		targets:   newAnnouncedTargets(),
 	}
 	ss.ctx, ss.cancel = context.WithCancelCause(stream.Context())
 	ss.echoedAt.Store(ss.startedAt.UnixNano())
@@ -181,46 +180,6 @@ func (ss *session) receive() {
 		}
 	}
 }
-
-// helloTargets returns the targets of a hello that has all of them, so that the agent is never known without.
-func (ss *session) helloTargets(hello *relayv1.Hello) (set target.Set, announced bool) {
-	part := hello.GetTargets()
-	if part == nil || part.GetMore() {
-		return target.Set{}, false
-	}
-	set = target.Set{Targets: tunnel.Targets(part), Completeness: tunnel.Completeness(part)}
-	if err := set.Validate(); err != nil {
-		ss.refuseTargets(err)
-		return target.Set{}, false
-	}
-	return set, true
-}
-
-func (ss *session) refuseTargets(err error) {
-	ss.server.cfg.Logger.Warn("agent announced targets that cannot be, the earlier ones stay", slog.String("agent", ss.agent), slog.Any("err", err))
-}
-
-// takeTargets collects the parts of a set and announces it when it is whole. A set that is too large or has something
-// wrong in it changes nothing.
-func (ss *session) takeTargets(part *relayv1.TargetSet) {
-	if len(ss.collecting) <= tunnel.MaxTargets { // one more part than allowed is enough to refuse the set
-		ss.collecting = append(ss.collecting, tunnel.Targets(part)...)
-	}
-	if part.GetMore() {
-		return
-	}
-	targets := ss.collecting
-	ss.collecting = nil
-	err := errTooManyTargets
-	if len(targets) <= tunnel.MaxTargets {
-		err = ss.attachment.SetTargets(target.Set{Targets: targets, Completeness: tunnel.Completeness(part)})
-	}
-	if err != nil {
-		ss.refuseTargets(err)
-	}
-}
-
-var errTooManyTargets = errors.New("too many targets")
 
 // takeEcho measures the round trip and the clock skew.
 func (ss *session) takeEcho(echo *relayv1.HeartbeatEcho) {

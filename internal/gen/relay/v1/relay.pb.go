@@ -1546,7 +1546,8 @@ func (x *SpoolState) GetCopyAt() string {
 	return ""
 }
 
-// TargetSet is all that an agent can scrape, or a part of it.
+// TargetSet is all that an agent can scrape, or a part of it. A set with more than Limits.max_targets targets, with more than 16 KiB of
+// texts (of all strings) in one target or 4 MiB in all of them, or with a target that cannot be, is refused whole: the earlier one stays.
 type TargetSet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Targets, in the order of the agent's configuration.
@@ -1616,7 +1617,8 @@ func (x *TargetSet) GetComplete() bool {
 // Target is one thing that an agent can scrape. It describes; how to authenticate to it stays with the agent.
 type Target struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the target in the relay's URLs: unique within the agent, stable over restarts, [a-zA-Z0-9_.:-]{1,200}.
+	// Name of the target in the relay's URLs: unique within the agent, stable over restarts, [a-zA-Z0-9_.:-]{1,200} other than
+	// "." and "..".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The label job: the job name, or the configured label.
 	Job string `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
@@ -1630,9 +1632,9 @@ type Target struct {
 	MetricsPath string `protobuf:"bytes,6,opt,name=metrics_path,json=metricsPath,proto3" json:"metrics_path,omitempty"`
 	// Further labels of the configuration, sorted by name; without job, instance and agent.
 	Labels []*Label `protobuf:"bytes,7,rep,name=labels,proto3" json:"labels,omitempty"`
-	// How often to scrape, if configured; unset otherwise.
+	// How often to scrape, if configured; unset otherwise. The relay brings it to 1 s or more, and 1 day or less.
 	ScrapeInterval *durationpb.Duration `protobuf:"bytes,8,opt,name=scrape_interval,json=scrapeInterval,proto3" json:"scrape_interval,omitempty"`
-	// How long a scrape may take, if configured; unset otherwise.
+	// How long a scrape may take, if configured; unset otherwise. The relay brings it to 10 ms or more, and to the interval or less.
 	ScrapeTimeout *durationpb.Duration `protobuf:"bytes,9,opt,name=scrape_timeout,json=scrapeTimeout,proto3" json:"scrape_timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3082,9 +3084,9 @@ func (x *ScrapeReference) GetScrape() uint64 {
 // ScrapeHead is the head of the target's answer.
 type ScrapeHead struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// HTTP status, 200 to 599; anything else aborts the scrape.
+	// HTTP status, 200 to 599; anything else aborts the scrape, and so does a redirect (301, 302, 303, 307, 308).
 	Status uint32 `protobuf:"varint,1,opt,name=status,proto3" json:"status,omitempty"`
-	// End-to-end headers of the answer.
+	// Headers of the answer. The relay passes on those that say how to read it.
 	Headers []*Header `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty"`
 	// The length that the target announced; unset if it did not.
 	ContentLength *uint64 `protobuf:"varint,3,opt,name=content_length,json=contentLength,proto3,oneof" json:"content_length,omitempty"`
