@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
@@ -86,6 +87,9 @@ type Target struct {
 	LastError string
 	// ListedUntil is set if the agent announces the target no more: until when it stays listed all the same.
 	ListedUntil time.Time
+	// InstanceSince and AddressSince say which agent had a host first: they are the number, among the announcements of all agents, of
+	// the one with which this agent came to have the target's instance, or its address. 0 is earlier than was counted.
+	InstanceSince, AddressSince uint64
 }
 
 // Config is what a [Registry] works with.
@@ -116,6 +120,7 @@ type Registry struct {
 	agents      map[string]*agent // guarded by mu
 	byHost      hosts             // guarded by mu; the targets of all agents
 	lastSession uint64            // guarded by mu
+	lastClaim   uint64            // guarded by mu; the number of the last announcement that changed something
 	settledAt   time.Time         // guarded by mu; from when on an empty list of targets is the truth
 	rebuilding  bool              // guarded by mu; agents that were known before may be unknown now
 	announced   bool              // guarded by mu; some agent has announced targets
@@ -126,12 +131,14 @@ type Registry struct {
 type agent struct {
 	Agent
 	targets   map[string]*Target
-	order     []string    // names of targets in the agent's own order, then of those that it announces no more
-	scrapes   int         // in progress
-	session   Session     // nil while not connected
-	current   *Attachment // of the session; nil while not connected
-	processes []process   // that were attached of late, the last one last
-	conflict  time.Time   // when one came back last that another had taken the session from
+	order     []string      // names of targets in the agent's own order, then of those that it announces no more
+	scrapes   int           // in progress
+	session   Session       // nil while not connected
+	current   *Attachment   // of the session; nil while not connected
+	processes []process     // that were attached of late, the last one last
+	conflict  time.Time     // when one came back last that another had taken the session from
+	refused   int           // targets of the file that cannot be; not listed
+	lines     *rate.Limiter // of the log, about what the agent announces, as often as it likes
 }
 
 // Open returns a registry with what the file holds. A missing file is an empty registry, and so is a damaged one, which is kept
@@ -150,12 +157,22 @@ func Open(cfg Config) (*Registry, error) {
 	for _, a := range known {
 		r.agents[a.Name] = a
 		r.byHost.add(a.Name, a.targets)
+		for _, t := range a.targets {
+			r.lastClaim = max(r.lastClaim, t.InstanceSince, t.AddressSince)
+		}
+		if a.refused > 0 {
+			cfg.Logger.Warn("targets of an agent in the file of known agents are beyond the bounds, or are none, and are listed no more", slog.String("agent", a.Name), slog.Int("count", a.refused))
+		}
 	}
 	if len(known) == 0 {
 		r.settledAt = time.Now().Add(announceWait)
 	}
 	r.metrics = newMetrics(cfg.Registerer, r)
 	return r, nil
+}
+
+func newAgent(known Agent) *agent {
+	return &agent{Agent: known, lines: rate.NewLimiter(rate.Every(time.Minute), 3)}
 }
 
 // Register begins a session. The newest wins: an earlier session of the agent is ended at once. The caller closes the
@@ -165,7 +182,7 @@ func (r *Registry) Register(reg Registration) *Attachment {
 	r.mu.Lock()
 	a, known := r.agents[reg.Agent]
 	if !known {
-		a = &agent{Agent: Agent{Name: reg.Agent}}
+		a = newAgent(Agent{Name: reg.Agent})
 		r.agents[reg.Agent] = a
 	}
 	old, oldAddress := a.session, a.RemoteAddress

@@ -34,20 +34,27 @@ type knownFile struct {
 }
 
 type knownAgent struct {
-	Agent               string          `json:"agent"`
-	LastSeen            time.Time       `json:"last_seen"`
-	SessionStarted      time.Time       `json:"session_started"`
-	Version             string          `json:"version"`
-	RemoteAddress       string          `json:"remote_address"`
-	CertificateNotAfter time.Time       `json:"certificate_not_after"`
-	Targets             []target.Target `json:"targets"`
+	Agent               string        `json:"agent"`
+	LastSeen            time.Time     `json:"last_seen"`
+	SessionStarted      time.Time     `json:"session_started"`
+	Version             string        `json:"version"`
+	RemoteAddress       string        `json:"remote_address"`
+	CertificateNotAfter time.Time     `json:"certificate_not_after"`
+	Targets             []knownTarget `json:"targets"`
 	// AnnouncedBy is the process that announced the targets, and Left are those that it or another announces no more.
 	AnnouncedBy string       `json:"announced_by,omitempty"`
 	Left        []leftTarget `json:"left,omitempty"`
 }
 
-type leftTarget struct {
+type knownTarget struct {
 	target.Target
+	// See Target.
+	InstanceSince uint64 `json:"instance_since,omitempty"`
+	AddressSince  uint64 `json:"address_since,omitempty"`
+}
+
+type leftTarget struct {
+	knownTarget
 	ListedUntil time.Time `json:"listed_until"`
 }
 
@@ -76,10 +83,10 @@ func load(file string) (known []*agent, damaged, err error) {
 		return nil, damaged, nil
 	}
 	for _, k := range read.Agents {
-		a := &agent{Agent: Agent{
+		a := newAgent(Agent{
 			Name: k.Agent, LastSeen: k.LastSeen, SessionStarted: k.SessionStarted, Version: k.Version,
 			RemoteAddress: k.RemoteAddress, CertificateNotAfter: k.CertificateNotAfter,
-		}}
+		})
 		a.restoreTargets(k)
 		known = append(known, a)
 	}
@@ -115,9 +122,6 @@ func (k *knownFile) check(raw []byte) error {
 	seen := map[string]bool{}
 	for _, a := range k.Agents {
 		err := mtls.CheckAgentName(a.Agent)
-		if err == nil {
-			err = target.Set{Targets: a.Targets}.Validate()
-		}
 		if err == nil && seen[a.Agent] {
 			err = errors.New("it is there twice")
 		}
@@ -145,20 +149,31 @@ func checksum(raw []byte) string {
 	return fmt.Sprintf("crc32c:%08x", crc32.Checksum(raw, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// restoreTargets takes the targets of an agent from the file.
+// restoreTargets takes the targets of an agent from the file. What an earlier relay took beyond the bounds is left out.
 func (a *agent) restoreTargets(k knownAgent) {
-	var process [16]byte
 	if id, err := hex.DecodeString(k.AnnouncedBy); err == nil {
-		copy(process[:], id)
+		copy(a.AnnouncedBy[:], id)
 	}
-	a.setTargets(process, target.Set{Targets: k.Targets}, time.Time{})
-	a.AnnouncedBy = process
-	for _, left := range k.Left {
-		if a.targets[left.Name] == nil {
-			a.targets[left.Name] = &Target{Target: left.Target, ListedUntil: left.ListedUntil}
-			a.order = append(a.order, left.Name)
-		}
+	a.targets = make(map[string]*Target, len(k.Targets)+len(k.Left))
+	var listed, left target.Count
+	for _, t := range k.Targets {
+		a.restore(&listed, t, time.Time{})
 	}
+	for _, t := range k.Left {
+		a.restore(&left, t.knownTarget, t.ListedUntil)
+	}
+}
+
+// restore takes one target, as one of those that are counted.
+func (a *agent) restore(count *target.Count, k knownTarget, listedUntil time.Time) {
+	t := k.Target
+	t.ScrapeInterval, t.ScrapeTimeout = target.ClampTimes(t.ScrapeInterval, t.ScrapeTimeout)
+	if a.targets[t.Name] != nil || t.Validate() != nil || count.Add(t.Bytes(), len(t.Labels)) != nil {
+		a.refused++
+		return
+	}
+	a.targets[t.Name] = &Target{Target: t, ListedUntil: listedUntil, InstanceSince: k.InstanceSince, AddressSince: k.AddressSince}
+	a.order = append(a.order, t.Name)
 }
 
 // setTargets writes the targets of an agent for the file.
@@ -167,10 +182,11 @@ func (k *knownAgent) setTargets(a Agent) {
 		k.AnnouncedBy = hex.EncodeToString(a.AnnouncedBy[:])
 	}
 	for _, t := range a.Targets {
+		known := knownTarget{t.Target, t.InstanceSince, t.AddressSince}
 		if t.ListedUntil.IsZero() {
-			k.Targets = append(k.Targets, t.Target)
+			k.Targets = append(k.Targets, known)
 		} else {
-			k.Left = append(k.Left, leftTarget{t.Target, t.ListedUntil})
+			k.Left = append(k.Left, leftTarget{known, t.ListedUntil})
 		}
 	}
 }
@@ -185,7 +201,7 @@ func (r *Registry) save() error {
 	for _, a := range r.Agents() {
 		k := knownAgent{
 			Agent: a.Name, LastSeen: a.LastSeen, SessionStarted: a.SessionStarted, Version: a.Version,
-			RemoteAddress: a.RemoteAddress, CertificateNotAfter: a.CertificateNotAfter, Targets: []target.Target{},
+			RemoteAddress: a.RemoteAddress, CertificateNotAfter: a.CertificateNotAfter, Targets: []knownTarget{},
 		}
 		k.setTargets(a)
 		known.Agents = append(known.Agents, k)

@@ -108,7 +108,6 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 		"other content under the checksum": strings.Replace(good, "site-a", "site-c", 1),
 		"a name that is none":              `{"version":1,"agents":[{"agent":"../x"}]}`,
 		"one agent twice":                  `{"version":1,"agents":[{"agent":"x"},{"agent":"x"}]}`,
-		"a target that is none":            `{"version":1,"agents":[{"agent":"x","targets":[{"Name":"a"}]}]}`,
 	} {
 		file := filepath.Join(t.TempDir(), "agents.json")
 		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {

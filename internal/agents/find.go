@@ -14,13 +14,18 @@ type place struct{ agent, target string }
 // hosts finds targets by their label instance and by their address, for requests that name nothing else.
 type hosts map[string][]place
 
-// hostKey is an instance or address as a host name is compared: in lower case, without the dot at its end.
+// hostKey is an instance or address as a host name is compared: in lower case, without the dot at its end, and without the
+// port that a URL need not have.
 func hostKey(instance string) string {
 	host, port, err := net.SplitHostPort(instance)
 	if err != nil {
 		return strings.ToLower(strings.TrimSuffix(instance, "."))
 	}
-	return strings.ToLower(net.JoinHostPort(strings.TrimSuffix(host, "."), port))
+	key := strings.ToLower(net.JoinHostPort(strings.TrimSuffix(host, "."), port))
+	if port == "80" {
+		return strings.TrimSuffix(key, ":80")
+	}
+	return key
 }
 
 // hostKeys are the keys under which a target is found.
@@ -54,34 +59,65 @@ func (in hosts) remove(agent string, targets map[string]*Target) {
 	}
 }
 
-// Find finds the target that a proxied request wants. See scrape.Finder.
+// candidate is a target at the host of a request, and the key under which it is.
+type candidate struct {
+	agent string
+	*Target
+	key string
+}
+
+// Find finds the target that a proxied request wants. See scrape.Finder. Of several agents that have the host, the one that
+// had it first is asked: another one that announces it takes nothing away.
 func (r *Registry) Find(m scrape.Match) (agent, target string, err *scrape.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	key, places := r.places(m)
-	var best *Target
-	bestAgent, bestScore := "", -1
-	agents := map[string]bool{}
-	for _, p := range places {
-		t := r.agents[p.agent].targets[p.target]
-		if m.Agent != "" && p.agent != m.Agent || m.Scheme != "" && t.Scheme != m.Scheme {
+	candidates := r.candidates(m)
+	owners := ownersOf(candidates)
+	var best candidate
+	bestScore, rivals := -1, map[string]bool{}
+	for _, c := range candidates {
+		asked := owners[c.agent]
+		if m.Agent != "" {
+			asked = c.agent == m.Agent
+		}
+		if !asked || m.Scheme != "" && c.Scheme != m.Scheme {
 			continue
 		}
 		// A target that is announced no more is nobody's rival.
-		if t.ListedUntil.IsZero() {
-			agents[p.agent] = true
+		if c.ListedUntil.IsZero() {
+			rivals[c.agent] = true
 		}
-		if s := score(t, key, m); s > bestScore || s == bestScore && t.Name < best.Name {
-			best, bestAgent, bestScore = t, p.agent, s
+		if s := c.score(m); s > bestScore || s == bestScore && c.Name < best.Name {
+			best, bestScore = c, s
 		}
 	}
-	if len(agents) > 1 {
-		return "", "", scrape.Errorf(scrape.TargetAmbiguous, "%d agents announce a target with the instance or address %q: choose one with the parameter _agent=NAME", len(agents), m.Instance)
+	if len(rivals) > 1 {
+		return "", "", scrape.Errorf(scrape.TargetAmbiguous, "%d agents announce a target with the instance or address %q: choose one with the parameter _agent=NAME", len(rivals), m.Instance)
 	}
-	if best == nil {
+	if best.Target == nil {
 		return "", "", scrape.Errorf(scrape.TargetUnknown, "no agent has announced a target with the instance or address %q%s", m.Instance, wanted(m))
 	}
-	return bestAgent, best.Name, nil
+	return best.agent, best.Name, nil
+}
+
+// ownersOf returns the agents that are asked for a host if the request names none: the one that had it before all others. Several, if it
+// is not known which; those that announce it no more, if nobody else does.
+func ownersOf(candidates []candidate) map[string]bool {
+	owners := map[string]bool{}
+	var first uint64
+	listed := false
+	for _, c := range candidates {
+		live, since := c.ListedUntil.IsZero(), c.since(c.key)
+		switch {
+		case len(owners) > 0 && (listed && !live || listed == live && since > first):
+			continue
+		case live && !listed || since < first:
+			clear(owners)
+		}
+		first, listed = since, live
+		owners[c.agent] = true
+	}
+	return owners
 }
 
 func wanted(m scrape.Match) string {
@@ -95,37 +131,47 @@ func wanted(m scrape.Match) string {
 	return out
 }
 
-// places returns the targets at the host of the request, with or without the port that its scheme implies, and the key under
-// which they are.
-func (r *Registry) places(m scrape.Match) (key string, found []place) {
-	key = hostKey(m.Instance)
-	keys := []string{key, key + ":80", key + ":443"}
-	if _, _, err := net.SplitHostPort(key); err == nil {
-		keys = []string{key, strings.TrimSuffix(key, ":80")}
+// candidates returns the targets at the host of the request. One without a port may be meant with that of either scheme.
+func (r *Registry) candidates(m scrape.Match) []candidate {
+	key := hostKey(m.Instance)
+	keys := []string{key}
+	if _, _, err := net.SplitHostPort(m.Instance); err != nil {
+		keys = withTwin(key)
 	}
+	var found []candidate
 	for _, key := range keys {
-		if found := r.byHost[key]; found != nil {
-			return key, found
+		for _, p := range r.byHost[key] {
+			found = append(found, candidate{p.agent, r.agents[p.agent].targets[p.target], key})
 		}
 	}
-	return key, nil
+	return found
 }
 
-// score prefers targets that are still announced, then those that have the host as their instance, then the one whose own path
-// is asked for, and of two schemes the one that the request has.
-func score(t *Target, key string, m scrape.Match) int {
+// withTwin returns a key, and that of the same host with the port of https if it has none.
+func withTwin(key string) []string {
+	if _, _, err := net.SplitHostPort(key); err == nil {
+		return []string{key}
+	}
+	return []string{key, key + ":443"}
+}
+
+// score prefers targets that are still announced, then those at the host without the port of https, then those that have it as their
+// instance, then the one that writes it as the request does, then the one whose own path is asked for, and of two schemes the one
+// that the request has.
+func (c candidate) score(m scrape.Match) int {
 	s := 0
-	if t.ListedUntil.IsZero() {
-		s += 8
-	}
-	if hostKey(t.Instance) == key {
-		s += 4
-	}
-	if t.MetricsPath == m.Path {
-		s += 2
-	}
-	if t.Scheme == "http" {
-		s++
+	for _, good := range []bool{
+		c.ListedUntil.IsZero(),
+		c.key == hostKey(m.Instance),
+		hostKey(c.Instance) == c.key,
+		strings.EqualFold(c.Instance, m.Instance) || strings.EqualFold(c.Address, m.Instance),
+		c.MetricsPath == m.Path,
+		c.Scheme == "http",
+	} {
+		s *= 2
+		if good {
+			s++
+		}
 	}
 	return s
 }

@@ -10,9 +10,10 @@ import (
 )
 
 type metrics struct {
-	scrapes  *prometheus.CounterVec
-	duration prometheus.Histogram
-	unsaved  prometheus.Counter
+	scrapes   *prometheus.CounterVec
+	duration  prometheus.Histogram
+	unsaved   prometheus.Counter
+	contested prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
@@ -26,6 +27,10 @@ func newMetrics(reg prometheus.Registerer, r *Registry) *metrics {
 			Name: "relay_scrapes_total",
 			Help: "Scrapes of targets behind agents, by result: ok, bad_status if the target answered something else than 200, or the reason of the failure.",
 		}, []string{"result"}),
+		contested: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+			Name: "relay_targets_contested_total",
+			Help: "Targets that an agent announced with an instance or address that another agent had first: as a proxy, the relay asks that one, unless a request says _agent.",
+		}),
 		duration: promauto.With(reg).NewHistogram(prometheus.HistogramOpts{
 			Name:                            "relay_scrape_duration_seconds",
 			Help:                            "Time from a scrape's arrival at the relay to the last byte of its body, of scrapes that reached an agent.",

@@ -13,27 +13,33 @@ import (
 // long enough for Prometheus to see that it is down.
 const listedAfter = 5 * time.Minute
 
-// maxLeft bounds the targets of one agent that stay listed so.
-const maxLeft = 20000
-
 // announcement is what became of a set that an agent announced.
 type announcement struct {
 	changed bool
 	// left are the names of targets that it leaves out and that stay listed.
 	left []string
+	// contested are the names of targets whose instance or address another agent had first, one of which is firstAgent.
+	contested  []string
+	firstAgent string
+	// quiet says that the agent has had enough lines of the log.
+	quiet bool
 	// anotherProcess says that another process had announced them, complete that the set leaves them out knowingly.
 	anotherProcess, complete bool
 }
 
 // replaceTargets takes what a process of an agent announces. The caller holds mu, and notes what became of it afterwards.
 func (r *Registry) replaceTargets(a *agent, process [16]byte, set target.Set) announcement {
+	r.dropLeft(a, time.Now()) // or a host would be had that is listed no more
 	earlier := a.targets
 	done := announcement{anotherProcess: process != a.AnnouncedBy, complete: set.Completeness == target.Complete}
-	done.changed, done.left = a.setTargets(process, set, time.Now())
+	done.changed, done.left = a.setTargets(process, set, time.Now(), r.lastClaim+1)
 	if done.changed { // many agents may share a host, so that this costs
+		r.lastClaim++
 		r.byHost.remove(a.Name, earlier)
 		r.byHost.add(a.Name, a.targets)
+		done.contested, done.firstAgent = r.contestedBy(a, r.lastClaim)
 	}
+	done.quiet = len(done.left)+len(done.contested) > 0 && !a.lines.Allow()
 	a.AnnouncedBy = process
 	r.announced = true
 	if !r.rebuilding {
@@ -47,7 +53,12 @@ func (r *Registry) note(agent string, done announcement) {
 	if done.changed {
 		r.wake()
 	}
-	if len(done.left) > 0 {
+	r.metrics.contested.Add(float64(len(done.contested)))
+	if len(done.contested) > 0 && !done.quiet {
+		r.cfg.Logger.Warn("agent announces targets at hosts that another agent had first: as a proxy, the relay asks that one for them, unless a request says _agent",
+			slog.String("agent", agent), slog.Int("count", len(done.contested)), slog.String("targets", someOf(done.contested)), slog.String("other_agent", done.firstAgent))
+	}
+	if len(done.left) > 0 && !done.quiet {
 		r.cfg.Logger.Warn("agent announces targets no more: they stay listed for a while, and their scrapes fail",
 			slog.String("agent", agent), slog.Int("count", len(done.left)), slog.String("targets", someOf(done.left)), slog.Duration("listed_for", listedAfter),
 			slog.Bool("another_process", done.anotherProcess), slog.Bool("list_is_complete", done.complete))
@@ -64,15 +75,20 @@ func someOf(names []string) string {
 }
 
 // setTargets keeps what is known of the last scrape of a target that stays, and reports whether anything changed, and which
-// targets were left out and stay listed.
-func (a *agent) setTargets(process [16]byte, set target.Set, now time.Time) (changed bool, left []string) {
+// targets were left out and stay listed. Hosts that the agent did not have before it has since this announcement.
+func (a *agent) setTargets(process [16]byte, set target.Set, now time.Time, announcement uint64) (changed bool, left []string) {
 	byName := make(map[string]*Target, len(set.Targets))
 	order := make([]string, 0, len(set.Targets))
+	var had claims
 	for _, t := range set.Targets {
 		next := &Target{Target: t}
 		if old := a.targets[t.Name]; old != nil && old.Equal(t) && old.ListedUntil.IsZero() {
 			next = old
 		} else {
+			if !changed {
+				had = claimsOf(a.targets)
+			}
+			had.give(next, announcement)
 			changed = true
 		}
 		byName[t.Name] = next
@@ -92,16 +108,17 @@ func (a *agent) setTargets(process [16]byte, set target.Set, now time.Time) (cha
 }
 
 // leftOut returns the targets that a set leaves out and that stay listed for a while, those that were there last before those
-// that were left out earlier.
+// that were left out earlier, up to the bounds of a set.
 func (a *agent) leftOut(byName map[string]*Target, process [16]byte, set target.Set) (stay []*Target) {
 	if replacesAll(set) {
 		return nil
 	}
 	knowingly := set.Completeness == target.Complete && process == a.AnnouncedBy
 	var series map[string]bool
+	var count target.Count
 	for _, name := range a.order {
 		old := a.targets[name]
-		if byName[name] != nil || old.ListedUntil.IsZero() && knowingly || len(stay) == maxLeft {
+		if byName[name] != nil || old.ListedUntil.IsZero() && knowingly {
 			continue
 		}
 		if series == nil {
@@ -111,9 +128,13 @@ func (a *agent) leftOut(byName map[string]*Target, process [16]byte, set target.
 			}
 		}
 		// Two targets whose series are the same would both be stored, one up and the other down.
-		if !series[seriesOf(old.Target)] {
-			stay = append(stay, old)
+		if series[seriesOf(old.Target)] {
+			continue
 		}
+		if count.Add(old.Bytes(), len(old.Labels)) != nil {
+			break
+		}
+		stay = append(stay, old)
 	}
 	return stay
 }
