@@ -148,7 +148,12 @@ func (in *Ingester) remember(p groupstore.Push, body []byte, head uint64) {
 	}()
 	t := newTemplate(body,
 		func(numbered []byte) (*exposition.Body, error) { return parser.ParseText(numbered, in.options()) },
-		func(b *exposition.Body) *groupstore.Outline { return in.cfg.Store.Outline(p.Key, b) })
+		func(b *exposition.Body) *groupstore.Outline {
+			if in.namesAgents(p.Key, b) {
+				return nil // which agents are known is asked anew each time
+			}
+			return in.cfg.Store.Outline(p.Key, b)
+		})
 	if t != nil {
 		in.templates.add(head, t, max(templatesLeast, in.cfg.Store.Stats().Bytes/templatesShare))
 	}
@@ -164,6 +169,10 @@ func (in *Ingester) parseAndStore(ctx context.Context, p groupstore.Push, r *pus
 	p.Body, err = in.parse(parser, r)
 	if err != nil {
 		result, err = in.refuseBody(ctx, p, err)
+		return v, result, err
+	}
+	if forged := in.refuseForged(r, p.Body); forged != nil {
+		result, err = in.refuseUnjudged(ctx, p, forged)
 		return v, result, err
 	}
 	return in.store(ctx, p)
