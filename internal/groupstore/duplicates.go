@@ -141,7 +141,7 @@ func (t *trial) tryOwner(k *skeleton, normal string) *hiding {
 
 // owner returns the group that is exposed under a normal key, or nil.
 func (s *Store) owner(normal string) *group {
-	if g := s.groups[normal]; g != nil && g.state.hidden() == "" {
+	if g := s.groups[normal]; g != nil && g.state != nil && g.state.hidden() == "" { // without a state it is about to leave
 		return g
 	}
 	return s.aliases[normal]

@@ -105,6 +105,18 @@ func TestQuarantinedTwins(t *testing.T) {
 
 var sortStrings = cmp.Transformer("sorted", func(s []string) []string { return slices.Sorted(slices.Values(s)) })
 
+// TestWaiterOfDeletedGroup: who waits for a group that is deleted is looked at while that leaves, beside others of the same labels.
+func TestWaiterOfDeletedGroup(t *testing.T) {
+	s := newQuarantine(t)
+	s.put(key(t, "job", "a"), "m{k=\"1\"} 1\n")
+	s.put(key(t, "job", "b"), "m 1\n")
+	s.put(key(t, "job", "a", "k", "1"), "m 1\n")
+	s.delete(key(t, "job", "a"))
+	if got := s.store.Stats().Quarantined; got != 0 {
+		t.Errorf("%d families in quarantine:\n%s", got, s.text())
+	}
+}
+
 // TestQuarantineOracle pushes at random without enforcement. At every moment what is exposed fits together for client_golang,
 // and what is hidden would not fit if it were exposed, too.
 func TestQuarantineOracle(t *testing.T) {
