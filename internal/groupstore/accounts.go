@@ -6,6 +6,7 @@ import "pushrelay/internal/grouping"
 // is in the table for as long as there is such a group, and guarded by Store.mu.
 type account struct {
 	groups, lines int
+	held          int // groups that have a mark of the author of the account's name, see claims.go
 }
 
 // Account returns how many groups and series the account of that name has. Families that are kept but not exposed count.

@@ -20,6 +20,9 @@ type trial struct {
 	accepted []bool
 	// leaving are the group's present parts that go away whatever the verdict is, sorted by name.
 	leaving []part
+	// account is the one that is held from this change on, empty for none; going counts, by family, the claims on it that are hidden then.
+	account string
+	going   map[string]int
 }
 
 // judge returns why the family cannot be exposed as part of the group, or nil.
@@ -31,6 +34,9 @@ func (t *trial) judge(k *skeleton) *hiding {
 		return &hiding{reason: "gathered metric family " + brief(k.name(), shownBytes) + " has type " + typeName(k.typ) +
 			" but should have " + typeName(own.Type)}
 	}
+	if h := t.falseClaim(k); h != nil {
+		return h
+	}
 	if f := familyOf(&t.s.families, k.name()); f != nil && t.others(f) > 0 && f.typ != k.typ {
 		return &hiding{name: k.name(), reason: describe(k, t.g, 0) + "is not a " + typeName(f.typ)}
 	}
@@ -40,12 +46,13 @@ func (t *trial) judge(k *skeleton) *hiding {
 	return t.duplicate(k)
 }
 
-// others returns how many parts expose the family apart from the one that is leaving.
+// others returns how many parts expose the family apart from those that are leaving.
 func (t *trial) others(f *family) int {
+	others := int(f.visible) - t.ousted(f.name())
 	if p := findPart(t.leaving, f.name()); p != nil && p.hidden == nil {
-		return int(f.visible) - 1
+		others--
 	}
-	return int(f.visible)
+	return others
 }
 
 // typeOf returns the type under which the family is or will be exposed, and whether it is.

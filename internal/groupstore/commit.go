@@ -179,7 +179,7 @@ func (s *Store) replace(g *group, next *state) {
 	}
 	s.totals.parts += len(after) - len(before)
 	changed := difference(before, after)
-	var departed []departure
+	departed, freed := s.hold(g, next)
 	for _, x := range changed {
 		switch p := x.before; {
 		case p == nil:
@@ -204,6 +204,9 @@ func (s *Store) replace(g *group, next *state) {
 	}
 	s.advance(changed)
 	s.reconsider(departed)
+	if freed != "" {
+		s.free(freed)
+	}
 }
 
 // addLines counts lines of a group.
@@ -337,6 +340,6 @@ func (s *Store) adopt(c Change, g *group) Change {
 		c.parts[i].hidden = nil
 		c.parts[i].skeleton = s.adopted(c.parts[i].skeleton)
 	}
-	s.judgeAll(c, g) //nolint:errcheck // It marks what does not fit; nobody is refused here.
+	s.judgeAll(c, g, holds(s.accountName(g.key), c.marks)) //nolint:errcheck // It marks what does not fit; nobody is refused here.
 	return c
 }

@@ -32,7 +32,7 @@ func (s *Store) decide(d *draft) (c Change, g *group, v Verdict, rejection error
 	for i := range c.parts {
 		c.parts[i].skeleton = s.interned(c.parts[i].skeleton)
 	}
-	misfit := s.judgeAll(c, g)
+	misfit := s.judgeAll(c, g, d.origin != nil && authorOf(d.origin.Source) == s.accountName(d.key))
 	if misfit != nil && s.check == CheckEnforced {
 		return s.failure(d, g, misfit)
 	}
@@ -86,8 +86,8 @@ func (s *Store) failure(d *draft, g *group, rejection error) (Change, *group, Ve
 // judgeAll judges the parts of a change and marks those that do not fit. It returns the first of them.
 //
 // A family whose set of series the group exposes already is not judged: it changes nothing for anybody else, and what is
-// new beside it is judged against it.
-func (s *Store) judgeAll(c Change, g *group) (first *InconsistentError) {
+// new beside it is judged against it. If the change makes the group hold its account, what claims that is judged as gone.
+func (s *Store) judgeAll(c Change, g *group, holding bool) (first *InconsistentError) {
 	if c.hidden != "" {
 		for i := range c.parts {
 			c.parts[i].hidden = &hiding{reason: c.hidden}
@@ -98,6 +98,9 @@ func (s *Store) judgeAll(c Change, g *group) (first *InconsistentError) {
 		return nil
 	}
 	t := trial{s: s, g: g, parts: c.parts, accepted: make([]bool, len(c.parts)), leaving: leaving(c, g)}
+	if name := s.accountName(g.key); holding && !s.isHeld(name) {
+		t.account = name
+	}
 	for i := range c.parts {
 		t.accepted[i] = exposes(g, c.parts[i].skeleton)
 	}

@@ -151,7 +151,7 @@ func (s *Store) owner(normal string) *group {
 // and is asked only when hashes are equal, which all but proves that there is one.
 func (t *trial) sharedWith(k *skeleton, owner *group) *hiding {
 	p := owner.state.find(k.name())
-	if p == nil || p.hidden != nil || owner.key == t.g.key {
+	if p == nil || p.hidden != nil || owner.key == t.g.key || t.ousts(owner, k.name()) {
 		return nil
 	}
 	theirs := make(map[string]struct{}, p.skeleton.metrics)

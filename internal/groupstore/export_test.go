@@ -21,10 +21,19 @@ func (s *Store) Tables() map[string]int {
 	}
 	return map[string]int{
 		"groups": len(s.groups), "aliases": len(s.aliases), "twins": len(s.twins), "waiting": len(s.waiting),
-		"layouts": len(s.layouts), "headings": s.totals.headings, "skeletons": s.totals.skeletons, "families": s.families.len, "slots": live,
+		"layouts": len(s.layouts), "accounts": len(s.accounts), "claims": len(s.claims), "held": s.heldAccounts(), "headings": s.totals.headings, "skeletons": s.totals.skeletons, "families": s.families.len, "slots": live,
 		"lines": s.totals.lines, "parts": s.totals.parts, "quarantined": s.totals.quarantined,
 		"valueBytes": s.totals.valueBytes, "skeletonBytes": s.totals.skeletonBytes, "ownBytes": s.totals.ownBytes, "groupsBytes": s.totals.groupsBytes,
 	}
+}
+
+func (s *Store) heldAccounts() (n int) {
+	for name := range s.accounts {
+		if s.isHeld(name) {
+			n++
+		}
+	}
+	return n
 }
 
 // Indexed says whether the family is checked by an exact index, and how many groups still have to be moved into it.

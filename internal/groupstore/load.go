@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"pushrelay/internal/grouping"
 )
@@ -47,7 +49,10 @@ type loadedHiding struct {
 }
 
 // Loader returns a loader. The store must be empty and must never have had a change.
-func (s *Store) Loader() *Loader { return &Loader{s: s, headings: make(map[string]*heading)} }
+func (s *Store) Loader() *Loader {
+	s.loading = true
+	return &Loader{s: s, headings: make(map[string]*heading)}
+}
 
 // Add takes the next record, and keeps nothing of it.
 func (l *Loader) Add(record []byte) error {
@@ -328,6 +333,12 @@ func (l *Loader) Finish() error {
 		h.h.order = s.hidings
 	}
 	l.orderWaiting()
+	s.loading = false
+	for _, name := range slices.Sorted(maps.Keys(s.accounts)) {
+		if s.isHeld(name) {
+			l.departed = append(l.departed, s.oust(name)...)
+		}
+	}
 	l.reconsider()
 	if l.lossy {
 		l.release()
@@ -360,8 +371,11 @@ func (l *Loader) reconsider() {
 	l.s.reconsider(l.departed)
 }
 
-// inTheWay says whether groups expose a family of that name.
+// inTheWay says whether groups expose a family of that name, or hold the account that it stands for.
 func (s *Store) inTheWay(name string) bool {
+	if account, ok := strings.CutPrefix(name, s.claimed("")); ok {
+		return s.isHeld(account)
+	}
 	f := familyOf(&s.families, name)
 	return f != nil && f.visible > 0
 }

@@ -76,13 +76,17 @@ func (s *Store) rejudge(g *group, p *part) {
 	s.setHiding(g, p, t.judge(p.skeleton))
 }
 
-// setHiding changes whether, and why, a hidden part of a group is hidden.
+// setHiding changes whether, and why, a part of a group is hidden.
 func (s *Store) setHiding(g *group, p *part, h *hiding) {
 	next := *g.state
 	next.parts = slices.Clone(next.parts)
 	changed := findPart(next.parts, p.skeleton.name())
 	changed.hidden = h
-	s.unhide(g, p)
+	if p.hidden != nil {
+		s.unhide(g, p)
+	} else {
+		s.conceal(g, p.skeleton)
+	}
 	g.state = &next
 	s.setSlot(g)
 	if h != nil {

@@ -82,7 +82,8 @@ func randomPush(t *testing.T, u universe, s *tester, i int) {
 	}
 }
 
-var sourcesOfTests = []string{"a", "b", "c"}
+// sourcesOfTests are some authors, of which two have the names of values of labels.
+var sourcesOfTests = []string{"a", "1\x00b", "2"}
 
 // origin returns none, or one that may well have been before.
 func (u universe) origin() *groupstore.Origin {
@@ -132,7 +133,7 @@ func TestRecords(t *testing.T) {
 		for round := range 24 {
 			u := universe{Rand: rand.New(rand.NewPCG(4, uint64(round))), wide: round%4 == 3}
 			j := &journal{}
-			plain := groupstore.Config{Check: check, OwnFamilies: ownOfTests}
+			plain := groupstore.Config{Check: check, OwnFamilies: ownOfTests, AccountLabel: []string{"", "k"}[round%2]}
 			replica := newTester(t, plain)
 			logged := plain
 			logged.Log = j

@@ -214,6 +214,7 @@ func (s *Store) adopted(k *skeleton) *skeleton {
 
 // expose counts a part as visible.
 func (s *Store) expose(g *group, k *skeleton) {
+	s.claim(g, k)
 	f := k.family
 	f.visible++
 	f.typ = k.typ
@@ -250,6 +251,7 @@ func (v *severalShapes) expose(s *Store, g *group, k *skeleton) {
 
 // conceal counts a part as no longer visible.
 func (s *Store) conceal(g *group, k *skeleton) {
+	s.unclaim(g, k)
 	f := k.family
 	f.visible--
 	if f.visible == 0 {

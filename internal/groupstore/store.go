@@ -109,7 +109,9 @@ type Store struct {
 	twins    map[string][]*group
 	waiting  map[string][]waiter
 	layouts  map[string]*layout
-	accounts map[string]*account // by name
+	accounts map[string]*account    // by name
+	claims   map[string]few[waiter] // by name of an account; those that are exposed
+	loading  bool                   // a Loader is at work
 	families familyTable
 
 	familyIDs     uint32
@@ -172,6 +174,7 @@ func (s *Store) reset() {
 	s.waiting = make(map[string][]waiter)
 	s.layouts = make(map[string]*layout)
 	s.accounts = make(map[string]*account)
+	s.claims = make(map[string]few[waiter])
 	s.families = newFamilyTable()
 	s.familyIDs, s.freeFamilyIDs = 0, nil
 	s.slots, s.sorted, s.gaps = nil, 0, 0

@@ -1,0 +1,173 @@
+package groupstore
+
+import (
+	"iter"
+	"slices"
+	"strings"
+)
+
+// A claim is a family of a group without an account, whose series name one all the same: they were pushed with a label of the name
+// [Config].AccountLabel. It looks as if it came from whoever has the account, and may stand in the way of what does.
+//
+// An account is held while one of its groups has a mark of the author of that name: who numbers pushes is known, unlike who
+// names a label. From the change on that makes it held, claims on it are hidden (S9); they are looked at again when it is held no more.
+// All of that follows from the groups and their marks, so that a replay and a snapshot come to the same.
+
+// key is what tells claims on one account apart.
+func (w waiter) key() string { return w.group.key.Canonical() + separator + w.family }
+
+// claimsOf yields the accounts that series of the skeleton would claim in the group, each with a metric that does.
+func (s *Store) claimsOf(g *group, k *skeleton) iter.Seq2[int, string] {
+	return func(yield func(int, string) bool) {
+		label := s.accountLabel
+		if label == "" || !k.mixed && !strings.Contains(k.text, label) || s.accountName(g.key) != "" {
+			return
+		}
+		last := ""
+		for r := k.read(); r.next(); {
+			value := r.literal(label)
+			if value == "" || value == last {
+				continue
+			}
+			if last = value; !yield(r.metric, value) {
+				return
+			}
+		}
+	}
+}
+
+// claim notes the claims of a part that is exposed from now on.
+func (s *Store) claim(g *group, k *skeleton) {
+	for _, name := range s.claimsOf(g, k) {
+		w := waiter{g, k.name()}
+		list := s.claims[name]
+		if inFew(&list, w.key()) == (waiter{}) {
+			list.add(w)
+			s.claims[name] = list
+		}
+	}
+}
+
+// unclaim takes back what claim did.
+func (s *Store) unclaim(g *group, k *skeleton) {
+	for _, name := range s.claimsOf(g, k) {
+		w := waiter{g, k.name()}
+		list := s.claims[name]
+		if inFew(&list, w.key()) == (waiter{}) {
+			continue // named before in the same part
+		}
+		if list.remove(w); list.empty() {
+			delete(s.claims, name)
+		} else {
+			s.claims[name] = list
+		}
+	}
+}
+
+// claimed is what a hiding has for a name whose part waits until an account is held no more. It is the name of no family.
+func (s *Store) claimed(account string) string {
+	return separator + s.accountLabel + separator + account
+}
+
+// falseClaim returns why the family cannot be exposed as part of the group: it claims an account that is held.
+func (t *trial) falseClaim(k *skeleton) *hiding {
+	if t.s.loading {
+		return nil // which accounts are held is known at the end
+	}
+	for metric, name := range t.s.claimsOf(t.g, k) {
+		if t.s.isHeld(name) {
+			return &hiding{name: t.s.claimed(name), reason: describe(k, t.g, metric) + "has the label " + t.s.accountLabel + " of " +
+				brief(name, shownBytes) + ", which only pushes through " + brief(name, shownBytes) + " get"}
+		}
+	}
+	return nil
+}
+
+func (s *Store) isHeld(name string) bool {
+	a := s.accounts[name]
+	return a != nil && a.held > 0
+}
+
+// holds says whether one of the marks is of the author whose account a group is in.
+func holds(account string, marks []mark) bool {
+	return account != "" && slices.ContainsFunc(marks, func(m mark) bool { return authorOf(m.source.name) == account })
+}
+
+// hold counts whether the next state of a group holds its account. If the account is held from now on, claims on it are hidden: they
+// are returned as departures; if it is held no more, it is returned as freed.
+func (s *Store) hold(g *group, next *state) (ousted []departure, freed string) {
+	if g.account == nil {
+		return nil, ""
+	}
+	name := s.accountName(g.key)
+	before := g.state != nil && holds(name, g.state.noted().marks)
+	after := next != nil && holds(name, next.noted().marks)
+	switch {
+	case before == after:
+	case after:
+		if g.account.held++; g.account.held == 1 && !s.loading {
+			return s.oust(name), ""
+		}
+	default:
+		if g.account.held--; g.account.held == 0 {
+			return nil, name
+		}
+	}
+	return nil, ""
+}
+
+// oust hides the claims on an account, in an order that does not depend on how they came.
+func (s *Store) oust(account string) (departed []departure) {
+	list := s.claims[account]
+	var all []waiter
+	if !list.empty() {
+		all = append(all, list.one)
+	}
+	for _, w := range list.more {
+		all = append(all, w)
+	}
+	slices.SortFunc(all, func(a, b waiter) int { return strings.Compare(a.key(), b.key()) })
+	for _, w := range all {
+		p := w.group.state.find(w.family)
+		departed = append(departed, departure{by: w.group, name: w.family, typ: p.skeleton.typ})
+		t := trial{s: s, g: w.group}
+		s.setHiding(w.group, p, t.falseClaim(p.skeleton))
+	}
+	return departed
+}
+
+// free looks again at the claims on an account that is held no more.
+func (s *Store) free(account string) {
+	for _, w := range slices.Clone(s.waiting[s.claimed(account)]) {
+		if p := w.group.state.find(w.family); p != nil && p.hidden != nil {
+			s.rejudge(w.group, p)
+		}
+	}
+}
+
+// ousts says whether a part of another group goes into hiding with the change that is judged.
+func (t *trial) ousts(owner *group, family string) bool {
+	if t.account == "" {
+		return false
+	}
+	list := t.s.claims[t.account]
+	return inFew(&list, waiter{owner, family}.key()) != (waiter{})
+}
+
+// ousted returns how many parts of the family go into hiding with the change that is judged.
+func (t *trial) ousted(family string) int {
+	if t.account == "" {
+		return 0
+	}
+	if t.going == nil {
+		t.going = map[string]int{}
+		list := t.s.claims[t.account]
+		if !list.empty() {
+			t.going[list.one.family]++
+		}
+		for _, w := range list.more {
+			t.going[w.family]++
+		}
+	}
+	return t.going[family]
+}
