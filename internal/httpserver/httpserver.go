@@ -207,13 +207,15 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 	s.ending, s.end = context.WithCancel(context.WithoutCancel(ctx)) // by shutdown, or below
 	defer s.end()
 	serving, ended := errgroup.WithContext(ctx)
+	passwords := newPasswords()
 	for _, l := range s.listeners {
 		server := s.newHTTP(handler) // each has its own: what serves with the web configuration changes it
 		s.servers = append(s.servers, server)
 		conns := &connListener{Listener: s.reserve.guard(l.Listener, httpShare), server: s}
 		serving.Go(func() error {
 			if !l.plain {
-				return web.Serve(&frontListener{Listener: conns, server: server}, server, s.cfg.Flags, s.cfg.Logger)
+				server.Handler = passwords.behind(server.Handler)
+				return web.Serve(&frontListener{Listener: conns, server: server, passwords: passwords}, server, s.cfg.Flags, s.cfg.Logger)
 			}
 			s.cfg.Logger.Info("listening without TLS and passwords: the mode of the socket says who may connect", slog.String("addr", l.Addr().String()))
 			return server.Serve(conns)

@@ -20,16 +20,17 @@ func proxied(next http.Handler) http.Handler {
 	})
 }
 
-// frontListener puts proxied before the handler of its server, which by then is the one that checks passwords: the toolkit puts
+// frontListener puts proxied and passwords before the handler of its server, which by then is the one that checks passwords: the toolkit puts
 // that in place just before it accepts connections, and has no other moment for it.
 type frontListener struct {
 	net.Listener
-	server *http.Server
-	once   sync.Once
+	server    *http.Server
+	passwords *passwords
+	once      sync.Once
 }
 
 // Accept waits for a connection.
 func (l *frontListener) Accept() (net.Conn, error) {
-	l.once.Do(func() { l.server.Handler = proxied(l.server.Handler) })
+	l.once.Do(func() { l.server.Handler = proxied(l.passwords.before(l.server.Handler)) })
 	return l.Listener.Accept()
 }
