@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"pushrelay/internal/loglimit"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 )
@@ -114,7 +115,8 @@ type Registry struct {
 	metrics *metrics
 	// changed wakes Run to write the file. One slot: a change that is waiting stands for all.
 	changed chan struct{}
-	saved   []byte // what the file holds; owned by Run
+	saved   []byte            // what the file holds; owned by Run
+	lines   *loglimit.Limiter // by agent
 
 	mu          sync.Mutex
 	agents      map[string]*agent // guarded by mu
@@ -144,7 +146,7 @@ type agent struct {
 // Open returns a registry with what the file holds. A missing file is an empty registry, and so is a damaged one, which is kept
 // under another name; agents announce themselves again.
 func Open(cfg Config) (*Registry, error) {
-	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), agents: map[string]*agent{}, byHost: hosts{}}
+	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*agent{}, byHost: hosts{}}
 	known, damaged, err := load(cfg.File)
 	if err != nil {
 		return nil, err
@@ -207,7 +209,7 @@ func (r *Registry) Register(reg Registration) *Attachment {
 
 	if old != nil {
 		old.Supersede(reg.RemoteAddress)
-		r.cfg.Logger.Warn("session taken over", slog.String("agent", reg.Agent), slog.String("addr", reg.RemoteAddress), slog.String("previous_addr", oldAddress), slog.Bool("conflict", conflict))
+		r.lines.Log(r.cfg.Logger, slog.LevelWarn, reg.Agent, "session taken over", slog.String("agent", reg.Agent), slog.String("addr", reg.RemoteAddress), slog.String("previous_addr", oldAddress), slog.Bool("conflict", conflict))
 	}
 	r.note(reg.Agent, done)
 	return at

@@ -50,6 +50,7 @@ var table = map[string]place{
 	"internal/commandline": {0, shared},
 	"internal/httpserver":  {0, shared},
 	"internal/yamldoc":     {0, shared},
+	"internal/loglimit":    {0, shared},
 	"internal/datadir":     {0, shared},
 
 	"internal/authority":    {0, relayOnly},

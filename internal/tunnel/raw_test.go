@@ -2,6 +2,7 @@ package tunnel_test
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"path/filepath"
 	"slices"
@@ -56,8 +57,8 @@ type rawAgent struct {
 	close   func()
 }
 
-// dialRaw connects without attaching.
-func (h *house) dialRaw(name string) *rawAgent {
+// tlsOf returns the TLS configuration of an agent of that name, with a certificate of its own.
+func (h *house) tlsOf(name string) *tls.Config {
 	h.t.Helper()
 	dir := h.t.TempDir()
 	issued := must[authority.Issued](h.t)(h.authority.IssueAgent(name))
@@ -67,7 +68,13 @@ func (h *house) dialRaw(name string) *rawAgent {
 	certificates := must[*mtls.Reloader](h.t)(mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: mtls.Files{
 		CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"), CAFile: filepath.Join(dir, "ca.crt"),
 	}}))
-	options := []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(mtls.AgentTLSConfig(certificates, "127.0.0.1")))}
+	return mtls.AgentTLSConfig(certificates, "127.0.0.1")
+}
+
+// dialRaw connects without attaching.
+func (h *house) dialRaw(name string) *rawAgent {
+	h.t.Helper()
+	options := []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(h.tlsOf(name)))}
 	if h.dial != nil {
 		options = append(options, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return h.dial(ctx, "tcp", address) }))
 	}

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -25,8 +27,11 @@ const maxHandshakes = 64
 // connection is one connection of an agent. Its pointer is its identity: every call on the connection sees the same one.
 type connection struct {
 	credentials.TLSInfo
-	peer mtls.PeerID
-	conn *tunnel.Conn
+	peer      mtls.PeerID
+	conn      *tunnel.Conn
+	number    int         // of the connections that the agent had when it came, with this one
+	patience  *time.Timer // closes it unless a session begins
+	attaching atomic.Bool // there is, or was, an attempt to open a session on it
 }
 
 // AuthType names the way in which the agent proved its identity.
@@ -56,23 +61,32 @@ type relayCredentials struct {
 	certificates *mtls.Reloader
 	config       *tls.Config
 	slots        chan struct{}
+	gate         *gate
+	admission    *admission
 	refusals     *refusals
+	// attachesRefused counts those of agents that are too many.
+	attachesRefused prometheus.Counter
 }
 
-func newCredentials(certificates *mtls.Reloader, logger *slog.Logger, m *metrics) *relayCredentials {
+func newCredentials(certificates *mtls.Reloader, g *gate, a *admission, logger *slog.Logger, m *metrics) *relayCredentials {
 	return &relayCredentials{
 		certificates: certificates,
 		config:       mtls.RelayTLSConfig(certificates),
 		slots:        make(chan struct{}, maxHandshakes),
+		gate:         g,
+		admission:    a,
 		refusals:     newRefusals(logger, m),
+
+		attachesRefused: m.attachesRefused,
 	}
 }
 
 // ServerHandshake verifies the agent. gRPC has set the connection's deadline, which leaves the socket open when it is over: what
 // is still in it tells why nothing came.
 func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	defer c.gate.leave(raw)
 	tracked := tunnel.Track(raw)
-	turns := &turnConn{Conn: tracked, slots: c.slots}
+	turns := &turnConn{Conn: tracked, raw: raw, gate: c.gate, slots: c.slots}
 	turns.begin()
 	defer turns.end()
 	conn := tls.Server(tunnel.NewBurstReader(turns), c.config)
@@ -90,13 +104,35 @@ func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		State:          conn.ConnectionState(),
 		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
 	}
-	return conn, &connection{TLSInfo: info, peer: id, conn: tracked}, nil
+	return c.admit(conn, &connection{TLSInfo: info, peer: id, conn: tracked})
+}
+
+// errTooMany ends a handshake of an agent that has connections beyond what is worth an answer.
+var errTooMany = errors.New("the agent has too many connections")
+
+// admit counts a connection, which has a while to begin a session.
+func (c *relayCredentials) admit(conn net.Conn, known *connection) (net.Conn, credentials.AuthInfo, error) {
+	agent := known.peer.Agent
+	admitted := &admittedConn{Conn: conn, left: sync.OnceFunc(func() { c.admission.leave(agent) })}
+	known.number = c.admission.connect(agent)
+	if known.number > maxConnections+maxRefused {
+		admitted.Close() //nolint:errcheck // Nobody is told.
+		c.attachesRefused.Inc()
+		return nil, nil, errTooMany
+	}
+	known.patience = time.AfterFunc(tunnel.HandshakeTimeout, func() {
+		known.close()
+		admitted.left() // gRPC may have given the connection up before it knew this one
+	})
+	return admitted, known, nil
 }
 
 // turnConn is a connection whose handshake has a turn while it computes, and none while it waits for what the other side
 // sends. Otherwise some silent connections, which anybody can open, would keep every agent out.
 type turnConn struct {
 	net.Conn
+	raw    net.Conn // as it is known at the gate
+	gate   *gate
 	slots  chan struct{}
 	inTurn atomic.Bool // between begin and end
 }
@@ -117,7 +153,11 @@ func (c *turnConn) Read(p []byte) (int, error) {
 		return c.Conn.Read(p)
 	}
 	<-c.slots
-	defer func() { c.slots <- struct{}{} }()
+	c.gate.awaits(c.raw, time.Now())
+	defer func() {
+		c.gate.awaits(c.raw, time.Time{})
+		c.slots <- struct{}{}
+	}()
 	return c.Conn.Read(p)
 }
 

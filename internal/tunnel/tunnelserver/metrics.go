@@ -10,9 +10,11 @@ import (
 
 type metrics struct {
 	refused *prometheus.CounterVec
-	ends    *prometheus.CounterVec
-	changes *prometheus.CounterVec
-	copies  prometheus.Gauge
+	// attachesRefused counts those of agents that are too many, or come too often.
+	attachesRefused prometheus.Counter
+	ends            *prometheus.CounterVec
+	changes         *prometheus.CounterVec
+	copies          prometheus.Gauge
 	// of targets that agents announce
 	refusedSets, clamped prometheus.Counter
 }
@@ -27,6 +29,10 @@ func newMetrics(reg prometheus.Registerer, certificates *mtls.Reloader) *metrics
 			Name: "relay_handshakes_refused_total",
 			Help: "Connections to the agents' port that were refused in the TLS handshake, by reason; those of health checks are no_certificate, tls_version or broken_off.",
 		}, []string{"reason"}),
+		attachesRefused: promauto.With(reg).NewCounter(prometheus.CounterOpts{
+			Name: "relay_attaches_refused_total",
+			Help: "Connections and attempts to open a session that were refused because the agent has too many, or comes too often.",
+		}),
 		ends: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_sessions_ended_total",
 			Help: "Sessions of agents that ended, by reason.",

@@ -65,7 +65,7 @@ func (r *refusals) add(conn *tunnel.Conn, state tls.ConnectionState, err error) 
 	if splitErr != nil {
 		host = conn.RemoteAddr().String()
 	}
-	missed, due := r.due(refusal{fault: fault, host: host, agent: mtls.AgentOf(state, err)}, time.Now())
+	missed, due := r.due(refusal{fault: fault, host: host, agent: tunnel.Version(mtls.AgentOf(state, err))}, time.Now())
 	if !due {
 		return
 	}
@@ -74,7 +74,7 @@ func (r *refusals) add(conn *tunnel.Conn, state tls.ConnectionState, err error) 
 		explained = explainStall(conn, state, err)
 	}
 	attrs := []any{
-		slog.String("addr", conn.RemoteAddr().String()), slog.String("reason", string(fault)), slog.Any("err", explained), slog.Int("not_logged", missed),
+		slog.String("addr", conn.RemoteAddr().String()), slog.String("reason", string(fault)), slog.String("err", tunnel.Text(explained.Error())), slog.Int("not_logged", missed),
 	}
 	if isProbe(fault) {
 		r.logger.Info("connection of somebody who is no agent, as health checks make them", attrs...)

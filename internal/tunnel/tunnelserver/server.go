@@ -19,11 +19,13 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"pushrelay/internal/agents"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
+	"pushrelay/internal/loglimit"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
@@ -89,8 +91,11 @@ type Server struct {
 
 	// senders counts the goroutines that send to an Attach stream. They may end after their handler has returned; Stop
 	// waits for them.
-	senders sync.WaitGroup
-	storm   storm
+	senders   sync.WaitGroup
+	storm     storm
+	gate      *gate
+	admission *admission
+	lines     *loglimit.Limiter // by agent
 
 	mu       sync.Mutex
 	sessions map[*connection]*session // guarded by mu
@@ -102,12 +107,13 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, metrics: newMetrics(cfg.Registerer, cfg.Certificates), sessions: map[*connection]*session{}, epoch: cfg.History().Current(),
 		budget: cfg.Budget.Share(), changes: make(chan struct{}, maxChangesInFlight),
+		gate: newGate(maxUnknown), admission: newAdmission(), lines: loglimit.New(),
 	}
 	if share := s.budget.Size(); share > 0 && (cfg.Limits.MaxDecompressedBytes == 0 || cfg.Limits.MaxDecompressedBytes > share) {
 		s.cfg.Limits.MaxDecompressedBytes = share // a body beyond it could never be taken, and agents should know
 	}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(newCredentials(cfg.Certificates, cfg.Logger, s.metrics)),
+		grpc.Creds(newCredentials(cfg.Certificates, s.gate, s.admission, cfg.Logger, s.metrics)),
 		grpc.ConnectionTimeout(tunnel.HandshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: tunnel.PingInterval, Timeout: tunnel.PingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: tunnel.MinPingInterval, PermitWithoutStream: true}),
@@ -126,7 +132,7 @@ func New(cfg Config) *Server {
 
 // Serve accepts agents on the listener until Stop. It closes the listener.
 func (s *Server) Serve(listener net.Listener) error {
-	if err := s.grpc.Serve(listener); err != nil {
+	if err := s.grpc.Serve(newGatedListener(listener, s.gate)); err != nil {
 		return fmt.Errorf("serving agents: %w", err)
 	}
 	return nil
@@ -188,25 +194,46 @@ func (s *Server) Attach(stream relayv1.RelayService_AttachServer) error {
 	if err != nil {
 		return err
 	}
-	hello, err := s.receiveHello(stream, conn)
-	if err != nil {
-		return err
+	if !conn.attaching.CompareAndSwap(false, true) {
+		return status.Error(codes.FailedPrecondition, "the connection has a session already")
 	}
-	ss, err := s.open(stream, conn, hello)
+	ss, hello, err := s.begin(stream, conn)
 	if err != nil {
+		time.AfterFunc(closeGrace, conn.close) // a connection is for one attempt
 		return err
 	}
 	defer s.close(ss)
 	end := ss.run(hello)
 	s.metrics.ended(end)
-	s.cfg.Logger.Info("agent detached", slog.String("agent", ss.agent), slog.String("addr", conn.addr()), slog.String("reason", end.name()), slog.Duration("duration", time.Since(ss.startedAt).Round(time.Millisecond)))
+	s.log(slog.LevelInfo, ss.agent, "agent detached", slog.String("addr", conn.addr()), slog.String("reason", end.name()), slog.Duration("duration", time.Since(ss.startedAt).Round(time.Millisecond)))
 	return end.status().Err()
 }
 
+// log logs a line about an agent that the agent can bring about.
+func (s *Server) log(level slog.Level, agent, message string, attrs ...slog.Attr) {
+	s.lines.Log(s.cfg.Logger, level, agent, message, append([]slog.Attr{slog.String("agent", agent)}, attrs...)...)
+}
+
+// begin opens a session on a connection that has none.
+func (s *Server) begin(stream relayv1.RelayService_AttachServer, conn *connection) (*session, *relayv1.Hello, error) {
+	if end := s.admission.attach(conn); end != nil {
+		s.metrics.attachesRefused.Inc()
+		s.log(slog.LevelWarn, conn.peer.Agent, "agent refused", slog.String("addr", conn.addr()), slog.String("reason", end.message))
+		return nil, nil, end.status().Err()
+	}
+	hello, err := s.receiveHello(stream)
+	if err != nil {
+		return nil, nil, err
+	}
+	ss, err := s.open(stream, conn, hello)
+	if err == nil {
+		conn.patience.Stop()
+	}
+	return ss, hello, err
+}
+
 // receiveHello waits for the first message, not for ever: the connection of an agent that sends none is closed.
-func (s *Server) receiveHello(stream relayv1.RelayService_AttachServer, conn *connection) (*relayv1.Hello, error) {
-	impatient := time.AfterFunc(tunnel.HandshakeTimeout, conn.close)
-	defer impatient.Stop()
+func (s *Server) receiveHello(stream relayv1.RelayService_AttachServer) (*relayv1.Hello, error) {
 	first, err := stream.Recv()
 	if err != nil {
 		return nil, err
@@ -239,10 +266,6 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 		end := &sessionEnd{reason: relayv1.SessionEndReason_SESSION_END_REASON_DRAINING, message: "relay is stopping"}
 		return nil, end.status().Err()
 	}
-	if s.sessions[conn] != nil {
-		s.mu.Unlock()
-		return nil, status.Error(codes.FailedPrecondition, "the connection has a session already")
-	}
 	// The connection goes with its session (T2), a little later, so that the reason arrives; also when the agent does not
 	// read, and nothing can be sent.
 	context.AfterFunc(ss.ctx, func() { time.AfterFunc(closeGrace, conn.close) })
@@ -264,7 +287,7 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 	ss.attachment = attachment
 	s.mu.Unlock()
 	s.storm.attach()
-	s.cfg.Logger.Info("agent attached", slog.String("agent", ss.agent), slog.String("addr", conn.addr()), slog.String("version", tunnel.Version(hello.GetAgentVersion())), slog.Uint64("session", ss.attachment.Number))
+	s.log(slog.LevelInfo, ss.agent, "agent attached", slog.String("addr", conn.addr()), slog.String("version", tunnel.Version(hello.GetAgentVersion())), slog.Uint64("session", ss.attachment.Number))
 	return ss, nil
 }
 
@@ -297,6 +320,7 @@ type sessionEnd struct {
 	reason       relayv1.SessionEndReason
 	message      string
 	supersededBy string
+	retryAfter   time.Duration // 0: the agent's own backoff alone
 }
 
 // errConnectionLost ends a session whose stream or connection is gone.
@@ -328,7 +352,11 @@ func (e *sessionEnd) name() string {
 }
 
 func (e *sessionEnd) proto() *relayv1.SessionEnd {
-	return &relayv1.SessionEnd{Reason: e.reason, SupersededBy: e.supersededBy, Message: e.message}
+	end := &relayv1.SessionEnd{Reason: e.reason, SupersededBy: e.supersededBy, Message: e.message}
+	if e.retryAfter > 0 {
+		end.RetryAfter = durationpb.New(e.retryAfter)
+	}
+	return end
 }
 
 // status is how the end travels where no session began.

@@ -155,8 +155,8 @@ func (ss *session) takeCopy(at string) {
 		return
 	}
 	if at != "" {
-		ss.server.cfg.Logger.Warn("another relay runs on a copy of this relay's store: what is pushed to one of the two is not at the other; stop one of them, or give it an empty --data.dir",
-			slog.String("agent", ss.agent), slog.String("other_relay", at))
+		ss.server.log(slog.LevelWarn, ss.agent, "another relay runs on a copy of this relay's store: what is pushed to one of the two is not at the other; stop one of them, or give it an empty --data.dir",
+			slog.String("other_relay", at))
 	}
 	ss.server.metrics.copySeen(ss.copyAt, at)
 	ss.copyAt = at
