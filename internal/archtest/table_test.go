@@ -77,8 +77,11 @@ var table = map[string]place{
 
 // arrows are the imports within one layer that the table allows: from -> to -> why.
 var arrows = map[string]map[string]string{
-	"internal/authority":           {"internal/mtls": "the identity that it signs is the one that mtls reads"},
-	"internal/httpserver":          {"internal/yamldoc": "a web configuration is read to its end"},
+	"internal/authority": {"internal/mtls": "the identity that it signs is the one that mtls reads"},
+	"internal/httpserver": {
+		"internal/yamldoc":  "a web configuration is read to its end",
+		"internal/loglimit": "a broken web configuration is logged by whoever asks",
+	},
 	"internal/tunnel/tunnelserver": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"internal/tunnel/tunnelclient": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"scripts/bench": {

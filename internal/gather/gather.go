@@ -22,6 +22,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
+	"pushrelay/internal/loglimit"
 	"pushrelay/internal/scrape"
 )
 
@@ -61,6 +62,7 @@ type Handler struct {
 	cfg     Config
 	metrics *metrics
 	turns   *httpserver.Turns
+	lines   *loglimit.Limiter
 	zippers sync.Pool
 }
 
@@ -69,7 +71,7 @@ func New(cfg Config) *Handler {
 	if cfg.MaxConcurrent <= 0 {
 		cfg.MaxConcurrent = defaultConcurrent
 	}
-	h := &Handler{cfg: cfg, metrics: newMetrics(cfg.Registerer), turns: httpserver.NewTurns(cfg.MaxConcurrent)}
+	h := &Handler{cfg: cfg, metrics: newMetrics(cfg.Registerer), turns: httpserver.NewTurns(cfg.MaxConcurrent), lines: loglimit.New()}
 	h.zippers.New = func() any {
 		z, err := gzip.NewWriterLevel(io.Discard, gzip.BestSpeed)
 		if err != nil {
@@ -151,7 +153,7 @@ func (h *Handler) own() []*dto.MetricFamily {
 	families, err := h.cfg.Gatherer.Gather()
 	if err != nil {
 		h.metrics.gatherErrors.Inc()
-		h.cfg.Logger.Warn("own metrics are not complete", slog.Any("err", err))
+		h.lines.Log(h.cfg.Logger, slog.LevelWarn, "", "own metrics are not complete", slog.Any("err", err))
 	}
 	return families
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 	"golang.org/x/sync/errgroup"
 
+	"pushrelay/internal/loglimit"
 	"pushrelay/internal/yamldoc"
 )
 
@@ -208,6 +209,7 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 	defer s.end()
 	serving, ended := errgroup.WithContext(ctx)
 	passwords := newPasswords()
+	toolkit := slog.New(loglimit.New().Handler(s.cfg.Logger.Handler())) // it logs a broken configuration at every request
 	for _, l := range s.listeners {
 		server := s.newHTTP(handler) // each has its own: what serves with the web configuration changes it
 		s.servers = append(s.servers, server)
@@ -215,7 +217,7 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 		serving.Go(func() error {
 			if !l.plain {
 				server.Handler = passwords.behind(server.Handler)
-				return web.Serve(&frontListener{Listener: conns, server: server, passwords: passwords}, server, s.cfg.Flags, s.cfg.Logger)
+				return web.Serve(&frontListener{Listener: conns, server: server, passwords: passwords}, server, s.cfg.Flags, toolkit)
 			}
 			s.cfg.Logger.Info("listening without TLS and passwords: the mode of the socket says who may connect", slog.String("addr", l.Addr().String()))
 			return server.Serve(conns)

@@ -38,6 +38,19 @@ func TestLog(t *testing.T) {
 	})
 }
 
+// TestHandler: each message of what logs by itself has its bound.
+func TestHandler(t *testing.T) {
+	var out bytes.Buffer
+	logger := slog.New(loglimit.New().Handler(slog.NewTextHandler(&out, nil))).With(slog.String("component", "x"))
+	for range 100 {
+		logger.Error("it is broken")
+	}
+	logger.Info("it stopped")
+	if text := out.String(); strings.Count(text, "it is broken") != 20 || !strings.Contains(text, "it stopped") || strings.Count(text, "component=x") != 21 {
+		t.Errorf("the log is:\n%s", text)
+	}
+}
+
 // TestPeersThatAreQuietAreForgotten: what is kept of peers does not grow with all that there ever were.
 func TestPeersThatAreQuietAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
