@@ -71,5 +71,5 @@ func (ss *session) noteTargets(err error) {
 		return
 	}
 	ss.targets.refused = reason
-	ss.server.cfg.Logger.Warn("agent announced targets that cannot be, the earlier ones stay", slog.String("agent", ss.agent), slog.String("err", reason))
+	ss.server.log(slog.LevelWarn, ss.agent, "agent announced targets that cannot be, the earlier ones stay", slog.String("err", reason))
 }
