@@ -28,9 +28,9 @@ func (l *Loader) settle(group cursor) error {
 	if len(l.drifting) == 0 {
 		return nil
 	}
-	highest, any := highestSkeleton(&group)
+	highest, some := highestSkeleton(&group)
 	first := highest + 1 - uint64(len(l.drifting))
-	if !any || highest+1 < uint64(len(l.drifting)) || first < uint64(len(l.skeletons)) || first-uint64(len(l.skeletons)) > maxAdrift {
+	if !some || highest+1 < uint64(len(l.drifting)) || first < uint64(len(l.skeletons)) || first-uint64(len(l.skeletons)) > maxAdrift {
 		return errRecord
 	}
 	l.skeletons = append(l.skeletons, make([]loadedSkeleton, first-uint64(len(l.skeletons)))...)
@@ -40,7 +40,7 @@ func (l *Loader) settle(group cursor) error {
 }
 
 // highestSkeleton returns the highest number of a skeleton that a group record names; false if it has none.
-func highestSkeleton(r *cursor) (highest uint64, any bool) {
+func highestSkeleton(r *cursor) (highest uint64, some bool) {
 	r.text()
 	r.uvarint()
 	r.uvarint()
@@ -50,12 +50,12 @@ func highestSkeleton(r *cursor) (highest uint64, any bool) {
 	decodeMarks(r)
 	r.text()
 	for range r.count(leastPart + 1) {
-		highest, any = max(highest, r.uvarint()), true
+		highest, some = max(highest, r.uvarint()), true
 		r.varint()
 		r.uvarint()
 		decodeHiding(r)
 	}
-	return highest, any && !r.bad
+	return highest, some && !r.bad
 }
 
 // kept returns the values of the parts that are kept, in order.
