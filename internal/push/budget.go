@@ -127,14 +127,28 @@ func (p *pool) give(b *Buffer, bytes int64) {
 	}
 }
 
-// serve gives memory to those who wait, in their order, as far as there is any. Who waits for a share that is used up holds up nobody
-// else. The caller holds mu.
+// serve gives memory to those who wait, in their order, as far as there is any: first to those of senders that have no more than half
+// with it, then to the others. Who waits for a share that is used up holds up nobody else. The caller holds mu.
 func (p *pool) serve() {
 	if len(p.waiting) == 0 {
 		return
 	}
 	full := map[*Budget]bool{}
+	p.serveSome(full, func(w *waiter) bool { return !p.isGreedy(w.buffer.from, w.bytes) })
+	p.serveSome(full, func(*waiter) bool { return true })
+}
+
+// isGreedy says whether a sender would have more than half with so many bytes more. The caller holds mu.
+func (p *pool) isGreedy(from Sender, more int64) bool {
+	return from.Name != "" && 2*(p.senders[from.Name]+more) > p.whole.size
+}
+
+// serveSome serves those that are among some. The caller holds mu.
+func (p *pool) serveSome(full map[*Budget]bool, among func(*waiter) bool) {
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *waiter) bool {
+		if !among(w) {
+			return false
+		}
 		b := w.buffer.budget
 		if (full[b] || full[p.whole]) && !w.parses || !w.fits() {
 			full[b] = true
@@ -172,12 +186,22 @@ func (p *pool) acquire(w *waiter) error {
 		p.endOthers(w)
 		select {
 		case <-w.given:
-			return nil
+			return p.given(w)
 		case <-look.C:
 		case <-ctx.Done():
 			return p.giveUp(w)
 		}
 	}
+}
+
+// given returns why there is nothing to go on with, though the waiting is over.
+func (p *pool) given(w *waiter) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.buffer.ended {
+		return errEnded()
+	}
+	return nil
 }
 
 // giveUp ends the waiting.
@@ -202,7 +226,7 @@ func errEnded() error {
 }
 
 // endOthers ends bodies in favour of one who waits, until it could have what it waits for: those that stand still, the largest first, and
-// then those of a sender that has more than half.
+// then those of a sender that has more than half, also while they wait themselves.
 func (p *pool) endOthers(w *waiter) {
 	p.mu.Lock()
 	var candidates []*Buffer
@@ -214,8 +238,8 @@ func (p *pool) endOthers(w *waiter) {
 			missing -= b.held // It is about to be given back.
 			continue
 		}
-		greedy := b.from.Name != "" && b.from.Name != w.buffer.from.Name && 2*p.senders[b.from.Name] > p.whole.size
-		if b != w.buffer && (!shareOnly || b.budget == w.buffer.budget) && b.from.End != nil && !b.whole && !b.waits && b.held > 0 && (greedy || now.Sub(b.movedAt) >= progressTime) {
+		greedy := b.from.Name != w.buffer.from.Name && p.isGreedy(b.from, 0)
+		if b != w.buffer && (!shareOnly || b.budget == w.buffer.budget) && b.from.End != nil && !b.whole && b.held > 0 && (greedy || !b.waits && now.Sub(b.movedAt) >= progressTime) {
 			candidates = append(candidates, b)
 		}
 	}
@@ -229,6 +253,14 @@ func (p *pool) endOthers(w *waiter) {
 		missing -= b.held
 		ended = append(ended, b)
 	}
+	p.waiting = slices.DeleteFunc(p.waiting, func(w *waiter) bool {
+		over := w.buffer.ended && w.buffer.waits
+		if over {
+			w.buffer.waits = false
+			close(w.given)
+		}
+		return over
+	})
 	p.mu.Unlock()
 	for _, b := range ended {
 		b.from.End()

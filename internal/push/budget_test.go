@@ -207,6 +207,43 @@ func TestGreedySender(t *testing.T) {
 	})
 }
 
+// TestGreedySenderThatWaits: bodies of a sender that has more than half make room also while all of them wait for more, and those that wait
+// come after others.
+func TestGreedySenderThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const mib = 1 << 20
+		budget := push.NewBudget(16 * mib)
+		stalled := make(chan bool, 8)
+		var bodies []*push.Buffer
+		for range 8 {
+			b, _ := bodyOf(t, budget, "greedy")
+			mustGrow(t, b, 2*mib)
+			bodies = append(bodies, b)
+		}
+		for _, b := range bodies {
+			go func() {
+				_, err := b.Write(make([]byte, 4*mib))
+				stalled <- errors.Is(err, push.ErrStalled)
+				b.Release()
+			}()
+		}
+		synctest.Wait()
+		start := time.Now()
+		other := budget.Buffer(t.Context(), push.Sender{Name: "modest"})
+		mustGrow(t, other, mib)
+		if waited := time.Since(start); waited > 0 {
+			t.Errorf("another sender waited %v", waited)
+		}
+		if !<-stalled {
+			t.Error("the body that made room is not told why it ended")
+		}
+		other.Release()
+		for range 7 {
+			<-stalled
+		}
+	})
+}
+
 // TestParsingCounts: what parsing takes is memory as well, and bodies that have come do not wait for each other.
 func TestParsingCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
