@@ -66,6 +66,7 @@ var table = map[string]place{
 	"internal/archtest":   {0, outside},
 	"internal/e2e":        {0, outside},
 	"internal/faultproxy": {0, outside},
+	"internal/hostile":    {0, outside},
 	"internal/relaytest":  {0, outside},
 	"internal/waltest":    {0, outside},
 	"scripts/asunit":      {0, outside},

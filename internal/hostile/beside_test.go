@@ -1,0 +1,160 @@
+//go:build linux
+
+package hostile_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// bounds are what an attack may cost.
+type bounds struct {
+	// memory is how much the resident memory may grow, and logged the log, in bytes.
+	memory, logged int64
+	// slower is how many times as long an honest one may wait, in the middle. What is below never is not too long.
+	slower float64
+	never  time.Duration
+}
+
+// usual bounds most attacks.
+var usual = bounds{memory: 96 << 20, logged: 64 << 10, slower: 12, never: 250 * time.Millisecond}
+
+const (
+	goroutinesLeft  = 40 // that an attack may leave behind for a while
+	descriptorsLeft = 20
+	probes          = 12
+)
+
+// honest are an agent and a client that push, and a scraper.
+type honest struct {
+	r        *relay
+	agent    *agent
+	sequence uint64
+}
+
+func (r *relay) honest() *honest {
+	a := r.issue("honest").attached()
+	go a.serve(nil) //nolint:errcheck // It ends with the connection.
+	return &honest{r: r, agent: a}
+}
+
+// waits returns how long each of the honest waits, in the middle of some probes.
+func (h *honest) waits(t *testing.T) map[string]time.Duration {
+	t.Helper()
+	times := map[string][]time.Duration{}
+	measure := func(who string, f func() string) {
+		begun := time.Now()
+		if fault := f(); fault != "" {
+			t.Errorf("the honest %s: %s", who, fault)
+		}
+		times[who] = append(times[who], time.Since(begun))
+	}
+	for i := range probes {
+		measure("agent", func() string {
+			h.sequence++
+			body := fmt.Sprintf("honest_agent %d\n", i)
+			v, err := h.agent.push(change(h.sequence, body), body)
+			if err != nil || v.GetApplied() == nil {
+				return fmt.Sprint(v, err)
+			}
+			return ""
+		})
+		measure("client", func() string {
+			return h.r.want(t.Context(), http.MethodPut, "/metrics/job/honest", "honest_client 1\n")
+		})
+		measure("scraper", func() string { return h.r.want(t.Context(), http.MethodGet, "/metrics", "") })
+		<-time.After(20 * time.Millisecond)
+	}
+	middle := map[string]time.Duration{}
+	for who, all := range times {
+		slices.Sort(all)
+		middle[who] = all[len(all)/2]
+	}
+	return middle
+}
+
+// want makes a request that must succeed, and returns what is wrong.
+func (r *relay) want(ctx context.Context, method, path, body string) string {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if status, text := r.do(ctx, method, path, body); status != http.StatusOK {
+		return fmt.Sprintf("%s %s is answered %d: %.200s", method, path, status, text)
+	}
+	return ""
+}
+
+// beside attacks while the honest go on, and checks what that costs. The attack goes on until its context ends, or returns before.
+func (r *relay) beside(b bounds, attack func(ctx context.Context)) {
+	t := r.t
+	t.Helper()
+	h := r.honest()
+	without := h.waits(t)
+	before := r.vitals()
+	var most atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { attack(ctx) })
+	var watching sync.WaitGroup
+	watched := make(chan struct{})
+	watching.Go(func() {
+		for {
+			most.Store(max(most.Load(), r.memory()))
+			select {
+			case <-watched:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	})
+	<-time.After(300 * time.Millisecond)
+	during := h.waits(t)
+	cancel()
+	running.Wait()
+	close(watched)
+	watching.Wait()
+
+	for who, wait := range during {
+		if limit := max(b.never, time.Duration(b.slower*float64(without[who]))); wait > limit {
+			t.Errorf("the honest %s waits %v beside the attack, and %v without", who, wait, without[who])
+		}
+	}
+	if grown := most.Load() - before.memory; grown > b.memory {
+		t.Errorf("the memory grew by %d MiB", grown>>20)
+	}
+	var after vitals
+	for deadline := time.Now().Add(patience); ; {
+		after = r.vitals()
+		left := after.goroutines > before.goroutines+goroutinesLeft || after.descriptors > before.descriptors+descriptorsLeft
+		if !left {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%d goroutines and %d descriptors are left, of %d and %d before", after.goroutines, after.descriptors, before.goroutines, before.descriptors)
+			break
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+	if grown := after.logged - before.logged; grown > b.logged {
+		t.Errorf("the log grew by %d bytes:\n%s", grown, tail(r.logged()))
+	}
+	t.Logf("memory +%d MiB at most, log +%d bytes; waits %v, without %v", (most.Load()-before.memory)>>20, after.logged-before.logged, during, without)
+}
+
+// several runs f so many times at once, again and again until ctx ends, and waits.
+func several(ctx context.Context, n int, f func(ctx context.Context, i int)) {
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() {
+			for ctx.Err() == nil {
+				f(ctx, i)
+			}
+		})
+	}
+	running.Wait()
+}
