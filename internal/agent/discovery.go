@@ -201,9 +201,9 @@ func (d *targetDiscovery) noteTooMany(endpoints []*scrape.Endpoint) {
 			break
 		}
 	}
-	switch {
-	case d.tooMany == before:
-	case d.tooMany == "":
+	switch d.tooMany {
+	case before:
+	case "":
 		d.logger.Info("the targets are within the bounds of relays again")
 	default:
 		d.logger.Error("targets cannot be announced, with those of target files they pass a bound of relays; the earlier ones stay", slog.String("err", d.tooMany))

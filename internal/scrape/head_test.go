@@ -94,9 +94,19 @@ func TestCheckHead(t *testing.T) {
 		location string
 		want     string // what the error says; empty for none
 	}{
-		{200, "http://elsewhere/", ""}, {201, "/x", ""}, {204, "", ""}, {300, "/x", ""}, {304, "", ""}, {304, "/x", ""}, {305, "/x", ""}, {404, "", ""}, {599, "", ""},
+		{200, "http://elsewhere/", ""},
+		{201, "/x", ""},
+		{204, "", ""},
+		{300, "/x", ""},
+		{304, "", ""},
+		{304, "/x", ""},
+		{305, "/x", ""},
+		{404, "", ""},
+		{599, "", ""},
 		{301, "/login", `target_redirects: the target answered 301, a redirect to "/login" that`},
-		{303, "/login", "target_redirects"}, {307, "/login", "target_redirects"}, {308, "/login", "target_redirects"},
+		{303, "/login", "target_redirects"},
+		{307, "/login", "target_redirects"},
+		{308, "/login", "target_redirects"},
 		{302, "", refused + "no valid URL"},
 		{302, "http://[::1/", refused + "no valid URL"},
 		{302, "http://elsewhere.example.org:8080/metrics", refused + `"http://elsewhere.example.org:8080/metrics" that`},
@@ -106,8 +116,13 @@ func TestCheckHead(t *testing.T) {
 		{302, "/a%0Ab%1b", refused + `"/a%0Ab%1b" that`},
 		{302, "/späh", refused + `"/sp%C3%A4h" that`},
 		{302, "/" + strings.Repeat("x", 1<<20), refused + `"/` + strings.Repeat("x", 255) + `"… that`},
-		{0, "", "target_unreachable"}, {100, "", "target_unreachable"}, {101, "", "target_unreachable"}, {199, "", "target_unreachable"},
-		{600, "", "target_unreachable"}, {999, "", "target_unreachable"}, {-1, "", "target_unreachable"},
+		{0, "", "target_unreachable"},
+		{100, "", "target_unreachable"},
+		{101, "", "target_unreachable"},
+		{199, "", "target_unreachable"},
+		{600, "", "target_unreachable"},
+		{999, "", "target_unreachable"},
+		{-1, "", "target_unreachable"},
 	} {
 		header := http.Header{}
 		if tt.location != "" {

@@ -53,7 +53,7 @@ type Target struct {
 // announce.
 func (t Target) Validate() error {
 	if !nameRE.MatchString(t.Name) || t.Name == "." || t.Name == ".." { // of a URL, the two would take away what stands before them
-		return fmt.Errorf("target name %.40q is not [a-zA-Z0-9_.:-]{1,%d} other than . and ..", t.Name, maxNameLength)
+		return fmt.Errorf("target name %.40q is . or .., or not [a-zA-Z0-9_.:-]{1,%d}", t.Name, maxNameLength)
 	}
 	if err := t.validate(); err != nil {
 		return fmt.Errorf("target %q: %w", t.Name, err)

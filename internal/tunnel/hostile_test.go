@@ -69,10 +69,18 @@ func TestHeadsAreJudgedAtTheRelay(t *testing.T) {
 		header http.Header
 		want   scrape.Reason // empty if the answer is passed on
 	}{
-		{301, away, scrape.TargetRedirects}, {302, away, scrape.TargetRedirects}, {303, away, scrape.TargetRedirects},
-		{307, away, scrape.TargetRedirects}, {308, away, scrape.TargetRedirects}, {302, http.Header{"Location": {"/metrics"}}, scrape.TargetRedirects},
-		{0, nil, scrape.TargetUnreachable}, {101, nil, scrape.TargetUnreachable}, {199, nil, scrape.TargetUnreachable}, {600, nil, scrape.TargetUnreachable},
-		{300, away, ""}, {304, away, ""},
+		{301, away, scrape.TargetRedirects},
+		{302, away, scrape.TargetRedirects},
+		{303, away, scrape.TargetRedirects},
+		{307, away, scrape.TargetRedirects},
+		{308, away, scrape.TargetRedirects},
+		{302, http.Header{"Location": {"/metrics"}}, scrape.TargetRedirects},
+		{0, nil, scrape.TargetUnreachable},
+		{101, nil, scrape.TargetUnreachable},
+		{199, nil, scrape.TargetUnreachable},
+		{600, nil, scrape.TargetUnreachable},
+		{300, away, ""},
+		{304, away, ""},
 		{200, http.Header{"Content-Type": {"text/html"}, "Set-Cookie": {"a=b"}, "Refresh": {"0"}, "Retry-After": {"5"}}, ""},
 	} {
 		head = scrape.Response{Status: tt.status, Header: tt.header}
