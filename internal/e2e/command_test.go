@@ -50,7 +50,8 @@ func TestExec(t *testing.T) {
 	series := func(name string) string {
 		return fmt.Sprintf(`%s{agent="site-a", empty="", instance="", job="nightly backup", path="/var/lib"}`, name)
 	}
-	script := `cat; echo told >&2; echo 'backup_bytes{disk="a b"} 4711' >"$RELAY_METRICS_FILE"; exit "$0"`
+	// It runs long enough for its memory to be seen.
+	script := `sleep 0.1; cat; echo told >&2; echo 'backup_bytes{disk="a b"} 4711' >"$RELAY_METRICS_FILE"; exit "$0"`
 
 	got := outputWithInput(t, agent.exec(group, "/bin/sh", "-c", script, "0"), "in\x00out")
 	wantResult(t, got, 0, "in\x00out", "told\n")

@@ -56,9 +56,10 @@ func (c *conn) CloseWrite() error {
 	return err
 }
 
-// Close closes the connection once its request has been read, or at once if it is called again.
+// Close closes the connection once its request has been read, or at once if it is called again, or to cut off what is left at the end:
+// a handler may still be reading then, whose read and its deadline stand in the way of ours.
 func (c *conn) Close() error {
-	if c.unread.Load() {
+	if c.unread.Load() && c.server.ending.Err() == nil {
 		c.CloseWrite() //nolint:errcheck // Of a connection that is broken nothing is read either.
 	}
 	return c.Conn.Close()

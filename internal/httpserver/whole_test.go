@@ -122,6 +122,28 @@ func TestCutAtTheEnd(t *testing.T) {
 	}
 }
 
+// TestHalfBodyAtTheEnd: whoever stopped sending within a body does not keep the server from its end.
+func TestHalfBodyAtTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, secured := range []bool{false, true} {
+		begun := make(chan struct{}, 8)
+		f, client := flags("127.0.0.1:0"), clientTLS(secured)
+		if secured {
+			*f.WebConfigFile = webConfig(t)
+		}
+		s, stop := serveFlags(t, f, func(w http.ResponseWriter, r *http.Request) {
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Hour)) // it is patient itself
+			begun <- struct{}{}
+			io.Copy(io.Discard, r.Body)
+		})
+		for range cap(begun) {
+			io.WriteString(client(t, s.Addr().String()), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+			<-begun
+		}
+		stop()
+	}
+}
+
 // TestTooLongToHold: what cannot be reset is held back, within bounds.
 func TestTooLongToHold(t *testing.T) {
 	t.Parallel()
