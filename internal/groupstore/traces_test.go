@@ -112,10 +112,9 @@ func TestMarksAreBounded(t *testing.T) {
 		taken := 0
 		for i := range tt.n {
 			err := try(tt.op, tt.source, tt.from+uint64(i))
-			var full *groupstore.FullError
 			if err == nil {
 				taken++
-			} else if !errors.As(err, &full) {
+			} else if _, ok := errors.AsType[*groupstore.FullError](err); !ok {
 				t.Fatalf("%v by %q = %v", tt.op, tt.source, err)
 			}
 		}

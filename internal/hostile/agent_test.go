@@ -127,7 +127,7 @@ func (a *agent) serve(f func(*relayv1.ScrapeRequest)) (end *relayv1.SessionEnd, 
 func (a *agent) tell(event *relayv1.AttachRequest) {
 	a.sending.Lock()
 	defer a.sending.Unlock()
-	a.attach.Send(event) //nolint:errcheck // The session may be over.
+	a.attach.Send(event)
 }
 
 // change is one with an origin.

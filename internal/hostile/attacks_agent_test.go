@@ -25,7 +25,7 @@ import (
 func TestHugeGroupingKeys(t *testing.T) {
 	r := startRelay(t)
 	a := r.issue("evil").attached()
-	go a.serve(nil) //nolint:errcheck // It ends with the connection.
+	go a.serve(nil)
 	value := strings.Repeat("x", 900<<10)
 	r.beside(usual, func(ctx context.Context) {
 		for sequence := uint64(1); ctx.Err() == nil; sequence++ {
@@ -52,8 +52,8 @@ func TestManyStreamsOfChanges(t *testing.T) {
 			}
 			begin := change(1, "")
 			begin.BodyBytes = 8 << 20
-			stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Begin{Begin: begin}})               //nolint:errcheck // The session may be over.
-			stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Chunk{Chunk: make([]byte, 1<<10)}}) //nolint:errcheck // As above.
+			stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Begin{Begin: begin}})
+			stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Chunk{Chunk: make([]byte, 1<<10)}})
 		}
 		end, err := a.serve(nil)
 		if err == nil || end.GetReason() != relayv1.SessionEndReason_SESSION_END_REASON_VIOLATION {
@@ -71,16 +71,16 @@ func TestLongTexts(t *testing.T) {
 	}
 	a := r.issue("evil").attached(targets...)
 	message := strings.Repeat("long\n", 200_000)
-	go a.serve(func(s *relayv1.ScrapeRequest) { //nolint:errcheck // It ends with the connection.
+	go a.serve(func(s *relayv1.ScrapeRequest) {
 		stream, err := a.client.DeliverScrape(context.Background())
 		if err != nil {
 			return
 		}
 		reference := &relayv1.ScrapeReference{Session: a.welcome.GetSession(), Scrape: s.GetScrape()}
-		stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}}) //nolint:errcheck // The answer says it.
+		stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}})
 		failure := &relayv1.ScrapeFailure{Reason: relayv1.ScrapeFailureReason_SCRAPE_FAILURE_REASON_TARGET_UNREACHABLE, Message: message}
-		stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: failure}}) //nolint:errcheck // As above.
-		stream.CloseAndRecv()                                                                                     //nolint:errcheck // As above.
+		stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: failure}})
+		stream.CloseAndRecv()
 	})
 	r.beside(usual, func(ctx context.Context) {
 		for i := 0; i < len(targets) || ctx.Err() == nil; i++ {
@@ -152,7 +152,7 @@ func TestAttachLoops(t *testing.T) {
 func TestLoudAgent(t *testing.T) {
 	r := startRelay(t)
 	a := r.issue("evil").attached()
-	go a.serve(nil) //nolint:errcheck // It ends with the connection.
+	go a.serve(nil)
 	long := strings.Repeat("x", 60<<10)
 	r.beside(usual, func(ctx context.Context) {
 		for i := 0; ctx.Err() == nil; i++ {
@@ -174,7 +174,7 @@ func TestForeignSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pushing.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Session{Session: number}}) //nolint:errcheck // Recv has the reason.
+	pushing.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Session{Session: number}})
 	if _, err := pushing.Recv(); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("a push in another's session = %v", err)
 	}
@@ -183,7 +183,7 @@ func TestForeignSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	reference := &relayv1.ScrapeReference{Session: number, Scrape: 1}
-	answering.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}}) //nolint:errcheck // As above.
+	answering.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Reference{Reference: reference}})
 	if _, err := answering.CloseAndRecv(); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("an answer in another's session = %v", err)
 	}
@@ -203,7 +203,7 @@ func TestRapidReset(t *testing.T) {
 	var block bytes.Buffer
 	headers := hpack.NewEncoder(&block)
 	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "https"}, {":path", "/relay.v1.RelayService/Push"}, {":authority", "r"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
-		headers.WriteField(hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: true}) //nolint:errcheck // Into memory.
+		headers.WriteField(hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: true})
 	}
 	r.beside(usual, func(ctx context.Context) {
 		several(ctx, 4, func(ctx context.Context, i int) {
@@ -212,10 +212,10 @@ func TestRapidReset(t *testing.T) {
 				return
 			}
 			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // It is open.
+			conn.SetDeadline(time.Now().Add(patience))
 			fmt.Fprint(conn, http2.ClientPreface)
 			framer := http2.NewFramer(conn, conn)
-			framer.WriteSettings() //nolint:errcheck // The next write says it.
+			framer.WriteSettings()
 			go func() {
 				buffer := make([]byte, 32<<10)
 				for err := error(nil); err == nil; {
@@ -240,7 +240,7 @@ func TestRapidReset(t *testing.T) {
 func TestQuotasOfOneAgent(t *testing.T) {
 	r := startRelay(t, "--agents.max-groups=10")
 	a := r.issue("evil").attached()
-	go a.serve(nil) //nolint:errcheck // It ends with the connection.
+	go a.serve(nil)
 	applied := 0
 	r.beside(usual, func(ctx context.Context) {
 		for sequence := uint64(1); ctx.Err() == nil; sequence++ {

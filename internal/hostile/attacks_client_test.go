@@ -5,7 +5,6 @@ package hostile_test
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -16,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // smallBudget makes attacks on the memory for bodies small. What is garbage by then counts as well: the memory may grow by four times as
@@ -35,7 +36,7 @@ func TestSlowBodies(t *testing.T) {
 			}
 			defer conn.Close()
 			fmt.Fprintf(conn, "PUT /metrics/job/slow%d HTTP/1.1\r\nHost: r\r\nContent-Length: %d\r\n\r\n", i, 12<<20)
-			conn.Write(bytes.Repeat([]byte("# comment\n"), 1<<20)) //nolint:errcheck // The relay may have ended it.
+			conn.Write(bytes.Repeat([]byte("# comment\n"), 1<<20))
 			for ctx.Err() == nil {
 				if _, err := conn.Write([]byte("#")); err != nil {
 					return
@@ -53,9 +54,9 @@ func TestBombs(t *testing.T) {
 	z := gzip.NewWriter(&bomb)
 	line := bytes.Repeat([]byte("# "+strings.Repeat("x", 998)+"\n"), 1000)
 	for range 20 {
-		z.Write(line) //nolint:errcheck // Into memory.
+		z.Write(line)
 	}
-	z.Close() //nolint:errcheck // As above.
+	z.Close()
 	b := usual
 	b.memory, b.never = 256<<20, time.Second // all processors are busy with what they are asked to read
 	r.beside(b, func(ctx context.Context) {
@@ -95,7 +96,7 @@ func TestSlowReaders(t *testing.T) {
 				return
 			}
 			defer conn.Close()
-			conn.(*net.TCPConn).SetReadBuffer(4 << 10) //nolint:errcheck // It only makes the attack better.
+			conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 			fmt.Fprint(conn, "GET /metrics HTTP/1.1\r\nHost: r\r\n\r\n")
 			select {
 			case <-ctx.Done():
@@ -148,7 +149,7 @@ func TestSilentConnections(t *testing.T) {
 				fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", strings.Repeat("x", 1<<10))
 			}
 			context.AfterFunc(ctx, func() { conn.Close() })
-			io.Copy(io.Discard, conn)           //nolint:errcheck // It ends when the relay ends it.
+			io.Copy(io.Discard, conn)
 			<-time.After(20 * time.Millisecond) // or the test would keep the processors busy
 		})
 		<-attached
@@ -201,7 +202,7 @@ func TestSmuggling(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // It is open.
+		conn.SetDeadline(time.Now().Add(patience))
 		fmt.Fprint(conn, request)
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err == nil && resp.StatusCode < 400 && !resp.Close {
@@ -217,7 +218,7 @@ func TestSmuggling(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(patience)) //nolint:errcheck // It is open.
+		conn.SetDeadline(time.Now().Add(patience))
 		fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: r\r\nContent-Length: 9\r\nConnection: close\r\n\r\ntraversed", path)
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || resp.StatusCode == http.StatusOK {

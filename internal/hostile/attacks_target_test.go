@@ -30,16 +30,16 @@ func (a *agent) answer(s *relayv1.ScrapeRequest, head *relayv1.ScrapeHead, body 
 		{Part: &relayv1.DeliverScrapeRequest_Body{Body: []byte(body)}},
 		{Part: &relayv1.DeliverScrapeRequest_End{End: &relayv1.ScrapeEnd{BodyBytes: uint64(len(body))}}},
 	} {
-		stream.Send(part) //nolint:errcheck // The scraper sees what is missing.
+		stream.Send(part)
 	}
-	stream.CloseAndRecv() //nolint:errcheck // As above.
+	stream.CloseAndRecv()
 }
 
 // TestManyLargeTargets: sets of targets that are large cost nothing, and what everybody is told of targets stays small.
 func TestManyLargeTargets(t *testing.T) {
 	r := startRelay(t)
 	a := r.issue("evil").attached(targetAt("small", "small"))
-	go a.serve(nil) //nolint:errcheck // It ends with the connection.
+	go a.serve(nil)
 	value := strings.Repeat("x", 8<<10)
 	r.beside(usual, func(ctx context.Context) {
 		for n := 0; ctx.Err() == nil && n < 20_000; n += 10 {
@@ -64,7 +64,7 @@ func TestManyLargeTargets(t *testing.T) {
 func TestAnswersAreData(t *testing.T) {
 	r := startRelay(t)
 	a := r.issue("evil").attached(targetAt("page", "page"), targetAt("redirect", "redirect"))
-	go a.serve(func(s *relayv1.ScrapeRequest) { //nolint:errcheck // It ends with the connection.
+	go a.serve(func(s *relayv1.ScrapeRequest) {
 		if s.GetTarget() == "page" {
 			a.answer(s, &relayv1.ScrapeHead{Status: 200, Headers: []*relayv1.Header{
 				{Name: "Content-Type", Value: []byte("text/html")}, {Name: "Set-Cookie", Value: []byte("a=b")}, {Name: "Refresh", Value: []byte("0; url=/")},
@@ -96,7 +96,7 @@ func TestTakenInstance(t *testing.T) {
 	r := startRelay(t)
 	serve := func(name string) {
 		a := r.issue(name).attached(targetAt("t", "db:9100"))
-		go a.serve(func(s *relayv1.ScrapeRequest) { //nolint:errcheck // It ends with the connection.
+		go a.serve(func(s *relayv1.ScrapeRequest) {
 			a.answer(s, &relayv1.ScrapeHead{Status: 200}, "m{from=\""+name+"\"} 1\n")
 		})
 	}

@@ -40,7 +40,7 @@ type honest struct {
 
 func (r *relay) honest() *honest {
 	a := r.issue("honest").attached()
-	go a.serve(nil) //nolint:errcheck // It ends with the connection.
+	go a.serve(nil)
 	return &honest{r: r, agent: a}
 }
 

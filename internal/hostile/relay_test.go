@@ -90,7 +90,7 @@ func (r *relay) do(ctx context.Context, method, path, body string) (int, string)
 	if err != nil {
 		return 0, err.Error()
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, err.Error()
 	}
@@ -101,6 +101,9 @@ func (r *relay) do(ctx context.Context, method, path, body string) (int, string)
 	}
 	return resp.StatusCode, string(text)
 }
+
+// client makes the requests of the honest.
+var client = &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}
 
 // elsewhere makes connections from another address than the honest have.
 var elsewhere = &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}

@@ -67,8 +67,15 @@ func TestPasswords(t *testing.T) {
 		hash, password string
 		want           int
 	}{
-		{hashed, "right", 200}, {hashed, "right", 200}, {hashed, "wrong", 401}, {hashed, "wrong", 401}, {hashed, "right", 200},
-		{other, "right", 401}, {other, "right", 401}, {hashed, "right", 200}, {hashed, "wrong", 401},
+		{hashed, "right", 200},
+		{hashed, "right", 200},
+		{hashed, "wrong", 401},
+		{hashed, "wrong", 401},
+		{hashed, "right", 200},
+		{other, "right", 401},
+		{other, "right", 401},
+		{hashed, "right", 200},
+		{hashed, "wrong", 401},
 	} {
 		setPassword(t, file, tt.hash)
 		if got := tryPassword(t, "127.0.0.1", address, tt.password); got != tt.want {

@@ -100,7 +100,7 @@ func (l *guardedListener) admit(conn net.Conn) net.Conn {
 		kept, spared = 2*kept, kept // What HTTP has within its own share stays.
 	}
 	if lowest, ok := lowestFree(l.raw); (!ok || lowest >= l.reserve.limit-kept) && !l.reserve.makeRoom(watched, spared) {
-		conn.Close() //nolint:errcheck // Nothing was sent.
+		conn.Close()
 		return nil
 	}
 	return conn

@@ -54,7 +54,7 @@ func TestTurns(t *testing.T) {
 		t.Fatalf("an answer was cut while nobody waited: %v", err)
 	case <-time.After(2500 * time.Millisecond): // real sockets: longer than a stall may last if somebody waits
 	}
-	resp, err := http.Get(server.URL)
+	resp, err := server.Client().Get(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func TestSlowSenders(t *testing.T) {
 		}()
 	}
 	time.Sleep(5500 * time.Millisecond) // real sockets, and longer than a body may stand still if somebody waits
-	resp, err := http.Post(server.URL+"/metrics/job/honest", "text/plain", strings.NewReader(strings.Repeat("m 1\n", 30_000)))
+	resp, err := server.Client().Post(server.URL+"/metrics/job/honest", "text/plain", strings.NewReader(strings.Repeat("m 1\n", 30_000)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package spool
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"pushrelay/internal/history"
@@ -66,10 +67,8 @@ func (cur *cursor) copyFor(f *Feed) string {
 	if len(cur.copies) == 0 || len(cur.feeds) == 0 {
 		return ""
 	}
-	for _, c := range cur.copies {
-		if c == f {
-			return cur.feeds[0].to.Relay
-		}
+	if slices.Contains(cur.copies, f) {
+		return cur.feeds[0].to.Relay
 	}
 	return cur.copies[0].to.Relay
 }

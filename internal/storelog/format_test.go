@@ -25,7 +25,7 @@ var ofNewerRelease = []string{
 }
 
 // writeLog writes payloads into a log, or into its snapshot.
-func writeLog(t *testing.T, dir string, appended []string, snapshot []string) {
+func writeLog(t *testing.T, dir string, appended, snapshot []string) {
 	t.Helper()
 	l, _, err := wal.Open(t.Context(), wal.Config{Dir: dir}, wal.Replay{})
 	if err != nil {

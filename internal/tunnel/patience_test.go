@@ -28,7 +28,7 @@ func (a *rawAgent) beat() <-chan *relayv1.SessionEnd {
 			}
 			if beat := event.GetHeartbeat(); beat != nil {
 				echo := &relayv1.HeartbeatEcho{SentAt: beat.GetSentAt(), EchoedAt: beat.GetSentAt()}
-				a.stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_HeartbeatEcho{HeartbeatEcho: echo}}) //nolint:errcheck // Recv says why.
+				a.stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_HeartbeatEcho{HeartbeatEcho: echo}})
 			}
 		}
 	}()
@@ -51,7 +51,7 @@ func TestHalfSentChanges(t *testing.T) {
 				a.part(&relayv1.PushRequest{Part: &relayv1.PushRequest_Begin{Begin: begin}})
 				for range 10 {
 					time.Sleep(tt.every)
-					a.changes.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Chunk{Chunk: []byte("x")}}) //nolint:errcheck // The session may be over.
+					a.changes.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Chunk{Chunk: []byte("x")}})
 				}
 				var end *relayv1.SessionEnd
 				select {

@@ -61,7 +61,7 @@ func (g *gate) tryEnter(conn net.Conn, now time.Time) (wait time.Duration, enter
 			return wait, false
 		}
 		delete(g.unknown, oldest)
-		oldest.Close() //nolint:errcheck // Its handshake fails, and says so.
+		oldest.Close()
 	}
 	g.unknown[conn] = time.Time{}
 	return 0, true
@@ -107,7 +107,7 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	if !l.gate.enter(conn, l.closed) {
-		conn.Close() //nolint:errcheck // Nothing was sent.
+		conn.Close()
 		return nil, net.ErrClosed
 	}
 	return conn, nil
