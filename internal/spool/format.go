@@ -36,6 +36,7 @@ func decodeWriter(b []byte) (writer, error) {
 			w.format = v
 		case 2:
 			w.release = string(raw)
+		default: // of a newer release
 		}
 		return nil
 	})

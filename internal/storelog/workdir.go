@@ -71,7 +71,7 @@ func (w *workDir) finish(file string) error {
 
 // remove removes the directory and what is beside it. A backup does not depend on that, and the next one tries again.
 func (w *workDir) remove() {
-	beside, _ := filepath.Glob(w.path + unfinishedSuffix + "*")
+	beside, _ := filepath.Glob(w.path + unfinishedSuffix + "*") // The pattern is a good one, or nothing matches.
 	for _, file := range beside {
 		os.Remove(file) //nolint:errcheck // See above.
 	}
