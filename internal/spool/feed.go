@@ -1,19 +1,12 @@
 package spool
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"log/slog"
 	"slices"
-	"time"
 
 	"pushrelay/internal/history"
 	"pushrelay/internal/push"
 )
-
-// defaultRetry is when a change is tried again that a relay wants later, unless the relay says when.
-const defaultRetry = time.Second
 
 // Attachment is what a relay says when a session with it begins.
 type Attachment struct {
@@ -289,131 +282,6 @@ func (cur *cursor) notify() {
 	select {
 	case cur.feeds[0].wake <- struct{}{}:
 	default:
-	}
-}
-
-// Decide takes the relay's verdict on a change: what a push.Pusher would have returned. A verdict that may pass holds back the
-// change's group alone.
-func (f *Feed) Decide(c *Change, result push.Result, err error) {
-	s := f.spool
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(f.flying, c)
-	cur := f.cursor
-	if s.cursors[cur.slot] != cur {
-		return
-	}
-	c.decided = result.Decided
-	g := c.change.group
-	g.busy &^= of(cur.slot)
-	switch {
-	case !c.change.undecided.has(cur.slot):
-		s.decidedInVain(cur, c, err)
-	case err == nil:
-		s.decided(cur, c, appliedDecision)
-		c.change.applied = true
-		if c.change.owner != "" { // pushers of their own are told by none
-			c.change.hidden = cmp.Or(c.change.hidden, s.said(cur, result.Detail))
-		}
-		c.change.answer.tell(cur, outcome{applied: true, unchecked: result.Outcome == push.Unchecked})
-	case push.IsFinal(err):
-		s.refused(cur, c, err)
-	default:
-		c.notSent(cur)
-		c.change.answer.tell(cur, outcome{detail: "relay " + cur.name() + " takes it later: " + err.Error()})
-		s.hold(g, cur, err)
-	}
-	s.compact(g)
-	s.enqueue(g, cur)
-	s.dropIfEmpty(g)
-	s.trimDeletions()
-}
-
-// decided notes a final verdict.
-func (s *Spool) decided(cur *cursor, c *Change, d decision) {
-	s.settle(cur, c.change)
-	s.record(cur, c, d)
-}
-
-// record writes a final verdict down.
-func (s *Spool) record(cur *cursor, c *Change, d decision) {
-	if c.journal == s.journal {
-		cur.decided(Decided{c.Origin.Sequence, c.Origin.Digest})
-	}
-	s.noteSoon(verdict{slot: cur.slot, sequence: c.change.sequence, decision: d, point: cur.confirm(c.decided)})
-	s.metrics.sent.Inc()
-}
-
-// decidedInVain notes a verdict on a change that was withdrawn meanwhile. The relay has counted it, and will name its number
-// when the next session begins. If the journal has begun anew since, the number may be another change's.
-func (s *Spool) decidedInVain(cur *cursor, c *Change, err error) {
-	switch {
-	case err != nil && !push.IsFinal(err):
-	case c.journal != s.journal:
-		s.metrics.sent.Inc()
-	default:
-		s.record(cur, c, rejectedDecision) // Which verdict it was is of no use to anybody.
-	}
-}
-
-// refused takes a final refusal. A pusher who waits is told, and then nobody gets the change any more (T16); for anybody else
-// it comes too late, and what the change replaced is lost (T15).
-func (s *Spool) refused(cur *cursor, c *Change, err error) {
-	s.decided(cur, c, rejectedDecision)
-	if a := c.change.answer; a != nil {
-		withdrawn := s.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
-		s.withdraw(c.change)
-		a.refuse(s.named(cur, err), withdrawn)
-		return
-	}
-	switch {
-	case errors.Is(err, push.ErrSuperseded):
-		s.superseded(cur, c.change)
-	case c.change.isContent():
-		s.lateRejection(cur, c.change, err)
-	}
-	if c.change.undecided == 0 && !c.change.applied {
-		s.remove(c.change)
-	}
-}
-
-// withdraw removes a change from all relays. Those that it is under way to may still decide it, and name its number later.
-func (s *Spool) withdraw(c *change) {
-	(c.sent & c.undecided).slots(func(slot int) {
-		cur := s.cursors[slot]
-		cur.withdrawn = append(slices.Clip(cur.withdrawn), Decided{c.sequence, c.identity()})
-	})
-	s.remove(c)
-}
-
-// hold keeps a group back from a relay for a while.
-func (s *Spool) hold(g *group, cur *cursor, err error) {
-	retry := defaultRetry
-	if refused, ok := errors.AsType[*push.Error](err); ok && refused.RetryAfter > 0 {
-		retry = refused.RetryAfter
-	}
-	s.cfg.Logger.Debug("relay wants a change later", slog.String("addr", cur.name()), slog.String("grouping_key", g.key.String()), slog.Any("err", err))
-	g.held |= of(cur.slot)
-	var timer *time.Timer
-	timer = time.AfterFunc(retry, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.cursors[cur.slot] == cur && cur.held[g] == timer {
-			delete(cur.held, g)
-			g.held &^= of(cur.slot)
-			s.enqueue(g, cur)
-		}
-	})
-	cur.held[g] = timer
-	for _, c := range g.changes {
-		s.tellHeld(cur, c)
-	}
-}
-
-// tellHeld tells the pusher of a change that its group waits until the relay takes an earlier change.
-func (s *Spool) tellHeld(cur *cursor, c *change) {
-	if c.undecided.has(cur.slot) {
-		c.answer.tell(cur, outcome{detail: "relay " + cur.name() + " takes an earlier push of the group later"})
 	}
 }
 
