@@ -19,15 +19,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What releases of each format have left, in testdata/formats: what a relay keeps (store and agents.json), a spool and a
-// backup, and what there is to be read in them. Another format is added, by the programs of the checkout or by those in a
-// directory, with
+// formatsWrite is for testdata/formats, which holds what releases of each format have left: what a relay keeps (store and
+// agents.json), a spool and a backup, and what there is to be read in them. Another format is added with
 //
-//	go test ./internal/e2e -run 'TestWriteFormat' -formats.write=2 [-formats.programs=DIR]
-var (
-	formatsWrite    = flag.Int("formats.write", 0, "write the testdata of this format, with what the programs write")
-	formatsPrograms = flag.String("formats.programs", "", "directory of the programs that write them; those of the checkout by default")
-)
+//	go test ./internal/e2e -run TestFormats -formats.write=3
+var formatsWrite = flag.Int("formats.write", 0, "keep what the programs write as the testdata of this format")
 
 // A keptFormat is what is in the files of one format.
 type keptFormat struct {
@@ -125,13 +121,9 @@ var pushed = []struct{ method, path, body string }{
 	{http.MethodPut, "/metrics/job/refused", "# TYPE load counter\nload 1\n"}, // sets the failure time
 }
 
-func TestWriteFormat(t *testing.T) {
-	if *formatsWrite == 0 {
-		t.Skip("it writes testdata: see -formats.write")
-	}
-	if *formatsPrograms != "" {
-		programs.relayServer, programs.relayAgent = filepath.Join(*formatsPrograms, "relay-server"), filepath.Join(*formatsPrograms, "relay-agent")
-	}
+// writeFormat lets the programs write what the testdata of a format is, into dir.
+func writeFormat(t *testing.T, dir string) {
+	t.Helper()
 	h := newFormatHouse(t)
 	h.relay.start(t)
 	for _, p := range pushed {
@@ -167,7 +159,6 @@ func TestWriteFormat(t *testing.T) {
 	kept.Journal, kept.StoreID, kept.Spool = h.journal(t), relays[0].StoreID, groups
 	h.agent.stop(t)
 
-	dir := filepath.Join("testdata", "formats", strconv.Itoa(*formatsWrite))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -192,48 +183,63 @@ func TestFormats(t *testing.T) {
 	for _, dir := range dirs {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			t.Parallel()
-			var kept keptFormat
-			if err := json.Unmarshal([]byte(readFile(t, filepath.Join(dir, "kept.json"))), &kept); err != nil {
-				t.Fatal(err)
-			}
-			h := newFormatHouse(t)
-			unpack(t, filepath.Join(dir, "relay.tar.gz"), h.relay.dataDir)
-			unpack(t, filepath.Join(dir, "agent.tar.gz"), h.agentDir)
-			mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + h.relay.dataDir, "init"}}) // Keys are not in the testdata.
-			h.equip(t)
-			h.agent.startAlone(t)
-			relays, groups := h.spool(t)
-			if diff := cmp.Diff(kept.Spool, groups); diff != "" {
-				t.Errorf("what waits in the spool (-want +got):\n%s", diff)
-			}
-			if len(relays) != 1 || relays[0].StoreID != kept.StoreID || h.journal(t) != kept.Journal {
-				t.Errorf("the spool knows %+v, and is of journal %s; want the store %s and the journal %s", relays, h.journal(t), kept.StoreID, kept.Journal)
-			}
-			h.agent.stop(t)
-
-			h.relay.start(t)
-			samePushed(t, "the store", kept.Series, pushedSeries(t, h.relay.url))
-			if diff := cmp.Diff(kept.Targets, h.targets(t)); diff != "" {
-				t.Errorf("targets of the known agents (-want +got):\n%s", diff)
-			}
-			h.relay.stop(t) // and once more, as this release has left it
-			h.relay.start(t)
-			samePushed(t, "the store after another start", kept.Series, pushedSeries(t, h.relay.url))
-
-			h.agent.start(t)
-			h.agent.attached(t)
-			h.agent.wantDrained(t)
-			h.wantDelivered(t, kept)
-			h.agent.stop(t)
-			h.relay.stop(t)
-
-			other := newFormatHouse(t)
-			mustOutput(t, command{path: programs.relayServer, dir: ".", args: []string{"--data.dir=" + other.relay.dataDir, "restore", "--from=" + filepath.Join(dir, "backup")}})
-			other.relay.start(t)
-			samePushed(t, "the backup", kept.Series, pushedSeries(t, other.relay.url))
-			other.relay.stop(t)
+			readFormat(t, dir)
 		})
 	}
+	t.Run("now", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		if *formatsWrite > 0 {
+			dir = filepath.Join("testdata", "formats", strconv.Itoa(*formatsWrite))
+		}
+		writeFormat(t, dir)
+		readFormat(t, dir)
+	})
+}
+
+// readFormat lets the programs read what writeFormat wrote.
+func readFormat(t *testing.T, dir string) {
+	t.Helper()
+	var kept keptFormat
+	if err := json.Unmarshal([]byte(readFile(t, filepath.Join(dir, "kept.json"))), &kept); err != nil {
+		t.Fatal(err)
+	}
+	h := newFormatHouse(t)
+	unpack(t, filepath.Join(dir, "relay.tar.gz"), h.relay.dataDir)
+	unpack(t, filepath.Join(dir, "agent.tar.gz"), h.agentDir)
+	mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + h.relay.dataDir, "init"}}) // Keys are not in the testdata.
+	h.equip(t)
+	h.agent.startAlone(t)
+	relays, groups := h.spool(t)
+	if diff := cmp.Diff(kept.Spool, groups); diff != "" {
+		t.Errorf("what waits in the spool (-want +got):\n%s", diff)
+	}
+	if len(relays) != 1 || relays[0].StoreID != kept.StoreID || h.journal(t) != kept.Journal {
+		t.Errorf("the spool knows %+v, and is of journal %s; want the store %s and the journal %s", relays, h.journal(t), kept.StoreID, kept.Journal)
+	}
+	h.agent.stop(t)
+
+	h.relay.start(t)
+	samePushed(t, "the store", kept.Series, pushedSeries(t, h.relay.url))
+	if diff := cmp.Diff(kept.Targets, h.targets(t)); diff != "" {
+		t.Errorf("targets of the known agents (-want +got):\n%s", diff)
+	}
+	h.relay.stop(t) // and once more, as this release has left it
+	h.relay.start(t)
+	samePushed(t, "the store after another start", kept.Series, pushedSeries(t, h.relay.url))
+
+	h.agent.start(t)
+	h.agent.attached(t)
+	h.agent.wantDrained(t)
+	h.wantDelivered(t, kept)
+	h.agent.stop(t)
+	h.relay.stop(t)
+
+	other := newFormatHouse(t)
+	mustOutput(t, command{path: programs.relayServer, dir: ".", args: []string{"--data.dir=" + other.relay.dataDir, "restore", "--from=" + filepath.Join(dir, "backup")}})
+	other.relay.start(t)
+	samePushed(t, "the backup", kept.Series, pushedSeries(t, other.relay.url))
+	other.relay.stop(t)
 }
 
 // wantDelivered wants what waited at the relay, with its time, and what it had decided before not decided again.
