@@ -21,12 +21,16 @@ import (
 // everything; or it starts, and that something may be lost is told; or it refuses, and a repair saves what is sound and
 // tells what is lost, and then it starts.
 func TestMatrix(t *testing.T) {
+	foreign := stores(t)
 	for kind, found := range stores(t) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			other := stores(t)[kind].files
 			random := rand.New(rand.NewPCG(4, uint64(len(kind))))
-			for damage, damaged := range waltest.Damages(random, found.files, other) {
+			n := 0
+			for damage, damaged := range waltest.Damages(random, found.files, foreign[kind].files) {
+				if n++; testing.Short() && n%8 != 0 {
+					continue
+				}
 				found.try(t, damage, damaged)
 				if t.Failed() {
 					t.Fatal(damage)
