@@ -166,9 +166,10 @@ func TestSpoolRoomForTheLogOnly(t *testing.T) {
 	for job, value := range taken {
 		wantSeries(t, r.url, fmt.Sprintf(`full{agent="site-a", instance="", job=%q}`, job), float64(value))
 	}
-	// Each was sent once: what was decided while the disk was full was not sent again.
+	// Each was sent once: what was decided while the disk was full was not sent again. What was in doubt until there was room,
+	// and the push after it, may have been decided so short before the kill that the journal does not know of it.
 	changes, there, err := valueOf(r.url, `relay_changes_total{result="duplicate"}`)
-	if err != nil || there && changes > 1 {
+	if err != nil || there && changes > 2 {
 		t.Errorf("relay_changes_total{result=\"duplicate\"} = %v (there: %t), %v", changes, there, err)
 	}
 	a.stop(t)
