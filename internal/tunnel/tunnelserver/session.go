@@ -76,7 +76,7 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 
 // run serves the session until its stream ends and returns why.
 func (ss *session) run(hello *relayv1.Hello) *sessionEnd {
-	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Welcome{Welcome: ss.welcome(hello)}})
+	ss.out.open(ss, &relayv1.AttachResponse{Event: &relayv1.AttachResponse_Welcome{Welcome: ss.welcome(hello)}})
 	if hello.GetTargets().GetMore() {
 		ss.takeTargets(hello.GetTargets()) // the rest comes
 	}
@@ -194,7 +194,7 @@ func (ss *session) takeEcho(echo *relayv1.HeartbeatEcho) {
 	ss.attachment.Measured(roundTrip, echoedAt.Sub(sentAt.Add(roundTrip/2)))
 }
 
-// enqueue sends an event soon, and reports whether there was room for it. It never waits.
+// enqueue sends an event soon, but not before the welcome, and reports whether there was room for it. It never waits.
 func (ss *session) enqueue(event *relayv1.AttachResponse) bool { return ss.out.put(ss, event) }
 
 func (ss *session) announceDrain(within time.Duration) {
