@@ -49,7 +49,7 @@ func (o *Outline) Equal(other *Outline) bool {
 // has happened. So it is for a push that is not to be taken for other reasons, which Push has to tell, or that may not be. Values are in the
 // order and the form of Outline.Values, and as exposition.AppendFloat writes numbers.
 func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values string) (v Verdict, taken bool, err error) {
-	if p.Operation != Replace && p.Operation != Merge || p.Waited {
+	if p.Operation != Replace && p.Operation != Merge {
 		return v, false, nil
 	}
 	parts, ok := o.parts(values, nanoseconds(p.At))
@@ -59,7 +59,8 @@ func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values strin
 	s.mu.Lock()
 	g := s.groups[p.Key.Canonical()]
 	_, duplicate, _ := s.covering(p.Key.Canonical(), p.Origin)
-	if !takesValues(g, p.Operation, parts) || duplicate || p.Current != nil && !p.Current() {
+	superseded := p.Waited && s.isSuperseded(&draft{operation: p.Operation, key: p.Key, at: nanoseconds(p.At), origin: p.Origin, waited: true})
+	if !takesValues(g, p.Operation, parts) || duplicate || superseded || p.Current != nil && !p.Current() {
 		s.mu.Unlock()
 		return v, false, nil
 	}

@@ -110,15 +110,24 @@ func TestSuperseded(t *testing.T) {
 	}
 }
 
-// TestValuesThatWaited: what waited is judged, and never only stored.
+// TestValuesThatWaited: what waited is judged also where only values are stored; what is superseded is left to Push.
 func TestValuesThatWaited(t *testing.T) {
 	s := newTester(t, groupstore.Config{})
 	p := body(t, "m 1\n")
 	p.Key = key(t, "job", "a")
 	s.send(p, newJournal, 1)
-	values := groupstore.Push{Operation: put, Key: p.Key, At: noon.Add(-time.Minute), Waited: true, Origin: &groupstore.Origin{Source: oldJournal, Sequence: 1}}
-	if _, taken, err := s.store.PushValues(t.Context(), values, s.store.Outline(p.Key, p.Body), "2\n"); taken || err != nil {
-		t.Errorf("PushValues = %v, %v", taken, err)
+	o := s.store.Outline(p.Key, p.Body)
+	for _, tt := range []struct {
+		at    time.Time
+		taken bool
+	}{{noon.Add(-time.Minute), false}, {noon.Add(time.Minute), true}} {
+		values := groupstore.Push{Operation: put, Key: p.Key, At: tt.at, Waited: true, Origin: &groupstore.Origin{Source: oldJournal, Sequence: 1}}
+		if _, taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); taken != tt.taken || err != nil {
+			t.Errorf("pushed at %v: PushValues = %v, %v, want %v", tt.at, taken, err, tt.taken)
+		}
+	}
+	if got := s.text(); !strings.Contains(got, "} 2\n") {
+		t.Errorf("the exposition is %q, want the newer value", got)
 	}
 }
 
