@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -47,7 +48,8 @@ func RepairSpool(ctx context.Context, dataDir string, out io.Writer) error {
 	if r.Loss != nil {
 		lines = append(lines, "the next start sends again what is left, under a new journal")
 	}
-	return tell(out, lines)
+	_, err = fmt.Fprintln(out, strings.Join(lines, "\n"))
+	return err
 }
 
 // AcknowledgeLoss takes note of what the spool has lost, also while an agent runs on the data dir, and says on out what that is.
@@ -60,14 +62,8 @@ func AcknowledgeLoss(dataDir string, out io.Writer) error {
 	if err != nil {
 		return explainSpoolError(dataDir, err)
 	}
-	lines := []string{"there is no loss that nobody has taken note of"}
-	if len(losses) > 0 {
-		lines = nil
-	}
-	for _, loss := range losses {
-		lines = append(lines, "acknowledged, found "+loss.Found.Format(time.RFC3339)+": "+loss.String()+" ("+loss.Reason+")")
-	}
-	return tell(out, lines)
+	_, err = fmt.Fprintln(out, strings.Join(wal.ReportAcknowledged(losses), "\n"))
+	return err
 }
 
 // spoolAt returns where the spool of a data dir is, which must be there.
@@ -76,15 +72,6 @@ func spoolAt(dataDir string) (spool.Place, error) {
 		return spool.Place{}, fmt.Errorf("--data.dir %s holds no spool", dataDir)
 	}
 	return spool.Place{Dir: spoolDir(dataDir), Release: version.Version}, nil
-}
-
-func tell(out io.Writer, lines []string) error {
-	for _, line := range lines {
-		if _, err := fmt.Fprintln(out, line); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // explainSpoolError adds to an error what its reader can do.

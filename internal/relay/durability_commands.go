@@ -8,11 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
-	"time"
+	"strings"
 
 	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/storelog"
+	"pushrelay/internal/wal"
 )
 
 // A Keep is a data dir as commands see it that are about the store in it.
@@ -80,7 +81,8 @@ func (k Keep) Repair(ctx context.Context, out io.Writer) error {
 	if r.Loss != nil {
 		lines = append(lines, "the next start gives the store a new id, so that agents send again what they have")
 	}
-	return tell(out, lines)
+	_, err = fmt.Fprintln(out, strings.Join(lines, "\n"))
+	return err
 }
 
 // AcknowledgeLoss takes note of what the store has lost, also while a relay runs on the data dir, and says on out what that is.
@@ -92,21 +94,6 @@ func (k Keep) AcknowledgeLoss(out io.Writer) error {
 	if err != nil {
 		return explainStoreError(k.DataDir, err)
 	}
-	lines := []string{"there is no loss that nobody has taken note of"}
-	if len(losses) > 0 {
-		lines = nil
-	}
-	for _, loss := range losses {
-		lines = append(lines, "acknowledged, found "+loss.Found.Format(time.RFC3339)+": "+loss.String()+" ("+loss.Reason+")")
-	}
-	return tell(out, lines)
-}
-
-func tell(out io.Writer, lines []string) error {
-	for _, line := range lines {
-		if _, err := fmt.Fprintln(out, line); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err = fmt.Fprintln(out, strings.Join(wal.ReportAcknowledged(losses), "\n"))
+	return err
 }

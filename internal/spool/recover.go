@@ -68,14 +68,10 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 	s.cfg.Logger.Info("spool recovered", slog.Int("groups", len(s.groups)), slog.Int64("bytes", s.bytes),
 		slog.Uint64("sequence", s.sequence), slog.Duration("duration", time.Since(start)))
 	if c := found.CutOff; c != nil {
-		tail := []any{
-			slog.String("file", c.File), slog.Int64("offset", c.Offset), slog.Int64("bytes", c.Bytes),
-			slog.String("saved_as", c.SavedAs), slog.String("reason", c.Reason),
-		}
 		if c.InDoubt {
-			s.cfg.Logger.Error("what is behind the last sound change of the journal was cut off, and may have been answered", tail...)
+			s.cfg.Logger.Error("what is behind the last sound change of the journal was cut off, and may have been answered", c.Attrs()...)
 		} else {
-			s.cfg.Logger.Warn("a torn tail of the journal was cut off: its writing was interrupted, and nothing in it had been answered", tail...)
+			s.cfg.Logger.Warn("a torn tail of the journal was cut off: its writing was interrupted, and nothing in it had been answered", c.Attrs()...)
 		}
 	}
 	for _, path := range found.SetAside {

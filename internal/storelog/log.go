@@ -303,14 +303,10 @@ func (l *Log) report(found wal.Recovery, took time.Duration) {
 	l.cfg.Logger.Info("store recovered", slog.Int("groups", stats.Groups), slog.Int("series", stats.Series),
 		slog.Int64("bytes", found.Bytes), slog.Duration("duration", took))
 	if c := found.CutOff; c != nil {
-		tail := []any{
-			slog.String("file", c.File), slog.Int64("offset", c.Offset), slog.Int64("bytes", c.Bytes),
-			slog.String("saved_as", c.SavedAs), slog.String("reason", c.Reason),
-		}
 		if c.InDoubt {
-			l.cfg.Logger.Error("what is behind the last sound change of the log was cut off, and may have been acknowledged", tail...)
+			l.cfg.Logger.Error("what is behind the last sound change of the log was cut off, and may have been acknowledged", c.Attrs()...)
 		} else {
-			l.cfg.Logger.Warn("a torn tail of the log was cut off: its writing was interrupted, and nothing in it was acknowledged", tail...)
+			l.cfg.Logger.Warn("a torn tail of the log was cut off: its writing was interrupted, and nothing in it was acknowledged", c.Attrs()...)
 		}
 	}
 	for _, path := range found.SetAside {

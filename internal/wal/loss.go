@@ -159,3 +159,15 @@ func Acknowledge(cfg Config) ([]Loss, error) {
 	}
 	return open, nil
 }
+
+// ReportAcknowledged says in lines for people which losses Acknowledge took note of.
+func ReportAcknowledged(losses []Loss) []string {
+	if len(losses) == 0 {
+		return []string{"there is no loss that nobody has taken note of"}
+	}
+	var lines []string
+	for _, loss := range losses {
+		lines = append(lines, "acknowledged, found "+loss.Found.Format(time.RFC3339)+": "+loss.String()+" ("+loss.Reason+")")
+	}
+	return lines
+}

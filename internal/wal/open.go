@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -63,6 +64,14 @@ type CutOff struct {
 	Reason string
 	// InDoubt says that it may have been acknowledged. Otherwise it is proven that it was not.
 	InDoubt bool
+}
+
+// Attrs are what a log says of it.
+func (c *CutOff) Attrs() []any {
+	return []any{
+		slog.String("file", c.File), slog.Int64("offset", c.Offset), slog.Int64("bytes", c.Bytes),
+		slog.String("saved_as", c.SavedAs), slog.String("reason", c.Reason),
+	}
 }
 
 // Open takes possession of a log, hands all that it holds to replay and makes it ready for more. The caller closes it.
