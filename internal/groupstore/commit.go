@@ -9,7 +9,7 @@ import (
 // commit applies a decided change. It is a function of the store and the change alone. The group is the one that the
 // change is about, new or present, and nil for Delete and Mark if it is not there; its parts' skeletons are those of the
 // table or fit to enter it.
-func (s *Store) commit(c Change, g *group) {
+func (s *Store) commit(c *Change, g *group) {
 	switch c.Operation {
 	case Wipe:
 		s.wipe()
@@ -21,7 +21,7 @@ func (s *Store) commit(c Change, g *group) {
 }
 
 // commitGroup applies a change of one group.
-func (s *Store) commitGroup(c Change, g *group) {
+func (s *Store) commitGroup(c *Change, g *group) {
 	canonical := c.Key.Canonical()
 	had := s.marksAt(canonical)
 	switch {
@@ -86,7 +86,7 @@ func (s *Store) remove(g *group) {
 }
 
 // nextState returns what the group holds after the change. Parts of the change become parts of the state.
-func nextState(c Change, g *group) *state {
+func nextState(c *Change, g *group) *state {
 	if c.Operation == Mark {
 		return markedState(c, g)
 	}
@@ -110,7 +110,7 @@ func nextState(c Change, g *group) *state {
 }
 
 // markedState returns what the group holds, with other marks.
-func markedState(c Change, g *group) *state {
+func markedState(c *Change, g *group) *state {
 	next, noted := *g.state, g.state.noted()
 	noted.marks = c.marks
 	next.notes = &noted
@@ -316,7 +316,8 @@ func (s *Store) apply(position uint64, c Change, seq sequence) error {
 	if g == nil && (c.Operation == Replace || c.Operation == Merge || c.Operation == Fail) {
 		g = s.draftedGroup(&draft{key: c.Key, labels: c.Key.Labels()})
 	}
-	s.commit(s.adopt(c, g), g)
+	s.adopt(&c, g)
+	s.commit(&c, g)
 	return nil
 }
 
@@ -329,10 +330,10 @@ func versionOf(g *group) uint64 {
 }
 
 // adopt makes a change that may come from another store one of this store, and judges it by what is here.
-func (s *Store) adopt(c Change, g *group) Change {
+func (s *Store) adopt(c *Change, g *group) {
 	c.marks = s.adoptMarks(c.marks)
 	if c.Operation != Replace && c.Operation != Merge {
-		return c
+		return
 	}
 	c.hidden = s.unfit(g)
 	c.parts = slices.Clone(c.parts)
@@ -341,5 +342,4 @@ func (s *Store) adopt(c Change, g *group) Change {
 		c.parts[i].skeleton = s.adopted(c.parts[i].skeleton)
 	}
 	s.judgeAll(c, g, holds(s.accountName(g.key), c.marks)) //nolint:errcheck // It marks what does not fit; nobody is refused here.
-	return c
 }

@@ -32,14 +32,14 @@ func (s *Store) decide(d *draft) (c Change, g *group, v Verdict, rejection error
 	for i := range c.parts {
 		c.parts[i].skeleton = s.interned(c.parts[i].skeleton)
 	}
-	misfit := s.judgeAll(c, g, d.origin != nil && authorOf(d.origin.Source) == s.accountName(d.key))
+	misfit := s.judgeAll(&c, g, d.origin != nil && authorOf(d.origin.Source) == s.accountName(d.key))
 	if misfit != nil && s.check == CheckEnforced {
 		return s.failure(d, g, misfit)
 	}
-	if full := s.full(c, g); full != nil {
+	if full := s.full(&c, g); full != nil {
 		return Change{}, nil, Verdict{}, full
 	}
-	return c, g, verdictOf(c, g), nil
+	return c, g, verdictOf(&c, g), nil
 }
 
 // draftedGroup returns the group that the draft prepared. If there was one when the draft was made, and it is gone, the
@@ -73,7 +73,7 @@ func (s *Store) unfit(g *group) string {
 
 // failure returns the change that notes a rejected push in its group, if the group may be there at all.
 func (s *Store) failure(d *draft, g *group, rejection error) (Change, *group, Verdict, error) {
-	if g.state == nil && s.full(Change{}, g) != nil {
+	if g.state == nil && s.full(&Change{}, g) != nil {
 		return Change{}, nil, Verdict{}, rejection
 	}
 	c := Change{Operation: Fail, Key: d.key, Seen: versionOf(g), FailedAt: d.at, Reason: brief(rejection.Error(), keptBytes)}
@@ -87,7 +87,7 @@ func (s *Store) failure(d *draft, g *group, rejection error) (Change, *group, Ve
 //
 // A family whose set of series the group exposes already is not judged: it changes nothing for anybody else, and what is
 // new beside it is judged against it. If the change makes the group hold its account, what claims that is judged as gone.
-func (s *Store) judgeAll(c Change, g *group, holding bool) (first *InconsistentError) {
+func (s *Store) judgeAll(c *Change, g *group, holding bool) (first *InconsistentError) {
 	if c.hidden != "" {
 		for i := range c.parts {
 			c.parts[i].hidden = &hiding{reason: c.hidden}
@@ -146,7 +146,7 @@ func unchanged(parts []part, g *group) int {
 }
 
 // leaving returns the group's parts that the change removes or replaces.
-func leaving(c Change, g *group) []part {
+func leaving(c *Change, g *group) []part {
 	if g.state == nil {
 		return nil
 	}
@@ -163,7 +163,7 @@ func leaving(c Change, g *group) []part {
 }
 
 // full returns the limit that the change would break, or nil. A change that makes the store smaller is always taken.
-func (s *Store) full(c Change, g *group) error {
+func (s *Store) full(c *Change, g *group) error {
 	if g.state == nil && s.maxGroups > 0 && len(s.groups) >= s.maxGroups {
 		return &FullError{What: Groups, Limit: s.maxGroups}
 	}
@@ -175,7 +175,7 @@ func (s *Store) full(c Change, g *group) error {
 }
 
 // growth returns how many lines more the group has after the change.
-func growth(c Change, g *group) int {
+func growth(c *Change, g *group) int {
 	if g.state == nil {
 		return c.lines
 	}
@@ -191,7 +191,7 @@ func growth(c Change, g *group) int {
 	return more
 }
 
-func verdictOf(c Change, g *group) Verdict {
+func verdictOf(c *Change, g *group) Verdict {
 	v := Verdict{Known: g.state != nil && len(c.parts) > 0 && unchanged(c.parts, g) == len(c.parts)}
 	for i := range c.parts {
 		if c.parts[i].hidden != nil {

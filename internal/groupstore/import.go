@@ -45,9 +45,9 @@ func (s *Store) Import(in Import) (v Verdict, wait func(context.Context) error, 
 	if g == nil {
 		g = s.draftedGroup(d)
 	}
-	c = s.adopt(c, g)
-	if wait, err = s.enact(c, g, decision{}); err != nil {
+	s.adopt(&c, g)
+	if wait, err = s.enact(&c, g, decision{}); err != nil {
 		return Verdict{}, nil, fmt.Errorf("logging the import: %w", err)
 	}
-	return verdictOf(c, g), wait, nil
+	return verdictOf(&c, g), wait, nil
 }

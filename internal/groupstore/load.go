@@ -141,9 +141,9 @@ func (l *Loader) addGroup(r *cursor) error {
 		return fmt.Errorf("group %v is there twice", c.Key)
 	}
 	g := l.s.draftedGroup(&draft{key: c.Key, labels: c.Key.Labels()})
-	l.judge(c, g)
+	l.judge(&c, g)
 	l.s.position = lg.version // what commit takes for the group's version
-	l.s.commit(c, g)
+	l.s.commit(&c, g)
 	g.born = lg.born
 	for _, h := range lg.hidings {
 		h.g = g
@@ -165,7 +165,7 @@ func (l *Loader) addTombstone(r *cursor) error {
 	if l.s.groups[key.Canonical()] != nil {
 		return fmt.Errorf("group %v is there twice", key)
 	}
-	l.s.commit(Change{Operation: Mark, Key: key, marks: l.s.adoptMarks(marks)}, nil)
+	l.s.commit(&Change{Operation: Mark, Key: key, marks: l.s.adoptMarks(marks)}, nil)
 	return nil
 }
 
@@ -288,7 +288,7 @@ func decodeHiding(r *cursor) (h loadedHiding, hidden bool) {
 
 // judge hides what was exposed and does not fit any more. Since what was exposed was consistent, that can only be because of
 // the program's own metrics.
-func (l *Loader) judge(c Change, g *group) {
+func (l *Loader) judge(c *Change, g *group) {
 	t := trial{s: l.s, g: g}
 	for i := range c.parts {
 		p := &c.parts[i]

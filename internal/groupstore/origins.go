@@ -148,12 +148,9 @@ func markOf(marks []mark, src *source) int {
 	return slices.IndexFunc(marks, func(m mark) bool { return m.source == src })
 }
 
-// moved returns the marks after the decision: the same ones if it has no origin, or if that was decided before.
-func (s *Store) moved(canonical string, by decision) []mark {
-	marks, o := s.marksAt(canonical), by.origin
-	if o == nil {
-		return marks
-	}
+// moved returns the marks after a decision that has an origin: the same ones if that was decided before.
+func (s *Store) moved(marks []mark, canonical string, by decision) []mark {
+	o := by.origin
 	src := s.sourceOf(o.Source)
 	i := markOf(marks, src)
 	if i >= 0 && marks[i].covers(o) {

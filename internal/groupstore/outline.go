@@ -52,31 +52,40 @@ func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values strin
 	if p.Operation != Replace && p.Operation != Merge {
 		return v, false, nil
 	}
-	parts, ok := o.parts(values, nanoseconds(p.At))
+	at := nanoseconds(p.At)
+	parts, ok := o.parts(values, at)
 	if !ok {
 		return v, false, fmt.Errorf("pushing values to group %v: they are not %d lines", p.Key, o.lines)
 	}
 	s.mu.Lock()
 	g := s.groups[p.Key.Canonical()]
-	_, duplicate, _ := s.covering(p.Key.Canonical(), p.Origin)
-	superseded := p.Waited && s.isSuperseded(&draft{operation: p.Operation, key: p.Key, at: nanoseconds(p.At), origin: p.Origin, waited: true})
-	if !takesValues(g, p.Operation, parts) || duplicate || superseded || p.Current != nil && !p.Current() {
+	if !takesValues(g, p.Operation, parts) || !s.isPlain(&p) {
 		s.mu.Unlock()
 		return v, false, nil
 	}
 	noted := g.state.noted()
-	c := Change{
-		Operation: p.Operation, Key: p.Key, Seen: g.state.version, PushedAt: nanoseconds(p.At),
+	wait, err := s.enact(&Change{
+		Operation: p.Operation, Key: p.Key, Seen: g.state.version, PushedAt: at,
 		FailedAt: noted.failed, Reason: noted.reason,
 		parts: parts, lines: o.lines, valueSize: len(values),
-	}
-	wait, err := s.enact(c, g, decision{origin: p.Origin, at: c.PushedAt})
+	}, g, decision{origin: p.Origin, at: at})
 	v.Position = s.position
 	s.mu.Unlock()
 	if err != nil {
 		return v, true, fmt.Errorf("logging the push: %w", err)
 	}
 	return v, true, await(ctx, wait)
+}
+
+// isPlain says that no origin and no session stands in the way of a push.
+func (s *Store) isPlain(p *Push) bool {
+	if _, duplicate, _ := s.covering(p.Key.Canonical(), p.Origin); duplicate {
+		return false
+	}
+	if p.Waited && s.isSuperseded(&draft{operation: p.Operation, key: p.Key, at: nanoseconds(p.At), origin: p.Origin, waited: true}) {
+		return false
+	}
+	return p.Current == nil || p.Current()
 }
 
 // takesValues says whether the push changes nothing but values of the group.

@@ -203,7 +203,7 @@ func (s *Store) Push(ctx context.Context, p Push) (Verdict, error) {
 // Wipe removes all groups at once. It returns as [Store.Push] does.
 func (s *Store) Wipe(ctx context.Context) error {
 	s.mu.Lock()
-	wait, err := s.enact(Change{Operation: Wipe}, nil, decision{})
+	wait, err := s.enact(&Change{Operation: Wipe}, nil, decision{})
 	s.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("logging the wipe: %w", err)

@@ -50,7 +50,7 @@ func (s *Store) take(ctx context.Context, d *draft) (Verdict, error) {
 		return Verdict{}, ErrNotCurrent
 	}
 	c, g, verdict, rejection := s.decideOnce(d)
-	wait, err := s.enact(c, g, decision{origin: d.origin, at: d.at, rejected: rejection != nil || d.operation == Mark})
+	wait, err := s.enact(&c, g, decision{origin: d.origin, at: d.at, rejected: rejection != nil || d.operation == Mark})
 	if c.Operation != 0 {
 		verdict.Position = s.position
 	}
@@ -90,7 +90,7 @@ func (s *Store) decideOnce(d *draft) (c Change, g *group, v Verdict, rejection e
 	if c.Operation == 0 && d.origin != nil && !later {
 		c, g = s.marking(d.key)
 	}
-	if full := s.leavesTooMany(c, g, d.origin); full != nil {
+	if full := s.leavesTooMany(&c, g, d.origin); full != nil {
 		return Change{}, nil, Verdict{}, full
 	}
 	return c, g, v, rejection
@@ -119,21 +119,30 @@ type decision struct {
 }
 
 // enact logs a decided change and applies it. The zero Change is none.
-func (s *Store) enact(c Change, g *group, by decision) (wait func(context.Context) error, err error) {
+func (s *Store) enact(c *Change, g *group, by decision) (wait func(context.Context) error, err error) {
 	if c.Operation == 0 {
 		return nil, nil
 	}
-	if !c.Key.IsZero() {
-		c.marks = s.moved(c.Key.Canonical(), by)
-	}
-	if s.log != nil {
-		if wait, err = s.log.Append(s.position+1, c); err != nil {
-			return nil, err
-		}
+	if wait, err = s.record(c, by); err != nil {
+		return nil, err
 	}
 	s.position++
 	s.commit(c, g)
 	return wait, nil
+}
+
+// record completes a change with the marks that follow from it, and hands it to the log.
+func (s *Store) record(c *Change, by decision) (wait func(context.Context) error, err error) {
+	if !c.Key.IsZero() {
+		c.marks = s.marksAt(c.Key.Canonical())
+	}
+	if by.origin != nil && !c.Key.IsZero() {
+		c.marks = s.moved(c.marks, c.Key.Canonical(), by)
+	}
+	if s.log == nil {
+		return nil, nil
+	}
+	return s.log.Append(s.position+1, *c)
 }
 
 func await(ctx context.Context, wait func(context.Context) error) error {

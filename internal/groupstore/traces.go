@@ -153,7 +153,7 @@ func (s *Store) Forget(name string, through uint64) {
 		return
 	}
 	c := Change{Operation: Forget, marks: []mark{{source: src, sequence: through}}}
-	s.enact(c, nil, decision{}) //nolint:errcheck // A log that cannot be written forgets nothing; the next call does.
+	s.enact(&c, nil, decision{}) //nolint:errcheck // A log that cannot be written forgets nothing; the next call does.
 }
 
 // forget applies the change. It costs what is forgotten.
@@ -209,7 +209,7 @@ func (s *Store) remember(src *source, t keyedTrace) {
 }
 
 // leavesTooMany refuses, for now, a change that would leave one trace too many.
-func (s *Store) leavesTooMany(c Change, g *group, o *Origin) error {
+func (s *Store) leavesTooMany(c *Change, g *group, o *Origin) error {
 	leaves := c.Operation == Delete || c.Operation == Mark && g == nil
 	if o == nil || !leaves {
 		return nil
@@ -230,7 +230,7 @@ func (s *Store) DropMarks() {
 	defer s.mu.Unlock()
 	for _, g := range s.groups {
 		if len(g.state.noted().marks) > 0 {
-			s.replace(g, markedState(Change{}, g))
+			s.replace(g, markedState(&Change{}, g))
 		}
 	}
 	s.sources, s.authors = make(map[string]*source), make(map[string]*author)

@@ -81,26 +81,26 @@ func (in *Ingester) Push(ctx context.Context, r *push.Request) (push.Result, err
 func (in *Ingester) push(ctx context.Context, r *push.Request) (push.Result, error) {
 	p, refusal := in.toStore(r)
 	if refusal != nil {
-		return in.refuseUnjudged(ctx, p, refusal)
+		return in.refuseUnjudged(ctx, &p, refusal)
 	}
 	if p.Operation == groupstore.Fail {
-		return in.fail(ctx, p)
+		return in.fail(ctx, &p)
 	}
 	if p.Operation == groupstore.Delete {
-		_, result, err := in.store(ctx, p)
+		_, result, err := in.store(ctx, &p)
 		return result, err
 	}
 	if r.Format == exposition.ProtobufDelimited {
-		_, result, err := in.parseAndStore(ctx, p, r)
+		_, result, err := in.parseAndStore(ctx, &p, r)
 		return result, err
 	}
 	head := in.templates.head(r.Body)
-	if verdict, taken, err := in.storeValues(ctx, p, r.Body, head); taken {
+	if verdict, taken, err := in.storeValues(ctx, &p, r.Body, head); taken {
 		return in.answer(p.Operation, verdict, err)
 	}
-	verdict, result, err := in.parseAndStore(ctx, p, r)
+	verdict, result, err := in.parseAndStore(ctx, &p, r)
 	if err == nil && verdict.Known && in.templates.worthwhile(head) {
-		in.remember(p, r.Body, head)
+		in.remember(&p, r.Body, head)
 	}
 	return result, err
 }
@@ -120,7 +120,7 @@ func (in *Ingester) toStore(r *push.Request) (p groupstore.Push, refusal error) 
 }
 
 // storeValues stores the values of a body that matches a template, if there is one and the group has just its series.
-func (in *Ingester) storeValues(ctx context.Context, p groupstore.Push, body []byte, head uint64) (v groupstore.Verdict, taken bool, err error) {
+func (in *Ingester) storeValues(ctx context.Context, p *groupstore.Push, body []byte, head uint64) (v groupstore.Verdict, taken bool, err error) {
 	candidates := in.templates.candidates(head)
 	if len(candidates) == 0 {
 		return v, false, nil
@@ -132,7 +132,7 @@ func (in *Ingester) storeValues(ctx context.Context, p groupstore.Push, body []b
 		if !ok {
 			continue
 		}
-		if v, taken, err = in.cfg.Store.PushValues(ctx, p, t.outline, values); taken {
+		if v, taken, err = in.cfg.Store.PushValues(ctx, *p, t.outline, values); taken {
 			return v, true, err
 		}
 	}
@@ -140,7 +140,7 @@ func (in *Ingester) storeValues(ctx context.Context, p groupstore.Push, body []b
 }
 
 // remember makes a template of a body that was stored, and whose series the group had before: so it may well come again.
-func (in *Ingester) remember(p groupstore.Push, body []byte, head uint64) {
+func (in *Ingester) remember(p *groupstore.Push, body []byte, head uint64) {
 	parser := in.parsers.Get().(*exposition.Parser)
 	defer func() {
 		parser.Reset()
@@ -160,7 +160,7 @@ func (in *Ingester) remember(p groupstore.Push, body []byte, head uint64) {
 }
 
 // parseAndStore goes the whole way.
-func (in *Ingester) parseAndStore(ctx context.Context, p groupstore.Push, r *push.Request) (v groupstore.Verdict, result push.Result, err error) {
+func (in *Ingester) parseAndStore(ctx context.Context, p *groupstore.Push, r *push.Request) (v groupstore.Verdict, result push.Result, err error) {
 	parser := in.parsers.Get().(*exposition.Parser)
 	defer func() {
 		parser.Reset()
@@ -228,12 +228,12 @@ func (in *Ingester) options() exposition.Options {
 
 // refuseBody answers a push whose body was not taken. Where the body is well formed and only contradicts itself, the
 // Pushgateway's store would have refused it, and so the group's failure time is set (S10).
-func (in *Ingester) refuseBody(ctx context.Context, p groupstore.Push, err error) (push.Result, error) {
+func (in *Ingester) refuseBody(ctx context.Context, p *groupstore.Push, err error) (push.Result, error) {
 	var inconsistent *exposition.InconsistentError
 	if !errors.As(err, &inconsistent) {
 		return in.refuseUnjudged(ctx, p, &push.Error{Kind: push.ErrInvalid, Message: err.Error()})
 	}
-	v, err := in.cfg.Store.Fail(ctx, p, inconsistent.Error())
+	v, err := in.cfg.Store.Fail(ctx, *p, inconsistent.Error())
 	if err != nil || v.Duplicate && v.Rejected == "" {
 		return in.answer(p.Operation, v, err)
 	}
@@ -242,8 +242,8 @@ func (in *Ingester) refuseBody(ctx context.Context, p groupstore.Push, err error
 }
 
 // refuseUnjudged answers a push that the store is not asked about. That it is decided is durable first (T13).
-func (in *Ingester) refuseUnjudged(ctx context.Context, p groupstore.Push, refusal error) (push.Result, error) {
-	v, err := in.cfg.Store.Mark(ctx, p)
+func (in *Ingester) refuseUnjudged(ctx context.Context, p *groupstore.Push, refusal error) (push.Result, error) {
+	v, err := in.cfg.Store.Mark(ctx, *p)
 	if err != nil || v.Duplicate && v.Rejected == "" {
 		return in.answer(p.Operation, v, err)
 	}
@@ -251,8 +251,8 @@ func (in *Ingester) refuseUnjudged(ctx context.Context, p groupstore.Push, refus
 }
 
 // fail notes that an agent rejected a push, for which a Pushgateway would have set the group's failure time (T19).
-func (in *Ingester) fail(ctx context.Context, p groupstore.Push) (push.Result, error) {
-	v, err := in.cfg.Store.Fail(ctx, p, "rejected by the agent")
+func (in *Ingester) fail(ctx context.Context, p *groupstore.Push) (push.Result, error) {
+	v, err := in.cfg.Store.Fail(ctx, *p, "rejected by the agent")
 	result := push.Result{Outcome: push.Applied}
 	if err != nil {
 		result, err = in.refuse(err)
@@ -268,8 +268,8 @@ func (in *Ingester) refuseInconsistent(reason string) (push.Result, error) {
 	return push.Result{}, push.Inconsistent(reason)
 }
 
-func (in *Ingester) store(ctx context.Context, p groupstore.Push) (groupstore.Verdict, push.Result, error) {
-	verdict, err := in.cfg.Store.Push(ctx, p)
+func (in *Ingester) store(ctx context.Context, p *groupstore.Push) (groupstore.Verdict, push.Result, error) {
+	verdict, err := in.cfg.Store.Push(ctx, *p)
 	result, err := in.answer(p.Operation, verdict, err)
 	return verdict, result, err
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -166,7 +167,7 @@ func (p *pool) acquire(w *waiter) error {
 	b := w.buffer
 	p.mu.Lock()
 	switch {
-	case b.ended:
+	case b.ended.Load():
 		p.mu.Unlock()
 		return errEnded()
 	case len(p.waiting) == 0 && w.fits():
@@ -198,7 +199,7 @@ func (p *pool) acquire(w *waiter) error {
 func (p *pool) given(w *waiter) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if w.buffer.ended {
+	if w.buffer.ended.Load() {
 		return errEnded()
 	}
 	return nil
@@ -215,7 +216,7 @@ func (p *pool) giveUp(w *waiter) error {
 	p.waiting = slices.Delete(p.waiting, i, i+1)
 	w.buffer.waits = false
 	p.serve() // It may have held up others.
-	if w.buffer.ended {
+	if w.buffer.ended.Load() {
 		return errEnded()
 	}
 	return &Error{Kind: ErrUnavailable, Message: "too many bytes of pushes are being read at once, try again", RetryAfter: time.Second}
@@ -234,7 +235,7 @@ func (p *pool) endOthers(w *waiter) {
 	missing := p.missing(w)
 	shareOnly := p.whole.used+w.bytes <= p.whole.size // what is used up is the share alone
 	for b := range p.open {
-		if b.ended {
+		if b.ended.Load() {
 			missing -= b.held // It is about to be given back.
 			continue
 		}
@@ -249,12 +250,12 @@ func (p *pool) endOthers(w *waiter) {
 		if missing <= 0 {
 			break
 		}
-		b.ended = true
+		b.ended.Store(true)
 		missing -= b.held
 		ended = append(ended, b)
 	}
 	p.waiting = slices.DeleteFunc(p.waiting, func(w *waiter) bool {
-		over := w.buffer.ended && w.buffer.waits
+		over := w.buffer.ended.Load() && w.buffer.waits
 		if over {
 			w.buffer.waits = false
 			close(w.given)
@@ -283,11 +284,13 @@ type Buffer struct {
 	body   bytes.Buffer
 	marked int // how much had come at movedAt
 
-	// Guarded by pool.mu where there is one.
+	// ended says that it shall make room for others. It is set under pool.mu.
+	ended atomic.Bool
+
+	// Guarded by pool.mu where there is one. What is held changes only in calls of the buffer, so that those may read it without.
 	held    int64
 	movedAt time.Time // when it last made progress
 	whole   bool      // all of it has come
 	parses  bool      // it has the memory for its parsing
 	waits   bool      // it waits for memory
-	ended   bool      // it shall make room for others
 }

@@ -139,13 +139,13 @@ func TestSlowBodies(t *testing.T) {
 				t.Fatal("a body was ended while nobody waited")
 			}
 		}
+		mustGrow(t, arriving, 0)
 		go func() { // it comes at 32 KiB/s all the while
 			for range 3 {
 				time.Sleep(500 * time.Millisecond)
 				arriving.Write(make([]byte, 16<<10))
 			}
 		}()
-		mustGrow(t, arriving, 0)
 		go func() {
 			<-largeEnded
 			if _, err := large.Write([]byte("x")); !errors.Is(err, push.ErrStalled) {

@@ -25,29 +25,29 @@ func (b *Buffer) reserve(n int) error {
 	if !b.bounded() {
 		return nil
 	}
-	held, ended := b.move()
-	if ended {
+	if b.ended.Load() {
 		return errEnded()
 	}
+	b.move()
 	// What the buffer has beyond its bytes is memory as well.
-	if need := int64(max(b.body.Len()+n, b.body.Cap())); need > held {
-		return b.acquire(need, held)
+	if need := int64(max(b.body.Len()+n, b.body.Cap())); need > b.held {
+		return b.acquire(need)
 	}
 	return nil
 }
 
-// move notes now and then that the body has come further, and returns what it holds and whether it is to end.
-func (b *Buffer) move() (held int64, ended bool) {
-	p := b.budget.pool
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if b.body.Len()-b.marked >= progressBytes {
-		b.marked, b.movedAt = b.body.Len(), time.Now()
+// move notes now and then that the body has come further.
+func (b *Buffer) move() {
+	if b.body.Len()-b.marked < progressBytes {
+		return
 	}
-	return b.held, b.ended
+	b.marked = b.body.Len()
+	b.budget.pool.mu.Lock()
+	b.movedAt = time.Now()
+	b.budget.pool.mu.Unlock()
 }
 
-func (b *Buffer) acquire(need, held int64) error {
+func (b *Buffer) acquire(need int64) error {
 	size := b.budget.size
 	if need > size {
 		if b.budget != b.budget.pool.whole {
@@ -56,7 +56,7 @@ func (b *Buffer) acquire(need, held int64) error {
 		return Errorf(ErrTooLarge, "body is larger than the %d bytes that all pushes together may take (--push.max-inflight-bytes)", size)
 	}
 	// bytes.Buffer doubles; asking for the same keeps the account above what is allocated without asking per write.
-	return b.budget.pool.acquire(&waiter{buffer: b, bytes: min(max(need-held, held, budgetStep), size-held)})
+	return b.budget.pool.acquire(&waiter{buffer: b, bytes: min(max(need-b.held, b.held, budgetStep), size-b.held)})
 }
 
 // Write appends p, waiting for memory as Grow does.
@@ -96,11 +96,10 @@ func (b *Buffer) Complete(format exposition.Format) error {
 	p := b.budget.pool
 	p.mu.Lock()
 	b.whole = true
-	held, ended := b.held, b.ended
 	p.mu.Unlock()
 	body := b.body.Bytes()
 	switch {
-	case ended:
+	case b.ended.Load():
 		return errEnded()
 	case len(body) == 0:
 		return nil
@@ -109,7 +108,7 @@ func (b *Buffer) Complete(format exposition.Format) error {
 	if format != exposition.ProtobufDelimited {
 		parsed = int64(bytes.Count(body, []byte{'\n'})+1)*parsedLineBytes + int64(bytes.Count(body, []byte{'='}))*parsedLabelBytes
 	}
-	more := min(int64(b.body.Cap())+parsed, b.budget.size) - held
+	more := min(int64(b.body.Cap())+parsed, b.budget.size) - b.held
 	if more <= 0 {
 		return nil
 	}

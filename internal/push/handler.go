@@ -100,8 +100,7 @@ func (h *Handler) serve(op Operation, jobBase64 bool) http.HandlerFunc {
 // DELETE is none of its business.
 func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, jobBase64 bool) (Result, error) {
 	receivedAt := time.Now()
-	ctx, cancel := httpserver.Outlasting(r.Context()) // what was taken is decided, whoever waits for it
-	defer cancel()
+	ctx := httpserver.Outlasting(r.Context()) // what was taken is decided, whoever waits for it
 	arriving := &stallReader{control: http.NewResponseController(w), body: r.Body}
 	body := h.cfg.Budget.Buffer(ctx, Sender{Name: hostOf(r.RemoteAddr), End: arriving.end})
 	defer body.Release()

@@ -81,6 +81,9 @@ func ambiguity(prefix string, u *url.URL) string {
 
 // mixture says what is wrong with a path that has a slash in a value.
 func mixture(prefix string, u *url.URL) string {
+	if u.RawPath == "" {
+		return "" // net/url keeps it where a slash is escaped
+	}
 	escaped := strings.Split(strings.TrimRight(u.EscapedPath(), "/"), "/")
 	segments := make([]string, len(escaped))
 	for i, s := range escaped {

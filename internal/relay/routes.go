@@ -139,9 +139,7 @@ func adminOff(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) wipe(w http.ResponseWriter, r *http.Request) {
-	taken, end := httpserver.Outlasting(r.Context())
-	defer end()
-	ctx, cancel := context.WithTimeout(taken, s.opts.PushTimeout)
+	ctx, cancel := context.WithTimeout(httpserver.Outlasting(r.Context()), s.opts.PushTimeout)
 	defer cancel()
 	if err := s.store.Wipe(ctx); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
