@@ -133,7 +133,6 @@ func TestSpoolRoomForTheLogOnly(t *testing.T) {
 	r := startRelay(t)
 	a := newAgentVia(t, r, r.grpc, "site-a", "scrape_configs: []\n", "--data.dir="+filepath.Join(disk, "data"), "--push.wait=10s")
 	a.start(t)
-	a.attached(t)
 	r.kill(t)
 	a.away(t, r)
 	for i := range roomPushes {

@@ -133,7 +133,6 @@ func writeFormat(t *testing.T, dir string) {
 	}
 	h.equip(t)
 	h.agent.start(t)
-	h.agent.attached(t)
 	h.agent.applied(t, "replaced", 1)
 	h.agent.applied(t, "deleted", 2)
 	h.agent.applied(t, "stays", 3)
@@ -229,7 +228,6 @@ func readFormat(t *testing.T, dir string) {
 	samePushed(t, "the store after another start", kept.Series, pushedSeries(t, h.relay.url))
 
 	h.agent.start(t)
-	h.agent.attached(t)
 	h.agent.wantDrained(t)
 	h.wantDelivered(t, kept)
 	h.agent.stop(t)

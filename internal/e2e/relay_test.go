@@ -4,9 +4,11 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -129,6 +131,7 @@ type agent struct {
 	name    string
 	url     string // of its HTTP routes
 	relay   *relay
+	dials   string // the address that it has of its relay: the own one, a name, or that of a network before it
 }
 
 // startAgent issues a certificate, starts an agent with the given configuration file and waits until it is connected.
@@ -146,7 +149,7 @@ func startAgent(t testing.TB, r *relay, name, config string) *agent {
 func startAgentWith(t testing.TB, r *relay, name, config string, flags ...string) *agent {
 	t.Helper()
 	dir, web := t.TempDir(), freeAddress(t)
-	a := &agent{owner: t, name: name, url: "http://" + web, relay: r}
+	a := &agent{owner: t, name: name, url: "http://" + web, relay: r, dials: r.grpc}
 	file := filepath.Join(dir, "agent.yml")
 	writeFile(t, file, config)
 	a.command = command{path: programs.relayAgent, dir: dir, args: append([]string{
@@ -158,7 +161,8 @@ func startAgentWith(t testing.TB, r *relay, name, config string, flags ...string
 	return a
 }
 
-// start starts the agent, or starts it again with the flags that it had, and waits until its relay knows it.
+// start starts the agent, or starts it again with the flags that it had, and waits until its relay and the agent itself know
+// of a session. The relay knows a little earlier, and what is pushed in between is kept. Other relays of the agent may be away.
 func (a *agent) start(t testing.TB) {
 	t.Helper()
 	a.process = start(a.owner, a.command)
@@ -167,6 +171,10 @@ func (a *agent) start(t testing.TB) {
 		if !a.relay.connected(t, a.name) {
 			return errNotConnected
 		}
-		return nil
+		page, err := wantOK(a.url + "/-/ready")
+		if err == nil && !strings.Contains(page, "relay "+a.dials+": connected since") {
+			err = fmt.Errorf("%w: %s", errNotConnected, page)
+		}
+		return err
 	})
 }

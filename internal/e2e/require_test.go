@@ -95,7 +95,7 @@ type response struct {
 
 var (
 	errStatus         = errors.New("unexpected status")
-	errNotConnected   = errors.New("the relay does not show the agent as connected")
+	errNotConnected   = errors.New("the agent is not shown as connected")
 	errStillConnected = errors.New("the relay still shows the agent as connected")
 )
 

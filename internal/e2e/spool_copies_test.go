@@ -28,7 +28,7 @@ func copyDir(t testing.TB, from string) (to string) {
 func (a *agent) on(t testing.TB, dataDir string) *agent {
 	t.Helper()
 	web := freeAddress(t)
-	b := &agent{owner: a.owner, name: a.name, url: "http://" + web, relay: a.relay, command: a.command}
+	b := &agent{owner: a.owner, name: a.name, url: "http://" + web, relay: a.relay, dials: a.dials, command: a.command}
 	b.command.args = slices.Clone(a.command.args)
 	for i, arg := range b.command.args {
 		switch {
@@ -103,7 +103,6 @@ func TestSpoolClonedHost(t *testing.T) {
 			network := newNetworkTo(t, r.grpc, tt.name)
 			dataDir := filepath.Join(t.TempDir(), "agent")
 			a := startAgentVia(t, r, network.Addr(), "site-a", "scrape_configs: []\n", "--data.dir="+dataDir, "--push.wait=30s")
-			a.attached(t)
 			a.applied(t, "before", 1)
 			a.stop(t)
 			clone := a.on(t, copyDir(t, dataDir))

@@ -73,7 +73,6 @@ func TestSpoolUnwritableDisk(t *testing.T) {
 	r := startRelay(t)
 	a := newAgentVia(t, r, r.grpc, "site-a", "scrape_configs: []\n", "--data.dir="+filepath.Join(disk, "data"), "--push.wait=10s")
 	a.start(t)
-	a.attached(t)
 	a.applied(t, "before", 1)
 	r.kill(t)
 	a.away(t, r)

@@ -22,7 +22,7 @@ func startSpooling(t testing.TB, r *relay, flags ...string) (a *agent, dataDir s
 		flags = append(flags, "--push.wait=30s")
 	}
 	a = startAgentVia(t, r, r.grpc, "site-a", "scrape_configs: []\n", flags...)
-	a.attached(t)
+	a.attached(t) // to further relays, too
 	return a, dataDir
 }
 

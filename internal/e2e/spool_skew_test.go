@@ -69,7 +69,6 @@ func TestSpoolClockSkew(t *testing.T) {
 			r.command.path, a.command.path = tt.relayServer, tt.relayAgent
 			r.start(t)
 			a.start(t)
-			a.attached(t)
 			pushed := map[string]time.Time{}
 			pushed["attached"] = time.Now()
 			a.applied(t, "attached", 1)

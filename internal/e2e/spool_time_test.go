@@ -60,7 +60,6 @@ func TestSpoolCertificateReplaced(t *testing.T) {
 	r := startRelay(t, ca.sign(t, "relay", relayTemplate()).relayFlags(ca)...)
 	short := ca.sign(t, "short", lasting(agentTemplate(t, siteA), 5*time.Second))
 	a := startAgentWith(t, r, "site-a", "scrape_configs: []\n", append(short.agentFlags(ca), "--data.dir="+filepath.Join(t.TempDir(), "agent"))...)
-	a.attached(t)
 	a.applied(t, "before", 1)
 	session := r.session(t, "site-a")
 	file := filepath.Base(short.certFile)

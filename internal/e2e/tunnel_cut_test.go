@@ -108,6 +108,7 @@ func TestTunnelCutPush(t *testing.T) {
 		a.network.Set(faultproxy.Conditions{})
 		a.network.Cut(faultproxy.Reset)
 		r.wantBack(t, session)
+		a.attached(t)
 		// The connection is new; of its bytes some thousand are spent on the handshake.
 		a.network.Set(faultproxy.Conditions{BytesToCut: bytes})
 		got, err := fetch(http.MethodPut, a.url+"/metrics/job/"+job, strings.NewReader(body.String()))

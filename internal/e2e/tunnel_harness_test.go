@@ -59,7 +59,7 @@ func newAgentVia(t testing.TB, r *relay, address, name, config string, flags ...
 	writeFile(t, file, config)
 	args := append([]string{"--relay.address=" + address, "--config.file=" + file, "--web.listen-address=" + web}, certificateFlags(r.issue(t, name))...)
 	return &agent{
-		owner: t, name: name, url: "http://" + web, relay: r,
+		owner: t, name: name, url: "http://" + web, relay: r, dials: address,
 		command: command{path: programs.relayAgent, dir: dir, args: append(args, flags...)},
 	}
 }

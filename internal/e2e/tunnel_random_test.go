@@ -44,7 +44,6 @@ func TestTunnelRandomCuts(t *testing.T) {
 	var sufferers []*sufferer
 	for n := range 4 {
 		s := &sufferer{site: startSite(t, r, fmt.Sprintf("site-%d", n), configOf(address, "length", "chunked"))}
-		s.attached(t)
 		push(t, s.url+"/metrics/job/j", "random 0\n") // the stream of changes stays open from the first one on
 		s.before = vitalsOf(t, s.url)
 		sufferers = append(sufferers, s)
