@@ -120,10 +120,11 @@ func (d *demo) startAgent(ctx context.Context) error {
 	if err := d.waitReady(ctx, d.agentURL); err != nil {
 		return err
 	}
+	// The agent knows of the session a little later than the relay, and would keep what is pushed before.
 	err = d.poll(ctx, func() error {
-		page, err := get(ctx, d.relayURL+"/metrics")
-		if err == nil && !strings.Contains(page, fmt.Sprintf("relay_agent_up{agent=%q} 1\n", agentName)) {
-			err = errors.New("the relay does not show the agent as connected")
+		page, err := get(ctx, d.agentURL+"/metrics")
+		if err == nil && !strings.Contains(page, fmt.Sprintf("relay_agent_connected{relay=%q} 1\n", d.relayAddress)) {
+			err = errors.New("the agent does not show the relay as connected")
 		}
 		return err
 	})
