@@ -2,6 +2,7 @@ package tunnel_test
 
 import (
 	"context"
+	"net"
 	"testing"
 	"time"
 
@@ -103,4 +104,18 @@ func (a *rawAgent) deliver(ctx context.Context, session, number uint64) error {
 	stream.Send(&relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Failure{Failure: failure}})
 	_, err := stream.CloseAndRecv()
 	return err
+}
+
+// TestServeAfterStop: a relay that is told to stop while it starts ends without an error.
+func TestServeAfterStop(t *testing.T) {
+	h := newHouse(t, pusherFunc(noPushes))
+	h.server.Stop()
+	listener := must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
+	if err := h.server.Serve(listener); err != nil {
+		t.Errorf("Serve after Stop = %v", err)
+	}
+	if c, err := net.Dial("tcp", listener.Addr().String()); err == nil {
+		c.Close()
+		t.Error("the listener is open")
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 )
@@ -26,6 +27,15 @@ func announced(spoil func(*relayv1.Target)) *relayv1.TargetSet {
 func (a *rawAgent) say(part *relayv1.TargetSet) {
 	a.t.Helper()
 	if err := a.stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Targets{Targets: part}}); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// echo answers a heartbeat that the test did not read, so that the session lives on however long the test takes.
+func (a *rawAgent) echo() {
+	a.t.Helper()
+	echo := &relayv1.HeartbeatEcho{SentAt: timestamppb.Now(), EchoedAt: timestamppb.Now()}
+	if err := a.stream.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_HeartbeatEcho{HeartbeatEcho: echo}}); err != nil {
 		a.t.Fatal(err)
 	}
 }
@@ -150,6 +160,7 @@ func TestHugeSetCostsNothing(t *testing.T) {
 			}
 			if part.Targets = append(part.Targets, one); len(part.GetTargets())*(huge.labels+5) >= 900 {
 				a.say(part)
+				a.echo()
 				part = &relayv1.TargetSet{More: true}
 			}
 		}

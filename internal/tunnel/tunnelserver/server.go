@@ -132,7 +132,8 @@ func New(cfg Config) *Server {
 
 // Serve accepts agents on the listener until Stop. It closes the listener.
 func (s *Server) Serve(listener net.Listener) error {
-	if err := s.grpc.Serve(newGatedListener(listener, s.gate)); err != nil {
+	err := s.grpc.Serve(newGatedListener(listener, s.gate))
+	if err != nil && !errors.Is(err, grpc.ErrServerStopped) { // that is for one that was stopped before
 		return fmt.Errorf("serving agents: %w", err)
 	}
 	return nil
