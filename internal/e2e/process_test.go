@@ -29,6 +29,8 @@ type command struct {
 	dir  string
 	// netns is the network namespace to run in, by name; empty for that of the test.
 	netns string
+	// env are variables of its environment beside those of the test, as in "NAME=value".
+	env []string
 	// files bounds its file descriptors; 0 for as many as the test may have.
 	files int
 }
@@ -50,6 +52,7 @@ func (c command) cmd(t testing.TB) *exec.Cmd {
 	}
 	// The default data directories follow this variable where the tests themselves run as a service.
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "STATE_DIRECTORY=") })
+	cmd.Env = append(cmd.Env, c.env...)
 	return cmd
 }
 
