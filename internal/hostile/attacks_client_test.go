@@ -47,21 +47,27 @@ func TestSlowBodies(t *testing.T) {
 	})
 }
 
-// TestBombs: bodies that are small and become large take no more than the budget.
+// TestBombs: bodies that are small and become large take no more than the budget, be it as they are or as they are parsed.
 func TestBombs(t *testing.T) {
 	r := startRelay(t, smallBudget)
-	var bomb bytes.Buffer
-	z := gzip.NewWriter(&bomb)
-	line := bytes.Repeat([]byte("# "+strings.Repeat("x", 998)+"\n"), 1000)
-	for range 20 {
-		z.Write(line)
-	}
-	z.Close()
+	comments := packed(func(w io.Writer) {
+		line := bytes.Repeat([]byte("# "+strings.Repeat("x", 998)+"\n"), 1000)
+		for range 20 {
+			w.Write(line)
+		}
+	})
+	series := packed(func(w io.Writer) {
+		for i := range 90_000 {
+			fmt.Fprintf(w, "bomb{i=\"%d\"} 1\n", i)
+		}
+		fmt.Fprintln(w, "and it ends with what is none") // nothing is stored
+	})
 	b := usual
 	b.memory, b.never = 256<<20, time.Second // all processors are busy with what they are asked to read
 	r.beside(b, func(ctx context.Context) {
-		several(ctx, 12, func(ctx context.Context, i int) {
-			req, err := http.NewRequestWithContext(ctx, http.MethodPut, fmt.Sprintf("%s/metrics/job/bomb%d", r.url, i), bytes.NewReader(bomb.Bytes()))
+		several(ctx, 24, func(ctx context.Context, i int) {
+			bomb := [][]byte{comments, series, series}[i%3]
+			req, err := http.NewRequestWithContext(ctx, http.MethodPut, fmt.Sprintf("%s/metrics/job/bomb%d", r.url, i), bytes.NewReader(bomb))
 			if err != nil {
 				t.Error(err)
 				return
@@ -75,6 +81,15 @@ func TestBombs(t *testing.T) {
 			<-time.After(50 * time.Millisecond)
 		})
 	})
+}
+
+// packed returns what is written as gzip has it.
+func packed(write func(w io.Writer)) []byte {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	write(z)
+	z.Close()
+	return out.Bytes()
 }
 
 // TestSlowReaders: those who ask for everything and read nothing keep no scraper waiting.
