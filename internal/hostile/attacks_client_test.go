@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -222,6 +223,28 @@ func TestSmuggling(t *testing.T) {
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err == nil && resp.StatusCode < 400 && !resp.Close {
 			t.Errorf("%s: answered %d, and the connection goes on", name, resp.StatusCode)
+		}
+		conn.Close()
+	}
+	// Where both are, the chunks are what is read, and what is behind them is no request: the connection ends with the answer.
+	for name, lengths := range map[string]string{
+		"a length and chunks":         "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+		"chunks and a length":         "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+		"chunks and a length too far": fmt.Sprintf("Transfer-Encoding: chunked\r\nContent-Length: %d\r\n", len("4\r\nm 1\n\r\n0\r\n\r\n"+second)),
+	} {
+		job := "chunks" + strconv.Itoa(len(lengths))
+		conn, err := net.Dial("tcp", r.web)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetDeadline(time.Now().Add(patience))
+		fmt.Fprintf(conn, "PUT /metrics/job/%s HTTP/1.1\r\nHost: r\r\n%s\r\n4\r\nm 1\n\r\n0\r\n\r\n%s", job, lengths, second)
+		answers, err := io.ReadAll(conn)
+		if n := strings.Count(string(answers), "HTTP/1.1 "); err != nil || n != 1 || !strings.HasPrefix(string(answers), "HTTP/1.1 200 ") {
+			t.Errorf("%s: %d answers, want one of 200 and then the end, %v:\n%s", name, n, err, answers)
+		}
+		if _, text := r.do(t.Context(), http.MethodGet, "/metrics", ""); !strings.Contains(text, fmt.Sprintf(`m{instance="",job=%q} 1`, job)) {
+			t.Errorf("%s: the chunks are not what was pushed", name)
 		}
 		conn.Close()
 	}

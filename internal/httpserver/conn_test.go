@@ -167,3 +167,26 @@ func TestNothingIsWaitedFor(t *testing.T) {
 		}
 	}
 }
+
+// TestChunksEndTheConnection: what is behind a request in chunks is not read as the next one, whatever the answer and on whichever socket.
+// Behind a request with a length it is.
+func TestChunksEndTheConnection(t *testing.T) {
+	t.Parallel()
+	dials := listeners(t, func(w http.ResponseWriter, r *http.Request) { io.Copy(w, r.Body) })
+	protected, _ := withPassword(t)
+	dials["without the password"] = func(t *testing.T) net.Conn { return clientTLS(false)(t, protected) }
+	for network, dial := range dials {
+		for head, answers := range map[string]int{
+			"Transfer-Encoding: chunked\r\n":                       1,
+			"Transfer-Encoding: chunked\r\nContent-Length: 60\r\n": 1,
+			"Content-Length: 12\r\n":                               2,
+		} {
+			c := dial(t)
+			io.WriteString(c, "PUT / HTTP/1.1\r\nHost: x\r\n"+head+"\r\n2\r\nab\r\n0\r\n\r\nPUT / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+			got, err := io.ReadAll(c)
+			if n := strings.Count(string(got), "HTTP/1.1 "); n != answers || err != nil {
+				t.Errorf("%s, %q: %d answers, %v, want %d:\n%s", network, head, n, err, answers, got)
+			}
+		}
+	}
+}

@@ -220,6 +220,7 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 				return web.Serve(&frontListener{Listener: conns, server: server, passwords: passwords}, server, s.cfg.Flags, toolkit)
 			}
 			s.cfg.Logger.Info("listening without TLS and passwords: the mode of the socket says who may connect", slog.String("addr", l.Addr().String()))
+			server.Handler = endChunked(server.Handler)
 			return server.Serve(conns)
 		})
 	}

@@ -20,8 +20,8 @@ func proxied(next http.Handler) http.Handler {
 	})
 }
 
-// frontListener puts proxied and passwords before the handler of its server, which by then is the one that checks passwords: the toolkit puts
-// that in place just before it accepts connections, and has no other moment for it.
+// frontListener puts endChunked, proxied and passwords before the handler of its server, which by then is the one that checks
+// passwords: the toolkit puts that in place just before it accepts connections, and has no other moment for it.
 type frontListener struct {
 	net.Listener
 	server    *http.Server
@@ -31,6 +31,6 @@ type frontListener struct {
 
 // Accept waits for a connection.
 func (l *frontListener) Accept() (net.Conn, error) {
-	l.once.Do(func() { l.server.Handler = proxied(l.passwords.before(l.server.Handler)) })
+	l.once.Do(func() { l.server.Handler = endChunked(proxied(l.passwords.before(l.server.Handler))) })
 	return l.Listener.Accept()
 }
