@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -172,34 +173,57 @@ func TestSilentConnections(t *testing.T) {
 	})
 }
 
-// TestWrongPasswords: those who try passwords slow nobody down whose password is right.
+// TestWrongPasswords: those who try passwords slow nobody down whose password is right, and not for long who shows it for the first time.
 func TestWrongPasswords(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "web.yml")
 	// The password is "right", at the usual cost.
-	const users = "basic_auth_users: {right: \"$2a$10$EDGZncDk.A6R5lm3Y4RhmuzfCD8e8Q0Rzq0L15hO0n2amOybvoq6m\"}\n"
-	if err := os.WriteFile(file, []byte(users), 0o600); err != nil {
+	const hash = "$2a$10$EDGZncDk.A6R5lm3Y4RhmuzfCD8e8Q0Rzq0L15hO0n2amOybvoq6m"
+	if err := os.WriteFile(file, fmt.Appendf(nil, "basic_auth_users: {right: %q, new: %q}\n", hash, hash), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := startRelay(t, "--web.config.file="+file)
+	var wrong atomic.Int64
 	r.beside(usual, func(ctx context.Context) {
-		several(ctx, 40, func(ctx context.Context, i int) {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.web+"/metrics", nil)
-			if err != nil {
-				t.Error(err)
-				return
+		attacking, stop := context.WithCancel(context.WithoutCancel(ctx))
+		go func() {
+			defer stop()
+			defer func() { <-ctx.Done() }()
+			<-time.After(200 * time.Millisecond) // all of them try by then
+			before := wrong.Load()
+			if status := r.asks(t.Context(), client, "new", "right"); status != http.StatusOK {
+				t.Errorf("a right password that comes for the first time is answered %d", status)
 			}
-			req.SetBasicAuth("right", fmt.Sprint("wrong", i, time.Now().UnixNano()))
-			resp, err := clientElsewhere.Do(req)
-			if err != nil {
-				return
+			if waited := wrong.Load() - before; waited > 12 { // 8 of one address wait
+				t.Errorf("a right password that comes for the first time waits for %d wrong ones", waited)
 			}
-			resp.Body.Close()
-			if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusTooManyRequests {
-				t.Errorf("a wrong password is answered %d", resp.StatusCode)
+		}()
+		several(attacking, 40, func(ctx context.Context, i int) {
+			status := r.asks(ctx, clientElsewhere, "right", fmt.Sprint("wrong", i, time.Now().UnixNano()))
+			switch status {
+			case http.StatusUnauthorized:
+				wrong.Add(1)
+			case http.StatusTooManyRequests, 0:
+			default:
+				t.Errorf("a wrong password is answered %d", status)
 			}
 			<-time.After(20 * time.Millisecond)
 		})
 	})
+}
+
+// asks asks for the metrics with a password, and returns the status; 0 if there was no answer.
+func (r *relay) asks(ctx context.Context, client *http.Client, user, password string) int {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.web+"/metrics", nil)
+	if err != nil {
+		return 0
+	}
+	req.SetBasicAuth(user, password)
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0
+	}
+	resp.Body.Close()
+	return resp.StatusCode
 }
 
 // TestSmuggling: requests that two readers could take for different ones are refused, or the connection ends with them; and paths lead
