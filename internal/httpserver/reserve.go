@@ -27,6 +27,7 @@ const (
 type reserve struct {
 	limit, kept int // of all descriptors; 0 for no limit
 	logger      *slog.Logger
+	begun       time.Time
 
 	mu     sync.Mutex
 	open   map[*watchedConn]bool // guarded by mu; the HTTP connections
@@ -37,7 +38,7 @@ type reserve struct {
 func newReserve(logger *slog.Logger) *reserve {
 	limit := descriptorLimit()
 	return &reserve{
-		limit: limit, kept: min(max(limit/8, leastReserve), mostReserve), logger: logger,
+		limit: limit, kept: min(max(limit/8, leastReserve), mostReserve), logger: logger, begun: time.Now(),
 		open: map[*watchedConn]bool{}, told: rate.NewLimiter(rate.Every(tellEvery), 1),
 	}
 }
@@ -154,10 +155,10 @@ type watchedConn struct {
 	net.Conn
 
 	reserve *reserve
-	movedAt atomic.Int64 // in nanoseconds since the epoch
+	movedAt atomic.Int64 // nanoseconds from the reserve's begun
 }
 
-func (c *watchedConn) moved() { c.movedAt.Store(time.Now().UnixNano()) }
+func (c *watchedConn) moved() { c.movedAt.Store(int64(time.Since(c.reserve.begun))) }
 
 // Read reads and notes that something came.
 func (c *watchedConn) Read(p []byte) (int, error) {

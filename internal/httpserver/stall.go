@@ -20,15 +20,16 @@ type StallWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	piece   int // how much is written at once
+	begun   time.Time
 	movedAt time.Time
 
-	since  atomic.Int64 // UnixNano of when the piece that is being written began; 0 between two
+	since  atomic.Int64 // nanoseconds from begun to when the piece that is being written began; 0 between two
 	isOver atomic.Bool  // it was cut
 }
 
 // NewStallWriter returns a writer to the body of the answer. It is used by one goroutine.
 func NewStallWriter(w http.ResponseWriter) *StallWriter {
-	return &StallWriter{w: w, control: http.NewResponseController(w), piece: stallPiece}
+	return &StallWriter{w: w, control: http.NewResponseController(w), piece: stallPiece, begun: time.Now()}
 }
 
 // Write writes in pieces.
@@ -39,7 +40,7 @@ func (s *StallWriter) Write(p []byte) (written int, err error) {
 			s.control.SetWriteDeadline(now.Add(stall)) //nolint:errcheck // Not every ResponseWriter has deadlines.
 			s.movedAt = now
 		}
-		s.since.Store(time.Now().UnixNano())
+		s.since.Store(max(1, int64(time.Since(s.begun))))
 		if s.isOver.Load() {
 			s.control.SetWriteDeadline(time.Now()) //nolint:errcheck // As above. It may have been moved on since it was cut.
 		}
@@ -61,7 +62,7 @@ func (s *StallWriter) blocked() time.Duration {
 	if since == 0 {
 		return 0
 	}
-	return time.Since(time.Unix(0, since))
+	return time.Since(s.begun) - time.Duration(since)
 }
 
 // cut lets the write that is going on fail, and all further ones.

@@ -10,7 +10,8 @@ import (
 type Conn struct {
 	net.Conn
 
-	heard atomic.Int64 // UnixNano of the last byte received
+	begun time.Time
+	heard atomic.Int64 // nanoseconds from begun to the last byte received: no wall clock, which may be set
 	stuck atomic.Int64 // see Stuck
 }
 
@@ -28,16 +29,14 @@ const stuckRepeats = 3
 
 // Track returns the connection with its life watched from now on.
 func Track(c net.Conn) *Conn {
-	t := &Conn{Conn: c}
-	t.heard.Store(time.Now().UnixNano())
-	return t
+	return &Conn{Conn: c, begun: time.Now()}
 }
 
 // Read reads from the connection and notes the time.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		c.heard.Store(time.Now().UnixNano())
+		c.heard.Store(int64(time.Since(c.begun)))
 	}
 	return n, err
 }
@@ -50,8 +49,8 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// Heard returns when the last byte came.
-func (c *Conn) Heard() time.Time { return time.Unix(0, c.heard.Load()) }
+// Heard returns when the last byte came, with a monotonic reading.
+func (c *Conn) Heard() time.Time { return c.begun.Add(time.Duration(c.heard.Load())) }
 
 // InFlight returns what is under way now.
 func (c *Conn) InFlight() InFlight { return inFlight(c.Conn) }

@@ -135,7 +135,7 @@ func (c *changeStream) takeVerdicts(stream relayv1.RelayService_PushClient) erro
 		if err != nil {
 			return c.session.explain(err)
 		}
-		c.session.progress.Store(time.Now().UnixNano())
+		c.session.moved()
 		c.mu.Lock()
 		decided := c.pending[verdict.GetChange()]
 		delete(c.pending, verdict.GetChange())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -125,7 +124,7 @@ func (s *session) sendBody(d *delivery, body io.Reader) (sent uint64, err error)
 				return sent, errRelayGone
 			}
 			sent += uint64(n)
-			s.progress.Store(time.Now().UnixNano())
+			s.moved()
 		}
 		chunk.Drop()
 		if errors.Is(err, io.EOF) {

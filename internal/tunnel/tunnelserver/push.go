@@ -153,7 +153,7 @@ func (c *changeStream) receive() error {
 		if err != nil {
 			return err
 		}
-		c.session.progress.Store(time.Now().UnixNano())
+		c.session.moved()
 		switch part := request.GetPart().(type) {
 		case *relayv1.PushRequest_Begin:
 			if err := c.takeBegin(part.Begin); err != nil {

@@ -152,7 +152,7 @@ func (b *deliveredBody) head() (*relayv1.ScrapeHead, error) {
 func (b *deliveredBody) receive() error {
 	err := b.delivery.stream.RecvMsg(&b.part)
 	if err == nil {
-		b.session.progress.Store(time.Now().UnixNano())
+		b.session.moved()
 		return nil
 	}
 	if b.ctx.Err() != nil {

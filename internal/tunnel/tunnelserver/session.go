@@ -39,11 +39,11 @@ type session struct {
 	out    outbox
 
 	inFlight  atomic.Int64 // scrapes and changes in progress
-	progress  atomic.Int64 // UnixNano of the last part of a scrape or change received
+	progress  atomic.Int64 // nanoseconds from startedAt to the last part of a scrape or change received
 	roundTrip atomic.Int64 // nanoseconds, 0 before the first measurement
 
 	// owned by receive
-	echoedAt  atomic.Int64      // UnixNano of the last echo; read by watch
+	echoedAt  atomic.Int64      // nanoseconds from startedAt to the last echo; read by watch
 	targets   announcedTargets  // what came of them
 	forgotten tunnel.SpoolState // the last that said how far a journal is passed
 	copyAt    string            // the address of a relay that the agent takes for a copy; empty for none
@@ -70,7 +70,6 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 		targets:   newAnnouncedTargets(),
 	}
 	ss.ctx, ss.cancel = context.WithCancelCause(stream.Context())
-	ss.echoedAt.Store(ss.startedAt.UnixNano())
 	return ss
 }
 
@@ -184,7 +183,7 @@ func (ss *session) receive() {
 // takeEcho measures the round trip and the clock skew.
 func (ss *session) takeEcho(echo *relayv1.HeartbeatEcho) {
 	now := time.Now()
-	ss.echoedAt.Store(now.UnixNano())
+	ss.echoedAt.Store(int64(now.Sub(ss.startedAt)))
 	sentAt, echoedAt := echo.GetSentAt().AsTime(), echo.GetEchoedAt().AsTime()
 	roundTrip := now.Sub(sentAt)
 	if roundTrip < 0 || roundTrip > tunnel.SilenceLimit {
@@ -259,6 +258,9 @@ func repeat(delay time.Duration, f func() time.Duration) *time.Timer {
 	return timer
 }
 
+// moved notes that a part of a scrape or of a change has come.
+func (ss *session) moved() { ss.progress.Store(int64(time.Since(ss.startedAt))) }
+
 // checkLife closes what is dead: a connection that brings nothing, at once and with its socket; a session whose agent
 // acknowledges packets but not heartbeats, unless a scrape or a push still makes progress. It returns when to look again,
 // 0 for never.
@@ -273,7 +275,7 @@ func (ss *session) checkLife(now time.Time) time.Duration {
 		ss.conn.close()
 		return 0
 	}
-	alive := time.Unix(0, max(ss.echoedAt.Load(), ss.progress.Load()))
+	alive := ss.startedAt.Add(time.Duration(max(ss.echoedAt.Load(), ss.progress.Load())))
 	if now.Sub(alive) >= tunnel.SilenceLimit {
 		ss.end(silent)
 		return 0
