@@ -49,6 +49,27 @@ func wantSeries(t testing.TB, url, series string, value float64) {
 	})
 }
 
+// wantAllSeries waits until one scrape of /metrics shows all these series with their values.
+func wantAllSeries(t testing.TB, url string, want map[string]float64) {
+	t.Helper()
+	eventually(t, 10*time.Second, "all series", func() error {
+		page, err := wantOK(url + "/metrics")
+		if err != nil {
+			return err
+		}
+		all, err := seriesOf(page)
+		if err != nil {
+			return err
+		}
+		for series, value := range want {
+			if got, ok := all[series]; !ok || got != value {
+				return fmt.Errorf("%s is %v (there: %v), want %v", series, got, ok, value)
+			}
+		}
+		return nil
+	})
+}
+
 // wantNoSeries waits until a series is gone.
 func wantNoSeries(t testing.TB, url, series string) {
 	t.Helper()
