@@ -9,7 +9,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
-	"pushrelay/internal/agent"
+	"pushrelay/internal/targets"
 )
 
 const checkHelp = `Check a configuration file as the agent would read it, target files and TLS files included, and show what it makes of it. Starts nothing.
@@ -29,7 +29,7 @@ func newCheckCommand(app *kingpin.Application) *checkCommand {
 }
 
 func (c *checkCommand) run(stdout, stderr io.Writer) int {
-	found, err := agent.CheckConfig(*c.file)
+	found, err := targets.Check(*c.file)
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-agent check-config: %v\n", err)
 		return exitFailed

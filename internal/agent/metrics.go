@@ -6,10 +6,38 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"pushrelay/internal/push"
 )
+
+type reloadMetrics struct {
+	successful, at prometheus.Gauge
+}
+
+func (a *Agent) registerMetrics() {
+	a.registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		versioncollector.NewCollector("relay_agent"),
+	)
+	promauto.With(a.registry).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_agent_certificate_not_after_seconds",
+		Help: "When the certificate that the agent shows to relays expires, in seconds since the epoch.",
+	}, func() float64 { return float64(a.certificates.NotAfter().Unix()) })
+	a.reloads = &reloadMetrics{
+		successful: promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
+			Name: "relay_agent_config_last_reload_successful",
+			Help: "Whether the configuration file could be put to use when it was last read.",
+		}),
+		at: promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
+			Name: "relay_agent_config_last_reload_success_timestamp_seconds",
+			Help: "When the configuration file was last put to use, in seconds since the epoch.",
+		}),
+	}
+}
 
 // countingPusher counts pushes by result.
 type countingPusher struct {

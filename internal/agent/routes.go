@@ -2,10 +2,8 @@ package agent
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -14,7 +12,6 @@ import (
 
 	"pushrelay/internal/agentapi"
 	"pushrelay/internal/push"
-	"pushrelay/internal/textfile"
 )
 
 // routes is every route of the agent. There is none that wipes: an agent answers for its own groups only.
@@ -73,45 +70,4 @@ func (a *Agent) reload(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusOK)
-}
-
-// status tells people and relay-agent's own commands how the agent is.
-func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
-	spooled := a.spool.Status()
-	st := agentapi.Status{
-		Version: version.Version, StartTime: a.startedAt.UTC(), Relays: []agentapi.Relay{}, Targets: []agentapi.Target{}, Spool: describeSpool(spooled),
-		TargetsMissing: a.discovery.whyMissing(), Textfiles: a.badTextfiles(),
-	}
-	for _, link := range a.links {
-		l := link.Status()
-		st.Relays = append(st.Relays, agentapi.Relay{
-			Address: l.Address, Connected: l.Connected, Since: l.Since.UTC(), RoundTripSeconds: l.RoundTrip.Seconds(),
-			Version: l.RelayVersion, LastError: l.LastError, Pending: spooled.Pending(l.Address), Note: spooled.Note(l.Address),
-		})
-	}
-	for _, t := range a.discovery.targets() {
-		st.Targets = append(st.Targets, a.scrapes.describe(t))
-	}
-	answer(w, st)
-}
-
-// badTextfiles returns the text files that are not exposed as they are: refused here or by a relay, or hidden by one.
-func (a *Agent) badTextfiles() []agentapi.Textfile {
-	bad := []agentapi.Textfile{}
-	for _, fault := range a.textfiles.Faults() {
-		bad = append(bad, agentapi.Textfile{Path: fault.Path, Reason: fault.Err.Error()})
-	}
-	for key, why := range a.spool.Hidden(textfile.Owner) {
-		if path, ok := a.textfiles.FileOf(key); ok {
-			bad = append(bad, agentapi.Textfile{Path: path, Reason: "hidden by the relay: " + why})
-		}
-	}
-	slices.SortStableFunc(bad, func(x, y agentapi.Textfile) int { return cmp.Compare(x.Path, y.Path) })
-	return bad
-}
-
-// answer writes the data of a route of the API.
-func answer(w http.ResponseWriter, data any) {
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(map[string]any{"status": "success", "data": data}) //nolint:errcheck,errchkjson // Whoever does not read the answer asks again.
 }

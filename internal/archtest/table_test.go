@@ -36,11 +36,12 @@ var table = map[string]place{
 	"internal/tunnel/tunnelserver": {3, relayOnly},
 	"internal/tunnel":              {3, shared},
 	"internal/tunnel/tunnelclient": {3, agentOnly},
-	"internal/textfile":            {3, agentOnly},
 
 	"internal/groupstore": {2, relayOnly},
 	"internal/agents":     {2, relayOnly},
 	"internal/spool":      {2, agentOnly},
+	"internal/targets":    {2, agentOnly},
+	"internal/textfile":   {2, agentOnly},
 	"internal/agentapi":   {2, agentOnly},
 
 	"internal/pushflags":   {2, shared},
@@ -83,6 +84,7 @@ var arrows = map[string]map[string]string{
 		"internal/yamldoc":  "a web configuration is read to its end",
 		"internal/loglimit": "a broken web configuration is logged by whoever asks",
 	},
+	"internal/targets":             {"internal/textfile": "directories of text files stand in the same configuration file"},
 	"internal/tunnel/tunnelserver": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"internal/tunnel/tunnelclient": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"scripts/bench": {
@@ -133,7 +135,7 @@ var bans = []ban{
 	},
 	{
 		from:  []string{"cmd/relay-server"},
-		to:    []string{"internal/spool", "internal/textfile", "internal/tunnel/tunnelclient", "internal/agent", "internal/agentapi", "internal/jobexec"},
+		to:    []string{"internal/spool", "internal/targets", "internal/textfile", "internal/tunnel/tunnelclient", "internal/agent", "internal/agentapi", "internal/jobexec"},
 		reach: transitive,
 		why:   "the relay never dials",
 	},

@@ -63,5 +63,8 @@ func TestAgentsOwnPages(t *testing.T) {
 		if target.LastScrape == nil || failed != strings.Contains(target.LastError, "target_unreachable") || target.Labels["env"] != "prod" {
 			t.Errorf("/api/v1/status tells of a target %+v", target)
 		}
+		if target.Target != "app-"+target.Address || target.Job != "app" || target.Instance != target.Address || failed != (target.LastStatus != 200) || target.LastDurationSeconds <= 0 {
+			t.Errorf("/api/v1/status tells of a target %+v", target)
+		}
 	}
 }

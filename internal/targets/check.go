@@ -1,20 +1,18 @@
-package agent
+package targets
 
 import (
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 	"pushrelay/internal/textfile"
 )
 
-// CheckedConfig is what a configuration file would make the agent do.
-type CheckedConfig struct {
+// Checked is what a configuration file would make the agent do.
+type Checked struct {
 	// Jobs are the names of the jobs, Targets what all of them announce.
 	Jobs    []string
 	Targets []target.Target
@@ -27,26 +25,31 @@ type CheckedConfig struct {
 	BadFiles []string
 }
 
-// CheckConfig reads a configuration file, and all that it names, as an agent does when it starts. It starts nothing.
-func CheckConfig(file string) (*CheckedConfig, error) {
-	cfg, err := LoadConfig(file)
+// Check reads a configuration file, and all that it names, as an agent does when it starts. It starts nothing.
+func Check(file string) (*Checked, error) {
+	cfg, err := Load(file)
 	if err != nil {
 		return nil, err
 	}
-	d := newTargetDiscovery(scrape.NewHTTPScraper(), func(target.Set) {}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	defer d.stop()
-	if err := d.apply(cfg); err != nil {
-		return nil, fmt.Errorf("configuration %s: %w", file, err)
+	d := NewDiscovery(DiscoveryConfig{
+		Announce: func(target.Set) {}, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
+	})
+	defer d.Close()
+	if err := d.Apply(cfg); err != nil {
+		return nil, err
 	}
-	out := &CheckedConfig{Targets: d.targets(), Textfiles: cfg.TextfileConfigs, Warnings: append(cfg.Warnings, cfg.lookAround()...)}
+	out := &Checked{Textfiles: cfg.TextfileConfigs, Warnings: append(cfg.Warnings, cfg.FileWarnings()...)}
+	for _, e := range d.announced {
+		out.Targets = append(out.Targets, e.Target)
+	}
 	for _, sc := range cfg.ScrapeConfigs {
 		out.Jobs = append(out.Jobs, sc.JobName)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.files.failed)) {
 		out.BadFiles = append(out.BadFiles, name+": "+d.files.failed[name])
 	}
-	for _, double := range d.doubles {
-		out.BadFiles = append(out.BadFiles, "target files: "+double)
+	for _, duplicate := range d.duplicates {
+		out.BadFiles = append(out.BadFiles, "target files: "+duplicate)
 	}
 	if d.tooMany != "" {
 		out.BadFiles = append(out.BadFiles, "target files: "+d.tooMany)

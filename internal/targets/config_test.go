@@ -1,4 +1,4 @@
-package agent_test
+package targets_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/agent"
+	"pushrelay/internal/targets"
 	"pushrelay/internal/textfile"
 )
 
@@ -48,7 +48,7 @@ scrape_configs:
 
 func TestLoadConfig(t *testing.T) {
 	file := write(t, pasted)
-	cfg, err := agent.LoadConfig(file)
+	cfg, err := targets.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestScrapeTimesArePairs(t *testing.T) {
 		"timeout and global":         {"global: {scrape_interval: 30s}\n" + job("    scrape_timeout: 20s\n"), "30s", "20s", false},
 		"timeout and global without": {"global: {scrape_timeout: 20s}\n" + job("    scrape_timeout: 5s\n"), "0s", "0s", true},
 	} {
-		cfg, err := agent.LoadConfig(write(t, tt.text))
+		cfg, err := targets.Load(write(t, tt.text))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -112,7 +112,7 @@ textfile_configs:
     labels: {zone: z}
   - {directory: /var/lib/metrics, job: batch}
 `)
-	cfg, err := agent.LoadConfig(file)
+	cfg, err := targets.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,11 +127,11 @@ textfile_configs:
 
 func TestEmptyConfigs(t *testing.T) {
 	for _, text := range []string{"", "# nothing\n", "scrape_configs:\n", "scrape_configs: []\n", "textfile_configs:\n"} {
-		if cfg, err := agent.LoadConfig(write(t, text)); err != nil || len(cfg.ScrapeConfigs) != 0 {
+		if cfg, err := targets.Load(write(t, text)); err != nil || len(cfg.ScrapeConfigs) != 0 {
 			t.Errorf("%q: %+v, %v", text, cfg, err)
 		}
 	}
-	if _, err := agent.LoadConfig(""); err != nil {
+	if _, err := targets.Load(""); err != nil {
 		t.Errorf("no file: %v", err)
 	}
 }
@@ -201,7 +201,7 @@ func TestBadConfigs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := write(t, tt.text)
-			_, err := agent.LoadConfig(file)
+			_, err := targets.Load(file)
 			if err == nil {
 				t.Fatal("it was taken")
 			}
@@ -210,7 +210,7 @@ func TestBadConfigs(t *testing.T) {
 			}
 		})
 	}
-	if _, err := agent.LoadConfig("/does/not/exist.yml"); err == nil || !strings.Contains(err.Error(), "/does/not/exist.yml") {
+	if _, err := targets.Load("/does/not/exist.yml"); err == nil || !strings.Contains(err.Error(), "/does/not/exist.yml") {
 		t.Errorf("a missing file: %v", err)
 	}
 }

@@ -77,14 +77,6 @@ func TestProxyOfTheEnvironmentThatIsNotUsed(t *testing.T) {
 	if _, err := agent.New(agent.Options{RelayAddresses: []string{"relay.test:9443"}, PushWait: 1}); err == nil || strings.Contains(err.Error(), "PROXY") {
 		t.Errorf("New() error = %v, want none about a proxy that NO_PROXY rules out", err)
 	}
-	job := "scrape_configs:\n  - job_name: j\n"
-	if _, err := agent.LoadConfig(write(t, job)); err != nil {
-		t.Error(err)
-	}
-	_, err := agent.LoadConfig(write(t, job+"    proxy_from_environment: true\n"))
-	if err == nil || !strings.Contains(err.Error(), "proxy_from_environment: HTTPS_PROXY: percent-encode") || strings.Contains(err.Error(), "ret@") {
-		t.Errorf("LoadConfig() error = %v, want one about HTTPS_PROXY", err)
-	}
 }
 
 func TestRelayAddresses(t *testing.T) {
@@ -97,39 +89,6 @@ func TestRelayAddresses(t *testing.T) {
 		_, err := agent.New(agent.Options{RelayAddresses: []string{address}, PushWait: 1})
 		if err == nil || strings.Contains(err.Error(), "--relay.address") == taken {
 			t.Errorf("--relay.address %q: error = %v, want it taken: %v", address, err, taken)
-		}
-	}
-}
-
-// A proxy of targets without a scheme is one of HTTP, wherever it is written.
-func TestTargetProxies(t *testing.T) {
-	cfg, err := agent.LoadConfig(write(t, `
-scrape_configs:
-  - job_name: plain
-    proxy_url: 127.0.0.1:3128
-  - job_name: quoted
-    proxy_url: "user:secret@proxy.test:3128"   # ours
-  - {job_name: flow, proxy_url: 'proxy.test:3128', static_configs: [{targets: ["a:1"], labels: {proxy_url: "a/b"}}]}
-  - job_name: complete
-    proxy_url: socks5://proxy.test:1080
-    no_proxy: "x"
-  - job_name: none
-    proxy_url: ""
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]string{
-		"plain": "http://127.0.0.1:3128", "quoted": "http://user:secret@proxy.test:3128", "flow": "http://proxy.test:3128",
-		"complete": "socks5://proxy.test:1080", "none": "",
-	}
-	for _, sc := range cfg.ScrapeConfigs {
-		got := ""
-		if u := sc.HTTPClient.ProxyURL.URL; u != nil {
-			got = u.String()
-		}
-		if got != want[sc.JobName] {
-			t.Errorf("job %s: proxy_url = %q, want %q", sc.JobName, got, want[sc.JobName])
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package agent
+package targets
 
 import (
 	"bytes"
@@ -12,13 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 )
 
 // A bench is target discovery over a directory with files.
 type bench struct {
-	*targetDiscovery
+	*Discovery
 	t         *testing.T
 	dir       string
 	announced target.Set
@@ -28,8 +27,10 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, dir: t.TempDir()}
-	b.targetDiscovery = newTargetDiscovery(scrape.NewHTTPScraper(), func(set target.Set) { b.announced = set }, slog.New(slog.NewTextHandler(&b.log, nil)), prometheus.NewRegistry())
-	t.Cleanup(b.stop)
+	b.Discovery = NewDiscovery(DiscoveryConfig{
+		Announce: func(set target.Set) { b.announced = set }, Logger: slog.New(slog.NewTextHandler(&b.log, nil)), Registerer: prometheus.NewRegistry(),
+	})
+	t.Cleanup(b.Close)
 	return b
 }
 
@@ -55,9 +56,9 @@ func (b *bench) load(text string) {
 		b.write("agent.yml", text)
 		file = filepath.Join(b.dir, "agent.yml")
 	}
-	cfg, err := LoadConfig(file)
+	cfg, err := Load(file)
 	if err == nil {
-		err = b.apply(cfg)
+		err = b.Apply(cfg)
 	}
 	if err != nil {
 		b.t.Fatal(err)
@@ -75,8 +76,8 @@ func (b *bench) want(when, addresses, missing string) {
 		b.t.Errorf("%s: targets (-want +got):\n%s", when, diff)
 	}
 	complete := b.announced.Completeness == target.Complete
-	if complete != (missing == "") || !strings.Contains(b.whyMissing(), missing) || (b.whyMissing() == "") != complete {
-		b.t.Errorf("%s: complete = %t, because %q, want the reason %q", when, complete, b.whyMissing(), missing)
+	if complete != (missing == "") || !strings.Contains(b.Missing(), missing) || (b.Missing() == "") != complete {
+		b.t.Errorf("%s: complete = %t, because %q, want the reason %q", when, complete, b.Missing(), missing)
 	}
 }
 

@@ -1,4 +1,4 @@
-package agent
+package targets
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 func completeProxyURLs(text []byte, root *yaml.Node) ([]byte, error) {
 	lines := bytes.SplitAfter(text, []byte("\n"))
 	for _, node := range proxyURLs(root) {
-		if _, err := parseProxy(node.Value, targetProxySchemes...); err != nil {
+		if _, err := ParseProxyURL(node.Value, targetProxySchemes...); err != nil {
 			return nil, fmt.Errorf("line %d: proxy_url: %w", node.Line, err)
 		}
 		if strings.Contains(node.Value, schemeEnd) {

@@ -1,10 +1,8 @@
-package agent
+package targets
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -19,9 +17,9 @@ const schemeEnd = "://"
 // targetProxySchemes are the schemes of proxies that net/http knows.
 var targetProxySchemes = []string{"http", "https", "socks5", "socks5h"}
 
-// parseProxy reads the URL of a proxy, [scheme://][user:password@]host[:port]. Without a scheme it is http, as in HTTPS_PROXY.
+// ParseProxyURL reads the URL of a proxy, [scheme://][user:password@]host[:port]. Without a scheme it is http, as in HTTPS_PROXY.
 // Errors hold nothing of it: where it is wrong, any part can be one of the password, and net/url would take that for a host.
-func parseProxy(text string, schemes ...string) (*url.URL, error) {
+func ParseProxyURL(text string, schemes ...string) (*url.URL, error) {
 	scheme, rest := "http", text
 	if before, after, ok := strings.Cut(text, schemeEnd); ok {
 		scheme, rest = strings.ToLower(before), after
@@ -49,32 +47,6 @@ func parseProxy(text string, schemes ...string) (*url.URL, error) {
 	return u, nil
 }
 
-// proxyFor returns the proxy to the relay, as the flag or else the environment says; nil for none.
-func (o *Options) proxyFor(address string) (*url.URL, error) {
-	if o.RelayProxyURL != "" {
-		proxy, err := parseProxy(o.RelayProxyURL, "http")
-		if err != nil {
-			return nil, fmt.Errorf("--relay.proxy-url: %w", err)
-		}
-		return proxy, nil
-	}
-	environment := httpproxy.FromEnvironment()
-	text := environment.HTTPSProxy
-	if text == "" {
-		return nil, nil
-	}
-	// Whether NO_PROXY names the relay is for that package to say. It takes a proxy that it cannot read for none.
-	environment.HTTPSProxy = "http://proxy.invalid"
-	if through, err := environment.ProxyFunc()(&url.URL{Scheme: "https", Host: address}); through == nil || err != nil {
-		return nil, err
-	}
-	proxy, err := parseProxy(text, "http")
-	if err != nil {
-		return nil, fmt.Errorf("proxy of the environment (HTTPS_PROXY): %w", err)
-	}
-	return proxy, nil
-}
-
 // checkProxyOfEnvironment says what is wrong with the proxies of the environment, which would be taken for none.
 func checkProxyOfEnvironment() error {
 	environment := httpproxy.FromEnvironment()
@@ -82,21 +54,9 @@ func checkProxyOfEnvironment() error {
 		if proxy.url == "" {
 			continue
 		}
-		if _, err := parseProxy(proxy.url, targetProxySchemes...); err != nil {
+		if _, err := ParseProxyURL(proxy.url, targetProxySchemes...); err != nil {
 			return fmt.Errorf("proxy_from_environment: %s: %w", proxy.name, err)
 		}
-	}
-	return nil
-}
-
-// checkRelayAddress returns an error unless the address can be dialled.
-func checkRelayAddress(address string) error {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || strings.ContainsAny(host, "/?#@\\ \t\r\n") {
-		return fmt.Errorf("--relay.address %q is not host:port", address)
-	}
-	if n, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil || n == 0 { // a number, or a name that the system knows
-		return fmt.Errorf("--relay.address %q has a port that cannot be, want 1 to 65535", address)
 	}
 	return nil
 }

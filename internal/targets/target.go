@@ -1,4 +1,4 @@
-package agent
+package targets
 
 import (
 	"errors"
@@ -13,53 +13,11 @@ import (
 
 	"github.com/prometheus/common/model"
 
-	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 )
 
 // agentLabel is the label that the relay gives every target of an agent.
 const agentLabel = "agent"
-
-// job is a scrape configuration that is in use.
-type job struct {
-	cfg  *ScrapeConfig
-	base scrape.Endpoint // RoundTripper and FollowRedirects of all its targets
-}
-
-// newJobs makes the transports of all jobs. Nothing is in use before all of it succeeded.
-func newJobs(cfg *FileConfig) ([]*job, error) {
-	jobs := make([]*job, 0, len(cfg.ScrapeConfigs))
-	for _, sc := range cfg.ScrapeConfigs {
-		rt, err := scrape.NewRoundTripper(sc.HTTPClient, sc.JobName)
-		if err != nil {
-			return nil, err
-		}
-		jobs = append(jobs, &job{cfg: sc, base: scrape.Endpoint{RoundTripper: rt, FollowRedirects: sc.HTTPClient.FollowRedirects}})
-	}
-	return jobs, nil
-}
-
-// An unnamed endpoint waits until all targets of the agent are known.
-type unnamed struct {
-	endpoint *scrape.Endpoint
-	// nameOf is what the name is made of.
-	nameOf target.Target
-}
-
-// endpoints returns the endpoints of the given lists of targets.
-func (j *job) endpoints(lists []*StaticConfig) ([]unnamed, error) {
-	found, err := j.cfg.targets(lists)
-	if err != nil {
-		return nil, fmt.Errorf("job %q: %w", j.cfg.JobName, err)
-	}
-	out := make([]unnamed, 0, len(found))
-	for _, f := range found {
-		e := j.base
-		e.Target, e.Params = f.target, f.params
-		out = append(out, unnamed{&e, f.nameOf()})
-	}
-	return out, nil
-}
 
 // configured is a target as the configuration says it, still without its name.
 type configured struct {
@@ -67,17 +25,6 @@ type configured struct {
 	params url.Values
 	// instance says that its label instance is not the address alone.
 	instance bool
-}
-
-// nameOf is what the name of a target is made of.
-func (c configured) nameOf() target.Target {
-	t := c.target
-	// The parameters tell targets apart as well, but are nobody else's business: they count only while naming.
-	t.MetricsPath += "?" + c.params.Encode()
-	if !c.instance {
-		t.Instance = t.Address // with its port, as names have always been
-	}
-	return t
 }
 
 // targets returns the targets of the given lists under this scrape configuration.
@@ -195,23 +142,4 @@ func withPort(address, scheme string) string {
 		port = "443"
 	}
 	return net.JoinHostPort(strings.Trim(address, "[]"), port)
-}
-
-// nameEndpoints names all endpoints of an agent; of several that are equal in everything one stays, and the others are
-// returned as well.
-func nameEndpoints(found []unnamed) (named, twice []*scrape.Endpoint) {
-	targets := make([]target.Target, 0, len(found))
-	for _, u := range found {
-		targets = append(targets, u.nameOf)
-	}
-	for i, name := range target.AssignNames(targets) {
-		e := found[i].endpoint
-		if name == "" {
-			twice = append(twice, e)
-			continue
-		}
-		e.Target.Name = name
-		named = append(named, e)
-	}
-	return named, twice
 }

@@ -1,4 +1,4 @@
-package agent
+package targets
 
 import (
 	"context"
@@ -8,35 +8,38 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"pushrelay/internal/agentapi"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 )
 
-// countingScraper counts scrapes by target and result, and remembers the last of each target. Only announced targets have
+// A scraper counts scrapes by target and result, and remembers the last of each target. Only announced targets have
 // series and memory of their own: any other name is the relay's invention.
-type countingScraper struct {
+type scraper struct {
 	// static
-	scraper  scrape.Scraper
+	next     scrape.Scraper
 	scrapes  *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 
 	mu   sync.Mutex
-	last map[string]lastScrape // guarded by mu; by the name of an announced target, zero before its first scrape
+	last map[string]Scrape // guarded by mu; by the name of an announced target, zero before its first scrape
 }
 
-// lastScrape is the last scrape of a target that has ended.
-type lastScrape struct {
-	at       time.Time // when it began; zero if there was none
-	duration time.Duration
-	status   int    // that the target answered; 0 if it did not
-	err      string // empty if it went well
+// A Scrape is a scrape of a target that has ended.
+type Scrape struct {
+	// At is when it began; zero if there was none.
+	At time.Time
+	// Duration is how long it took, to the last byte of the body.
+	Duration time.Duration
+	// Status is what the target answered; 0 if it did not.
+	Status int
+	// Error is the reason and the words of its failure; empty if it went well.
+	Error string
 }
 
-func newCountingScraper(scraper scrape.Scraper, reg prometheus.Registerer) *countingScraper {
-	return &countingScraper{
-		scraper: scraper,
-		last:    map[string]lastScrape{},
+func newScraper(next scrape.Scraper, reg prometheus.Registerer) *scraper {
+	return &scraper{
+		next: next,
+		last: map[string]Scrape{},
 		scrapes: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_agent_scrapes_total",
 			Help: "Scrapes that relays asked for, by target and result: ok, bad_status if the target answered something else than 200, or the reason of the failure.",
@@ -53,9 +56,9 @@ func newCountingScraper(scraper scrape.Scraper, reg prometheus.Registerer) *coun
 }
 
 // Scrape counts the scrape when it fails, or when its body ends or is closed.
-func (s *countingScraper) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Response, error) {
+func (s *scraper) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Response, error) {
 	startedAt, target := time.Now(), r.Target
-	resp, err := s.scraper.Scrape(ctx, r)
+	resp, err := s.next.Scrape(ctx, r)
 	if err != nil {
 		s.ended(target, startedAt, 0, scrape.AsError(ctx, err))
 		return nil, err
@@ -65,10 +68,10 @@ func (s *countingScraper) Scrape(ctx context.Context, r *scrape.Request) (*scrap
 }
 
 // ended counts a scrape. Under the lock, so that a target that is dropped meanwhile does not come back.
-func (s *countingScraper) ended(target string, startedAt time.Time, status int, err *scrape.Error) {
-	last, result := lastScrape{at: startedAt, duration: time.Since(startedAt), status: status}, "ok"
+func (s *scraper) ended(target string, startedAt time.Time, status int, err *scrape.Error) {
+	last, result := Scrape{At: startedAt, Duration: time.Since(startedAt), Status: status}, "ok"
 	if err != nil {
-		last.err, result = err.Error(), string(err.Reason)
+		last.Error, result = err.Error(), string(err.Reason)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,16 +82,16 @@ func (s *countingScraper) ended(target string, startedAt time.Time, status int, 
 	s.last[target] = last
 	s.scrapes.WithLabelValues(target, result).Inc()
 	if err == nil || err.Reason == scrape.BadStatus {
-		s.duration.WithLabelValues(target).Observe(last.duration.Seconds())
+		s.duration.WithLabelValues(target).Observe(last.Duration.Seconds())
 	}
 }
 
 // announce says which targets there are. The others and their series are forgotten.
-func (s *countingScraper) announce(targets []target.Target) {
+func (s *scraper) announce(targets []target.Target) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	earlier := s.last
-	s.last = make(map[string]lastScrape, len(targets))
+	s.last = make(map[string]Scrape, len(targets))
 	for _, t := range targets {
 		s.last[t.Name] = earlier[t.Name]
 		delete(earlier, t.Name)
@@ -99,21 +102,9 @@ func (s *countingScraper) announce(targets []target.Target) {
 	}
 }
 
-// describe returns what is told of a target.
-func (s *countingScraper) describe(t target.Target) agentapi.Target {
+// lastOf returns the last scrape of a target.
+func (s *scraper) lastOf(name string) Scrape {
 	s.mu.Lock()
-	last := s.last[t.Name]
-	s.mu.Unlock()
-	out := agentapi.Target{
-		Target: t.Name, Job: t.Job, Instance: t.Instance, Address: t.Address, Labels: make(map[string]string, len(t.Labels)),
-		LastDurationSeconds: last.duration.Seconds(), LastStatus: last.status, LastError: last.err,
-	}
-	for _, l := range t.Labels {
-		out.Labels[l.Name] = l.Value
-	}
-	if !last.at.IsZero() {
-		at := last.at.UTC()
-		out.LastScrape = &at
-	}
-	return out
+	defer s.mu.Unlock()
+	return s.last[name]
 }

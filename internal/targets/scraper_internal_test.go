@@ -1,4 +1,4 @@
-package agent
+package targets
 
 import (
 	"context"
@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"pushrelay/internal/agentapi"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 )
@@ -32,20 +31,20 @@ var errBroken = errors.New("connection reset")
 func TestScrapesAreRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()
-		s := newCountingScraper(nil, reg)
-		app := target.Target{Name: "app", Job: "app", Instance: "i", Address: "localhost:80", Labels: []target.Label{{Name: "env", Value: "prod"}}}
-		want := agentapi.Target{Target: "app", Job: "app", Instance: "i", Address: "localhost:80", Labels: map[string]string{"env": "prod"}}
+		s := newScraper(nil, reg)
+		app := target.Target{Name: "app"}
+		var want Scrape
 		s.announce([]target.Target{app, {Name: "other"}})
 		check := func(when string) {
 			t.Helper()
-			if diff := cmp.Diff(want, s.describe(app)); diff != "" {
+			if diff := cmp.Diff(want, s.lastOf("app")); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", when, diff)
 			}
 		}
 		check("before the first scrape")
 
 		run := func(name string, with scraperFunc) {
-			s.scraper = with
+			s.next = with
 			resp, err := s.Scrape(t.Context(), &scrape.Request{Target: name})
 			if err != nil {
 				return
@@ -54,19 +53,19 @@ func TestScrapesAreRemembered(t *testing.T) {
 			io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
 		}
-		at := time.Now().UTC()
+		at := time.Now()
 		run("app", answers(strings.NewReader("m 1\n")))
-		want.LastScrape, want.LastDurationSeconds, want.LastStatus = &at, 3, 200
+		want.At, want.Duration, want.Status = at, 3*time.Second, 200
 		check("after a whole body")
 
-		failedAt := time.Now().UTC()
+		failedAt := time.Now()
 		run("app", answers(io.MultiReader(strings.NewReader("m"), errReader{})))
-		want.LastScrape, want.LastError = &failedAt, "target_unreachable: connection reset"
+		want.At, want.Error = failedAt, "target_unreachable: connection reset"
 		check("after a body that broke off")
 
-		refusedAt := time.Now().UTC()
+		refusedAt := time.Now()
 		run("app", func() (*scrape.Response, error) { return nil, scrape.Errorf(scrape.TargetUnreachable, "refused") })
-		want.LastScrape, want.LastDurationSeconds, want.LastStatus, want.LastError = &refusedAt, 0, 0, "target_unreachable: refused"
+		want.At, want.Duration, want.Status, want.Error = refusedAt, 0, 0, "target_unreachable: refused"
 		check("after a refused connection")
 
 		// What the agent does not have is the relay's invention, whatever becomes of it.

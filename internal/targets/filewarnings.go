@@ -1,4 +1,4 @@
-package agent
+package targets
 
 import (
 	"errors"
@@ -12,9 +12,9 @@ import (
 	"pushrelay/internal/mtls"
 )
 
-// lookAround returns a warning for each file and directory that the configuration names and that is not there or is read in part,
+// FileWarnings returns a warning for each file and directory that the configuration names and that is not there or is read in part,
 // one line each. It may come later, so that this is no error.
-func (c *FileConfig) lookAround() []string {
+func (c *Config) FileWarnings() []string {
 	var warnings []string
 	for _, sc := range c.ScrapeConfigs {
 		for _, files := range sc.FileSDConfigs {

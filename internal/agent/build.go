@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/version"
+
+	"pushrelay/internal/datadir"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/httpserver"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/push"
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/spool"
+	"pushrelay/internal/target"
+	"pushrelay/internal/targets"
+	"pushrelay/internal/textfile"
+	"pushrelay/internal/tunnel/tunnelclient"
+)
+
+// maxConcurrentScrapes bounds the scrapes that the agent does at once, whatever relays ask for.
+const maxConcurrentScrapes = 64
+
+// certificateRenewal says what to do about the agent's certificate when it ends.
+const certificateRenewal = "issue it again on the relay's machine (relay-server agent-certificate NAME --out DIR) and copy agent.key and agent.crt over the old ones; no restart is needed"
+
+// New returns an agent that listens but does not serve yet. On error nothing is left open.
+func New(opts Options) (*Agent, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	// Also says that a certificate is expired, which a running agent would live with.
+	if _, err := mtls.Load(mtls.Agent, opts.TLS); err != nil {
+		return nil, err
+	}
+	certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: opts.TLS, Logger: opts.Logger, Renewal: certificateRenewal})
+	if err != nil {
+		return nil, err
+	}
+	identity, err := mtls.PeerIDFromCertificate(certificates.Material().Leaf())
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := targets.Load(opts.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	a := &Agent{opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry(), startedAt: time.Now(), certificates: certificates}
+	if a.web, err = httpserver.Listen(httpserver.Config{Flags: opts.Web, Optional: opts.WebOptional, PlainSockets: true, Logger: a.logger}); err != nil {
+		return nil, err
+	}
+	if err := a.build(identity.Agent, cfg); err != nil {
+		a.web.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// build makes all parts, from the spool up.
+func (a *Agent) build(identity string, cfg *targets.Config) error {
+	dataDir, err := datadir.Open(a.opts.DataDir, datadir.ChoiceOf(a.opts.DataDirAsked), a.logger)
+	if err != nil {
+		return err
+	}
+	a.registerMetrics()
+	a.spool = spool.New(spool.Config{
+		Dir: spoolDir(dataDir), Agent: identity, Relays: a.opts.RelayAddresses, MaxBytes: a.opts.SpoolMaxBytes, Wait: a.opts.PushWait,
+		Limits: a.opts.PushLimits, Release: version.Version, NoLock: a.opts.DataDirNoLock, Logger: a.logger.With(slog.String("component", "spool")), Registerer: a.registry,
+	})
+	a.discovery = targets.NewDiscovery(targets.DiscoveryConfig{
+		Announce: a.announce, Registerer: a.registry, Logger: a.logger.With(slog.String("component", "discovery")),
+	})
+	if err := a.newLinks(a.discovery.Scraper()); err != nil {
+		return err
+	}
+	a.textfiles = textfile.New(textfile.Config{
+		Groups: a.spool, Limits: a.opts.PushLimits, Registerer: a.registry, Logger: a.logger.With(slog.String("component", "textfile")),
+	})
+	if err := a.apply(cfg); err != nil {
+		return err
+	}
+	a.pushes = push.NewHandler(push.HandlerConfig{
+		Pusher: &countingPusher{pusher: a.spool, metrics: newPushMetrics(a.registry)},
+		Limits: a.opts.PushLimits,
+		Names:  a.names,
+		Budget: push.NewBudget(a.opts.PushLimits.MaxInflightBytes),
+		Logger: a.logger.With(slog.String("component", "push")),
+	})
+	return nil
+}
+
+func (a *Agent) newLinks(scraper scrape.Scraper) error {
+	metrics := tunnelclient.NewMetrics(a.registry)
+	processID := tunnelclient.NewProcessID()
+	for _, address := range a.opts.RelayAddresses {
+		proxy, err := a.opts.proxyFor(address)
+		if err != nil {
+			return err
+		}
+		a.links = append(a.links, tunnelclient.NewLink(tunnelclient.Config{
+			Address: address, Proxy: proxy, Certificates: a.certificates, Scraper: scraper, Spool: a.spool,
+			MaxConcurrentScrapes: maxConcurrentScrapes, ProcessID: processID, Version: version.Version,
+			Logger: a.logger.With(slog.String("component", "tunnel")), Metrics: metrics,
+		}))
+	}
+	return nil
+}
+
+// announce tells every relay what can be scraped.
+func (a *Agent) announce(set target.Set) {
+	for _, link := range a.links {
+		link.SetTargets(set)
+	}
+}
+
+// names is the scheme of label names in grouping keys: the wider one as soon as a relay announced that it takes it.
+func (a *Agent) names() grouping.NameScheme {
+	for _, link := range a.links {
+		if link.Status().UTF8Names {
+			return grouping.UTF8Names
+		}
+	}
+	return grouping.LegacyNames
+}
+
+// spoolDir is where the spool is in a data dir; empty for one in memory.
+func spoolDir(dataDir string) string {
+	if dataDir == "" {
+		return ""
+	}
+	return filepath.Join(dataDir, "spool")
+}

@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/exporter-toolkit/web"
+
+	"pushrelay/internal/datadir"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/push"
+)
+
+// Options are the flags of the agent; see relay-agent --help.
+type Options struct {
+	// RelayAddresses are the relays to dial, host:port. At least one.
+	RelayAddresses []string
+	// RelayProxyURL is an HTTP proxy on the way to the relays; empty takes it from HTTPS_PROXY and NO_PROXY.
+	RelayProxyURL string
+	// TLS are the files of mutual TLS. Required.
+	TLS mtls.Files
+	// ConfigFile names the targets; empty for an agent that only pushes.
+	ConfigFile string
+	// PushLimits bound each push, PushWait the wait for the relays' verdicts.
+	PushLimits push.Limits
+	PushWait   time.Duration
+	// DataDir is where the spool is kept; see DataDirAsked.
+	DataDir string
+	// DataDirAsked says that DataDir was given and is no default: it must then be usable, and empty means memory only.
+	DataDirAsked bool
+	// DataDirNoLock does without the lock on the spool, for file systems that have none.
+	DataDirNoLock bool
+	// SpoolMaxBytes bounds what the spool holds; 0 means no limit.
+	SpoolMaxBytes int64
+	// Web says where to listen. Required.
+	Web *web.FlagConfig
+	// WebOptional are those of its addresses that are left out where the machine has no such address.
+	WebOptional []string
+	// Logger is required.
+	Logger *slog.Logger
+}
+
+// DefaultDataDir returns the data dir of an agent that was given none.
+func DefaultDataDir() string { return datadir.Default("agent-data") }

@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/version"
+	"golang.org/x/sync/errgroup"
+
+	"pushrelay/internal/targets"
+	"pushrelay/internal/wal"
+)
+
+// shutdownGrace is how long pushes in flight may take when the agent stops.
+const shutdownGrace = 10 * time.Second
+
+// Run runs the agent until ctx ends: first it stops taking pushes, then it leaves the relays, then it closes the spool. It
+// returns nil after an orderly end.
+func (a *Agent) Run(ctx context.Context) error {
+	a.logger.Info("agent starts", slog.String("version", version.Version), slog.String("relays", strings.Join(a.opts.RelayAddresses, ",")), slog.String("addr", a.Addr().String()), slog.Int("pid", os.Getpid()))
+	if err := a.spool.Recover(ctx); err != nil {
+		a.web.Close()
+		return explainSpoolError(a.opts.DataDir, err)
+	}
+	linkCtx, leave := context.WithCancel(context.WithoutCancel(ctx)) // ended below, after the last push
+	defer leave()
+	links, _ := errgroup.WithContext(linkCtx)
+	links.Go(func() error { return a.spool.Run(linkCtx) })
+	for _, link := range a.links {
+		links.Go(func() error { return link.Run(linkCtx) })
+	}
+	local, localCtx := errgroup.WithContext(ctx)
+	local.Go(func() error { return a.discovery.Run(localCtx) })
+	local.Go(func() error { return a.textfiles.Run(localCtx) })
+	local.Go(func() error { return a.certificates.Run(localCtx) })
+	local.Go(func() error { return a.web.Run(localCtx, a.routes(), shutdownGrace) })
+	err := local.Wait()
+	leave()
+	err = errors.Join(err, links.Wait(), a.closeSpool())
+	a.discovery.Close()
+	a.logger.Info("agent stopped")
+	return err
+}
+
+// Reload puts the configuration file to use as it is now, whole, or returns an error and changes nothing.
+func (a *Agent) Reload() error {
+	cfg, err := targets.Load(a.opts.ConfigFile)
+	if err == nil {
+		err = a.apply(cfg)
+	}
+	if err != nil {
+		a.reloads.successful.Set(0)
+		a.logger.Error("configuration was not reloaded, the earlier one stays", slog.Any("err", err))
+		return err
+	}
+	a.logger.Info("configuration reloaded", slog.String("file", a.opts.ConfigFile), slog.Int("targets", len(a.discovery.Targets())))
+	return nil
+}
+
+// apply puts a configuration to use, or returns an error and changes nothing.
+func (a *Agent) apply(cfg *targets.Config) error {
+	if err := a.discovery.Apply(cfg); err != nil {
+		return err
+	}
+	// A configuration that says nothing at all is not the way to have all groups of text files deleted.
+	if cfg.ScrapeConfigs != nil || cfg.TextfileConfigs != nil {
+		if err := a.textfiles.Apply(cfg.TextfileConfigs); err != nil {
+			return err // not after targets.Load
+		}
+	}
+	for _, warning := range append(cfg.Warnings, cfg.FileWarnings()...) {
+		a.logger.Warn("configuration", slog.String("file", a.opts.ConfigFile), slog.String("warning", warning))
+	}
+	a.reloads.successful.Set(1)
+	a.reloads.at.SetToCurrentTime()
+	return nil
+}
+
+func (a *Agent) closeSpool() error {
+	err := a.spool.Close()
+	if errors.Is(err, wal.ErrUnwritable) {
+		// Whatever was answered well is there, so that the end is an orderly one.
+		a.logger.Error("the spool was closed while it could not be written: pushes that were answered with 503 may be lost", slog.Any("err", err))
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("closing the spool: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package targets
+
+import (
+	"fmt"
+	"net/http"
+
+	"pushrelay/internal/scrape"
+	"pushrelay/internal/target"
+)
+
+// job is a scrape configuration that is in use.
+type job struct {
+	cfg  *ScrapeConfig
+	base scrape.Endpoint // RoundTripper and FollowRedirects of all its targets
+}
+
+// newJobs makes the transports of all jobs. Nothing is in use before all of it succeeded.
+func newJobs(cfg *Config) ([]*job, error) {
+	jobs := make([]*job, 0, len(cfg.ScrapeConfigs))
+	for _, sc := range cfg.ScrapeConfigs {
+		rt, err := scrape.NewRoundTripper(sc.HTTPClient, sc.JobName)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, &job{cfg: sc, base: scrape.Endpoint{RoundTripper: rt, FollowRedirects: sc.HTTPClient.FollowRedirects}})
+	}
+	return jobs, nil
+}
+
+// An unnamed endpoint waits until all targets of the agent are known.
+type unnamed struct {
+	endpoint *scrape.Endpoint
+	// nameOf is what the name is made of.
+	nameOf target.Target
+}
+
+// endpoints returns the endpoints of the given lists of targets.
+func (j *job) endpoints(lists []*StaticConfig) ([]unnamed, error) {
+	found, err := j.cfg.targets(lists)
+	if err != nil {
+		return nil, fmt.Errorf("job %q: %w", j.cfg.JobName, err)
+	}
+	out := make([]unnamed, 0, len(found))
+	for _, f := range found {
+		e := j.base
+		e.Target, e.Params = f.target, f.params
+		out = append(out, unnamed{&e, f.nameOf()})
+	}
+	return out, nil
+}
+
+// closeIdle closes the connections that jobs keep open to their targets. Scrapes that run are not touched.
+func closeIdle(jobs []*job) {
+	for _, j := range jobs {
+		(&http.Client{Transport: j.base.RoundTripper}).CloseIdleConnections()
+	}
+}
