@@ -106,15 +106,9 @@ func logFlags(serve *kingpin.CmdClause, stderr io.Writer) *promslog.Config {
 	return c
 }
 
-// Where the agent listens by default: on the loopback of both kinds, since localhost may be either.
-const (
-	listenIPv4 = "127.0.0.1:9091"
-	listenIPv6 = "[::1]:9091"
-)
-
-// flags defines the flags of the agent. The function that it returns reads them once they are parsed.
+// flags defines the flags of the agent, with the defaults of its options. The function that it returns reads them once they are parsed.
 func flags(serve *kingpin.CmdClause) func() agent.Options {
-	o := &agent.Options{}
+	o := agent.DefaultOptions()
 	serve.Flag("relay.address", "Relay to dial, host:port (repeatable: the agent attaches to all of them).").PlaceHolder("HOST:PORT").StringsVar(&o.RelayAddresses)
 	serve.Flag("relay.proxy-url", "HTTP proxy on the way to the relays, http://[user:password@]host:port (default: HTTPS_PROXY and NO_PROXY of the environment).").PlaceHolder("URL").StringVar(&o.RelayProxyURL)
 	serve.Flag("tls.ca-file", "Certificate authority of the relay (ca.crt).").PlaceHolder("FILE").StringVar(&o.TLS.CAFile)
@@ -125,24 +119,25 @@ func flags(serve *kingpin.CmdClause) func() agent.Options {
 	dataDir := serve.Flag("data.dir", "Where the spool is kept: pushes on their way to the relays. Empty keeps it in memory only. Default: $STATE_DIRECTORY, else agent-data.").
 		PlaceHolder("DIR").IsSetByUser(&asked).String()
 	serve.Flag("data.no-lock", "Do without the lock on the data dir, for file systems that have none.").BoolVar(&o.DataDirNoLock)
-	spoolBytes := serve.Flag("spool.max-bytes", "What the spool may hold, bodies compressed; pushes are answered 503 when it is full. 0 for no limit.").Default("1GiB").Bytes()
-	o.Web = kingpinflag.AddFlags(serve, listenIPv4)
+	spoolBytes := serve.Flag("spool.max-bytes", "What the spool may hold, bodies compressed; pushes are answered 503 when it is full. 0 for no limit.").Default(commandline.Bytes(o.SpoolMaxBytes)).Bytes()
+	listen := *o.Web.WebListenAddresses
+	o.Web = kingpinflag.AddFlags(serve, listen[0])
 	listenAsked := false
-	serve.GetFlag("web.listen-address").Default(listenIPv4, listenIPv6).IsSetByUser(&listenAsked).
-		Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent.sock (repeatable; default: " + listenIPv4 + ", and " + listenIPv6 + " where there is IPv6). A Unix socket has mode 0660, and needs no password.")
+	serve.GetFlag("web.listen-address").Default(listen...).IsSetByUser(&listenAsked).
+		Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent.sock (repeatable; default: " + listen[0] + ", and " + listen[1] + " where there is IPv6). A Unix socket has mode 0660, and needs no password.")
 
-	serve.Flag("push.wait", "How long a push waits for the relays' verdicts before it is answered 202 and kept.").Default("5s").DurationVar(&o.PushWait)
-	limits := pushflags.Limits(serve)
+	serve.Flag("push.wait", "How long a push waits for the relays' verdicts before it is answered 202 and kept.").Default(commandline.Duration(o.PushWait)).DurationVar(&o.PushWait)
+	limits := pushflags.Limits(serve, o.PushLimits)
 	return func() agent.Options {
-		o.DataDir, o.DataDirAsked, o.SpoolMaxBytes = *dataDir, asked, int64(*spoolBytes)
-		if !asked {
-			o.DataDir = agent.DefaultDataDir()
+		o.DataDirAsked, o.SpoolMaxBytes = asked, int64(*spoolBytes)
+		if asked {
+			o.DataDir = *dataDir
 		}
-		if !listenAsked {
-			o.WebOptional = []string{listenIPv6}
+		if listenAsked {
+			o.WebOptional = nil
 		}
 		o.PushLimits = limits()
-		return *o
+		return o
 	}
 }
 

@@ -27,7 +27,7 @@ type repairCommands struct {
 func newRepairCommands(app *kingpin.Application) *repairCommands {
 	c := &repairCommands{repair: app.Command("repair", repairHelp), acknowledge: app.Command("acknowledge-loss", acknowledgeHelp)}
 	for _, command := range []*kingpin.CmdClause{c.repair, c.acknowledge} {
-		command.Flag("data.dir", "Data dir of the agent.").Default(agent.DefaultDataDir()).PlaceHolder("DIR").StringVar(&c.dataDir)
+		command.Flag("data.dir", "Data dir of the agent.").Default(agent.DefaultOptions().DataDir).PlaceHolder("DIR").StringVar(&c.dataDir)
 	}
 	return c
 }

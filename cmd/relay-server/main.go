@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -85,48 +86,48 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// serveFlags defines the flags of the relay. The function that it returns reads them once they are parsed.
+// serveFlags defines the flags of the relay, with the defaults of its options. The function that it returns reads them once they are parsed.
 func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
-	o := &relay.Options{}
-	o.Web = kingpinflag.AddFlags(serve, ":9091")
-	serve.Flag("web.telemetry-path", "Path under which to expose metrics.").Default("/metrics").StringVar(&o.TelemetryPath)
-	serve.Flag("web.external-url", "The URL under which the relay is externally reachable.").Default("").StringVar(&o.ExternalURL)
-	serve.Flag("web.route-prefix", "Prefix for the internal routes of web endpoints. Defaults to the path of --web.external-url.").Default("").StringVar(&o.RoutePrefix)
-	serve.Flag("web.enable-lifecycle", "Enable shutdown via HTTP request.").Default("false").BoolVar(&o.EnableLifecycle)
-	serve.Flag("web.enable-admin-api", "Enable API endpoints for admin control actions.").Default("false").BoolVar(&o.EnableAdminAPI)
-	serve.Flag("web.max-concurrent-scrapes", "Scrapes of the telemetry path that are answered at once; others wait for their turn.").Default("8").IntVar(&o.MaxConcurrentScrapes)
-	serve.Flag("web.legacy-metrics", "Expose the Pushgateway's own metrics (pushgateway_…) beside the relay's.").Default("true").BoolVar(&o.LegacyMetrics)
-	serve.Flag("web.enable-openmetrics", "Serve OpenMetrics 1.0 to scrapers that ask for it.").Default("false").BoolVar(&o.EnableOpenMetrics)
+	o := relay.DefaultOptions()
+	o.Web = kingpinflag.AddFlags(serve, (*o.Web.WebListenAddresses)[0])
+	serve.Flag("web.telemetry-path", "Path under which to expose metrics.").Default(o.TelemetryPath).StringVar(&o.TelemetryPath)
+	serve.Flag("web.external-url", "The URL under which the relay is externally reachable.").Default(o.ExternalURL).StringVar(&o.ExternalURL)
+	serve.Flag("web.route-prefix", "Prefix for the internal routes of web endpoints. Defaults to the path of --web.external-url.").Default(o.RoutePrefix).StringVar(&o.RoutePrefix)
+	serve.Flag("web.enable-lifecycle", "Enable shutdown via HTTP request.").Default(strconv.FormatBool(o.EnableLifecycle)).BoolVar(&o.EnableLifecycle)
+	serve.Flag("web.enable-admin-api", "Enable API endpoints for admin control actions.").Default(strconv.FormatBool(o.EnableAdminAPI)).BoolVar(&o.EnableAdminAPI)
+	serve.Flag("web.max-concurrent-scrapes", "Scrapes of the telemetry path that are answered at once; others wait for their turn.").Default(strconv.Itoa(o.MaxConcurrentScrapes)).IntVar(&o.MaxConcurrentScrapes)
+	serve.Flag("web.legacy-metrics", "Expose the Pushgateway's own metrics (pushgateway_…) beside the relay's.").Default(strconv.FormatBool(o.LegacyMetrics)).BoolVar(&o.LegacyMetrics)
+	serve.Flag("web.enable-openmetrics", "Serve OpenMetrics 1.0 to scrapers that ask for it.").Default(strconv.FormatBool(o.EnableOpenMetrics)).BoolVar(&o.EnableOpenMetrics)
 
-	serve.Flag("persistence.file", "File of a Pushgateway: taken over at the first start, and written in the Pushgateway's format for the way back. Empty for none.").Default("").PlaceHolder("FILE").StringVar(&o.PersistenceFile)
-	serve.Flag("persistence.interval", "The minimum interval at which to write out the persistence file.").Default("5m").DurationVar(&o.PersistenceInterval)
-	serve.Flag("persistence.export", "Write the persistence file; off leaves it as it was found.").Default("true").BoolVar(&o.PersistenceExport)
+	serve.Flag("persistence.file", "File of a Pushgateway: taken over at the first start, and written in the Pushgateway's format for the way back. Empty for none.").Default(o.PersistenceFile).PlaceHolder("FILE").StringVar(&o.PersistenceFile)
+	serve.Flag("persistence.interval", "The minimum interval at which to write out the persistence file.").Default(commandline.Duration(o.PersistenceInterval)).DurationVar(&o.PersistenceInterval)
+	serve.Flag("persistence.export", "Write the persistence file; off leaves it as it was found.").Default(strconv.FormatBool(o.PersistenceExport)).BoolVar(&o.PersistenceExport)
 
-	serve.Flag("grpc.listen-address", "Address on which agents dial in.").Default(":9443").StringVar(&o.GRPCListenAddress)
+	serve.Flag("grpc.listen-address", "Address on which agents dial in.").Default(o.GRPCListenAddress).StringVar(&o.GRPCListenAddress)
 	serve.Flag("grpc.tls.cert-file", "Certificate that the relay shows to agents. Without the three files the relay uses its own authority in the data dir.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.CertFile)
 	serve.Flag("grpc.tls.key-file", "Key of the certificate.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.KeyFile)
 	serve.Flag("grpc.tls.client-ca-file", "Certificate authority of the agents.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.CAFile)
 	serve.Flag("grpc.tls.server-name", "Name or address in the certificate that the relay makes for itself (repeatable; default: host name, localhost, 127.0.0.1).").PlaceHolder("NAME").StringsVar(&o.GRPCServerNames)
 
-	limits := pushflags.Limits(serve)
-	serve.Flag("push.timeout", "How long a push may wait until it is stored; then it is answered 503.").Default("10s").DurationVar(&o.PushTimeout)
-	serve.Flag("push.agent-label", "Grouping label that pushes through an agent get, with the agent's identity as its value; empty for none.").Default("agent").StringVar(&o.AgentLabel)
-	serve.Flag("push.disable-consistency-check", "Answer pushes 202, also those that do not fit; what does not fit is kept but not exposed.").Default("false").BoolVar(&o.DisableConsistencyCheck)
-	serve.Flag("push.enable-utf8-names", "Allow UTF-8 characters in metric and label names.").Default("false").BoolVar(&o.EnableUTF8Names)
-	serve.Flag("store.max-series", "Series in the whole store; 0 for no limit.").Default("0").IntVar(&o.MaxSeries)
-	serve.Flag("store.max-groups", "Groups in the whole store; 0 for no limit.").Default("0").IntVar(&o.MaxGroups)
+	limits := pushflags.Limits(serve, o.PushLimits)
+	serve.Flag("push.timeout", "How long a push may wait until it is stored; then it is answered 503.").Default(commandline.Duration(o.PushTimeout)).DurationVar(&o.PushTimeout)
+	serve.Flag("push.agent-label", "Grouping label that pushes through an agent get, with the agent's identity as its value; empty for none.").Default(o.AgentLabel).StringVar(&o.AgentLabel)
+	serve.Flag("push.disable-consistency-check", "Answer pushes 202, also those that do not fit; what does not fit is kept but not exposed.").Default(strconv.FormatBool(o.DisableConsistencyCheck)).BoolVar(&o.DisableConsistencyCheck)
+	serve.Flag("push.enable-utf8-names", "Allow UTF-8 characters in metric and label names.").Default(strconv.FormatBool(o.EnableUTF8Names)).BoolVar(&o.EnableUTF8Names)
+	serve.Flag("store.max-series", "Series in the whole store; 0 for no limit.").Default(strconv.Itoa(o.MaxSeries)).IntVar(&o.MaxSeries)
+	serve.Flag("store.max-groups", "Groups in the whole store; 0 for no limit.").Default(strconv.Itoa(o.MaxGroups)).IntVar(&o.MaxGroups)
 
-	maxScrape := serve.Flag("scrape.max-body-size", "Largest body of a scrape through the tunnel; 0 for no limit.").Default("256MiB").Bytes()
-	serve.Flag("scrape.max-timeout", "Longest time of a scrape through the tunnel, whatever the scraper allows.").Default("2m").DurationVar(&o.ScrapeMaxTimeout)
-	serve.Flag("agents.max-concurrent-scrapes", "Scrapes of one agent at once.").Default("32").IntVar(&o.AgentMaxConcurrentScrapes)
-	serve.Flag("agents.max-groups", "Groups of one agent; 0 for no limit.").Default("50000").IntVar(&o.AgentMaxGroups)
-	serve.Flag("agents.max-series", "Series of all groups of one agent; 0 for no limit.").Default("1000000").IntVar(&o.AgentMaxSeries)
-	serve.Flag("agents.forget-after", "How long a departed agent stays listed.").Default("24h").DurationVar(&o.AgentForgetAfter)
-	serve.Flag("shutdown.timeout", "How long what is in flight may take when the relay stops.").Default("20s").DurationVar(&o.ShutdownTimeout)
+	maxScrape := serve.Flag("scrape.max-body-size", "Largest body of a scrape through the tunnel; 0 for no limit.").Default(commandline.Bytes(o.ScrapeMaxBodyBytes)).Bytes()
+	serve.Flag("scrape.max-timeout", "Longest time of a scrape through the tunnel, whatever the scraper allows.").Default(commandline.Duration(o.ScrapeMaxTimeout)).DurationVar(&o.ScrapeMaxTimeout)
+	serve.Flag("agents.max-concurrent-scrapes", "Scrapes of one agent at once.").Default(strconv.Itoa(o.AgentMaxConcurrentScrapes)).IntVar(&o.AgentMaxConcurrentScrapes)
+	serve.Flag("agents.max-groups", "Groups of one agent; 0 for no limit.").Default(strconv.Itoa(o.AgentMaxGroups)).IntVar(&o.AgentMaxGroups)
+	serve.Flag("agents.max-series", "Series of all groups of one agent; 0 for no limit.").Default(strconv.Itoa(o.AgentMaxSeries)).IntVar(&o.AgentMaxSeries)
+	serve.Flag("agents.forget-after", "How long a departed agent stays listed.").Default(commandline.Duration(o.AgentForgetAfter)).DurationVar(&o.AgentForgetAfter)
+	serve.Flag("shutdown.timeout", "How long what is in flight may take when the relay stops.").Default(commandline.Duration(o.ShutdownTimeout)).DurationVar(&o.ShutdownTimeout)
 	return func() relay.Options {
 		o.PushLimits = limits()
 		o.ScrapeMaxBodyBytes = int64(*maxScrape)
-		return *o
+		return o
 	}
 }
 

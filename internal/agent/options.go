@@ -40,5 +40,24 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// DefaultDataDir returns the data dir of an agent that was given none.
-func DefaultDataDir() string { return datadir.Default("agent-data") }
+// Where the agent listens by default: on the loopback of both kinds, since localhost may be either.
+const (
+	listenIPv4 = "127.0.0.1:9091"
+	listenIPv6 = "[::1]:9091"
+)
+
+// DefaultOptions returns the options of an agent that was given none of its flags. It lacks what is required and has no default:
+// relays, the files of mutual TLS, and the logger.
+func DefaultOptions() Options {
+	systemdSocket, webConfig := false, ""
+	return Options{
+		PushLimits:    push.DefaultLimits(),
+		PushWait:      5 * time.Second,
+		DataDir:       datadir.Default("agent-data"),
+		SpoolMaxBytes: 1 << 30,
+		Web: &web.FlagConfig{
+			WebListenAddresses: &[]string{listenIPv4, listenIPv6}, WebSystemdSocket: &systemdSocket, WebConfigFile: &webConfig,
+		},
+		WebOptional: []string{listenIPv6},
+	}
+}

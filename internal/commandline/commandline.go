@@ -1,4 +1,5 @@
-// Package commandline says what somebody may have meant whose command line a program does not know.
+// Package commandline says what somebody may have meant whose command line a program does not know, and writes defaults of flags as
+// people do.
 //
 // It promises that the error stays the parser's own, with more behind it. It knows no program's flags.
 package commandline

@@ -148,6 +148,18 @@ type Limits struct {
 	MaxLabelLength int
 }
 
+// DefaultLimits returns the limits of relays and agents that were given no others.
+func DefaultLimits() Limits {
+	return Limits{
+		MaxBodyBytes:         16 << 20,
+		MaxDecompressedBytes: 64 << 20,
+		MaxInflightBytes:     256 << 20,
+		MaxSeries:            100_000,
+		MaxLabels:            64,
+		MaxLabelLength:       16 << 10,
+	}
+}
+
 // CheckKey refuses a grouping key with more or longer labels than a series may have, before anything is kept of it. What is stored under
 // such a key can be deleted all the same: it is not for deletions.
 func (l Limits) CheckKey(key grouping.Key) error {

@@ -1,14 +1,12 @@
 package relay
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
 	"time"
 
-	"github.com/prometheus/common/model"
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"pushrelay/internal/exposition"
@@ -88,6 +86,32 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// DefaultOptions returns the options of a relay that was given none of its flags. It lacks what is required and has no default: the
+// logger.
+func DefaultOptions() Options {
+	systemdSocket, webConfig := false, ""
+	return Options{
+		Web:                       &web.FlagConfig{WebListenAddresses: &[]string{":9091"}, WebSystemdSocket: &systemdSocket, WebConfigFile: &webConfig},
+		TelemetryPath:             "/metrics",
+		MaxConcurrentScrapes:      8,
+		LegacyMetrics:             true,
+		DataDir:                   DefaultDataDir(""),
+		PersistenceInterval:       5 * time.Minute,
+		PersistenceExport:         true,
+		GRPCListenAddress:         ":9443",
+		PushLimits:                push.DefaultLimits(),
+		PushTimeout:               10 * time.Second,
+		AgentLabel:                "agent",
+		ScrapeMaxBodyBytes:        256 << 20,
+		ScrapeMaxTimeout:          2 * time.Minute,
+		AgentMaxConcurrentScrapes: 32,
+		AgentMaxSeries:            1_000_000,
+		AgentMaxGroups:            50_000,
+		AgentForgetAfter:          24 * time.Hour,
+		ShutdownTimeout:           20 * time.Second,
+	}
+}
+
 // externalURL returns the parsed external URL, nil if there is none.
 func (o *Options) externalURL() (*url.URL, error) {
 	if o.ExternalURL == "" {
@@ -111,80 +135,6 @@ func (o *Options) routePrefix(external *url.URL) string {
 		return ""
 	}
 	return "/" + prefix
-}
-
-func (o *Options) validate() error {
-	if !strings.HasPrefix(o.TelemetryPath, "/") {
-		return fmt.Errorf("--web.telemetry-path %q does not begin with a slash", o.TelemetryPath)
-	}
-	if o.AgentLabel != "" && (!model.LegacyValidation.IsValidLabelName(o.AgentLabel) || strings.HasPrefix(o.AgentLabel, model.ReservedLabelPrefix)) {
-		return fmt.Errorf("--push.agent-label %q is not a label name", o.AgentLabel)
-	}
-	if o.AgentLabel == model.JobLabel {
-		return errors.New("--push.agent-label cannot be job: every group has that label already")
-	}
-	for _, positive := range []struct {
-		flag  string
-		value time.Duration
-	}{
-		{"--push.timeout", o.PushTimeout},
-		{"--scrape.max-timeout", o.ScrapeMaxTimeout},
-		{"--agents.forget-after", o.AgentForgetAfter},
-		{"--shutdown.timeout", o.ShutdownTimeout},
-	} {
-		if positive.value <= 0 {
-			return fmt.Errorf("%s is %s, want more than nothing", positive.flag, positive.value)
-		}
-	}
-	if o.PersistenceFile != "" && o.PersistenceExport && o.PersistenceInterval <= 0 {
-		return fmt.Errorf("--persistence.interval is %s, want more than nothing", o.PersistenceInterval)
-	}
-	for _, positive := range []struct {
-		flag  string
-		value int
-	}{
-		{"--agents.max-concurrent-scrapes", o.AgentMaxConcurrentScrapes}, {"--web.max-concurrent-scrapes", o.MaxConcurrentScrapes},
-	} {
-		if positive.value <= 0 {
-			return fmt.Errorf("%s is %d, want at least 1", positive.flag, positive.value)
-		}
-	}
-	for _, limit := range []struct {
-		flag  string
-		value int64
-	}{
-		{"--push.max-body-size", o.PushLimits.MaxBodyBytes},
-		{"--push.max-decompressed-size", o.PushLimits.MaxDecompressedBytes},
-		{"--push.max-inflight-bytes", o.PushLimits.MaxInflightBytes},
-		{"--push.max-series", int64(o.PushLimits.MaxSeries)},
-		{"--push.max-labels", int64(o.PushLimits.MaxLabels)},
-		{"--push.max-label-length", int64(o.PushLimits.MaxLabelLength)},
-		{"--store.max-series", int64(o.MaxSeries)},
-		{"--store.max-groups", int64(o.MaxGroups)},
-		{"--agents.max-series", int64(o.AgentMaxSeries)},
-		{"--agents.max-groups", int64(o.AgentMaxGroups)},
-		{"--scrape.max-body-size", o.ScrapeMaxBodyBytes},
-	} {
-		if limit.value < 0 {
-			return fmt.Errorf("%s is %d, want 0 for no limit or more", limit.flag, limit.value)
-		}
-	}
-	given := 0
-	for _, file := range []string{o.GRPCTLS.CertFile, o.GRPCTLS.KeyFile, o.GRPCTLS.CAFile} {
-		if file != "" {
-			given++
-		}
-	}
-	switch given {
-	case 0:
-		return nil
-	case 3:
-		// Also says that a certificate is expired, which a running relay would live with.
-		_, err := mtls.Load(mtls.Relay, o.GRPCTLS)
-		return err
-	default:
-		return errors.New("--grpc.tls.cert-file, --grpc.tls.key-file and --grpc.tls.client-ca-file go together: give all or none")
-	}
 }
 
 // groupingNames and exposedNames say which names may be pushed, in the words of the grouping key and of the exposition.

@@ -1,0 +1,24 @@
+package commandline_test
+
+import (
+	"testing"
+	"time"
+
+	"pushrelay/internal/commandline"
+)
+
+func TestDefaultsAreWrittenShort(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 5 * time.Second: "5s", 10 * time.Second: "10s", 2 * time.Minute: "2m", 90 * time.Second: "1m30s",
+		24 * time.Hour: "24h", 10 * time.Minute: "10m", 90 * time.Minute: "1h30m", time.Hour + time.Second: "1h0m1s",
+	} {
+		if got := commandline.Duration(d); got != want {
+			t.Errorf("Duration(%d) = %q, want %q", d, got, want)
+		}
+	}
+	for n, want := range map[int64]string{0: "0B", 1500: "1500B", 16 << 10: "16KiB", 256 << 20: "256MiB", 1 << 30: "1GiB"} {
+		if got := commandline.Bytes(n); got != want {
+			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
