@@ -1,9 +1,9 @@
 package relay
 
 import (
-	"errors"
-	"fmt"
+	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -49,84 +49,41 @@ func (s *Server) openAuthority(dataDir string) error {
 	return nil
 }
 
-// AuthorityState is what there is to tell of the authority in a data dir.
-type AuthorityState struct {
-	// CAFile is the CA's certificate, Fingerprint its SHA-256.
-	CAFile, Fingerprint string
-	// Created says that it was made just now.
-	Created bool
+func (s *Server) serverNames() []string {
+	if len(s.opts.GRPCServerNames) > 0 {
+		return s.opts.GRPCServerNames
+	}
+	names := []string{"localhost", "127.0.0.1"}
+	if host, err := os.Hostname(); err == nil && host != "" && host != "localhost" {
+		names = append(names, host)
+	}
+	return names
 }
 
-// InitAuthority makes the authority in a data dir, for certificates that are to be issued before the relay's first start. An
-// authority that is there already stays.
-func InitAuthority(dataDir string) (AuthorityState, error) {
-	cfg := authorityConfig(dataDir)
-	a, err := authority.OpenOrCreate(authorityDir(dataDir), cfg)
+// ensureCertificate makes or renews the relay's own certificate if that is due, and returns its files.
+func (s *Server) ensureCertificate() (mtls.Files, error) {
+	ensured, err := s.authority.EnsureRelay(s.serverNames())
 	if err != nil {
-		return AuthorityState{}, err
+		return mtls.Files{}, err
 	}
-	if err := a.Mark(cfg.Marker); err != nil {
-		return AuthorityState{}, err
+	if ensured.Reissued != "" {
+		s.logger.Info("issued the relay's own certificate", slog.String("reason", ensured.Reissued), slog.Time("not_after", ensured.NotAfter), slog.Any("names", s.serverNames()))
 	}
-	return AuthorityState{CAFile: a.Files().CAFile, Fingerprint: a.Fingerprint(), Created: a.Created()}, nil
+	return ensured.Files, nil
 }
 
-// issuingAuthority opens the authority that certificates are issued from. It makes none: that of a mistyped data dir would
-// issue certificates that no relay accepts.
-func issuingAuthority(dataDir string) (*authority.Authority, error) {
-	a, err := authority.Open(authorityDir(dataDir))
-	if errors.Is(err, authority.ErrNoAuthority) {
-		return nil, fmt.Errorf("%w: is --data.dir %s that of the relay? A relay makes its authority at its first start, or before that: relay-server init --data.dir=DIR",
-			err, dataDir)
-	}
-	return a, err
-}
-
-// Certificate is what was issued from a data dir.
-type Certificate struct {
-	// Files are the names of the files that were written.
-	Files []string
-	// NotAfter is when the certificate expires.
-	NotAfter time.Time
-}
-
-// IssueAgentCertificate writes ca.crt, agent.crt and agent.key of one agent into out, from the authority of the data dir.
-func IssueAgentCertificate(dataDir, name, out string) (Certificate, error) {
-	a, err := issuingAuthority(dataDir)
-	if err != nil {
-		return Certificate{}, err
-	}
-	issued, err := a.IssueAgent(name)
-	if err != nil {
-		return Certificate{}, err
-	}
-	return write(out, "agent", issued)
-}
-
-// IssueRelayCertificate writes ca.crt, relay.crt and relay.key of a second relay into out; names are those by which
-// agents dial it. None stands for the names of the relay of this data dir, as two relays behind one balanced name have.
-func IssueRelayCertificate(dataDir string, names []string, out string) (Certificate, error) {
-	a, err := issuingAuthority(dataDir)
-	if err != nil {
-		return Certificate{}, err
-	}
-	if len(names) == 0 {
-		own, err := mtls.Load(mtls.Relay, a.Files())
-		if err != nil {
-			return Certificate{}, fmt.Errorf("taking the names of this relay (--server-name gives others): %w", err)
+// renewCertificate renews the relay's own certificate in good time; the reloader sees the new file.
+func (s *Server) renewCertificate(ctx context.Context) error {
+	look := time.NewTicker(time.Hour)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+			if _, err := s.ensureCertificate(); err != nil {
+				s.logger.Error("the relay's certificate could not be renewed", slog.Any("err", err))
+			}
 		}
-		names = authority.RelayNames(own.Leaf())
 	}
-	issued, err := a.IssueRelay(names)
-	if err != nil {
-		return Certificate{}, err
-	}
-	return write(out, "relay", issued)
-}
-
-func write(out, base string, issued authority.Issued) (Certificate, error) {
-	if err := authority.WriteIssued(out, base, issued); err != nil {
-		return Certificate{}, err
-	}
-	return Certificate{Files: []string{"ca.crt", base + ".crt", base + ".key"}, NotAfter: issued.NotAfter}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"path/filepath"
 	"time"
 
@@ -161,16 +160,4 @@ func (s *Server) closeStore() error {
 		return fmt.Errorf("closing the store: %w", err)
 	}
 	return nil
-}
-
-// untilReady answers 503 to whatever cannot be answered before the store is recovered.
-func (s *Server) untilReady(prefix string, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if state(s.state.Load()) == starting && r.URL.Path != prefix+"/-/healthy" && r.URL.Path != prefix+"/-/ready" {
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, "relay is starting: its store is being recovered", http.StatusServiceUnavailable)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }

@@ -89,6 +89,18 @@ func (s *Server) newRoutes() (*routes, error) {
 	return &routes{handler: s.untilReady(prefix, pushesToSelf(prefix, external, refusing, scrapes.Proxy(s.agents, refusing)))}, nil
 }
 
+// untilReady answers 503 to whatever cannot be answered before the store is recovered.
+func (s *Server) untilReady(prefix string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if state(s.state.Load()) == starting && r.URL.Path != prefix+"/-/healthy" && r.URL.Path != prefix+"/-/ready" {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "relay is starting: its store is being recovered", http.StatusServiceUnavailable)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, "OK")
 }

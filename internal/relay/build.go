@@ -1,0 +1,133 @@
+package relay
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/common/version"
+
+	"pushrelay/internal/agents"
+	"pushrelay/internal/datadir"
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/ingest"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/push"
+	"pushrelay/internal/tunnel/tunnelserver"
+)
+
+// New returns a relay that listens but does not serve yet. On error nothing is left open, and nothing was made in the
+// data dir if the flags, the ports or the certificate files were at fault.
+func New(opts Options) (*Server, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{opts: opts, logger: opts.Logger, telemetry: newTelemetry(), startedAt: time.Now(), quit: make(chan struct{}, 1)}
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	if err := s.build(); err != nil {
+		s.closeListeners()
+		return nil, err
+	}
+	return s, nil
+}
+
+// build makes all parts, from the store up.
+func (s *Server) build() error {
+	opts := &s.opts
+	logger := opts.Logger // of a warning, if nothing can be kept; it says what that means for agents
+	if opts.GRPCTLS.CertFile == "" {
+		logger = logger.With(slog.String("also", "agents cannot dial in: without a data dir the relay has no certificate authority; give --data.dir or the --grpc.tls files"))
+	}
+	dataDir, err := datadir.Open(opts.DataDir, datadir.ChoiceOf(opts.DataDirAsked), logger)
+	if err != nil {
+		return err
+	}
+	s.instrument = uncounted
+	if opts.LegacyMetrics {
+		s.instrument, s.laterFamilies = newLegacyInstrument(s.telemetry), legacyFamilies
+	}
+	s.agents, err = agents.Open(agents.Config{
+		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, MaxConcurrentScrapes: opts.AgentMaxConcurrentScrapes,
+		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.newStore(dataDir); err != nil {
+		return err
+	}
+	s.usedBefore = wasUsed(dataDir) // before anything is made in it
+	if err := s.prepareTunnel(dataDir); err != nil {
+		return err
+	}
+	s.routes, err = s.newRoutes()
+	return err
+}
+
+func (s *Server) newStore(dataDir string) error {
+	own, err := ownFamilies(s.telemetry, s.laterFamilies)
+	if err != nil {
+		return err
+	}
+	check := groupstore.CheckEnforced
+	if s.opts.DisableConsistencyCheck {
+		check = groupstore.CheckQuarantine
+	}
+	s.openStore(dataDir, groupstore.Config{
+		OwnFamilies: own, Check: check, MaxSeries: s.opts.MaxSeries, MaxGroups: s.opts.MaxGroups,
+		AccountLabel: s.opts.AgentLabel, MaxAccountSeries: s.opts.AgentMaxSeries, MaxAccountGroups: s.opts.AgentMaxGroups,
+	})
+	registerStoreMetrics(s.telemetry, s.store, s.storeFailure)
+	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.logger)
+	s.telemetry.MustRegister(s.quotas)
+	if s.exports() {
+		s.exportFailures = newExportFailures(s.telemetry)
+	}
+	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
+	s.ingester = ingest.New(ingest.Config{
+		Store: s.store, Check: check, Limits: s.opts.PushLimits.Exposition(), Names: s.opts.exposedNames(),
+		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Registerer: s.telemetry,
+	})
+	return nil
+}
+
+// prepareTunnel opens the certificate authority, or closes the agents' port. Without a data dir and without certificate
+// files there is none: an authority that is forgotten at the end would lock every agent out at the next start.
+func (s *Server) prepareTunnel(dataDir string) error {
+	if s.opts.GRPCTLS.CertFile != "" {
+		return nil
+	}
+	if dataDir == "" {
+		return s.closeGRPC()
+	}
+	return s.openAuthority(dataDir)
+}
+
+// newTunnel makes the relay's end of the tunnel, once it is known to which store it belongs, and that the data dir is this
+// relay's: another one's certificate must not be replaced.
+func (s *Server) newTunnel() error {
+	if s.grpc == nil {
+		return nil
+	}
+	files := s.opts.GRPCTLS
+	if s.authority != nil {
+		var err error
+		if files, err = s.ensureCertificate(); err != nil {
+			return err
+		}
+	}
+	var err error
+	s.certificates, err = mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: files, Logger: s.logger, Renewal: s.certificateRenewal()})
+	if err != nil {
+		return err
+	}
+	s.tunnel = tunnelserver.New(tunnelserver.Config{
+		Certificates: s.certificates, Registry: s.agents, Pusher: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
+		Timeout: s.opts.PushTimeout, Journals: s.ingester,
+		AgentLabel: s.opts.AgentLabel, Names: s.opts.groupingNames(),
+		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
+		StoreID: s.storeID(), History: s.storeHistory(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
+	})
+	return nil
+}

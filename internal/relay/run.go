@@ -1,0 +1,83 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/prometheus/common/version"
+	"golang.org/x/sync/errgroup"
+)
+
+// httpGrace is how long HTTP requests that are still in flight after draining may take.
+const httpGrace = 3 * time.Second
+
+// Run runs the relay until ctx ends or somebody asks for it by /-/quit, then drains it. It returns nil after an orderly
+// end. The store is recovered first, while HTTP answers 503 already.
+func (s *Server) Run(ctx context.Context) error {
+	attrs := []any{"version", version.Version, "addr", s.Addr().String(), "pid", os.Getpid()}
+	if s.grpc != nil {
+		attrs = append(attrs, "grpc_addr", s.grpc.Addr().String())
+	}
+	s.logger.Info("relay starts", attrs...)
+
+	// What serves outlives ctx: it serves while the relay drains.
+	serveCtx, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	serving, serveCtx := errgroup.WithContext(serveCtx)
+	serving.Go(func() error { return s.web.Run(serveCtx, s.routes.handler, httpGrace) })
+	err := s.recoverStore(ctx)
+	if err == nil {
+		err = s.newTunnel()
+	}
+	if err != nil {
+		stopServing()
+		err = errors.Join(err, serving.Wait(), s.closeGRPC(), s.closeStore())
+		if ctx.Err() != nil {
+			return nil // it was asked to end before it was ready
+		}
+		return err
+	}
+	s.runStore(serveCtx, serving)
+	serving.Go(func() error { return s.agents.Run(serveCtx) })
+	serving.Go(func() error { return s.quotas.Run(serveCtx) })
+	if s.tunnel != nil {
+		serving.Go(func() error { return s.tunnel.Serve(s.web.Guard(s.grpc)) })
+		serving.Go(func() error { return s.certificates.Run(serveCtx) })
+	}
+	if s.authority != nil {
+		serving.Go(func() error { return s.renewCertificate(serveCtx) })
+	}
+	s.state.Store(int32(ready))
+
+	select {
+	case <-ctx.Done():
+	case <-s.quit:
+	case <-serveCtx.Done(): // something failed; Wait has the reason
+	}
+	s.drain()
+	stopServing()
+	err = serving.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	err = errors.Join(err, s.keepStore())
+	s.logger.Info("relay stopped")
+	return err
+}
+
+// drain lets what is in flight finish (T7).
+func (s *Server) drain() {
+	s.state.Store(int32(draining))
+	s.agents.Drain()
+	if s.tunnel == nil {
+		return
+	}
+	s.logger.Info("relay drains", slog.Duration("timeout", s.opts.ShutdownTimeout))
+	ctx, cancel := context.WithTimeout(context.Background(), s.opts.ShutdownTimeout) // the caller's context has ended; this one ends here
+	defer cancel()
+	s.tunnel.Drain(ctx)
+	s.tunnel.Stop()
+}
