@@ -46,17 +46,18 @@ func listenAnywhere() *web.FlagConfig {
 	return &web.FlagConfig{WebListenAddresses: &[]string{"127.0.0.1:0"}, WebSystemdSocket: &systemd, WebConfigFile: &config}
 }
 
-// Options returns the defaults of relay-server, on ephemeral ports and with a new data dir.
+// Options returns the defaults of relay-server, on ephemeral ports and with a new data dir. The admin API is on, and a drain
+// does not outlast a test.
 func Options(t testing.TB) relay.Options {
 	t.Helper()
-	return relay.Options{
-		Web: listenAnywhere(), TelemetryPath: "/metrics", MaxConcurrentScrapes: 8, EnableAdminAPI: true,
-		DataDir: filepath.Join(t.TempDir(), "data"), DataDirAsked: true,
-		GRPCListenAddress: "127.0.0.1:0", GRPCServerNames: []string{"127.0.0.1"},
-		PushTimeout: 10 * time.Second, AgentLabel: "agent",
-		ScrapeMaxTimeout: 2 * time.Minute, AgentMaxConcurrentScrapes: 32, AgentForgetAfter: 24 * time.Hour,
-		ShutdownTimeout: 5 * time.Second, Logger: promslog.NewNopLogger(),
-	}
+	opts := relay.DefaultOptions()
+	opts.Web = listenAnywhere()
+	opts.EnableAdminAPI = true
+	opts.DataDir, opts.DataDirAsked = filepath.Join(t.TempDir(), "data"), true
+	opts.GRPCListenAddress, opts.GRPCServerNames = "127.0.0.1:0", []string{"127.0.0.1"}
+	opts.ShutdownTimeout = 5 * time.Second
+	opts.Logger = promslog.NewNopLogger()
+	return opts
 }
 
 // Start starts a relay.
@@ -80,22 +81,23 @@ func Start(t testing.TB, opts relay.Options) *Relay {
 // Stop stops the relay as SIGTERM does, and waits for its end.
 func (r *Relay) Stop() { r.stop() }
 
-// StartAgent starts an agent of the given name with a configuration file, "" for none. Further relays are attached to by
-// their addresses.
+// StartAgent starts an agent of the given name with the defaults of relay-agent, and a configuration file, "" for none.
 func (r *Relay) StartAgent(t testing.TB, name, configFile string) *Agent {
 	t.Helper()
 	dir := t.TempDir()
 	if _, err := relay.IssueAgentCertificate(r.dataDir, name, dir); err != nil {
 		t.Fatal(err)
 	}
-	a, err := agent.New(agent.Options{
-		RelayAddresses: []string{r.GRPCAddr().String()},
-		TLS: mtls.Files{
-			CAFile: filepath.Join(dir, "ca.crt"), CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"),
-		},
-		DataDir: filepath.Join(dir, "agent-data"), DataDirAsked: true,
-		ConfigFile: configFile, PushWait: 5 * time.Second, Web: listenAnywhere(), Logger: promslog.NewNopLogger(),
-	})
+	opts := agent.DefaultOptions()
+	opts.RelayAddresses = []string{r.GRPCAddr().String()}
+	opts.TLS = mtls.Files{
+		CAFile: filepath.Join(dir, "ca.crt"), CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"),
+	}
+	opts.ConfigFile = configFile
+	opts.DataDir, opts.DataDirAsked = filepath.Join(dir, "agent-data"), true
+	opts.Web, opts.WebOptional = listenAnywhere(), nil
+	opts.Logger = promslog.NewNopLogger()
+	a, err := agent.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
