@@ -54,8 +54,8 @@ func Check(file string) (*Checked, error) {
 	if d.tooMany != "" {
 		out.BadFiles = append(out.BadFiles, "target files: "+d.tooMany)
 	}
-	for _, name := range slices.Sorted(maps.Keys(d.files.odd)) {
-		out.Warnings = append(out.Warnings, name+": "+d.files.odd[name])
+	for _, name := range slices.Sorted(maps.Keys(d.files.empty)) {
+		out.Warnings = append(out.Warnings, name+": "+d.files.empty[name])
 	}
 	return out, nil
 }

@@ -35,15 +35,15 @@ type Discovery struct {
 	metrics   *discoveryMetrics
 	changed   chan struct{} // wakes Run to watch other directories; one slot
 
-	mu         sync.Mutex
-	jobs       []*job             // guarded by mu
-	unsaid     bool               // guarded by mu; the configuration does not say which jobs there are
-	files      *targetFiles       // guarded by mu
-	announced  []*scrape.Endpoint // guarded by mu
-	duplicates []string           // guarded by mu; which targets come twice
-	tooMany    string             // guarded by mu; which bound the targets pass, so that earlier ones stay; empty if none
-	named      bool               // guarded by mu; this process has announced targets
-	missing    string             // guarded by mu; why targets may be missing in what is announced; empty if none are
+	mu          sync.Mutex
+	jobs        []*job             // guarded by mu
+	jobsUnknown bool               // guarded by mu; the configuration does not say which jobs there are
+	files       *targetFiles       // guarded by mu
+	announced   []*scrape.Endpoint // guarded by mu
+	duplicates  []string           // guarded by mu; which targets come twice
+	tooMany     string             // guarded by mu; which bound the targets pass, so that earlier ones stay; empty if none
+	named       bool               // guarded by mu; this process has announced targets
+	missing     string             // guarded by mu; why targets may be missing in what is announced; empty if none are
 }
 
 type discoveryMetrics struct {
@@ -80,7 +80,7 @@ func (d *Discovery) Apply(cfg *Config) error {
 	}
 	d.mu.Lock()
 	earlier := d.jobs
-	d.jobs, d.unsaid = jobs, cfg.ScrapeConfigs == nil
+	d.jobs, d.jobsUnknown = jobs, cfg.ScrapeConfigs == nil
 	d.refreshLocked()
 	d.mu.Unlock()
 	closeIdle(earlier)
@@ -109,7 +109,7 @@ func (d *Discovery) refreshLocked() {
 	var found []unnamed
 	var named []string
 	missing := ""
-	if d.unsaid {
+	if d.jobsUnknown {
 		missing = "no configuration says which targets there are (scrape_configs: [] says that there are none)"
 	}
 	for _, j := range d.jobs {
@@ -134,7 +134,7 @@ func (d *Discovery) refreshLocked() {
 	endpoints, twice := nameEndpoints(found)
 	d.noteDuplicates(twice)
 	d.noteTooMany(endpoints)
-	d.metrics.failedFiles.Set(float64(len(d.files.failed) + len(d.files.odd)))
+	d.metrics.failedFiles.Set(float64(len(d.files.failed) + len(d.files.empty)))
 	if d.tooMany != "" {
 		d.metrics.failedFiles.Inc()
 		d.missing = d.tooMany

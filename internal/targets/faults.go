@@ -16,7 +16,7 @@ func (d *Discovery) noteMissing(missing string, hadTargets bool) {
 	case missing == before:
 	case missing == "":
 		d.logger.Info("the list of targets is complete")
-	case d.unsaid && !hadTargets: // as it is with agents that only push
+	case d.jobsUnknown && !hadTargets: // as it is with agents that only push
 		d.logger.Info("this agent has no targets", slog.String("reason", missing))
 	default:
 		d.logger.Warn("targets may be missing: relays list those that were there before for a while, and then no more", slog.String("reason", missing))

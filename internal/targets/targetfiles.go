@@ -23,11 +23,11 @@ type targetFiles struct {
 	logger *slog.Logger
 	good   map[string][]*StaticConfig
 	failed map[string]string // the error of each file that could not be read, to log it once
-	odd    map[string]string // the warning of each file that was read, to log it once
+	empty  map[string]string // the warning of each file that was read and has nothing in it, to log it once
 }
 
 func newTargetFiles(logger *slog.Logger) *targetFiles {
-	return &targetFiles{logger: logger, good: map[string][]*StaticConfig{}, failed: map[string]string{}, odd: map[string]string{}}
+	return &targetFiles{logger: logger, good: map[string][]*StaticConfig{}, failed: map[string]string{}, empty: map[string]string{}}
 }
 
 // read returns the files of a job and the targets that they name. A file that cannot be read, that the job refuses or that
@@ -41,9 +41,9 @@ func (f *targetFiles) read(sc *ScrapeConfig) (files []string, lists []*StaticCon
 		}
 		f.note(file, sc.JobName, err)
 		if err == nil {
-			f.warn(file, sc.JobName, content)
+			f.noteEmpty(file, sc.JobName, content)
 		} else {
-			delete(f.odd, file)
+			delete(f.empty, file)
 		}
 		if err == nil && content != nil {
 			f.good[file] = content
@@ -54,7 +54,7 @@ func (f *targetFiles) read(sc *ScrapeConfig) (files []string, lists []*StaticCon
 		case err != nil:
 			unread = fmt.Sprintf("%s: %v", file, err)
 		default:
-			unread = fmt.Sprintf("%s: %s", file, f.odd[file])
+			unread = fmt.Sprintf("%s: %s", file, f.empty[file])
 		}
 		lists = append(lists, before...)
 	}
@@ -101,16 +101,16 @@ func (f *targetFiles) note(file, job string, err error) {
 	}
 }
 
-// warn logs once what is odd in a file that was read.
-func (f *targetFiles) warn(file, job string, content []*StaticConfig) {
-	before := f.odd[file]
-	delete(f.odd, file)
+// noteEmpty logs once that there is nothing in a file that was read.
+func (f *targetFiles) noteEmpty(file, job string, content []*StaticConfig) {
+	before := f.empty[file]
+	delete(f.empty, file)
 	if content != nil {
 		return
 	}
-	f.odd[file] = "there is nothing in it, so that what it held before stays: write [] if it has no targets"
-	if before != f.odd[file] {
-		f.logger.Warn("target file", slog.String("file", file), slog.String("job", job), slog.String("warning", f.odd[file]))
+	f.empty[file] = "there is nothing in it, so that what it held before stays: write [] if it has no targets"
+	if before != f.empty[file] {
+		f.logger.Warn("target file", slog.String("file", file), slog.String("job", job), slog.String("warning", f.empty[file]))
 	}
 }
 
@@ -126,9 +126,9 @@ func (f *targetFiles) forget(named []string) {
 			delete(f.failed, file)
 		}
 	}
-	for file := range f.odd {
+	for file := range f.empty {
 		if !slices.Contains(named, file) {
-			delete(f.odd, file)
+			delete(f.empty, file)
 		}
 	}
 }
