@@ -83,11 +83,11 @@ func (a *Agent) build(identity string, cfg *targets.Config) error {
 		return err
 	}
 	a.pushes = push.NewHandler(push.HandlerConfig{
-		Pusher: &countingPusher{pusher: a.spool, metrics: newPushMetrics(a.registry)},
-		Limits: a.opts.PushLimits,
-		Names:  a.names,
-		Budget: push.NewBudget(a.opts.PushLimits.MaxInflightBytes),
-		Logger: a.logger.With(slog.String("component", "push")),
+		Applier: &countingApplier{applier: a.spool, metrics: newPushMetrics(a.registry)},
+		Limits:  a.opts.PushLimits,
+		Names:   a.names,
+		Budget:  push.NewBudget(a.opts.PushLimits.MaxInflightBytes),
+		Logger:  a.logger.With(slog.String("component", "push")),
 	})
 	return nil
 }

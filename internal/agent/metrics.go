@@ -10,6 +10,7 @@ import (
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/push"
 )
 
@@ -39,9 +40,9 @@ func (a *Agent) registerMetrics() {
 	}
 }
 
-// countingPusher counts pushes by result.
-type countingPusher struct {
-	pusher  push.Pusher
+// countingApplier counts pushes by result.
+type countingApplier struct {
+	applier push.Applier
 	metrics *prometheus.CounterVec
 }
 
@@ -52,13 +53,13 @@ func newPushMetrics(reg prometheus.Registerer) *prometheus.CounterVec {
 	}, []string{"code"})
 }
 
-// Push counts the push when its fate is known.
-func (p *countingPusher) Push(ctx context.Context, r *push.Request) (push.Result, error) {
-	result, err := p.pusher.Push(ctx, r)
+// Apply counts the push when its fate is known.
+func (a *countingApplier) Apply(ctx context.Context, c *change.Change) change.Outcome {
+	o := a.applier.Apply(ctx, c)
 	status := http.StatusOK
-	if err != nil {
-		status = push.StatusOf(err)
+	if !o.IsTaken() {
+		status = o.Kind.Status()
 	}
-	p.metrics.WithLabelValues(strconv.Itoa(status)).Inc()
-	return result, err
+	a.metrics.WithLabelValues(strconv.Itoa(status)).Inc()
+	return o
 }

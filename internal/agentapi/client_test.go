@@ -17,28 +17,32 @@ import (
 	"github.com/prometheus/common/route"
 
 	"pushrelay/internal/agentapi"
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
 )
 
 // pusher is an agent behind its push API: it keeps the last push, and answers as it is told.
 type pusher struct {
-	operation push.Operation
+	operation change.Operation
 	key       grouping.Key
 	body      string
-	result    push.Result
+	result    change.Outcome
 	err       error
 }
 
-func (p *pusher) Push(_ context.Context, r *push.Request) (push.Result, error) {
+func (p *pusher) Apply(_ context.Context, r *change.Change) change.Outcome {
 	p.operation, p.key, p.body = r.Operation, r.Key, string(r.Body)
-	return p.result, p.err
+	if p.err != nil {
+		return change.OutcomeOf(p.err)
+	}
+	return p.result
 }
 
 // handler serves the agent's real push routes before the pusher.
 func (p *pusher) handler(prefix string) http.Handler {
 	r := route.New()
-	h := push.NewHandler(push.HandlerConfig{Pusher: p, Logger: promslog.NewNopLogger(), Limits: push.Limits{MaxBodyBytes: 1 << 20}})
+	h := push.NewHandler(push.HandlerConfig{Applier: p, Logger: promslog.NewNopLogger(), Limits: push.Limits{MaxBodyBytes: 1 << 20}})
 	h.Mount(r.WithPrefix(prefix), func(_ string, h http.HandlerFunc) http.HandlerFunc { return h })
 	r.Get(prefix+"/-/healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(agentapi.AgentHeader, "1") })
 	mux := http.NewServeMux()
@@ -66,7 +70,7 @@ func mustKey(t *testing.T, labels ...grouping.Label) grouping.Key {
 
 // TestKeysArrive: whatever a key holds arrives as it is, over TCP, below a prefix, and over a Unix socket.
 func TestKeysArrive(t *testing.T) {
-	p := &pusher{result: push.Result{Outcome: push.Applied}}
+	p := &pusher{result: change.Outcome{Kind: change.Applied}}
 	plain, prefixed, unix := httptest.NewServer(p.handler("")), httptest.NewServer(p.handler("/agent")), httptest.NewUnstartedServer(p.handler(""))
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
@@ -87,7 +91,7 @@ func TestKeysArrive(t *testing.T) {
 				if _, err := c.Merge(t.Context(), key, []byte("m 1\n")); err != nil {
 					t.Errorf("Merge(%s) at %s: %v", key, address, err)
 				}
-				if p.key != key || p.operation != push.Merge || p.body != "m 1\n" {
+				if p.key != key || p.operation != change.Merge || p.body != "m 1\n" {
 					t.Errorf("Merge(%s) at %s arrived as %s of %s with %q", key, address, p.operation, p.key, p.body)
 				}
 			}
@@ -96,15 +100,15 @@ func TestKeysArrive(t *testing.T) {
 }
 
 func TestOperations(t *testing.T) {
-	p := &pusher{result: push.Result{Outcome: push.Spooled, Detail: "no relay is\nattached"}}
+	p := &pusher{result: change.Outcome{Kind: change.Spooled, Detail: "no relay is\nattached"}}
 	s := httptest.NewServer(p.handler(""))
 	t.Cleanup(s.Close)
 	c := newClient(t, s.URL)
 	key := mustKey(t, grouping.Label{Name: "job", Value: "j"})
-	for want, operation := range map[push.Operation]func() (agentapi.Push, error){
-		push.Replace: func() (agentapi.Push, error) { return c.Replace(t.Context(), key, []byte("m 1\n")) },
-		push.Merge:   func() (agentapi.Push, error) { return c.Merge(t.Context(), key, []byte("m 1\n")) },
-		push.Delete:  func() (agentapi.Push, error) { return c.Delete(t.Context(), key) },
+	for want, operation := range map[change.Operation]func() (agentapi.Push, error){
+		change.Replace: func() (agentapi.Push, error) { return c.Replace(t.Context(), key, []byte("m 1\n")) },
+		change.Merge:   func() (agentapi.Push, error) { return c.Merge(t.Context(), key, []byte("m 1\n")) },
+		change.Delete:  func() (agentapi.Push, error) { return c.Delete(t.Context(), key) },
 	} {
 		got, err := operation()
 		if err != nil || p.operation != want {
@@ -124,10 +128,10 @@ func TestRefusals(t *testing.T) {
 		reason string
 		later  bool
 	}{
-		{err: push.Errorf(push.ErrInvalid, "no\ngood"), status: 400, reason: "no good"},
-		{err: push.Errorf(push.ErrUnavailable, "no relay"), status: 503, reason: "no relay", later: true},
-		{err: push.Errorf(push.ErrFull, "store is full"), status: 429, reason: "store is full", later: true},
-		{err: push.Errorf(push.ErrStalled, "nothing came"), status: 408, reason: "nothing came", later: true},
+		{err: change.Refuse(change.Invalid, "no\ngood"), status: 400, reason: "no good"},
+		{err: change.Refuse(change.Unavailable, "no relay"), status: 503, reason: "no relay", later: true},
+		{err: change.Refuse(change.Full, "store is full"), status: 429, reason: "store is full", later: true},
+		{err: change.Refuse(change.Stalled, "nothing came"), status: 408, reason: "nothing came", later: true},
 		{body: strings.Repeat("m 1\n", 1<<20), status: 413, reason: "--push.max-body-size"},
 	} {
 		s := httptest.NewServer((&pusher{err: tt.err}).handler(""))

@@ -45,6 +45,7 @@ var table = map[string]place{
 	"internal/agentapi":   {2, agentOnly},
 
 	"internal/pushflags":   {2, shared},
+	"internal/change":      {1, shared},
 	"internal/push":        {1, shared},
 	"internal/scrape":      {1, shared},
 	"internal/jobexec":     {1, agentOnly},
@@ -84,6 +85,7 @@ var arrows = map[string]map[string]string{
 		"internal/yamldoc":  "a web configuration is read to its end",
 		"internal/loglimit": "a broken web configuration is logged by whoever asks",
 	},
+	"internal/push":                {"internal/change": "what arrives and how it ended are its words"},
 	"internal/targets":             {"internal/textfile": "directories of text files stand in the same configuration file"},
 	"internal/tunnel/tunnelserver": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"internal/tunnel/tunnelclient": {"internal/tunnel": "the words that both ends of the tunnel share"},
@@ -162,7 +164,7 @@ var bans = []ban{
 	{
 		from: []string{"internal/tunnel/tunnelserver"},
 		to:   []string{"internal/groupstore", "internal/authority"},
-		why:  "the tunnel hands pushes to a push.Pusher and knows nothing of what becomes of them",
+		why:  "the tunnel hands pushes to a push.Applier and knows nothing of what becomes of them",
 	},
 	{
 		from:      []string{"internal/exposition"},

@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
@@ -107,7 +108,7 @@ func TestCheckOfBodies(t *testing.T) {
 			continue
 		}
 		var inconsistent *groupstore.InconsistentError
-		if !errors.As(want, &inconsistent) || !errors.Is(got, push.ErrInconsistent) {
+		if !errors.As(want, &inconsistent) || !errors.Is(got, change.Inconsistent) {
 			t.Fatalf("CheckBody(%q, %v) = %v, the store says %v (seed %d)", text, k, got, want, seed)
 		}
 		reason := strings.TrimPrefix(got.Error(), "pushed metrics are invalid or inconsistent with existing metrics: ")

@@ -5,10 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/ingest"
-	"pushrelay/internal/push"
 )
 
 // text returns a body of that many series, with values that the salt makes.
@@ -27,11 +27,11 @@ func BenchmarkPush(b *testing.B) {
 		b.Run(fmt.Sprint(series), func(b *testing.B) {
 			bench := newBench(b, ingest.Config{Limits: exposition.Limits{MaxSeries: 100_000, MaxLabels: 64, MaxLabelLength: 16 << 10}}, groupstore.Config{})
 			bodies := [][]byte{text(series, 1), text(series, 2)}
-			r := &push.Request{Operation: push.Replace, Key: key(b, "job", "j", "instance", "i"), ReceivedAt: noon}
+			r := &change.Change{Operation: change.Replace, Key: key(b, "job", "j", "instance", "i"), At: noon}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				r.Body = bodies[i%2]
-				if _, err := bench.ingester.Push(b.Context(), r); err != nil {
+				if err := bench.ingester.Apply(b.Context(), r).Err(); err != nil {
 					b.Fatal(err)
 				}
 			}

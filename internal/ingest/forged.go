@@ -3,14 +3,14 @@ package ingest
 import (
 	"iter"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/push"
 )
 
 // refuseForged refuses a direct push of a series that has the label of agents, with the name of a known one (T20): it would be shown
 // as that agent's, and be in the way of the agent's own push.
-func (in *Ingester) refuseForged(r *push.Request, b *exposition.Body) error {
+func (in *Ingester) refuseForged(r *change.Change, b *exposition.Body) *change.Outcome {
 	if r.Agent != "" || in.cfg.KnownAgent == nil {
 		return nil
 	}
@@ -21,7 +21,7 @@ func (in *Ingester) refuseForged(r *push.Request, b *exposition.Body) error {
 		}
 		last = string(value)
 		if in.cfg.KnownAgent(last) {
-			return push.Errorf(push.ErrForbidden, "series %q has the label %s=%q, which is that of an agent: only what is pushed through that agent has it; push through the agent, or give the label another name",
+			return change.Refuse(change.Forbidden, "series %q has the label %s=%q, which is that of an agent: only what is pushed through that agent has it; push through the agent, or give the label another name",
 				f.Name, in.cfg.AgentLabel, last)
 		}
 	}

@@ -9,10 +9,10 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/ingest"
-	"pushrelay/internal/push"
 )
 
 // TestForgedLabel: a direct push cannot give a series the label of a known agent, in whatever form it comes.
@@ -41,12 +41,12 @@ func TestForgedLabel(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBench(t, cfg, groupstore.Config{})
-			r := &push.Request{Operation: push.Replace, Key: key(t, append(tt.key, "job", "j")...), Body: []byte(tt.body), ReceivedAt: noon, Agent: tt.agent}
+			r := &change.Change{Operation: change.Replace, Key: key(t, append(tt.key, "job", "j")...), Body: []byte(tt.body), At: noon, Agent: tt.agent}
 			if tt.body == protobuf {
 				r.Format = exposition.ProtobufDelimited
 			}
-			_, err := b.ingester.Push(t.Context(), r)
-			if errors.Is(err, push.ErrForbidden) != tt.forged || !tt.forged && err != nil {
+			err := b.ingester.Apply(t.Context(), r).Err()
+			if errors.Is(err, change.Forbidden) != tt.forged || !tt.forged && err != nil {
 				t.Fatalf("Push = %v, want it to be refused: %v", err, tt.forged)
 			}
 			if exposed := b.exposition(); strings.Contains(exposed, `agent="site-a"`) || tt.forged && strings.Contains(exposed, "push_") {
@@ -72,7 +72,7 @@ func TestForgedLabelIsNeverMatched(t *testing.T) {
 	}
 	known = true
 	for i := range 8 {
-		if _, err := b.put(key(t, "job", "j"), body(i)); !errors.Is(err, push.ErrForbidden) {
+		if _, err := b.put(key(t, "job", "j"), body(i)); !errors.Is(err, change.Forbidden) {
 			t.Errorf("Push %d = %v", i, err)
 		}
 	}

@@ -2,7 +2,7 @@
 // that it came through, and what the store says becomes an answer.
 //
 // It promises that a push which is refused has changed nothing but, where the Pushgateway does so too, the failure time of
-// its group. It knows neither HTTP nor the tunnel: both hand it a [push.Request]. Start reading at [Ingester.Push].
+// its group. It knows neither HTTP nor the tunnel: both hand it a [change.Change]. Start reading at [Ingester.Apply].
 package ingest
 
 import (
@@ -14,10 +14,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
-	"pushrelay/internal/push"
 )
 
 // Store is what the ingester needs of a grouping store; see [groupstore.Store] for the contracts.
@@ -50,7 +50,7 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Ingester is the relay's [push.Pusher]. It is safe for concurrent use and starts nothing.
+// Ingester is the relay's [push.Applier]. It is safe for concurrent use and starts nothing.
 type Ingester struct {
 	cfg       Config
 	metrics   *metrics
@@ -70,45 +70,43 @@ func New(cfg Config) *Ingester {
 	}
 }
 
-// Push stores the push. See [push.Pusher].
-func (in *Ingester) Push(ctx context.Context, r *push.Request) (push.Result, error) {
+// Apply stores the push. See [push.Applier].
+func (in *Ingester) Apply(ctx context.Context, r *change.Change) change.Outcome {
 	start := time.Now()
-	result, err := in.push(ctx, r)
-	in.metrics.pushed(result, err, len(r.Body), time.Since(start))
-	return result, err
+	o := in.apply(ctx, r)
+	in.metrics.pushed(o, len(r.Body), time.Since(start))
+	return o
 }
 
-func (in *Ingester) push(ctx context.Context, r *push.Request) (push.Result, error) {
+func (in *Ingester) apply(ctx context.Context, r *change.Change) change.Outcome {
 	p, refusal := in.toStore(r)
-	if refusal != nil {
-		return in.refuseUnjudged(ctx, &p, refusal)
-	}
-	if p.Operation == groupstore.Fail {
+	switch {
+	case refusal != nil:
+		return in.refuseUnjudged(ctx, &p, change.OutcomeOf(refusal))
+	case p.Operation == groupstore.Fail:
 		return in.fail(ctx, &p)
-	}
-	if p.Operation == groupstore.Delete {
-		_, result, err := in.store(ctx, &p)
-		return result, err
-	}
-	if r.Format == exposition.ProtobufDelimited {
-		_, result, err := in.parseAndStore(ctx, &p, r)
-		return result, err
+	case p.Operation == groupstore.Delete:
+		_, o := in.store(ctx, &p)
+		return o
+	case r.Format == exposition.ProtobufDelimited:
+		_, o := in.parseAndStore(ctx, &p, r)
+		return o
 	}
 	head := in.templates.head(r.Body)
 	if verdict, taken, err := in.storeValues(ctx, &p, r.Body, head); taken {
-		return in.answer(p.Operation, verdict, err)
+		return in.outcome(p.Operation, verdict, err)
 	}
-	verdict, result, err := in.parseAndStore(ctx, &p, r)
-	if err == nil && verdict.Known && in.templates.worthwhile(head) {
+	verdict, o := in.parseAndStore(ctx, &p, r)
+	if o.IsTaken() && verdict.Known && in.templates.worthwhile(head) {
 		in.remember(&p, r.Body, head)
 	}
-	return result, err
+	return o
 }
 
 // toStore returns the push as the store sees it, without a body, or why it is refused for good whatever the store holds.
 // Also one that is refused has the key under which its origin is kept.
-func (in *Ingester) toStore(r *push.Request) (p groupstore.Push, refusal error) {
-	p = groupstore.Push{At: r.ReceivedAt, Origin: originOf(r), Waited: r.Waited, Current: r.Current}
+func (in *Ingester) toStore(r *change.Change) (p groupstore.Push, refusal error) {
+	p = groupstore.Push{At: r.At, Origin: originOf(r), Waited: r.Waited, Current: r.Current}
 	p.Key, refusal = in.storedKey(r)
 	if r.Refused != nil {
 		return p, r.Refused
@@ -160,36 +158,35 @@ func (in *Ingester) remember(p *groupstore.Push, body []byte, head uint64) {
 }
 
 // parseAndStore goes the whole way.
-func (in *Ingester) parseAndStore(ctx context.Context, p *groupstore.Push, r *push.Request) (v groupstore.Verdict, result push.Result, err error) {
+func (in *Ingester) parseAndStore(ctx context.Context, p *groupstore.Push, r *change.Change) (groupstore.Verdict, change.Outcome) {
 	parser := in.parsers.Get().(*exposition.Parser)
 	defer func() {
 		parser.Reset()
 		in.parsers.Put(parser)
 	}()
-	p.Body, err = in.parse(parser, r)
+	body, err := in.parse(parser, r)
 	if err != nil {
-		result, err = in.refuseBody(ctx, p, err)
-		return v, result, err
+		return groupstore.Verdict{}, in.refuseBody(ctx, p, err)
 	}
-	if forged := in.refuseForged(r, p.Body); forged != nil {
-		result, err = in.refuseUnjudged(ctx, p, forged)
-		return v, result, err
+	if forged := in.refuseForged(r, body); forged != nil {
+		return groupstore.Verdict{}, in.refuseUnjudged(ctx, p, *forged)
 	}
+	p.Body = body
 	return in.store(ctx, p)
 }
 
-func operationOf(o push.Operation) (groupstore.Operation, error) {
+func operationOf(o change.Operation) (groupstore.Operation, error) {
 	switch o {
-	case push.Replace:
+	case change.Replace:
 		return groupstore.Replace, nil
-	case push.Merge:
+	case change.Merge:
 		return groupstore.Merge, nil
-	case push.Delete:
+	case change.Delete:
 		return groupstore.Delete, nil
-	case push.Fail:
+	case change.Fail:
 		return groupstore.Fail, nil
 	default:
-		return 0, push.Errorf(push.ErrInvalid, "operation %d of a push is not supported", o)
+		return 0, change.Refuse(change.Invalid, "operation %d of a push is not supported", o)
 	}
 }
 
@@ -197,7 +194,7 @@ func operationOf(o push.Operation) (groupstore.Operation, error) {
 // site can touch another's groups; and what comes directly may not pretend to come from an agent (T20). A key that an agent
 // may not have is refused, and returned with a value of the label that is no agent's identity: so its origin can be kept, and
 // apart from those of groups that are.
-func (in *Ingester) storedKey(r *push.Request) (grouping.Key, error) {
+func (in *Ingester) storedKey(r *change.Change) (grouping.Key, error) {
 	label := in.cfg.AgentLabel
 	if label == "" {
 		return r.Key, nil
@@ -205,17 +202,17 @@ func (in *Ingester) storedKey(r *push.Request) (grouping.Key, error) {
 	value, has := r.Key.Get(label)
 	switch {
 	case r.Agent == "" && has && in.cfg.KnownAgent != nil && in.cfg.KnownAgent(value):
-		return grouping.Key{}, push.Errorf(push.ErrForbidden, "group %v belongs to agent %q: only pushes through that agent may change it", r.Key, value)
+		return grouping.Key{}, change.Refuse(change.Forbidden, "group %v belongs to agent %q: only pushes through that agent may change it", r.Key, value)
 	case r.Agent == "":
 		return r.Key, nil
 	case has:
-		return r.Key.With(label, r.Agent+"/"+value), push.Errorf(push.ErrInvalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, label)
+		return r.Key.With(label, r.Agent+"/"+value), change.Refuse(change.Invalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, label)
 	default:
 		return r.Key.With(label, r.Agent), nil
 	}
 }
 
-func (in *Ingester) parse(p *exposition.Parser, r *push.Request) (*exposition.Body, error) {
+func (in *Ingester) parse(p *exposition.Parser, r *change.Change) (*exposition.Body, error) {
 	if r.Format == exposition.ProtobufDelimited {
 		return p.ParseProtobuf(r.Body, in.options())
 	}
@@ -228,81 +225,71 @@ func (in *Ingester) options() exposition.Options {
 
 // refuseBody answers a push whose body was not taken. Where the body is well formed and only contradicts itself, the
 // Pushgateway's store would have refused it, and so the group's failure time is set (S10).
-func (in *Ingester) refuseBody(ctx context.Context, p *groupstore.Push, err error) (push.Result, error) {
-	var inconsistent *exposition.InconsistentError
-	if !errors.As(err, &inconsistent) {
-		return in.refuseUnjudged(ctx, p, &push.Error{Kind: push.ErrInvalid, Message: err.Error()})
+func (in *Ingester) refuseBody(ctx context.Context, p *groupstore.Push, err error) change.Outcome {
+	inconsistent, ok := errors.AsType[*exposition.InconsistentError](err)
+	if !ok {
+		return in.refuseUnjudged(ctx, p, change.Outcome{Kind: change.Invalid, Detail: err.Error()})
 	}
 	v, err := in.cfg.Store.Fail(ctx, *p, inconsistent.Error())
 	if err != nil || v.Duplicate && v.Rejected == "" {
-		return in.answer(p.Operation, v, err)
+		return in.outcome(p.Operation, v, err)
 	}
-	result, err := in.refuseInconsistent(inconsistent.Error())
-	return decided(v, result), err
+	return decided(v, in.refuseInconsistent(inconsistent.Error()))
 }
 
 // refuseUnjudged answers a push that the store is not asked about. That it is decided is durable first (T13).
-func (in *Ingester) refuseUnjudged(ctx context.Context, p *groupstore.Push, refusal error) (push.Result, error) {
+func (in *Ingester) refuseUnjudged(ctx context.Context, p *groupstore.Push, refusal change.Outcome) change.Outcome {
 	v, err := in.cfg.Store.Mark(ctx, *p)
 	if err != nil || v.Duplicate && v.Rejected == "" {
-		return in.answer(p.Operation, v, err)
+		return in.outcome(p.Operation, v, err)
 	}
-	return decided(v, push.Result{}), refusal
+	return decided(v, refusal)
 }
 
 // fail notes that an agent rejected a push, for which a Pushgateway would have set the group's failure time (T19).
-func (in *Ingester) fail(ctx context.Context, p *groupstore.Push) (push.Result, error) {
+func (in *Ingester) fail(ctx context.Context, p *groupstore.Push) change.Outcome {
 	v, err := in.cfg.Store.Fail(ctx, *p, "rejected by the agent")
-	result := push.Result{Outcome: push.Applied}
 	if err != nil {
-		result, err = in.refuse(err)
+		return decided(v, in.refuse(err))
 	}
-	return decided(v, result), err
+	return decided(v, change.Outcome{Kind: change.Applied})
 }
 
 // refuseInconsistent answers a push that does not fit. With the check off nobody is refused for that.
-func (in *Ingester) refuseInconsistent(reason string) (push.Result, error) {
+func (in *Ingester) refuseInconsistent(reason string) change.Outcome {
 	if in.cfg.Check != groupstore.CheckEnforced {
-		return push.Result{Outcome: push.Unchecked, Detail: reason}, nil
+		return change.Outcome{Kind: change.Unchecked, Detail: reason}
 	}
-	return push.Result{}, push.Inconsistent(reason)
+	return *change.Contradiction(reason)
 }
 
-func (in *Ingester) store(ctx context.Context, p *groupstore.Push) (groupstore.Verdict, push.Result, error) {
+func (in *Ingester) store(ctx context.Context, p *groupstore.Push) (groupstore.Verdict, change.Outcome) {
 	verdict, err := in.cfg.Store.Push(ctx, *p)
-	result, err := in.answer(p.Operation, verdict, err)
-	return verdict, result, err
+	return verdict, in.outcome(p.Operation, verdict, err)
 }
 
-// answer turns what the store says into what the pusher hears.
-func (in *Ingester) answer(op groupstore.Operation, v groupstore.Verdict, err error) (push.Result, error) {
-	result, err := in.outcome(op, v, err)
-	return decided(v, result), err
+// decided adds to an outcome what the store says of the decision, be it a refusal or not.
+func decided(v groupstore.Verdict, o change.Outcome) change.Outcome {
+	o.Duplicate, o.Decided.Position = v.Duplicate, v.Position
+	return o
 }
 
-// decided adds to an answer what the store says of the decision, be it a refusal or not.
-func decided(v groupstore.Verdict, result push.Result) push.Result {
-	result.Duplicate, result.Decided.Position = v.Duplicate, v.Position
-	return result
-}
-
-func (in *Ingester) outcome(op groupstore.Operation, v groupstore.Verdict, err error) (push.Result, error) {
+// outcome turns what the store says into what the pusher hears.
+func (in *Ingester) outcome(op groupstore.Operation, v groupstore.Verdict, err error) change.Outcome {
 	switch {
 	case err != nil:
-		return in.refuse(err)
+		return decided(v, in.refuse(err))
 	case v.Duplicate && v.Rejected != "":
-		return in.refuseInconsistent(v.Rejected)
-	case v.Duplicate:
-		return push.Result{Outcome: push.Applied}, nil
-	case in.cfg.Check == groupstore.CheckEnforced || op == groupstore.Delete:
-		return push.Result{Outcome: push.Applied}, nil
+		return decided(v, in.refuseInconsistent(v.Rejected))
+	case v.Duplicate, in.cfg.Check == groupstore.CheckEnforced, op == groupstore.Delete:
+		return decided(v, change.Outcome{Kind: change.Applied})
 	default:
-		return push.Result{Outcome: push.Unchecked, Detail: detailOf(v)}, nil
+		return decided(v, change.Outcome{Kind: change.Unchecked, Detail: detailOf(v)})
 	}
 }
 
-// refuse is the one place where an error of the store becomes one of the push.
-func (in *Ingester) refuse(err error) (push.Result, error) {
+// refuse is the one place where an error of the store becomes an outcome.
+func (in *Ingester) refuse(err error) change.Outcome {
 	var inconsistent *groupstore.InconsistentError
 	var full *groupstore.FullError
 	var inDoubt *groupstore.InDoubtError
@@ -310,15 +297,15 @@ func (in *Ingester) refuse(err error) (push.Result, error) {
 	case errors.As(err, &inconsistent):
 		return in.refuseInconsistent(inconsistent.Error())
 	case errors.As(err, &full):
-		return push.Result{}, fullError(full)
+		return fullOutcome(full)
 	case errors.As(err, &inDoubt) && ctxEnded(err):
-		return push.Result{}, err // the handler has words for its own timeout
+		return change.OutcomeOf(err) // the handler has words for its own timeout
 	case errors.Is(err, groupstore.ErrSuperseded):
-		return push.Result{}, &push.Error{Kind: push.ErrSuperseded, Message: "superseded: a newer push of the same agent has taken effect in the group since"}
+		return change.Outcome{Kind: change.Superseded, Detail: "superseded: a newer push of the same agent has taken effect in the group since"}
 	case errors.Is(err, groupstore.ErrNotCurrent):
-		return push.Result{}, &push.Error{Kind: push.ErrNotCurrent, Message: err.Error()}
+		return change.Outcome{Kind: change.NotCurrent, Detail: err.Error()}
 	default:
-		return push.Result{}, &push.Error{Kind: push.ErrNotWritable, Message: err.Error(), RetryAfter: retryAfter}
+		return change.Outcome{Kind: change.NotWritable, Detail: err.Error(), RetryAfter: retryAfter}
 	}
 }
 
@@ -328,16 +315,12 @@ var limitFlags = map[groupstore.Countable]struct{ store, agent string }{
 	groupstore.Series: {" (--store.max-series)", " (--agents.max-series)"},
 }
 
-// fullError is the refusal of a push for which a limit leaves no room. An agent that is full need not ask every second.
-func fullError(full *groupstore.FullError) *push.Error {
-	refused := &push.Error{Kind: push.ErrFull, Message: full.Error()}
+// fullOutcome is that of a push for which a limit leaves no room. An agent that is full need not ask every second.
+func fullOutcome(full *groupstore.FullError) change.Outcome {
 	if full.Account == "" {
-		refused.Message += limitFlags[full.What].store
-		return refused
+		return change.Outcome{Kind: change.Full, Detail: full.Error() + limitFlags[full.What].store}
 	}
-	refused.Message += limitFlags[full.What].agent
-	refused.RetryAfter = retryFullAgent
-	return refused
+	return change.Outcome{Kind: change.Full, Detail: full.Error() + limitFlags[full.What].agent, RetryAfter: retryFullAgent}
 }
 
 // retryFullAgent is when an agent that has all that it may have may try again.

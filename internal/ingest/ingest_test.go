@@ -15,12 +15,12 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
 	"pushrelay/internal/ingest"
-	"pushrelay/internal/push"
 )
 
 var noon = time.Unix(1_700_000_000, 0)
@@ -56,8 +56,8 @@ func key(tb testing.TB, pairs ...string) grouping.Key {
 	return k
 }
 
-func (b *bench) put(k grouping.Key, text string) (push.Result, error) {
-	return b.ingester.Push(b.tb.Context(), &push.Request{Operation: push.Replace, Key: k, Body: []byte(text), ReceivedAt: noon})
+func (b *bench) put(k grouping.Key, text string) (change.Outcome, error) {
+	return outcome(b.ingester.Apply(b.tb.Context(), &change.Change{Operation: change.Replace, Key: k, Body: []byte(text), At: noon}))
 }
 
 func (b *bench) exposition() string {
@@ -93,24 +93,24 @@ func TestPush(t *testing.T) {
 		{Counter: &dto.Counter{Value: proto.Float64(3)}},
 	}}
 	steps := []struct {
-		request push.Request
+		request change.Change
 		exposes []string
 		hides   []string
 	}{
-		{push.Request{Operation: push.Replace, Body: []byte("m 1\nn 2\n")}, []string{`m{instance="",job="j"} 1`, `n{instance="",job="j"} 2`}, nil},
-		{push.Request{Operation: push.Merge, Body: []byte("n 3\n")}, []string{`m{instance="",job="j"} 1`, `n{instance="",job="j"} 3`}, nil},
+		{change.Change{Operation: change.Replace, Body: []byte("m 1\nn 2\n")}, []string{`m{instance="",job="j"} 1`, `n{instance="",job="j"} 2`}, nil},
+		{change.Change{Operation: change.Merge, Body: []byte("n 3\n")}, []string{`m{instance="",job="j"} 1`, `n{instance="",job="j"} 3`}, nil},
 		{
-			push.Request{Operation: push.Merge, Format: exposition.ProtobufDelimited, Body: delimited(t, counter)},
+			change.Change{Operation: change.Merge, Format: exposition.ProtobufDelimited, Body: delimited(t, counter)},
 			[]string{`m{instance="",job="j"} 1`, `c_total{instance="",job="j"} 3`, "# TYPE c_total counter", `push_time_seconds{instance="",job="j"} 1.7e+09`},
 			nil,
 		},
-		{push.Request{Operation: push.Replace, Body: nil}, []string{`push_time_seconds{instance="",job="j"} 1.7e+09`}, []string{"m{", "n{", "c_total"}},
-		{push.Request{Operation: push.Delete, Body: nil}, nil, []string{"push_"}},
+		{change.Change{Operation: change.Replace, Body: nil}, []string{`push_time_seconds{instance="",job="j"} 1.7e+09`}, []string{"m{", "n{", "c_total"}},
+		{change.Change{Operation: change.Delete, Body: nil}, nil, []string{"push_"}},
 	}
 	for i, st := range steps {
-		st.request.Key, st.request.ReceivedAt = key(t, "job", "j"), noon
-		got, err := b.ingester.Push(t.Context(), &st.request)
-		if diff := cmp.Diff(push.Result{Outcome: push.Applied, Decided: history.Point{Position: uint64(i) + 1}}, got); err != nil || diff != "" {
+		st.request.Key, st.request.At = key(t, "job", "j"), noon
+		got, err := outcome(b.ingester.Apply(t.Context(), &st.request))
+		if diff := cmp.Diff(change.Outcome{Kind: change.Applied, Decided: history.Point{Position: uint64(i) + 1}}, got); err != nil || diff != "" {
 			t.Fatalf("step %d: Push = %v, %v (-want +got):\n%s", i, got, err, diff)
 		}
 		for _, line := range st.exposes {
@@ -131,31 +131,31 @@ func TestRefusals(t *testing.T) {
 	}
 	tests := []struct {
 		name    string
-		request push.Request
+		request change.Change
 		kind    error
 		message string // a part of it
 		failure bool   // whether the group's failure time is set
 	}{
-		{"malformed text", push.Request{Body: []byte("blablabla\n")}, push.ErrInvalid, `text format parsing error in line 1: expected float as value, got ""`, false},
-		{"no line feed", push.Request{Body: []byte("m 1")}, push.ErrInvalid, "text format parsing error in line 1: unexpected end of input stream", false},
-		{"truncated protobuf", push.Request{Format: exposition.ProtobufDelimited, Body: []byte{9, 1}}, push.ErrInvalid, "unexpected EOF", false},
-		{"timestamp", push.Request{Body: []byte("m 1 1000\n")}, push.ErrInconsistent, inconsistent + "pushed metrics must not have timestamps", true},
+		{"malformed text", change.Change{Body: []byte("blablabla\n")}, change.Invalid, `text format parsing error in line 1: expected float as value, got ""`, false},
+		{"no line feed", change.Change{Body: []byte("m 1")}, change.Invalid, "text format parsing error in line 1: unexpected end of input stream", false},
+		{"truncated protobuf", change.Change{Format: exposition.ProtobufDelimited, Body: []byte{9, 1}}, change.Invalid, "unexpected EOF", false},
+		{"timestamp", change.Change{Body: []byte("m 1 1000\n")}, change.Inconsistent, inconsistent + "pushed metrics must not have timestamps", true},
 		{
 			"timestamp in protobuf",
-			push.Request{Format: exposition.ProtobufDelimited, Body: gauge(&dto.Metric{Counter: &dto.Counter{Value: proto.Float64(1)}, TimestampMs: proto.Int64(5)})},
-			push.ErrInconsistent, inconsistent + "pushed metrics must not have timestamps", true,
+			change.Change{Format: exposition.ProtobufDelimited, Body: gauge(&dto.Metric{Counter: &dto.Counter{Value: proto.Float64(1)}, TimestampMs: proto.Int64(5)})},
+			change.Inconsistent, inconsistent + "pushed metrics must not have timestamps", true,
 		},
 		{
 			"value of another type",
-			push.Request{Format: exposition.ProtobufDelimited, Body: gauge(&dto.Metric{Gauge: &dto.Gauge{Value: proto.Float64(1)}})},
-			push.ErrInconsistent, "is not a COUNTER", true,
+			change.Change{Format: exposition.ProtobufDelimited, Body: gauge(&dto.Metric{Gauge: &dto.Gauge{Value: proto.Float64(1)}})},
+			change.Inconsistent, "is not a COUNTER", true,
 		},
-		{"reserved label", push.Request{Body: []byte("m{__x=\"1\"} 1\n")}, push.ErrInconsistent, "has a label with an invalid name: __x", true},
-		{"series twice", push.Request{Body: []byte("m 1\nm 2\n")}, push.ErrInconsistent, "was collected before with the same name and label values", true},
-		{"clash with another group", push.Request{Body: []byte("# TYPE taken gauge\ntaken 2\n")}, push.ErrInconsistent, "is not a COUNTER", true},
-		{"reserved metric", push.Request{Body: []byte("relay_x 2\n")}, push.ErrInconsistent, "has a reserved name", true},
-		{"too many series", push.Request{Body: []byte("m 1\nn 2\no 3\np 4\n")}, push.ErrInvalid, "push has more than 3 series", false},
-		{"unknown operation", push.Request{Operation: 9, Body: []byte("m 1\n")}, push.ErrInvalid, "operation 9 of a push is not supported", false},
+		{"reserved label", change.Change{Body: []byte("m{__x=\"1\"} 1\n")}, change.Inconsistent, "has a label with an invalid name: __x", true},
+		{"series twice", change.Change{Body: []byte("m 1\nm 2\n")}, change.Inconsistent, "was collected before with the same name and label values", true},
+		{"clash with another group", change.Change{Body: []byte("# TYPE taken gauge\ntaken 2\n")}, change.Inconsistent, "is not a COUNTER", true},
+		{"reserved metric", change.Change{Body: []byte("relay_x 2\n")}, change.Inconsistent, "has a reserved name", true},
+		{"too many series", change.Change{Body: []byte("m 1\nn 2\no 3\np 4\n")}, change.Invalid, "push has more than 3 series", false},
+		{"unknown operation", change.Change{Operation: 9, Body: []byte("m 1\n")}, change.Invalid, "operation 9 of a push is not supported", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -163,14 +163,14 @@ func TestRefusals(t *testing.T) {
 			if _, err := b.put(key(t, "job", "other"), "# TYPE taken counter\ntaken 1\n"); err != nil {
 				t.Fatal(err)
 			}
-			tt.request.Key, tt.request.ReceivedAt = key(t, "job", "j"), noon
+			tt.request.Key, tt.request.At = key(t, "job", "j"), noon
 			if tt.request.Operation == 0 {
-				tt.request.Operation = push.Replace
+				tt.request.Operation = change.Replace
 			}
-			_, err := b.ingester.Push(t.Context(), &tt.request)
-			var refused *push.Error
+			err := b.ingester.Apply(t.Context(), &tt.request).Err()
+			var refused *change.Outcome
 			if !errors.As(err, &refused) || !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.message) {
-				t.Errorf("Push = %v, want a push.Error of %v with %q", err, tt.kind, tt.message)
+				t.Errorf("Push = %v, want a change.Outcome of %v with %q", err, tt.kind, tt.message)
 			}
 			if got := strings.Contains(b.exposition(), `push_failure_time_seconds{instance="",job="j"} 1.7e+09`); got != tt.failure {
 				t.Errorf("failure time set: %v, want %v", got, tt.failure)
@@ -194,17 +194,17 @@ func TestUnchecked(t *testing.T) {
 	for i, tt := range tests {
 		k := key(t, "job", string(rune('a'+i)))
 		got, err := b.put(k, tt.text)
-		if err != nil || got.Outcome != push.Unchecked || !strings.Contains(got.Detail, tt.detail) || (got.Detail == "") != (tt.detail == "") {
+		if err != nil || got.Kind != change.Unchecked || !strings.Contains(got.Detail, tt.detail) || (got.Detail == "") != (tt.detail == "") {
 			t.Errorf("Push(%q) = %+v, %v, want %q", tt.text, got, err, tt.detail)
 		}
 	}
-	if _, err := b.put(key(t, "job", "z"), "malformed\n"); !errors.Is(err, push.ErrInvalid) {
+	if _, err := b.put(key(t, "job", "z"), "malformed\n"); !errors.Is(err, change.Invalid) {
 		t.Errorf("Push of what is malformed = %v", err)
 	}
 	b.exposes(`push_failure_time_seconds{instance="",job="d"} 1.7e+09`)
 	b.exposes(`push_failure_time_seconds{instance="",job="e"} 1.7e+09`)
-	got, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Delete, Key: key(t, "job", "a"), ReceivedAt: noon})
-	if err != nil || got.Outcome != push.Applied {
+	got, err := outcome(b.ingester.Apply(t.Context(), &change.Change{Operation: change.Delete, Key: key(t, "job", "a"), At: noon}))
+	if err != nil || got.Kind != change.Applied {
 		t.Errorf("Delete = %+v, %v", got, err)
 	}
 }
@@ -215,7 +215,7 @@ func TestAgentLabel(t *testing.T) {
 		KnownAgent: func(name string) bool { return name == "site-1" },
 	}, groupstore.Config{})
 	push1 := func(agent, text string, pairs ...string) error {
-		_, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Replace, Key: key(t, pairs...), Body: []byte(text), ReceivedAt: noon, Agent: agent})
+		err := b.ingester.Apply(t.Context(), &change.Change{Operation: change.Replace, Key: key(t, pairs...), Body: []byte(text), At: noon, Agent: agent}).Err()
 		return err
 	}
 	for _, err := range []error{
@@ -232,23 +232,26 @@ func TestAgentLabel(t *testing.T) {
 	b.exposes(`m{agent="site-2",instance="",job="backup"} 2`)
 	b.exposes(`m{instance="",job="backup"} 3`)
 	b.exposes(`m{agent="somebody",instance="",job="backup"} 4`)
-	if err := push1("site-1", "m 1\n", "job", "backup", "agent", "site-1"); !errors.Is(err, push.ErrInvalid) {
+	if err := push1("site-1", "m 1\n", "job", "backup", "agent", "site-1"); !errors.Is(err, change.Invalid) {
 		t.Errorf("a key that has the label already, through an agent = %v", err)
 	}
-	if err := push1("", "m 1\n", "job", "backup", "agent", "site-1"); !errors.Is(err, push.ErrForbidden) {
+	if err := push1("", "m 1\n", "job", "backup", "agent", "site-1"); !errors.Is(err, change.Forbidden) {
 		t.Errorf("a direct push in the name of a known agent = %v", err)
 	}
 	b.exposes(`m{agent="site-1",instance="",job="backup"} 1`)
-	_, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Delete, Key: key(t, "job", "backup", "agent", "site-1"), ReceivedAt: noon})
-	if !errors.Is(err, push.ErrForbidden) {
+	err := b.ingester.Apply(t.Context(), &change.Change{Operation: change.Delete, Key: key(t, "job", "backup", "agent", "site-1"), At: noon}).Err()
+	if !errors.Is(err, change.Forbidden) {
 		t.Errorf("a direct delete in the name of a known agent = %v", err)
 	}
 	off := newBench(t, ingest.Config{KnownAgent: func(string) bool { return true }}, groupstore.Config{})
-	if _, err := off.ingester.Push(t.Context(), &push.Request{Operation: push.Replace, Key: key(t, "job", "j", "agent", "a"), Body: []byte("m 1\n"), ReceivedAt: noon, Agent: "site-1"}); err != nil {
+	if err := off.ingester.Apply(t.Context(), &change.Change{Operation: change.Replace, Key: key(t, "job", "j", "agent", "a"), Body: []byte("m 1\n"), At: noon, Agent: "site-1"}).Err(); err != nil {
 		t.Errorf("Push with the label off = %v", err)
 	}
 	off.exposes(`m{agent="a",instance="",job="j"} 1`)
 }
+
+// outcome returns an outcome and its error.
+func outcome(o change.Outcome) (change.Outcome, error) { return o, o.Err() }
 
 // A brokenStore refuses everything with one error.
 type brokenStore struct {
@@ -275,17 +278,17 @@ func TestStoreErrors(t *testing.T) {
 		kind   error
 		status int
 	}{
-		{&groupstore.FullError{What: "series", Limit: 3}, push.ErrFull, 429},
-		{disk, push.ErrNotWritable, 503},
-		{groupstore.ErrNotCurrent, push.ErrNotCurrent, 503},
-		{&groupstore.InDoubtError{Err: disk}, push.ErrNotWritable, 503},
-		{&groupstore.InDoubtError{Err: context.DeadlineExceeded}, context.DeadlineExceeded, 503},
+		{&groupstore.FullError{What: "series", Limit: 3}, change.Full, 429},
+		{disk, change.NotWritable, 503},
+		{groupstore.ErrNotCurrent, change.NotCurrent, 503},
+		{&groupstore.InDoubtError{Err: disk}, change.NotWritable, 503},
+		{&groupstore.InDoubtError{Err: context.DeadlineExceeded}, change.TimedOut, 503},
 	}
 	for _, tt := range tests {
 		b := newBench(t, ingest.Config{Store: brokenStore{err: tt.err}}, groupstore.Config{})
 		_, err := b.put(key(t, "job", "j"), "m 1\n")
-		if !errors.Is(err, tt.kind) || push.StatusOf(err) != tt.status {
-			t.Errorf("Push with the store's error %v = %v, status %d; want %v, status %d", tt.err, err, push.StatusOf(err), tt.kind, tt.status)
+		if !errors.Is(err, tt.kind) || change.OutcomeOf(err).Kind.Status() != tt.status {
+			t.Errorf("Push with the store's error %v = %v, status %d; want %v, status %d", tt.err, err, change.OutcomeOf(err).Kind.Status(), tt.kind, tt.status)
 		}
 	}
 }

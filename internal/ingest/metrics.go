@@ -1,14 +1,12 @@
 package ingest
 
 import (
-	"context"
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 )
 
 type metrics struct {
@@ -24,22 +22,6 @@ const (
 	resultDuplicate = "duplicate"
 	resultRejected  = "rejected"
 )
-
-// reasons are the kinds of refusal as metric labels: the one place where they are.
-var reasons = []struct {
-	kind  error
-	label string
-}{
-	{push.ErrInvalid, "invalid"},
-	{push.ErrInconsistent, "inconsistent"},
-	{push.ErrForbidden, "forbidden"},
-	{push.ErrTooLarge, "too_large"},
-	{push.ErrSuperseded, "superseded"},
-	{push.ErrFull, "full"},
-	{context.DeadlineExceeded, "timeout"},
-	{context.Canceled, "canceled"},
-	{push.ErrUnavailable, "unavailable"},
-}
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
@@ -67,32 +49,25 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.pushes.WithLabelValues(resultApplied, "")
 	m.pushes.WithLabelValues(resultUnchecked, "")
 	m.pushes.WithLabelValues(resultDuplicate, "")
-	for _, r := range reasons {
-		m.pushes.WithLabelValues(resultRejected, r.label)
+	for _, k := range change.Kinds() {
+		if k.Label() != "" {
+			m.pushes.WithLabelValues(resultRejected, k.Label())
+		}
 	}
 	return m
 }
 
-func (m *metrics) pushed(result push.Result, err error, size int, duration time.Duration) {
+func (m *metrics) pushed(o change.Outcome, size int, duration time.Duration) {
 	switch {
-	case result.Duplicate:
+	case o.Duplicate:
 		m.pushes.WithLabelValues(resultDuplicate, "").Inc()
-	case err != nil:
-		m.pushes.WithLabelValues(resultRejected, reasonOf(err)).Inc()
-	case result.Outcome == push.Unchecked:
+	case !o.IsTaken():
+		m.pushes.WithLabelValues(resultRejected, o.Kind.Label()).Inc()
+	case o.Kind == change.Unchecked:
 		m.pushes.WithLabelValues(resultUnchecked, "").Inc()
 	default:
 		m.pushes.WithLabelValues(resultApplied, "").Inc()
 	}
 	m.duration.Observe(duration.Seconds())
 	m.size.Observe(float64(size))
-}
-
-func reasonOf(err error) string {
-	for _, r := range reasons {
-		if errors.Is(err, r.kind) {
-			return r.label
-		}
-	}
-	return "unavailable"
 }

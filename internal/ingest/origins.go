@@ -1,13 +1,13 @@
 package ingest
 
 import (
+	"pushrelay/internal/change"
 	"pushrelay/internal/groupstore"
-	"pushrelay/internal/push"
 )
 
 // originOf returns the push's origin as the store knows it. Journals of different agents are different sources, whatever
 // their ids are: no agent can speak for another's.
-func originOf(r *push.Request) *groupstore.Origin {
+func originOf(r *change.Change) *groupstore.Origin {
 	if r.Origin == nil {
 		return nil
 	}
@@ -19,7 +19,7 @@ func sourceOf(agent string, journal [16]byte) string { return agent + "\x00" + s
 
 // Decided returns how far the agent's journal was decided, and the digest of the push with that number; ok is false if the
 // store has nothing of the journal.
-func (in *Ingester) Decided(agent string, journal [16]byte) (sequence uint64, digest push.Digest, ok bool) {
+func (in *Ingester) Decided(agent string, journal [16]byte) (sequence uint64, digest change.Digest, ok bool) {
 	return in.cfg.Store.Decided(sourceOf(agent, journal))
 }
 

@@ -9,18 +9,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
 	"pushrelay/internal/ingest"
-	"pushrelay/internal/push"
 )
 
 var journal = [16]byte{7}
 
 // from returns the origin with that number, whose digest is that of the push.
-func from(r push.Request, sequence uint64) push.Request {
-	r.Origin = &push.Origin{Journal: journal, Sequence: sequence, Digest: push.DigestOf(&r)}
+func from(r change.Change, sequence uint64) change.Change {
+	r.Origin = &change.Origin{Journal: journal, Sequence: sequence, Digest: change.DigestOf(&r)}
 	return r
 }
 
@@ -45,33 +45,33 @@ func TestOnce(t *testing.T) {
 	k := key(t, "job", "j")
 	repeated := "m 1\nn 2\n"
 	for _, check := range []groupstore.Check{groupstore.CheckEnforced, groupstore.CheckQuarantine} {
-		outcome := push.Applied
+		taken := change.Applied
 		if check == groupstore.CheckQuarantine {
-			outcome = push.Unchecked
+			taken = change.Unchecked
 		}
 		for _, tt := range []struct {
 			name    string
-			request push.Request
-			outcome push.Outcome // 0 if it is refused
+			request change.Change
+			taken   change.Kind // 0 if it is refused
 			kind    error
 			failure bool
 		}{
-			{name: "put", request: push.Request{Operation: push.Replace, Key: k, Body: []byte(repeated)}, outcome: outcome},
-			{name: "post", request: push.Request{Operation: push.Merge, Key: k, Body: []byte(repeated)}, outcome: outcome},
-			{name: "delete", request: push.Request{Operation: push.Delete, Key: k}, outcome: push.Applied},
-			{name: "failure", request: push.Request{Operation: push.Fail, Key: k}, outcome: push.Applied, failure: true},
-			{name: "malformed", request: push.Request{Operation: push.Replace, Key: k, Body: []byte("m\n")}, kind: push.ErrInvalid},
-			{name: "refused on its way", request: push.Request{Operation: push.Replace, Key: k, Refused: push.Errorf(push.ErrTooLarge, "x")}, kind: push.ErrTooLarge},
-			{name: "unknown operation", request: push.Request{Operation: 99, Key: k}, kind: push.ErrInvalid},
-			{name: "with the label", request: push.Request{Operation: push.Replace, Key: k.With("agent", "other"), Body: []byte("m 1\n")}, kind: push.ErrInvalid},
+			{name: "put", request: change.Change{Operation: change.Replace, Key: k, Body: []byte(repeated)}, taken: taken},
+			{name: "post", request: change.Change{Operation: change.Merge, Key: k, Body: []byte(repeated)}, taken: taken},
+			{name: "delete", request: change.Change{Operation: change.Delete, Key: k}, taken: change.Applied},
+			{name: "failure", request: change.Change{Operation: change.Fail, Key: k}, taken: change.Applied, failure: true},
+			{name: "malformed", request: change.Change{Operation: change.Replace, Key: k, Body: []byte("m\n")}, kind: change.Invalid},
+			{name: "refused on its way", request: change.Change{Operation: change.Replace, Key: k, Refused: change.Refuse(change.TooLarge, "x")}, kind: change.TooLarge},
+			{name: "unknown operation", request: change.Change{Operation: 99, Key: k}, kind: change.Invalid},
+			{name: "with the label", request: change.Change{Operation: change.Replace, Key: k.With("agent", "other"), Body: []byte("m 1\n")}, kind: change.Invalid},
 		} {
 			t.Run(fmt.Sprint(tt.name, " ", check), func(t *testing.T) {
 				log := &memory{}
 				b := newBench(t, ingest.Config{AgentLabel: "agent"}, groupstore.Config{Check: check, Log: log})
-				tt.request.Agent, tt.request.ReceivedAt = "site", noon
+				tt.request.Agent, tt.request.At = "site", noon
 				r := from(tt.request, 3)
-				result, err := b.ingester.Push(t.Context(), &r)
-				if tt.outcome == 0 && !errors.Is(err, tt.kind) || tt.outcome != 0 && (err != nil || result.Outcome != tt.outcome || result.Duplicate) {
+				result, err := outcome(b.ingester.Apply(t.Context(), &r))
+				if tt.taken == 0 && !errors.Is(err, tt.kind) || tt.taken != 0 && (err != nil || result.Kind != tt.taken || result.Duplicate) {
 					t.Errorf("Push = %+v, %v", result, err)
 				}
 				if got, digest, ok := b.ingester.Decided("site", journal); got != 3 || digest != r.Origin.Digest || !ok || log.waited != 1 {
@@ -81,21 +81,23 @@ func TestOnce(t *testing.T) {
 					t.Errorf("failure time set: %v:\n%s", got, b.exposition())
 				}
 				before := b.exposition()
-				result, err = b.ingester.Push(t.Context(), &r)
-				want := push.Result{Duplicate: true, Decided: history.Point{Position: 2}}
-				if tt.outcome != 0 {
-					want.Outcome = push.Applied
+				result, err = outcome(b.ingester.Apply(t.Context(), &r))
+				want := change.Outcome{Duplicate: true, Decided: history.Point{Position: 2}}
+				if tt.taken != 0 {
+					want.Kind = change.Applied
+				} else {
+					want.Kind, want.Detail = result.Kind, result.Detail
 				}
 				if diff := cmp.Diff(want, result); diff != "" || (tt.kind == nil) != (err == nil) || !errors.Is(err, tt.kind) || log.waited != 2 || b.exposition() != before {
 					t.Errorf("again it is %+v, %v, after waiting %d times", result, err, log.waited)
 				}
 				log.refuse = errors.New("no space left")
 				next := from(tt.request, 4)
-				if _, err := b.ingester.Push(t.Context(), &next); !errors.Is(err, push.ErrNotWritable) {
+				if err := b.ingester.Apply(t.Context(), &next).Err(); !errors.Is(err, change.NotWritable) {
 					t.Errorf("with a log that refuses: %v", err)
 				}
 				next.Current = func() bool { return false }
-				if _, err := b.ingester.Push(t.Context(), &next); !errors.Is(err, push.ErrNotCurrent) {
+				if err := b.ingester.Apply(t.Context(), &next).Err(); !errors.Is(err, change.NotCurrent) {
 					t.Errorf("of a session that is over: %v", err)
 				}
 			})
@@ -112,21 +114,21 @@ func TestInconsistentOnce(t *testing.T) {
 	}
 	for i, tt := range [][2]string{{"# TYPE m gauge\nm 1\n", "is not a COUNTER"}, {"m 1 5000\n", "must not have timestamps"}} {
 		text, says := tt[0], tt[1]
-		r := from(push.Request{Operation: push.Replace, Key: key(t, "job", "j"), Body: []byte(text), ReceivedAt: noon, Agent: "site"}, uint64(i)+1)
+		r := from(change.Change{Operation: change.Replace, Key: key(t, "job", "j"), Body: []byte(text), At: noon, Agent: "site"}, uint64(i)+1)
 		waited := log.waited
-		if _, err := b.ingester.Push(t.Context(), &r); !errors.Is(err, push.ErrInconsistent) || log.waited != waited+1 {
+		if err := b.ingester.Apply(t.Context(), &r).Err(); !errors.Is(err, change.Inconsistent) || log.waited != waited+1 {
 			t.Errorf("Push(%q) = %v after waiting %d times", text, err, log.waited-waited)
 		}
 		if last := log.changes[len(log.changes)-1]; last.Operation != groupstore.Fail {
 			t.Errorf("Push(%q) was logged as %v", text, last.Operation)
 		}
 		if i == 0 { // what it clashed with is gone: it is a duplicate all the same, and keeps its verdict
-			if _, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Delete, Key: key(t, "job", "other")}); err != nil {
+			if err := b.ingester.Apply(t.Context(), &change.Change{Operation: change.Delete, Key: key(t, "job", "other")}).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		result, err := b.ingester.Push(t.Context(), &r)
-		if !errors.Is(err, push.ErrInconsistent) || !result.Duplicate || !strings.Contains(err.Error(), says) {
+		result, err := outcome(b.ingester.Apply(t.Context(), &r))
+		if !errors.Is(err, change.Inconsistent) || !result.Duplicate || !strings.Contains(err.Error(), says) {
 			t.Errorf("again it is %+v, %v, want it to say %q", result, err, says)
 		}
 	}
@@ -135,9 +137,9 @@ func TestInconsistentOnce(t *testing.T) {
 // TestOnceByTemplate: bodies that are matched and not parsed are numbered as any.
 func TestOnceByTemplate(t *testing.T) {
 	b, store := newCounting(t)
-	send := func(value, sequence int) push.Result {
-		r := from(push.Request{Operation: push.Replace, Key: key(t, "job", "j"), Body: fmt.Appendf(nil, "m %d\n", value), ReceivedAt: noon, Agent: "site"}, uint64(sequence))
-		result, err := b.ingester.Push(t.Context(), &r)
+	send := func(value, sequence int) change.Outcome {
+		r := from(change.Change{Operation: change.Replace, Key: key(t, "job", "j"), Body: fmt.Appendf(nil, "m %d\n", value), At: noon, Agent: "site"}, uint64(sequence))
+		result, err := outcome(b.ingester.Apply(t.Context(), &r))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,13 +165,13 @@ func TestOnceByTemplate(t *testing.T) {
 // TestAgentsAreApart: no agent can speak for another's journal, and a key that is refused shares its mark with no group.
 func TestAgentsAreApart(t *testing.T) {
 	b := newBench(t, ingest.Config{AgentLabel: "agent"}, groupstore.Config{})
-	send := func(agent string, k grouping.Key, sequence uint64) (push.Result, error) {
-		r := from(push.Request{Operation: push.Replace, Key: k, Body: []byte("m 1\n"), ReceivedAt: noon, Agent: agent}, sequence)
-		return b.ingester.Push(t.Context(), &r)
+	send := func(agent string, k grouping.Key, sequence uint64) (change.Outcome, error) {
+		r := from(change.Change{Operation: change.Replace, Key: k, Body: []byte("m 1\n"), At: noon, Agent: agent}, sequence)
+		return outcome(b.ingester.Apply(t.Context(), &r))
 	}
 	j := key(t, "job", "j")
 	for _, k := range []grouping.Key{j.With("agent", "a"), j.With("agent", "b"), j.With("agent", "")} {
-		if _, err := send("a", k, 9); !errors.Is(err, push.ErrInvalid) {
+		if _, err := send("a", k, 9); !errors.Is(err, change.Invalid) {
 			t.Fatalf("Push(%v) = %v", k, err)
 		}
 	}

@@ -9,11 +9,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/ingest"
-	"pushrelay/internal/push"
 )
 
 // A countingStore counts the pushes that were not parsed.
@@ -85,7 +85,7 @@ func TestTemplate(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 5))
 	accepted := 0
 	for round := range rounds {
-		r := &push.Request{Operation: push.Operation(1 + random.IntN(2)), Key: keys[random.IntN(len(keys))], ReceivedAt: noon}
+		r := &change.Change{Operation: change.Operation(1 + random.IntN(2)), Key: keys[random.IntN(len(keys))], At: noon}
 		among := []int{4, 4, 4, len(values)}[random.IntN(4)]
 		odd := random.IntN(12)
 		r.Body = []byte(body(func() string {
@@ -99,8 +99,8 @@ func TestTemplate(t *testing.T) {
 		}
 		unknown := newBench(t, ingest.Config{Store: plain}, groupstore.Config{})
 		unknown.store = plain
-		_, want := unknown.ingester.Push(t.Context(), r)
-		_, got := known.ingester.Push(t.Context(), r)
+		want := unknown.ingester.Apply(t.Context(), r).Err()
+		got := known.ingester.Apply(t.Context(), r).Err()
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("round %d: Push(%s, %s) = %v with templates, %v without", round, r.Operation, r.Body, got, want)
 		}
@@ -172,7 +172,7 @@ func TestTemplatesAreShared(t *testing.T) {
 	if got := round("2"); got != 20 {
 		t.Errorf("%d pushes by template after a wipe, want 20", got)
 	}
-	if _, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Replace, Key: key(t, "job", "j", "instance", "7"), Body: []byte("new 1\n"), ReceivedAt: noon}); err != nil {
+	if err := b.ingester.Apply(t.Context(), &change.Change{Operation: change.Replace, Key: key(t, "job", "j", "instance", "7"), Body: []byte("new 1\n"), At: noon}).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if got := round("3"); got != 19 {
@@ -212,7 +212,7 @@ func TestTemplatesAreBounded(t *testing.T) {
 func TestProtobufIsNotMatched(t *testing.T) {
 	b, store := newCounting(t)
 	for range 5 {
-		if _, err := b.ingester.Push(t.Context(), &push.Request{Operation: push.Replace, Key: key(t, "job", "j"), Format: exposition.ProtobufDelimited, ReceivedAt: noon}); err != nil {
+		if err := b.ingester.Apply(t.Context(), &change.Change{Operation: change.Replace, Key: key(t, "job", "j"), Format: exposition.ProtobufDelimited, At: noon}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/push"
 )
 
@@ -81,9 +82,9 @@ func TestPusherThatClosed(t *testing.T) {
 	for method, body := range map[string]string{http.MethodPut: "m 7\n", http.MethodPost: "m 7\n", http.MethodDelete: ""} {
 		gone := make(chan struct{})
 		mux := http.NewServeMux()
-		handler := newHandler(pusherFunc(func(ctx context.Context, _ *push.Request) (push.Result, error) {
+		handler := newHandler(pusherFunc(func(ctx context.Context, _ *change.Change) change.Outcome {
 			<-gone
-			return push.Result{Outcome: push.Applied}, ctx.Err()
+			return change.OutcomeOf(ctx.Err())
 		}), push.Limits{MaxInflightBytes: 1 << 20})
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 			context.AfterFunc(r.Context(), func() { close(gone) })
@@ -108,6 +109,8 @@ func TestPusherThatClosed(t *testing.T) {
 }
 
 // pusherFunc is a pusher of one function.
-type pusherFunc func(context.Context, *push.Request) (push.Result, error)
+type pusherFunc func(context.Context, *change.Change) change.Outcome
 
-func (f pusherFunc) Push(ctx context.Context, r *push.Request) (push.Result, error) { return f(ctx, r) }
+func (f pusherFunc) Apply(ctx context.Context, r *change.Change) change.Outcome {
+	return f(ctx, r)
+}

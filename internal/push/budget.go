@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"pushrelay/internal/change"
 )
 
 const (
@@ -219,11 +221,11 @@ func (p *pool) giveUp(w *waiter) error {
 	if w.buffer.ended.Load() {
 		return errEnded()
 	}
-	return &Error{Kind: ErrUnavailable, Message: "too many bytes of pushes are being read at once, try again", RetryAfter: time.Second}
+	return &change.Outcome{Kind: change.Unavailable, Detail: "too many bytes of pushes are being read at once, try again", RetryAfter: time.Second}
 }
 
 func errEnded() error {
-	return Errorf(ErrStalled, "the body came too slowly while others waited for memory: push again")
+	return change.Refuse(change.Stalled, "the body came too slowly while others waited for memory: push again")
 }
 
 // endOthers ends bodies in favour of one who waits, until it could have what it waits for: those that stand still, the largest first, and

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/push"
 )
@@ -28,17 +29,17 @@ func TestShare(t *testing.T) {
 			t.Fatal(err)
 		}
 		start := time.Now()
-		if _, err := grow(share, 1); !errors.Is(err, push.ErrUnavailable) || time.Since(start) != 5*time.Second {
+		if _, err := grow(share, 1); !errors.Is(err, change.Unavailable) || time.Since(start) != 5*time.Second {
 			t.Errorf("more than the share = %v after %v", err, time.Since(start))
 		}
-		if _, err := grow(share, half+1); !errors.Is(err, push.ErrTooLarge) {
+		if _, err := grow(share, half+1); !errors.Is(err, change.TooLarge) {
 			t.Errorf("a body beyond the share = %v", err)
 		}
 		theirs, err := grow(whole, half)
 		if err != nil {
 			t.Fatalf("the others' half = %v", err)
 		}
-		if _, err := grow(whole, 1); !errors.Is(err, push.ErrUnavailable) {
+		if _, err := grow(whole, 1); !errors.Is(err, change.Unavailable) {
 			t.Errorf("more than the whole = %v", err)
 		}
 		ours.Release()
@@ -47,7 +48,7 @@ func TestShare(t *testing.T) {
 			t.Errorf("what the share does not use = %v", err)
 		}
 		// Those who wait for the whole give their share back when they give up.
-		if _, err := grow(share, half); !errors.Is(err, push.ErrUnavailable) {
+		if _, err := grow(share, half); !errors.Is(err, change.Unavailable) {
 			t.Errorf("a share of nothing = %v", err)
 		}
 		theirs.Release()
@@ -87,7 +88,7 @@ func TestTake(t *testing.T) {
 		for _, n := range pieces {
 			err = b.Take(make([]byte, n))
 		}
-		if !errors.Is(err, push.ErrTooLarge) {
+		if !errors.Is(err, change.TooLarge) {
 			t.Errorf("pieces of %d bytes = %v, want ErrTooLarge", pieces, err)
 		}
 		b.Release()
@@ -148,7 +149,7 @@ func TestSlowBodies(t *testing.T) {
 		}()
 		go func() {
 			<-largeEnded
-			if _, err := large.Write([]byte("x")); !errors.Is(err, push.ErrStalled) {
+			if _, err := large.Write([]byte("x")); !errors.Is(err, change.Stalled) {
 				t.Errorf("Write of a body that was ended = %v", err)
 			}
 			large.Release()
@@ -178,7 +179,7 @@ func TestGreedySender(t *testing.T) {
 		brief, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		more := budget.Buffer(brief, push.Sender{Name: "greedy"})
-		if _, err := more.Write(make([]byte, 4*mib)); !errors.Is(err, push.ErrUnavailable) || errors.Is(err, push.ErrStalled) {
+		if _, err := more.Write(make([]byte, 4*mib)); !errors.Is(err, change.Unavailable) || errors.Is(err, change.Stalled) {
 			t.Errorf("more of the same sender = %v", err)
 		}
 		for i := range bodies {
@@ -223,7 +224,7 @@ func TestGreedySenderThatWaits(t *testing.T) {
 		for _, b := range bodies {
 			go func() {
 				_, err := b.Write(make([]byte, 4*mib))
-				stalled <- errors.Is(err, push.ErrStalled)
+				stalled <- errors.Is(err, change.Stalled)
 				b.Release()
 			}()
 		}

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 )
 
 // Grow makes sure that n more bytes fit. It waits for memory, at most 5 s and as long as the request lives, and then
-// fails with ErrUnavailable.
+// fails with change.Unavailable.
 func (b *Buffer) Grow(n int) error {
 	if err := b.reserve(n); err != nil {
 		return err
@@ -51,9 +52,9 @@ func (b *Buffer) acquire(need int64) error {
 	size := b.budget.size
 	if need > size {
 		if b.budget != b.budget.pool.whole {
-			return Errorf(ErrTooLarge, "body is larger than the %d bytes that all pushes by this way may take together (half of --push.max-inflight-bytes)", size)
+			return change.Refuse(change.TooLarge, "body is larger than the %d bytes that all pushes by this way may take together (half of --push.max-inflight-bytes)", size)
 		}
-		return Errorf(ErrTooLarge, "body is larger than the %d bytes that all pushes together may take (--push.max-inflight-bytes)", size)
+		return change.Refuse(change.TooLarge, "body is larger than the %d bytes that all pushes together may take (--push.max-inflight-bytes)", size)
 	}
 	// bytes.Buffer doubles; asking for the same keeps the account above what is allocated without asking per write.
 	return b.budget.pool.acquire(&waiter{buffer: b, bytes: min(max(need-b.held, b.held, budgetStep), size-b.held)})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 )
@@ -28,7 +29,7 @@ const shownBytes = 1 << 10
 // CheckBody returns what is wrong with a push whatever the relay's store holds (T14), in the words in which the relay
 // refuses it: timestamps, names that are the relay's own or cannot be exposed, series that are there twice once the labels
 // of the key are in place and those with an empty value are gone (S7), families whose series get each other's names. The
-// error is an [*Error] that is [ErrInconsistent].
+// error is a [*change.Outcome] that is [change.Inconsistent].
 //
 // The body is one that a parser returned without an error. The key should have the label that the relay adds (T20), since
 // that one takes the place of a pushed one, too. What passes can still be refused for what other groups hold, and for the
@@ -42,7 +43,7 @@ func CheckBody(b *exposition.Body, key grouping.Key) error {
 	if fault == "" {
 		return nil
 	}
-	return Inconsistent(fault)
+	return change.Contradiction(fault)
 }
 
 var checkers = sync.Pool{New: func() any { return new(checker) }}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
@@ -75,7 +76,7 @@ func TestCheckBody(t *testing.T) {
 				return
 			}
 			want := "pushed metrics are invalid or inconsistent with existing metrics: " + tt.want
-			if err == nil || err.Error() != want || !errors.Is(err, push.ErrInconsistent) {
+			if err == nil || err.Error() != want || !errors.Is(err, change.Inconsistent) {
 				t.Errorf("CheckBody(%q) =\n%v, want\n%s", tt.body, err, want)
 			}
 		})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/common/route"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/httpserver"
@@ -31,8 +32,8 @@ const bodyStall = 30 * time.Second
 
 // HandlerConfig is what a [Handler] works with.
 type HandlerConfig struct {
-	// Pusher takes the pushes. Required.
-	Pusher Pusher
+	// Applier takes the pushes. Required.
+	Applier Applier
 	// Limits bound each push.
 	Limits Limits
 	// Budget bounds all bodies together; nil for no bound. It is shared with the other ways by which pushes come.
@@ -65,9 +66,9 @@ func (h *Handler) Mount(r *route.Router, instrument Instrument) {
 		{"/metrics/job/:job", false},
 		{"/metrics/job@base64/:job", true},
 	} {
-		replace := instrument("push", h.serve(Replace, job.base64))
-		merge := instrument("push", h.serve(Merge, job.base64))
-		remove := instrument("delete", h.serve(Delete, job.base64))
+		replace := instrument("push", h.serve(change.Replace, job.base64))
+		merge := instrument("push", h.serve(change.Merge, job.base64))
+		remove := instrument("delete", h.serve(change.Delete, job.base64))
 		for _, path := range []string{job.path, job.path + "/*labels"} {
 			r.Put(path, replace)
 			r.Post(path, merge)
@@ -76,37 +77,35 @@ func (h *Handler) Mount(r *route.Router, instrument Instrument) {
 	}
 }
 
-func (h *Handler) serve(op Operation, jobBase64 bool) http.HandlerFunc {
+func (h *Handler) serve(op change.Operation, jobBase64 bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		result, err := h.push(w, r, op, jobBase64)
-		if err != nil {
-			h.refuse(w, r, err)
-			return
-		}
+		o := h.push(w, r, op, jobBase64)
 		switch {
-		case result.Outcome == Spooled:
+		case !o.IsTaken():
+			h.refuse(w, r, o)
+		case o.Kind == change.Spooled:
 			w.Header().Set(SpooledHeader, "true")
-			w.WriteHeader(http.StatusAccepted)
-			fmt.Fprintln(w, result.Detail)
-		case result.Outcome == Unchecked, op == Delete:
+			w.WriteHeader(o.Kind.Status())
+			fmt.Fprintln(w, o.Detail)
+		case op == change.Delete:
 			w.WriteHeader(http.StatusAccepted)
 		default:
-			w.WriteHeader(http.StatusOK)
+			w.WriteHeader(o.Kind.Status())
 		}
 	}
 }
 
 // push reads the request in the order in which the reference judges it: content encoding, grouping key, body. That of a
 // DELETE is none of its business.
-func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, jobBase64 bool) (Result, error) {
+func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operation, jobBase64 bool) change.Outcome {
 	receivedAt := time.Now()
 	ctx := httpserver.Outlasting(r.Context()) // what was taken is decided, whoever waits for it
 	arriving := &stallReader{control: http.NewResponseController(w), body: r.Body}
 	body := h.cfg.Budget.Buffer(ctx, Sender{Name: hostOf(r.RemoteAddr), End: arriving.end})
 	defer body.Release()
-	if op != Delete {
+	if op != change.Delete {
 		if err := h.readBody(w, r, arriving, body); err != nil {
-			return Result{}, err
+			return change.OutcomeOf(err)
 		}
 	}
 	key, err := grouping.FromPath(grouping.Path{
@@ -115,25 +114,25 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op Operation, job
 		Labels:    route.Param(r.Context(), "labels"),
 	}, h.names())
 	if err != nil {
-		return Result{}, &Error{Kind: ErrInvalid, Message: err.Error()}
+		return change.Outcome{Kind: change.Invalid, Detail: err.Error()}
 	}
-	req := &Request{Operation: op, Key: key, ReceivedAt: receivedAt}
-	if op != Delete {
+	c := &change.Change{Operation: op, Key: key, At: receivedAt}
+	if op != change.Delete {
 		if err := h.cfg.Limits.CheckKey(key); err != nil {
-			return Result{}, err
+			return change.OutcomeOf(err)
 		}
-		req.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))
-		if err := body.Complete(req.Format); err != nil {
-			return Result{}, err
+		c.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))
+		if err := body.Complete(c.Format); err != nil {
+			return change.OutcomeOf(err)
 		}
-		req.Body = body.Bytes()
+		c.Body = body.Bytes()
 	}
 	if h.cfg.Timeout > 0 {
 		var end context.CancelFunc
 		ctx, end = context.WithTimeout(ctx, h.cfg.Timeout)
 		defer end()
 	}
-	return h.cfg.Pusher.Push(ctx, req)
+	return h.cfg.Applier.Apply(ctx, c)
 }
 
 func (h *Handler) names() grouping.NameScheme {
@@ -175,10 +174,10 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, arriving *sta
 	if arriving.isOver.Load() {
 		err = errEnded()
 	}
-	var refused *Error
+	var refused *change.Outcome
 	var wire *http.MaxBytesError
 	switch {
-	case errors.Is(err, ErrStalled):
+	case errors.Is(err, change.Stalled):
 		w.Header().Set("Connection", "close") // as below
 		return err
 	case errors.As(err, &refused):
@@ -187,31 +186,30 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, arriving *sta
 		return h.tooLarge(wire.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		w.Header().Set("Connection", "close") // or net/http would wait for the rest once more before it answers
-		return Errorf(ErrStalled, "the body stopped arriving: after %d bytes nothing came for %s, push again", arriving.bytes, bodyStall)
+		return change.Refuse(change.Stalled, "the body stopped arriving: after %d bytes nothing came for %s, push again", arriving.bytes, bodyStall)
 	case errors.Is(err, exposition.ErrTooLarge):
-		return Errorf(ErrTooLarge, "body is larger than %d bytes after decompression (--push.max-decompressed-size)", h.cfg.Limits.MaxDecompressedBytes)
+		return change.Refuse(change.TooLarge, "body is larger than %d bytes after decompression (--push.max-decompressed-size)", h.cfg.Limits.MaxDecompressedBytes)
 	default:
-		return &Error{Kind: ErrInvalid, Message: err.Error()}
+		return change.Refuse(change.Invalid, "%v", err)
 	}
 }
 
 func (h *Handler) tooLarge(limit int64) error {
-	return Errorf(ErrTooLarge, "body is larger than %d bytes (--push.max-body-size)", limit)
+	return change.Refuse(change.TooLarge, "body is larger than %d bytes (--push.max-body-size)", limit)
 }
 
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	status := StatusOf(err)
-	h.cfg.Logger.Debug("push refused", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("addr", r.RemoteAddr), slog.Int("status", status), slog.Any("err", err))
-	message := err.Error()
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, o change.Outcome) {
+	status := o.Kind.Status()
+	h.cfg.Logger.Debug("push refused", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("addr", r.RemoteAddr), slog.Int("status", status), slog.String("err", o.Detail))
+	message := o.Detail
+	if o.Kind == change.TimedOut {
 		message = fmt.Sprintf("push was not stored within %s; whether it will be is in doubt, push again", h.cfg.Timeout)
-	case errors.Is(err, context.Canceled):
+	}
+	if o.Kind == change.Canceled {
 		message = "push was not stored before this program's end; whether it will be is in doubt, push again"
 	}
-	var refused *Error
-	if errors.As(err, &refused) && refused.RetryAfter > 0 {
-		seconds := int64((refused.RetryAfter + time.Second - 1) / time.Second)
+	if o.RetryAfter > 0 {
+		seconds := int64((o.RetryAfter + time.Second - 1) / time.Second)
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
 	http.Error(w, message, status)

@@ -17,32 +17,36 @@ import (
 	"github.com/prometheus/common/promslog"
 	"github.com/prometheus/common/route"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/push"
 )
 
 // pusher remembers the last push and answers as it is told.
 type pusher struct {
-	last   *push.Request
+	last   *change.Change
 	body   string
-	result push.Result
+	result change.Outcome
 	err    error
 	wait   bool
 }
 
-func (p *pusher) Push(ctx context.Context, r *push.Request) (push.Result, error) {
+func (p *pusher) Apply(ctx context.Context, r *change.Change) change.Outcome {
 	p.last, p.body = r, string(r.Body)
 	if p.wait {
 		<-ctx.Done()
-		return push.Result{}, ctx.Err()
+		return change.OutcomeOf(ctx.Err())
 	}
-	return p.result, p.err
+	if p.err != nil {
+		return change.OutcomeOf(p.err)
+	}
+	return p.result
 }
 
-func newHandler(p push.Pusher, limits push.Limits) http.Handler {
+func newHandler(p push.Applier, limits push.Limits) http.Handler {
 	r := route.New()
 	push.NewHandler(push.HandlerConfig{
-		Pusher: p, Limits: limits, Budget: push.NewBudget(limits.MaxInflightBytes), Timeout: 50 * time.Millisecond, Logger: promslog.NewNopLogger(),
+		Applier: p, Limits: limits, Budget: push.NewBudget(limits.MaxInflightBytes), Timeout: 50 * time.Millisecond, Logger: promslog.NewNopLogger(),
 	}).Mount(r, func(_ string, h http.HandlerFunc) http.HandlerFunc { return h })
 	return r
 }
@@ -63,33 +67,33 @@ func TestHandlerReadsThePush(t *testing.T) {
 	for _, tt := range []struct {
 		name, method, path, body string
 		header                   map[string]string
-		want                     push.Operation
+		want                     change.Operation
 		key                      string
 		format                   exposition.Format
 		wantBody                 string
 	}{
-		{name: "put", method: "PUT", path: "/metrics/job/j", body: "m 1\n", want: push.Replace, key: `{job="j"}`, wantBody: "m 1\n"},
-		{name: "post", method: "POST", path: "/metrics/job/j/a/b", body: "m 1\n", want: push.Merge, key: `{job="j",a="b"}`, wantBody: "m 1\n"},
-		{name: "delete ignores its body", method: "DELETE", path: "/metrics/job/j", body: "x", want: push.Delete, key: `{job="j"}`},
+		{name: "put", method: "PUT", path: "/metrics/job/j", body: "m 1\n", want: change.Replace, key: `{job="j"}`, wantBody: "m 1\n"},
+		{name: "post", method: "POST", path: "/metrics/job/j/a/b", body: "m 1\n", want: change.Merge, key: `{job="j",a="b"}`, wantBody: "m 1\n"},
+		{name: "delete ignores its body", method: "DELETE", path: "/metrics/job/j", body: "x", want: change.Delete, key: `{job="j"}`},
 		{
 			name: "delete ignores the encoding too", method: "DELETE", path: "/metrics/job/j", body: "x", header: map[string]string{"Content-Encoding": "gzip"},
-			want: push.Delete, key: `{job="j"}`,
+			want: change.Delete, key: `{job="j"}`,
 		},
-		{name: "delete without a body", method: "DELETE", path: "/metrics/job/j", header: map[string]string{"Content-Encoding": "gzip"}, want: push.Delete, key: `{job="j"}`},
-		{name: "empty gzip", method: "PUT", path: "/metrics/job/j", header: map[string]string{"Content-Encoding": "gzip"}, want: push.Replace, key: `{job="j"}`},
-		{name: "empty snappy", method: "POST", path: "/metrics/job/j", header: map[string]string{"Content-Encoding": "snappy"}, want: push.Merge, key: `{job="j"}`},
-		{name: "base64 job", method: "PUT", path: "/metrics/job@base64/dGVzdC9qb2I=", want: push.Replace, key: `{job="test/job"}`},
+		{name: "delete without a body", method: "DELETE", path: "/metrics/job/j", header: map[string]string{"Content-Encoding": "gzip"}, want: change.Delete, key: `{job="j"}`},
+		{name: "empty gzip", method: "PUT", path: "/metrics/job/j", header: map[string]string{"Content-Encoding": "gzip"}, want: change.Replace, key: `{job="j"}`},
+		{name: "empty snappy", method: "POST", path: "/metrics/job/j", header: map[string]string{"Content-Encoding": "snappy"}, want: change.Merge, key: `{job="j"}`},
+		{name: "base64 job", method: "PUT", path: "/metrics/job@base64/dGVzdC9qb2I=", want: change.Replace, key: `{job="test/job"}`},
 		{
 			name: "gzip", method: "PUT", path: "/metrics/job/j", body: gzipped(t, "m 1\n"), header: map[string]string{"Content-Encoding": "GZIP"},
-			want: push.Replace, key: `{job="j"}`, wantBody: "m 1\n",
+			want: change.Replace, key: `{job="j"}`, wantBody: "m 1\n",
 		},
 		{
 			name: "protobuf", method: "PUT", path: "/metrics/job/j", header: map[string]string{"Content-Type": protobuf},
-			want: push.Replace, key: `{job="j"}`, format: exposition.ProtobufDelimited,
+			want: change.Replace, key: `{job="j"}`, format: exposition.ProtobufDelimited,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := &pusher{result: push.Result{Outcome: push.Applied}}
+			p := &pusher{result: change.Outcome{Kind: change.Applied}}
 			r := httptest.NewRequest(tt.method, tt.path, strings.NewReader(tt.body))
 			for name, value := range tt.header {
 				r.Header.Set(name, value)
@@ -102,7 +106,7 @@ func TestHandlerReadsThePush(t *testing.T) {
 			if p.last.Operation != tt.want || p.last.Key.String() != tt.key || p.last.Format != tt.format || p.body != tt.wantBody {
 				t.Errorf("pushed %s %s, format %d, %q", p.last.Operation, p.last.Key, p.last.Format, p.body)
 			}
-			if since := time.Since(p.last.ReceivedAt); since < 0 || since > time.Minute {
+			if since := time.Since(p.last.At); since < 0 || since > time.Minute {
 				t.Errorf("received %s ago", since)
 			}
 		})
@@ -118,17 +122,17 @@ func TestHandlerAnswers(t *testing.T) {
 		status                   int
 		says                     string
 	}{
-		{name: "applied", status: 200, pusher: pusher{result: push.Result{Outcome: push.Applied}}},
-		{name: "unchecked", status: 202, pusher: pusher{result: push.Result{Outcome: push.Unchecked}}},
-		{name: "deleted", method: "DELETE", status: 202, pusher: pusher{result: push.Result{Outcome: push.Applied}}},
-		{name: "spooled", status: 202, says: "no relay\n", pusher: pusher{result: push.Result{Outcome: push.Spooled, Detail: "no relay"}}},
-		{name: "inconsistent", status: 400, says: "no fit\n", pusher: pusher{err: push.Errorf(push.ErrInconsistent, "no fit")}},
-		{name: "forbidden", status: 403, pusher: pusher{err: push.Errorf(push.ErrForbidden, "x")}},
-		{name: "full", status: 429, pusher: pusher{err: push.Errorf(push.ErrFull, "x")}},
+		{name: "applied", status: 200, pusher: pusher{result: change.Outcome{Kind: change.Applied}}},
+		{name: "unchecked", status: 202, pusher: pusher{result: change.Outcome{Kind: change.Unchecked}}},
+		{name: "deleted", method: "DELETE", status: 202, pusher: pusher{result: change.Outcome{Kind: change.Applied}}},
+		{name: "spooled", status: 202, says: "no relay\n", pusher: pusher{result: change.Outcome{Kind: change.Spooled, Detail: "no relay"}}},
+		{name: "inconsistent", status: 400, says: "no fit\n", pusher: pusher{err: change.Refuse(change.Inconsistent, "no fit")}},
+		{name: "forbidden", status: 403, pusher: pusher{err: change.Refuse(change.Forbidden, "x")}},
+		{name: "full", status: 429, pusher: pusher{err: change.Refuse(change.Full, "x")}},
 		{name: "unnamed error", status: 503, pusher: pusher{err: errors.New("x")}},
 		{name: "not in time", status: 503, says: "in doubt", pusher: pusher{wait: true}},
 		{name: "odd path", path: "/metrics/job/j/foo", status: 400, says: "odd number of components in label string \"/foo\"\n"},
-		{name: "delete of any size", method: "DELETE", body: "0123456789", limits: push.Limits{MaxBodyBytes: 9}, status: 202, pusher: pusher{result: push.Result{Outcome: push.Applied}}},
+		{name: "delete of any size", method: "DELETE", body: "0123456789", limits: push.Limits{MaxBodyBytes: 9}, status: 202, pusher: pusher{result: change.Outcome{Kind: change.Applied}}},
 		{name: "at the program's end", status: 503, says: "in doubt, push again", pusher: pusher{err: fmt.Errorf("waiting: %w", context.Canceled)}},
 		{name: "bad gzip", encoding: "gzip", body: "plain text", status: 400},
 		{name: "too large", body: "0123456789", limits: push.Limits{MaxBodyBytes: 9}, status: 413, says: "--push.max-body-size"},
@@ -150,7 +154,7 @@ func TestHandlerAnswers(t *testing.T) {
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.says) {
 				t.Errorf("answer = %d %q, want %d and %q in it", w.Code, w.Body, tt.status, tt.says)
 			}
-			if spooled := w.Header().Get(push.SpooledHeader); (spooled == "true") != (tt.pusher.result.Outcome == push.Spooled) {
+			if spooled := w.Header().Get(push.SpooledHeader); (spooled == "true") != (tt.pusher.result.Kind == change.Spooled) {
 				t.Errorf("%s = %q", push.SpooledHeader, spooled)
 			}
 		})
@@ -158,7 +162,7 @@ func TestHandlerAnswers(t *testing.T) {
 }
 
 func TestHandlerTellsWhenToRetry(t *testing.T) {
-	p := &pusher{err: &push.Error{Kind: push.ErrUnavailable, Message: "x", RetryAfter: 1500 * time.Millisecond}}
+	p := &pusher{err: &change.Outcome{Kind: change.Unavailable, Detail: "x", RetryAfter: 1500 * time.Millisecond}}
 	w := httptest.NewRecorder()
 	newHandler(p, push.Limits{}).ServeHTTP(w, httptest.NewRequest("PUT", "/metrics/job/j", nil))
 	if got := w.Header().Get("Retry-After"); got != "2" {
@@ -169,7 +173,7 @@ func TestHandlerTellsWhenToRetry(t *testing.T) {
 // A Content-Length that announces more than comes must cost no memory of the budget: a stalled pusher would take it away
 // from all others.
 func TestAnnouncedBodyTakesNoBudget(t *testing.T) {
-	server := httptest.NewServer(newHandler(&pusher{result: push.Result{Outcome: push.Applied}}, push.Limits{MaxInflightBytes: 1 << 20}))
+	server := httptest.NewServer(newHandler(&pusher{result: change.Outcome{Kind: change.Applied}}, push.Limits{MaxInflightBytes: 1 << 20}))
 	defer server.Close()
 	for range 8 {
 		conn, err := net.Dial("tcp", server.Listener.Addr().String())
@@ -210,7 +214,7 @@ func TestBudgetGivesBack(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := budget.Buffer(ctx, push.Sender{}).Write([]byte("x")); !errors.Is(err, push.ErrUnavailable) {
-		t.Errorf("a body beyond the budget: %v, want %v", err, push.ErrUnavailable)
+	if _, err := budget.Buffer(ctx, push.Sender{}).Write([]byte("x")); !errors.Is(err, change.Unavailable) {
+		t.Errorf("a body beyond the budget: %v, want %v", err, change.Unavailable)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
 )
@@ -33,7 +34,7 @@ func TestCheckKey(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = tt.limits.CheckKey(key)
-			if (err != nil) != (tt.want != "") || err != nil && (!errors.Is(err, push.ErrInvalid) || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 300) {
+			if (err != nil) != (tt.want != "") || err != nil && (!errors.Is(err, change.Invalid) || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 300) {
 				t.Errorf("CheckKey = %v, want %q", err, tt.want)
 			}
 		})
@@ -42,7 +43,7 @@ func TestCheckKey(t *testing.T) {
 
 // TestKeysAreBounded: a push with a key beyond the limits is refused, and a group that has such a key can be deleted.
 func TestKeysAreBounded(t *testing.T) {
-	handler := newHandler(&pusher{result: push.Result{Outcome: push.Applied}}, push.Limits{MaxLabels: 64, MaxLabelLength: 16 << 10})
+	handler := newHandler(&pusher{result: change.Outcome{Kind: change.Applied}}, push.Limits{MaxLabels: 64, MaxLabelLength: 16 << 10})
 	var many strings.Builder
 	for i := range 200 {
 		fmt.Fprintf(&many, "/l%d/v", i)

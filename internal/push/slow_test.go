@@ -10,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/push"
 )
 
 // TestSlowSenders: bodies that trickle hold the memory only while nobody waits for it; whoever sends them is told so.
 func TestSlowSenders(t *testing.T) {
 	t.Parallel()
-	p := &pusher{result: push.Result{Outcome: push.Applied}}
+	p := &pusher{result: change.Outcome{Kind: change.Applied}}
 	server := httptest.NewServer(newHandler(p, push.Limits{MaxInflightBytes: 1 << 20}))
 	defer server.Close()
 	const slow = 16

@@ -123,7 +123,7 @@ func (s *Server) newTunnel() error {
 		return err
 	}
 	s.tunnel = tunnelserver.New(tunnelserver.Config{
-		Certificates: s.certificates, Registry: s.agents, Pusher: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
+		Certificates: s.certificates, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.groupingNames(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,

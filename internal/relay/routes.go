@@ -30,7 +30,7 @@ func (s *Server) newRoutes() (*routes, error) {
 	}
 	prefix := s.opts.routePrefix(external)
 	pushes := push.NewHandler(push.HandlerConfig{
-		Pusher: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.groupingNames,
+		Applier: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.groupingNames,
 		Timeout: s.opts.PushTimeout, Logger: s.logger.With(slog.String("component", "push")),
 	})
 	metrics := gather.New(gather.Config{

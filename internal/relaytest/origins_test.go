@@ -11,10 +11,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/mtls"
-	"pushrelay/internal/push"
 	"pushrelay/internal/relay"
 	"pushrelay/internal/relaytest"
 	"pushrelay/internal/tunnel"
@@ -82,7 +82,7 @@ func (s *sender) part(r *relayv1.PushRequest) {
 }
 
 // send sends a push and returns its verdict.
-func (s *sender) send(r push.Request) (push.Result, error) {
+func (s *sender) send(r change.Change) (change.Outcome, error) {
 	s.t.Helper()
 	s.number++
 	begin := tunnel.ChangeToProto(&r)
@@ -94,12 +94,16 @@ func (s *sender) send(r push.Request) (push.Result, error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return tunnel.VerdictFromProto(verdict)
+	o := tunnel.VerdictFromProto(verdict)
+	return o, o.Err()
 }
+
+// isFinal says that an error is one of a change that will never be taken.
+func isFinal(err error) bool { return err != nil && change.OutcomeOf(err).IsFinal() }
 
 // journalled returns the pushes of a journal: one that is applied, one that is rejected, one that is malformed, a failure,
 // and a delete.
-func journalled(t *testing.T, journal [16]byte) []push.Request {
+func journalled(t *testing.T, journal [16]byte) []change.Change {
 	t.Helper()
 	key := func(job string) grouping.Key {
 		k, err := grouping.New(grouping.Label{Name: "job", Value: job})
@@ -108,16 +112,16 @@ func journalled(t *testing.T, journal [16]byte) []push.Request {
 		}
 		return k
 	}
-	all := []push.Request{
-		{Operation: push.Replace, Key: key("kept"), Body: []byte("# TYPE m counter\nm 1\n")},
-		{Operation: push.Replace, Key: key("clash"), Body: []byte("# TYPE m gauge\nm 1\n")},
-		{Operation: push.Replace, Key: key("malformed"), Body: []byte("m\n")},
-		{Operation: push.Fail, Key: key("failed")},
-		{Operation: push.Merge, Key: key("deleted"), Body: []byte("n 1\n")},
-		{Operation: push.Delete, Key: key("deleted")},
+	all := []change.Change{
+		{Operation: change.Replace, Key: key("kept"), Body: []byte("# TYPE m counter\nm 1\n")},
+		{Operation: change.Replace, Key: key("clash"), Body: []byte("# TYPE m gauge\nm 1\n")},
+		{Operation: change.Replace, Key: key("malformed"), Body: []byte("m\n")},
+		{Operation: change.Fail, Key: key("failed")},
+		{Operation: change.Merge, Key: key("deleted"), Body: []byte("n 1\n")},
+		{Operation: change.Delete, Key: key("deleted")},
 	}
 	for i := range all {
-		all[i].Origin = &push.Origin{Journal: journal, Sequence: uint64(i) + 1, Digest: push.DigestOf(&all[i])}
+		all[i].Origin = &change.Origin{Journal: journal, Sequence: uint64(i) + 1, Digest: change.DigestOf(&all[i])}
 	}
 	return all
 }
@@ -135,7 +139,7 @@ func TestExactlyOnceOverARestart(t *testing.T) {
 		t.Errorf("a new relay knows the journal: %+v", s.welcome.Journals)
 	}
 	for i, rejected := range []bool{false, true, true, false, false, false} {
-		if result, err := s.send(all[i]); push.IsFinal(err) != rejected || err == nil && (result.Outcome != push.Applied || result.Duplicate) {
+		if result, err := s.send(all[i]); isFinal(err) != rejected || err == nil && (result.Kind != change.Applied || result.Duplicate) {
 			t.Errorf("change %d = %+v, %v", i, result, err)
 		}
 	}
@@ -152,7 +156,7 @@ func TestExactlyOnceOverARestart(t *testing.T) {
 		t.Errorf("the relay says %+v after its restart, want store %x and %+v", s.welcome, store, want)
 	}
 	for i, rejected := range []bool{false, true, true, false, false, false} {
-		if result, err := s.send(all[i]); push.IsFinal(err) != rejected || result.Duplicate == rejected {
+		if result, err := s.send(all[i]); isFinal(err) != rejected || result.Duplicate == rejected {
 			t.Errorf("change %d sent again = %+v, %v", i, result, err)
 		}
 	}

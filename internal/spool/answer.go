@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 )
 
 // answer is what a pusher waits for: the verdicts of the relays that were attached when the push arrived (T16). It is guarded
@@ -17,56 +17,56 @@ type answer struct {
 	waiting relays
 	done    chan struct{} // closed once waiting is empty, or a relay refused
 
-	refusal   error
+	refusal   *change.Outcome
 	withdrawn *receipt // of the withdrawal that follows a refusal
 	unchecked bool
 	kept      []string // why the push still waits, a reason for each relay that does not have it
 }
 
-// outcome is what one relay says, if it does not refuse.
-type outcome struct {
+// reply is what one relay says, if it does not refuse.
+type reply struct {
 	applied, unchecked bool
 	detail             string
 }
 
-func (a *answer) tell(cur *cursor, o outcome) {
+func (a *answer) tell(cur *cursor, r reply) {
 	if a == nil || !a.waiting.has(cur.slot) || a.refusal != nil {
 		return
 	}
 	a.waiting &^= of(cur.slot)
-	a.unchecked = a.unchecked || o.unchecked
-	if !o.applied {
-		a.kept = append(a.kept, o.detail)
+	a.unchecked = a.unchecked || r.unchecked
+	if !r.applied {
+		a.kept = append(a.kept, r.detail)
 	}
 	if a.waiting == 0 {
 		close(a.done)
 	}
 }
 
-func (a *answer) refuse(err error, withdrawn *receipt) {
+func (a *answer) refuse(o *change.Outcome, withdrawn *receipt) {
 	if a.refusal != nil || a.waiting == 0 {
 		return
 	}
-	a.refusal, a.withdrawn = err, withdrawn
+	a.refusal, a.withdrawn = o, withdrawn
 	close(a.done)
 }
 
-// result is what the pusher hears.
-func (a *answer) result() (push.Result, error) {
+// outcome is what the pusher hears.
+func (a *answer) outcome() change.Outcome {
 	switch {
 	case a.refusal != nil:
-		return push.Result{}, a.refusal
+		return *a.refusal
 	case len(a.kept) > 0:
-		return push.Result{Outcome: push.Spooled, Detail: "kept at the agent: " + strings.Join(a.kept, "; ")}, nil
+		return change.Outcome{Kind: change.Spooled, Detail: "kept at the agent: " + strings.Join(a.kept, "; ")}
 	case a.unchecked:
-		return push.Result{Outcome: push.Unchecked}, nil
+		return change.Outcome{Kind: change.Unchecked}
 	default:
-		return push.Result{Outcome: push.Applied}, nil
+		return change.Outcome{Kind: change.Applied}
 	}
 }
 
 // await waits for the verdicts on a change that was accepted.
-func (s *Spool) await(ctx context.Context, c *change) (push.Result, error) {
+func (s *Spool) await(ctx context.Context, c *entry) change.Outcome {
 	durable, end := context.WithTimeout(ctx, s.cfg.Wait)
 	defer end()
 	s.mu.Lock()
@@ -74,11 +74,11 @@ func (s *Spool) await(ctx context.Context, c *change) (push.Result, error) {
 	s.mu.Unlock()
 	if err := receipt.wait(durable); err != nil {
 		s.leaveAnswer(c, false)
-		return push.Result{}, inDoubt(err)
+		return inDoubt(err)
 	}
 	if a == nil {
 		s.leaveAnswer(c, true)
-		return push.Result{Outcome: push.Spooled, Detail: "kept at the agent: " + away}, nil
+		return change.Outcome{Kind: change.Spooled, Detail: "kept at the agent: " + away}
 	}
 	select {
 	case <-a.done:
@@ -89,10 +89,10 @@ func (s *Spool) await(ctx context.Context, c *change) (push.Result, error) {
 		withdrawn, end := context.WithTimeout(ctx, s.cfg.Wait)
 		defer end()
 		if err := a.withdrawn.wait(withdrawn); err != nil {
-			return push.Result{}, inDoubt(err)
+			return inDoubt(err)
 		}
 	}
-	return a.result()
+	return a.outcome()
 }
 
 // whyAway says in one line why no relay is attached.
@@ -106,7 +106,7 @@ func (s *Spool) whyAway() string {
 
 // leaveAnswer takes the pusher's answer away from a change: it waits no more. The receipt of a change that is on the disk
 // goes too, since the change may wait for a long time.
-func (s *Spool) leaveAnswer(c *change, durable bool) {
+func (s *Spool) leaveAnswer(c *entry, durable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if durable {
@@ -126,18 +126,17 @@ func (s *Spool) leaveAnswer(c *change, durable bool) {
 	s.compact(c.group)
 }
 
-func inDoubt(err error) error {
+func inDoubt(err error) change.Outcome {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return push.Errorf(push.ErrUnavailable, "push is not on the agent's disk yet; whether it will be is in doubt, push again")
+		return change.Outcome{Kind: change.Unavailable, Detail: "push is not on the agent's disk yet; whether it will be is in doubt, push again"}
 	}
-	return &push.Error{Kind: push.ErrUnavailable, Message: fmt.Sprintf("keeping the push at the agent: %v", err), RetryAfter: retryUnwritable}
+	return change.Outcome{Kind: change.Unavailable, Detail: fmt.Sprintf("keeping the push at the agent: %v", err), RetryAfter: retryUnwritable}
 }
 
 // named adds to a relay's refusal which relay it is, where there are several.
-func (s *Spool) named(cur *cursor, err error) error {
-	refused, ok := errors.AsType[*push.Error](err)
-	if !ok || len(s.cfg.Relays) == 1 {
-		return err
+func (s *Spool) named(cur *cursor, o change.Outcome) *change.Outcome {
+	if len(s.cfg.Relays) > 1 {
+		o.Detail = "relay " + cur.name() + ": " + o.Detail
 	}
-	return &push.Error{Kind: refused.Kind, Message: "relay " + cur.name() + ": " + refused.Message, RetryAfter: refused.RetryAfter}
+	return &o
 }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
-	"pushrelay/internal/push"
 	"pushrelay/internal/spool"
 )
 
@@ -45,10 +45,10 @@ func openForBench(tb testing.TB, dir string) *spool.Spool {
 
 func put(tb testing.TB, s *spool.Spool, group int) {
 	tb.Helper()
-	r := &push.Request{
-		Operation: push.Replace, Key: keyOf(fmt.Sprintf("job-%06d", group)), Format: exposition.Text004, Body: bodyOf(group), ReceivedAt: time.Now(),
+	r := &change.Change{
+		Operation: change.Replace, Key: keyOf(fmt.Sprintf("job-%06d", group)), Format: exposition.Text004, Body: bodyOf(group), At: time.Now(),
 	}
-	if _, err := s.Push(tb.Context(), r); err != nil {
+	if err := s.Apply(tb.Context(), r).Err(); err != nil {
 		tb.Error(err)
 	}
 }
@@ -79,17 +79,17 @@ func BenchmarkPush(b *testing.B) {
 					dir = b.TempDir() + "/spool"
 				}
 				s := openForBench(b, dir)
-				requests := make([]*push.Request, groups)
+				requests := make([]*change.Change, groups)
 				for i := range requests {
-					requests[i] = &push.Request{
-						Operation: push.Replace, Key: keyOf(fmt.Sprint("job-", i)), Format: exposition.Text004, Body: bodyOf(i), ReceivedAt: time.Now(),
+					requests[i] = &change.Change{
+						Operation: change.Replace, Key: keyOf(fmt.Sprint("job-", i)), Format: exposition.Text004, Body: bodyOf(i), At: time.Now(),
 					}
 				}
 				b.ReportAllocs()
 				b.SetBytes(int64(len(requests[0].Body)))
 				if pushers == 1 {
 					for i := 0; b.Loop(); i++ {
-						if _, err := s.Push(b.Context(), requests[i%groups]); err != nil {
+						if err := s.Apply(b.Context(), requests[i%groups]).Err(); err != nil {
 							b.Fatal(err)
 						}
 					}
@@ -98,7 +98,7 @@ func BenchmarkPush(b *testing.B) {
 				b.SetParallelism(pushers / runtime.GOMAXPROCS(0))
 				b.RunParallel(func(pb *testing.PB) {
 					for i := 0; pb.Next(); i++ {
-						if _, err := s.Push(b.Context(), requests[i%groups]); err != nil {
+						if err := s.Apply(b.Context(), requests[i%groups]).Err(); err != nil {
 							b.Error(err)
 						}
 					}

@@ -13,18 +13,18 @@ import (
 
 	"github.com/klauspost/compress/s2"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
-	"pushrelay/internal/push"
 )
 
-// change is one push that was accepted. Its fields are guarded by Spool.mu; bodies are immutable and replaced whole.
-type change struct {
+// entry is one push that was accepted. Its fields are guarded by Spool.mu; bodies are immutable and replaced whole.
+type entry struct {
 	group *group
 	// older and newer are its neighbours in Spool.order.
-	older, newer *change
+	older, newer *entry
 
 	sequence  uint64 // within the current journal
-	operation push.Operation
+	operation change.Operation
 	format    exposition.Format
 	body      []byte // compressed by S2
 	bodyBytes int    // before that
@@ -35,7 +35,7 @@ type change struct {
 	owner   string
 	// digest is that of the push as it was taken: it stays when families are cut out of a body that waits, because it says
 	// which push this is, not which bytes travel.
-	digest push.Digest
+	digest change.Digest
 
 	undecided relays // those that have still to decide it
 	// sent are those of them that it may have reached: their verdict is in doubt until it comes, and so the change stays as
@@ -51,32 +51,32 @@ type change struct {
 
 // identity tells the change from any other, also from one with the same content that another spool gave the same number: the
 // two were not taken at the same moment. It is what relays know as the digest.
-func (c *change) identity() push.Digest {
+func (c *entry) identity() change.Digest {
 	h := sha256.New()
 	h.Write(c.digest[:])
 	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(c.takenAt.UnixNano())))
-	return push.Digest(h.Sum(nil)[:len(push.Digest{})])
+	return change.Digest(h.Sum(nil)[:len(change.Digest{})])
 }
 
 // overheadBytes is about what a change takes beside its body, families and key.
 const overheadBytes = 320
 
-func (c *change) bytes() int64 {
+func (c *entry) bytes() int64 {
 	return int64(len(c.body) + 8*len(c.families) + len(c.owner) + overheadBytes)
 }
 
 // isContent says that the change is a push and no note of a failed one.
-func (c *change) isContent() bool { return c.operation != push.Fail }
+func (c *entry) isContent() bool { return c.operation != change.Fail }
 
 // isBase says that nothing before the change matters after it.
-func (c *change) isBase() bool { return c.operation == push.Replace || c.operation == push.Delete }
+func (c *entry) isBase() bool { return c.operation == change.Replace || c.operation == change.Delete }
 
 // isFixed says that the change must stay as it is: somebody waits for its verdict, or a relay may be deciding it.
-func (c *change) isFixed() bool { return c.answer != nil || c.sent&c.undecided != 0 }
+func (c *entry) isFixed() bool { return c.answer != nil || c.sent&c.undecided != 0 }
 
 // request returns the push as it is to be sent, its body appended to buf[:0].
-func (c *change) request(buf []byte) (*push.Request, error) {
-	r := &push.Request{Operation: c.operation, Key: c.group.key, Format: c.format, ReceivedAt: c.takenAt}
+func (c *entry) request(buf []byte) (*change.Change, error) {
+	r := &change.Change{Operation: c.operation, Key: c.group.key, Format: c.format, At: c.takenAt}
 	if c.bodyBytes == 0 {
 		return r, nil
 	}

@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
@@ -16,33 +17,33 @@ type demands struct {
 
 // check refuses what no relay would take: all that needs nothing but the push is judged here, connected or not (T14). It
 // returns the families of the body.
-func (s *Spool) check(r *push.Request) ([]uint64, error) {
+func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	d := s.strictest()
 	if d.agentLabel != "" {
 		if _, has := r.Key.Get(d.agentLabel); has {
-			return nil, push.Errorf(push.ErrInvalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, d.agentLabel)
+			return nil, change.Refuse(change.Invalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, d.agentLabel)
 		}
 	}
-	if r.Operation == push.Delete && s.holds(r.Key) {
+	if r.Operation == change.Delete && s.holds(r.Key) {
 		return nil, nil // whatever its labels: it may be from before there were limits
 	}
 	if err := d.limits.CheckKey(r.Key); err != nil {
 		return nil, err
 	}
-	if r.Operation == push.Delete {
+	if r.Operation == change.Delete {
 		return nil, nil
 	}
 	if limit := d.limits.MaxDecompressedBytes; limit > 0 && int64(len(r.Body)) > limit {
-		return nil, push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size)", limit)
+		return nil, change.Refuse(change.TooLarge, "body is larger than %d bytes (--push.max-decompressed-size)", limit)
 	}
 	parser := s.parsers.Get().(*exposition.Parser)
 	defer s.putBack(parser)
 	body, err := parse(parser, r, d.limits.Exposition())
 	if inconsistent, ok := errors.AsType[*exposition.InconsistentError](err); ok {
-		return nil, push.Inconsistent(inconsistent.Error())
+		return nil, change.Contradiction(inconsistent.Error())
 	}
 	if err != nil {
-		return nil, &push.Error{Kind: push.ErrInvalid, Message: err.Error()}
+		return nil, &change.Outcome{Kind: change.Invalid, Detail: err.Error()}
 	}
 	stored := r.Key
 	if d.agentLabel != "" {
@@ -62,7 +63,7 @@ func (s *Spool) holds(key grouping.Key) bool {
 }
 
 // parse reads a body. Which names are allowed is the relays' setting; the wider scheme refuses nothing that one may take.
-func parse(parser *exposition.Parser, r *push.Request, limits exposition.Limits) (*exposition.Body, error) {
+func parse(parser *exposition.Parser, r *change.Change, limits exposition.Limits) (*exposition.Body, error) {
 	options := exposition.Options{Names: exposition.UTF8Names, Limits: limits}
 	if r.Format == exposition.ProtobufDelimited {
 		return parser.ParseProtobuf(r.Body, options)

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 )
 
 // What waits is bounded by the newest text of each family (T15).
@@ -21,7 +21,7 @@ func TestWhatWaitsIsCompact(t *testing.T) {
 			name: "PUTs",
 			push: func(h *house) {
 				for i := range 100 {
-					h.must(push.Spooled, push.Replace, "j", fmt.Sprintf("m %d\n", i))
+					h.must(change.Spooled, change.Replace, "j", fmt.Sprintf("m %d\n", i))
 				}
 			},
 			took: []string{"replace j m 99\n"},
@@ -30,7 +30,7 @@ func TestWhatWaitsIsCompact(t *testing.T) {
 			name: "POSTs of the same families",
 			push: func(h *house) {
 				for i := range 100 {
-					h.must(push.Spooled, push.Merge, "j", fmt.Sprintf("m %d\nn %d\n", i, i))
+					h.must(change.Spooled, change.Merge, "j", fmt.Sprintf("m %d\nn %d\n", i, i))
 				}
 			},
 			took: []string{"merge j m 99\nn 99\n"},
@@ -38,41 +38,41 @@ func TestWhatWaitsIsCompact(t *testing.T) {
 		{
 			name: "POSTs of some of the families",
 			push: func(h *house) {
-				h.must(push.Spooled, push.Replace, "j", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\nm 1\nn 1\n")
-				h.must(push.Spooled, push.Merge, "j", "m 2\no 2\n")
-				h.must(push.Spooled, push.Merge, "j", "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 2\nh_sum 2\nh_count 2\no 3\n")
+				h.must(change.Spooled, change.Replace, "j", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\nm 1\nn 1\n")
+				h.must(change.Spooled, change.Merge, "j", "m 2\no 2\n")
+				h.must(change.Spooled, change.Merge, "j", "# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 2\nh_sum 2\nh_count 2\no 3\n")
 			},
 			took: []string{"replace j n 1\n", "merge j m 2\n", "merge j # TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 2\nh_sum 2\nh_count 2\no 3\n"},
 		},
 		{
 			name: "an empty POST says when it was pushed, until the next push does",
 			push: func(h *house) {
-				h.must(push.Spooled, push.Replace, "j", "m 1\n")
-				h.must(push.Spooled, push.Merge, "j", "")
-				h.must(push.Spooled, push.Merge, "j", "")
-				h.must(push.Spooled, push.Replace, "k", "m 1\n")
-				h.must(push.Spooled, push.Merge, "k", "")
-				h.must(push.Spooled, push.Merge, "k", "n 1\n")
+				h.must(change.Spooled, change.Replace, "j", "m 1\n")
+				h.must(change.Spooled, change.Merge, "j", "")
+				h.must(change.Spooled, change.Merge, "j", "")
+				h.must(change.Spooled, change.Replace, "k", "m 1\n")
+				h.must(change.Spooled, change.Merge, "k", "")
+				h.must(change.Spooled, change.Merge, "k", "n 1\n")
 			},
 			took: []string{"replace j m 1\n", "replace k m 1\n", "merge j ", "merge k n 1\n"},
 		},
 		{
 			name: "DELETE",
 			push: func(h *house) {
-				h.must(push.Spooled, push.Replace, "j", "m 1\n")
-				h.must(push.Spooled, push.Merge, "j", "n 1\n")
-				h.must(push.Spooled, push.Delete, "j", "")
-				h.must(push.Spooled, push.Delete, "k", "")
-				h.must(push.Spooled, push.Merge, "k", "m 1\n")
+				h.must(change.Spooled, change.Replace, "j", "m 1\n")
+				h.must(change.Spooled, change.Merge, "j", "n 1\n")
+				h.must(change.Spooled, change.Delete, "j", "")
+				h.must(change.Spooled, change.Delete, "k", "")
+				h.must(change.Spooled, change.Merge, "k", "m 1\n")
 			},
 			took: []string{"delete j ", "delete k ", "merge k m 1\n"},
 		},
 		{
 			name: "PUT after everything",
 			push: func(h *house) {
-				h.must(push.Spooled, push.Delete, "j", "")
-				h.must(push.Spooled, push.Merge, "j", "n 1\n")
-				h.must(push.Spooled, push.Replace, "j", "m 1\n")
+				h.must(change.Spooled, change.Delete, "j", "")
+				h.must(change.Spooled, change.Merge, "j", "n 1\n")
+				h.must(change.Spooled, change.Replace, "j", "m 1\n")
 			},
 			took: []string{"replace j m 1\n"},
 		},
@@ -109,7 +109,7 @@ func TestTheTimeOfAPushIsThatAtTheAgent(t *testing.T) {
 		h := newHouse(t, "a:1")
 		defer func() { h.close() }()
 		at := time.Now()
-		h.must(push.Spooled, push.Replace, "j", "m 1\n")
+		h.must(change.Spooled, change.Replace, "j", "m 1\n")
 		time.Sleep(time.Hour)
 		h.crash()
 		r := newRelay("a:1", 1)
@@ -126,7 +126,7 @@ func TestTheTimeOfAPushIsThatAtTheAgent(t *testing.T) {
 func TestTheAgeOfAPushIsNoMatterOfTheClock(t *testing.T) {
 	h := newHouse(t, "a:1")
 	defer h.close()
-	h.must(push.Spooled, push.Replace, "j", "m 1\n")
+	h.must(change.Spooled, change.Replace, "j", "m 1\n")
 	feed := h.attachIdle(newRelay("a:1", 1))
 	defer feed.Detach()
 	c, err := feed.Next(t.Context())
@@ -134,8 +134,8 @@ func TestTheAgeOfAPushIsNoMatterOfTheClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := feed.Request(c, nil)
-	if err != nil || got.ReceivedAt == got.ReceivedAt.Round(0) { //nolint:staticcheck // Whether there is a monotonic reading is the question.
-		t.Errorf("the push that is sent came at %v, %v, by the wall clock alone", got.ReceivedAt, err)
+	if err != nil || got.At == got.At.Round(0) { //nolint:staticcheck // Whether there is a monotonic reading is the question.
+		t.Errorf("the push that is sent came at %v, %v, by the wall clock alone", got.At, err)
 	}
 }
 
@@ -147,17 +147,17 @@ func TestPointlessChangesStayUnsent(t *testing.T) {
 		defer func() { h.close() }()
 		r := newRelay("a:1", 1)
 		feed := h.attachIdle(r)
-		h.must(push.Spooled, push.Replace, "j", "m 1\n")
-		h.must(push.Spooled, push.Merge, "j", "n 1\n")
-		h.must(push.Spooled, push.Delete, "j", "")
+		h.must(change.Spooled, change.Replace, "j", "m 1\n")
+		h.must(change.Spooled, change.Merge, "j", "n 1\n")
+		h.must(change.Spooled, change.Delete, "j", "")
 		c, err := feed.Next(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := feed.Request(c, nil); err != nil || got.Operation != push.Delete {
+		if got, err := feed.Request(c, nil); err != nil || got.Operation != change.Delete {
 			t.Fatalf("the first change that is sent is %+v, %v, want the DELETE", got, err)
 		}
-		feed.Decide(c, push.Result{Outcome: push.Applied}, nil)
+		feed.Decide(c, change.Outcome{Kind: change.Applied})
 		feed.State(t.Context()) // Only now may the relay forget.
 		h.crash()
 		defer h.attach(r)()

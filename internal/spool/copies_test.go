@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 )
 
 // A relay whose store was put back to an older copy gets again what it lost, deletions included, and says nothing of what it has (T18).
@@ -31,21 +31,21 @@ func TestAStoreThatWasPutBack(t *testing.T) {
 				defer func() { h.close() }()
 				r := newRelay("a:1", 1)
 				detach := h.attach(r)
-				h.must(push.Applied, push.Replace, "same", "m 1\n")
-				h.must(push.Applied, push.Replace, "g", "m 1\n")
-				h.must(push.Applied, push.Replace, "h", "m 1\n")
-				h.must(push.Applied, push.Replace, "merged", "m 1\n")
+				h.must(change.Applied, change.Replace, "same", "m 1\n")
+				h.must(change.Applied, change.Replace, "g", "m 1\n")
+				h.must(change.Applied, change.Replace, "h", "m 1\n")
+				h.must(change.Applied, change.Replace, "merged", "m 1\n")
 				detach()
 				copied := r.copy("a:1")
 				if !tt.started {
 					r.restart()
 				}
 				detach = h.attach(r)
-				h.must(push.Applied, push.Replace, "g", "m 2\n")
-				h.must(push.Applied, push.Replace, "new", "m 2\n")
-				h.must(push.Applied, push.Delete, "h", "")
-				h.must(push.Applied, push.Delete, "merged", "")
-				h.must(push.Applied, push.Merge, "merged", "n 2\n")
+				h.must(change.Applied, change.Replace, "g", "m 2\n")
+				h.must(change.Applied, change.Replace, "new", "m 2\n")
+				h.must(change.Applied, change.Delete, "h", "")
+				h.must(change.Applied, change.Delete, "merged", "")
+				h.must(change.Applied, change.Merge, "merged", "n 2\n")
 				settle()
 				state := h.attachIdle(r)
 				state.State(t.Context()) // the verdicts are on the disk
@@ -78,7 +78,7 @@ func TestAStoreThatWasPutBack(t *testing.T) {
 					h.visit(copied)
 				}
 				detach = h.attach(copied)
-				h.must(push.Applied, push.Replace, "g", "m 3\n")
+				h.must(change.Applied, change.Replace, "g", "m 3\n")
 				detach()
 				if got := copied.took()[before:]; !slices.Equal(got, []string{"replace g m 3\n"}) {
 					t.Errorf("after that the copy took %q", got)
@@ -96,7 +96,7 @@ func TestAStoreThatGoesOn(t *testing.T) {
 		r := newRelay("a:1", 1)
 		for i := range 200 {
 			detach := h.attach(r)
-			h.must(push.Applied, push.Replace, "j", fmt.Sprintf("m %d\n", i))
+			h.must(change.Applied, change.Replace, "j", fmt.Sprintf("m %d\n", i))
 			detach()
 			r.with(func() {
 				r.history.Position += uint64(i % 3) // others push, delete and wipe
@@ -127,15 +127,15 @@ func TestTwoRelaysOnCopies(t *testing.T) {
 		defer func() { h.close() }()
 		a := newRelay("a:1", 1)
 		detachA := h.attach(a)
-		h.must(push.Applied, push.Replace, "before", "m 1\n")
+		h.must(change.Applied, change.Replace, "before", "m 1\n")
 		b := a.copy("b:1")
 		b.restart()
 		detachA()
 		a.restart()
 		detachA = h.attach(a)
 		detachB := h.attach(b)
-		result, err := h.do(push.Replace, "j", "m 2\n")
-		if err != nil || result.Outcome != push.Spooled || !strings.Contains(result.Detail, "relay b:1 runs on a copy of the store of relay a:1") {
+		result, err := h.do(change.Replace, "j", "m 2\n")
+		if err != nil || result.Kind != change.Spooled || !strings.Contains(result.Detail, "relay b:1 runs on a copy of the store of relay a:1") {
 			t.Errorf("Push = %+v, %v, want to be told that b does not have it", result, err)
 		}
 		settle()
@@ -146,15 +146,15 @@ func TestTwoRelaysOnCopies(t *testing.T) {
 		if !strings.Contains(st.Note("b:1"), "copy of the store of relay a:1") || st.Note("a:1") != "" {
 			t.Errorf("notes %q and %q", st.Note("a:1"), st.Note("b:1"))
 		}
-		h.must(push.Spooled, push.Delete, "before", "")
+		h.must(change.Spooled, change.Delete, "before", "")
 		detachA()
 		settle()
 		if !maps.Equal(b.has("j"), map[string]string{"m": "m 2"}) || len(b.has("before")) != 0 || h.counter("relay_agent_stores_put_back_total") != 1 {
 			t.Errorf("when a is gone b has %v and %v", b.has("j"), b.has("before"))
 		}
-		h.must(push.Applied, push.Replace, "j", "m 3\n")
+		h.must(change.Applied, change.Replace, "j", "m 3\n")
 		detachA = h.attach(a) // now a is the copy
-		h.must(push.Spooled, push.Replace, "j", "m 4\n")
+		h.must(change.Spooled, change.Replace, "j", "m 4\n")
 		detachB()
 		settle()
 		if !maps.Equal(a.has("j"), map[string]string{"m": "m 4"}) {
@@ -194,14 +194,14 @@ func TestNoCopies(t *testing.T) {
 		defer func() { h.close() }()
 		r := newRelay("a:1", 1)
 		old := h.attach(r)
-		h.must(push.Applied, push.Replace, "j", "m 1\n")
+		h.must(change.Applied, change.Replace, "j", "m 1\n")
 		r.address = "b:1"
 		again := h.attach(r)
-		h.must(push.Applied, push.Replace, "j", "m 2\n")
+		h.must(change.Applied, change.Replace, "j", "m 2\n")
 		r.restart()
 		again()
 		again = h.attach(r)
-		h.must(push.Applied, push.Replace, "j", "m 3\n")
+		h.must(change.Applied, change.Replace, "j", "m 3\n")
 		if n := h.gauge("relay_agent_store_copies"); n != 0 || h.counter("relay_agent_stores_put_back_total") != 0 {
 			t.Errorf("%v copies", n)
 		}
@@ -221,10 +221,10 @@ func TestKeptDeletionsMakeRoom(t *testing.T) {
 		r := newRelay("a:1", 1)
 		detach := h.attach(r)
 		for i := range 1000 {
-			h.must(push.Applied, push.Delete, fmt.Sprint("gone", i), "")
+			h.must(change.Applied, change.Delete, fmt.Sprint("gone", i), "")
 		}
 		for i := range 80 {
-			h.must(push.Applied, push.Replace, fmt.Sprint("j", i), "m 1\n")
+			h.must(change.Applied, change.Replace, fmt.Sprint("j", i), "m 1\n")
 		}
 		st := h.Status()
 		if st.Groups != 80 || st.Bytes > st.MaxBytes || st.Entries != 0 {
@@ -245,14 +245,14 @@ func TestKeptDeletionsAreDurable(t *testing.T) {
 		defer func() { h.close() }()
 		r := newRelay("a:1", 1)
 		detach := h.attach(r)
-		h.must(push.Applied, push.Replace, "gone", "m 1\n")
+		h.must(change.Applied, change.Replace, "gone", "m 1\n")
 		backup := r.backup(2)
-		h.must(push.Applied, push.Delete, "gone", "")
-		h.must(push.Applied, push.Fail, "gone", "")
+		h.must(change.Applied, change.Delete, "gone", "")
+		h.must(change.Applied, change.Fail, "gone", "")
 		time.Sleep(time.Hour)
-		h.must(push.Applied, push.Replace, "back", "m 1\n")
-		h.must(push.Applied, push.Delete, "back", "")
-		h.must(push.Applied, push.Replace, "back", "m 2\n")
+		h.must(change.Applied, change.Replace, "back", "m 1\n")
+		h.must(change.Applied, change.Delete, "back", "")
+		h.must(change.Applied, change.Replace, "back", "m 2\n")
 		detach()
 		h.crash()
 		if err := h.Snapshot(t.Context()); err != nil {

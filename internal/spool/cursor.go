@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/history"
-	"pushrelay/internal/push"
 )
 
 // A StoreID identifies the store of a relay: the groups that were sent to one need not be sent to it again (T17). The zero
@@ -31,7 +31,7 @@ type cursor struct {
 	addresses []string // of the configured ones, where the store was met last
 	// highest is the highest sequence of the current journal that the relay decided, digest that change's.
 	highest uint64
-	digest  push.Digest
+	digest  change.Digest
 	// confirmed is the newest change of the store that a verdict has told of. A store whose history does not have it was put back to an
 	// older copy.
 	confirmed history.Point
@@ -39,8 +39,8 @@ type cursor struct {
 	// under way to it. It is replaced whole.
 	withdrawn []Decided
 
-	pending int     // changes that the relay has still to decide
-	oldest  *change // the first of them
+	pending int    // changes that the relay has still to decide
+	oldest  *entry // the first of them
 
 	// Of the sessions with the relay.
 	feeds []*Feed // the first sends

@@ -1,6 +1,6 @@
 package spool
 
-import "pushrelay/internal/push"
+import "pushrelay/internal/change"
 
 // maxDeletions bounds the deletions that are kept after all relays have decided them; the oldest go first. They take memory and
 // [Config].MaxBytes as other changes do, and make room for whatever else needs it.
@@ -9,13 +9,13 @@ const maxDeletions = 10000
 // deletions are those that are kept: a store that was put back to an older copy, or made from a backup, may have the groups again. It
 // is guarded by Spool.mu.
 type deletions struct {
-	order []*change // as they were decided; those that are not kept any more are skipped
+	order []*entry // as they were decided; those that are not kept any more are skipped
 	count int
 }
 
 // keep keeps a deletion that nobody has to decide any more.
-func (s *Spool) keep(c *change) {
-	if c.operation != push.Delete || c.undecided != 0 || c.kept {
+func (s *Spool) keep(c *entry) {
+	if c.operation != change.Delete || c.undecided != 0 || c.kept {
 		return
 	}
 	c.kept = true
@@ -24,7 +24,7 @@ func (s *Spool) keep(c *change) {
 }
 
 // release ends the keeping of a change: it is sent again, or it goes.
-func (s *Spool) release(c *change) {
+func (s *Spool) release(c *entry) {
 	if !c.kept {
 		return
 	}
@@ -53,7 +53,7 @@ func (s *Spool) trimDeletions() {
 	if len(s.deletions.order) <= 2*s.deletions.count+16 {
 		return
 	}
-	kept := make([]*change, 0, s.deletions.count)
+	kept := make([]*entry, 0, s.deletions.count)
 	for _, c := range s.deletions.order {
 		if c.kept {
 			kept = append(kept, c)

@@ -7,7 +7,7 @@
 // takes nothing more.
 //
 // The journal is a package wal log; in memory the spool holds the same, bodies compressed. It knows no tunnel: whoever has a
-// session with a relay takes changes from a [Feed] and brings the verdicts back. It knows no HTTP: it is a push.Pusher.
+// session with a relay takes changes from a [Feed] and brings the verdicts back. It knows no HTTP: it is a push.Applier.
 //
 // A group is a list of changes, oldest first: at most one that replaces or deletes the group, then those that merge into it.
 // Each change knows which relays have still to decide it. A change that all have decided stays as the group's content; one

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 	"pushrelay/internal/spool"
 )
 
@@ -26,7 +26,7 @@ func TestDoubtOutlivesSessions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			feed.Decide(c, push.Result{}, push.Errorf(push.ErrUnavailable, "busy"))
+			feed.Decide(c, change.Outcome{Kind: change.Unavailable, Detail: "busy"})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestDoubtOutlivesSessions(t *testing.T) {
 				h := newHouse(t, "a:1")
 				defer func() { h.close() }()
 				r, journal := newRelay("a:1", 1), h.Journal()
-				h.must(push.Spooled, push.Replace, "j", "m 1\n")
+				h.must(change.Spooled, change.Replace, "j", "m 1\n")
 				first := h.attachTo(r)
 				c, err := first.Next(t.Context())
 				if err != nil {
@@ -52,7 +52,7 @@ func TestDoubtOutlivesSessions(t *testing.T) {
 				feed := h.attachTo(r)
 				second(t, feed)
 				feed.Detach()
-				h.must(push.Spooled, push.Replace, "j", "m 2\n")
+				h.must(change.Spooled, change.Replace, "j", "m 2\n")
 				h.visit(r)
 				counts := r.counts()
 				if sent := h.counter("relay_agent_changes_sent_total"); sent != float64(counts[0]+counts[1]) {

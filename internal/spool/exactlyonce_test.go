@@ -7,7 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 )
 
 // Random pushes, sessions that break, verdicts that are lost, kills and snapshots, two relays: at the end both hold the newest
@@ -54,9 +54,9 @@ func exactlyOnce(t *testing.T, random *rand.Rand) {
 				t.Fatal(err)
 			}
 		default:
-			op := []push.Operation{push.Replace, push.Merge, push.Merge, push.Delete}[random.IntN(4)]
+			op := []change.Operation{change.Replace, change.Merge, change.Merge, change.Delete}[random.IntN(4)]
 			body := ""
-			if op != push.Delete {
+			if op != change.Delete {
 				for _, family := range []string{"a", "b", "c"} {
 					if random.IntN(2) == 0 {
 						body += fmt.Sprintf("%s %d\n", family, step)
@@ -67,10 +67,10 @@ func exactlyOnce(t *testing.T, random *rand.Rand) {
 				t.Fatalf("%v %s: %v", op, job, err)
 			}
 			switch op {
-			case push.Delete:
+			case change.Delete:
 				delete(want, job)
 				continue
-			case push.Replace:
+			case change.Replace:
 				want[job] = nil
 			}
 			next := map[string]string{}
@@ -119,7 +119,7 @@ func TestVerdictsThatACrashLost(t *testing.T) {
 				r := newRelay("a:1", 1)
 				detach := h.attach(r)
 				for i := range 3 {
-					h.must(push.Applied, push.Replace, fmt.Sprint("j", i), "m 1\n")
+					h.must(change.Applied, change.Replace, fmt.Sprint("j", i), "m 1\n")
 				}
 				if told {
 					other := h.attachIdle(r)

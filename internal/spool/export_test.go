@@ -38,7 +38,7 @@ func (s *Spool) Check() error {
 	defer s.mu.Unlock()
 	var bytes int64
 	changes, entries := 0, 0
-	pending, oldest := map[int]int{}, map[int]*change{}
+	pending, oldest := map[int]int{}, map[int]*entry{}
 	for _, g := range s.groups {
 		bytes += groupBytes(g.key)
 		for _, c := range g.changes {

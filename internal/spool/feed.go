@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/history"
 	"pushrelay/internal/push"
 )
@@ -35,16 +36,16 @@ type Feed struct {
 
 	// Guarded by Spool.mu.
 	cursor *cursor
-	begun  *receipt         // of the beginning; nil once it was waited for
-	flying map[*Change]bool // handed out and not decided
+	begun  *receipt           // of the beginning; nil once it was waited for
+	flying map[*Transfer]bool // handed out and not decided
 }
 
-// Change is a change on its way to a relay.
-type Change struct {
-	change  *change
+// Transfer is a change on its way to a relay.
+type Transfer struct {
+	change  *entry
 	journal JournalID
 	// Origin is what the relay knows the change by.
-	Origin push.Origin
+	Origin change.Origin
 	// Bytes is the length of the body as it is sent.
 	Bytes int
 
@@ -64,7 +65,7 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	s.count()
 	delete(s.away, a.Relay)
 	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel}
-	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Change]bool{}}
+	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}}
 	s.place(f, inherited)
 	return f, nil
 }
@@ -128,7 +129,7 @@ func (f *Feed) Detach() {
 	}
 	for c := range f.flying {
 		c.change.group.busy &^= of(cur.slot)
-		c.change.answer.tell(cur, outcome{detail: "relay " + cur.name() + " went away before its answer"})
+		c.change.answer.tell(cur, reply{detail: "relay " + cur.name() + " went away before its answer"})
 		s.enqueue(c.change.group, cur)
 		s.dropIfEmpty(c.change.group)
 	}
@@ -160,14 +161,14 @@ func (f *Feed) leave(why string) {
 		if c.group.busy.has(cur.slot) {
 			continue // The verdict may still come.
 		}
-		c.answer.tell(cur, outcome{detail: "relay " + cur.name() + " " + why})
+		c.answer.tell(cur, reply{detail: "relay " + cur.name() + " " + why})
 	}
 	s.promote(cur)
 }
 
 // Next waits for a change that the relay has to decide, and that is on the disk. Of one group it hands out one at a time, so
 // that a change which the relay wants later never comes behind a newer one.
-func (f *Feed) Next(ctx context.Context) (*Change, error) {
+func (f *Feed) Next(ctx context.Context) (*Transfer, error) {
 	for {
 		recovered := f.spool.recovered()
 		c, begun, durable := f.take()
@@ -197,7 +198,7 @@ func (f *Feed) Next(ctx context.Context) (*Change, error) {
 }
 
 // take takes the next change from the queue, with what waits until the session and the change are on the disk.
-func (f *Feed) take() (c *Change, begun, durable *receipt) {
+func (f *Feed) take() (c *Transfer, begun, durable *receipt) {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,9 +218,9 @@ func (f *Feed) take() (c *Change, begun, durable *receipt) {
 		again := c.sent.has(cur.slot)
 		g.busy |= of(cur.slot)
 		c.sent |= of(cur.slot)
-		handed := &Change{
+		handed := &Transfer{
 			change: c, journal: s.journal, Bytes: c.bodyBytes, again: again,
-			Origin: push.Origin{Journal: s.journal, Sequence: c.sequence, Digest: c.identity()},
+			Origin: change.Origin{Journal: s.journal, Sequence: c.sequence, Digest: c.identity()},
 		}
 		f.flying[handed] = true
 		begun, f.begun = f.begun, nil
@@ -229,7 +230,7 @@ func (f *Feed) take() (c *Change, begun, durable *receipt) {
 }
 
 // putBack returns a change that was not handed out.
-func (f *Feed) putBack(c *Change) {
+func (f *Feed) putBack(c *Transfer) {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -245,7 +246,7 @@ func (f *Feed) putBack(c *Change) {
 
 // notSent says that this session leaves no doubt of the change. One of an earlier session stays: whatever is forgotten of what
 // the relay has decided, it would know under a number of which this spool knows nothing.
-func (c *Change) notSent(cur *cursor) {
+func (c *Transfer) notSent(cur *cursor) {
 	if !c.again {
 		c.change.sent &^= of(cur.slot)
 	}
@@ -253,7 +254,7 @@ func (c *Change) notSent(cur *cursor) {
 
 // Request returns the push as it is to be sent; its body is put into buf, if that is large enough. An error means that the
 // change cannot be sent, by fault of the program.
-func (f *Feed) Request(c *Change, buf []byte) (*push.Request, error) {
+func (f *Feed) Request(c *Transfer, buf []byte) (*change.Change, error) {
 	f.spool.mu.Lock()
 	frozen := *c.change
 	f.spool.mu.Unlock()

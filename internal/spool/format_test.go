@@ -14,8 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/datadir"
-	"pushrelay/internal/push"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/wal"
 )
@@ -78,7 +78,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Push(t.Context(), request(push.Replace, "j", "m 1\n")); err != nil {
+	if err := s.Apply(t.Context(), request(change.Replace, "j", "m 1\n")).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -127,7 +127,7 @@ func TestTheWriterIsNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Push(t.Context(), request(push.Replace, release, "m 1\n")); err != nil {
+		if err := s.Apply(t.Context(), request(change.Replace, release, "m 1\n")).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if release == "0.6" {

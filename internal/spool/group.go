@@ -3,15 +3,15 @@ package spool
 import (
 	"slices"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/push"
 )
 
 // group is the changes of one grouping key. It is guarded by Spool.mu.
 type group struct {
 	key     grouping.Key
-	changes []*change // oldest first
+	changes []*entry // oldest first
 
 	queued relays // waits for its turn with these
 	busy   relays // a change of it is with these
@@ -19,7 +19,7 @@ type group struct {
 }
 
 // next returns the first change that a relay has still to decide; nil if there is none.
-func (g *group) next(slot int) *change {
+func (g *group) next(slot int) *entry {
 	for _, c := range g.changes {
 		if c.undecided.has(slot) {
 			return c
@@ -29,7 +29,7 @@ func (g *group) next(slot int) *change {
 }
 
 // newest returns the newest content; nil if there is none.
-func (g *group) newest() *change {
+func (g *group) newest() *entry {
 	for _, c := range slices.Backward(g.changes) {
 		if c.isContent() {
 			return c
@@ -45,7 +45,7 @@ func (s *Spool) compact(g *group) {
 		return
 	}
 	var (
-		kept     = make([]*change, 0, len(g.changes))
+		kept     = make([]*entry, 0, len(g.changes))
 		covered  map[uint64]bool // families that were pushed anew
 		content  bool            // there is a newer push
 		replaced bool            // by a newer PUT or DELETE
@@ -56,21 +56,21 @@ func (s *Spool) compact(g *group) {
 		pointless := false
 		switch {
 		case c.isFixed():
-		case c.operation == push.Fail:
+		case c.operation == change.Fail:
 			pointless = failed || deleted || c.undecided == 0
 		case replaced:
 			pointless = true
-		case content && c.operation == push.Merge && len(remaining(c, covered)) == 0:
+		case content && c.operation == change.Merge && len(remaining(c, covered)) == 0:
 			pointless = true
-		case content && c.operation != push.Delete:
+		case content && c.operation != change.Delete:
 			s.cut(c, covered)
 		}
 		if c.answer == nil {
-			failed = failed || c.operation == push.Fail
+			failed = failed || c.operation == change.Fail
 			content = content || c.isContent()
 			replaced = replaced || c.isBase()
-			deleted = deleted || c.operation == push.Delete
-			if c.operation == push.Merge {
+			deleted = deleted || c.operation == change.Delete
+			if c.operation == change.Merge {
 				if covered == nil {
 					covered = make(map[uint64]bool, len(c.families))
 				}
@@ -91,16 +91,16 @@ func (s *Spool) compact(g *group) {
 }
 
 // isOver says that the change is of no use to anybody even if it is the only one.
-func (c *change) isOver() bool {
-	return !c.isFixed() && c.undecided == 0 && c.operation == push.Fail
+func (c *entry) isOver() bool {
+	return !c.isFixed() && c.undecided == 0 && c.operation == change.Fail
 }
 
-func remaining(c *change, covered map[uint64]bool) []uint64 {
+func remaining(c *entry, covered map[uint64]bool) []uint64 {
 	return slices.DeleteFunc(slices.Clone(c.families), func(f uint64) bool { return covered[f] })
 }
 
 // cut takes families out of a change's body.
-func (s *Spool) cut(c *change, covered map[uint64]bool) {
+func (s *Spool) cut(c *entry, covered map[uint64]bool) {
 	left := remaining(c, covered)
 	if len(left) == len(c.families) {
 		return
@@ -121,7 +121,7 @@ func (s *Spool) cut(c *change, covered map[uint64]bool) {
 }
 
 // forget takes a change out of all counts. The caller takes it out of the group.
-func (s *Spool) forget(c *change) {
+func (s *Spool) forget(c *entry) {
 	s.bytes -= c.bytes()
 	c.undecided.slots(func(slot int) { s.settle(s.cursors[slot], c) })
 	s.release(c)
@@ -129,7 +129,7 @@ func (s *Spool) forget(c *change) {
 }
 
 // remove takes a change out of its group.
-func (s *Spool) remove(c *change) {
+func (s *Spool) remove(c *entry) {
 	g := c.group
 	if i := slices.Index(g.changes, c); i >= 0 {
 		s.forget(c)

@@ -18,10 +18,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
-	"pushrelay/internal/push"
 	"pushrelay/internal/spool"
 )
 
@@ -106,18 +106,24 @@ func keyOf(job string) grouping.Key {
 	return key
 }
 
-func request(op push.Operation, job, body string) *push.Request {
-	return &push.Request{Operation: op, Key: keyOf(job), Format: exposition.Text004, Body: []byte(body), ReceivedAt: time.Now()}
+func request(op change.Operation, job, body string) *change.Change {
+	return &change.Change{Operation: op, Key: keyOf(job), Format: exposition.Text004, Body: []byte(body), At: time.Now()}
 }
 
-func (h *house) do(op push.Operation, job, body string) (push.Result, error) {
-	return h.Push(h.t.Context(), request(op, job, body))
+// outcome returns an outcome and its error.
+func outcome(o change.Outcome) (change.Outcome, error) { return o, o.Err() }
+
+// isFinal says that an error is one of a change that will never be taken.
+func isFinal(err error) bool { return err != nil && change.OutcomeOf(err).IsFinal() }
+
+func (h *house) do(op change.Operation, job, body string) (change.Outcome, error) {
+	return outcome(h.Apply(h.t.Context(), request(op, job, body)))
 }
 
 // must pushes and wants that outcome.
-func (h *house) must(want push.Outcome, op push.Operation, job, body string) {
+func (h *house) must(want change.Kind, op change.Operation, job, body string) {
 	h.t.Helper()
-	if result, err := h.do(op, job, body); err != nil || result.Outcome != want {
+	if result, err := h.do(op, job, body); err != nil || result.Kind != want {
 		h.t.Fatalf("%v %s %q = %+v, %v, want outcome %d", op, job, body, result, err, want)
 	}
 }
@@ -144,9 +150,9 @@ type fakeRelay struct {
 	failed   map[grouping.Key]int
 	marks    map[grouping.Key]map[spool.JournalID]uint64
 	journals map[spool.JournalID]spool.Decided
-	judge    func(r *push.Request) error // nil takes everything
-	lose     func() bool                 // whether a verdict is lost
-	log      []string                    // what was applied or rejected, in order
+	judge    func(r *change.Change) error // nil takes everything
+	lose     func() bool                  // whether a verdict is lost
+	log      []string                     // what was applied or rejected, in order
 	history  history.History
 	applied  int
 	rejected int
@@ -182,21 +188,21 @@ func (r *fakeRelay) copy(address string) *fakeRelay {
 }
 
 // take is what a relay does with one change.
-func (r *fakeRelay) take(p *push.Request) (push.Result, error) {
+func (r *fakeRelay) take(p *change.Change) (change.Outcome, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	journal := spool.JournalID(p.Origin.Journal)
 	if r.marks[p.Key][journal] >= p.Origin.Sequence {
 		r.repeated++
-		return push.Result{Outcome: push.Applied, Duplicate: true}, nil
+		return change.Outcome{Kind: change.Applied, Duplicate: true}, nil
 	}
-	decided := push.Result{Outcome: push.Applied, Decided: history.Point{Epoch: r.history.Current(), Position: r.history.Position + 1}}
+	decided := change.Outcome{Kind: change.Applied, Decided: history.Point{Epoch: r.history.Current(), Position: r.history.Position + 1}}
 	var refusal error
 	if r.judge != nil {
 		refusal = r.judge(p)
 	}
-	if refusal != nil && !push.IsFinal(refusal) {
-		return push.Result{}, refusal
+	if refusal != nil && !isFinal(refusal) {
+		return change.Outcome{}, refusal
 	}
 	if r.marks[p.Key] == nil {
 		r.marks[p.Key] = map[spool.JournalID]uint64{}
@@ -213,13 +219,13 @@ func (r *fakeRelay) take(p *push.Request) (push.Result, error) {
 	}
 	r.applied++
 	switch p.Operation {
-	case push.Delete:
+	case change.Delete:
 		delete(r.groups, p.Key)
 		return decided, nil
-	case push.Fail:
+	case change.Fail:
 		r.failed[p.Key]++
 		return decided, nil
-	case push.Replace:
+	case change.Replace:
 		r.groups[p.Key] = map[string]string{}
 	default:
 		if r.groups[p.Key] == nil {
@@ -227,9 +233,9 @@ func (r *fakeRelay) take(p *push.Request) (push.Result, error) {
 		}
 	}
 	maps.Copy(r.groups[p.Key], lines(string(p.Body)))
-	r.pushed[p.Key] = p.ReceivedAt
+	r.pushed[p.Key] = p.At
 	if r.hides != "" {
-		decided.Outcome, decided.Detail = push.Unchecked, r.hides
+		decided.Kind, decided.Detail = change.Unchecked, r.hides
 	}
 	return decided, nil
 }
@@ -298,16 +304,21 @@ func (h *house) serve(ctx context.Context, feed *spool.Feed, r *fakeRelay) {
 			<-ctx.Done() // the session broke before the verdict came
 			return
 		}
-		feed.Decide(c, result, err)
+		if err != nil {
+			refused := change.OutcomeOf(err)
+			refused.Decided = result.Decided
+			result = refused
+		}
+		feed.Decide(c, result)
 	}
 }
 
 // settle waits until nothing moves any more.
 func settle() { synctest.Wait() }
 
-var errClash = push.Errorf(push.ErrInconsistent, "no fit")
+var errClash = change.Refuse(change.Inconsistent, "no fit")
 
-func refuseAll(*push.Request) error { return errClash }
+func refuseAll(*change.Change) error { return errClash }
 
 func wantMap(t *testing.T, what string, got, want map[string]string) {
 	t.Helper()

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 )
 
 // TestHidden: what a relay takes and does not expose is known of the newest push of a group, for owners of groups.
@@ -25,13 +25,15 @@ func TestHidden(t *testing.T) {
 		defer h.attach(r)()
 		own := func(job, body string) {
 			t.Helper()
-			if _, err := h.PushFor(t.Context(), "owner", request(push.Replace, job, body)); err != nil {
+			r := request(change.Replace, job, body)
+			r.Owner = "owner"
+			if err := h.Apply(t.Context(), r).Err(); err != nil {
 				t.Fatal(err)
 			}
 		}
 		own("x", "m 1\n")
 		own("y", "m 1\n")
-		h.must(push.Unchecked, push.Replace, "z", "m 1\n") // a job's own
+		h.must(change.Unchecked, change.Replace, "z", "m 1\n") // a job's own
 		want("after the pushes", map[string]string{"x": r.hides, "y": r.hides})
 		r.with(func() { r.hides = "" })
 		own("x", "n 1\n")

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"slices"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 )
 
 // A JournalID identifies the numbering of changes. It is made with an empty spool, and anew when the numbers turn out to be
@@ -26,7 +26,7 @@ func newJournalID() JournalID {
 // of that change. The zero value says that it knows nothing of it.
 type Decided struct {
 	Sequence uint64
-	Digest   push.Digest
+	Digest   change.Digest
 }
 
 // verify compares what a relay knows of the journal with what the spool knows of itself. If the relay has seen a number that
@@ -58,7 +58,7 @@ func (s *Spool) verify(cur *cursor, told Decided, inherited uint64) {
 	}
 }
 
-func (s *Spool) numbered(sequence uint64) *change {
+func (s *Spool) numbered(sequence uint64) *entry {
 	for c := range s.order.all() {
 		if c.sequence == sequence {
 			return c
@@ -93,7 +93,7 @@ func (s *Spool) begin(id JournalID, last uint64) {
 	s.journal, s.sequence = id, last
 	for _, cur := range s.cursors {
 		if cur != nil {
-			cur.highest, cur.digest, cur.withdrawn = 0, push.Digest{}, nil
+			cur.highest, cur.digest, cur.withdrawn = 0, change.Digest{}, nil
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/promslog"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/wal"
 )
@@ -28,7 +28,7 @@ func TestARestoredCopy(t *testing.T) {
 		{name: "numbers that were not given yet", before: func(*house) {}},
 		{name: "another change under the same number", before: func(h *house) {
 			for i := range 5 {
-				h.must(push.Spooled, push.Replace, "new", fmt.Sprintf("m %d\n", i))
+				h.must(change.Spooled, change.Replace, "new", fmt.Sprintf("m %d\n", i))
 			}
 		}},
 	} {
@@ -38,10 +38,10 @@ func TestARestoredCopy(t *testing.T) {
 				defer func() { h.close() }()
 				r := newRelay("a:1", 1)
 				detach := h.attach(r)
-				h.must(push.Applied, push.Replace, "j", "m 1\n")
+				h.must(change.Applied, change.Replace, "j", "m 1\n")
 				yesterday := h.copyTo(t.TempDir() + "/spool")
 				for i := range 3 {
-					h.must(push.Applied, push.Replace, "j", fmt.Sprintf("m 2%d\n", i))
+					h.must(change.Applied, change.Replace, "j", fmt.Sprintf("m 2%d\n", i))
 				}
 				detach()
 				h.close()
@@ -54,7 +54,7 @@ func TestARestoredCopy(t *testing.T) {
 				if h.Journal() == journal {
 					t.Error("the journal is the old one")
 				}
-				h.must(push.Applied, push.Replace, "j", "m 3\n")
+				h.must(change.Applied, change.Replace, "j", "m 3\n")
 				detach()
 				wantMap(t, "the group", r.has("j"), map[string]string{"m": "m 3"})
 				if got := r.counts(); got[2] != 0 {
@@ -66,7 +66,7 @@ func TestARestoredCopy(t *testing.T) {
 				if h.Journal() != journal {
 					t.Error("the new journal is not kept")
 				}
-				h.must(push.Applied, push.Replace, "j", "m 4\n")
+				h.must(change.Applied, change.Replace, "j", "m 4\n")
 				wantMap(t, "the group", r.has("j"), map[string]string{"m": "m 4"})
 			})
 		})
@@ -79,7 +79,7 @@ func newClones(t *testing.T) (h, clone *house, r *fakeRelay) {
 	h, r = newHouse(t, "a:1"), newRelay("a:1", 1)
 	t.Cleanup(func() { h.close() })
 	detach := h.attach(r)
-	h.must(push.Applied, push.Replace, "j", "m 0\n")
+	h.must(change.Applied, change.Replace, "j", "m 0\n")
 	detach()
 	clone = h.clone()
 	t.Cleanup(func() { clone.close() })
@@ -94,8 +94,8 @@ func TestAClonedHost(t *testing.T) {
 			for j, one := range []*house{h, clone} {
 				value := fmt.Sprintf("%d%d", i, j)
 				job := fmt.Sprint("of", j)
-				one.must(push.Spooled, push.Replace, job, "m "+value+"\n")
-				one.must(push.Spooled, push.Merge, job, "n "+value+"\n")
+				one.must(change.Spooled, change.Replace, job, "m "+value+"\n")
+				one.must(change.Spooled, change.Merge, job, "n "+value+"\n")
 				one.visit(r)
 				wantMap(t, job, r.has(job), map[string]string{"m": "m " + value, "n": "n " + value})
 			}
@@ -115,7 +115,7 @@ func TestADamagedJournal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, "a:1")
 		for _, job := range []string{"first", "second", "third"} {
-			h.must(push.Spooled, push.Replace, job, "m 1\n")
+			h.must(change.Spooled, change.Replace, job, "m 1\n")
 		}
 		journal := h.Journal()
 		h.close()
@@ -177,13 +177,13 @@ func damage(t *testing.T, dir, text string) {
 func TestClonesWithTheSameContent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, clone, r := newClones(t)
-		h.must(push.Spooled, push.Replace, "other", "m 1\n")
-		h.must(push.Spooled, push.Replace, "j", "m 1\n")
-		h.must(push.Spooled, push.Replace, "top", "m 1\n")
+		h.must(change.Spooled, change.Replace, "other", "m 1\n")
+		h.must(change.Spooled, change.Replace, "j", "m 1\n")
+		h.must(change.Spooled, change.Replace, "top", "m 1\n")
 		time.Sleep(time.Nanosecond)
-		clone.must(push.Spooled, push.Replace, "j", "m 2\n")
-		clone.must(push.Spooled, push.Replace, "other", "m 2\n")
-		clone.must(push.Spooled, push.Replace, "top", "m 1\n")
+		clone.must(change.Spooled, change.Replace, "j", "m 2\n")
+		clone.must(change.Spooled, change.Replace, "other", "m 2\n")
+		clone.must(change.Spooled, change.Replace, "top", "m 1\n")
 		for _, one := range []*house{h, clone} {
 			one.visit(r)
 		}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/wal"
 	"pushrelay/internal/waltest"
@@ -60,7 +60,7 @@ func madeSpool(t *testing.T, snapshot, closed bool) (map[string][]byte, map[stri
 		t.Fatal(err)
 	}
 	for i := range 16 {
-		if _, err := s.Push(t.Context(), request(push.Merge, fmt.Sprint("job", i%8), fmt.Sprintf("m%d %d\n", i, i))); err != nil {
+		if err := s.Apply(t.Context(), request(change.Merge, fmt.Sprint("job", i%8), fmt.Sprintf("m%d %d\n", i, i))).Err(); err != nil {
 			t.Fatal(err)
 		}
 		if i == 8 && snapshot {
@@ -127,7 +127,7 @@ func tryDamaged(t *testing.T, damage string, files map[string][]byte, want map[s
 	if err := s.Check(); err != nil {
 		t.Errorf("%s: %v", damage, err)
 	}
-	if _, err := s.Push(t.Context(), request(push.Replace, "after", "m 1\n")); err != nil {
+	if err := s.Apply(t.Context(), request(change.Replace, "after", "m 1\n")).Err(); err != nil {
 		t.Errorf("%s: a push afterwards: %v", damage, err)
 	}
 	left := waiting(s)

@@ -4,12 +4,12 @@ import "iter"
 
 // order is all changes by their sequences, oldest first. It is guarded by Spool.mu.
 type order struct {
-	first, last *change
+	first, last *entry
 	count       int
 }
 
 // push puts a change behind all others.
-func (o *order) push(c *change) {
+func (o *order) push(c *entry) {
 	o.count++
 	c.older = o.last
 	if o.last == nil {
@@ -21,7 +21,7 @@ func (o *order) push(c *change) {
 }
 
 // drop takes a change out.
-func (o *order) drop(c *change) {
+func (o *order) drop(c *entry) {
 	o.count--
 	if c.older == nil {
 		o.first = c.newer
@@ -37,8 +37,8 @@ func (o *order) drop(c *change) {
 }
 
 // all yields every change. The one that was yielded may be dropped meanwhile.
-func (o *order) all() iter.Seq[*change] {
-	return func(yield func(*change) bool) {
+func (o *order) all() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
 		for c := o.first; c != nil; {
 			next := c.newer
 			if !yield(c) {
@@ -50,7 +50,7 @@ func (o *order) all() iter.Seq[*change] {
 }
 
 // owe notes that a relay has to decide a change.
-func (s *Spool) owe(cur *cursor, c *change) {
+func (s *Spool) owe(cur *cursor, c *entry) {
 	s.release(c)
 	waited := c.undecided&s.reachable != 0
 	c.undecided |= of(cur.slot)
@@ -64,7 +64,7 @@ func (s *Spool) owe(cur *cursor, c *change) {
 }
 
 // settle notes that a relay has not to decide a change any more. The change must still have its place in the order.
-func (s *Spool) settle(cur *cursor, c *change) {
+func (s *Spool) settle(cur *cursor, c *entry) {
 	waited := c.undecided&s.reachable != 0
 	c.undecided &^= of(cur.slot)
 	cur.pending--
@@ -97,7 +97,7 @@ func (s *Spool) count() {
 }
 
 // owed returns the first change from c on that the relay has still to decide; nil if there is none.
-func (cur *cursor) owed(c *change) *change {
+func (cur *cursor) owed(c *entry) *entry {
 	for ; c != nil; c = c.newer {
 		if c.undecided.has(cur.slot) {
 			return c
@@ -107,8 +107,8 @@ func (cur *cursor) owed(c *change) *change {
 }
 
 // pendingChanges yields every change that the relay has still to decide, oldest first.
-func (cur *cursor) pendingChanges() iter.Seq[*change] {
-	return func(yield func(*change) bool) {
+func (cur *cursor) pendingChanges() iter.Seq[*entry] {
+	return func(yield func(*entry) bool) {
 		for c := cur.oldest; c != nil; c = cur.owed(c.newer) {
 			if !yield(c) {
 				return

@@ -8,10 +8,10 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
-	"pushrelay/internal/push"
 )
 
 // Each payload of the journal begins with one byte that says what it is; fields follow in the wire format of protobuf. A
@@ -61,7 +61,7 @@ func appendBytes[T ~string | ~[]byte](b []byte, field protowire.Number, v T) []b
 
 // appendChange appends the payload of a change that some relays have still to decide; to are those that may have it, now or
 // soon, because there is a session with them.
-func appendChange(b []byte, c *change, undecided, to relays) []byte {
+func appendChange(b []byte, c *entry, undecided, to relays) []byte {
 	b = append(b, changePayload)
 	b = appendUint(b, 1, c.sequence)
 	b = appendUint(b, 2, uint64(c.operation))
@@ -185,14 +185,14 @@ func unknownField(field protowire.Number) error {
 }
 
 // decodeChange reads a change, without its group, and the relays that have still to decide it.
-func decodeChange(b []byte) (c *change, key grouping.Key, undecided relays, err error) {
-	c = &change{}
+func decodeChange(b []byte) (c *entry, key grouping.Key, undecided relays, err error) {
+	c = &entry{}
 	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) (err error) {
 		switch field {
 		case 1:
 			c.sequence = v
 		case 2:
-			c.operation = push.Operation(v)
+			c.operation = change.Operation(v)
 		case 3:
 			key, err = grouping.FromCanonical(string(raw))
 		case 4:
@@ -226,7 +226,7 @@ func decodeChange(b []byte) (c *change, key grouping.Key, undecided relays, err 
 	switch {
 	case err != nil:
 		return nil, grouping.Key{}, 0, err
-	case key.IsZero() || c.sequence == 0 || c.operation < push.Replace || c.operation > push.Fail:
+	case key.IsZero() || c.sequence == 0 || c.operation < change.Replace || c.operation > change.Fail:
 		return nil, grouping.Key{}, 0, errRecord
 	}
 	return c, key, undecided, nil

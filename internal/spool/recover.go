@@ -51,7 +51,7 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 // openJournal reads the journal, and reports whether a part of it is lost.
 func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 	start := time.Now()
-	r := &replay{s: s, numbered: map[uint64]*change{}}
+	r := &replay{s: s, numbered: map[uint64]*entry{}}
 	log, found, err := wal.Open(ctx, wal.Config{
 		Dir: s.cfg.Dir, Release: s.cfg.Release, NoLock: s.cfg.NoLock, FS: s.cfg.FS, SegmentBytes: cmp.Or(s.cfg.SegmentBytes, segmentBytes), SnapshotFloorBytes: snapshotFloorBytes,
 	}, r.replay())
@@ -96,8 +96,8 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 // not there: they change nothing.
 type replay struct {
 	s        *Spool
-	numbered map[uint64]*change // by sequence; also those that are gone since
-	writer   writer             // of what comes next
+	numbered map[uint64]*entry // by sequence; also those that are gone since
+	writer   writer            // of what comes next
 	// sentThrough says, by the slot of a relay, up to which sequence all that waits for it may have been sent.
 	sentThrough [maxRelays]uint64
 	lossy       bool      // something was missing before what is read
@@ -174,7 +174,7 @@ func (r *replay) attached(cur *cursor) {
 }
 
 // noteSent notes for a change which relays it may have been sent to.
-func (r *replay) noteSent(c *change) {
+func (r *replay) noteSent(c *entry) {
 	c.undecided.slots(func(slot int) {
 		if c.sequence <= r.sentThrough[slot] {
 			c.sent |= of(slot)
@@ -250,15 +250,15 @@ func (r *replay) verdict(b []byte) error {
 // settle says that a relay has decided a change, and with it all earlier ones of its group: it gets them in order, so that one
 // which it had not decided by then was pointless, dropped, and never sent. Sent now, after what made it pointless, it could bring
 // back what was deleted: the relay keeps the mark of a group that is gone only until all up to it is decided (T12).
-func (r *replay) settle(c *change, cur *cursor) {
-	settled := func(c *change) {
+func (r *replay) settle(c *entry, cur *cursor) {
+	settled := func(c *entry) {
 		if c.undecided.has(cur.slot) {
 			r.s.settle(cur, c)
 		}
 	}
 	settled(c)
 	all := c.group.changes
-	i, _ := slices.BinarySearchFunc(all, c.sequence, func(c *change, sequence uint64) int { return cmp.Compare(c.sequence, sequence) })
+	i, _ := slices.BinarySearchFunc(all, c.sequence, func(c *entry, sequence uint64) int { return cmp.Compare(c.sequence, sequence) })
 	for _, earlier := range slices.Backward(all[:i]) {
 		if earlier.isContent() && !earlier.undecided.has(cur.slot) {
 			return // So are all before it.

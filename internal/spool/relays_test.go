@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 )
 
 // A relay that lost its data gets it back, and one that was met does not get again what was deleted there (T18).
@@ -17,10 +17,10 @@ func TestARelayThatLostItsData(t *testing.T) {
 		defer func() { h.close() }()
 		r := newRelay("a:1", 1)
 		detach := h.attach(r)
-		h.must(push.Applied, push.Replace, "j", "m 1\n")
-		h.must(push.Applied, push.Merge, "j", "n 1\n")
-		h.must(push.Applied, push.Replace, "gone", "m 1\n")
-		h.must(push.Applied, push.Delete, "gone", "")
+		h.must(change.Applied, change.Replace, "j", "m 1\n")
+		h.must(change.Applied, change.Merge, "j", "n 1\n")
+		h.must(change.Applied, change.Replace, "gone", "m 1\n")
+		h.must(change.Applied, change.Delete, "gone", "")
 		detach()
 		r.with(func() { delete(r.groups, keyOf("j")) }) // somebody deleted it there
 		detach = h.attach(r)
@@ -30,7 +30,7 @@ func TestARelayThatLostItsData(t *testing.T) {
 		}
 		detach()
 		h.crash()
-		h.must(push.Spooled, push.Replace, "waited", "m 1\n")
+		h.must(change.Spooled, change.Replace, "waited", "m 1\n")
 		fresh := newRelay("a:1", 2)
 		detach = h.attach(fresh)
 		settle()
@@ -47,7 +47,7 @@ func TestARelayThatLostItsData(t *testing.T) {
 		}
 		detach()
 		defer h.attach(r)() // the old one is back
-		h.must(push.Applied, push.Replace, "k", "m 1\n")
+		h.must(change.Applied, change.Replace, "k", "m 1\n")
 		settle()
 		if got := r.took(); !slices.Equal(got[len(got)-2:], []string{"replace waited m 1\n", "replace k m 1\n"}) {
 			t.Errorf("the old store took %q", got)
@@ -60,18 +60,18 @@ func TestTwoAddressesOfOneStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, "a:1", "b:1")
 		defer func() { h.close() }()
-		h.must(push.Spooled, push.Replace, "j", "m 1\n")
+		h.must(change.Spooled, change.Replace, "j", "m 1\n")
 		a, b := newRelay("a:1", 1), newRelay("b:1", 1)
 		b.history.Epochs[0].ID, b.history.Position = a.history.Epochs[0].ID, 10 // as far as any of the two will be
 		detach := h.attach(a)
 		settle()
 		defer h.attach(b)()
-		h.must(push.Applied, push.Replace, "j", "m 2\n")
+		h.must(change.Applied, change.Replace, "j", "m 2\n")
 		if len(b.took()) != 0 || len(a.took()) != 2 || len(h.Status().Relays) != 1 {
 			t.Errorf("a took %q, b took %q, the spool knows %+v", a.took(), b.took(), h.Status().Relays)
 		}
 		detach()
-		h.must(push.Applied, push.Replace, "j", "m 3\n")
+		h.must(change.Applied, change.Replace, "j", "m 3\n")
 		if got := b.took(); !slices.Equal(got, []string{"replace j m 3\n"}) {
 			t.Errorf("b took %q", got)
 		}
@@ -85,8 +85,8 @@ func TestARelayThatIsConfiguredNoMore(t *testing.T) {
 		defer func() { h.close() }()
 		a := newRelay("a:1", 1)
 		detach := h.attach(a)
-		h.must(push.Applied, push.Replace, "j", "m 1\n")
-		h.must(push.Applied, push.Delete, "j", "")
+		h.must(change.Applied, change.Replace, "j", "m 1\n")
+		h.must(change.Applied, change.Delete, "j", "")
 		detach()
 		if n := h.pending("b:1"); n != 1 {
 			t.Errorf("%d changes wait for b, want the deletion", n)
@@ -115,9 +115,9 @@ func TestWithdrawnInFlight(t *testing.T) {
 				a, b := newRelay("a:1", 1), newRelay("b:1", 2)
 				taken := make(chan struct{})
 				b.lose = func() bool { close(taken); return true }
-				a.judge = func(*push.Request) error { <-taken; return errClash }
+				a.judge = func(*change.Change) error { <-taken; return errClash }
 				detachA, detachB := h.attach(a), h.attach(b)
-				if _, err := h.do(push.Replace, "j", "m 1\n"); !isKind(err, push.ErrInconsistent) {
+				if _, err := h.do(change.Replace, "j", "m 1\n"); !isKind(err, change.Inconsistent) {
 					t.Fatalf("Push = %v, want a refusal", err)
 				}
 				settle()
@@ -149,12 +149,12 @@ func TestARestoredRelay(t *testing.T) {
 		defer func() { h.close() }()
 		r := newRelay("a:1", 1)
 		detach := h.attach(r)
-		h.must(push.Applied, push.Replace, "same", "m 1\n")
-		h.must(push.Applied, push.Replace, "newer", "m 2\n")
+		h.must(change.Applied, change.Replace, "same", "m 1\n")
+		h.must(change.Applied, change.Replace, "newer", "m 2\n")
 		backup := r.backup(2)
-		h.must(push.Applied, push.Replace, "newer", "m 3\n")
+		h.must(change.Applied, change.Replace, "newer", "m 3\n")
 		detach()
-		h.must(push.Spooled, push.Replace, "waited", "m 4\n")
+		h.must(change.Spooled, change.Replace, "waited", "m 4\n")
 		journal := h.Journal()
 		for range 2 {
 			h.visit(backup)
@@ -178,13 +178,13 @@ func TestBehindAHeldPush(t *testing.T) {
 		h := newHouse(t, "a:1")
 		defer func() { h.close() }()
 		r := newRelay("a:1", 1)
-		r.judge = func(*push.Request) error {
-			return &push.Error{Kind: push.ErrFull, Message: "store is full", RetryAfter: time.Hour}
+		r.judge = func(*change.Change) error {
+			return &change.Outcome{Kind: change.Full, Detail: "store is full", RetryAfter: time.Hour}
 		}
 		defer h.attach(r)()
 		start := time.Now()
 		for range 2 {
-			h.must(push.Spooled, push.Merge, "j", "m 1\n")
+			h.must(change.Spooled, change.Merge, "j", "m 1\n")
 		}
 		if waited := time.Since(start); waited > 0 {
 			t.Errorf("they waited %s", waited)

@@ -46,7 +46,7 @@ func Repair(ctx context.Context, at Place) (wal.Repaired, error) {
 // of it can contradict the rest.
 func examine(read func(wal.Replay) (lossy bool, err error)) (wal.Content, error) {
 	s := New(Config{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
-	_, err := read((&replay{s: s, numbered: map[uint64]*change{}}).replay())
+	_, err := read((&replay{s: s, numbered: map[uint64]*entry{}}).replay())
 	return wal.Content{}, err
 }
 

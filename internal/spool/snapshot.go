@@ -55,12 +55,12 @@ type frozen struct {
 	cursors  []cursor
 	recorded *receipt
 	changes  []frozenChange
-	underway []*change // those that were not known to be on the disk
+	underway []*entry // those that were not known to be on the disk
 }
 
 // frozenChange is a change at that moment: what may be another soon is copied.
 type frozenChange struct {
-	*change
+	*entry
 
 	sequence  uint64
 	body      []byte
@@ -132,7 +132,7 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	}
 	for c := range s.order.all() {
 		f.changes = append(f.changes, frozenChange{
-			change: c, sequence: c.sequence, body: c.body, bodyBytes: c.bodyBytes, families: c.families, undecided: c.undecided, sent: c.sent, applied: c.applied,
+			entry: c, sequence: c.sequence, body: c.body, bodyBytes: c.bodyBytes, families: c.families, undecided: c.undecided, sent: c.sent, applied: c.applied,
 		})
 		if c.durable != nil {
 			f.underway = append(f.underway, c)
@@ -168,7 +168,7 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 
 // append appends the payload of the change as it was.
 func (c *frozenChange) append(b []byte, attached relays) []byte {
-	then := change{
+	then := entry{
 		group: c.group, sequence: c.sequence, operation: c.operation, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
 		takenAt: c.takenAt, owner: c.owner, digest: c.digest, applied: c.applied,
 	}

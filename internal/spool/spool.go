@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
@@ -103,39 +104,34 @@ func New(cfg Config) *Spool {
 	return s
 }
 
-// Push takes a push of a local job. It implements push.Pusher.
+// Apply takes a push of a local job, or of the agent itself, which is its owner then. It implements push.Applier.
 //
-// An answer without an error means that the push is on the disk. It waits for the verdicts of the relays that are attached,
+// A push that is taken is on the disk. Apply waits for the verdicts of the relays that are attached,
 // as long as [Config].Wait: Applied if all of them have it, Spooled with the reason if it still waits for one. A refusal of
 // a relay is returned, and then the push is withdrawn from the others.
-func (s *Spool) Push(ctx context.Context, r *push.Request) (push.Result, error) {
-	return s.PushFor(ctx, "", r)
-}
-
-// PushFor is Push for somebody whose groups are told apart from those of jobs; see [Spool.Owned].
-func (s *Spool) PushFor(ctx context.Context, owner string, r *push.Request) (push.Result, error) {
+func (s *Spool) Apply(ctx context.Context, r *change.Change) change.Outcome {
 	families, err := s.check(r)
-	if errors.Is(err, push.ErrInconsistent) {
+	if errors.Is(err, change.Inconsistent) {
 		s.noteFailure(r)
 	}
 	if err != nil {
-		return push.Result{}, err
+		return change.OutcomeOf(err)
 	}
-	c := &change{
+	c := &entry{
 		operation: r.Operation, format: r.Format, body: compress(r.Body), bodyBytes: len(r.Body), families: families,
-		takenAt: r.ReceivedAt, owner: owner, digest: push.DigestOf(r),
+		takenAt: r.At, owner: r.Owner, digest: change.DigestOf(r),
 	}
 	if err := s.accept(r.Key, c, answered); err != nil {
-		return push.Result{}, err
+		return change.OutcomeOf(err)
 	}
 	return s.await(ctx, c)
 }
 
 // noteFailure journals that a push was refused here for which a Pushgateway would set the group's failure time (T19). It does
 // not wait for the disk.
-func (s *Spool) noteFailure(r *push.Request) {
-	c := &change{operation: push.Fail, takenAt: r.ReceivedAt}
-	c.digest = push.DigestOf(&push.Request{Operation: push.Fail, Key: r.Key})
+func (s *Spool) noteFailure(r *change.Change) {
+	c := &entry{operation: change.Fail, takenAt: r.At}
+	c.digest = change.DigestOf(&change.Change{Operation: change.Fail, Key: r.Key})
 	if err := s.accept(r.Key, c, unanswered); err != nil {
 		s.cfg.Logger.Debug("the failure time of a group is not noted", slog.String("grouping_key", r.Key.String()), slog.Any("err", err))
 	}
@@ -150,7 +146,7 @@ const (
 )
 
 // accept gives a change its number and puts it into the journal and into its group. An error means that nothing was taken.
-func (s *Spool) accept(key grouping.Key, c *change, who interest) error {
+func (s *Spool) accept(key grouping.Key, c *entry, who interest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.groups[key]
@@ -169,7 +165,7 @@ func (s *Spool) accept(key grouping.Key, c *change, who interest) error {
 	}
 	durable, err := s.append(payload)
 	if err != nil {
-		return &push.Error{Kind: push.ErrUnavailable, Message: "keeping the push at the agent: " + err.Error(), RetryAfter: retryUnwritable}
+		return &change.Outcome{Kind: change.Unavailable, Detail: "keeping the push at the agent: " + err.Error(), RetryAfter: retryUnwritable}
 	}
 	c.durable = durable
 	if who == answered && attached != 0 {
@@ -191,7 +187,7 @@ func (s *Spool) accept(key grouping.Key, c *change, who interest) error {
 }
 
 // insert puts a numbered change behind all others. The relays have to decide it.
-func (s *Spool) insert(c *change, undecided relays) {
+func (s *Spool) insert(c *entry, undecided relays) {
 	g := c.group
 	s.sequence = max(s.sequence, c.sequence)
 	if s.groups[g.key] == nil {
@@ -206,8 +202,8 @@ func (s *Spool) insert(c *change, undecided relays) {
 }
 
 // room refuses a change that the spool has no room for (T22). What the change will replace counts as free.
-func (s *Spool) room(g *group, c *change) error {
-	if s.cfg.MaxBytes <= 0 || c.operation == push.Delete {
+func (s *Spool) room(g *group, c *entry) error {
+	if s.cfg.MaxBytes <= 0 || c.operation == change.Delete {
 		return nil
 	}
 	for {
@@ -220,19 +216,19 @@ func (s *Spool) room(g *group, c *change) error {
 		s.dropOldestDeletion()
 	}
 	s.metrics.full.Inc()
-	return &push.Error{
-		Kind: push.ErrUnavailable, RetryAfter: retryFull,
-		Message: "the agent's spool is full (--spool.max-bytes) of what waits for relays and of the newest content of each group",
+	return &change.Outcome{
+		Kind: change.Unavailable, RetryAfter: retryFull,
+		Detail: "the agent's spool is full (--spool.max-bytes) of what waits for relays and of the newest content of each group",
 	}
 }
 
 // need is what the spool grows by with a change.
-func (s *Spool) need(g *group, c *change) int64 {
+func (s *Spool) need(g *group, c *entry) int64 {
 	need := c.bytes()
 	if s.groups[g.key] == nil {
 		need += groupBytes(g.key)
 	}
-	if c.operation == push.Replace {
+	if c.operation == change.Replace {
 		for _, old := range g.changes {
 			if !old.isFixed() {
 				need -= old.bytes()
@@ -243,12 +239,12 @@ func (s *Spool) need(g *group, c *change) int64 {
 }
 
 // Owned returns the groups whose newest accepted push was by the owner, and that push's digest.
-func (s *Spool) Owned(owner string) map[grouping.Key]push.Digest {
+func (s *Spool) Owned(owner string) map[grouping.Key]change.Digest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	owned := map[grouping.Key]push.Digest{}
+	owned := map[grouping.Key]change.Digest{}
 	for key, g := range s.groups {
-		if c := g.newest(); c != nil && c.owner == owner && c.operation == push.Replace {
+		if c := g.newest(); c != nil && c.owner == owner && c.operation == change.Replace {
 			owned[key] = c.digest
 		}
 	}

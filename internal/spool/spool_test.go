@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 	"pushrelay/internal/spool"
 )
 
@@ -16,8 +16,8 @@ func TestPushWithoutARelayIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, "a:1")
 		defer func() { h.close() }()
-		result, err := h.do(push.Replace, "j", "m 1\n")
-		if err != nil || result.Outcome != push.Spooled || result.Detail != "kept at the agent: relay a:1 is not attached: the first session is not open yet" {
+		result, err := h.do(change.Replace, "j", "m 1\n")
+		if err != nil || result.Kind != change.Spooled || result.Detail != "kept at the agent: relay a:1 is not attached: the first session is not open yet" {
 			t.Fatalf("Push = %+v, %v, want it spooled", result, err)
 		}
 		h.crash()
@@ -33,23 +33,23 @@ func TestPushWithoutARelayIsKept(t *testing.T) {
 
 func TestAnswers(t *testing.T) {
 	const either = -1 // it may have been first, or the change was withdrawn before
-	later := &push.Error{Kind: push.ErrFull, Message: "store is full", RetryAfter: time.Minute}
+	later := &change.Outcome{Kind: change.Full, Detail: "store is full", RetryAfter: time.Minute}
 	for _, tt := range []struct {
 		name    string
-		judges  []func(*push.Request) error
-		want    push.Outcome
+		judges  []func(*change.Change) error
+		want    change.Kind
 		kind    error
 		says    string
 		applied []int
 		left    []int
 	}{
-		{name: "one relay takes it", judges: []func(*push.Request) error{nil}, want: push.Applied, applied: []int{1}, left: []int{0}},
-		{name: "both take it", judges: []func(*push.Request) error{nil, nil}, want: push.Applied, applied: []int{1, 1}, left: []int{0, 0}},
-		{name: "the only one refuses", judges: []func(*push.Request) error{refuseAll}, kind: push.ErrInconsistent, says: "no fit", applied: []int{0}, left: []int{0}},
-		{name: "one of two refuses", judges: []func(*push.Request) error{nil, refuseAll}, kind: push.ErrInconsistent, says: "relay b:1: no fit", applied: []int{either, 0}, left: []int{0, 0}},
+		{name: "one relay takes it", judges: []func(*change.Change) error{nil}, want: change.Applied, applied: []int{1}, left: []int{0}},
+		{name: "both take it", judges: []func(*change.Change) error{nil, nil}, want: change.Applied, applied: []int{1, 1}, left: []int{0, 0}},
+		{name: "the only one refuses", judges: []func(*change.Change) error{refuseAll}, kind: change.Inconsistent, says: "no fit", applied: []int{0}, left: []int{0}},
+		{name: "one of two refuses", judges: []func(*change.Change) error{nil, refuseAll}, kind: change.Inconsistent, says: "relay b:1: no fit", applied: []int{either, 0}, left: []int{0, 0}},
 		{
-			name: "one wants it later", judges: []func(*push.Request) error{nil, func(*push.Request) error { return later }},
-			want: push.Spooled, says: "relay b:1 takes it later: store is full", applied: []int{1, 0}, left: []int{0, 1},
+			name: "one wants it later", judges: []func(*change.Change) error{nil, func(*change.Change) error { return later }},
+			want: change.Spooled, says: "relay b:1 takes it later: store is full", applied: []int{1, 0}, left: []int{0, 1},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -66,11 +66,11 @@ func TestAnswers(t *testing.T) {
 				for _, r := range relays {
 					defer h.attach(r)()
 				}
-				result, err := h.do(push.Replace, "j", "m 1\n")
+				result, err := h.do(change.Replace, "j", "m 1\n")
 				if tt.kind != nil && (!isKind(err, tt.kind) || err.Error() != tt.says) {
 					t.Errorf("Push = %v, want %v and %q", err, tt.kind, tt.says)
 				}
-				if tt.kind == nil && (err != nil || result.Outcome != tt.want || !strings.Contains(result.Detail, tt.says)) {
+				if tt.kind == nil && (err != nil || result.Kind != tt.want || !strings.Contains(result.Detail, tt.says)) {
 					t.Errorf("Push = %+v, %v, want %d and %q", result, err, tt.want, tt.says)
 				}
 				settle()
@@ -90,11 +90,11 @@ func TestRefusedPushIsWithdrawn(t *testing.T) {
 		h := newHouse(t, "a:1", "b:1")
 		defer func() { h.close() }()
 		a, b := newRelay("a:1", 1), newRelay("b:1", 2)
-		h.must(push.Spooled, push.Replace, "j", "m 1\n")
+		h.must(change.Spooled, change.Replace, "j", "m 1\n")
 		detach := h.attach(a)
 		settle()
 		a.with(func() { a.judge = refuseAll })
-		if _, err := h.do(push.Replace, "j", "m 2\n"); !isKind(err, push.ErrInconsistent) {
+		if _, err := h.do(change.Replace, "j", "m 2\n"); !isKind(err, change.Inconsistent) {
 			t.Fatalf("Push = %v, want a refusal", err)
 		}
 		detach()
@@ -130,23 +130,23 @@ func TestVerdictOnAWithdrawnPush(t *testing.T) {
 				journal := h.Journal()
 				refused := make(chan error)
 				go func() {
-					_, err := h.do(push.Replace, "j", "m 1\n")
+					_, err := h.do(change.Replace, "j", "m 1\n")
 					refused <- err
 				}()
-				next := func(f *spool.Feed) *spool.Change {
+				next := func(f *spool.Feed) *spool.Transfer {
 					c, err := f.Next(t.Context())
 					if err != nil {
 						t.Fatal(err)
 					}
 					return c
 				}
-				atFirst, change := next(first), next(second)
-				first.Decide(atFirst, push.Result{}, errClash)
-				if err := <-refused; !isKind(err, push.ErrInconsistent) {
+				atFirst, atSecond := next(first), next(second)
+				first.Decide(atFirst, change.OutcomeOf(errClash))
+				if err := <-refused; !isKind(err, change.Inconsistent) {
 					t.Fatalf("Push = %v, want a refusal", err)
 				}
 				if !tt.lost {
-					second.Decide(change, push.Result{Outcome: push.Applied}, tt.verdict)
+					second.Decide(atSecond, change.OutcomeOf(tt.verdict))
 				}
 				if tt.snapshot {
 					if err := h.Snapshot(t.Context()); err != nil {
@@ -156,7 +156,7 @@ func TestVerdictOnAWithdrawnPush(t *testing.T) {
 				if sent := h.counter("relay_agent_changes_sent_total"); sent != tt.sent {
 					t.Errorf("%v changes were sent, want %v", sent, tt.sent)
 				}
-				b.journals[journal] = spool.Decided{Sequence: change.Origin.Sequence, Digest: change.Origin.Digest}
+				b.journals[journal] = spool.Decided{Sequence: atSecond.Origin.Sequence, Digest: atSecond.Origin.Digest}
 				settle()
 				h.crash()
 				for range 2 { // The second session has only what the first has left.
@@ -180,8 +180,8 @@ func TestSilentRelay(t *testing.T) {
 		r.lose = func() (lost bool) { r.with(func() { lost = silent }); return lost }
 		detach := h.attach(r)
 		start := time.Now()
-		result, err := h.do(push.Replace, "j", "m 1\n")
-		if err != nil || result.Outcome != push.Spooled || !strings.Contains(result.Detail, "did not answer within 5s") {
+		result, err := h.do(change.Replace, "j", "m 1\n")
+		if err != nil || result.Kind != change.Spooled || !strings.Contains(result.Detail, "did not answer within 5s") {
 			t.Errorf("Push = %+v, %v, want it spooled for silence", result, err)
 		}
 		if waited := time.Since(start); waited != 5*time.Second {
@@ -206,10 +206,10 @@ func TestRelayGoesAwayMeanwhile(t *testing.T) {
 				defer func() { h.close() }()
 				r := newRelay("a:1", 1)
 				feed := h.attachIdle(r)
-				answered := make(chan push.Result)
+				answered := make(chan change.Outcome)
 				start := time.Now()
 				go func() {
-					result, err := h.do(push.Replace, "j", "m 1\n")
+					result, err := h.do(change.Replace, "j", "m 1\n")
 					if err != nil {
 						t.Errorf("Push: %v", err)
 					}
@@ -223,7 +223,7 @@ func TestRelayGoesAwayMeanwhile(t *testing.T) {
 					feed.Detach()
 				}
 				result := <-answered
-				if result.Outcome != push.Spooled || time.Since(start) != 0 {
+				if result.Kind != change.Spooled || time.Since(start) != 0 {
 					t.Errorf("Push = %+v after %s, want it spooled at once", result, time.Since(start))
 				}
 				if how == "Drain" {
@@ -241,15 +241,15 @@ func TestLaterHoldsBackOneGroup(t *testing.T) {
 		defer func() { h.close() }()
 		r := newRelay("a:1", 1)
 		busy := true
-		r.judge = func(p *push.Request) error {
+		r.judge = func(p *change.Change) error {
 			if busy && p.Key.Job() == "held" {
-				return &push.Error{Kind: push.ErrUnavailable, Message: "busy", RetryAfter: 3 * time.Second}
+				return &change.Outcome{Kind: change.Unavailable, Detail: "busy", RetryAfter: 3 * time.Second}
 			}
 			return nil
 		}
-		h.must(push.Spooled, push.Merge, "held", "m 1\n")
-		h.must(push.Spooled, push.Merge, "held", "n 1\n")
-		h.must(push.Spooled, push.Merge, "other", "m 1\n")
+		h.must(change.Spooled, change.Merge, "held", "m 1\n")
+		h.must(change.Spooled, change.Merge, "held", "n 1\n")
+		h.must(change.Spooled, change.Merge, "other", "m 1\n")
 		defer h.attach(r)()
 		settle()
 		if got := r.took(); !slices.Equal(got, []string{"merge other m 1\n"}) {
@@ -274,17 +274,17 @@ func TestFullSpool(t *testing.T) {
 		taken := 0
 		var err error
 		for err == nil && taken < 100 {
-			_, err = h.do(push.Replace, fmt.Sprint("j", taken), "m 1\n")
+			_, err = h.do(change.Replace, fmt.Sprint("j", taken), "m 1\n")
 			taken++
 		}
-		if push.StatusOf(err) != 503 || !strings.Contains(err.Error(), "--spool.max-bytes") || taken < 3 {
+		if change.OutcomeOf(err).Kind.Status() != 503 || !strings.Contains(err.Error(), "--spool.max-bytes") || taken < 3 {
 			t.Fatalf("after %d pushes: %v, want a full spool", taken, err)
 		}
 		if got := h.Status().Groups; got != taken-1 {
 			t.Errorf("%d groups are kept of %d", got, taken-1)
 		}
-		h.must(push.Spooled, push.Replace, "j0", "m 2\n") // in the place of what it replaces
-		h.must(push.Spooled, push.Delete, "j0", "")
+		h.must(change.Spooled, change.Replace, "j0", "m 2\n") // in the place of what it replaces
+		h.must(change.Spooled, change.Delete, "j0", "")
 	})
 }
 
@@ -304,19 +304,19 @@ func TestChecksAtTheAgent(t *testing.T) {
 			says       string
 			failures   int
 		}{
-			{name: "malformed", body: "m{ 1\n", kind: push.ErrInvalid},
-			{name: "timestamp", body: "m 1 1000\n", kind: push.ErrInconsistent, says: "timestamps", failures: 1},
-			{name: "twice", body: "m{a=\"\"} 1\nm 2\n", kind: push.ErrInconsistent, says: "collected before", failures: 1},
-			{name: "contradiction", body: "m{__a=\"\"} 1\n", kind: push.ErrInconsistent, failures: 1},
-			{name: "limit", body: "m 1\nn 1\no 1\np 1\n", kind: push.ErrInvalid},
+			{name: "malformed", body: "m{ 1\n", kind: change.Invalid},
+			{name: "timestamp", body: "m 1 1000\n", kind: change.Inconsistent, says: "timestamps", failures: 1},
+			{name: "twice", body: "m{a=\"\"} 1\nm 2\n", kind: change.Inconsistent, says: "collected before", failures: 1},
+			{name: "contradiction", body: "m{__a=\"\"} 1\n", kind: change.Inconsistent, failures: 1},
+			{name: "limit", body: "m 1\nn 1\no 1\np 1\n", kind: change.Invalid},
 		} {
-			if _, err := h.do(push.Merge, tt.name, tt.body); !isKind(err, tt.kind) || !strings.Contains(err.Error(), tt.says) {
+			if _, err := h.do(change.Merge, tt.name, tt.body); !isKind(err, tt.kind) || !strings.Contains(err.Error(), tt.says) {
 				t.Errorf("%s: %v, want %v and %q", tt.name, err, tt.kind, tt.says)
 			}
 		}
-		labelled := request(push.Replace, "j", "m 1\n")
+		labelled := request(change.Replace, "j", "m 1\n")
 		labelled.Key = labelled.Key.With("agent", "site-b")
-		if _, err := h.Push(t.Context(), labelled); !isKind(err, push.ErrInvalid) {
+		if err := h.Apply(t.Context(), labelled).Err(); !isKind(err, change.Invalid) {
 			t.Errorf("a key with the agent label: %v, want it refused", err)
 		}
 		settle() // nobody waited for the failures to be on the disk
@@ -342,13 +342,13 @@ func TestLateRejection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, "a:1")
 		defer func() { h.close() }()
-		h.must(push.Spooled, push.Replace, "j", "m 1\n")
+		h.must(change.Spooled, change.Replace, "j", "m 1\n")
 		r := newRelay("a:1", 1)
 		r.judge = refuseAll
 		defer h.attach(r)()
 		settle()
 		all := h.Rejections()
-		if len(all) != 1 || all[0].Key != keyOf("j") || all[0].Reason != "no fit" || all[0].Relay != "a:1" || all[0].Operation != push.Replace {
+		if len(all) != 1 || all[0].Key != keyOf("j") || all[0].Reason != "no fit" || all[0].Relay != "a:1" || all[0].Operation != change.Replace {
 			t.Errorf("Rejections = %+v", all)
 		}
 		if st := h.Status(); st.Groups != 0 || st.Entries != 0 {
@@ -364,18 +364,18 @@ func TestKeysAreBounded(t *testing.T) {
 		h := newHouse(t, "a:1")
 		defer func() { h.close() }()
 		long := strings.Repeat("x", 100)
-		h.must(push.Spooled, push.Replace, long, "m 1\n")
+		h.must(change.Spooled, change.Replace, long, "m 1\n")
 		h.close()
 		h.cfg.Limits.MaxLabelLength = 50
 		h.open()
-		for _, op := range []push.Operation{push.Replace, push.Merge} {
-			if _, err := h.do(op, long, "m 1\n"); !isKind(err, push.ErrInvalid) || !strings.Contains(err.Error(), "--push.max-label-length") {
+		for _, op := range []change.Operation{change.Replace, change.Merge} {
+			if _, err := h.do(op, long, "m 1\n"); !isKind(err, change.Invalid) || !strings.Contains(err.Error(), "--push.max-label-length") {
 				t.Errorf("%v = %v", op, err)
 			}
 		}
-		if _, err := h.do(push.Delete, long+"y", ""); !isKind(err, push.ErrInvalid) {
+		if _, err := h.do(change.Delete, long+"y", ""); !isKind(err, change.Invalid) {
 			t.Errorf("the deletion of a group that is not known = %v", err)
 		}
-		h.must(push.Spooled, push.Delete, long, "")
+		h.must(change.Spooled, change.Delete, long, "")
 	})
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/push"
 )
 
 // Status is how the spool is.
@@ -55,7 +55,7 @@ func (s *Spool) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := Status{Journal: s.journal, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups) - s.deletedGroups(), Entries: s.entries, Failure: s.Failure(), notes: map[string]string{}}
-	var oldest *change
+	var oldest *entry
 	for _, cur := range s.cursors {
 		if cur == nil {
 			continue
@@ -159,7 +159,7 @@ type Rejection struct {
 	At        time.Time
 	Relay     string
 	Key       grouping.Key
-	Operation push.Operation
+	Operation change.Operation
 	// PushedAt is when the agent took the push.
 	PushedAt time.Time
 	Reason   string
@@ -176,21 +176,21 @@ func (s *Spool) Rejections() []Rejection {
 
 // superseded lists a push that waited for too long: a newer one of this agent's identity has taken effect at the relay. It is lost, and
 // nobody misses it.
-func (s *Spool) superseded(cur *cursor, c *change) {
+func (s *Spool) superseded(cur *cursor, c *entry) {
 	s.metrics.superseded.Inc()
 	s.cfg.Logger.Info("a newer push of this agent has replaced one that waited: does another process run with the same certificate, or was the data dir put back to an older copy?",
 		slog.String("addr", cur.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt))
 }
 
 // lateRejection counts, lists and logs a push that was rejected too late.
-func (s *Spool) lateRejection(cur *cursor, c *change, err error) {
+func (s *Spool) lateRejection(cur *cursor, c *entry, reason string) {
 	s.metrics.lost.Inc()
 	s.cfg.Logger.Warn("relay rejected a push that had been answered 202: it is lost, and what it replaced",
-		slog.String("addr", cur.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt), slog.Any("err", err))
+		slog.String("addr", cur.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt), slog.String("err", reason))
 	if len(s.rejections) == keptRejections {
 		s.rejections = slices.Delete(s.rejections, 0, 1)
 	}
 	s.rejections = append(s.rejections, Rejection{
-		At: time.Now(), Relay: cur.name(), Key: c.group.key, Operation: c.operation, PushedAt: c.takenAt, Reason: err.Error(),
+		At: time.Now(), Relay: cur.name(), Key: c.group.key, Operation: c.operation, PushedAt: c.takenAt, Reason: reason,
 	})
 }

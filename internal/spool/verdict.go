@@ -2,20 +2,19 @@ package spool
 
 import (
 	"cmp"
-	"errors"
 	"log/slog"
 	"slices"
 	"time"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 )
 
 // defaultRetry is when a change is tried again that a relay wants later, unless the relay says when.
 const defaultRetry = time.Second
 
-// Decide takes the relay's verdict on a change: what a push.Pusher would have returned. A verdict that may pass holds back the
+// Decide takes the relay's verdict on a change. One that may pass holds back the
 // change's group alone.
-func (f *Feed) Decide(c *Change, result push.Result, err error) {
+func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -24,25 +23,25 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 	if s.cursors[cur.slot] != cur {
 		return
 	}
-	c.decided = result.Decided
+	c.decided = o.Decided
 	g := c.change.group
 	g.busy &^= of(cur.slot)
 	switch {
 	case !c.change.undecided.has(cur.slot):
-		s.decidedInVain(cur, c, err)
-	case err == nil:
+		s.decidedInVain(cur, c, o)
+	case o.IsTaken():
 		s.decided(cur, c, appliedDecision)
 		c.change.applied = true
 		if c.change.owner != "" { // pushers of their own are told by none
-			c.change.hidden = cmp.Or(c.change.hidden, s.said(cur, result.Detail))
+			c.change.hidden = cmp.Or(c.change.hidden, s.said(cur, o.Detail))
 		}
-		c.change.answer.tell(cur, outcome{applied: true, unchecked: result.Outcome == push.Unchecked})
-	case push.IsFinal(err):
-		s.refused(cur, c, err)
+		c.change.answer.tell(cur, reply{applied: true, unchecked: o.Kind == change.Unchecked})
+	case o.IsFinal():
+		s.refused(cur, c, o)
 	default:
 		c.notSent(cur)
-		c.change.answer.tell(cur, outcome{detail: "relay " + cur.name() + " takes it later: " + err.Error()})
-		s.hold(g, cur, err)
+		c.change.answer.tell(cur, reply{detail: "relay " + cur.name() + " takes it later: " + o.Detail})
+		s.hold(g, cur, o)
 	}
 	s.compact(g)
 	s.enqueue(g, cur)
@@ -51,13 +50,13 @@ func (f *Feed) Decide(c *Change, result push.Result, err error) {
 }
 
 // decided notes a final verdict.
-func (s *Spool) decided(cur *cursor, c *Change, d decision) {
+func (s *Spool) decided(cur *cursor, c *Transfer, d decision) {
 	s.settle(cur, c.change)
 	s.record(cur, c, d)
 }
 
 // record writes a final verdict down.
-func (s *Spool) record(cur *cursor, c *Change, d decision) {
+func (s *Spool) record(cur *cursor, c *Transfer, d decision) {
 	if c.journal == s.journal {
 		cur.decided(Decided{c.Origin.Sequence, c.Origin.Digest})
 	}
@@ -67,9 +66,9 @@ func (s *Spool) record(cur *cursor, c *Change, d decision) {
 
 // decidedInVain notes a verdict on a change that was withdrawn meanwhile. The relay has counted it, and will name its number
 // when the next session begins. If the journal has begun anew since, the number may be another change's.
-func (s *Spool) decidedInVain(cur *cursor, c *Change, err error) {
+func (s *Spool) decidedInVain(cur *cursor, c *Transfer, o change.Outcome) {
 	switch {
-	case err != nil && !push.IsFinal(err):
+	case !o.IsFinal():
 	case c.journal != s.journal:
 		s.metrics.sent.Inc()
 	default:
@@ -79,19 +78,19 @@ func (s *Spool) decidedInVain(cur *cursor, c *Change, err error) {
 
 // refused takes a final refusal. A pusher who waits is told, and then nobody gets the change any more (T16); for anybody else
 // it comes too late, and what the change replaced is lost (T15).
-func (s *Spool) refused(cur *cursor, c *Change, err error) {
+func (s *Spool) refused(cur *cursor, c *Transfer, o change.Outcome) {
 	s.decided(cur, c, rejectedDecision)
 	if a := c.change.answer; a != nil {
 		withdrawn := s.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
 		s.withdraw(c.change)
-		a.refuse(s.named(cur, err), withdrawn)
+		a.refuse(s.named(cur, o), withdrawn)
 		return
 	}
 	switch {
-	case errors.Is(err, push.ErrSuperseded):
+	case o.Kind == change.Superseded:
 		s.superseded(cur, c.change)
 	case c.change.isContent():
-		s.lateRejection(cur, c.change, err)
+		s.lateRejection(cur, c.change, o.Detail)
 	}
 	if c.change.undecided == 0 && !c.change.applied {
 		s.remove(c.change)
@@ -99,7 +98,7 @@ func (s *Spool) refused(cur *cursor, c *Change, err error) {
 }
 
 // withdraw removes a change from all relays. Those that it is under way to may still decide it, and name its number later.
-func (s *Spool) withdraw(c *change) {
+func (s *Spool) withdraw(c *entry) {
 	(c.sent & c.undecided).slots(func(slot int) {
 		cur := s.cursors[slot]
 		cur.withdrawn = append(slices.Clip(cur.withdrawn), Decided{c.sequence, c.identity()})
@@ -108,12 +107,12 @@ func (s *Spool) withdraw(c *change) {
 }
 
 // hold keeps a group back from a relay for a while.
-func (s *Spool) hold(g *group, cur *cursor, err error) {
+func (s *Spool) hold(g *group, cur *cursor, o change.Outcome) {
 	retry := defaultRetry
-	if refused, ok := errors.AsType[*push.Error](err); ok && refused.RetryAfter > 0 {
-		retry = refused.RetryAfter
+	if o.RetryAfter > 0 {
+		retry = o.RetryAfter
 	}
-	s.cfg.Logger.Debug("relay wants a change later", slog.String("addr", cur.name()), slog.String("grouping_key", g.key.String()), slog.Any("err", err))
+	s.cfg.Logger.Debug("relay wants a change later", slog.String("addr", cur.name()), slog.String("grouping_key", g.key.String()), slog.String("err", o.Detail))
 	g.held |= of(cur.slot)
 	var timer *time.Timer
 	timer = time.AfterFunc(retry, func() {
@@ -132,8 +131,8 @@ func (s *Spool) hold(g *group, cur *cursor, err error) {
 }
 
 // tellHeld tells the pusher of a change that its group waits until the relay takes an earlier change.
-func (s *Spool) tellHeld(cur *cursor, c *change) {
+func (s *Spool) tellHeld(cur *cursor, c *entry) {
 	if c.undecided.has(cur.slot) {
-		c.answer.tell(cur, outcome{detail: "relay " + cur.name() + " takes an earlier push of the group later"})
+		c.answer.tell(cur, reply{detail: "relay " + cur.name() + " takes an earlier push of the group later"})
 	}
 }

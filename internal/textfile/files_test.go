@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 	"pushrelay/internal/textfile"
 )
 
@@ -122,7 +122,7 @@ func TestWatch(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "later")
 	b.apply(textfile.Directory{Path: b.dir, Job: "node"}, textfile.Directory{Path: missing, Job: "later"})
 	done := make(chan string, 100)
-	b.groups.setFail(func(r *push.Request) error {
+	b.groups.setFail(func(r *change.Change) error {
 		done <- r.Operation.String() + " " + r.Key.String()
 		return nil
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
@@ -31,24 +32,24 @@ type groups struct {
 	tb testing.TB
 
 	mu     sync.Mutex
-	owned  map[grouping.Key]push.Digest
+	owned  map[grouping.Key]change.Digest
 	bodies map[grouping.Key]string
-	log    []string                    // "replace {…}" and so on, what was asked for
-	times  []time.Time                 // of each
-	fail   func(r *push.Request) error // nil for never
+	log    []string                     // "replace {…}" and so on, what was asked for
+	times  []time.Time                  // of each
+	fail   func(r *change.Change) error // nil for never
 }
 
 func newGroups(tb testing.TB) *groups {
 	tb.Helper()
-	return &groups{tb: tb, owned: map[grouping.Key]push.Digest{}, bodies: map[grouping.Key]string{}}
+	return &groups{tb: tb, owned: map[grouping.Key]change.Digest{}, bodies: map[grouping.Key]string{}}
 }
 
-func (g *groups) PushFor(ctx context.Context, owner string, r *push.Request) (push.Result, error) {
+func (g *groups) Apply(ctx context.Context, r *change.Change) change.Outcome {
 	if _, ok := ctx.Deadline(); !ok {
 		g.tb.Error("a push without a deadline")
 	}
-	if owner != textfile.Owner {
-		g.tb.Errorf("owner %q", owner)
+	if r.Owner != textfile.Owner {
+		g.tb.Errorf("owner %q", r.Owner)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -56,30 +57,30 @@ func (g *groups) PushFor(ctx context.Context, owner string, r *push.Request) (pu
 	g.times = append(g.times, time.Now())
 	if g.fail != nil {
 		if err := g.fail(r); err != nil {
-			return push.Result{}, err
+			return change.OutcomeOf(err)
 		}
 	}
-	if r.Operation == push.Delete {
+	if r.Operation == change.Delete {
 		delete(g.owned, r.Key)
 		delete(g.bodies, r.Key)
-		return push.Result{Outcome: push.Spooled}, nil
+		return change.Outcome{Kind: change.Spooled}
 	}
 	body, err := new(exposition.Parser).ParseText(r.Body, exposition.Options{Names: exposition.UTF8Names})
 	if inconsistent, ok := errors.AsType[*exposition.InconsistentError](err); ok {
-		return push.Result{}, push.Errorf(push.ErrInconsistent, "%v", inconsistent)
+		return *change.Refuse(change.Inconsistent, "%v", inconsistent)
 	}
-	if err != nil || r.Operation != push.Replace || r.Format != exposition.Text004 {
+	if err != nil || r.Operation != change.Replace || r.Format != exposition.Text004 {
 		g.tb.Errorf("%s of format %d with a malformed body: %v\n%s", r.Operation, r.Format, err, r.Body)
-		return push.Result{}, push.Errorf(push.ErrInvalid, "%v", err)
+		return *change.Refuse(change.Invalid, "%v", err)
 	}
 	if err := push.CheckBody(body, r.Key); err != nil {
-		return push.Result{}, err
+		return change.OutcomeOf(err)
 	}
-	g.owned[r.Key], g.bodies[r.Key] = push.DigestOf(r), string(r.Body)
-	return push.Result{Outcome: push.Spooled}, nil
+	g.owned[r.Key], g.bodies[r.Key] = change.DigestOf(r), string(r.Body)
+	return change.Outcome{Kind: change.Spooled}
 }
 
-func (g *groups) Owned(string) map[grouping.Key]push.Digest {
+func (g *groups) Owned(string) map[grouping.Key]change.Digest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return maps.Clone(g.owned)
@@ -94,7 +95,7 @@ func (g *groups) took() []string {
 	return log
 }
 
-func (g *groups) setFail(fail func(r *push.Request) error) {
+func (g *groups) setFail(fail func(r *change.Change) error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.fail = fail

@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/push"
 )
 
 // concurrent is how many files are read and pushed at a time. Each holds its content.
@@ -27,9 +27,9 @@ const racy = 2 * time.Second
 type file struct {
 	info   fs.FileInfo // of what was read last, good or not; nil if nothing could be
 	readAt time.Time
-	digest push.Digest // of the push that its content makes; zero if there can be none
-	fault  error       // why the content cannot be used; nil if it can
-	pushed time.Time   // when what was pushed last was modified; zero if that is not known
+	digest change.Digest // of the push that its content makes; zero if there can be none
+	fault  error         // why the content cannot be used; nil if it can
+	pushed time.Time     // when what was pushed last was modified; zero if that is not known
 }
 
 // unchanged says that the file need not be read again.
@@ -50,7 +50,7 @@ type task struct {
 // A look compares all files with what was pushed.
 type look struct {
 	c       *Collector
-	owned   map[grouping.Key]push.Digest
+	owned   map[grouping.Key]change.Digest
 	present map[grouping.Key]bool // groups whose file is there, or may be
 	tasks   []*task
 	found   *findings
@@ -168,7 +168,7 @@ func (l *look) one(ctx context.Context, t *task) {
 		t.gone = true
 		return
 	}
-	var r *push.Request
+	var r *change.Change
 	if err == nil {
 		r, err = l.request(t, content)
 	}
@@ -176,7 +176,7 @@ func (l *look) one(ctx context.Context, t *task) {
 		t.file.fault = err
 		return
 	}
-	t.file.digest = push.DigestOf(r)
+	t.file.digest = change.DigestOf(r)
 	switch {
 	case owned && t.file.digest == pushed:
 		t.file.pushed = info.ModTime()
@@ -189,7 +189,7 @@ func (l *look) one(ctx context.Context, t *task) {
 
 // request makes the push of a file's content, or says what is wrong with it. What is well formed and contradicts itself is left
 // to [Groups], where a refusal sets the group's failure time.
-func (l *look) request(t *task, content []byte) (*push.Request, error) {
+func (l *look) request(t *task, content []byte) (*change.Change, error) {
 	var parser exposition.Parser
 	body, err := parser.ParseText(content, exposition.Options{Names: exposition.UTF8Names, Limits: l.c.cfg.Limits.Exposition()})
 	if _, inconsistent := errors.AsType[*exposition.InconsistentError](err); err != nil && !inconsistent {
@@ -198,45 +198,45 @@ func (l *look) request(t *task, content []byte) (*push.Request, error) {
 	if body != nil && slices.ContainsFunc(body.Families, isMtimeFamily) {
 		return nil, fmt.Errorf("metric family %s is the agent's to make: it tells when the file was modified", mtimeFamily)
 	}
-	return &push.Request{
-		Operation: push.Replace, Key: t.key, Format: exposition.Text004,
-		Body: appendMtime(content, t.path, t.file.info), ReceivedAt: time.Now(),
+	return &change.Change{
+		Owner: Owner, Operation: change.Replace, Key: t.key, Format: exposition.Text004,
+		Body: appendMtime(content, t.path, t.file.info), At: time.Now(),
 	}, nil
 }
 
 func isMtimeFamily(f exposition.Family) bool { return string(f.Name) == mtimeFamily }
 
 // push pushes the content of a file.
-func (l *look) push(ctx context.Context, t *task, r *push.Request) {
+func (l *look) push(ctx context.Context, t *task, r *change.Change) {
 	if t.late = !l.mayPush; t.late {
 		return
 	}
-	err := l.pushFor(ctx, r)
+	o := l.apply(ctx, r)
 	switch {
-	case err == nil:
+	case o.IsTaken():
 		t.file.pushed = t.file.info.ModTime()
-	case push.IsFinal(err):
-		t.file.fault = err
+	case o.IsFinal():
+		t.file.fault = o.Err()
 	default:
-		t.late, t.err = true, err
+		t.late, t.err = true, o.Err()
 	}
 }
 
-// pushFor pushes and counts.
-func (l *look) pushFor(ctx context.Context, r *push.Request) error {
+// apply pushes and counts.
+func (l *look) apply(ctx context.Context, c *change.Change) change.Outcome {
 	ctx, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
-	_, err := l.c.cfg.Groups.PushFor(ctx, Owner, r)
+	o := l.c.cfg.Groups.Apply(ctx, c)
 	result := "taken"
 	switch {
-	case err == nil:
-	case push.IsFinal(err):
+	case o.IsTaken():
+	case o.IsFinal():
 		result = "refused"
 	default:
 		result = "unavailable"
 	}
 	l.c.metrics.pushes.WithLabelValues(result).Inc()
-	return err
+	return o
 }
 
 // count notes a push that is due.
@@ -259,7 +259,7 @@ func (l *look) removeOrphans(ctx context.Context, directories []directory) {
 			l.count(true, nil)
 			continue
 		}
-		err := l.pushFor(ctx, &push.Request{Operation: push.Delete, Key: key, ReceivedAt: time.Now()})
+		err := l.apply(ctx, &change.Change{Owner: Owner, Operation: change.Delete, Key: key, At: time.Now()}).Err()
 		l.count(err != nil, err)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/push"
 	"pushrelay/internal/textfile"
 )
 
@@ -98,7 +98,7 @@ func TestFileThatIsBack(t *testing.T) {
 	b.look(replaceX)
 	b.remove("x.prom")
 	b.write("y.prom", "m 1\n")
-	b.groups.fail = func(*push.Request) error { // after listing
+	b.groups.fail = func(*change.Change) error { // after listing
 		b.write("x.prom", "m 1\n")
 		return nil
 	}
@@ -256,9 +256,9 @@ func TestFaults(t *testing.T) {
 	b.write("good.prom", "m 1\n")
 	b.write("half.prom", "m 1")
 	b.write("clash.prom", "n 1\n")
-	b.groups.fail = func(r *push.Request) error {
+	b.groups.fail = func(r *change.Change) error {
 		if name, _ := r.Key.Get("textfile"); name == "clash" {
-			return push.Errorf(push.ErrInconsistent, "n is a GAUGE elsewhere")
+			return change.Refuse(change.Inconsistent, "n is a GAUGE elsewhere")
 		}
 		return nil
 	}
@@ -296,7 +296,7 @@ func TestFaults(t *testing.T) {
 func TestRefusedForGood(t *testing.T) {
 	b := newBench(t)
 	b.write("x.prom", "m 1\n")
-	b.groups.fail = func(*push.Request) error { return push.Errorf(push.ErrInconsistent, "m is a GAUGE elsewhere") }
+	b.groups.fail = func(*change.Change) error { return change.Refuse(change.Inconsistent, "m is a GAUGE elsewhere") }
 	b.look(replaceX)
 	b.metrics(`directory_error{DIR} 0 error{DIR/x.prom} 1 files 1 waiting_files 0`)
 	b.look()

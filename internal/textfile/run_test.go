@@ -13,7 +13,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/push"
+	"pushrelay/internal/change"
 	"pushrelay/internal/textfile"
 )
 
@@ -74,9 +74,9 @@ func TestRunWaitsForDirectories(t *testing.T) {
 
 // TestRunTriesAgain: a push that is not possible is tried again with growing pauses, and events do not shorten them.
 func TestRunTriesAgain(t *testing.T) {
-	for _, err := range []error{push.Errorf(push.ErrUnavailable, "the spool is full"), push.Errorf(push.ErrFull, "full"), errors.New("disk")} {
+	for _, err := range []error{change.Refuse(change.Unavailable, "the spool is full"), change.Refuse(change.Full, "full"), errors.New("disk")} {
 		bubble(t, func(t *testing.T, b *bench, events chan<- fsnotify.Event) {
-			b.groups.setFail(func(*push.Request) error { return err })
+			b.groups.setFail(func(*change.Change) error { return err })
 			b.write("x.prom", "m 1\n")
 			for range 10 * 120 {
 				events <- fsnotify.Event{Name: filepath.Join(b.dir, "x.prom"), Op: fsnotify.Write}
@@ -104,7 +104,7 @@ func TestRunTriesAgain(t *testing.T) {
 			}
 			b.metrics(`directory_error{DIR} 0 error{DIR/x.prom} 0 files 1 mtime_seconds{DIR/x.prom} 9.0000000025e+08 waiting_files 0`)
 
-			b.groups.setFail(func(*push.Request) error { return err })
+			b.groups.setFail(func(*change.Change) error { return err })
 			b.remove("x.prom")
 			time.Sleep(time.Minute)
 			synctest.Wait()

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/push"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/textfile"
 )
@@ -21,9 +21,9 @@ type counting struct {
 	asked []string
 }
 
-func (c *counting) PushFor(ctx context.Context, owner string, r *push.Request) (push.Result, error) {
+func (c *counting) Apply(ctx context.Context, r *change.Change) change.Outcome {
 	c.asked = append(c.asked, r.Operation.String()+" "+r.Key.String())
-	return c.Spool.PushFor(ctx, owner, r)
+	return c.Spool.Apply(ctx, r)
 }
 
 // TestSpoolRemembers runs with a spool on the disk: what it says after a restart is what the collector needs to know.
@@ -91,12 +91,12 @@ func TestOthersPushes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []push.Request{
-		{Operation: push.Delete, Key: key, ReceivedAt: time.Now()},
-		{Operation: push.Replace, Key: key, Body: []byte("n 1\n"), ReceivedAt: time.Now()},
-		{Operation: push.Merge, Key: key, Body: []byte("n 1\n"), ReceivedAt: time.Now()},
+	for _, r := range []change.Change{
+		{Operation: change.Delete, Key: key, At: time.Now()},
+		{Operation: change.Replace, Key: key, Body: []byte("n 1\n"), At: time.Now()},
+		{Operation: change.Merge, Key: key, Body: []byte("n 1\n"), At: time.Now()},
 	} {
-		if _, err := s.Push(t.Context(), &r); err != nil {
+		if err := s.Apply(t.Context(), &r).Err(); err != nil {
 			t.Fatal(err)
 		}
 		groups.asked = nil

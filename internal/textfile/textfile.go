@@ -20,6 +20,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
 )
@@ -51,12 +52,11 @@ const (
 
 // Groups is what the collector pushes through. It must be safe for concurrent use.
 type Groups interface {
-	// PushFor takes a push for an owner. The body may be used again after it returned. A push that was taken may be answered
-	// as spooled. An error is one of package push; of those that are final the push is not tried again.
-	PushFor(ctx context.Context, owner string, r *push.Request) (push.Result, error)
+	// Apply takes a push of the owner. The body may be used again after it returned. What is refused for good is not tried again.
+	Apply(ctx context.Context, c *change.Change) change.Outcome
 	// Owned returns the groups whose newest accepted push came from that owner and was no delete, with the digest of that
-	// push; see [push.DigestOf]. The map is the caller's own.
-	Owned(owner string) map[grouping.Key]push.Digest
+	// push; see [change.DigestOf]. The map is the caller's own.
+	Owned(owner string) map[grouping.Key]change.Digest
 }
 
 // Directory is a directory with text files, and what the groups of its files are called.

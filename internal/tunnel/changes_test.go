@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
 )
 
@@ -47,7 +47,7 @@ func (h *house) wantCounted(applied, duplicate, rejected, later float64) {
 // TestWelcomeTellsOfJournals: those that the hello asks after and that the relay has met.
 func TestWelcomeTellsOfJournals(t *testing.T) {
 	h := newHouse(t, pusherFunc(noPushes))
-	met := tunnel.JournalState{Journal: [16]byte{1}, Decided: 7, Digest: push.Digest{2}}
+	met := tunnel.JournalState{Journal: [16]byte{1}, Decided: 7, Digest: change.Digest{2}}
 	h.journals.decided["site"] = met
 	a := h.dialRaw("site")
 	other := [16]byte{9}
@@ -97,15 +97,15 @@ func TestSpoolStatePassesJournals(t *testing.T) {
 // TestFinalVerdictsAreDecided: whatever this end refuses for good goes to the pusher, which keeps the origin.
 func TestFinalVerdictsAreDecided(t *testing.T) {
 	var mu sync.Mutex
-	var got []*push.Request
-	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
+	var got []*change.Change
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *change.Change) (change.Outcome, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		got = append(got, r)
 		if r.Refused != nil {
-			return push.Result{}, r.Refused
+			return change.Outcome{}, r.Refused
 		}
-		return push.Result{Outcome: push.Applied, Duplicate: r.Origin.Sequence == 99}, nil
+		return change.Outcome{Kind: change.Applied, Duplicate: r.Origin.Sequence == 99}, nil
 	}))
 	a := h.attachRaw("site")
 	for i, tt := range []struct {
@@ -126,7 +126,7 @@ func TestFinalVerdictsAreDecided(t *testing.T) {
 		{"name", func(b *relayv1.ChangeBegin) { b.GroupingKey = append(b.GroupingKey, &relayv1.Label{Name: "ä"}) }, "m 1\n", relayv1.RejectReason_REJECT_REASON_INVALID, false},
 		{"no group", func(b *relayv1.ChangeBegin) { b.GroupingKey = nil }, "m 1\n", relayv1.RejectReason_REJECT_REASON_INVALID, true},
 	} {
-		begin := change(uint64(i)+1, tt.body)
+		begin := changeBegin(uint64(i)+1, tt.body)
 		tt.change(begin)
 		a.send(begin, tt.body)
 		verdict := a.verdict()
@@ -148,7 +148,7 @@ func TestFinalVerdictsAreDecided(t *testing.T) {
 			t.Errorf("%s: the pusher was asked %+v", tt.name, asked)
 		}
 	}
-	a.send(change(99, ""), "")
+	a.send(changeBegin(99, ""), "")
 	if !a.verdict().GetApplied().GetDuplicate() {
 		t.Error("the verdict does not say that the change is a duplicate")
 	}
@@ -159,16 +159,16 @@ func TestFinalVerdictsAreDecided(t *testing.T) {
 // has such a key can be deleted.
 func TestKeysOfChangesAreBounded(t *testing.T) {
 	var mu sync.Mutex
-	var asked []push.Operation
-	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
+	var asked []change.Operation
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *change.Change) (change.Outcome, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		asked = append(asked, r.Operation)
-		return push.Result{Outcome: push.Applied}, nil
+		return change.Outcome{Kind: change.Applied}, nil
 	}))
 	a := h.attachRaw("site")
 	for _, op := range []relayv1.Operation{relayv1.Operation_OPERATION_REPLACE, relayv1.Operation_OPERATION_FAILURE, 99} {
-		begin := change(1, "")
+		begin := changeBegin(1, "")
 		begin.Operation, begin.GroupingKey[0].Value = op, strings.Repeat("x", 900<<10)
 		a.send(begin, "")
 		verdict := a.verdict()
@@ -176,7 +176,7 @@ func TestKeysOfChangesAreBounded(t *testing.T) {
 			t.Errorf("operation %v: verdict %.300v", op, verdict)
 		}
 	}
-	begin := change(9, "")
+	begin := changeBegin(9, "")
 	begin.Operation, begin.GroupingKey[0].Value = relayv1.Operation_OPERATION_DELETE, strings.Repeat("x", 900<<10)
 	a.send(begin, "")
 	if verdict := a.verdict(); verdict.GetApplied() == nil {
@@ -184,7 +184,7 @@ func TestKeysOfChangesAreBounded(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if !slices.Equal(asked, []push.Operation{push.Delete}) {
+	if !slices.Equal(asked, []change.Operation{change.Delete}) {
 		t.Errorf("the pusher was asked for %v", asked)
 	}
 }
@@ -195,21 +195,21 @@ func TestOverloadIsPutOff(t *testing.T) {
 	release := make(chan struct{})
 	var begun sync.WaitGroup
 	begun.Add(inFlight)
-	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) {
+	h := newHouse(t, pusherFunc(func(context.Context, *change.Change) (change.Outcome, error) {
 		select {
 		case <-release:
 		default:
 			begun.Done()
 			<-release
 		}
-		return push.Result{Outcome: push.Applied}, nil
+		return change.Outcome{Kind: change.Applied}, nil
 	}))
 	var busy []*rawAgent
 	for i := range inFlight / tunnel.MaxUnacknowledgedChanges {
 		a := h.attachRaw("busy-" + string(rune('a'+i)))
 		busy = append(busy, a)
 		for j := range tunnel.MaxUnacknowledgedChanges {
-			begin := change(uint64(j)+1, "")
+			begin := changeBegin(uint64(j)+1, "")
 			begin.GroupingKey[0].Value = strings.Repeat("x", j+1)
 			a.send(begin, "")
 		}
@@ -217,7 +217,7 @@ func TestOverloadIsPutOff(t *testing.T) {
 	begun.Wait()
 	a := h.attachRaw("late")
 	for range 3 {
-		a.send(change(1, "m 1\n"), "m 1\n")
+		a.send(changeBegin(1, "m 1\n"), "m 1\n")
 		later := a.verdict().GetLater()
 		if wait := later.GetRetryAfter().AsDuration(); later.GetReason() != relayv1.LaterReason_LATER_REASON_OVERLOADED || wait < time.Second/2 || wait > 3*time.Second/2 {
 			t.Errorf("the change too many is answered %v", later)
@@ -231,7 +231,7 @@ func TestOverloadIsPutOff(t *testing.T) {
 			}
 		}
 	}
-	a.send(change(1, "m 1\n"), "m 1\n")
+	a.send(changeBegin(1, "m 1\n"), "m 1\n")
 	if a.verdict().GetApplied() == nil {
 		t.Error("the change does not get through later")
 	}
@@ -241,14 +241,14 @@ func TestOverloadIsPutOff(t *testing.T) {
 // TestChangesOutliveTheirSession: a change that came whole is decided and counted, although its agent is gone; and it knows
 // that its session is not current any more.
 func TestChangesOutliveTheirSession(t *testing.T) {
-	asked, release := make(chan *push.Request), make(chan struct{})
-	h := newHouse(t, pusherFunc(func(ctx context.Context, r *push.Request) (push.Result, error) {
+	asked, release := make(chan *change.Change), make(chan struct{})
+	h := newHouse(t, pusherFunc(func(ctx context.Context, r *change.Change) (change.Outcome, error) {
 		asked <- r
 		<-release
-		return push.Result{Outcome: push.Applied}, ctx.Err()
+		return change.Outcome{Kind: change.Applied}, ctx.Err()
 	}))
 	a := h.attachRaw("site")
-	a.send(change(1, "m 1\n"), "m 1\n")
+	a.send(changeBegin(1, "m 1\n"), "m 1\n")
 	r := <-asked
 	if !r.Current() {
 		t.Error("the session is not current")
@@ -267,17 +267,17 @@ func TestChangesOutliveTheirSession(t *testing.T) {
 // TestLateVerdictsHaveReasons: what is put off says why.
 func TestLateVerdictsHaveReasons(t *testing.T) {
 	next := make(chan error, 1)
-	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) { return push.Result{}, <-next }))
+	h := newHouse(t, pusherFunc(func(context.Context, *change.Change) (change.Outcome, error) { return change.Outcome{}, <-next }))
 	a := h.attachRaw("site")
 	for err, want := range map[error]relayv1.LaterReason{
-		push.Errorf(push.ErrNotWritable, "x"): relayv1.LaterReason_LATER_REASON_NOT_WRITABLE,
-		push.Errorf(push.ErrNotCurrent, "x"):  relayv1.LaterReason_LATER_REASON_SESSION_ENDING,
-		push.Errorf(push.ErrFull, "x"):        relayv1.LaterReason_LATER_REASON_STORE_FULL,
-		context.DeadlineExceeded:              relayv1.LaterReason_LATER_REASON_OVERLOADED,
-		errors.New("x"):                       relayv1.LaterReason_LATER_REASON_OVERLOADED,
+		change.Refuse(change.NotWritable, "x"): relayv1.LaterReason_LATER_REASON_NOT_WRITABLE,
+		change.Refuse(change.NotCurrent, "x"):  relayv1.LaterReason_LATER_REASON_SESSION_ENDING,
+		change.Refuse(change.Full, "x"):        relayv1.LaterReason_LATER_REASON_STORE_FULL,
+		context.DeadlineExceeded:               relayv1.LaterReason_LATER_REASON_OVERLOADED,
+		errors.New("x"):                        relayv1.LaterReason_LATER_REASON_OVERLOADED,
 	} {
 		next <- err
-		a.send(change(1, ""), "")
+		a.send(changeBegin(1, ""), "")
 		if got := a.verdict().GetLater().GetReason(); got != want {
 			t.Errorf("%v is %v, want %v", err, got, want)
 		}
@@ -287,11 +287,11 @@ func TestLateVerdictsHaveReasons(t *testing.T) {
 
 // TestOneStreamOfChanges: a second one ends the session, and one after the other is fine.
 func TestOneStreamOfChanges(t *testing.T) {
-	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) {
-		return push.Result{Outcome: push.Applied}, nil
+	h := newHouse(t, pusherFunc(func(context.Context, *change.Change) (change.Outcome, error) {
+		return change.Outcome{Kind: change.Applied}, nil
 	}))
 	a := h.attachRaw("site")
-	a.send(change(1, "m 1\n"), "m 1\n")
+	a.send(changeBegin(1, "m 1\n"), "m 1\n")
 	a.verdict()
 	second := must[relayv1.RelayService_PushClient](t)(a.client.Push(timeout(t, 10*time.Second)))
 	if err := second.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Session{Session: a.welcome.GetSession()}}); err != nil {
@@ -319,19 +319,19 @@ func TestAgentsBodiesAreWindowed(t *testing.T) {
 	release := make(chan struct{})
 	var mu sync.Mutex
 	begun := 0
-	h := newHouse(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) {
+	h := newHouse(t, pusherFunc(func(context.Context, *change.Change) (change.Outcome, error) {
 		mu.Lock()
 		begun++
 		mu.Unlock()
 		<-release
-		return push.Result{Outcome: push.Applied}, nil
+		return change.Outcome{Kind: change.Applied}, nil
 	}))
 	a := h.attachRaw("site")
 	body := strings.Repeat("x", 60<<10)
 	var sending sync.WaitGroup
 	sending.Go(func() {
 		for n := range 8 {
-			begin := change(uint64(n)+1, body)
+			begin := changeBegin(uint64(n)+1, body)
 			begin.GroupingKey[0].Value = strings.Repeat("j", n+1)
 			a.send(begin, body)
 		}

@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/history"
-	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
 )
 
@@ -20,18 +20,18 @@ import (
 func TestHistoryTravels(t *testing.T) {
 	var mu sync.Mutex
 	waited := map[string]bool{}
-	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *change.Change) (change.Outcome, error) {
 		mu.Lock()
 		waited[r.Key.Job()] = r.Waited
 		mu.Unlock()
-		result := push.Result{Decided: history.Point{Position: 9}}
+		result := change.Outcome{Decided: history.Point{Position: 9}}
 		switch r.Key.Job() {
 		case "superseded":
-			return result, push.Errorf(push.ErrSuperseded, "superseded")
+			return result, change.Refuse(change.Superseded, "superseded")
 		case "later":
-			return result, push.Errorf(push.ErrFull, "later")
+			return result, change.Refuse(change.Full, "later")
 		default:
-			result.Outcome = push.Applied
+			result.Kind = change.Applied
 			return result, nil
 		}
 	}))
@@ -54,7 +54,7 @@ func TestHistoryTravels(t *testing.T) {
 		{"superseded", time.Hour, true, decided, relayv1.RejectReason_REJECT_REASON_SUPERSEDED},
 		{"later", time.Hour, true, nil, 0},
 	} {
-		begin := change(1, "")
+		begin := changeBegin(1, "")
 		begin.GroupingKey[0].Value, begin.Age = tt.job, durationpb.New(tt.age)
 		a.send(begin, "")
 		verdict := a.verdict()
@@ -84,7 +84,7 @@ func TestMalformedHistories(t *testing.T) {
 		t.Errorf("a relay that tells nothing: %+v, %v", w.History, err)
 	}
 	applied := &relayv1.PushResponse{Verdict: &relayv1.PushResponse_Applied{Applied: &relayv1.Applied{}}, Decided: &relayv1.StorePoint{Epoch: []byte("short"), Position: 1}}
-	if result, err := tunnel.VerdictFromProto(applied); err != nil || result.Decided != (history.Point{}) {
-		t.Errorf("VerdictFromProto = %+v, %v", result, err)
+	if o := tunnel.VerdictFromProto(applied); !o.IsTaken() || o.Decided != (history.Point{}) {
+		t.Errorf("VerdictFromProto = %+v", o)
 	}
 }

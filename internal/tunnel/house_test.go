@@ -21,6 +21,7 @@ import (
 
 	"pushrelay/internal/agents"
 	"pushrelay/internal/authority"
+	"pushrelay/internal/change"
 	"pushrelay/internal/history"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
@@ -50,10 +51,24 @@ type house struct {
 // epochOfTests is that of the store of every house.
 var epochOfTests = history.EpochID{1}
 
-// pusherFunc is a push.Pusher.
-type pusherFunc func(ctx context.Context, r *push.Request) (push.Result, error)
+// pusherFunc is a push.Applier.
+type pusherFunc func(ctx context.Context, r *change.Change) (change.Outcome, error)
 
-func (f pusherFunc) Push(ctx context.Context, r *push.Request) (push.Result, error) { return f(ctx, r) }
+func (f pusherFunc) Apply(ctx context.Context, r *change.Change) change.Outcome {
+	o, err := f(ctx, r)
+	if err != nil {
+		refused := change.OutcomeOf(err)
+		refused.Duplicate, refused.Decided = o.Duplicate, o.Decided
+		return refused
+	}
+	return o
+}
+
+// outcome returns an outcome and its error.
+func outcome(o change.Outcome) (change.Outcome, error) { return o, o.Err() }
+
+// isFinal says that an error is one of a change that will never be taken.
+func isFinal(err error) bool { return err != nil && change.OutcomeOf(err).IsFinal() }
 
 // scraperFunc is a scrape.Scraper.
 type scraperFunc func(ctx context.Context, r *scrape.Request) (*scrape.Response, error)
@@ -72,14 +87,14 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-func newHouse(t *testing.T, pusher push.Pusher) *house {
+func newHouse(t *testing.T, pusher push.Applier) *house {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	return newHouseAt(t, pusher, must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0")))
 }
 
 // newHouseAt is newHouse on a listener; what it leaves behind is not looked for.
-func newHouseAt(t *testing.T, pusher push.Pusher, listener net.Listener) *house {
+func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "authority")
 	ca := must[*authority.Authority](t)(authority.Create(dir, authority.Config{}))
@@ -95,7 +110,7 @@ func newHouseAt(t *testing.T, pusher push.Pusher, listener net.Listener) *house 
 		History: func() history.History {
 			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
 		},
-		Certificates: certificates, Registry: registry, Pusher: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
+		Certificates: certificates, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
 		Limits: push.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Registerer: reg,
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
@@ -219,8 +234,8 @@ func (h *house) scrape(ctx context.Context, agent string) (*scrape.Response, []b
 	return resp, body, err
 }
 
-func noPushes(context.Context, *push.Request) (push.Result, error) {
-	return push.Result{}, push.Errorf(push.ErrUnavailable, "no pushes here")
+func noPushes(context.Context, *change.Change) (change.Outcome, error) {
+	return change.Outcome{}, change.Refuse(change.Unavailable, "no pushes here")
 }
 
 func timeout(t *testing.T, d time.Duration) context.Context {

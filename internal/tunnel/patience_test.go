@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
 )
 
@@ -46,7 +46,7 @@ func TestHalfSentChanges(t *testing.T) {
 			inBubble(t, time.Millisecond, func(t *testing.T, h *house, _ *network) {
 				a := h.attachRaw("site")
 				ended := a.beat()
-				begin := change(1, "")
+				begin := changeBegin(1, "")
 				begin.BodyBytes = 100
 				a.part(&relayv1.PushRequest{Part: &relayv1.PushRequest_Begin{Begin: begin}})
 				for range 10 {
@@ -74,15 +74,15 @@ func TestVerdictsThatAreNotTaken(t *testing.T) {
 		n := newNetwork(time.Millisecond)
 		t.Cleanup(n.pumps.Wait)
 		t.Cleanup(func() { n.Close() })
-		h := newHouseAt(t, pusherFunc(func(context.Context, *push.Request) (push.Result, error) {
-			return push.Result{}, push.Errorf(push.ErrInvalid, "%s", strings.Repeat("x", 1000))
+		h := newHouseAt(t, pusherFunc(func(context.Context, *change.Change) (change.Outcome, error) {
+			return change.Outcome{}, change.Refuse(change.Invalid, "%s", strings.Repeat("x", 1000))
 		}), n)
 		h.dial = n.Dial
 		a := h.attachRaw("site")
 		ended := a.beat()
 		go func() {
 			for number := uint64(1); ; number++ {
-				begin := change(number, "")
+				begin := changeBegin(number, "")
 				begin.Change = number
 				for _, part := range []*relayv1.PushRequest{{Part: &relayv1.PushRequest_Begin{Begin: begin}}, {Part: &relayv1.PushRequest_End{End: &relayv1.ChangeEnd{}}}} {
 					if a.changes.Send(part) != nil {
@@ -109,7 +109,7 @@ func TestIdleStreamsOfChanges(t *testing.T) {
 		a := h.attachRaw("site")
 		ended := a.beat()
 		for range 3 {
-			a.send(change(1, ""), "")
+			a.send(changeBegin(1, ""), "")
 			if a.verdict().GetVerdict() == nil {
 				t.Error("no verdict")
 			}

@@ -1,24 +1,23 @@
 package tunnel
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/push"
 )
 
 // operations pairs the operations of a push with their numbers.
-var operations = map[push.Operation]relayv1.Operation{
-	push.Replace: relayv1.Operation_OPERATION_REPLACE,
-	push.Merge:   relayv1.Operation_OPERATION_MERGE,
-	push.Delete:  relayv1.Operation_OPERATION_DELETE,
-	push.Fail:    relayv1.Operation_OPERATION_FAILURE,
+var operations = map[change.Operation]relayv1.Operation{
+	change.Replace: relayv1.Operation_OPERATION_REPLACE,
+	change.Merge:   relayv1.Operation_OPERATION_MERGE,
+	change.Delete:  relayv1.Operation_OPERATION_DELETE,
+	change.Fail:    relayv1.Operation_OPERATION_FAILURE,
 }
 
 // formats pairs the formats of a push with their numbers.
@@ -27,17 +26,14 @@ var formats = map[exposition.Format]relayv1.BodyFormat{
 	exposition.ProtobufDelimited: relayv1.BodyFormat_BODY_FORMAT_PROTOBUF_DELIMITED,
 }
 
-// hasBody says whether a push of that operation has a body.
-func hasBody(op push.Operation) bool { return op == push.Replace || op == push.Merge }
-
 // ChangeToProto returns the begin of a push's change. The caller numbers it.
-func ChangeToProto(r *push.Request) *relayv1.ChangeBegin {
+func ChangeToProto(r *change.Change) *relayv1.ChangeBegin {
 	begin := &relayv1.ChangeBegin{
 		Operation: operations[r.Operation],
 		BodyBytes: uint64(len(r.Body)),
-		Age:       durationpb.New(max(0, time.Since(r.ReceivedAt))),
+		Age:       durationpb.New(max(0, time.Since(r.At))),
 	}
-	if hasBody(r.Operation) {
+	if r.Operation.HasBody() {
 		begin.Format = formats[r.Format]
 	}
 	for _, l := range r.Key.Labels() {
@@ -50,40 +46,40 @@ func ChangeToProto(r *push.Request) *relayv1.ChangeBegin {
 }
 
 // ErrUnsupported means that the other side asks for something that this release does not know.
-var ErrUnsupported = push.Errorf(push.ErrInvalid, "not supported by this relay")
+var ErrUnsupported = change.Refuse(change.Unsupported, "not supported by this relay")
 
 // ChangeFromProto returns the push of a change whose body has come, and which began to come at that time. What is wrong with the change for good is
 // its Refused: an unknown operation or format ([ErrUnsupported]), a name that the relay's scheme does not allow, an origin
-// that cannot be. It fails, with push.ErrInvalid, only if the change names no group that could be.
-func ChangeFromProto(begin *relayv1.ChangeBegin, begun time.Time, body []byte, names grouping.NameScheme) (*push.Request, error) {
+// that cannot be. It fails, with [change.Invalid], only if the change names no group that could be.
+func ChangeFromProto(begin *relayv1.ChangeBegin, begun time.Time, body []byte, names grouping.NameScheme) (*change.Change, error) {
 	labels := make([]grouping.Label, 0, len(begin.GetGroupingKey()))
 	for _, l := range begin.GetGroupingKey() {
 		labels = append(labels, grouping.Label{Name: l.GetName(), Value: l.GetValue()})
 	}
 	key, err := grouping.New(labels...)
 	if err != nil {
-		return nil, push.Errorf(push.ErrInvalid, "grouping key: %v", err)
+		return nil, change.Refuse(change.Invalid, "grouping key: %v", err)
 	}
-	r := &push.Request{Key: key, Body: body, ReceivedAt: begun.Add(-max(0, begin.GetAge().AsDuration()))}
+	r := &change.Change{Key: key, Body: body, At: begun.Add(-max(0, begin.GetAge().AsDuration()))}
 	r.Refused = fill(r, begin, names)
 	return r, nil
 }
 
 // fill sets what a change says beside its group and its body, and returns what is wrong with that.
-func fill(r *push.Request, begin *relayv1.ChangeBegin, names grouping.NameScheme) (err error) {
+func fill(r *change.Change, begin *relayv1.ChangeBegin, names grouping.NameScheme) (err error) {
 	if r.Origin, err = originFromProto(begin.GetOrigin()); err != nil {
 		return err
 	}
 	for _, l := range begin.GetGroupingKey() {
 		if err := grouping.CheckLabelName(l.GetName(), names); err != nil {
-			return push.Errorf(push.ErrInvalid, "%v", err)
+			return change.Refuse(change.Invalid, "%v", err)
 		}
 	}
 	var known bool
 	if r.Operation, known = inverse(operations, begin.GetOperation()); !known {
 		return fmt.Errorf("operation %d: %w", begin.GetOperation(), ErrUnsupported)
 	}
-	if !hasBody(r.Operation) {
+	if !r.Operation.HasBody() {
 		return nil
 	}
 	if r.Format, known = inverse(formats, begin.GetFormat()); !known {
@@ -94,18 +90,18 @@ func fill(r *push.Request, begin *relayv1.ChangeBegin, names grouping.NameScheme
 
 // originFromProto returns nil for a change without an origin. One that is malformed would not be recognised again, so that
 // it is the fault of the change.
-func originFromProto(o *relayv1.Origin) (*push.Origin, error) {
+func originFromProto(o *relayv1.Origin) (*change.Origin, error) {
 	switch {
 	case o == nil:
 		return nil, nil
-	case len(o.GetJournalId()) != len(push.Origin{}.Journal):
-		return nil, push.Errorf(push.ErrInvalid, "origin: the journal's id has %d bytes", len(o.GetJournalId()))
-	case len(o.GetDigest()) != len(push.Digest{}):
-		return nil, push.Errorf(push.ErrInvalid, "origin: the digest has %d bytes", len(o.GetDigest()))
+	case len(o.GetJournalId()) != len(change.Origin{}.Journal):
+		return nil, change.Refuse(change.Invalid, "origin: the journal's id has %d bytes", len(o.GetJournalId()))
+	case len(o.GetDigest()) != len(change.Digest{}):
+		return nil, change.Refuse(change.Invalid, "origin: the digest has %d bytes", len(o.GetDigest()))
 	case o.GetSequence() == 0:
-		return nil, push.Errorf(push.ErrInvalid, "origin: sequences begin at 1")
+		return nil, change.Refuse(change.Invalid, "origin: sequences begin at 1")
 	}
-	return &push.Origin{Journal: [16]byte(o.GetJournalId()), Sequence: o.GetSequence(), Digest: push.Digest(o.GetDigest())}, nil
+	return &change.Origin{Journal: [16]byte(o.GetJournalId()), Sequence: o.GetSequence(), Digest: change.Digest(o.GetDigest())}, nil
 }
 
 func inverse[K, V comparable](m map[K]V, value V) (K, bool) {
@@ -118,96 +114,45 @@ func inverse[K, V comparable](m map[K]V, value V) (K, bool) {
 	return zero, false
 }
 
-// rejections are the kinds of refusal that are final, with their numbers. ErrUnsupported comes first, since it is invalid
-// as well.
-var rejections = []struct {
-	kind   error
-	reason relayv1.RejectReason
-}{
-	{ErrUnsupported, relayv1.RejectReason_REJECT_REASON_UNSUPPORTED},
-	{push.ErrInvalid, relayv1.RejectReason_REJECT_REASON_INVALID},
-	{push.ErrInconsistent, relayv1.RejectReason_REJECT_REASON_INCONSISTENT},
-	{push.ErrTooLarge, relayv1.RejectReason_REJECT_REASON_TOO_LARGE},
-	{push.ErrForbidden, relayv1.RejectReason_REJECT_REASON_FORBIDDEN},
-	{push.ErrSuperseded, relayv1.RejectReason_REJECT_REASON_SUPERSEDED},
-}
-
-// postponements are the kinds of refusal that pass, with their numbers. Whatever is neither here nor in rejections is
-// overload.
-var postponements = []struct {
-	kind   error
-	reason relayv1.LaterReason
-}{
-	{push.ErrNotWritable, relayv1.LaterReason_LATER_REASON_NOT_WRITABLE},
-	{push.ErrNotCurrent, relayv1.LaterReason_LATER_REASON_SESSION_ENDING},
-	{push.ErrFull, relayv1.LaterReason_LATER_REASON_STORE_FULL},
-}
-
-func rejectReason(err error) (reason relayv1.RejectReason, final bool) {
-	for _, r := range rejections {
-		if errors.Is(err, r.kind) {
-			return r.reason, true
+// VerdictToProto returns the verdict on a change of that number.
+func VerdictToProto(number uint64, o change.Outcome) *relayv1.PushResponse {
+	verdict, reason := o.Kind.Verdict()
+	response := &relayv1.PushResponse{Change: number}
+	switch verdict {
+	case change.Taken:
+		response.Decided = pointToProto(o.Decided)
+		response.Verdict = &relayv1.PushResponse_Applied{Applied: &relayv1.Applied{Duplicate: o.Duplicate, Unchecked: o.Kind == change.Unchecked, Hidden: o.Detail}}
+	case change.Rejected:
+		response.Decided = pointToProto(o.Decided)
+		response.Verdict = &relayv1.PushResponse_Rejected{Rejected: &relayv1.Rejected{Reason: relayv1.RejectReason(reason), Message: o.Detail}}
+	default:
+		later := &relayv1.Later{Reason: relayv1.LaterReason(reason), Message: o.Detail}
+		if o.RetryAfter > 0 {
+			later.RetryAfter = durationpb.New(o.RetryAfter)
 		}
+		response.Verdict = &relayv1.PushResponse_Later{Later: later}
 	}
-	return 0, false
+	return response
 }
 
-func laterReason(err error) relayv1.LaterReason {
-	for _, p := range postponements {
-		if errors.Is(err, p.kind) {
-			return p.reason
-		}
-	}
-	return relayv1.LaterReason_LATER_REASON_OVERLOADED
-}
-
-// VerdictToProto returns the verdict on a change: what a pusher said of it.
-func VerdictToProto(change uint64, result push.Result, err error) *relayv1.PushResponse {
-	verdict := &relayv1.PushResponse{Change: change, Decided: pointToProto(result.Decided)}
-	if err == nil {
-		applied := &relayv1.Applied{Duplicate: result.Duplicate, Unchecked: result.Outcome == push.Unchecked, Hidden: result.Detail}
-		verdict.Verdict = &relayv1.PushResponse_Applied{Applied: applied}
-		return verdict
-	}
-	if reason, final := rejectReason(err); final {
-		verdict.Verdict = &relayv1.PushResponse_Rejected{Rejected: &relayv1.Rejected{Reason: reason, Message: err.Error()}}
-		return verdict
-	}
-	later := &relayv1.Later{Reason: laterReason(err), Message: err.Error()}
-	if refused, ok := errors.AsType[*push.Error](err); ok && refused.RetryAfter > 0 {
-		later.RetryAfter = durationpb.New(refused.RetryAfter)
-	}
-	return &relayv1.PushResponse{Change: change, Verdict: &relayv1.PushResponse_Later{Later: later}}
-}
-
-// VerdictFromProto returns what the relay's pusher said, as an error of the same kind: a 400 of the relay is a 400 at the
-// agent. What the relay puts off is push.ErrUnavailable or push.ErrFull, with the delay that it asks for.
-func VerdictFromProto(p *relayv1.PushResponse) (push.Result, error) {
-	result := push.Result{Decided: pointFromProto(p.GetDecided())}
+// VerdictFromProto returns what the relay made of a change: a 400 of the relay is a 400 at the agent. What the relay puts off is
+// change.Unavailable or change.Full, with the delay that it asks for.
+func VerdictFromProto(p *relayv1.PushResponse) change.Outcome {
+	decided := pointFromProto(p.GetDecided())
 	switch v := p.GetVerdict().(type) {
 	case *relayv1.PushResponse_Applied:
-		result.Outcome, result.Duplicate, result.Detail = push.Applied, v.Applied.GetDuplicate(), v.Applied.GetHidden()
+		o := change.Outcome{Kind: change.Applied, Duplicate: v.Applied.GetDuplicate(), Detail: v.Applied.GetHidden(), Decided: decided}
 		if v.Applied.GetUnchecked() {
-			result.Outcome = push.Unchecked
+			o.Kind = change.Unchecked
 		}
-		return result, nil
+		return o
 	case *relayv1.PushResponse_Rejected:
-		refused := &push.Error{Kind: push.ErrInvalid, Message: Text(v.Rejected.GetMessage())}
-		for _, r := range rejections {
-			if r.reason == v.Rejected.GetReason() {
-				refused.Kind = r.kind
-			}
-		}
-		return result, refused
+		kind := change.KindOf(change.Rejected, int32(v.Rejected.GetReason()))
+		return change.Outcome{Kind: kind, Detail: Text(v.Rejected.GetMessage()), Decided: decided}
 	case *relayv1.PushResponse_Later:
-		refused := &push.Error{Kind: push.ErrUnavailable, Message: Text(v.Later.GetMessage()), RetryAfter: v.Later.GetRetryAfter().AsDuration()}
-		for _, p := range postponements {
-			if p.reason == v.Later.GetReason() {
-				refused.Kind = p.kind
-			}
-		}
-		return push.Result{}, refused
+		kind := change.KindOf(change.Later, int32(v.Later.GetReason()))
+		return change.Outcome{Kind: kind, Detail: Text(v.Later.GetMessage()), RetryAfter: v.Later.GetRetryAfter().AsDuration()}
 	default:
-		return push.Result{}, push.Errorf(push.ErrUnavailable, "the relay gave a verdict that this agent does not know")
+		return change.Outcome{Kind: change.Unavailable, Detail: "the relay gave a verdict that this agent does not know"}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
@@ -19,20 +20,20 @@ import (
 )
 
 // origin is one that can be.
-func origin(sequence uint64) *push.Origin {
-	return &push.Origin{Journal: [16]byte{1}, Sequence: sequence, Digest: push.Digest{2}}
+func origin(sequence uint64) *change.Origin {
+	return &change.Origin{Journal: [16]byte{1}, Sequence: sequence, Digest: change.Digest{2}}
 }
 
 // TestChangesTravel sends every kind of push there and back.
 func TestChangesTravel(t *testing.T) {
 	key := must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: "j"}, grouping.Label{Name: "k", Value: ""}))
-	for _, want := range []*push.Request{
-		{Operation: push.Replace, Key: key, Format: exposition.Text004, Body: []byte("m 1\n")},
-		{Operation: push.Merge, Key: key, Format: exposition.ProtobufDelimited, Body: []byte("x"), Origin: origin(1)},
-		{Operation: push.Delete, Key: key, Origin: origin(1 << 63)},
-		{Operation: push.Fail, Key: key, Origin: origin(7)},
+	for _, want := range []*change.Change{
+		{Operation: change.Replace, Key: key, Format: exposition.Text004, Body: []byte("m 1\n")},
+		{Operation: change.Merge, Key: key, Format: exposition.ProtobufDelimited, Body: []byte("x"), Origin: origin(1)},
+		{Operation: change.Delete, Key: key, Origin: origin(1 << 63)},
+		{Operation: change.Fail, Key: key, Origin: origin(7)},
 	} {
-		want.ReceivedAt = time.Now().Add(-time.Minute)
+		want.At = time.Now().Add(-time.Minute)
 		got, err := tunnel.ChangeFromProto(tunnel.ChangeToProto(want), time.Now(), want.Body, grouping.LegacyNames)
 		if err != nil {
 			t.Fatal(err)
@@ -64,11 +65,11 @@ func TestChangesThatCannotBe(t *testing.T) {
 		{name: "name", change: func(b *relayv1.ChangeBegin) {
 			b.GroupingKey[0].Name = "job"
 			b.GroupingKey = append(b.GroupingKey, &relayv1.Label{Name: "ä"})
-		}, want: push.ErrInvalid, origin: true},
-		{name: "no job", change: func(b *relayv1.ChangeBegin) { b.GroupingKey = nil }, want: push.ErrInvalid, noGroup: true},
-		{name: "journal", change: func(b *relayv1.ChangeBegin) { b.Origin.JournalId = []byte("short") }, want: push.ErrInvalid},
-		{name: "digest", change: func(b *relayv1.ChangeBegin) { b.Origin.Digest = nil }, want: push.ErrInvalid},
-		{name: "sequence", change: func(b *relayv1.ChangeBegin) { b.Origin.Sequence = 0 }, want: push.ErrInvalid},
+		}, want: change.Invalid, origin: true},
+		{name: "no job", change: func(b *relayv1.ChangeBegin) { b.GroupingKey = nil }, want: change.Invalid, noGroup: true},
+		{name: "journal", change: func(b *relayv1.ChangeBegin) { b.Origin.JournalId = []byte("short") }, want: change.Invalid},
+		{name: "digest", change: func(b *relayv1.ChangeBegin) { b.Origin.Digest = nil }, want: change.Invalid},
+		{name: "sequence", change: func(b *relayv1.ChangeBegin) { b.Origin.Sequence = 0 }, want: change.Invalid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			begin := good()
@@ -83,7 +84,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 					t.Errorf("origin = %v", r.Origin)
 				}
 			}
-			if !errors.Is(err, tt.want) || !push.IsFinal(err) {
+			if !errors.Is(err, tt.want) || !isFinal(err) {
 				t.Errorf("refused with %v, want %v for good", err, tt.want)
 			}
 		})
@@ -93,12 +94,44 @@ func TestChangesThatCannotBe(t *testing.T) {
 	}
 }
 
+// TestReasonsOfVerdicts: the numbers of package change are those of relay.proto, each of which some kind has.
+func TestReasonsOfVerdicts(t *testing.T) {
+	seen := map[string]bool{}
+	for _, kind := range change.Kinds() {
+		switch verdict, reason := kind.Verdict(); verdict {
+		case change.Rejected:
+			seen[relayv1.RejectReason(reason).String()] = true
+		case change.Later:
+			seen[relayv1.LaterReason(reason).String()] = true
+		}
+	}
+	for kind, want := range map[change.Kind]fmt.Stringer{
+		change.Invalid: relayv1.RejectReason_REJECT_REASON_INVALID, change.Inconsistent: relayv1.RejectReason_REJECT_REASON_INCONSISTENT,
+		change.TooLarge: relayv1.RejectReason_REJECT_REASON_TOO_LARGE, change.Forbidden: relayv1.RejectReason_REJECT_REASON_FORBIDDEN,
+		change.Unsupported: relayv1.RejectReason_REJECT_REASON_UNSUPPORTED, change.Superseded: relayv1.RejectReason_REJECT_REASON_SUPERSEDED,
+		change.Unavailable: relayv1.LaterReason_LATER_REASON_OVERLOADED, change.NotWritable: relayv1.LaterReason_LATER_REASON_NOT_WRITABLE,
+		change.Full: relayv1.LaterReason_LATER_REASON_STORE_FULL, change.NotCurrent: relayv1.LaterReason_LATER_REASON_SESSION_ENDING,
+	} {
+		verdict := tunnel.VerdictToProto(1, change.Outcome{Kind: kind})
+		var got fmt.Stringer = verdict.GetLater().GetReason()
+		if verdict.GetRejected() != nil {
+			got = verdict.GetRejected().GetReason()
+		}
+		if got != want {
+			t.Errorf("%v travels as %v, want %v", kind, got, want)
+		}
+	}
+	if want := len(relayv1.RejectReason_name) + len(relayv1.LaterReason_name) - 2; len(seen) != want {
+		t.Errorf("%d reasons are used, of %d: %v", len(seen), want, seen)
+	}
+}
+
 // TestVerdictsTravel: what the relay's pusher says is what the agent's clients hear.
 func TestVerdictsTravel(t *testing.T) {
-	for _, want := range []push.Result{{Outcome: push.Applied}, {Outcome: push.Unchecked}, {Outcome: push.Unchecked, Detail: "not exposed: x"}, {Outcome: push.Applied, Duplicate: true}} {
-		got, err := tunnel.VerdictFromProto(tunnel.VerdictToProto(1, want, nil))
-		if diff := cmp.Diff(want, got); diff != "" || err != nil {
-			t.Errorf("%v (-want +got):\n%s", err, diff)
+	for _, want := range []change.Outcome{{Kind: change.Applied}, {Kind: change.Unchecked}, {Kind: change.Unchecked, Detail: "not exposed: x"}, {Kind: change.Applied, Duplicate: true}} {
+		got := tunnel.VerdictFromProto(tunnel.VerdictToProto(1, want))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
 		}
 	}
 	for _, tt := range []struct {
@@ -107,30 +140,30 @@ func TestVerdictsTravel(t *testing.T) {
 		kind   error
 		status int
 	}{
-		{push.Errorf(push.ErrInvalid, "x"), true, push.ErrInvalid, http.StatusBadRequest},
-		{push.Errorf(push.ErrInconsistent, "x"), true, push.ErrInconsistent, http.StatusBadRequest},
-		{push.Errorf(push.ErrTooLarge, "x"), true, push.ErrTooLarge, http.StatusRequestEntityTooLarge},
-		{push.Errorf(push.ErrForbidden, "x"), true, push.ErrForbidden, http.StatusForbidden},
-		{fmt.Errorf("x: %w", tunnel.ErrUnsupported), true, tunnel.ErrUnsupported, http.StatusBadRequest},
-		{push.Errorf(push.ErrFull, "x"), false, push.ErrFull, http.StatusTooManyRequests},
-		{&push.Error{Kind: push.ErrNotWritable, Message: "x", RetryAfter: 3 * time.Second}, false, push.ErrNotWritable, http.StatusServiceUnavailable},
-		{push.Errorf(push.ErrNotCurrent, "x"), false, push.ErrNotCurrent, http.StatusServiceUnavailable},
-		{push.Errorf(push.ErrUnavailable, "x"), false, push.ErrUnavailable, http.StatusServiceUnavailable},
-		{errors.New("x"), false, push.ErrUnavailable, http.StatusServiceUnavailable},
+		{change.Refuse(change.Invalid, "x"), true, change.Invalid, http.StatusBadRequest},
+		{change.Refuse(change.Inconsistent, "x"), true, change.Inconsistent, http.StatusBadRequest},
+		{change.Refuse(change.TooLarge, "x"), true, change.TooLarge, http.StatusRequestEntityTooLarge},
+		{change.Refuse(change.Forbidden, "x"), true, change.Forbidden, http.StatusForbidden},
+		{fmt.Errorf("x: %w", tunnel.ErrUnsupported), true, change.Unsupported, http.StatusBadRequest},
+		{change.Refuse(change.Full, "x"), false, change.Full, http.StatusTooManyRequests},
+		{&change.Outcome{Kind: change.NotWritable, Detail: "x", RetryAfter: 3 * time.Second}, false, change.NotWritable, http.StatusServiceUnavailable},
+		{change.Refuse(change.NotCurrent, "x"), false, change.NotCurrent, http.StatusServiceUnavailable},
+		{change.Refuse(change.Unavailable, "x"), false, change.Unavailable, http.StatusServiceUnavailable},
+		{errors.New("x"), false, change.Unavailable, http.StatusServiceUnavailable},
 	} {
-		_, err := tunnel.VerdictFromProto(tunnel.VerdictToProto(1, push.Result{}, tt.err))
-		if !errors.Is(err, tt.kind) || !strings.HasPrefix(err.Error(), "x") || push.StatusOf(err) != tt.status {
-			t.Errorf("%v arrives as %v with status %d, want status %d", tt.err, err, push.StatusOf(err), tt.status)
+		err := tunnel.VerdictFromProto(tunnel.VerdictToProto(1, change.OutcomeOf(tt.err))).Err()
+		if !errors.Is(err, tt.kind) || !strings.HasPrefix(err.Error(), "x") || change.OutcomeOf(err).Kind.Status() != tt.status {
+			t.Errorf("%v arrives as %v with status %d, want status %d", tt.err, err, change.OutcomeOf(err).Kind.Status(), tt.status)
 		}
-		if push.IsFinal(err) != tt.final || push.IsFinal(tt.err) != tt.final {
+		if isFinal(err) != tt.final || isFinal(tt.err) != tt.final {
 			t.Errorf("Final(%v) = %v", err, !tt.final)
 		}
-		var before, after *push.Error
+		var before, after *change.Outcome
 		if errors.As(tt.err, &before) && errors.As(err, &after) && before.RetryAfter != after.RetryAfter {
 			t.Errorf("RetryAfter = %v, want %v", after.RetryAfter, before.RetryAfter)
 		}
 	}
-	if _, err := tunnel.VerdictFromProto(&relayv1.PushResponse{}); push.IsFinal(err) || err == nil {
+	if err := tunnel.VerdictFromProto(&relayv1.PushResponse{}).Err(); isFinal(err) || err == nil {
 		t.Errorf("an unknown verdict = %v", err)
 	}
 }
@@ -138,7 +171,7 @@ func TestVerdictsTravel(t *testing.T) {
 // TestWelcomesTravel reads what relays announce, and refuses what none may.
 func TestWelcomesTravel(t *testing.T) {
 	limits := push.Limits{MaxBodyBytes: 1, MaxDecompressedBytes: 2, MaxSeries: 3, MaxLabels: 4, MaxLabelLength: 5}
-	state := tunnel.JournalState{Journal: [16]byte{1}, Decided: 9, Digest: push.Digest{3}}
+	state := tunnel.JournalState{Journal: [16]byte{1}, Decided: 9, Digest: change.Digest{3}}
 	w := &relayv1.Welcome{
 		StoreId: []byte("0123456789abcdef"), Limits: tunnel.LimitsToProto(limits), Journals: []*relayv1.JournalState{tunnel.JournalToProto(state)},
 	}

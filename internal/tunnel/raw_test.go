@@ -16,9 +16,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"pushrelay/internal/authority"
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/mtls"
-	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
 )
 
@@ -29,7 +29,7 @@ type journals struct {
 	passed  []tunnel.SpoolState
 }
 
-func (j *journals) Decided(agent string, journal [16]byte) (uint64, push.Digest, bool) {
+func (j *journals) Decided(agent string, journal [16]byte) (uint64, change.Digest, bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s, ok := j.decided[agent]
@@ -136,8 +136,8 @@ func (a *rawAgent) part(r *relayv1.PushRequest) {
 	}
 }
 
-// change is one that is fine, with origin.
-func change(sequence uint64, body string) *relayv1.ChangeBegin {
+// changeBegin is of one that is fine, with origin.
+func changeBegin(sequence uint64, body string) *relayv1.ChangeBegin {
 	return &relayv1.ChangeBegin{
 		Operation: relayv1.Operation_OPERATION_REPLACE, Format: relayv1.BodyFormat_BODY_FORMAT_TEXT, BodyBytes: uint64(len(body)),
 		GroupingKey: []*relayv1.Label{{Name: "job", Value: "j"}}, Age: durationpb.New(0),

@@ -6,7 +6,6 @@ import (
 	"unicode/utf8"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
 )
 
@@ -36,19 +35,19 @@ func TestText(t *testing.T) {
 // TestTextsOfPeers are made small where they come in.
 func TestTextsOfPeers(t *testing.T) {
 	long := strings.Repeat("long\n", 1<<18)
-	_, rejected := tunnel.VerdictFromProto(&relayv1.PushResponse{Verdict: &relayv1.PushResponse_Rejected{Rejected: &relayv1.Rejected{Message: long}}})
-	_, later := tunnel.VerdictFromProto(&relayv1.PushResponse{Verdict: &relayv1.PushResponse_Later{Later: &relayv1.Later{Message: long}}})
+	rejected := tunnel.VerdictFromProto(&relayv1.PushResponse{Verdict: &relayv1.PushResponse_Rejected{Rejected: &relayv1.Rejected{Message: long}}})
+	later := tunnel.VerdictFromProto(&relayv1.PushResponse{Verdict: &relayv1.PushResponse_Later{Later: &relayv1.Later{Message: long}}})
 	failure := tunnel.FailureFromProto(&relayv1.ScrapeFailure{Message: long})
 	unknown := tunnel.FailureFromProto(&relayv1.ScrapeFailure{Reason: 99, Message: long})
 	copied := tunnel.SpoolFromProto(&relayv1.SpoolState{CopyAt: long}).CopyAt
 	for name, text := range map[string]string{
-		"a rejection": rejected.Error(), "a postponement": later.Error(), "a failure": failure.Message, "an unknown failure": unknown.Message, "an address": copied,
+		"a rejection": rejected.Detail, "a postponement": later.Detail, "a failure": failure.Message, "an unknown failure": unknown.Message, "an address": copied,
 	} {
 		if len(text) > 1024 || strings.Contains(text, "\n") {
 			t.Errorf("%s has %d bytes", name, len(text))
 		}
 	}
-	if !push.IsFinal(rejected) || push.IsFinal(later) {
+	if !rejected.IsFinal() || rejected.IsTaken() || later.IsFinal() {
 		t.Error("the verdicts are others")
 	}
 }

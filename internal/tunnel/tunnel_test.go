@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"pushrelay/internal/authority"
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/push"
 	"pushrelay/internal/scrape"
 )
 
@@ -256,30 +256,30 @@ func TestSlowScrapeHoldsBackNoOther(t *testing.T) {
 func TestPushCrossesTheTunnel(t *testing.T) {
 	var mu sync.Mutex
 	bodies := map[string]string{}
-	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *change.Change) (change.Outcome, error) {
 		if r.Key.Job() == "bad" {
-			return push.Result{}, push.Errorf(push.ErrInconsistent, "does not fit")
+			return change.Outcome{}, change.Refuse(change.Inconsistent, "does not fit")
 		}
 		if r.Refused != nil {
-			return push.Result{}, r.Refused
+			return change.Outcome{}, r.Refused
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		bodies[r.Agent+"/"+r.Operation.String()+"/"+r.Key.Job()] = string(r.Body)
-		return push.Result{Outcome: push.Applied}, nil
+		return change.Outcome{Kind: change.Applied}, nil
 	}))
 	link, _ := h.attach("site", scraperFunc(nil))
 	key := func(job string) grouping.Key {
 		return must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: job}))
 	}
 	large := "# HELP m " + strings.Repeat("x", 200_000) + "\nm 1\n"
-	for _, r := range []*push.Request{
-		{Operation: push.Replace, Key: key("a"), Body: []byte("m 1\n"), ReceivedAt: time.Now()},
-		{Operation: push.Merge, Key: key("b"), Body: []byte(large), ReceivedAt: time.Now()},
-		{Operation: push.Delete, Key: key("c"), ReceivedAt: time.Now()},
+	for _, r := range []*change.Change{
+		{Operation: change.Replace, Key: key("a"), Body: []byte("m 1\n"), At: time.Now()},
+		{Operation: change.Merge, Key: key("b"), Body: []byte(large), At: time.Now()},
+		{Operation: change.Delete, Key: key("c"), At: time.Now()},
 	} {
-		result, err := link.spool.Push(timeout(t, 10*time.Second), r)
-		if err != nil || result.Outcome != push.Applied {
+		result, err := outcome(link.spool.Apply(timeout(t, 10*time.Second), r))
+		if err != nil || result.Kind != change.Applied {
 			t.Errorf("Push(%s %s) = %v, %v", r.Operation, r.Key, result, err)
 		}
 	}
@@ -289,15 +289,15 @@ func TestPushCrossesTheTunnel(t *testing.T) {
 	if _, ok := bodies["site/delete/c"]; !ok {
 		t.Error("the delete did not arrive")
 	}
-	_, err := link.spool.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("bad"), ReceivedAt: time.Now()})
-	if !errors.Is(err, push.ErrInconsistent) || err.Error() != "does not fit" {
+	err := link.spool.Apply(timeout(t, 10*time.Second), &change.Change{Operation: change.Replace, Key: key("bad"), At: time.Now()}).Err()
+	if !errors.Is(err, change.Inconsistent) || err.Error() != "does not fit" {
 		t.Errorf("a refused push = %v, want the relay's own words and kind", err)
 	}
-	_, err = link.spool.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("huge"), Body: make([]byte, 2<<20), ReceivedAt: time.Now()})
-	if !errors.Is(err, push.ErrTooLarge) {
-		t.Errorf("a push over the limit = %v, want %v", err, push.ErrTooLarge)
+	err = link.spool.Apply(timeout(t, 10*time.Second), &change.Change{Operation: change.Replace, Key: key("huge"), Body: make([]byte, 2<<20), At: time.Now()}).Err()
+	if !errors.Is(err, change.TooLarge) {
+		t.Errorf("a push over the limit = %v, want %v", err, change.TooLarge)
 	}
-	if _, err := link.spool.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key("after"), ReceivedAt: time.Now()}); err != nil {
+	if err := link.spool.Apply(timeout(t, 10*time.Second), &change.Change{Operation: change.Replace, Key: key("after"), At: time.Now()}).Err(); err != nil {
 		t.Errorf("a push after refused ones = %v", err)
 	}
 }
@@ -305,16 +305,16 @@ func TestPushCrossesTheTunnel(t *testing.T) {
 func TestPushesOfOneGroupKeepTheirOrder(t *testing.T) {
 	var mu sync.Mutex
 	var order []string
-	h := newHouse(t, pusherFunc(func(_ context.Context, r *push.Request) (push.Result, error) {
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *change.Change) (change.Outcome, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		order = append(order, string(r.Body))
-		return push.Result{Outcome: push.Applied}, nil
+		return change.Outcome{Kind: change.Applied}, nil
 	}))
 	link, _ := h.attach("site", scraperFunc(nil))
 	key := must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: "j"}))
 	for i := range 200 {
-		if _, err := link.spool.Push(timeout(t, 10*time.Second), &push.Request{Operation: push.Replace, Key: key, Body: fmt.Appendf(nil, "m %d\n", i), ReceivedAt: time.Now()}); err != nil {
+		if err := link.spool.Apply(timeout(t, 10*time.Second), &change.Change{Operation: change.Replace, Key: key, Body: fmt.Appendf(nil, "m %d\n", i), At: time.Now()}).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
@@ -21,7 +22,7 @@ type JournalState struct {
 	// Decided is the highest sequence that the relay decided, 0 if none. Lower ones of other groups may be undecided.
 	Decided uint64
 	// Digest is that of the change with that number.
-	Digest push.Digest
+	Digest change.Digest
 }
 
 // SpoolState is what waits at an agent for one relay.
@@ -81,10 +82,10 @@ func JournalToProto(j JournalState) *relayv1.JournalState {
 }
 
 func journalFromProto(j *relayv1.JournalState) (JournalState, error) {
-	if len(j.GetJournalId()) != 16 || len(j.GetDigest()) != len(push.Digest{}) {
+	if len(j.GetJournalId()) != 16 || len(j.GetDigest()) != len(change.Digest{}) {
 		return JournalState{}, fmt.Errorf("the relay speaks of a journal with an id of %d and a digest of %d bytes, want 16 each", len(j.GetJournalId()), len(j.GetDigest()))
 	}
-	return JournalState{Journal: [16]byte(j.GetJournalId()), Decided: j.GetHighestDecided(), Digest: push.Digest(j.GetDigest())}, nil
+	return JournalState{Journal: [16]byte(j.GetJournalId()), Decided: j.GetHighestDecided(), Digest: change.Digest(j.GetDigest())}, nil
 }
 
 // JournalIDsToProto returns the ids of journals as a hello carries them: the first [MaxJournals] of them.

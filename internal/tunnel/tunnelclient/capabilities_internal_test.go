@@ -4,8 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
 )
 
@@ -15,17 +15,17 @@ func TestOnlyWhatWasAnnouncedIsSent(t *testing.T) {
 	for _, tt := range []struct {
 		name       string
 		announced  []relayv1.Capability
-		operation  push.Operation
+		operation  change.Operation
 		sent       bool
 		withOrigin bool
 	}{
-		{name: "everything", announced: []relayv1.Capability{origin, failure}, operation: push.Fail, sent: true, withOrigin: true},
-		{name: "no failures", announced: []relayv1.Capability{origin}, operation: push.Fail},
-		{name: "no failures, and a push", announced: []relayv1.Capability{origin}, operation: push.Merge, sent: true, withOrigin: true},
-		{name: "no origins", announced: []relayv1.Capability{failure, 99}, operation: push.Replace, sent: true},
+		{name: "everything", announced: []relayv1.Capability{origin, failure}, operation: change.Fail, sent: true, withOrigin: true},
+		{name: "no failures", announced: []relayv1.Capability{origin}, operation: change.Fail},
+		{name: "no failures, and a push", announced: []relayv1.Capability{origin}, operation: change.Merge, sent: true, withOrigin: true},
+		{name: "no origins", announced: []relayv1.Capability{failure, 99}, operation: change.Replace, sent: true},
 	} {
 		s := &session{welcome: &relayv1.Welcome{Capabilities: tt.announced}}
-		r := &push.Request{Operation: tt.operation, Origin: &push.Origin{Sequence: 1}}
+		r := &change.Change{Operation: tt.operation, Origin: &change.Origin{Sequence: 1}}
 		err := s.supports(r)
 		if errors.Is(err, tunnel.ErrUnsupported) == tt.sent {
 			t.Errorf("%s: supports(%v) = %v", tt.name, tt.operation, err)

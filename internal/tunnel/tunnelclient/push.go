@@ -2,13 +2,14 @@ package tunnelclient
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/push"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/tunnel"
 )
@@ -26,7 +27,7 @@ type changeStream struct {
 	body []byte // owned by run: the buffer for bodies
 
 	mu      sync.Mutex
-	pending map[uint64]*spool.Change // guarded by mu; those that await a verdict, by number
+	pending map[uint64]*spool.Transfer // guarded by mu; those that await a verdict, by number
 }
 
 // attachSpool begins with the relay's part of the spool. The relay must take pushes.
@@ -46,7 +47,7 @@ func (s *session) attachSpool(welcome tunnel.Welcome, asked spool.JournalID) err
 	}
 	limits := s.welcome.GetLimits()
 	s.changes = &changeStream{
-		session: s, feed: feed, pending: map[uint64]*spool.Change{},
+		session: s, feed: feed, pending: map[uint64]*spool.Transfer{},
 		window: newWindow(limits.GetMaxUnacknowledgedChanges(), limits.GetMaxUnacknowledgedBytes()),
 	}
 	return nil
@@ -84,13 +85,13 @@ func (c *changeStream) run() error {
 }
 
 // send sends one change, as soon as the window has room for it.
-func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint64, next *spool.Change) error {
+func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint64, next *spool.Transfer) error {
 	r, err := c.feed.Request(next, c.body)
 	if err == nil {
 		err = c.session.supports(r)
 	}
 	if err != nil {
-		c.feed.Decide(next, push.Result{}, push.Errorf(push.ErrInvalid, "the change cannot be sent: %v", err))
+		c.feed.Decide(next, change.Outcome{Kind: change.Invalid, Detail: fmt.Sprintf("the change cannot be sent: %v", err)})
 		return nil
 	}
 	if cap(r.Body) > cap(c.body) && cap(r.Body) <= keptBodyBytes {
@@ -118,8 +119,8 @@ func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint6
 }
 
 // supports adapts a change to what the relay announced (T9), or says that it does not take the like.
-func (s *session) supports(r *push.Request) error {
-	if r.Operation == push.Fail && !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH_FAILURE) {
+func (s *session) supports(r *change.Change) error {
+	if r.Operation == change.Fail && !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH_FAILURE) {
 		return tunnel.ErrUnsupported
 	}
 	if !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH_ORIGIN) {
@@ -143,8 +144,7 @@ func (c *changeStream) takeVerdicts(stream relayv1.RelayService_PushClient) erro
 		if decided == nil {
 			continue
 		}
-		result, err := tunnel.VerdictFromProto(verdict)
-		c.feed.Decide(decided, result, err)
+		c.feed.Decide(decided, tunnel.VerdictFromProto(verdict))
 		c.window.release(decided.Bytes)
 		c.session.reportSpool()
 	}

@@ -4,8 +4,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/mtls"
-	"pushrelay/internal/push"
 )
 
 type metrics struct {
@@ -84,15 +84,15 @@ func (m *metrics) copySeen(before, now string) {
 func (m *metrics) ended(end *sessionEnd) { m.ends.WithLabelValues(end.name()).Inc() }
 
 // decided counts a verdict, whether or not it reaches the agent. Of a change that was decided before it is the second.
-func (m *metrics) decided(r push.Result, err error) {
+func (m *metrics) decided(o change.Outcome) {
 	result := resultApplied
 	switch {
-	case r.Duplicate:
+	case o.Duplicate:
 		result = resultDuplicate
-	case push.IsFinal(err):
-		result = resultRejected
-	case err != nil:
+	case !o.IsFinal():
 		result = resultLater
+	case !o.IsTaken():
+		result = resultRejected
 	}
 	m.changes.WithLabelValues(result).Inc()
 }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
@@ -181,7 +182,7 @@ func (c *changeStream) takeBegin(begin *relayv1.ChangeBegin) error {
 	c.begun, c.room = time.Now(), room
 	c.begin, c.body, c.fault = begin, c.session.server.budget.Buffer(c.ctx, c.sender()), nil
 	if limit := c.session.server.cfg.Limits.MaxDecompressedBytes; limit > 0 && begin.GetBodyBytes() > uint64(limit) {
-		c.fault = push.Errorf(push.ErrTooLarge, "body is larger than %d bytes (--push.max-decompressed-size, or half of --push.max-inflight-bytes)", limit)
+		c.fault = change.Refuse(change.TooLarge, "body is larger than %d bytes (--push.max-decompressed-size, or half of --push.max-inflight-bytes)", limit)
 	}
 	if size := keyBytes(begin); size > tunnel.ChunkBytes && c.fault == nil {
 		c.fault = c.body.Grow(size) // A key that is as large as a body counts as one.
@@ -225,7 +226,7 @@ func (c *changeStream) takeChunk(chunk []byte) {
 		return
 	}
 	if uint64(c.body.Len()+len(chunk)) > c.begin.GetBodyBytes() {
-		c.fault = push.Errorf(push.ErrInvalid, "body is longer than the %d bytes announced", c.begin.GetBodyBytes())
+		c.fault = change.Refuse(change.Invalid, "body is longer than the %d bytes announced", c.begin.GetBodyBytes())
 		return
 	}
 	c.fault = c.body.Take(chunk)
@@ -266,35 +267,35 @@ func (c *changeStream) takeEnd() error {
 
 // request returns the push of the change that has come. A fault for good goes with it, so that it is decided as any other
 // change (T13); without a request there is only a fault: one that passes, or one of a change that names no group.
-func (c *changeStream) request() (*push.Request, error) {
+func (c *changeStream) request() (*change.Change, error) {
 	fault := c.fault
-	if fault != nil && !push.IsFinal(fault) {
+	if fault != nil && !change.OutcomeOf(fault).IsFinal() {
 		return nil, fault
 	}
 	r, err := tunnel.ChangeFromProto(c.begin, c.begun, c.body.Bytes(), c.session.server.cfg.Names)
 	if err != nil {
 		return nil, err
 	}
-	if r.Operation != push.Delete {
+	if r.Operation != change.Delete {
 		if err := c.session.server.cfg.Limits.CheckKey(r.Key); err != nil {
 			return nil, err // Nothing is kept of it, not even that it was decided: whenever it comes, it is refused.
 		}
 	}
 	if fault == nil && uint64(c.body.Len()) != c.begin.GetBodyBytes() {
-		fault = push.Errorf(push.ErrInvalid, "body has %d bytes of the %d announced", c.body.Len(), c.begin.GetBodyBytes())
+		fault = change.Refuse(change.Invalid, "body has %d bytes of the %d announced", c.body.Len(), c.begin.GetBodyBytes())
 	}
 	if fault != nil {
 		r.Refused = fault
 	} else if err := c.body.Complete(r.Format); err != nil {
 		return nil, err
 	}
-	r.Agent, r.Current, r.Waited = c.session.agent, c.session.attachment.Current, r.ReceivedAt.Before(c.session.startedAt)
+	r.Agent, r.Current, r.Waited = c.session.agent, c.session.attachment.Current, r.At.Before(c.session.startedAt)
 	return r, nil
 }
 
 // follow returns when the earlier change of the same group is decided, nil if there is none in progress, and what to
 // close when this one is.
-func (c *changeStream) follow(r *push.Request) (earlier <-chan struct{}, decided chan struct{}) {
+func (c *changeStream) follow(r *change.Change) (earlier <-chan struct{}, decided chan struct{}) {
 	decided = make(chan struct{})
 	if r == nil {
 		return nil, decided
@@ -318,14 +319,14 @@ func (c *changeStream) follow(r *push.Request) (earlier <-chan struct{}, decided
 }
 
 // decide gets the verdict on a change.
-func (c *changeStream) decide(number uint64, r *push.Request, fault error) *relayv1.PushResponse {
-	var result push.Result
+func (c *changeStream) decide(number uint64, r *change.Change, fault error) *relayv1.PushResponse {
+	o := change.OutcomeOf(fault)
 	if fault == nil {
-		result, fault = c.session.server.push(r)
+		o = c.session.server.apply(r)
 	}
-	c.session.server.metrics.decided(result, fault)
-	result.Decided.Epoch = c.session.server.epoch
-	return tunnel.VerdictToProto(number, result, fault)
+	c.session.server.metrics.decided(o)
+	o.Decided.Epoch = c.session.server.epoch
+	return tunnel.VerdictToProto(number, o)
 }
 
 // maxChangesInFlight bounds the changes that are being decided for all agents together (T21): enough that a sync of the log
@@ -333,14 +334,14 @@ func (c *changeStream) decide(number uint64, r *push.Request, fault error) *rela
 // which come back at once neither hold the store up for pushes over HTTP nor keep a goroutine each.
 const maxChangesInFlight = 1024
 
-// push hands a change to the pusher. It does not end with the session: a change that takes effect shall be counted, and one
-// of a session that is not current any more is refused by the pusher (T3).
-func (s *Server) push(r *push.Request) (push.Result, error) {
+// apply hands a change to the store. It does not end with the session: a change that takes effect shall be counted, and one
+// of a session that is not current any more is refused there (T3).
+func (s *Server) apply(r *change.Change) change.Outcome {
 	select {
 	case s.changes <- struct{}{}:
 		defer func() { <-s.changes }()
 	default:
-		return push.Result{}, overloaded()
+		return overloaded()
 	}
 	ctx := context.Background() // ended by the timeout, and by the pusher when it has decided
 	if s.cfg.Timeout > 0 {
@@ -348,14 +349,14 @@ func (s *Server) push(r *push.Request) (push.Result, error) {
 		ctx, cancel = context.WithTimeout(ctx, s.cfg.Timeout)
 		defer cancel()
 	}
-	return s.cfg.Pusher.Push(ctx, r)
+	return s.cfg.Applier.Apply(ctx, r)
 }
 
 // overloaded puts a change off for about a second, which is longer than what is in flight takes; not for all the same time,
 // so that they do not come back together.
-func overloaded() error {
-	return &push.Error{
-		Kind: push.ErrUnavailable, Message: "too many changes of agents are being stored at once",
+func overloaded() change.Outcome {
+	return change.Outcome{
+		Kind: change.Unavailable, Detail: "too many changes of agents are being stored at once",
 		RetryAfter: time.Second/2 + rand.N(time.Second),
 	}
 }

@@ -1,6 +1,6 @@
 // Package tunnelserver is the relay's end of the tunnel: the gRPC service that agents dial into.
 //
-// A session implements scrape.Scraper by asking its agent; changes that agents send go to a push.Pusher. The package
+// A session implements scrape.Scraper by asking its agent; changes that agents send go to a push.Applier. The package
 // knows no store. Every stream has one goroutine that receives and one that sends; queues are bounded, and a full one
 // fails what it was for and nothing else. Start reading at [Server], then session.go.
 package tunnelserver
@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"pushrelay/internal/agents"
+	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
@@ -41,8 +42,8 @@ type Config struct {
 	Certificates *mtls.Reloader
 	// Registry takes the sessions.
 	Registry *agents.Registry
-	// Pusher takes the changes that agents send.
-	Pusher push.Pusher
+	// Applier takes the changes that agents send.
+	Applier push.Applier
 	// Budget bounds the bodies of all pushes, those over HTTP included. What comes from agents takes at most half of it (T21).
 	Budget *push.Budget
 	// Timeout is how long a change may take until it is decided; 0 for no bound. What takes longer may come again later.
@@ -72,7 +73,7 @@ type Config struct {
 type Journals interface {
 	// Decided returns the highest sequence of the agent's journal that was decided, and the digest of that change; ok is
 	// false for a journal that was not met. It must not be behind any change that took effect before it was called.
-	Decided(agent string, journal [16]byte) (sequence uint64, digest push.Digest, ok bool)
+	Decided(agent string, journal [16]byte) (sequence uint64, digest change.Digest, ok bool)
 	// Forget says that the agent will never send changes of the journal again that are numbered up to through.
 	Forget(agent string, journal [16]byte, through uint64)
 }

@@ -1,0 +1,101 @@
+// Package change is the one value of a push: what it does, to which group, with which body, when it came and who carries it; and how it
+// ended. It is made where a push arrives, by HTTP or through the tunnel, and goes down to the store as it is; an [Outcome] comes back.
+//
+// The package is values alone. Start reading at [Change] and [Outcome].
+package change
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+)
+
+// Operation is what a change does with its group.
+type Operation uint8
+
+// The operations. The zero value is none of them, so that a forgotten operation is never taken for another. Their numbers are those of the
+// agent's journal.
+const (
+	// Replace makes the pushed metric families all that the group has (PUT).
+	Replace Operation = iota + 1
+	// Merge replaces the metric families of the same names and keeps the others (POST).
+	Merge
+	// Delete removes the group (DELETE).
+	Delete
+	// Fail only notes in the group that a push to it was rejected, by an agent that saw it (T19). It has no body.
+	Fail
+)
+
+// HasBody says whether a change of that operation has a body.
+func (o Operation) HasBody() bool { return o == Replace || o == Merge }
+
+// String returns the operation's name for logs and metric labels.
+func (o Operation) String() string {
+	switch o {
+	case Replace:
+		return "replace"
+	case Merge:
+		return "merge"
+	case Delete:
+		return "delete"
+	case Fail:
+		return "fail"
+	default:
+		return "unknown"
+	}
+}
+
+// Change is one push. Whoever it is handed to only reads it, and keeps nothing of it once the outcome is known.
+type Change struct {
+	Operation Operation
+	// Key is the grouping key as it was pushed, without the agent label.
+	Key grouping.Key
+	// Format is the exposition format of Body.
+	Format exposition.Format
+	// Body is the exposition with its content encoding removed; empty for an operation without one. It is never changed.
+	Body []byte
+	// At is when the push arrived: what push_time_seconds will say.
+	At time.Time
+	// Owner tells groups of the agent's own from those of jobs, at the agent; empty for a job's.
+	Owner string
+	// Agent is the identity of the agent that the push came through; empty for a direct push.
+	Agent string
+	// Origin is where the push comes from, so that it is applied exactly once; nil for a push that nobody sends twice.
+	Origin *Origin
+	// Refused is why whoever carried the push refuses it for good; nil for a push that is to be judged. Of a refused one
+	// only the origin is kept: this error is the outcome once that is durable.
+	Refused error
+	// Waited says that the agent took the push before the session that carried it began. Another process of its identity, or
+	// another copy of its data dir, may have been at work meanwhile: only such a push can be superseded.
+	Waited bool
+	// Current says whether what carried the push may still change groups (T3); nil for always. It is asked again in the moment in
+	// which the push would take effect, under a lock of the store, so the function must neither block nor call the store.
+	Current func() bool
+}
+
+// Origin identifies a push together with the agent's identity, for exactly once (T11, T12).
+type Origin struct {
+	// Journal is the agent's journal.
+	Journal [16]byte
+	// Sequence rises strictly within the journal, from 1, with gaps.
+	Sequence uint64
+	// Digest tells two pushes apart that have the same number, because a journal was copied or restored. It is opaque.
+	Digest Digest
+}
+
+// Digest stands for a push: what it does, to which group, with which body.
+type Digest [16]byte
+
+// DigestOf returns the digest of a push: the first 16 bytes of the SHA-256 of operation, grouping key and body.
+func DigestOf(c *Change) Digest {
+	h := sha256.New()
+	key := c.Key.Canonical()
+	h.Write([]byte{byte(c.Operation)})
+	h.Write(binary.AppendUvarint(nil, uint64(len(key))))
+	h.Write([]byte(key))
+	h.Write(c.Body)
+	return Digest(h.Sum(nil)[:16])
+}
