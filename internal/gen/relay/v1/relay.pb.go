@@ -1,15 +1,27 @@
 // The contract between a relay and its agents.
 //
-// An agent dials the relay once, over TLS 1.3 with a certificate on both sides. Its identity is the SPIFFE URI of its
-// verified certificate and nothing in these messages: no field names the agent. On that one HTTP/2 connection run
+// An agent dials the relay, over TLS 1.3 with a certificate on both sides. Its identity is the SPIFFE URI of its verified certificate
+// and nothing in these messages: no field names the agent. The flow of a session, in which the agent opens every call:
 //
-//   Attach         one per connection, for as long as it lives: the session. Control only, small messages.
-//   Push           one per session: changes of groups up, one verdict each down.
-//   DeliverScrape  the answers of targets, streamed: one after the other, as many at a time as there are scrapes at once.
+//	agent                                           relay
+//	connects, with its certificate              ->  without an identity the handshake fails
+//	Attach: Hello                               ->  ends an earlier session of the same agent: SUPERSEDED
+//	                                            <-  Welcome: number of the session, capabilities, limits; or a status that says why not
+//	TargetSet, whenever the targets change      ->
+//	                                            <-  Heartbeat, every 15 to 20 s
+//	HeartbeatEcho, at once; SpoolState          ->
+//	Push, when there is a first change: the     ->
+//	  session, then begin, chunks, end of each  <-  one verdict for each change, in any order
+//	                                            <-  ScrapeRequest, on Attach; ScrapeCancel if nobody waits for it any more
+//	DeliverScrape, or one that is kept open:    ->
+//	  head, body, and an end or a failure       <-  ends the call if nobody waits for it any more
+//	                                            <-  Drain: no more scrapes, what runs goes on
+//	closes the connection and dials again later <-  SessionEnd: why. The last event
 //
-// A session is one connection. It ends with the connection, with the Attach stream, or when the same agent attaches
-// anew (the newest wins). Push and DeliverScrape carry the session number that Attach returned and are refused with
-// FAILED_PRECONDITION unless that session is current on the very connection they arrive on.
+// A session is one connection. It ends with that event, or without one: with the connection, with the Attach stream, or after 45 s of
+// silence. Push and DeliverScrape carry the number of the session, and are refused with FAILED_PRECONDITION unless it is current on the
+// very connection that they arrive on. Push is one call for all changes of a session; of DeliverScrape there are as many at a time as there
+// are scrapes at once, and with CAPABILITY_DELIVER_AGAIN one answers one scrape after the other.
 //
 // Compatibility. Both sides announce a protocol version and capabilities in their first message. An operation is sent
 // only after the other side announced the capability that it needs. Unknown fields are ignored; what an unknown enum value
