@@ -3,8 +3,8 @@
 //
 // It promises that a push costs what it pushes, however full the store is; that whatever is exposed can be read as a whole
 // by Prometheus; and that one group's families come from the pushes of that group only, whole. It knows neither HTTP nor
-// gRPC nor agents, it parses nothing and it starts no goroutine: a body arrives as an [exposition.Body], and an exposition
-// leaves through an io.Writer.
+// gRPC nor agents, and it parses nothing: a body arrives as an [exposition.Body], and an exposition
+// leaves through an io.Writer, for a long one written by a goroutine that the call waits for.
 //
 // Its shape: a family of a group is a skeleton (names, labels, bucket bounds, with holes where the grouping labels go) that
 // all groups with the same series share, and the text of its values. Both are immutable, so that a scrape copies pointers

@@ -26,7 +26,7 @@ const (
 type templates struct {
 	seed maphash.Seed // so that nobody can push heads that fall together
 
-	mu     sync.RWMutex
+	mu     sync.RWMutex           // guards what follows
 	byHead map[uint64][]*template // the slices are replaced and never changed
 	bytes  int64
 	seen   [headsSeen]uint64

@@ -1,5 +1,5 @@
-// Package tunnel holds the words that both ends of the tunnel share: how the types of push and scrape travel, which
-// error is which code, and the limits and times with their reasons.
+// Package tunnel holds the words that both ends of the tunnel share: how changes, outcomes and scrapes travel, which failure
+// of a scrape is which code, and the limits and times with their reasons.
 //
 // The relay's end is package tunnelserver, the agent's end package tunnelclient; neither knows a store or a spool. The
 // protocol itself is documented in proto/relay/v1/relay.proto.
