@@ -59,6 +59,7 @@ var table = map[string]place{
 	"internal/exposition":   {0, shared},
 	"internal/grouping":     {0, shared},
 	"internal/history":      {0, shared},
+	"internal/metric":       {0, shared},
 	"internal/target":       {0, shared},
 	"internal/mtls":         {0, shared},
 	"internal/wal":          {0, shared},
@@ -80,7 +81,8 @@ var table = map[string]place{
 
 // arrows are the imports within one layer that the table allows: from -> to -> why.
 var arrows = map[string]map[string]string{
-	"internal/authority": {"internal/mtls": "the identity that it signs is the one that mtls reads"},
+	"internal/authority":  {"internal/mtls": "the identity that it signs is the one that mtls reads"},
+	"internal/exposition": {"internal/metric": "what it scans are families of these types"},
 	"internal/httpserver": {
 		"internal/yamldoc":  "a web configuration is read to its end",
 		"internal/loglimit": "a broken web configuration is logged by whoever asks",

@@ -5,18 +5,7 @@
 // says is a [Body]; start reading there, then at [Parser].
 package exposition
 
-// Type is the type of a metric family, in the words of the TYPE line.
-type Type uint8
-
-// The types that text 0.0.4 and protobuf share. The zero value is what a family without a TYPE line is.
-const (
-	Untyped Type = iota
-	Gauge
-	Counter
-	Summary
-	Histogram
-	GaugeHistogram
-)
+import "pushrelay/internal/metric"
 
 // Body is what one pushed body says: families in order of first appearance, every name once.
 //
@@ -43,7 +32,7 @@ type Family struct {
 	Help    []byte // unescaped; meaningful only if HasHelp
 	Unit    []byte // protobuf only; empty if none
 	HasHelp bool
-	Type    Type
+	Type    metric.Type
 	Metrics Range
 }
 

@@ -6,6 +6,8 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
+
+	"pushrelay/internal/metric"
 )
 
 // extraOf makes the Extra of a metric from its wire bytes, or nil if it turns out to need none. What it keeps is encoded
@@ -19,11 +21,11 @@ func (p *Parser) extraOf(fam *family, labels []Label, msg []byte) (*Extra, error
 	var kept dto.Metric
 	var exemplars []*dto.Exemplar
 	native, beyond := false, false
-	switch fam.Type {
-	case Counter:
+	switch {
+	case fam.Type == metric.Counter:
 		kept.Counter = m.Counter
 		exemplars = append(exemplars, m.GetCounter().GetExemplar())
-	case Histogram, GaugeHistogram:
+	case fam.Type.Bucketed():
 		kept.Histogram = m.Histogram
 		exemplars = append(exemplars, m.GetHistogram().GetExemplars()...)
 		for _, b := range m.GetHistogram().GetBucket() {

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"math"
 	"slices"
+
+	"pushrelay/internal/metric"
 )
 
 // finish puts what was scanned in order and returns it.
@@ -55,23 +57,20 @@ func (p *Parser) groupMetrics() {
 	}
 }
 
-// hasParts says whether a metric of the type is made of several points: buckets or quantiles, sum and count.
-func (t Type) hasParts() bool { return t == Summary || t == Histogram || t == GaugeHistogram }
-
 // joinParts makes the points of a histogram or summary out of its lines: buckets or quantiles by their bounds, then sum and
 // count, with those that are missing. It does nothing for a metric whose points are there already.
 func (p *Parser) joinParts(m int32) {
 	fam := &p.families[p.series[m].family].Family
-	if !fam.Type.hasParts() {
+	if fam.Type.Simple() {
 		return
 	}
 	zero := Point{Token: zeroToken}
 	sum, count := zero, zero
-	var roles [countRole + 1]bool
+	var roles [metric.CountLine + 1]bool
 	start := len(p.body.Points)
 	for at := p.series[m].first; at >= 0; at = p.parts[at].next {
 		part := &p.parts[at]
-		if part.role == bucketRole {
+		if part.role == metric.BoundLine {
 			p.body.Points = append(p.body.Points, part.Point)
 			continue
 		}
@@ -79,7 +78,7 @@ func (p *Parser) joinParts(m int32) {
 			p.duplicatePart(m, part.role)
 		}
 		roles[part.role] = true
-		if part.role == sumRole {
+		if part.role == metric.SumLine {
 			sum = part.Point
 		} else {
 			count = part.Point
@@ -107,7 +106,7 @@ func (p *Parser) sortBounds(m int32, start int) {
 	slices.SortStableFunc(points, func(a, b Point) int { return cmp.Compare(a.Bound, b.Bound) })
 	for i := 1; i < len(points); i++ {
 		if points[i-1].Bound == points[i].Bound {
-			p.duplicatePart(m, bucketRole)
+			p.duplicatePart(m, metric.BoundLine)
 		}
 	}
 }
@@ -118,17 +117,17 @@ func (p *Parser) endPoints(m int32, start int, sum, count Point) {
 	fam := &p.families[p.series[m].family].Family
 	n := len(p.body.Points)
 	sum.Bound, count.Bound = 0, 0
-	if fam.Type != Summary && (n == start || !math.IsInf(p.body.Points[n-1].Bound, +1)) {
+	if fam.Type.Bucketed() && (n == start || !math.IsInf(p.body.Points[n-1].Bound, +1)) {
 		p.body.Points = append(p.body.Points, Point{Bound: math.Inf(+1), Value: count.Value, Token: count.Token})
 	}
 	p.body.Points = append(p.body.Points, sum, count)
 	p.body.Metrics[m].Points = Range{Start: int32(start), End: int32(len(p.body.Points))}
 }
 
-func (p *Parser) duplicatePart(m int32, r role) {
+func (p *Parser) duplicatePart(m int32, r metric.Role) {
 	fam := &p.families[p.series[m].family].Family
 	labels := p.body.Metrics[m].Labels
-	p.contradiction([]byte(nameOfPart(fam, r)), p.body.Labels[labels.Start:labels.End],
+	p.contradiction([]byte(string(fam.Name)+fam.Type.Suffix(r)), p.body.Labels[labels.Start:labels.End],
 		"was collected before with the same name and label values")
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+
+	"pushrelay/internal/metric"
 )
 
 // Options says what a parser takes.
@@ -93,19 +95,10 @@ type series struct {
 	first, last int32
 }
 
-// role says what a part is within its histogram or summary.
-type role uint8
-
-const (
-	bucketRole role = iota // or quantile
-	sumRole
-	countRole
-)
-
 // part is one line of a histogram or summary.
 type part struct {
 	Point
-	role role
+	role metric.Role
 	next int32 // of the same metric, -1 at the end
 }
 

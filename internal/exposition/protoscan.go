@@ -9,7 +9,10 @@ import (
 	"slices"
 	"unicode/utf8"
 
+	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"pushrelay/internal/metric"
 )
 
 // errWire says that bytes are not a protobuf message. The words are those of the protobuf library.
@@ -17,15 +20,6 @@ var errWire = &ParseError{Msg: "proto: cannot parse invalid wire-format data"}
 
 // errOverflow says that a length is no number.
 var errOverflow = &ParseError{Msg: "proto: variable length integer overflow"}
-
-// protoTypes are the family types by their number on the wire.
-var protoTypes = [...]Type{Counter, Gauge, Summary, Untyped, Histogram, GaugeHistogram}
-
-// typeNames are the types in the words of the protobuf format, by Type.
-var typeNames = [...]string{"UNTYPED", "GAUGE", "COUNTER", "SUMMARY", "HISTOGRAM", "GAUGE_HISTOGRAM"}
-
-// valueFields are the fields of a Metric that hold the value, by Type.
-var valueFields = [...]int32{5, 2, 3, 4, 7, 7}
 
 // ParseProtobuf parses a body of delimited io.prometheus.client.MetricFamily messages. What it returns is valid until the
 // parser is used again, and only as long as body is not changed. Of several families with one name the last is taken.
@@ -109,7 +103,7 @@ func (p *Parser) protoFamily(msg []byte) error {
 
 func (p *Parser) protoFamilyHead(msg []byte) (Family, error) {
 	// A family that does not say its type is a counter: that is the default of the enumeration.
-	fam := Family{Type: Counter}
+	fam := Family{Type: metric.Counter}
 	for len(msg) > 0 {
 		field, rest, ok := nextField(msg)
 		if !ok {
@@ -123,10 +117,11 @@ func (p *Parser) protoFamilyHead(msg []byte) (Family, error) {
 			fam.Help, fam.HasHelp = field.bytes, true
 		case field.is(3, protowire.VarintType):
 			number := int32(field.bits)
-			if number < 0 || int(number) >= len(protoTypes) {
+			t, ok := metric.OfProto(dto.MetricType(number))
+			if !ok {
 				return fam, p.malformed(fmt.Sprintf("unknown metric type %d", number))
 			}
-			fam.Type = protoTypes[number]
+			fam.Type = t
 		case field.is(5, protowire.BytesType):
 			fam.Unit = field.bytes
 		}
@@ -187,12 +182,12 @@ func (p *Parser) protoMetric(f int32, msg []byte) error {
 		switch {
 		case field.is(1, protowire.BytesType):
 			err = p.protoLabel(fam, &v, field.bytes)
-		case field.is(valueFields[fam.Type], protowire.BytesType):
+		case field.is(fam.Type.ValueField(), protowire.BytesType):
 			v.present = true
 			err = p.protoValueOf(fam, &v, field.bytes)
 		case field.is(6, protowire.VarintType):
 			v.hasTimestamp = true
-		case field.kind == protowire.BytesType && slices.Contains(valueFields[:], field.number):
+		case field.kind == protowire.BytesType && metric.IsValueField(field.number):
 			v.beyond = true // A value of another type does not count, but it must be well formed.
 		}
 		if err != nil {
@@ -226,7 +221,7 @@ func (p *Parser) addProtoMetric(f int32, msg []byte, v *protoValue) error {
 		p.body.Metrics[m].Extra = extra
 	}
 	if !v.present {
-		p.contradiction(fam.Name, p.body.Labels[r.Start:r.End], "is not a "+typeNames[fam.Type])
+		p.contradiction(fam.Name, p.body.Labels[r.Start:r.End], "is not a "+fam.Type.Protobuf())
 	}
 	return nil
 }
@@ -234,7 +229,7 @@ func (p *Parser) addProtoMetric(f int32, msg []byte, v *protoValue) error {
 // addProtoPoints adds the points of a metric whose buckets or quantiles are there already.
 func (p *Parser) addProtoPoints(m int32, fam *family, v *protoValue) error {
 	start := int(v.firstPoint)
-	if !fam.Type.hasParts() {
+	if fam.Type.Simple() {
 		p.body.Points = append(p.body.Points, p.point(v.value))
 		p.body.Metrics[m].Points = Range{Start: v.firstPoint, End: v.firstPoint + 1}
 		return nil
@@ -298,10 +293,7 @@ func (p *Parser) orderLabels(fam *family, r Range) {
 	if !slices.IsSortedFunc(labels, byName) {
 		slices.SortFunc(labels, byName)
 	}
-	implicit := ""
-	if fam.Type.hasParts() {
-		implicit = boundLabel(fam.Type)
-	}
+	implicit := fam.Type.BoundLabel()
 	for i, l := range labels {
 		if i > 0 && bytes.Equal(labels[i-1].Name, l.Name) {
 			p.contradiction(fam.Name, labels, fmt.Sprintf("has two or more labels with the same name: %s", l.Name))

@@ -5,6 +5,8 @@ import (
 	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"pushrelay/internal/metric"
 )
 
 // protoValueOf scans the value of a metric: a Gauge, Counter, Untyped, Summary or Histogram message. If there are several,
@@ -17,13 +19,13 @@ func (p *Parser) protoValueOf(fam *family, v *protoValue, msg []byte) error {
 		}
 		msg = rest
 		var err error
-		switch fam.Type {
-		case Summary:
-			err = p.summaryField(fam, v, &field)
-		case Histogram, GaugeHistogram:
+		switch {
+		case fam.Type.Simple():
+			err = v.simpleField(fam.Type, &field)
+		case fam.Type.Bucketed():
 			err = p.histogramField(fam, v, &field)
 		default:
-			err = v.simpleField(fam.Type, &field)
+			err = p.summaryField(fam, v, &field)
 		}
 		if err != nil {
 			return err
@@ -33,13 +35,13 @@ func (p *Parser) protoValueOf(fam *family, v *protoValue, msg []byte) error {
 }
 
 // simpleField takes a field of a Gauge, Counter or Untyped message.
-func (v *protoValue) simpleField(t Type, field *wireField) error {
+func (v *protoValue) simpleField(t metric.Type, field *wireField) error {
 	switch {
 	case field.is(1, protowire.Fixed64Type):
 		v.value = math.Float64frombits(field.bits)
-	case t == Counter && field.is(2, protowire.BytesType):
+	case t == metric.Counter && field.is(2, protowire.BytesType):
 		v.beyond = true // an exemplar
-	case t == Counter && field.is(3, protowire.BytesType):
+	case t == metric.Counter && field.is(3, protowire.BytesType):
 		return v.createdField(field.bytes)
 	}
 	return nil
@@ -129,7 +131,7 @@ func (p *Parser) bucket(fam *family, v *protoValue, msg []byte) error {
 // addBound adds a bucket or quantile to the points of the current metric.
 func (p *Parser) addBound(fam *family, bound, value float64) error {
 	if bound != bound {
-		return p.malformed(fmt.Sprintf("metric %q has a %s that is not a number", fam.Name, boundLabel(fam.Type)))
+		return p.malformed(fmt.Sprintf("metric %q has a %s that is not a number", fam.Name, fam.Type.BoundLabel()))
 	}
 	if len(p.body.Points) >= p.maxSeries {
 		return p.seriesError()

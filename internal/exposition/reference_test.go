@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // render writes a body as text 0.0.4, families by name, in the simplest way. It fails the test where the body breaks a
@@ -50,7 +51,7 @@ func render(tb testing.TB, b *exposition.Body) string {
 	return string(out)
 }
 
-func typeWord(t exposition.Type) string {
+func typeWord(t metric.Type) string {
 	return []string{"untyped", "gauge", "counter", "summary", "histogram", "histogram"}[t]
 }
 
@@ -65,9 +66,9 @@ func renderMetric(tb testing.TB, out []byte, b *exposition.Body, f *exposition.F
 	}
 	special := ""
 	switch f.Type {
-	case exposition.Summary:
+	case metric.Summary:
 		special = "quantile"
-	case exposition.Histogram, exposition.GaugeHistogram:
+	case metric.Histogram, metric.GaugeHistogram:
 		special = "le"
 		if len(points) < 3 || !math.IsInf(points[len(points)-3].Bound, 1) {
 			tb.Fatalf("histogram %q does not end in a +Inf bucket, sum and count: %v", f.Name, points)

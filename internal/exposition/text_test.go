@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // The numbers are the rows of the conformance table of the push API.
@@ -145,8 +146,8 @@ func TestParseTextExactly(t *testing.T) {
 	}
 	want := &exposition.Body{
 		Families: []exposition.Family{
-			{Name: []byte("h"), Help: []byte("help"), HasHelp: true, Type: exposition.Histogram, Metrics: exposition.Range{Start: 0, End: 1}},
-			{Name: []byte("m"), Type: exposition.Untyped, Metrics: exposition.Range{Start: 1, End: 2}},
+			{Name: []byte("h"), Help: []byte("help"), HasHelp: true, Type: metric.Histogram, Metrics: exposition.Range{Start: 0, End: 1}},
+			{Name: []byte("m"), Type: metric.Untyped, Metrics: exposition.Range{Start: 1, End: 2}},
 		},
 		Metrics: []exposition.Metric{
 			{Labels: exposition.Range{Start: 0, End: 1}, Points: exposition.Range{Start: 1, End: 5}, HasTimestamp: true},

@@ -6,7 +6,8 @@ import (
 	"hash/maphash"
 	"math"
 	"slices"
-	"strings"
+
+	"pushrelay/internal/metric"
 )
 
 // addPart adds a line of a histogram or summary to its metric, which the other lines with the same labels make up with it.
@@ -20,7 +21,7 @@ func (p *Parser) addPart(fam *family, point Point, hasTimestamp bool) error {
 	if err != nil {
 		return err
 	}
-	if p.text.role == bucketRole && !hasBound {
+	if p.text.role == metric.BoundLine && !hasBound {
 		p.body.Metrics[m].HasTimestamp = p.body.Metrics[m].HasTimestamp || hasTimestamp
 		return nil // A line that is no part of the metric is dropped, as expfmt does.
 	}
@@ -34,7 +35,7 @@ func (p *Parser) addPartOf(m int32, fam *family, point Point, hasTimestamp bool)
 	if err := p.checkPart(fam, point.Value); err != nil {
 		return err
 	}
-	if whole := math.Trunc(point.Value); fam.Type == Summary && p.text.role == countRole && whole != point.Value {
+	if whole := math.Trunc(point.Value); fam.Type == metric.Summary && p.text.role == metric.CountLine && whole != point.Value {
 		point = Point{Value: whole, Token: p.token(whole)}
 	}
 	if hasTimestamp {
@@ -48,7 +49,7 @@ func (p *Parser) addPartOf(m int32, fam *family, point Point, hasTimestamp bool)
 // next lines, which differ from it behind that label only, need not be scanned again.
 func (p *Parser) notePrefix(m int32, fam *family) {
 	t := &p.text
-	if t.role == bucketRole && string(t.lastLabel) == boundLabel(fam.Type) && p.src[t.start] != '{' {
+	if t.role == metric.BoundLine && string(t.lastLabel) == fam.Type.BoundLabel() && p.src[t.start] != '{' {
 		t.prefix, t.prefixFamily, t.prefixMetric = p.src[t.start:t.lastValue], t.current, m
 	}
 }
@@ -70,7 +71,7 @@ func (p *Parser) sampleOfSameMetric(i int) (next int, ok bool, err error) {
 	if !isNumber || bound != bound || i == len(src) || end-start > p.maxLabelLength {
 		return 0, false, nil
 	}
-	p.text.current, p.text.role = p.text.prefixFamily, bucketRole
+	p.text.current, p.text.role = p.text.prefixFamily, metric.BoundLine
 	point, i, err := p.number(i)
 	if err != nil {
 		return 0, true, err
@@ -105,7 +106,7 @@ func (p *Parser) link(m int32, part part) {
 // takeBound takes le or quantile out of the labels scanned last and returns its number. A bound that is not a number is
 // none.
 func (p *Parser) takeBound(fam *family) (bound float64, ok bool, err error) {
-	name := boundLabel(fam.Type)
+	name := fam.Type.BoundLabel()
 	for i := len(p.body.Labels) - 1; i >= int(p.text.labels); i-- {
 		l := p.body.Labels[i]
 		if string(l.Name) != name {
@@ -121,26 +122,18 @@ func (p *Parser) takeBound(fam *family) (bound float64, ok bool, err error) {
 	return 0, false, nil
 }
 
-// boundLabel is the label that holds the bound of a bucket or the rank of a quantile.
-func boundLabel(t Type) string {
-	if t == Summary {
-		return "quantile"
-	}
-	return "le"
-}
-
 // checkPart refuses counts that no histogram or summary can have.
 func (p *Parser) checkPart(fam *family, value float64) error {
-	if fam.Type == Summary {
-		if p.text.role == countRole && !(value >= 0 && value < 1<<64) {
+	if fam.Type == metric.Summary {
+		if p.text.role == metric.CountLine && !(value >= 0 && value < 1<<64) {
 			return p.malformed(fmt.Sprintf("invalid count for summary %q", fam.Name))
 		}
 		return nil
 	}
-	if value >= 0 || p.text.role == sumRole || value != value {
+	if value >= 0 || p.text.role == metric.SumLine || value != value {
 		return nil
 	}
-	if p.text.role == countRole {
+	if p.text.role == metric.CountLine {
 		return p.malformed(fmt.Sprintf("negative count for histogram %q", fam.Name))
 	}
 	return p.malformed(fmt.Sprintf("negative bucket population for histogram %q", fam.Name))
@@ -198,19 +191,4 @@ func (p *Parser) hashLabels(r Range) uint64 {
 		h ^= h >> 32
 	}
 	return h
-}
-
-// nameOfPart is the name of the line of a part.
-func nameOfPart(fam *Family, r role) string {
-	var b strings.Builder
-	b.Write(fam.Name)
-	switch {
-	case r == sumRole:
-		b.WriteString("_sum")
-	case r == countRole:
-		b.WriteString("_count")
-	case fam.Type != Summary:
-		b.WriteString("_bucket")
-	}
-	return b.String()
 }

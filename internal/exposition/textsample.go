@@ -251,7 +251,7 @@ func (p *Parser) token(f float64) []byte {
 func (p *Parser) addSample(point Point, hasTimestamp bool) error {
 	fam := &p.families[p.text.current]
 	labels := Range{Start: p.text.labels, End: int32(len(p.body.Labels))}
-	if fam.Type.hasParts() {
+	if !fam.Type.Simple() {
 		return p.addPart(fam, point, hasTimestamp)
 	}
 	if err := p.checkLabels(fam.Name, labels); err != nil {

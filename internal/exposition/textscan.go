@@ -7,20 +7,22 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"pushrelay/internal/metric"
 )
 
 // textState is where the scan of a text body stands.
 type textState struct {
-	line    int   // counted from 1
-	samples int   // lines with a sample so far
-	labels  int32 // where the labels of the current line begin in the body
-	current int32 // the family that was named last, -1 at first
-	role    role  // what a sample is by the suffix of its name; bucketRole for none and for _bucket
+	line    int         // counted from 1
+	samples int         // lines with a sample so far
+	labels  int32       // where the labels of the current line begin in the body
+	current int32       // the family that was named last, -1 at first
+	role    metric.Role // what a sample is by the suffix of its name; a BoundLine if it has none
 
 	// lastName is the metric name that was looked up last, with what was found: most lines repeat it.
 	lastName   []byte
 	lastFamily int32
-	lastRole   role
+	lastRole   metric.Role
 
 	// start is where the current line with a sample begins; lastLabel is the name of its last label so far, lastValue where
 	// that label's value begins.
@@ -152,35 +154,16 @@ func (p *Parser) typeLine(i int) (int, error) {
 		return 0, p.endOfInput()
 	}
 	word := p.src[i : i+end]
-	t, ok := typeOf(string(word))
+	t, ok := metric.OfText(string(word))
 	if !ok {
 		// expfmt drops backslashes here and takes any case; both are too rare to look for first.
 		spelled := strings.ReplaceAll(string(word), `\`, "")
-		if t, ok = typeOf(strings.ToLower(strings.ToUpper(spelled))); !ok {
+		if t, ok = metric.OfText(strings.ToLower(strings.ToUpper(spelled))); !ok {
 			return 0, p.malformed(fmt.Sprintf("unknown metric type %q", spelled))
 		}
 	}
 	fam.Type, fam.typed = t, true
 	return i + end + 1, nil
-}
-
-func typeOf(word string) (Type, bool) {
-	switch word {
-	case "counter":
-		return Counter, true
-	case "gauge":
-		return Gauge, true
-	case "histogram":
-		return Histogram, true
-	case "summary":
-		return Summary, true
-	case "untyped":
-		return Untyped, true
-	case "gaugehistogram", "gauge_histogram":
-		return GaugeHistogram, true
-	default:
-		return 0, false
-	}
 }
 
 // nameFamily makes the family that a metric name belongs to the current one and adds it if there is none yet. The name of
@@ -208,38 +191,19 @@ func (p *Parser) nameFamily(name []byte) error {
 	return nil
 }
 
-func (p *Parser) lookUpFamily(name []byte) (int32, role) {
+func (p *Parser) lookUpFamily(name []byte) (int32, metric.Role) {
 	if f, ok := p.findFamily(name); ok {
-		return f, bucketRole
+		return f, metric.BoundLine
 	}
-	base, r, ofSummary := cutSuffix(name)
-	if len(base) == len(name) {
-		return -1, bucketRole
+	base, r, ok := metric.CutSuffix(name)
+	if !ok {
+		return -1, metric.BoundLine
 	}
 	f, ok := p.findFamily(base)
-	if !ok {
-		return -1, bucketRole
-	}
-	if t := p.families[f].Type; !t.hasParts() || t == Summary && !ofSummary {
-		return -1, bucketRole
+	if !ok || p.families[f].Type.Suffix(r) == "" {
+		return -1, metric.BoundLine
 	}
 	return f, r
-}
-
-// cutSuffix takes a suffix of histograms off a name, unless nothing would remain. ofSummary says that summaries have that
-// suffix, too.
-func cutSuffix(name []byte) (base []byte, r role, ofSummary bool) {
-	n := len(name)
-	switch {
-	case n > len("_count") && string(name[n-len("_count"):]) == "_count":
-		return name[:n-len("_count")], countRole, true
-	case n > len("_sum") && string(name[n-len("_sum"):]) == "_sum":
-		return name[:n-len("_sum")], sumRole, true
-	case n > len("_bucket") && string(name[n-len("_bucket"):]) == "_bucket":
-		return name[:n-len("_bucket")], bucketRole, false
-	default:
-		return name, bucketRole, false
-	}
 }
 
 // timestamp scans what follows a value that does not end its line.

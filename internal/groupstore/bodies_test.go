@@ -15,6 +15,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // noon is when most pushes of the tests arrive: a time whose rendering in seconds has no digits behind the point.
@@ -63,7 +64,7 @@ func bodyOf(families ...*dto.MetricFamily) *exposition.Body {
 		}
 		b.Families = append(b.Families, exposition.Family{
 			Name: []byte(mf.GetName()), Help: []byte(mf.GetHelp()), HasHelp: mf.Help != nil, Unit: []byte(mf.GetUnit()),
-			Type: typeOf(mf.GetType()), Metrics: exposition.Range{Start: int32(start), End: int32(len(b.Metrics))},
+			Type: typeOf(mf), Metrics: exposition.Range{Start: int32(start), End: int32(len(b.Metrics))},
 		})
 	}
 	return b
@@ -127,21 +128,9 @@ func addPoints(b *exposition.Body, metric *exposition.Metric, m *dto.Metric) {
 	}
 }
 
-func typeOf(t dto.MetricType) exposition.Type {
-	switch t {
-	case dto.MetricType_GAUGE:
-		return exposition.Gauge
-	case dto.MetricType_COUNTER:
-		return exposition.Counter
-	case dto.MetricType_SUMMARY:
-		return exposition.Summary
-	case dto.MetricType_HISTOGRAM:
-		return exposition.Histogram
-	case dto.MetricType_GAUGE_HISTOGRAM:
-		return exposition.GaugeHistogram
-	default:
-		return exposition.Untyped
-	}
+func typeOf(mf *dto.MetricFamily) metric.Type {
+	t, _ := metric.OfProto(mf.GetType())
+	return t
 }
 
 // tester drives a store.

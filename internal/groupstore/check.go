@@ -2,9 +2,8 @@ package groupstore
 
 import (
 	"strconv"
-	"strings"
 
-	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // reservedPrefix begins the names of the relay's own metrics, which nobody may push (S17).
@@ -31,14 +30,14 @@ func (t *trial) judge(k *skeleton) *hiding {
 		return &hiding{reason: describe(k, t.g, fault.metric) + fault.text}
 	}
 	if own, ok := t.s.own[k.name()]; ok && own.Type != k.typ {
-		return &hiding{reason: "gathered metric family " + brief(k.name(), shownBytes) + " has type " + typeName(k.typ) +
-			" but should have " + typeName(own.Type)}
+		return &hiding{reason: "gathered metric family " + brief(k.name(), shownBytes) + " has type " + k.typ.Protobuf() +
+			" but should have " + own.Type.Protobuf()}
 	}
 	if h := t.falseClaim(k); h != nil {
 		return h
 	}
 	if f := familyOf(&t.s.families, k.name()); f != nil && t.others(f) > 0 && f.typ != k.typ {
-		return &hiding{name: k.name(), reason: describe(k, t.g, 0) + "is not a " + typeName(f.typ)}
+		return &hiding{name: k.name(), reason: describe(k, t.g, 0) + "is not a " + f.typ.Protobuf()}
 	}
 	if h := t.suffixClash(k); h != nil {
 		return h
@@ -56,7 +55,7 @@ func (t *trial) others(f *family) int {
 }
 
 // typeOf returns the type under which the family is or will be exposed, and whether it is.
-func (t *trial) typeOf(name string) (exposition.Type, bool) {
+func (t *trial) typeOf(name string) (metric.Type, bool) {
 	if own, ok := t.s.own[name]; ok {
 		return own.Type, true
 	}
@@ -72,21 +71,18 @@ func (t *trial) typeOf(name string) (exposition.Type, bool) {
 // suffixClash finds a family whose series would have the names of another family's series, because histograms and summaries
 // are exposed with suffixes.
 func (t *trial) suffixClash(k *skeleton) *hiding {
-	for _, suffix := range [...]string{"_count", "_sum", "_bucket"} {
-		base, ok := strings.CutSuffix(k.name(), suffix)
-		if !ok {
-			continue
-		}
-		if typ, ok := t.typeOf(base); ok && hasSuffix(typ, suffix) {
+	if base, role, ok := metric.CutSuffix(k.name()); ok {
+		if typ, ok := t.typeOf(base); ok && typ.Suffix(role) != "" {
 			return &hiding{name: base, reason: "collected metric named " + strconv.Quote(brief(k.name(), shownBytes)) +
-				" collides with previously collected " + suffixOwner(typ) + " named " + strconv.Quote(brief(base, shownBytes))}
+				" collides with previously collected " + typ.Text() + " named " + strconv.Quote(brief(base, shownBytes))}
 		}
 	}
-	if k.simple() {
+	if k.typ.Simple() {
 		return nil
 	}
-	for _, suffix := range [...]string{"_count", "_sum", "_bucket"} {
-		if !hasSuffix(k.typ, suffix) {
+	for _, role := range [...]metric.Role{metric.CountLine, metric.SumLine, metric.BoundLine} {
+		suffix := k.typ.Suffix(role)
+		if suffix == "" {
 			continue
 		}
 		if _, ok := t.typeOf(k.name() + suffix); ok {
@@ -95,23 +91,4 @@ func (t *trial) suffixClash(k *skeleton) *hiding {
 		}
 	}
 	return nil
-}
-
-// hasSuffix says whether families of the type are exposed with series of that suffix.
-func hasSuffix(t exposition.Type, suffix string) bool {
-	switch t {
-	case exposition.Histogram, exposition.GaugeHistogram:
-		return true
-	case exposition.Summary:
-		return suffix != "_bucket"
-	default:
-		return false
-	}
-}
-
-func suffixOwner(t exposition.Type) string {
-	if t == exposition.Summary {
-		return "summary"
-	}
-	return "histogram"
 }

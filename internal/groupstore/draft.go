@@ -130,7 +130,7 @@ func (w *drafter) family(b *exposition.Body, f *exposition.Family, holes []strin
 	flags := flagsOf(b, f)
 	for i := f.Metrics.Start; i < f.Metrics.End; i++ {
 		m := &b.Metrics[i]
-		if points := m.Points.Len(); points < fewestPoints(f.Type) {
+		if points := m.Points.Len(); points < f.Type.Lines(0) {
 			return "metric family " + string(f.Name) + " lacks values"
 		}
 		start := len(w.slots)
@@ -153,7 +153,7 @@ func (w *drafter) family(b *exposition.Body, f *exposition.Family, holes []strin
 		for i := range points {
 			w.values = append(append(w.values, points[i].Token...), '\n')
 		}
-		bounded := fewestPoints(f.Type) > 1
+		bounded := !f.Type.Simple()
 		var bounds []exposition.Point
 		if bounded {
 			bounds = points[:len(points)-2]
@@ -163,16 +163,6 @@ func (w *drafter) family(b *exposition.Body, f *exposition.Family, holes []strin
 	c.rest = w.enc.headed
 	w.cuts = append(w.cuts, c)
 	return ""
-}
-
-// fewestPoints returns how many points a metric of the type has at least: a value, or sum and count.
-func fewestPoints(t exposition.Type) int {
-	switch t {
-	case exposition.Summary, exposition.Histogram, exposition.GaugeHistogram:
-		return 2
-	default:
-		return 1
-	}
 }
 
 func flagsOf(b *exposition.Body, f *exposition.Family) byte {

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // A slot is one label of a metric that is being encoded.
@@ -24,7 +25,7 @@ type encoder struct {
 }
 
 // family writes the header. The encoding begins at the present end of out.
-func (e *encoder) family(t exposition.Type, name, help, unit string, flags byte, holes []string, metrics int) {
+func (e *encoder) family(t metric.Type, name, help, unit string, flags byte, holes []string, metrics int) {
 	e.out = append(e.out, flags, byte(t))
 	e.out = appendText(e.out, name)
 	if flags&hasHelp != 0 {

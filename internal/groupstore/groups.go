@@ -8,8 +8,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 )
 
 // Groups returns the groups in the order of their canonical keys, also those in quarantine.
@@ -109,7 +109,7 @@ func (f Family) Help() string { return f.p.skeleton.help() }
 func (f Family) Unit() string { return f.p.skeleton.unit() }
 
 // Type returns the family's type.
-func (f Family) Type() exposition.Type { return f.p.skeleton.typ }
+func (f Family) Type() metric.Type { return f.p.skeleton.typ }
 
 // PushTime returns when the family was pushed.
 func (f Family) PushTime() time.Time { return timeOf(f.p.pushed) }

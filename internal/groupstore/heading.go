@@ -10,6 +10,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 )
 
 // A heading is the first piece of an encoding, up to the values of the first metric: the family, the names of the grouping
@@ -25,7 +26,7 @@ type heading struct {
 	layout  uint32 // where in the text the label names of the first metric are
 	nameEnd uint32 // where in the text the name of the family ends
 	nameAt  uint8  // and where it begins
-	typ     exposition.Type
+	typ     metric.Type
 	flags   byte
 	legacy  bool // every name in it can be written without quotes
 	bare    bool // the first metric has neither buckets nor quantiles
@@ -58,7 +59,7 @@ type defect struct {
 
 // newHeading parses a heading.
 func newHeading(text string) *heading {
-	h := &heading{text: text, flags: text[0], typ: exposition.Type(text[1])}
+	h := &heading{text: text, flags: text[0], typ: metric.Type(text[1])}
 	name, behind := cutText(text[2:])
 	h.nameEnd = uint32(len(text) - len(behind))
 	h.nameAt = uint8(int(h.nameEnd) - len(name))
@@ -166,14 +167,14 @@ func (h *heading) nameDefect() *defect {
 // not have.
 func (h *heading) judgeLabels(labels []labelSlot) (legacy bool, fault string) {
 	legacy = true
+	bound := h.typ.BoundLabel()
 	for _, l := range labels {
 		legacy = legacy && exposition.IsLegacyLabelName(l.name)
 		switch {
 		case fault != "":
 		case !soundName(l.name), strings.HasPrefix(l.name, model.ReservedLabelPrefix):
 			fault = "has a label with an invalid name: " + brief(l.name, shownBytes)
-		case h.typ == exposition.Summary && l.name == model.QuantileLabel,
-			h.bucketed() && l.name == model.BucketLabel:
+		case l.name == bound:
 			fault = "must not have an explicit " + strconv.Quote(l.name) + " label"
 		}
 	}
@@ -184,22 +185,6 @@ func (h *heading) judgeLabels(labels []labelSlot) (legacy bool, fault string) {
 // there and loses the whole scrape.
 func soundName(name string) bool {
 	return name != "" && utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
-}
-
-// bucketed says whether the family's series are buckets, a sum and a count.
-func (h *heading) bucketed() bool {
-	return h.typ == exposition.Histogram || h.typ == exposition.GaugeHistogram
-}
-
-// simple says whether a metric of the family is one line.
-func (h *heading) simple() bool { return !h.bucketed() && h.typ != exposition.Summary }
-
-// linesOf returns the exposition lines of a metric with that many buckets or quantiles.
-func (h *heading) linesOf(bounds int) int {
-	if h.simple() {
-		return 1
-	}
-	return bounds + 2
 }
 
 // appendLabels appends the label names and holes of the first metric.

@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 
-	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // What comes from a disk was checked by whoever read it, but a store that renders what it has not written must not fail at
@@ -18,7 +18,7 @@ var (
 
 // inspected is what a walk through an encoding finds.
 type inspected struct {
-	typ            exposition.Type
+	typ            metric.Type
 	flags          byte
 	metrics, lines int
 }
@@ -26,7 +26,7 @@ type inspected struct {
 // inspect walks an encoding, which need not be one.
 func inspect(encoding []byte) (inspected, error) {
 	c := &cursor{rest: encoding}
-	k := inspected{flags: c.byte(), typ: exposition.Type(c.byte())}
+	k := inspected{flags: c.byte(), typ: metric.Type(c.byte())}
 	name := c.text()
 	if k.flags&hasHelp != 0 {
 		c.text()
@@ -39,12 +39,12 @@ func inspect(encoding []byte) (inspected, error) {
 		c.text()
 	}
 	k.metrics = c.count(1)
-	known := k.flags <= hasHelp|hasUnit|hasCreated|hasExtra && k.typ <= exposition.GaugeHistogram
+	known := k.flags <= hasHelp|hasUnit|hasCreated|hasExtra && k.typ.Known()
 	if c.bad || !known || isTimeFamily(name) {
 		return inspected{}, errSkeleton
 	}
 	for i := range k.metrics {
-		if k.lines += labels.next(c, i == 0, fewestPoints(k.typ) > 1); c.bad {
+		if k.lines += labels.next(c, i == 0, !k.typ.Simple()); c.bad {
 			return inspected{}, errSkeleton
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // An oracle is the plainest grouping store there can be: a map of groups of families, and a push is taken if all of it
@@ -250,7 +251,7 @@ func TestOracle(t *testing.T) {
 
 func playRound(t *testing.T, u universe, round, pushes int) (accepted, rejected int, indexed bool) {
 	t.Helper()
-	s := newTester(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: exposition.Gauge}}})
+	s := newTester(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: metric.Gauge}}})
 	o := newOracle()
 	for i := range pushes {
 		k, families := u.key(t), u.families()

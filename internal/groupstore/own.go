@@ -4,9 +4,9 @@ import (
 	"math"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/model"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // appendOwnHistogram appends the lines of one histogram of the program's own.
@@ -15,6 +15,7 @@ func appendOwnHistogram(dst []byte, name string, m *dto.Metric) []byte {
 	if f := m.Histogram.GetSampleCountFloat(); f > 0 {
 		count = f
 	}
+	bucket, label := name+metric.Histogram.Suffix(metric.BoundLine), metric.Histogram.BoundLabel()
 	ended := false
 	for _, b := range m.Histogram.Bucket {
 		n := float64(b.GetCumulativeCount())
@@ -22,13 +23,13 @@ func appendOwnHistogram(dst []byte, name string, m *dto.Metric) []byte {
 			n = f
 		}
 		ended = ended || math.IsInf(b.GetUpperBound(), +1)
-		dst = appendOwnLine(dst, name+"_bucket", m, model.BucketLabel, b.GetUpperBound(), n)
+		dst = appendOwnLine(dst, bucket, m, label, b.GetUpperBound(), n)
 	}
 	if !ended {
-		dst = appendOwnLine(dst, name+"_bucket", m, model.BucketLabel, math.Inf(+1), count)
+		dst = appendOwnLine(dst, bucket, m, label, math.Inf(+1), count)
 	}
-	dst = appendOwnLine(dst, name+"_sum", m, "", 0, m.Histogram.GetSampleSum())
-	return appendOwnLine(dst, name+"_count", m, "", 0, count)
+	dst = appendOwnLine(dst, name+metric.Histogram.Suffix(metric.SumLine), m, "", 0, m.Histogram.GetSampleSum())
+	return appendOwnLine(dst, name+metric.Histogram.Suffix(metric.CountLine), m, "", 0, count)
 }
 
 // appendOwnLine appends one sample line. The program's own names need no quotes.
@@ -53,19 +54,7 @@ func appendOwnLine(dst []byte, name string, m *dto.Metric, boundLabel string, bo
 }
 
 // typeOfOwn returns the type of one of the program's own families.
-func typeOfOwn(mf *dto.MetricFamily) exposition.Type {
-	switch mf.GetType() {
-	case dto.MetricType_COUNTER:
-		return exposition.Counter
-	case dto.MetricType_GAUGE:
-		return exposition.Gauge
-	case dto.MetricType_SUMMARY:
-		return exposition.Summary
-	case dto.MetricType_HISTOGRAM:
-		return exposition.Histogram
-	case dto.MetricType_GAUGE_HISTOGRAM:
-		return exposition.GaugeHistogram
-	default:
-		return exposition.Untyped
-	}
+func typeOfOwn(mf *dto.MetricFamily) metric.Type {
+	t, _ := metric.OfProto(mf.GetType())
+	return t
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // A form is what a rendition is made for. The text form serves text 0.0.4 and OpenMetrics alike, since their sample lines
@@ -162,26 +163,22 @@ func (b *pieceBuilder) labelNames(r *reader) {
 
 // special says whether a name that came out of escaping has a meaning of its own.
 func (b *pieceBuilder) special(name string) bool {
-	return strings.HasPrefix(name, model.ReservedLabelPrefix) ||
-		b.k.bucketed() && name == model.BucketLabel ||
-		b.k.typ == exposition.Summary && name == model.QuantileLabel
+	return strings.HasPrefix(name, model.ReservedLabelPrefix) || name != "" && name == b.k.typ.BoundLabel()
 }
 
 // lines adds the sample lines of a metric.
 func (b *pieceBuilder) lines(r *reader) {
-	if b.k.simple() {
+	typ := b.k.typ
+	if typ.Simple() {
 		b.line(r, "", "", 0)
 		return
 	}
-	suffix, label := "_bucket", model.BucketLabel
-	if b.k.typ == exposition.Summary {
-		suffix, label = "", model.QuantileLabel
-	}
+	suffix, label := typ.Suffix(metric.BoundLine), typ.BoundLabel()
 	for _, bound := range r.bounds {
 		b.line(r, suffix, label, bound)
 	}
-	b.line(r, "_sum", "", 0)
-	b.line(r, "_count", "", 0)
+	b.line(r, typ.Suffix(metric.SumLine), "", 0)
+	b.line(r, typ.Suffix(metric.CountLine), "", 0)
 }
 
 // line adds one sample line up to its value.

@@ -9,33 +9,23 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
-	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // The fields of io.prometheus.client that are written here, by message.
 const (
 	familyName, familyHelp, familyType, familyMetric, familyUnit = 1, 2, 3, 4, 5
 
-	metricLabel, metricGauge, metricCounter, metricSummary, metricUntyped, metricHistogram = 1, 2, 3, 4, 5, 7
+	metricLabel = 1
 
 	pairName, pairValue = 1, 2
 
-	sampleValue, counterCreated = 1, 3
+	sampleValue = 1
 
-	sampleCount, sampleSum, sampleBucket, summaryCreated, sampleCountFloat, histogramCreated = 1, 2, 3, 4, 4, 15
+	sampleCount, sampleSum, sampleBucket, sampleCountFloat = 1, 2, 3, 4
 
 	bucketCount, bucketBound, bucketCountFloat = 1, 2, 4
 )
-
-// protobufTypes are the numbers of the MetricType enumeration.
-var protobufTypes = [...]uint64{
-	exposition.Untyped:        uint64(dto.MetricType_UNTYPED),
-	exposition.Gauge:          uint64(dto.MetricType_GAUGE),
-	exposition.Counter:        uint64(dto.MetricType_COUNTER),
-	exposition.Summary:        uint64(dto.MetricType_SUMMARY),
-	exposition.Histogram:      uint64(dto.MetricType_HISTOGRAM),
-	exposition.GaugeHistogram: uint64(dto.MetricType_GAUGE_HISTOGRAM),
-}
 
 // heldBytes is up to which size a family is held in memory until its length is known. A larger one is made twice: once to
 // learn its length, which stands before it, and once to be written.
@@ -100,7 +90,7 @@ func (e *encoding) family(f *exposed) {
 	if f.hasHelp {
 		e.buf = appendBytes(e.buf, familyHelp, f.help)
 	}
-	e.buf = appendVarint(e.buf, familyType, protobufTypes[f.typ])
+	e.buf = appendVarint(e.buf, familyType, uint64(f.typ.Proto()))
 	if f.own != nil {
 		e.ownMetrics(f.own)
 	}
@@ -136,7 +126,7 @@ func (e *encoding) times(f *exposed) {
 		pieces := e.preparer.rendition(k, f.form)
 		e.setGroup(i)
 		e.metric = e.appendLabels(e.metric[:0], pieces, st.group)
-		e.metric = appendSimple(e.metric, metricGauge, float64(at)/1e9, 0)
+		e.metric = appendSimple(e.metric, metric.Gauge, float64(at)/1e9, 0)
 		e.buf = appendBytes(e.buf, familyMetric, e.metric)
 		e.drain()
 	}
@@ -263,7 +253,7 @@ func (b *pieceBuilder) metric(r *reader) {
 		}
 	}
 	b.mark(0, 0)
-	if b.k.simple() {
+	if b.k.typ.Simple() {
 		return
 	}
 	if !slices.Equal(b.bound, r.bounds) {
@@ -277,25 +267,21 @@ func (v *valueReader) appendTo(dst []byte, bounds []float64) []byte {
 	if v.extra != "" {
 		return append(dst, v.extra...)
 	}
-	switch v.typ {
-	case exposition.Gauge:
-		return appendSimple(dst, metricGauge, v.points[0], 0)
-	case exposition.Counter:
-		return appendSimple(dst, metricCounter, v.points[0], v.createdAt)
-	case exposition.Summary:
-		return v.appendSummary(dst, bounds)
-	case exposition.Histogram, exposition.GaugeHistogram:
+	switch {
+	case v.typ.Simple():
+		return appendSimple(dst, v.typ, v.points[0], v.createdAt)
+	case v.typ.Bucketed():
 		return v.appendHistogram(dst, bounds)
 	default:
-		return appendSimple(dst, metricUntyped, v.points[0], 0)
+		return v.appendSummary(dst, bounds)
 	}
 }
 
-func appendSimple(dst []byte, field protowire.Number, value float64, created int64) []byte {
+func appendSimple(dst []byte, t metric.Type, value float64, created int64) []byte {
 	var message [48]byte
 	sub := appendDouble(message[:0], sampleValue, value)
-	sub = appendCreated(sub, counterCreated, created)
-	return appendBytes(dst, field, sub)
+	sub = appendCreated(sub, t, created)
+	return appendValue(dst, t, sub)
 }
 
 func (v *valueReader) appendSummary(dst []byte, bounds []float64) []byte {
@@ -308,8 +294,8 @@ func (v *valueReader) appendSummary(dst []byte, bounds []float64) []byte {
 		q = appendDouble(q, 2, v.points[i])
 		sub = appendBytes(sub, sampleBucket, q)
 	}
-	v.scratch = appendCreated(sub, summaryCreated, v.createdAt)
-	return appendBytes(dst, metricSummary, v.scratch)
+	v.scratch = appendCreated(sub, v.typ, v.createdAt)
+	return appendValue(dst, v.typ, v.scratch)
 }
 
 func (v *valueReader) appendHistogram(dst []byte, bounds []float64) []byte {
@@ -322,8 +308,8 @@ func (v *valueReader) appendHistogram(dst []byte, bounds []float64) []byte {
 		b = appendDouble(b, bucketBound, bound)
 		sub = appendBytes(sub, sampleBucket, b)
 	}
-	v.scratch = appendCreated(sub, histogramCreated, v.createdAt)
-	return appendBytes(dst, metricHistogram, v.scratch)
+	v.scratch = appendCreated(sub, v.typ, v.createdAt)
+	return appendValue(dst, v.typ, v.scratch)
 }
 
 // appendCount appends a count: as the whole number it nearly always is, or in the field for other numbers if there is one.
@@ -337,9 +323,14 @@ func appendCount(dst []byte, field, floatField protowire.Number, n float64) []by
 	return appendDouble(dst, floatField, n)
 }
 
-// appendCreated appends a created timestamp given in nanoseconds since the epoch, unless it is 0.
-func appendCreated(dst []byte, field protowire.Number, created int64) []byte {
-	if created == 0 {
+// appendValue appends the value of a metric, which is a message in the field that the type has for it.
+func appendValue(dst []byte, t metric.Type, value []byte) []byte {
+	return appendBytes(dst, protowire.Number(t.ValueField()), value)
+}
+
+// appendCreated appends a created timestamp given in nanoseconds since the epoch, unless it is 0 or the type has none.
+func appendCreated(dst []byte, t metric.Type, created int64) []byte {
+	if created == 0 || t.CreatedField() == 0 {
 		return dst
 	}
 	seconds, nanos := created/1e9, created%1e9
@@ -351,7 +342,7 @@ func appendCreated(dst []byte, field protowire.Number, created int64) []byte {
 	if nanos != 0 {
 		sub = appendVarint(sub, 2, uint64(nanos))
 	}
-	return appendBytes(dst, field, sub)
+	return appendBytes(dst, protowire.Number(t.CreatedField()), sub)
 }
 
 func appendPair(dst []byte, name, value string) []byte {

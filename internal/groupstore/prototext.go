@@ -46,7 +46,7 @@ func (p *prototexter) between() byte {
 func (p *prototexter) metric(m *dto.Metric) { p.fields(&dto.MetricFamily{Metric: []*dto.Metric{m}}) }
 
 func (p *prototexter) family(e *exposed) {
-	header := &dto.MetricFamily{Name: proto.String(e.name), Type: dto.MetricType(protobufTypes[e.typ]).Enum()}
+	header := &dto.MetricFamily{Name: proto.String(e.name), Type: e.typ.Proto().Enum()}
 	if e.hasHelp {
 		header.Help = proto.String(e.help)
 	}

@@ -3,7 +3,7 @@ package groupstore
 import (
 	"slices"
 
-	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // Quarantine (S9) holds the families that are kept although they do not fit: the check is off, or the change was decided
@@ -20,7 +20,7 @@ type waiter struct {
 type departure struct {
 	by   *group
 	name string
-	typ  exposition.Type
+	typ  metric.Type
 }
 
 // hide counts a part as hidden and lets it wait.

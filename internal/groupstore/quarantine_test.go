@@ -11,14 +11,14 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 func newQuarantine(t *testing.T) *tester {
 	return newTester(t, groupstore.Config{
 		Check:       groupstore.CheckQuarantine,
-		OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: exposition.Gauge}},
+		OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: metric.Gauge}},
 	})
 }
 
@@ -174,7 +174,7 @@ func gather(own prometheus.Gatherer, v *groupstore.View, more groupstore.Family)
 				continue
 			}
 			if merged[f.Name()] == nil {
-				merged[f.Name()] = &dto.MetricFamily{Name: proto.String(f.Name()), Type: protoType(f.Type())}
+				merged[f.Name()] = &dto.MetricFamily{Name: proto.String(f.Name()), Type: f.Type().Proto().Enum()}
 				if f.Name() == "own" {
 					merged[f.Name()].Help = proto.String("Our own.")
 				}
@@ -191,11 +191,4 @@ func gather(own prometheus.Gatherer, v *groupstore.View, more groupstore.Family)
 	}
 	_, err := prometheus.Gatherers{own, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })}.Gather()
 	return err
-}
-
-func protoType(t exposition.Type) *dto.MetricType {
-	return map[exposition.Type]dto.MetricType{
-		exposition.Untyped: dto.MetricType_UNTYPED, exposition.Gauge: dto.MetricType_GAUGE, exposition.Counter: dto.MetricType_COUNTER,
-		exposition.Summary: dto.MetricType_SUMMARY, exposition.Histogram: dto.MetricType_HISTOGRAM,
-	}[t].Enum()
 }

@@ -65,7 +65,7 @@ func (r *reader) next() bool {
 			r.values[i], r.rest = cutText(r.rest)
 		}
 	}
-	if !r.k.simple() && !bare {
+	if !r.k.typ.Simple() && !bare {
 		r.readBounds()
 	}
 	return true

@@ -9,12 +9,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // ownOfTests is the one family that the stores of these tests have themselves.
-var ownOfTests = []groupstore.OwnFamily{{Name: "own", Type: exposition.Gauge}}
+var ownOfTests = []groupstore.OwnFamily{{Name: "own", Type: metric.Gauge}}
 
 // encoded returns the records of a journal's changes.
 func encoded(j *journal) [][]byte {
@@ -189,10 +189,10 @@ func TestLoadWithOtherFlags(t *testing.T) {
 
 // TestLoadWithOtherOwnFamilies loads into a program that has got a metric of its own, and has lost another.
 func TestLoadWithOtherOwnFamilies(t *testing.T) {
-	before := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: []groupstore.OwnFamily{{Name: "old", Type: exposition.Gauge}}})
+	before := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: []groupstore.OwnFamily{{Name: "old", Type: metric.Gauge}}})
 	before.put(key(t, "job", "a"), "# TYPE new counter\nnew 1\n# TYPE old counter\nold 1\nm 1\n")
 	before.put(key(t, "job", "b"), "# TYPE new gauge\nnew 2\n")
-	after := load(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "new", Type: exposition.Gauge}}}, cut(t, before.store))
+	after := load(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "new", Type: metric.Gauge}}}, cut(t, before.store))
 	want := "# TYPE m untyped\nm{instance=\"\",job=\"a\"} 1\n# TYPE new gauge\nnew{instance=\"\",job=\"b\"} 2\n# TYPE old counter\nold{instance=\"\",job=\"a\"} 1\n"
 	if diff := cmp.Diff(want, after.text()); diff != "" {
 		t.Errorf("exposition (-want +got):\n%s", diff)

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // The registry knows, per family name, what other groups expose under it. Its cost per push depends on what is pushed and
@@ -21,7 +22,7 @@ type family struct {
 	several *severalShapes
 	id      uint32 // dense; reused after the family is gone
 	visible uint32 // parts that are exposed
-	typ     exposition.Type
+	typ     metric.Type
 }
 
 // SeveralShapes says where to look for the owner of a series of a family whose parts have several shapes.
@@ -279,24 +280,6 @@ func (v *severalShapes) conceal(g *group, k *skeleton) {
 			v.counts = v.counts[:last]
 		}
 		return
-	}
-}
-
-// typeName returns the name of a type in errors.
-func typeName(t exposition.Type) string {
-	switch t {
-	case exposition.Gauge:
-		return "GAUGE"
-	case exposition.Counter:
-		return "COUNTER"
-	case exposition.Summary:
-		return "SUMMARY"
-	case exposition.Histogram:
-		return "HISTOGRAM"
-	case exposition.GaugeHistogram:
-		return "GAUGE_HISTOGRAM"
-	default:
-		return "UNTYPED"
 	}
 }
 

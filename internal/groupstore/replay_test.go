@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // A journal is a log in memory.
@@ -37,7 +37,7 @@ func TestReplay(t *testing.T) {
 		for round := range 30 {
 			u := universe{Rand: rand.New(rand.NewPCG(3, uint64(round)))}
 			j := &journal{}
-			cfg := groupstore.Config{Check: check, OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: exposition.Gauge}}}
+			cfg := groupstore.Config{Check: check, OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: metric.Gauge}}}
 			replica := newTester(t, cfg)
 			cfg.Log = j
 			s := newTester(t, cfg)
@@ -76,7 +76,7 @@ func TestApplyRechecks(t *testing.T) {
 	j := &journal{}
 	s := newTester(t, groupstore.Config{Log: j})
 	s.put(key(t, "job", "a"), "# TYPE new counter\nnew 1\nm 1\n")
-	replica := newTester(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "new", Type: exposition.Gauge}}})
+	replica := newTester(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "new", Type: metric.Gauge}}})
 	if err := replica.store.Apply(1, j.changes[0]); err != nil {
 		t.Fatal(err)
 	}

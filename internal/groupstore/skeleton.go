@@ -45,7 +45,7 @@ func newSkeleton(head *heading, rest string, h hasher) *skeleton {
 	for r := k.read(); r.next(); {
 		k.surveyLayout(r)
 		sums = append(sums, k.survey(r, h))
-		k.lines += uint32(k.linesOf(len(r.bounds)))
+		k.lines += uint32(k.typ.Lines(len(r.bounds)))
 	}
 	if k.metrics == 1 {
 		return k

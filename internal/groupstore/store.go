@@ -8,6 +8,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 )
 
 // Config is what a store is made with. The zero value is a store in memory without limits that refuses what is
@@ -33,7 +34,7 @@ type Config struct {
 // (S17).
 type OwnFamily struct {
 	Name string
-	Type exposition.Type
+	Type metric.Type
 }
 
 // Check is the way in which consistency is kept.

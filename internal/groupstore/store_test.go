@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 const (
@@ -199,7 +199,7 @@ func TestPush(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newTester(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{
-				{Name: "go_goroutines", Type: exposition.Gauge}, {Name: "go_gc_duration_seconds", Type: exposition.Summary},
+				{Name: "go_goroutines", Type: metric.Gauge}, {Name: "go_gc_duration_seconds", Type: metric.Summary},
 			}})
 			for i, st := range tt.steps {
 				_, err := s.push(st.op, key(t, st.key...), st.body)

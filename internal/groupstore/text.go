@@ -6,6 +6,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // writeText writes the families in text 0.0.4 or, which differs in comments and the end only, in OpenMetrics.
@@ -104,43 +105,20 @@ func (e *exposed) appendHeader(dst []byte) []byte {
 		dst = append(exposition.AppendEscapedHelp(dst, e.help), '\n')
 	}
 	dst = exposition.AppendMetricName(append(dst, "# TYPE "...), e.name)
-	return append(append(append(dst, ' '), textTypes[e.typ]...), '\n')
+	return append(append(append(dst, ' '), e.typ.Text()...), '\n')
 }
-
-// textTypes are the words of text 0.0.4, which has none for a gauge histogram.
-var textTypes = [...]string{
-	exposition.Untyped:        "untyped",
-	exposition.Gauge:          "gauge",
-	exposition.Counter:        "counter",
-	exposition.Summary:        "summary",
-	exposition.Histogram:      "histogram",
-	exposition.GaugeHistogram: "histogram",
-}
-
-// openTypes are the words of OpenMetrics.
-var openTypes = [...]string{
-	exposition.Untyped:        "unknown",
-	exposition.Gauge:          "gauge",
-	exposition.Counter:        "counter",
-	exposition.Summary:        "summary",
-	exposition.Histogram:      "histogram",
-	exposition.GaugeHistogram: "gaugehistogram",
-}
-
-// totalSuffix ends the sample names of a counter in OpenMetrics, where the family is named without it.
-const totalSuffix = "_total"
 
 // appendOpenHeader appends the comments of OpenMetrics. Samples keep their names in it (S15): a counter that does not end
 // in _total, or whose name without it is that of another family, is of unknown type.
 func (e *exposed) appendOpenHeader(dst []byte) []byte {
-	name, word := e.name, openTypes[e.typ]
-	if e.typ == exposition.Counter {
-		base, ok := strings.CutSuffix(name, totalSuffix)
+	name, word := e.name, e.typ.OpenMetrics()
+	if suffix := e.typ.OpenSuffix(); suffix != "" {
+		base, ok := strings.CutSuffix(name, suffix)
 		switch {
 		case ok && base != "" && !e.baseTaken:
 			name = base
 		default:
-			word = openTypes[exposition.Untyped]
+			word = metric.Untyped.OpenMetrics()
 		}
 	}
 	if e.hasHelp {
@@ -169,10 +147,10 @@ func appendOwn(dst []byte, mf *dto.MetricFamily) []byte {
 			dst = appendOwnLine(dst, name, m, "", 0, m.Untyped.GetValue())
 		case m.Summary != nil:
 			for _, q := range m.Summary.Quantile {
-				dst = appendOwnLine(dst, name, m, "quantile", q.GetQuantile(), q.GetValue())
+				dst = appendOwnLine(dst, name, m, metric.Summary.BoundLabel(), q.GetQuantile(), q.GetValue())
 			}
-			dst = appendOwnLine(dst, name+"_sum", m, "", 0, m.Summary.GetSampleSum())
-			dst = appendOwnLine(dst, name+"_count", m, "", 0, float64(m.Summary.GetSampleCount()))
+			dst = appendOwnLine(dst, name+metric.Summary.Suffix(metric.SumLine), m, "", 0, m.Summary.GetSampleSum())
+			dst = appendOwnLine(dst, name+metric.Summary.Suffix(metric.CountLine), m, "", 0, float64(m.Summary.GetSampleCount()))
 		case m.Histogram != nil:
 			dst = appendOwnHistogram(dst, name, m)
 		}

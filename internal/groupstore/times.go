@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // The two families that every group has. They are made from two numbers per group when they are asked for, and a pushed
@@ -22,7 +23,7 @@ const (
 // grouping labels, and an empty instance if there is none among them.
 func timeSkeleton(name, help string, names []string, h hasher) *skeleton {
 	e := encoder{}
-	e.family(exposition.Gauge, name, help, "", hasHelp, names, 1)
+	e.family(metric.Gauge, name, help, "", hasHelp, names, 1)
 	slots := make([]slot, 0, len(names)+1)
 	for i, n := range names {
 		slots = append(slots, slot{name: []byte(n), hole: i})

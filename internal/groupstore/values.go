@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // tokens returns the values of a part as text, without what stands before them.
@@ -43,7 +43,7 @@ func cutExtra(s string) (wire, rest string) {
 
 // A valueReader walks the values of the metrics of a part. It must be told of each metric what bounds it has.
 type valueReader struct {
-	typ     exposition.Type
+	typ     metric.Type
 	created string
 	extras  string
 	tokens  string
@@ -63,12 +63,8 @@ func (v *valueReader) next(bounds []float64) {
 	if v.extras != "" {
 		v.extra, v.extras = cutExtra(v.extras)
 	}
-	n := 1
-	if fewestPoints(v.typ) > 1 {
-		n = len(bounds) + 2
-	}
 	v.points = v.points[:0]
-	for range n {
+	for range v.typ.Lines(len(bounds)) {
 		end := strings.IndexByte(v.tokens, '\n')
 		v.points = append(v.points, parseToken(v.tokens[:end]))
 		v.tokens = v.tokens[end+1:]

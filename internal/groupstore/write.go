@@ -9,6 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // Form is the form of an exposition: its format, and how names that are no legacy names are written in it.
@@ -45,9 +46,9 @@ type exposed struct {
 	help    string
 	unit    string
 	hasHelp bool
-	typ     exposition.Type
+	typ     metric.Type
 	form    form
-	// baseTaken says that the name without _total is that of another family.
+	// baseTaken says that the name without the suffix of its type is that of another family.
 	baseTaken bool
 
 	own  *dto.MetricFamily                       // nil if there is none of our own
@@ -61,8 +62,8 @@ func (v *View) exposed(f Form, own []*dto.MetricFamily) []exposed {
 	list := make([]exposed, 0, len(runs)+len(own)+2)
 	if slices.ContainsFunc(v.states, func(st *state) bool { return st.hidden() == "" }) {
 		list = append(list,
-			exposed{name: PushTimeFamily, hasHelp: true, help: pushTimeHelp, typ: exposition.Gauge, time: pushTime},
-			exposed{name: FailureTimeFamily, hasHelp: true, help: failureTimeHelp, typ: exposition.Gauge, time: failureTime})
+			exposed{name: PushTimeFamily, hasHelp: true, help: pushTimeHelp, typ: metric.Gauge, time: pushTime},
+			exposed{name: FailureTimeFamily, hasHelp: true, help: failureTimeHelp, typ: metric.Gauge, time: failureTime})
 	}
 	for _, mf := range own {
 		if len(mf.Metric) > 0 {
@@ -134,7 +135,8 @@ func escapeNames(list []exposed, f Form) []exposed {
 	}
 	list = slices.DeleteFunc(list, func(e exposed) bool { return e.name == "" })
 	for i := range list {
-		if base, ok := strings.CutSuffix(list[i].name, totalSuffix); ok {
+		suffix := list[i].typ.OpenSuffix()
+		if base, ok := strings.CutSuffix(list[i].name, suffix); ok && suffix != "" {
 			list[i].baseTaken = taken[base]
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // FuzzWrite pushes arbitrary names and values: whatever is accepted can be read back whole, in every format.
@@ -20,7 +21,7 @@ func FuzzWrite(f *testing.F) {
 		if err != nil {
 			t.Skip(err)
 		}
-		body := fuzzBody(name, label, value, help, exposition.Type(typ%6), number)
+		body := fuzzBody(name, label, value, help, metric.Type(typ%6), number)
 		s := newTester(t, groupstore.Config{})
 		if _, err := s.store.Push(t.Context(), groupstore.Push{Operation: put, Key: k, Body: body, At: noon}); err != nil {
 			t.Skip(err)
@@ -37,16 +38,16 @@ func FuzzWrite(f *testing.F) {
 	})
 }
 
-func fuzzBody(name, label, value, help string, typ exposition.Type, number float64) *exposition.Body {
+func fuzzBody(name, label, value, help string, typ metric.Type, number float64) *exposition.Body {
 	b := &exposition.Body{
 		Families: []exposition.Family{{Name: []byte(name), Help: []byte(help), HasHelp: help != "", Type: typ, Metrics: exposition.Range{End: 1}}},
 		Labels:   []exposition.Label{{Name: []byte(label), Value: []byte(value)}},
 	}
 	bounds := []float64{0}
 	switch typ {
-	case exposition.Summary:
+	case metric.Summary:
 		bounds = []float64{0.5, 0, 0}
-	case exposition.Histogram, exposition.GaugeHistogram:
+	case metric.Histogram, metric.GaugeHistogram:
 		bounds, number = []float64{0.5, math.Inf(1), 0, 0}, math.Floor(math.Abs(number))
 		if math.IsNaN(number) || number > 1<<50 {
 			number = 3 // the scanner takes no other counts
@@ -55,7 +56,7 @@ func fuzzBody(name, label, value, help string, typ exposition.Type, number float
 	for _, bound := range bounds {
 		b.Points = append(b.Points, exposition.Point{Bound: bound, Value: number, Token: exposition.AppendFloat(nil, number)})
 	}
-	if typ == exposition.Summary && !(number >= 0 && number < 1<<63 && number == math.Trunc(number)) {
+	if typ == metric.Summary && !(number >= 0 && number < 1<<63 && number == math.Trunc(number)) {
 		b.Points[2].Token = []byte("3")
 	}
 	b.Metrics = []exposition.Metric{{Labels: exposition.Range{End: 1}, Points: exposition.Range{End: int32(len(bounds))}}}

@@ -115,7 +115,7 @@ func (t *template) setCounts(b *exposition.Body) bool {
 		for _, m := range b.Metrics[f.Metrics.Start:f.Metrics.End] {
 			points := b.Points[m.Points.Start:m.Points.End]
 			for i := range points {
-				if !isCount(f.Type, i, len(points)) {
+				if !f.Type.IsCount(i, len(points)) {
 					continue
 				}
 				n, ok := t.number(string(points[i].Token))
@@ -129,18 +129,6 @@ func (t *template) setCounts(b *exposition.Body) bool {
 		}
 	}
 	return true
-}
-
-// isCount says whether the i-th of a metric's points is a count: the buckets of a histogram, and the last.
-func isCount(typ exposition.Type, i, points int) bool {
-	switch typ {
-	case exposition.Histogram, exposition.GaugeHistogram:
-		return i != points-2
-	case exposition.Summary:
-		return i == points-1
-	default:
-		return false
-	}
 }
 
 // number returns which value of the body a token stands for, by the number that the value was given.

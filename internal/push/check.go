@@ -12,6 +12,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 )
 
 // The words of the relay's store; a test of the store holds the two together.
@@ -77,7 +78,7 @@ func (c *checker) fault() string {
 		if ignored(f) {
 			continue
 		}
-		hasSuffixes = hasSuffixes || suffixesOf(f.Type) != nil
+		hasSuffixes = hasSuffixes || !f.Type.Simple()
 		if text := c.family(f, hasZeros); text != "" {
 			c.note(f, text)
 		}
@@ -129,25 +130,13 @@ func (c *checker) family(f *exposition.Family, hasZeros bool) string {
 			}
 		}
 	}
-	if implicit := implicitLabel(f.Type); implicit != "" && c.keyHas(implicit) {
+	if implicit := f.Type.BoundLabel(); implicit != "" && c.keyHas(implicit) {
 		return c.describe(name, &metrics[0]) + "must not have an explicit " + strconv.Quote(implicit) + " label"
 	}
 	if i := c.repeated(metrics); i >= 0 {
 		return c.describe(name, &metrics[i]) + collectedBefore
 	}
 	return ""
-}
-
-// implicitLabel returns the label that the lines of a family have by its type.
-func implicitLabel(t exposition.Type) string {
-	switch t {
-	case exposition.Summary:
-		return model.QuantileLabel
-	case exposition.Histogram, exposition.GaugeHistogram:
-		return model.BucketLabel
-	default:
-		return ""
-	}
 }
 
 func (c *checker) keyHas(name string) bool {
@@ -219,7 +208,7 @@ func (c *checker) clashes() {
 	families := c.body.Families
 	c.seen.reset(len(families))
 	for i := range families {
-		if suffixesOf(families[i].Type) != nil && !ignored(&families[i]) {
+		if !families[i].Type.Simple() && !ignored(&families[i]) {
 			c.seen.add(addHash(0, families[i].Name), i, func(int) bool { return false }) // every name comes once
 		}
 	}
@@ -228,38 +217,16 @@ func (c *checker) clashes() {
 		if ignored(f) {
 			continue
 		}
-		for _, suffix := range suffixesOf(exposition.Histogram) {
-			base, ok := bytes.CutSuffix(f.Name, []byte(suffix))
-			if !ok {
-				continue
-			}
-			k, ok := c.seen.find(addHash(0, base), func(k int) bool { return bytes.Equal(families[k].Name, base) })
-			if ok && slices.Contains(suffixesOf(families[k].Type), suffix) && c.first != f {
-				c.note(f, "collected metric named "+quoted(string(f.Name))+" collides with previously collected "+
-					ownerOfSuffix(families[k].Type)+" named "+quoted(string(base)))
-			}
+		base, role, ok := metric.CutSuffix(f.Name)
+		if !ok {
+			continue
+		}
+		k, ok := c.seen.find(addHash(0, base), func(k int) bool { return bytes.Equal(families[k].Name, base) })
+		if ok && families[k].Type.Suffix(role) != "" && c.first != f {
+			c.note(f, "collected metric named "+quoted(string(f.Name))+" collides with previously collected "+
+				families[k].Type.Text()+" named "+quoted(string(base)))
 		}
 	}
-}
-
-// suffixesOf returns the suffixes of the series of a family, nil for none.
-func suffixesOf(t exposition.Type) []string {
-	all := [...]string{"_count", "_sum", "_bucket"}
-	switch t {
-	case exposition.Summary:
-		return all[:2]
-	case exposition.Histogram, exposition.GaugeHistogram:
-		return all[:]
-	default:
-		return nil
-	}
-}
-
-func ownerOfSuffix(t exposition.Type) string {
-	if t == exposition.Summary {
-		return "summary"
-	}
-	return "histogram"
 }
 
 // describe returns the beginning of an error about a metric with all labels that it would have in its group; m is nil for

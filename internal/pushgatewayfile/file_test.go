@@ -20,6 +20,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/pushgatewayfile"
 )
 
@@ -185,7 +186,7 @@ func TestImportOfWhatDoesNotFit(t *testing.T) {
 		"4": {map[string]string{"job": "c"}, nil},
 		"5": {map[string]string{"job": "old"}, map[string]timestampedMetricFamily{"old": family("old", dto.MetricType_GAUGE, []string{"job", "old"})}},
 	})
-	s := groupstore.New(groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: exposition.Gauge}}})
+	s := groupstore.New(groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: metric.Gauge}}})
 	key, err := grouping.New(grouping.Label{Name: "job", Value: "old"})
 	if err != nil {
 		t.Fatal(err)

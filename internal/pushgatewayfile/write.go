@@ -14,7 +14,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 )
 
@@ -44,8 +43,7 @@ type stored struct{ f groupstore.Family }
 
 // GobEncode returns the family as a MetricFamily.
 func (s stored) GobEncode() ([]byte, error) {
-	typ := types[s.f.Type()]
-	mf := &dto.MetricFamily{Name: proto.String(s.f.Name()), Type: &typ}
+	mf := &dto.MetricFamily{Name: proto.String(s.f.Name()), Type: s.f.Type().Proto().Enum()}
 	if help := s.f.Help(); help != "" {
 		mf.Help = proto.String(help)
 	}
@@ -56,15 +54,6 @@ func (s stored) GobEncode() ([]byte, error) {
 		mf.Metric = append(mf.Metric, m)
 	}
 	return proto.Marshal(mf)
-}
-
-var types = map[exposition.Type]dto.MetricType{
-	exposition.Untyped:        dto.MetricType_UNTYPED,
-	exposition.Gauge:          dto.MetricType_GAUGE,
-	exposition.Counter:        dto.MetricType_COUNTER,
-	exposition.Summary:        dto.MetricType_SUMMARY,
-	exposition.Histogram:      dto.MetricType_HISTOGRAM,
-	exposition.GaugeHistogram: dto.MetricType_GAUGE_HISTOGRAM,
 }
 
 // Write writes the view into the file, in place of what was there. After an error that is still there.

@@ -8,20 +8,10 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
-
-// typeNames are the types as the API calls them.
-var typeNames = [...]string{
-	exposition.Untyped:        dto.MetricType_UNTYPED.String(),
-	exposition.Gauge:          dto.MetricType_GAUGE.String(),
-	exposition.Counter:        dto.MetricType_COUNTER.String(),
-	exposition.Summary:        dto.MetricType_SUMMARY.String(),
-	exposition.Histogram:      dto.MetricType_HISTOGRAM.String(),
-	exposition.GaugeHistogram: dto.MetricType_GAUGE_HISTOGRAM.String(),
-}
 
 // The keys of a group beside its families, and what goes before a family of such a name. Nobody may push a family whose
 // name begins like that (S17); with the check off one is kept, and then stands after the other and wins.
@@ -66,7 +56,7 @@ func (e *groupEncoder) family(g groupstore.Group, f groupstore.Family) {
 	e.piece = append(e.piece, `:{"time_stamp":"`...)
 	e.piece = f.PushTime().UTC().AppendFormat(e.piece, time.RFC3339Nano)
 	e.piece = append(e.piece, `","type":"`...)
-	e.piece = append(e.piece, typeNames[f.Type()]...)
+	e.piece = append(e.piece, f.Type().Protobuf()...)
 	e.piece = append(e.piece, '"')
 	e.optional("help", f.Help())
 	e.optional("quarantined", quarantined(g, f))
@@ -122,7 +112,7 @@ func appendLabels(dst []byte, labels []grouping.Label) []byte {
 }
 
 // appendMetric appends a metric. All its numbers are strings, because JSON has no NaN.
-func appendMetric(dst []byte, typ exposition.Type, m *dto.Metric) []byte {
+func appendMetric(dst []byte, typ metric.Type, m *dto.Metric) []byte {
 	dst = append(dst, `{"labels":{`...)
 	for i, l := range m.GetLabel() {
 		if i > 0 {
@@ -132,13 +122,13 @@ func appendMetric(dst []byte, typ exposition.Type, m *dto.Metric) []byte {
 		dst = appendString(append(dst, ':'), l.GetValue())
 	}
 	dst = append(dst, '}')
-	switch typ {
-	case exposition.Summary:
-		dst = appendSummary(dst, m.GetSummary())
-	case exposition.Histogram, exposition.GaugeHistogram:
+	switch {
+	case typ.Simple():
+		dst = appendNumber(append(dst, `,"value":`...), simpleValue(m))
+	case typ.Bucketed():
 		dst = appendHistogram(dst, m.GetHistogram())
 	default:
-		dst = appendNumber(append(dst, `,"value":`...), simpleValue(m))
+		dst = appendSummary(dst, m.GetSummary())
 	}
 	return append(dst, '}')
 }

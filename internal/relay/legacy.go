@@ -8,8 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 )
 
@@ -24,9 +24,9 @@ const (
 // legacyFamilies are those that have no series before the first request, and which the store therefore cannot find by
 // gathering: a push of such a name would otherwise be taken first and contradict the metric of ours that comes later.
 var legacyFamilies = []groupstore.OwnFamily{
-	{Name: legacyRequests, Type: exposition.Counter},
-	{Name: legacyPushSize, Type: exposition.Summary},
-	{Name: legacyPushDuration, Type: exposition.Summary},
+	{Name: legacyRequests, Type: metric.Counter},
+	{Name: legacyPushSize, Type: metric.Summary},
+	{Name: legacyPushDuration, Type: metric.Summary},
 }
 
 // uncounted is the instrument of a relay without legacy metrics.

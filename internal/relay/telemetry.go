@@ -8,10 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	versioncollector "github.com/prometheus/client_golang/prometheus/collectors/version"
 	"github.com/prometheus/client_golang/prometheus/promauto"
-	dto "github.com/prometheus/client_model/go"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // newTelemetry returns the registry of the relay's own metrics, with those that concern no part of it.
@@ -56,15 +55,6 @@ func newExportFailures(reg prometheus.Registerer) prometheus.Counter {
 	})
 }
 
-var types = map[dto.MetricType]exposition.Type{
-	dto.MetricType_COUNTER:         exposition.Counter,
-	dto.MetricType_GAUGE:           exposition.Gauge,
-	dto.MetricType_SUMMARY:         exposition.Summary,
-	dto.MetricType_UNTYPED:         exposition.Untyped,
-	dto.MetricType_HISTOGRAM:       exposition.Histogram,
-	dto.MetricType_GAUGE_HISTOGRAM: exposition.GaugeHistogram,
-}
-
 // ownFamilies lists the families that anybody might push as well: those that are there, and others that come later. Those that begin with relay_ nobody may push at all
 // (S17), so that it does not matter which of them exist yet.
 func ownFamilies(reg prometheus.Gatherer, later []groupstore.OwnFamily) ([]groupstore.OwnFamily, error) {
@@ -74,7 +64,8 @@ func ownFamilies(reg prometheus.Gatherer, later []groupstore.OwnFamily) ([]group
 	}
 	own := slices.Grow(slices.Clone(later), len(families))
 	for _, f := range families {
-		own = append(own, groupstore.OwnFamily{Name: f.GetName(), Type: types[f.GetType()]})
+		t, _ := metric.OfProto(f.GetType())
+		own = append(own, groupstore.OwnFamily{Name: f.GetName(), Type: t})
 	}
 	return own, nil
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 )
@@ -177,7 +176,7 @@ func (h *Handler) newGroupRow(g groupstore.Group, most int, now time.Time) group
 		}
 		if len(row.Families) < most {
 			row.Families = append(row.Families, familyRow{
-				Name: f.Name(), Type: typeName(f.Type()), Help: f.Help(), Series: f.Series(),
+				Name: f.Name(), Type: f.Type().String(), Help: f.Help(), Series: f.Series(),
 				Pushed: momentOf(f.PushTime(), now), Quarantined: f.Quarantined(),
 			})
 		}
@@ -194,21 +193,4 @@ func jobFirst(key grouping.Key) []grouping.Label {
 		labels = slices.Insert(slices.Delete(labels, job, job+1), 0, first)
 	}
 	return labels
-}
-
-func typeName(t exposition.Type) string {
-	switch t {
-	case exposition.Gauge:
-		return "gauge"
-	case exposition.Counter:
-		return "counter"
-	case exposition.Summary:
-		return "summary"
-	case exposition.Histogram:
-		return "histogram"
-	case exposition.GaugeHistogram:
-		return "gauge histogram"
-	default:
-		return "untyped"
-	}
 }
