@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/datadir"
-	"pushrelay/internal/grouping"
 	"pushrelay/internal/httpserver"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/scrape"
@@ -117,13 +117,13 @@ func (a *Agent) announce(set target.Set) {
 }
 
 // names is the scheme of label names in grouping keys: the wider one as soon as a relay announced that it takes it.
-func (a *Agent) names() grouping.NameScheme {
+func (a *Agent) names() metric.NameScheme {
 	for _, link := range a.links {
 		if link.Status().UTF8Names {
-			return grouping.UTF8Names
+			return metric.UTF8Names
 		}
 	}
-	return grouping.LegacyNames
+	return metric.LegacyNames
 }
 
 // spoolDir is where the spool is in a data dir; empty for one in memory.

@@ -82,7 +82,8 @@ var table = map[string]place{
 // arrows are the imports within one layer that the table allows: from -> to -> why.
 var arrows = map[string]map[string]string{
 	"internal/authority":  {"internal/mtls": "the identity that it signs is the one that mtls reads"},
-	"internal/exposition": {"internal/metric": "what it scans are families of these types"},
+	"internal/exposition": {"internal/metric": "what it scans are families of these types and names"},
+	"internal/grouping":   {"internal/metric": "labels of a key and of a metric are named by one scheme"},
 	"internal/httpserver": {
 		"internal/yamldoc":  "a web configuration is read to its end",
 		"internal/loglimit": "a broken web configuration is logged by whoever asks",

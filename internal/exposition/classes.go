@@ -1,5 +1,7 @@
 package exposition
 
+import "pushrelay/internal/metric"
+
 // byteClass is a set of roles that a byte can have in text 0.0.4.
 type byteClass uint8
 
@@ -12,10 +14,11 @@ const (
 // classes gives the roles of every byte. It is never written to.
 var classes = func() (c [256]byteClass) {
 	for b := range c {
-		switch {
-		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '_':
-			c[b] |= labelNameByte | metricNameByte
-		case b == ':':
+		behind := []byte{'_', byte(b)}
+		if metric.IsLegacyLabelName(behind) {
+			c[b] |= labelNameByte
+		}
+		if metric.IsLegacyMetricName(behind) {
 			c[b] |= metricNameByte
 		}
 		if b != '"' && b != '\\' && b != '\n' {

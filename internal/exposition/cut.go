@@ -1,6 +1,10 @@
 package exposition
 
-import "math"
+import (
+	"math"
+
+	"pushrelay/internal/metric"
+)
 
 // Cut returns a body of the same format that says what body says of the families for which keep is true, and nothing of the
 // others: their lines or messages are copied as they are, so that it is never longer than body and nothing in it is
@@ -13,7 +17,7 @@ func (p *Parser) Cut(f Format, body []byte, keep func(name []byte) bool) ([]byte
 		return nil, errHuge
 	}
 	// The wider scheme understands every body that the narrower one takes in the same way.
-	p.reset(body, Options{Names: UTF8Names})
+	p.reset(body, Options{Names: metric.UTF8Names})
 	if f == ProtobufDelimited {
 		return p.cutProtobuf(body, keep)
 	}

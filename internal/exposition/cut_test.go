@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 func TestCut(t *testing.T) {
@@ -121,9 +122,9 @@ func checkCut(t *testing.T, format exposition.Format, body []byte, keep func([]b
 	parse := func(body []byte) (*exposition.Body, error) {
 		parser := new(exposition.Parser)
 		if format == exposition.ProtobufDelimited {
-			return parser.ParseProtobuf(body, exposition.Options{Names: exposition.UTF8Names})
+			return parser.ParseProtobuf(body, exposition.Options{Names: metric.UTF8Names})
 		}
-		return parser.ParseText(body, exposition.Options{Names: exposition.UTF8Names})
+		return parser.ParseText(body, exposition.Options{Names: metric.UTF8Names})
 	}
 	before, err := parse(body)
 	if err != nil {

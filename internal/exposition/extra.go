@@ -58,7 +58,7 @@ func (p *Parser) extraOf(fam *family, labels []Label, msg []byte) (*Extra, error
 // checkExemplar holds the labels of an exemplar to the rules for all labels, because protobuf exposes them.
 func (p *Parser) checkExemplar(fam *family, e *dto.Exemplar) error {
 	for _, l := range e.GetLabel() {
-		if !p.names.validLabelName([]byte(l.GetName())) || !utf8.ValidString(l.GetValue()) {
+		if !metric.ValidLabelName(p.names, l.GetName()) || !utf8.ValidString(l.GetValue()) {
 			return p.malformed(fmt.Sprintf("invalid label %q=%q in an exemplar of metric %q", l.GetName(), l.GetValue(), fam.Name))
 		}
 		if max(len(l.GetName()), len(l.GetValue())) > p.maxLabelLength {

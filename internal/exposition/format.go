@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"pushrelay/internal/metric"
 )
 
 // Format is an exposition format.
@@ -44,13 +46,13 @@ type Offers struct {
 
 // Negotiate returns the format and the escaping of names for a scrape with the given Accept header. Without a match it is
 // Text004. The choice is the one that Prometheus' own exporters make.
-func Negotiate(accept string, offers Offers) (Format, Escaping) {
+func Negotiate(accept string, offers Offers) (Format, metric.Escaping) {
 	formats := expfmt.DefaultAcceptedFormats()
 	if offers.OpenMetrics {
 		formats = append([]expfmt.Format{expfmt.FmtOpenMetrics_1_0_0}, formats...)
 	}
 	chosen := expfmt.NegotiateAccept(http.Header{"Accept": {accept}}, formats...)
-	return formatOf(chosen.FormatType()), escapingOf(chosen.ToEscapingScheme())
+	return formatOf(chosen.FormatType()), metric.EscapingOf(chosen.ToEscapingScheme())
 }
 
 func formatOf(t expfmt.FormatType) Format {
@@ -68,22 +70,9 @@ func formatOf(t expfmt.FormatType) Format {
 	}
 }
 
-func escapingOf(s model.EscapingScheme) Escaping {
-	switch s {
-	case model.NoEscaping:
-		return AllowUTF8
-	case model.DotsEscaping:
-		return EscapeDots
-	case model.ValueEncodingEscaping:
-		return EscapeValues
-	default:
-		return EscapeUnderscores
-	}
-}
-
 // ContentType returns the Content-Type of an exposition in the format with the given escaping, letter by letter as
 // Prometheus' own exporters send it.
-func (f Format) ContentType(e Escaping) string {
+func (f Format) ContentType(e metric.Escaping) string {
 	return string(f.expfmt()) + "; " + model.EscapingKey + "=" + e.String()
 }
 

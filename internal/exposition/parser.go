@@ -12,7 +12,7 @@ import (
 // Options says what a parser takes.
 type Options struct {
 	// Names is the scheme for metric and label names.
-	Names NameScheme
+	Names metric.NameScheme
 	// Limits bounds one body.
 	Limits Limits
 }
@@ -51,7 +51,7 @@ type Limits struct {
 //     not a number, and a native histogram that Prometheus would not ingest are errors. A Pushgateway takes them all and
 //     exposes what then breaks scrapes.
 type Parser struct {
-	names                                NameScheme
+	names                                metric.NameScheme
 	maxSeries, maxLabels, maxLabelLength int // of the limits; math.MaxInt for none
 
 	src  []byte

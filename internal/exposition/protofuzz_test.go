@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // FuzzParseProtobuf looks for bodies that make the scanner panic or that it understands in another way than the protobuf
@@ -29,9 +30,9 @@ func FuzzParseProtobuf(f *testing.F) {
 	}
 	parser := new(exposition.Parser)
 	f.Fuzz(func(t *testing.T, first, second []byte, utf8Names bool) {
-		names := exposition.LegacyNames
+		names := metric.LegacyNames
 		if utf8Names {
-			names = exposition.UTF8Names
+			names = metric.UTF8Names
 		}
 		body := append(binary.AppendUvarint(nil, uint64(len(first))), first...)
 		body = append(binary.AppendUvarint(body, uint64(len(second))), second...)
@@ -64,7 +65,7 @@ func TestRandomProtobufIsTakenAsTheLibraryTakesIt(t *testing.T) {
 		if _, err := parser.ParseProtobuf(body, exposition.Options{}); err != nil {
 			t.Fatalf("ParseProtobuf(%v) returned the error %q (seed %d)", families, err, seed)
 		}
-		compareProtobuf(t, parser, body, exposition.LegacyNames)
+		compareProtobuf(t, parser, body, metric.LegacyNames)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
@@ -110,7 +111,7 @@ func randomFloat(rng *rand.Rand) *float64 {
 	return &f[rng.IntN(len(f))]
 }
 
-func compareProtobuf(t *testing.T, parser *exposition.Parser, body []byte, names exposition.NameScheme) {
+func compareProtobuf(t *testing.T, parser *exposition.Parser, body []byte, names metric.NameScheme) {
 	t.Helper()
 	got, err := parser.ParseProtobuf(body, exposition.Options{Names: names})
 	want, wantErr := decodeReference(body)

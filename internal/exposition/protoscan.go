@@ -126,7 +126,7 @@ func (p *Parser) protoFamilyHead(msg []byte) (Family, error) {
 			fam.Unit = field.bytes
 		}
 	}
-	if !p.names.validMetricName(fam.Name) {
+	if !metric.ValidMetricName(p.names, fam.Name) {
 		return fam, p.malformed(fmt.Sprintf("invalid metric name %q", fam.Name))
 	}
 	if len(fam.Name) > p.maxLabelLength {
@@ -270,7 +270,7 @@ func (p *Parser) protoLabel(fam *family, v *protoValue, msg []byte) error {
 			l.Value = field.bytes
 		}
 	}
-	if !p.names.validLabelName(l.Name) {
+	if !metric.ValidLabelName(p.names, l.Name) {
 		return p.malformed(fmt.Sprintf("invalid label name %q", l.Name))
 	}
 	if !utf8.Valid(l.Value) {

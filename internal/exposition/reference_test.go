@@ -108,7 +108,7 @@ func renderMetric(tb testing.TB, out []byte, b *exposition.Body, f *exposition.F
 
 func renderLine(out []byte, name string, labels []exposition.Label, bound string, pt exposition.Point, hasTimestamp bool) []byte {
 	var inside []string
-	if exposition.IsLegacyMetricName(name) {
+	if metric.IsLegacyMetricName(name) {
 		out = append(out, name...)
 	} else {
 		inside = append(inside, string(exposition.AppendMetricName(nil, name)))
@@ -166,14 +166,14 @@ func normalise(m *dto.Metric) {
 }
 
 // parseReference parses text as the reference does. It turns a panic into an error.
-func parseReference(body []byte, names exposition.NameScheme) (families map[string]*dto.MetricFamily, err error) {
+func parseReference(body []byte, names metric.NameScheme) (families map[string]*dto.MetricFamily, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
 	scheme := model.LegacyValidation
-	if names == exposition.UTF8Names {
+	if names == metric.UTF8Names {
 		scheme = model.UTF8Validation
 	}
 	parser := expfmt.NewTextParser(scheme)

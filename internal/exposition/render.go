@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math"
 	"strconv"
+
+	"pushrelay/internal/metric"
 )
 
 // text is what the functions of this file take: names and values stand in strings in one place and in bytes in another.
@@ -71,9 +73,9 @@ func escapeLetter(b byte) byte {
 
 // AppendMetricName appends a metric name as it stands on HELP and TYPE lines: as it is if it is a legacy name, in double
 // quotes and escaped otherwise. On a line with a sample a quoted name moves inside the braces, as the first thing there:
-// {"a.b",l="v"} 1; [IsLegacyMetricName] tells which of the two it is.
+// {"a.b",l="v"} 1; [metric.IsLegacyMetricName] tells which of the two it is.
 func AppendMetricName[T text](dst []byte, name T) []byte {
-	if IsLegacyMetricName(name) {
+	if metric.IsLegacyMetricName(name) {
 		return append(dst, name...)
 	}
 	return appendQuoted(dst, name)
@@ -82,7 +84,7 @@ func AppendMetricName[T text](dst []byte, name T) []byte {
 // AppendLabelName appends a label name as it stands between the braces: as it is if it is a legacy name, quoted otherwise.
 // A name with a colon is quoted, for no parser takes it bare.
 func AppendLabelName[T text](dst []byte, name T) []byte {
-	if IsLegacyLabelName(name) {
+	if metric.IsLegacyLabelName(name) {
 		return append(dst, name...)
 	}
 	return appendQuoted(dst, name)

@@ -8,9 +8,9 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 func TestAppendFloat(t *testing.T) {
@@ -50,7 +50,7 @@ func TestNamesAndEscapesAreExpfmts(t *testing.T) {
 		}
 		for _, value := range texts {
 			got := "# TYPE " + string(exposition.AppendMetricName(nil, name)) + " untyped\n"
-			if exposition.IsLegacyMetricName(name) {
+			if metric.IsLegacyMetricName(name) {
 				got += name + "{"
 			} else {
 				got += "{" + string(exposition.AppendMetricName(nil, []byte(name))) + ","
@@ -74,63 +74,8 @@ func TestNamesAndEscapesAreExpfmts(t *testing.T) {
 	}
 }
 
-func TestLegacyNames(t *testing.T) {
-	for _, name := range []string{"", "a", "a1", "1a", "a:b", "_", "a.b", "Π", "a ", "\xff"} {
-		if got, want := exposition.IsLegacyMetricName(name), model.LegacyValidation.IsValidMetricName(name); got != want {
-			t.Errorf("IsLegacyMetricName(%q) = %v", name, got)
-		}
-		if got, want := exposition.IsLegacyLabelName([]byte(name)), model.LegacyValidation.IsValidLabelName(name); got != want {
-			t.Errorf("IsLegacyLabelName(%q) = %v", name, got)
-		}
-	}
+func TestAppendLabelName(t *testing.T) {
 	if got, want := string(exposition.AppendLabelName(nil, "a:b")), `"a:b"`; got != want {
 		t.Errorf("AppendLabelName(a:b) = %s, want %s", got, want)
-	}
-}
-
-var escapings = map[exposition.Escaping]model.EscapingScheme{
-	exposition.EscapeUnderscores: model.UnderscoreEscaping,
-	exposition.EscapeDots:        model.DotsEscaping,
-	exposition.EscapeValues:      model.ValueEncodingEscaping,
-	exposition.AllowUTF8:         model.NoEscaping,
-}
-
-func TestEscapedNamesAreTheReferences(t *testing.T) {
-	for escaping, scheme := range escapings {
-		if escaping.String() != scheme.String() {
-			t.Errorf("escaping %d is called %s, want %s", escaping, escaping, scheme)
-		}
-		for _, name := range []string{"a", "a_b", "my.metric", "1a", "a:b.c", "Π_a", "a\x00\U0010FFFF"} {
-			f := model.EscapeMetricFamily(family(name, dto.MetricType_GAUGE, gauge(1, name, "v")), scheme)
-			if got := exposition.EscapeName(name, escaping); got != f.GetName() {
-				t.Errorf("EscapeName(%q, %s) = %q, want %q", name, escaping, got, f.GetName())
-			}
-			if name == "a:b.c" {
-				continue // The reference leaves the colon in labels.
-			}
-			if got := exposition.EscapeLabelName(name, escaping); got != f.Metric[0].Label[0].GetName() {
-				t.Errorf("EscapeLabelName(%q, %s) = %q, want %q", name, escaping, got, f.Metric[0].Label[0].GetName())
-			}
-		}
-	}
-}
-
-func TestEscapedLabelNamesHaveNoColon(t *testing.T) {
-	for _, name := range []string{"a:b", ":", "1:_1_.Π", "a:\x01b", "_3a_:"} {
-		for escaping := range escapings {
-			got := exposition.EscapeLabelName(name, escaping)
-			if escaping == exposition.AllowUTF8 {
-				if got != name {
-					t.Errorf("EscapeLabelName(%q, %s) = %q", name, escaping, got)
-				}
-				continue
-			}
-			if !exposition.IsLegacyLabelName(got) {
-				t.Errorf("EscapeLabelName(%q, %s) = %q, which is no legacy name", name, escaping, got)
-			}
-			if back := model.UnescapeName(got, model.ValueEncodingEscaping); escaping == exposition.EscapeValues && back != name {
-				t.Errorf("EscapeLabelName(%q, %s) = %q, which means %q", name, escaping, got, back)
-			}
-		}
 	}
 }

@@ -192,7 +192,7 @@ func TestLimits(t *testing.T) {
 			if _, err := new(exposition.Parser).ParseText([]byte(tt.body), exposition.Options{}); err != nil {
 				t.Errorf("without limits the error is %v", err)
 			}
-			if families, err := parseReference([]byte(tt.body), exposition.LegacyNames); err == nil && len(families) > 0 {
+			if families, err := parseReference([]byte(tt.body), metric.LegacyNames); err == nil && len(families) > 0 {
 				var protobuf []byte
 				for _, f := range families {
 					protobuf = append(protobuf, protobufOf(t, f)...)
@@ -226,7 +226,7 @@ func TestParserIsUsedAgain(t *testing.T) {
 				t.Fatalf("round %d: ParseText returned the error %q", i, err)
 			}
 			want := textOf(t, families)
-			parsed, err := parseReference(want, exposition.LegacyNames)
+			parsed, err := parseReference(want, metric.LegacyNames)
 			if err != nil {
 				t.Fatalf("reading the reference: %v", err)
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // namesInBraces finds bodies in which a metric name stands inside the braces although there may be histograms or
@@ -27,15 +28,15 @@ func FuzzParseText(f *testing.F) {
 	}
 	parser := new(exposition.Parser)
 	f.Fuzz(func(t *testing.T, body []byte, utf8Names bool) {
-		names := exposition.LegacyNames
+		names := metric.LegacyNames
 		if utf8Names {
-			names = exposition.UTF8Names
+			names = metric.UTF8Names
 		}
 		compareText(t, parser, body, names)
 	})
 }
 
-func compareText(t *testing.T, parser *exposition.Parser, body []byte, names exposition.NameScheme) {
+func compareText(t *testing.T, parser *exposition.Parser, body []byte, names metric.NameScheme) {
 	t.Helper()
 	before := string(body)
 	got, err := parser.ParseText(body, exposition.Options{Names: names})

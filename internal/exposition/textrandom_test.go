@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // lineParts are what random bodies are made of: each list is a position in a line, and empty strings are left out.
@@ -38,7 +39,7 @@ func TestRandomTextIsTakenAsTheReferenceTakesIt(t *testing.T) {
 	parser := new(exposition.Parser)
 	for range rounds {
 		body := randomText(rng)
-		names := exposition.NameScheme(rng.IntN(2))
+		names := metric.NameScheme(rng.IntN(2))
 		compareText(t, parser, []byte(body), names)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
@@ -128,7 +129,7 @@ func TestRandomNumbersAreTakenAsTheReferenceTakesThem(t *testing.T) {
 		if rng.IntN(4) == 0 {
 			number = strconv.FormatFloat(math.Float64frombits(rng.Uint64()), "gef"[rng.IntN(3)], rng.IntN(20)-1, 64)
 		}
-		compareText(t, parser, []byte("m "+number+"\n# TYPE h histogram\nh_bucket{le=\""+number+"\"} 1\n"), exposition.LegacyNames)
+		compareText(t, parser, []byte("m "+number+"\n# TYPE h histogram\nh_bucket{le=\""+number+"\"} 1\n"), metric.LegacyNames)
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}

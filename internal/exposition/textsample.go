@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+
+	"pushrelay/internal/metric"
 )
 
 // sample scans a line with a sample from its first byte that is no blank.
@@ -99,7 +101,7 @@ func (p *Parser) labels(i int, at nameAt) (int, error) {
 				sorted = false
 			}
 		}
-		if p.src[next-1] == '"' && !p.names.validLabelName(name) {
+		if p.src[next-1] == '"' && !metric.ValidLabelName(p.names, name) {
 			return 0, p.malformed(fmt.Sprintf("invalid label name %q", name))
 		}
 		if i, err = p.label(name, i+1); err != nil {

@@ -174,7 +174,7 @@ func (p *Parser) nameFamily(name []byte) error {
 		t.current, t.role = t.lastFamily, t.lastRole
 		return nil
 	}
-	if !p.names.validMetricName(name) {
+	if !metric.ValidMetricName(p.names, name) {
 		return p.malformed(fmt.Sprintf("invalid metric name %q", name))
 	}
 	if len(name) > p.maxLabelLength {

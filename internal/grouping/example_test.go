@@ -4,13 +4,14 @@ import (
 	"fmt"
 
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 )
 
 func ExampleFromPath() {
 	// PUT /metrics/job/backup/path@base64/L3Zhci90bXA
-	k, err := grouping.FromPath(grouping.Path{Job: "backup", Labels: "/path@base64/L3Zhci90bXA"}, grouping.LegacyNames)
+	k, err := grouping.FromPath(grouping.Path{Job: "backup", Labels: "/path@base64/L3Zhci90bXA"}, metric.LegacyNames)
 	fmt.Println(k, err)
-	_, err = grouping.FromPath(grouping.Path{Job: "backup", Labels: "/instance"}, grouping.LegacyNames)
+	_, err = grouping.FromPath(grouping.Path{Job: "backup", Labels: "/instance"}, metric.LegacyNames)
 	fmt.Println(err)
 	// Output:
 	// {job="backup",path="/var/tmp"} <nil>

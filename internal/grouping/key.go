@@ -14,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/prometheus/common/model"
+
+	"pushrelay/internal/metric"
 )
 
 // separator stands between the names and values of a canonical key. No valid UTF-8 text contains this byte, so that no
@@ -39,7 +41,7 @@ type Key struct {
 func New(labels ...Label) (Key, error) {
 	sorted := make([]Label, 0, len(labels))
 	for _, l := range labels {
-		if !validName(l.Name, UTF8Names) {
+		if !validName(l.Name, metric.UTF8Names) {
 			return Key{}, improperName(l.Name)
 		}
 		sorted = put(sorted, l)
@@ -105,7 +107,7 @@ func (k Key) Labels() []Label {
 // With returns the key that has the same labels except for the given one, which is added or takes the place of the label
 // of that name. It is meant for labels that the program itself adds and panics where [New] would return an error.
 func (k Key) With(name, value string) Key {
-	if !validName(name, UTF8Names) {
+	if !validName(name, metric.UTF8Names) {
 		panic(improperName(name))
 	}
 	with, err := fromSorted(put(k.Labels(), Label{Name: name, Value: value}))
@@ -153,7 +155,7 @@ func (k Key) String() string {
 			continue
 		}
 		b = append(b, ',')
-		if model.LegacyValidation.IsValidLabelName(l.Name) {
+		if metric.IsLegacyLabelName(l.Name) {
 			b = append(b, l.Name...)
 		} else {
 			b = strconv.AppendQuote(b, l.Name)
@@ -189,18 +191,12 @@ func find(labels []Label, name string) (int, bool) {
 }
 
 // validName says whether a label of that name may be part of a key.
-func validName(name string, names NameScheme) bool {
-	if strings.HasPrefix(name, model.ReservedLabelPrefix) {
-		return false
-	}
-	if names == UTF8Names {
-		return model.UTF8Validation.IsValidLabelName(name)
-	}
-	return model.LegacyValidation.IsValidLabelName(name)
+func validName(name string, names metric.NameScheme) bool {
+	return !strings.HasPrefix(name, model.ReservedLabelPrefix) && metric.ValidLabelName(names, name)
 }
 
 // CheckLabelName returns an error unless a label of that name may be part of a key under the given scheme.
-func CheckLabelName(name string, names NameScheme) error {
+func CheckLabelName(name string, names metric.NameScheme) error {
 	if !validName(name, names) {
 		return improperName(name)
 	}

@@ -10,24 +10,14 @@ import (
 	"strings"
 
 	"github.com/prometheus/common/model"
-)
 
-// NameScheme says which label names a path may hold and how they are spelled.
-type NameScheme uint8
-
-const (
-	// LegacyNames admits letters, digits and underscores only, and takes every name literally. It is the zero value and
-	// what a Pushgateway does by default.
-	LegacyNames NameScheme = iota
-	// UTF8Names admits any valid UTF-8 text, and decodes a name that begins with U__: an underscore is doubled there, and
-	// _HEX_ stands for the rune with that number. A name that cannot be decoded is taken literally.
-	UTF8Names
+	"pushrelay/internal/metric"
 )
 
 // Base64Suffix marks a component of the path whose value follows in base64.
 const Base64Suffix = "@base64"
 
-// escapedPrefix begins a label name in the escaped spelling of UTF8Names.
+// escapedPrefix begins a label name in the escaped spelling of [metric.UTF8Names].
 const escapedPrefix = "U__"
 
 // Path is what the router takes out of the path of a push, percent-decoded already.
@@ -40,11 +30,13 @@ type Path struct {
 	Labels string
 }
 
-// FromPath returns the key that a path names. The grammar and the texts of the errors are the Pushgateway's: values in
+// FromPath returns the key that a path names. [metric.LegacyNames] takes every label name literally; [metric.UTF8Names]
+// decodes one that begins with U__: an underscore is doubled there, and _HEX_ stands for the rune with that number. A name
+// that cannot be decoded is taken literally. The grammar and the texts of the errors are the Pushgateway's: values in
 // base64 use the alphabet for URLs, padded or not, names must be proper in the given scheme and not be reserved, the job of
 // the path wins over a label job, and the last of several labels with one name wins. What goes further: a name that
 // decodes to a reserved one, and a value that is not valid UTF-8, are refused, because such a label could never be exposed.
-func FromPath(p Path, names NameScheme) (Key, error) {
+func FromPath(p Path, names metric.NameScheme) (Key, error) {
 	job, err := pathJob(p)
 	if err != nil {
 		return Key{}, err
@@ -71,7 +63,7 @@ func pathJob(p Path) (string, error) {
 	return job, nil
 }
 
-func pathLabels(path string, names NameScheme) ([]Label, error) {
+func pathLabels(path string, names metric.NameScheme) ([]Label, error) {
 	if len(path) <= 1 {
 		return nil, nil
 	}
@@ -90,10 +82,10 @@ func pathLabels(path string, names NameScheme) ([]Label, error) {
 	return labels, nil
 }
 
-func pathLabel(component, value string, names NameScheme) (Label, error) {
+func pathLabel(component, value string, names metric.NameScheme) (Label, error) {
 	spelled, isBase64 := strings.CutSuffix(component, Base64Suffix)
 	name := spelled
-	if names == UTF8Names {
+	if names == metric.UTF8Names {
 		name = model.UnescapeName(spelled, model.ValueEncodingEscaping)
 	}
 	if !validName(name, names) || strings.HasPrefix(spelled, model.ReservedLabelPrefix) {
@@ -119,11 +111,11 @@ func decodeBase64(s string) (string, error) {
 // first, then the other labels by name. It is percent-encoded, and values that no router would hand over as they are stand
 // in base64, so that it can be put into a URL as it is. [FromPath] with LegacyNames makes the same key of it again if all
 // names are legacy names; otherwise, and where a relay takes UTF-8 names, [Key.PathFor] has the right spelling.
-func (k Key) Path() string { return k.PathFor(LegacyNames) }
+func (k Key) Path() string { return k.PathFor(metric.LegacyNames) }
 
 // PathFor is [Key.Path] for a relay that reads paths with the given scheme. The schemes differ only for names that begin
 // with U__, which mean themselves under LegacyNames. Names that LegacyNames does not admit are spelled as for UTF8Names.
-func (k Key) PathFor(names NameScheme) string {
+func (k Key) PathFor(names metric.NameScheme) string {
 	if k.IsZero() {
 		return ""
 	}
@@ -165,11 +157,11 @@ func needsBase64(value string) bool {
 }
 
 // spellName returns the component for a label name, percent-encoded.
-func spellName(name string, names NameScheme) string {
-	if !model.LegacyValidation.IsValidLabelName(name) {
+func spellName(name string, names metric.NameScheme) string {
+	if !metric.IsLegacyLabelName(name) {
 		return url.PathEscape(escapeName(name))
 	}
-	if names == UTF8Names && model.UnescapeName(name, model.ValueEncodingEscaping) != name {
+	if names == metric.UTF8Names && model.UnescapeName(name, model.ValueEncodingEscaping) != name {
 		return escapeName(name)
 	}
 	return name

@@ -7,17 +7,18 @@ import (
 	"testing"
 
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 )
 
 // The numbers are the rows of the conformance table of the push API.
 func TestFromPath(t *testing.T) {
-	const legacy, utf8 = grouping.LegacyNames, grouping.UTF8Names
+	const legacy, utf8 = metric.LegacyNames, metric.UTF8Names
 	p := func(job, labels string) grouping.Path { return grouping.Path{Job: job, Labels: labels} }
 	b64 := func(job string) grouping.Path { return grouping.Path{Job: job, JobBase64: true} }
 	tests := []struct {
 		name  string
 		path  grouping.Path
-		names grouping.NameScheme
+		names metric.NameScheme
 		want  string // String() of the key, or the text of the error
 	}{
 		{"17 one label", p("j", "/k/v"), legacy, `{job="j",k="v"}`},
@@ -96,21 +97,21 @@ func TestFromPath(t *testing.T) {
 func TestPath(t *testing.T) {
 	tests := []struct {
 		labels []grouping.Label
-		names  grouping.NameScheme
+		names  metric.NameScheme
 		want   string
 	}{
-		{[]grouping.Label{{"job", "j"}}, grouping.LegacyNames, "job/j"},
-		{[]grouping.Label{{"job", "j"}, {"b", "2"}, {"a", "1"}, {"z", "3"}}, grouping.LegacyNames, "job/j/a/1/b/2/z/3"},
-		{[]grouping.Label{{"job", "a/b"}}, grouping.LegacyNames, "job@base64/YS9i"},
-		{[]grouping.Label{{"job", "j"}, {"k", ""}}, grouping.LegacyNames, "job/j/k@base64/="},
-		{[]grouping.Label{{"job", ".."}, {"k", "."}}, grouping.LegacyNames, "job@base64/Li4/k@base64/Lg"},
-		{[]grouping.Label{{"job", "a b"}, {"k", "c%d"}}, grouping.LegacyNames, "job/a%20b/k/c%25d"},
-		{[]grouping.Label{{"job", "Π"}, {"k", "?#;+"}}, grouping.LegacyNames, "job/%CE%A0/k/%3F%23%3B+"},
-		{[]grouping.Label{{"job", "j"}, {"k", "\x00"}}, grouping.LegacyNames, "job/j/k@base64/AA"},
-		{[]grouping.Label{{"job", "j"}, {"foo.bar", "x"}}, grouping.UTF8Names, "job/j/U__foo_2e_bar/x"},
-		{[]grouping.Label{{"job", "j"}, {"U__foo_2e_bar", "x"}}, grouping.LegacyNames, "job/j/U__foo_2e_bar/x"},
-		{[]grouping.Label{{"job", "j"}, {"U__foo_2e_bar", "x"}}, grouping.UTF8Names, "job/j/U__U____foo__2e__bar/x"},
-		{[]grouping.Label{{"job", "j"}, {"a\U0010FFFF/b@base64", "x"}}, grouping.UTF8Names, "job/j/U__a%F4%8F%BF%BF_2f_b_40_base64/x"},
+		{[]grouping.Label{{"job", "j"}}, metric.LegacyNames, "job/j"},
+		{[]grouping.Label{{"job", "j"}, {"b", "2"}, {"a", "1"}, {"z", "3"}}, metric.LegacyNames, "job/j/a/1/b/2/z/3"},
+		{[]grouping.Label{{"job", "a/b"}}, metric.LegacyNames, "job@base64/YS9i"},
+		{[]grouping.Label{{"job", "j"}, {"k", ""}}, metric.LegacyNames, "job/j/k@base64/="},
+		{[]grouping.Label{{"job", ".."}, {"k", "."}}, metric.LegacyNames, "job@base64/Li4/k@base64/Lg"},
+		{[]grouping.Label{{"job", "a b"}, {"k", "c%d"}}, metric.LegacyNames, "job/a%20b/k/c%25d"},
+		{[]grouping.Label{{"job", "Π"}, {"k", "?#;+"}}, metric.LegacyNames, "job/%CE%A0/k/%3F%23%3B+"},
+		{[]grouping.Label{{"job", "j"}, {"k", "\x00"}}, metric.LegacyNames, "job/j/k@base64/AA"},
+		{[]grouping.Label{{"job", "j"}, {"foo.bar", "x"}}, metric.UTF8Names, "job/j/U__foo_2e_bar/x"},
+		{[]grouping.Label{{"job", "j"}, {"U__foo_2e_bar", "x"}}, metric.LegacyNames, "job/j/U__foo_2e_bar/x"},
+		{[]grouping.Label{{"job", "j"}, {"U__foo_2e_bar", "x"}}, metric.UTF8Names, "job/j/U__U____foo__2e__bar/x"},
+		{[]grouping.Label{{"job", "j"}, {"a\U0010FFFF/b@base64", "x"}}, metric.UTF8Names, "job/j/U__a%F4%8F%BF%BF_2f_b_40_base64/x"},
 	}
 	for _, tt := range tests {
 		k := mustNew(t, tt.labels...)
@@ -131,9 +132,9 @@ func FuzzFromPath(f *testing.F) {
 		if labels != "" && labels[0] != '/' {
 			return
 		}
-		names := grouping.LegacyNames
+		names := metric.LegacyNames
 		if utf8Names {
-			names = grouping.UTF8Names
+			names = metric.UTF8Names
 		}
 		k, err := grouping.FromPath(grouping.Path{Job: job, JobBase64: jobBase64, Labels: labels}, names)
 		if err != nil {
@@ -150,7 +151,7 @@ func FuzzFromPath(f *testing.F) {
 }
 
 // checkRoundTrip does with the path of a key what an HTTP server does with it, and makes a key of it again.
-func checkRoundTrip(tb testing.TB, k grouping.Key, names grouping.NameScheme) {
+func checkRoundTrip(tb testing.TB, k grouping.Key, names metric.NameScheme) {
 	tb.Helper()
 	u, err := url.Parse("http://relay:9091/metrics/" + k.PathFor(names))
 	if err != nil {

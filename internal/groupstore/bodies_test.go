@@ -178,7 +178,7 @@ func (t *tester) text() string {
 
 func (t *tester) full() string {
 	t.tb.Helper()
-	return t.write(groupstore.Form{Escaping: exposition.AllowUTF8})
+	return t.write(groupstore.Form{Escaping: metric.AllowUTF8})
 }
 
 func (t *tester) write(f groupstore.Form, own ...*dto.MetricFamily) string {

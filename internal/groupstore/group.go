@@ -5,6 +5,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 )
 
 // separator stands between names and values, as in a canonical grouping key: it occurs in no valid UTF-8.
@@ -209,7 +210,7 @@ func newLayout(labels []grouping.Label, h hasher) *layout {
 	for i, label := range labels {
 		l.names[i] = label.Name
 		l.prefix[i] = len(exposition.AppendLabelName(nil, label.Name)) + len(`="`)
-		l.legacy = l.legacy && exposition.IsLegacyLabelName(label.Name)
+		l.legacy = l.legacy && metric.IsLegacyLabelName(label.Name)
 	}
 	l.id, l.shape = layoutID(labels), newShape(labels)
 	l.pushed = timeSkeleton(PushTimeFamily, pushTimeHelp, l.names, h)

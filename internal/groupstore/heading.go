@@ -8,7 +8,6 @@ import (
 
 	"github.com/prometheus/common/model"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
 )
@@ -76,7 +75,7 @@ func newHeading(text string) *heading {
 		h.layout = uint32(len(text) - len(rest) + 1)
 	}
 	legacy, fault := h.judgeLabels(h.appendLabels(nil, holes))
-	h.legacy = legacy && exposition.IsLegacyMetricName(name)
+	h.legacy = legacy && metric.IsLegacyMetricName(name)
 	h.faulty = fault != "" || h.nameDefect() != nil
 	return h
 }
@@ -169,7 +168,7 @@ func (h *heading) judgeLabels(labels []labelSlot) (legacy bool, fault string) {
 	legacy = true
 	bound := h.typ.BoundLabel()
 	for _, l := range labels {
-		legacy = legacy && exposition.IsLegacyLabelName(l.name)
+		legacy = legacy && metric.IsLegacyLabelName(l.name)
 		switch {
 		case fault != "":
 		case !soundName(l.name), strings.HasPrefix(l.name, model.ReservedLabelPrefix):

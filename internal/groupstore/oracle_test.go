@@ -13,7 +13,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
@@ -283,7 +282,7 @@ func compareToOracle(t *testing.T, round int, s *tester, o *oracle) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := parse(t, s.write(groupstore.Form{Escaping: exposition.AllowUTF8}, ownFamilies...))
+	got := parse(t, s.write(groupstore.Form{Escaping: metric.AllowUTF8}, ownFamilies...))
 	if diff := cmp.Diff(flatten(want), flatten(got)); diff != "" {
 		t.Fatalf("round %d: exposition (-oracle +store):\n%s", round, diff)
 	}

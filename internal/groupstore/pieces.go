@@ -15,7 +15,7 @@ import (
 // are the same ones (S15).
 type form struct {
 	protobuf bool
-	escaping exposition.Escaping
+	escaping metric.Escaping
 	// apart says that the family's name, escaped, would be that of another family, and is escaped by values instead.
 	apart bool
 }
@@ -88,9 +88,9 @@ func (p *preparer) rendition(k *skeleton, f form) *rendition {
 // familyName returns a family's name as the form exposes it.
 func (f form) familyName(name string) string {
 	if f.apart {
-		return exposition.EscapeName(name, exposition.EscapeValues)
+		return metric.EscapeName(name, metric.EscapeValues)
 	}
-	return exposition.EscapeName(name, f.escaping)
+	return metric.EscapeName(name, f.escaping)
 }
 
 // A pieceBuilder makes the pieces of one rendition after the other, in the same memory.
@@ -141,16 +141,16 @@ func (b *pieceBuilder) labelNames(r *reader) {
 	}
 	taken := make(map[string]bool, len(r.labels))
 	for _, l := range r.labels {
-		if exposition.IsLegacyLabelName(l.name) {
+		if metric.IsLegacyLabelName(l.name) {
 			taken[l.name] = true
 		}
 	}
 	for _, l := range r.labels {
 		name := l.name
-		if !exposition.IsLegacyLabelName(name) {
-			name = exposition.EscapeLabelName(l.name, b.form.escaping)
+		if !metric.IsLegacyLabelName(name) {
+			name = metric.EscapeLabelName(l.name, b.form.escaping)
 			if taken[name] || b.special(name) {
-				name = exposition.EscapeLabelName(l.name, exposition.EscapeValues)
+				name = metric.EscapeLabelName(l.name, metric.EscapeValues)
 			}
 			if taken[name] {
 				name = ""
@@ -184,7 +184,7 @@ func (b *pieceBuilder) lines(r *reader) {
 // line adds one sample line up to its value.
 func (b *pieceBuilder) line(r *reader, suffix, boundLabel string, bound float64) {
 	separator := byte('{')
-	if b.k.legacy || exposition.IsLegacyMetricName(b.name) {
+	if b.k.legacy || metric.IsLegacyMetricName(b.name) {
 		b.literals = append(append(b.literals, b.name...), suffix...)
 	} else {
 		b.literals = exposition.AppendMetricName(append(b.literals, '{'), b.name+suffix)

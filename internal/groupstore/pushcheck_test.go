@@ -16,6 +16,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 )
 
@@ -94,9 +95,9 @@ func TestCheckOfBodies(t *testing.T) {
 		if u.IntN(3) == 0 {
 			families := u.families()
 			text = fmt.Sprint(families)
-			body, err = parser.ParseProtobuf(delimited(t, families), exposition.Options{Names: exposition.UTF8Names})
+			body, err = parser.ParseProtobuf(delimited(t, families), exposition.Options{Names: metric.UTF8Names})
 		} else {
-			body, err = parser.ParseText([]byte(text), exposition.Options{Names: exposition.UTF8Names})
+			body, err = parser.ParseText([]byte(text), exposition.Options{Names: metric.UTF8Names})
 		}
 		if err != nil {
 			continue // refused before

@@ -10,6 +10,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // FuzzDecodeChange reads arbitrary records. A store takes each or refuses it, and what it takes it can render, and it comes
@@ -40,7 +41,7 @@ func FuzzDecodeChange(f *testing.F) {
 			t.Fatalf("decoding what was encoded = %d, %v; want %d", p, err, position)
 		}
 		for _, format := range []exposition.Format{exposition.Text004, exposition.ProtobufDelimited, exposition.OpenMetrics100, exposition.ProtobufText} {
-			if err := s.store.Snapshot().Write(io.Discard, groupstore.Form{Format: format, Escaping: exposition.AllowUTF8}, nil); err != nil {
+			if err := s.store.Snapshot().Write(io.Discard, groupstore.Form{Format: format, Escaping: metric.AllowUTF8}, nil); err != nil {
 				t.Fatalf("Write = %v", err)
 			}
 		}

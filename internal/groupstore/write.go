@@ -15,7 +15,7 @@ import (
 // Form is the form of an exposition: its format, and how names that are no legacy names are written in it.
 type Form struct {
 	Format   exposition.Format
-	Escaping exposition.Escaping
+	Escaping metric.Escaping
 }
 
 // Write writes the view merged with the program's own metric families, in the order of S16. It writes in chunks,
@@ -112,14 +112,14 @@ func joinOwn(list []exposed) []exposed {
 func escapeNames(list []exposed, f Form) []exposed {
 	taken := make(map[string]bool, len(list))
 	for i := range list {
-		if exposition.IsLegacyMetricName(list[i].name) {
+		if metric.IsLegacyMetricName(list[i].name) {
 			taken[list[i].name] = true
 		}
 	}
 	for i := range list {
 		e := &list[i]
 		e.form = form{protobuf: f.Format == exposition.ProtobufDelimited, escaping: f.Escaping}
-		if exposition.IsLegacyMetricName(e.name) {
+		if metric.IsLegacyMetricName(e.name) {
 			continue
 		}
 		raw := e.name

@@ -26,6 +26,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // readBack returns all series that Prometheus' own parser finds, sorted: labels and value.
@@ -163,7 +164,7 @@ func TestFormatsCarryTheSameSeries(t *testing.T) {
 		t.Fatalf("only %d series were read back", len(want))
 	}
 	for _, format := range []exposition.Format{exposition.Text004, exposition.ProtobufDelimited, exposition.OpenMetrics100} {
-		for _, escaping := range []exposition.Escaping{exposition.EscapeUnderscores, exposition.EscapeDots, exposition.EscapeValues, exposition.AllowUTF8} {
+		for _, escaping := range []metric.Escaping{metric.EscapeUnderscores, metric.EscapeDots, metric.EscapeValues, metric.AllowUTF8} {
 			f := groupstore.Form{Format: format, Escaping: escaping}
 			if diff := cmp.Diff(want, readBack(t, f, s.write(f, ownFamilies()...))); diff != "" {
 				t.Errorf("%v: series (-text +got):\n%s", f, diff)
@@ -324,22 +325,22 @@ func TestEscaping(t *testing.T) {
 		"{\"u\",\"..name..\"=\"x\"} 1\n")
 	s.put(key(t, "job", "b", "g_k", "v"), "{\"my.metric\",\"g.k\"=\"1\"} 1\n{\"my metric\"} 2\n")
 	tests := []struct {
-		escaping exposition.Escaping
+		escaping metric.Escaping
 		want     []string
 	}{
-		{exposition.EscapeUnderscores, []string{
+		{metric.EscapeUnderscores, []string{
 			`U__my_2e_metric{g_k="v\"",instance="",job="a",U__l_20_a="3",U__l_2e_a="1",l_a="2"} 1`,
 			`U__my_2e_metric{U__g_2e_k="1",g_k="v",instance="",job="b"} 1`,
 			`my_metric{g_k="v\"",instance="",job="a"} 2`,
 			`h_x_bucket{g_k="v\"",instance="",job="a",le="+Inf"} 1`,
 			`u{U__..name..}`,
 		}},
-		{exposition.AllowUTF8, []string{
+		{metric.AllowUTF8, []string{
 			`{"my.metric","g.k"="v\"",instance="",job="a","l a"="3","l.a"="1",l_a="2"} 1`,
 			`{"h.x_bucket","g.k"="v\"",instance="",job="a",le="+Inf"} 1`,
 		}},
-		{exposition.EscapeDots, []string{`my_dot_metric{g_dot_k="v\"",instance="",job="a",l__a="3",l_dot_a="1",l_a="2"} 1`}},
-		{exposition.EscapeValues, []string{`U__my_2e_metric{U__g_2e_k="v\"",instance="",job="a",U__l_20_a="3",U__l_2e_a="1",l_a="2"} 1`}},
+		{metric.EscapeDots, []string{`my_dot_metric{g_dot_k="v\"",instance="",job="a",l__a="3",l_dot_a="1",l_a="2"} 1`}},
+		{metric.EscapeValues, []string{`U__my_2e_metric{U__g_2e_k="v\"",instance="",job="a",U__l_20_a="3",U__l_2e_a="1",l_a="2"} 1`}},
 	}
 	for _, tt := range tests {
 		text := s.write(groupstore.Form{Escaping: tt.escaping})

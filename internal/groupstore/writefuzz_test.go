@@ -26,7 +26,7 @@ func FuzzWrite(f *testing.F) {
 		if _, err := s.store.Push(t.Context(), groupstore.Push{Operation: put, Key: k, Body: body, At: noon}); err != nil {
 			t.Skip(err)
 		}
-		for _, escaping := range []exposition.Escaping{exposition.EscapeUnderscores, exposition.EscapeDots, exposition.EscapeValues, exposition.AllowUTF8} {
+		for _, escaping := range []metric.Escaping{metric.EscapeUnderscores, metric.EscapeDots, metric.EscapeValues, metric.AllowUTF8} {
 			want := readBack(t, groupstore.Form{Escaping: escaping}, s.write(groupstore.Form{Escaping: escaping}))
 			for _, format := range []exposition.Format{exposition.ProtobufDelimited, exposition.OpenMetrics100} {
 				f := groupstore.Form{Format: format, Escaping: escaping}

@@ -18,6 +18,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // Store is what the ingester needs of a grouping store; see [groupstore.Store] for the contracts.
@@ -39,7 +40,7 @@ type Config struct {
 	// Check is the check of that store: without enforcement nothing is refused for being inconsistent.
 	Check groupstore.Check
 	// Names is the scheme for metric and label names in bodies.
-	Names exposition.NameScheme
+	Names metric.NameScheme
 	// Limits bound the shape of a body. Sizes are checked before, where bodies are read.
 	Limits exposition.Limits
 	// AgentLabel is the grouping label that pushes through an agent get, with the agent's identity (T20); empty for none.

@@ -5,20 +5,20 @@ import (
 	"strconv"
 )
 
-// metric is one of the metrics of a run, a gauge.
-type metric struct{ name, help string }
+// ownMetric is one of the metrics of a run, a gauge.
+type ownMetric struct{ name, help string }
 
 var (
-	lastRun     = metric{"job_last_run_timestamp_seconds", "When the last run of the job ended, in seconds since the epoch."}
-	lastSuccess = metric{"job_last_success_timestamp_seconds", "When the last run of the job with exit code 0 ended, in seconds since the epoch."}
-	duration    = metric{"job_duration_seconds", "How long the last run of the job took."}
-	exitCode    = metric{"job_exit_code", "Exit code of the last run of the job: 124 its time was over, 126 and 127 it did not start, above 128 ended by that signal."}
-	maxResident = metric{"job_max_resident_memory_bytes", "Most resident memory of one process of the last run of the job."}
-	cpu         = metric{"job_cpu_seconds", "Processor time that the last run of the job used, in user and system mode."}
+	lastRun     = ownMetric{"job_last_run_timestamp_seconds", "When the last run of the job ended, in seconds since the epoch."}
+	lastSuccess = ownMetric{"job_last_success_timestamp_seconds", "When the last run of the job with exit code 0 ended, in seconds since the epoch."}
+	duration    = ownMetric{"job_duration_seconds", "How long the last run of the job took."}
+	exitCode    = ownMetric{"job_exit_code", "Exit code of the last run of the job: 124 its time was over, 126 and 127 it did not start, above 128 ended by that signal."}
+	maxResident = ownMetric{"job_max_resident_memory_bytes", "Most resident memory of one process of the last run of the job."}
+	cpu         = ownMetric{"job_cpu_seconds", "Processor time that the last run of the job used, in user and system mode."}
 )
 
 // ownMetrics are all metrics of a run; the command must not write them.
-var ownMetrics = []metric{lastRun, lastSuccess, duration, exitCode, maxResident, cpu}
+var ownMetrics = []ownMetric{lastRun, lastSuccess, duration, exitCode, maxResident, cpu}
 
 // exposition returns the metrics of the run. What is not known, and the last success after a failure, is left out: a push
 // that merges leaves it as it was.
@@ -39,7 +39,7 @@ func (r *run) exposition() []byte {
 	return b
 }
 
-func (m metric) append(b []byte, value float64) []byte {
+func (m ownMetric) append(b []byte, value float64) []byte {
 	b = fmt.Appendf(b, "# HELP %s %s\n# TYPE %s gauge\n%s ", m.name, m.help, m.name, m.name)
 	return append(strconv.AppendFloat(b, value, 'f', -1, 64), '\n')
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 )
 
 // MetricsFileVariable is the environment variable by which a command finds the file for metrics of its own.
@@ -165,12 +166,12 @@ func readRegular(path string) ([]byte, error) {
 
 // check refuses what is malformed, also when there is no agent to do so, and what is not the command's to say.
 func check(content []byte) error {
-	body, err := new(exposition.Parser).ParseText(content, exposition.Options{Names: exposition.UTF8Names})
+	body, err := new(exposition.Parser).ParseText(content, exposition.Options{Names: metric.UTF8Names})
 	if err != nil {
 		return err
 	}
 	for _, family := range body.Families {
-		if slices.ContainsFunc(ownMetrics, func(m metric) bool { return m.name == string(family.Name) }) {
+		if slices.ContainsFunc(ownMetrics, func(m ownMetric) bool { return m.name == string(family.Name) }) {
 			return fmt.Errorf("%s is a metric of the run itself: give yours another name", family.Name)
 		}
 	}

@@ -1,8 +1,10 @@
-// Package metric holds what is known of metric families whatever they are pushed in, stored as or exposed as: their types.
+// Package metric holds what is known of metric families whatever they are pushed in, stored as or exposed as: their types
+// and their names.
 //
 // A [Type] has all its behaviour here: how the formats name it, what a metric of it is made of, which names its lines
-// have. Whoever asks a type what it is like need not know which types there are. The package knows values only: no
-// formats beyond their words, no bodies, no groups.
+// have. Whoever asks a type what it is like need not know which types there are. A [NameScheme] says which names of
+// metrics and labels are taken, an [Escaping] how they are exposed to a scraper that takes fewer. The package knows
+// values only: no formats beyond their words, no bodies, no groups.
 package metric
 
 import dto "github.com/prometheus/client_model/go"
@@ -186,7 +188,7 @@ func IsValueField(number int32) bool {
 
 // CutSuffix takes the suffix of a line of a histogram off its name and returns which line it is. It returns false if the name has none, or
 // nothing else. Whether the family of the name before it has such lines says [Type.Suffix] of its type.
-func CutSuffix[T ~string | ~[]byte](name T) (base T, r Role, ok bool) {
+func CutSuffix[T text](name T) (base T, r Role, ok bool) {
 	n := len(name)
 	switch {
 	case n > len(countSuffix) && string(name[n-len(countSuffix):]) == countSuffix:

@@ -9,12 +9,13 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 )
 
 func parse(tb testing.TB, text string) *exposition.Body {
 	tb.Helper()
-	body, err := new(exposition.Parser).ParseText([]byte(text), exposition.Options{Names: exposition.UTF8Names})
+	body, err := new(exposition.Parser).ParseText([]byte(text), exposition.Options{Names: metric.UTF8Names})
 	if err != nil {
 		tb.Fatalf("ParseText(%q): %v", text, err)
 	}
@@ -112,7 +113,7 @@ func BenchmarkCheckBody(b *testing.B) {
 		text := []byte(manySeries(n))
 		key := keyOf(b, "job", "j", "zone", "z")
 		parser := new(exposition.Parser)
-		options := exposition.Options{Names: exposition.UTF8Names}
+		options := exposition.Options{Names: metric.UTF8Names}
 		b.Run(fmt.Sprintf("parse/series=%d", n), func(b *testing.B) {
 			for b.Loop() {
 				if _, err := parser.ParseText(text, options); err != nil {

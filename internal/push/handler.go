@@ -19,6 +19,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/httpserver"
+	"pushrelay/internal/metric"
 )
 
 // SpooledHeader marks the answer to a push that waits at the agent.
@@ -39,7 +40,7 @@ type HandlerConfig struct {
 	// Budget bounds all bodies together; nil for no bound. It is shared with the other ways by which pushes come.
 	Budget *Budget
 	// Names says which label names a grouping key may have, at the moment; nil stands for legacy names.
-	Names func() grouping.NameScheme
+	Names func() metric.NameScheme
 	// Timeout bounds the wait for the pusher; 0 for no bound but the pusher's own.
 	Timeout time.Duration
 	// Logger reports refused pushes at debug level. Required.
@@ -135,9 +136,9 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 	return h.cfg.Applier.Apply(ctx, c)
 }
 
-func (h *Handler) names() grouping.NameScheme {
+func (h *Handler) names() metric.NameScheme {
 	if h.cfg.Names == nil {
-		return grouping.LegacyNames
+		return metric.LegacyNames
 	}
 	return h.cfg.Names()
 }

@@ -106,7 +106,7 @@ func importFile(t *testing.T, s *groupstore.Store, path string) pushgatewayfile.
 func text(t *testing.T, s *groupstore.Store) string {
 	t.Helper()
 	var b strings.Builder
-	if err := s.Snapshot().Write(&b, groupstore.Form{Escaping: exposition.AllowUTF8}, nil); err != nil {
+	if err := s.Snapshot().Write(&b, groupstore.Form{Escaping: metric.AllowUTF8}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return b.String()
@@ -263,7 +263,7 @@ func TestWriteAndImport(t *testing.T) {
 			t.Fatal(err)
 		}
 		var p exposition.Parser
-		body, err := p.ParseText([]byte(text), exposition.Options{Names: exposition.UTF8Names})
+		body, err := p.ParseText([]byte(text), exposition.Options{Names: metric.UTF8Names})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // Report says what became of an import.
@@ -74,7 +75,7 @@ type importer struct {
 }
 
 // options take all names that any Pushgateway may have taken, in any number.
-var options = exposition.Options{Names: exposition.UTF8Names}
+var options = exposition.Options{Names: metric.UTF8Names}
 
 func (im *importer) group(ctx context.Context, g fileGroup) error {
 	labels := make([]grouping.Label, 0, len(g.Labels))

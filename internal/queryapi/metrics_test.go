@@ -21,6 +21,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/queryapi"
 )
 
@@ -54,7 +55,7 @@ func storeOf(t testing.TB, cfg groupstore.Config, pushes ...push) *groupstore.St
 	store := groupstore.New(cfg)
 	for _, p := range pushes {
 		var parser exposition.Parser
-		body, err := parser.ParseText([]byte(p.body), exposition.Options{Names: exposition.UTF8Names})
+		body, err := parser.ParseText([]byte(p.body), exposition.Options{Names: metric.UTF8Names})
 		if err != nil {
 			t.Fatalf("ParseText(%q): %v", p.body, err)
 		}

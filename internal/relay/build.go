@@ -86,7 +86,7 @@ func (s *Server) newStore(dataDir string) error {
 	}
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
 	s.ingester = ingest.New(ingest.Config{
-		Store: s.store, Check: check, Limits: s.opts.PushLimits.Exposition(), Names: s.opts.exposedNames(),
+		Store: s.store, Check: check, Limits: s.opts.PushLimits.Exposition(), Names: s.opts.names(),
 		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Registerer: s.telemetry,
 	})
 	return nil
@@ -125,7 +125,7 @@ func (s *Server) newTunnel() error {
 	s.tunnel = tunnelserver.New(tunnelserver.Config{
 		Certificates: s.certificates, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
-		AgentLabel: s.opts.AgentLabel, Names: s.opts.groupingNames(),
+		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
 		StoreID: s.storeID(), History: s.storeHistory(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
 	})

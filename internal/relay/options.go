@@ -9,8 +9,7 @@ import (
 
 	"github.com/prometheus/exporter-toolkit/web"
 
-	"pushrelay/internal/exposition"
-	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 )
@@ -137,17 +136,10 @@ func (o *Options) routePrefix(external *url.URL) string {
 	return "/" + prefix
 }
 
-// groupingNames and exposedNames say which names may be pushed, in the words of the grouping key and of the exposition.
-func (o *Options) groupingNames() grouping.NameScheme {
+// names says which names may be pushed.
+func (o *Options) names() metric.NameScheme {
 	if o.EnableUTF8Names {
-		return grouping.UTF8Names
+		return metric.UTF8Names
 	}
-	return grouping.LegacyNames
-}
-
-func (o *Options) exposedNames() exposition.NameScheme {
-	if o.EnableUTF8Names {
-		return exposition.UTF8Names
-	}
-	return exposition.LegacyNames
+	return metric.LegacyNames
 }

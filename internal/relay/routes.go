@@ -30,7 +30,7 @@ func (s *Server) newRoutes() (*routes, error) {
 	}
 	prefix := s.opts.routePrefix(external)
 	pushes := push.NewHandler(push.HandlerConfig{
-		Applier: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.groupingNames,
+		Applier: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.names,
 		Timeout: s.opts.PushTimeout, Logger: s.logger.With(slog.String("component", "push")),
 	})
 	metrics := gather.New(gather.Config{
@@ -77,7 +77,7 @@ func (s *Server) newRoutes() (*routes, error) {
 	}
 	page := web.New(web.Config{
 		Store: s.store, Agents: s.agents, Flags: s.opts.Flags, Build: queryapi.Build(), StartedAt: s.startedAt,
-		TelemetryPath: s.opts.TelemetryPath, RoutePrefix: prefix, Names: s.opts.groupingNames(),
+		TelemetryPath: s.opts.TelemetryPath, RoutePrefix: prefix, Names: s.opts.names(),
 		Logger: s.logger.With(slog.String("component", "web")),
 	})
 	get("/", counted("status", page.ServeHTTP))

@@ -6,6 +6,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 )
 
@@ -64,7 +65,7 @@ func (s *Spool) holds(key grouping.Key) bool {
 
 // parse reads a body. Which names are allowed is the relays' setting; the wider scheme refuses nothing that one may take.
 func parse(parser *exposition.Parser, r *change.Change, limits exposition.Limits) (*exposition.Body, error) {
-	options := exposition.Options{Names: exposition.UTF8Names, Limits: limits}
+	options := exposition.Options{Names: metric.UTF8Names, Limits: limits}
 	if r.Format == exposition.ProtobufDelimited {
 		return parser.ParseProtobuf(r.Body, options)
 	}

@@ -19,6 +19,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/storelog"
 	"pushrelay/internal/wal"
 )
@@ -75,7 +76,7 @@ func key(tb testing.TB, job string) grouping.Key {
 func (k *keeper) push(op groupstore.Operation, job, text string) error {
 	k.tb.Helper()
 	var p exposition.Parser
-	body, err := p.ParseText([]byte(text), exposition.Options{Names: exposition.UTF8Names})
+	body, err := p.ParseText([]byte(text), exposition.Options{Names: metric.UTF8Names})
 	if err != nil {
 		k.tb.Fatal(err)
 	}

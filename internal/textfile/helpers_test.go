@@ -23,6 +23,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 	"pushrelay/internal/textfile"
 )
@@ -65,7 +66,7 @@ func (g *groups) Apply(ctx context.Context, r *change.Change) change.Outcome {
 		delete(g.bodies, r.Key)
 		return change.Outcome{Kind: change.Spooled}
 	}
-	body, err := new(exposition.Parser).ParseText(r.Body, exposition.Options{Names: exposition.UTF8Names})
+	body, err := new(exposition.Parser).ParseText(r.Body, exposition.Options{Names: metric.UTF8Names})
 	if inconsistent, ok := errors.AsType[*exposition.InconsistentError](err); ok {
 		return *change.Refuse(change.Inconsistent, "%v", inconsistent)
 	}

@@ -15,6 +15,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 )
 
 // concurrent is how many files are read and pushed at a time. Each holds its content.
@@ -191,7 +192,7 @@ func (l *look) one(ctx context.Context, t *task) {
 // to [Groups], where a refusal sets the group's failure time.
 func (l *look) request(t *task, content []byte) (*change.Change, error) {
 	var parser exposition.Parser
-	body, err := parser.ParseText(content, exposition.Options{Names: exposition.UTF8Names, Limits: l.c.cfg.Limits.Exposition()})
+	body, err := parser.ParseText(content, exposition.Options{Names: metric.UTF8Names, Limits: l.c.cfg.Limits.Exposition()})
 	if _, inconsistent := errors.AsType[*exposition.InconsistentError](err); err != nil && !inconsistent {
 		return nil, err
 	}

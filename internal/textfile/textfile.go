@@ -22,6 +22,7 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 )
 
@@ -83,7 +84,7 @@ func (d *Directory) key() (grouping.Key, error) {
 		case value == "":
 			return grouping.Key{}, fmt.Errorf("labels: %s has an empty value, which is as good as no label: leave it out", name)
 		}
-		if err := grouping.CheckLabelName(name, grouping.LegacyNames); err != nil {
+		if err := grouping.CheckLabelName(name, metric.LegacyNames); err != nil {
 			return grouping.Key{}, fmt.Errorf("labels: %w", err)
 		}
 		labels = append(labels, grouping.Label{Name: name, Value: value})

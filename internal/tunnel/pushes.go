@@ -10,6 +10,7 @@ import (
 	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 )
 
 // operations pairs the operations of a push with their numbers.
@@ -51,7 +52,7 @@ var ErrUnsupported = change.Refuse(change.Unsupported, "not supported by this re
 // ChangeFromProto returns the push of a change whose body has come, and which began to come at that time. What is wrong with the change for good is
 // its Refused: an unknown operation or format ([ErrUnsupported]), a name that the relay's scheme does not allow, an origin
 // that cannot be. It fails, with [change.Invalid], only if the change names no group that could be.
-func ChangeFromProto(begin *relayv1.ChangeBegin, begun time.Time, body []byte, names grouping.NameScheme) (*change.Change, error) {
+func ChangeFromProto(begin *relayv1.ChangeBegin, begun time.Time, body []byte, names metric.NameScheme) (*change.Change, error) {
 	labels := make([]grouping.Label, 0, len(begin.GetGroupingKey()))
 	for _, l := range begin.GetGroupingKey() {
 		labels = append(labels, grouping.Label{Name: l.GetName(), Value: l.GetValue()})
@@ -66,7 +67,7 @@ func ChangeFromProto(begin *relayv1.ChangeBegin, begun time.Time, body []byte, n
 }
 
 // fill sets what a change says beside its group and its body, and returns what is wrong with that.
-func fill(r *change.Change, begin *relayv1.ChangeBegin, names grouping.NameScheme) (err error) {
+func fill(r *change.Change, begin *relayv1.ChangeBegin, names metric.NameScheme) (err error) {
 	if r.Origin, err = originFromProto(begin.GetOrigin()); err != nil {
 		return err
 	}

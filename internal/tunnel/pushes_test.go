@@ -15,6 +15,7 @@ import (
 	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
 )
@@ -34,7 +35,7 @@ func TestChangesTravel(t *testing.T) {
 		{Operation: change.Fail, Key: key, Origin: origin(7)},
 	} {
 		want.At = time.Now().Add(-time.Minute)
-		got, err := tunnel.ChangeFromProto(tunnel.ChangeToProto(want), time.Now(), want.Body, grouping.LegacyNames)
+		got, err := tunnel.ChangeFromProto(tunnel.ChangeToProto(want), time.Now(), want.Body, metric.LegacyNames)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +75,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			begin := good()
 			tt.change(begin)
-			r, err := tunnel.ChangeFromProto(begin, time.Now(), nil, grouping.LegacyNames)
+			r, err := tunnel.ChangeFromProto(begin, time.Now(), nil, metric.LegacyNames)
 			if tt.noGroup != (err != nil) {
 				t.Fatalf("ChangeFromProto = %+v, %v", r, err)
 			}
@@ -89,7 +90,7 @@ func TestChangesThatCannotBe(t *testing.T) {
 			}
 		})
 	}
-	if r, err := tunnel.ChangeFromProto(good(), time.Now(), nil, grouping.LegacyNames); err != nil || r.Refused != nil {
+	if r, err := tunnel.ChangeFromProto(good(), time.Now(), nil, metric.LegacyNames); err != nil || r.Refused != nil {
 		t.Errorf("the good one = %+v, %v", r, err)
 	}
 }
@@ -181,7 +182,7 @@ func TestWelcomesTravel(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := tunnel.Welcome{
-		StoreID: [16]byte([]byte("0123456789abcdef")), Limits: limits, AgentLabel: "agent", Names: grouping.UTF8Names,
+		StoreID: [16]byte([]byte("0123456789abcdef")), Limits: limits, AgentLabel: "agent", Names: metric.UTF8Names,
 		Journals: []tunnel.JournalState{state},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -6,8 +6,8 @@ import (
 
 	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 	"pushrelay/internal/target"
 )
@@ -47,7 +47,7 @@ type Welcome struct {
 	// AgentLabel is the grouping label that the relay adds; empty for none.
 	AgentLabel string
 	// Names says which label names the relay takes.
-	Names grouping.NameScheme
+	Names metric.NameScheme
 	// Journals are those that the agent asked after and that the relay has met.
 	Journals []JournalState
 	// History is where the store has been; zero for a relay that does not tell.
@@ -56,9 +56,9 @@ type Welcome struct {
 
 // WelcomeFromProto fails if the relay breaks the protocol.
 func WelcomeFromProto(w *relayv1.Welcome) (Welcome, error) {
-	out := Welcome{Limits: limitsFromProto(w.GetLimits()), AgentLabel: w.GetLimits().GetAgentLabel(), Names: grouping.LegacyNames}
+	out := Welcome{Limits: limitsFromProto(w.GetLimits()), AgentLabel: w.GetLimits().GetAgentLabel(), Names: metric.LegacyNames}
 	if w.GetLimits().GetUtf8Names() {
-		out.Names = grouping.UTF8Names
+		out.Names = metric.UTF8Names
 	}
 	if len(w.GetStoreId()) != len(out.StoreID) {
 		return Welcome{}, fmt.Errorf("the relay's store id has %d bytes, want %d", len(w.GetStoreId()), len(out.StoreID))

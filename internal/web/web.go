@@ -18,8 +18,8 @@ import (
 	"time"
 
 	"pushrelay/internal/agents"
-	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/metric"
 )
 
 // Store is where the groups are.
@@ -51,7 +51,7 @@ type Config struct {
 	// RoutePrefix stands before the paths of groups that the page shows; empty, or with a leading slash.
 	RoutePrefix string
 	// Names is how the push routes read label names, for those paths.
-	Names grouping.NameScheme
+	Names metric.NameScheme
 	// Logger reports a page that could not be made. Required.
 	Logger *slog.Logger
 }

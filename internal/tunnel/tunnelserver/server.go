@@ -24,9 +24,9 @@ import (
 	"pushrelay/internal/agents"
 	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
 	"pushrelay/internal/loglimit"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
@@ -54,7 +54,7 @@ type Config struct {
 	Limits push.Limits
 	// AgentLabel and Names are announced, so that agents can refuse what this relay would.
 	AgentLabel string
-	Names      grouping.NameScheme
+	Names      metric.NameScheme
 	// MaxConcurrentScrapes and MaxScrapeBodyBytes are announced; the registry and the scrape handler apply them.
 	MaxConcurrentScrapes int
 	MaxScrapeBodyBytes   int64

@@ -13,7 +13,7 @@ import (
 
 	"pushrelay/internal/agents"
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/tunnel"
 )
 
@@ -103,7 +103,7 @@ func (ss *session) welcome(hello *relayv1.Hello) *relayv1.Welcome {
 	limits.MaxConcurrentScrapes = uint32(cfg.MaxConcurrentScrapes)
 	limits.MaxScrapeBodyBytes = uint64(cfg.MaxScrapeBodyBytes)
 	limits.AgentLabel = cfg.AgentLabel
-	limits.Utf8Names = cfg.Names == grouping.UTF8Names
+	limits.Utf8Names = cfg.Names == metric.UTF8Names
 	return &relayv1.Welcome{
 		Session:         ss.attachment.Number,
 		ProtocolVersion: tunnel.ProtocolVersion,

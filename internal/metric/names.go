@@ -1,4 +1,4 @@
-package exposition
+package metric
 
 import (
 	"strconv"
@@ -8,49 +8,74 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// NameScheme says which metric and label names a body may hold.
+// NameScheme says which names metrics and labels may have.
 type NameScheme uint8
 
 const (
-	// LegacyNames admits letters, digits, underscores and, in metric names, colons. It is the zero value.
+	// LegacyNames admits letters, digits, underscores and, in metric names, colons, but no digit in front. It is the zero
+	// value and what a Pushgateway does by default.
 	LegacyNames NameScheme = iota
 	// UTF8Names admits any valid UTF-8 text that is not empty.
 	UTF8Names
 )
 
-// IsLegacyMetricName says whether a metric name is written without quotes: letters, digits, underscores and colons, not
-// empty and not beginning with a digit.
-func IsLegacyMetricName[T text](name T) bool { return isLegacyName(name, metricNameByte) }
+// A text is a name, which stands in a string in one place and in bytes in another.
+type text interface{ ~string | ~[]byte }
 
-// IsLegacyLabelName says whether a label name is written without quotes. It is as [IsLegacyMetricName], but without colons.
-func IsLegacyLabelName[T text](name T) bool { return isLegacyName(name, labelNameByte) }
+// nameByte is a set of names that a byte may stand in.
+type nameByte uint8
 
-func isLegacyName[T text](name T, class byteClass) bool {
-	if len(name) == 0 || name[0] >= '0' && name[0] <= '9' {
-		return false
-	}
-	for i := 0; i < len(name); i++ {
-		if classes[name[i]]&class == 0 {
-			return false
+const (
+	inLabelName  nameByte = 1 << iota // in a legacy label name, if it is not a digit in front
+	inMetricName                      // likewise in a metric name
+)
+
+// nameBytes gives the names that each byte may stand in. It is never written to.
+var nameBytes = func() (bytes [256]nameByte) {
+	for b := range bytes {
+		switch {
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '_':
+			bytes[b] = inLabelName | inMetricName
+		case b == ':':
+			bytes[b] = inMetricName
 		}
 	}
-	return true
-}
+	return bytes
+}()
 
-// validMetricName says whether the scheme admits a metric name.
-func (s NameScheme) validMetricName(name []byte) bool {
+// ValidMetricName says whether the scheme admits a metric name.
+func ValidMetricName[T text](s NameScheme, name T) bool {
 	if s == UTF8Names {
-		return len(name) > 0 && utf8.Valid(name)
+		return len(name) > 0 && utf8.Valid([]byte(name))
 	}
 	return IsLegacyMetricName(name)
 }
 
-// validLabelName says whether the scheme admits a label name, reserved or not.
-func (s NameScheme) validLabelName(name []byte) bool {
+// ValidLabelName says whether the scheme admits a label name, reserved or not.
+func ValidLabelName[T text](s NameScheme, name T) bool {
 	if s == UTF8Names {
-		return len(name) > 0 && utf8.Valid(name)
+		return len(name) > 0 && utf8.Valid([]byte(name))
 	}
 	return IsLegacyLabelName(name)
+}
+
+// IsLegacyMetricName says whether a metric name is written without quotes: letters, digits, underscores and colons, not
+// empty and not beginning with a digit.
+func IsLegacyMetricName[T text](name T) bool { return isLegacyName(name, inMetricName) }
+
+// IsLegacyLabelName says whether a label name is written without quotes. It is as [IsLegacyMetricName], but without colons.
+func IsLegacyLabelName[T text](name T) bool { return isLegacyName(name, inLabelName) }
+
+func isLegacyName[T text](name T, kind nameByte) bool {
+	if len(name) == 0 || name[0] >= '0' && name[0] <= '9' {
+		return false
+	}
+	for i := 0; i < len(name); i++ {
+		if nameBytes[name[i]]&kind == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // Escaping is the way in which names that are no legacy names are exposed to a scraper.
@@ -77,6 +102,20 @@ func (e Escaping) scheme() model.EscapingScheme {
 		return model.NoEscaping
 	default:
 		return model.UnderscoreEscaping
+	}
+}
+
+// EscapingOf returns the escaping that Prometheus' library calls by that scheme.
+func EscapingOf(s model.EscapingScheme) Escaping {
+	switch s {
+	case model.NoEscaping:
+		return AllowUTF8
+	case model.DotsEscaping:
+		return EscapeDots
+	case model.ValueEncodingEscaping:
+		return EscapeValues
+	default:
+		return EscapeUnderscores
 	}
 }
 
@@ -111,7 +150,7 @@ func escapeLabelValues(name string) string {
 		switch {
 		case r == '_':
 			b = append(b, "__"...)
-		case r < utf8.RuneSelf && classes[r]&labelNameByte != 0 && (i > 0 || r < '0' || r > '9'):
+		case r < utf8.RuneSelf && nameBytes[r]&inLabelName != 0 && (i > 0 || r < '0' || r > '9'):
 			b = append(b, byte(r))
 		default:
 			b = append(b, '_')
