@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"pushrelay/internal/datadir"
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/mtls"
-	"pushrelay/internal/push"
 )
 
 // Options are the flags of the agent; see relay-agent --help.
@@ -22,7 +22,7 @@ type Options struct {
 	// ConfigFile names the targets; empty for an agent that only pushes.
 	ConfigFile string
 	// PushLimits bound each push, PushWait the wait for the relays' verdicts.
-	PushLimits push.Limits
+	PushLimits exposition.Limits
 	PushWait   time.Duration
 	// DataDir is where the spool is kept; see DataDirAsked.
 	DataDir string
@@ -51,7 +51,7 @@ const (
 func DefaultOptions() Options {
 	systemdSocket, webConfig := false, ""
 	return Options{
-		PushLimits:    push.DefaultLimits(),
+		PushLimits:    exposition.DefaultLimits(),
 		PushWait:      5 * time.Second,
 		DataDir:       datadir.Default("agent-data"),
 		SpoolMaxBytes: 1 << 30,

@@ -18,6 +18,7 @@ import (
 
 	"pushrelay/internal/agentapi"
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
 )
@@ -42,7 +43,7 @@ func (p *pusher) Apply(_ context.Context, r *change.Change) change.Outcome {
 // handler serves the agent's real push routes before the pusher.
 func (p *pusher) handler(prefix string) http.Handler {
 	r := route.New()
-	h := push.NewHandler(push.HandlerConfig{Applier: p, Logger: promslog.NewNopLogger(), Limits: push.Limits{MaxBodyBytes: 1 << 20}})
+	h := push.NewHandler(push.HandlerConfig{Applier: p, Logger: promslog.NewNopLogger(), Limits: exposition.Limits{MaxBodyBytes: 1 << 20}})
 	h.Mount(r.WithPrefix(prefix), func(_ string, h http.HandlerFunc) http.HandlerFunc { return h })
 	r.Get(prefix+"/-/healthy", func(w http.ResponseWriter, _ *http.Request) { w.Header().Set(agentapi.AgentHeader, "1") })
 	mux := http.NewServeMux()

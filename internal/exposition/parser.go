@@ -13,19 +13,8 @@ import (
 type Options struct {
 	// Names is the scheme for metric and label names.
 	Names metric.NameScheme
-	// Limits bounds one body.
+	// Limits bound the body. Of them the parser applies those on series and labels.
 	Limits Limits
-}
-
-// Limits bounds what one body may hold. In each, 0 means no limit.
-type Limits struct {
-	// MaxSeries counts exposition lines: the samples of the body and those that it stands for, such as a +Inf bucket that
-	// was left out. No more families than that may be named either.
-	MaxSeries int
-	// MaxLabels counts the labels of one series, without le and quantile.
-	MaxLabels int
-	// MaxLabelLength is the size in bytes of a label's name or value and of a metric name.
-	MaxLabelLength int
 }
 
 // Parser turns pushed bodies into a [Body]. The zero value is ready. A parser is meant to be used again and again: it

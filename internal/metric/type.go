@@ -186,8 +186,9 @@ func IsValueField(number int32) bool {
 	return false
 }
 
-// CutSuffix takes the suffix of a line of a histogram off its name and returns which line it is. It returns false if the name has none, or
-// nothing else. Whether the family of the name before it has such lines says [Type.Suffix] of its type.
+// CutSuffix takes the suffix of a line of a histogram off its name and returns which line it is. It returns false if the
+// name has none, or is nothing else. Whether the family of the name before it has such lines says [Type.Suffix] of its
+// type.
 func CutSuffix[T text](name T) (base T, r Role, ok bool) {
 	n := len(name)
 	switch {

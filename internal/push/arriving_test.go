@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/push"
+	"pushrelay/internal/exposition"
 )
 
 // pipe is a listener with one connection.
@@ -53,7 +53,7 @@ func TestBodyThatStopsArriving(t *testing.T) {
 				here, there := net.Pipe()
 				l := &pipe{conns: make(chan net.Conn, 1)}
 				l.conns <- there
-				server := &http.Server{Handler: newHandler(&pusher{}, push.Limits{MaxBodyBytes: 1 << 20})}
+				server := &http.Server{Handler: newHandler(&pusher{}, exposition.Limits{MaxBodyBytes: 1 << 20})}
 				go server.Serve(l)
 				startedAt := time.Now()
 				io.WriteString(here, "PUT /metrics/job/j HTTP/1.1\r\nHost: x\r\n"+tt.head+"\r\n"+tt.body)
@@ -85,7 +85,7 @@ func TestPusherThatClosed(t *testing.T) {
 		handler := newHandler(pusherFunc(func(ctx context.Context, _ *change.Change) change.Outcome {
 			<-gone
 			return change.OutcomeOf(ctx.Err())
-		}), push.Limits{MaxInflightBytes: 1 << 20})
+		}), exposition.Limits{MaxInflightBytes: 1 << 20})
 		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 			context.AfterFunc(r.Context(), func() { close(gone) })
 			handler.ServeHTTP(w, r)

@@ -36,7 +36,7 @@ type HandlerConfig struct {
 	// Applier takes the pushes. Required.
 	Applier Applier
 	// Limits bound each push.
-	Limits Limits
+	Limits exposition.Limits
 	// Budget bounds all bodies together; nil for no bound. It is shared with the other ways by which pushes come.
 	Budget *Budget
 	// Names says which label names a grouping key may have, at the moment; nil stands for legacy names.
@@ -119,7 +119,7 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 	}
 	c := &change.Change{Operation: op, Key: key, At: receivedAt}
 	if op != change.Delete {
-		if err := h.cfg.Limits.CheckKey(key); err != nil {
+		if err := CheckKey(key, h.cfg.Limits); err != nil {
 			return change.OutcomeOf(err)
 		}
 		c.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))

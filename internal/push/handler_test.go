@@ -43,7 +43,7 @@ func (p *pusher) Apply(ctx context.Context, r *change.Change) change.Outcome {
 	return p.result
 }
 
-func newHandler(p push.Applier, limits push.Limits) http.Handler {
+func newHandler(p push.Applier, limits exposition.Limits) http.Handler {
 	r := route.New()
 	push.NewHandler(push.HandlerConfig{
 		Applier: p, Limits: limits, Budget: push.NewBudget(limits.MaxInflightBytes), Timeout: 50 * time.Millisecond, Logger: promslog.NewNopLogger(),
@@ -99,7 +99,7 @@ func TestHandlerReadsThePush(t *testing.T) {
 				r.Header.Set(name, value)
 			}
 			w := httptest.NewRecorder()
-			newHandler(p, push.Limits{}).ServeHTTP(w, r)
+			newHandler(p, exposition.Limits{}).ServeHTTP(w, r)
 			if p.last == nil {
 				t.Fatalf("nothing was pushed: %d %s", w.Code, w.Body)
 			}
@@ -118,7 +118,7 @@ func TestHandlerAnswers(t *testing.T) {
 		name, method, path, body string
 		encoding                 string
 		pusher                   pusher
-		limits                   push.Limits
+		limits                   exposition.Limits
 		status                   int
 		says                     string
 	}{
@@ -132,12 +132,12 @@ func TestHandlerAnswers(t *testing.T) {
 		{name: "unnamed error", status: 503, pusher: pusher{err: errors.New("x")}},
 		{name: "not in time", status: 503, says: "in doubt", pusher: pusher{wait: true}},
 		{name: "odd path", path: "/metrics/job/j/foo", status: 400, says: "odd number of components in label string \"/foo\"\n"},
-		{name: "delete of any size", method: "DELETE", body: "0123456789", limits: push.Limits{MaxBodyBytes: 9}, status: 202, pusher: pusher{result: change.Outcome{Kind: change.Applied}}},
+		{name: "delete of any size", method: "DELETE", body: "0123456789", limits: exposition.Limits{MaxBodyBytes: 9}, status: 202, pusher: pusher{result: change.Outcome{Kind: change.Applied}}},
 		{name: "at the program's end", status: 503, says: "in doubt, push again", pusher: pusher{err: fmt.Errorf("waiting: %w", context.Canceled)}},
 		{name: "bad gzip", encoding: "gzip", body: "plain text", status: 400},
-		{name: "too large", body: "0123456789", limits: push.Limits{MaxBodyBytes: 9}, status: 413, says: "--push.max-body-size"},
-		{name: "too large decompressed", encoding: "gzip", body: gzipped(t, strings.Repeat("x", 1000)), limits: push.Limits{MaxDecompressedBytes: 999}, status: 413, says: "--push.max-decompressed-size"},
-		{name: "too large for the budget", body: strings.Repeat("x", 100_000), limits: push.Limits{MaxInflightBytes: 99_999}, status: 413, says: "--push.max-inflight-bytes"},
+		{name: "too large", body: "0123456789", limits: exposition.Limits{MaxBodyBytes: 9}, status: 413, says: "--push.max-body-size"},
+		{name: "too large decompressed", encoding: "gzip", body: gzipped(t, strings.Repeat("x", 1000)), limits: exposition.Limits{MaxDecompressedBytes: 999}, status: 413, says: "--push.max-decompressed-size"},
+		{name: "too large for the budget", body: strings.Repeat("x", 100_000), limits: exposition.Limits{MaxInflightBytes: 99_999}, status: 413, says: "--push.max-inflight-bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			method, path := "PUT", "/metrics/job/j"
@@ -164,7 +164,7 @@ func TestHandlerAnswers(t *testing.T) {
 func TestHandlerTellsWhenToRetry(t *testing.T) {
 	p := &pusher{err: &change.Outcome{Kind: change.Unavailable, Detail: "x", RetryAfter: 1500 * time.Millisecond}}
 	w := httptest.NewRecorder()
-	newHandler(p, push.Limits{}).ServeHTTP(w, httptest.NewRequest("PUT", "/metrics/job/j", nil))
+	newHandler(p, exposition.Limits{}).ServeHTTP(w, httptest.NewRequest("PUT", "/metrics/job/j", nil))
 	if got := w.Header().Get("Retry-After"); got != "2" {
 		t.Errorf("Retry-After = %q, want the seconds rounded up, 2", got)
 	}
@@ -173,7 +173,7 @@ func TestHandlerTellsWhenToRetry(t *testing.T) {
 // A Content-Length that announces more than comes must cost no memory of the budget: a stalled pusher would take it away
 // from all others.
 func TestAnnouncedBodyTakesNoBudget(t *testing.T) {
-	server := httptest.NewServer(newHandler(&pusher{result: change.Outcome{Kind: change.Applied}}, push.Limits{MaxInflightBytes: 1 << 20}))
+	server := httptest.NewServer(newHandler(&pusher{result: change.Outcome{Kind: change.Applied}}, exposition.Limits{MaxInflightBytes: 1 << 20}))
 	defer server.Close()
 	for range 8 {
 		conn, err := net.Dial("tcp", server.Listener.Addr().String())

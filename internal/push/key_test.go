@@ -9,16 +9,17 @@ import (
 	"testing"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/push"
 )
 
 func TestCheckKey(t *testing.T) {
-	limits := push.Limits{MaxLabels: 3, MaxLabelLength: 8}
+	limits := exposition.Limits{MaxLabels: 3, MaxLabelLength: 8}
 	label := func(name, value string) grouping.Label { return grouping.Label{Name: name, Value: value} }
 	for _, tt := range []struct {
 		name   string
-		limits push.Limits
+		limits exposition.Limits
 		labels []grouping.Label
 		want   string
 	}{
@@ -26,14 +27,14 @@ func TestCheckKey(t *testing.T) {
 		{"too many labels", limits, []grouping.Label{label("job", "j"), label("a", ""), label("b", ""), label("c", "")}, "--push.max-labels"},
 		{"a long value", limits, []grouping.Label{label("job", "123456789")}, "--push.max-label-length"},
 		{"a long name", limits, []grouping.Label{label("job", "j"), label("a23456789", "")}, "--push.max-label-length"},
-		{"no limits", push.Limits{}, []grouping.Label{label("job", strings.Repeat("x", 1<<20))}, ""},
+		{"no limits", exposition.Limits{}, []grouping.Label{label("job", strings.Repeat("x", 1<<20))}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			key, err := grouping.New(tt.labels...)
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = tt.limits.CheckKey(key)
+			err = push.CheckKey(key, tt.limits)
 			if (err != nil) != (tt.want != "") || err != nil && (!errors.Is(err, change.Invalid) || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 300) {
 				t.Errorf("CheckKey = %v, want %q", err, tt.want)
 			}
@@ -43,7 +44,7 @@ func TestCheckKey(t *testing.T) {
 
 // TestKeysAreBounded: a push with a key beyond the limits is refused, and a group that has such a key can be deleted.
 func TestKeysAreBounded(t *testing.T) {
-	handler := newHandler(&pusher{result: change.Outcome{Kind: change.Applied}}, push.Limits{MaxLabels: 64, MaxLabelLength: 16 << 10})
+	handler := newHandler(&pusher{result: change.Outcome{Kind: change.Applied}}, exposition.Limits{MaxLabels: 64, MaxLabelLength: 16 << 10})
 	var many strings.Builder
 	for i := range 200 {
 		fmt.Fprintf(&many, "/l%d/v", i)

@@ -20,37 +20,9 @@ type Applier interface {
 	Apply(ctx context.Context, c *change.Change) change.Outcome
 }
 
-// Limits bound what one push, and all pushes together, may cost. A zero means no limit.
-type Limits struct {
-	// MaxBodyBytes is the size of a body as it travels.
-	MaxBodyBytes int64
-	// MaxDecompressedBytes is the size of a body with its content encoding removed.
-	MaxDecompressedBytes int64
-	// MaxInflightBytes is the sum of all decompressed bodies held at once.
-	MaxInflightBytes int64
-	// MaxSeries counts the exposition lines of one push.
-	MaxSeries int
-	// MaxLabels counts the labels of one series, and those of a grouping key.
-	MaxLabels int
-	// MaxLabelLength is the size in bytes of one label value, and of a name in a grouping key.
-	MaxLabelLength int
-}
-
-// DefaultLimits returns the limits of relays and agents that were given no others.
-func DefaultLimits() Limits {
-	return Limits{
-		MaxBodyBytes:         16 << 20,
-		MaxDecompressedBytes: 64 << 20,
-		MaxInflightBytes:     256 << 20,
-		MaxSeries:            100_000,
-		MaxLabels:            64,
-		MaxLabelLength:       16 << 10,
-	}
-}
-
 // CheckKey refuses a grouping key with more or longer labels than a series may have, before anything is kept of it. What is stored under
 // such a key can be deleted all the same: it is not for deletions.
-func (l Limits) CheckKey(key grouping.Key) error {
+func CheckKey(key grouping.Key, l exposition.Limits) error {
 	labels := key.Labels()
 	if l.MaxLabels > 0 && len(labels) > l.MaxLabels {
 		return change.Refuse(change.Invalid, "the grouping key has %d labels, and %d are allowed (--push.max-labels)", len(labels), l.MaxLabels)
@@ -61,9 +33,4 @@ func (l Limits) CheckKey(key grouping.Key) error {
 		}
 	}
 	return nil
-}
-
-// Exposition returns the limits that the scanner of bodies applies.
-func (l Limits) Exposition() exposition.Limits {
-	return exposition.Limits{MaxSeries: l.MaxSeries, MaxLabels: l.MaxLabels, MaxLabelLength: l.MaxLabelLength}
 }

@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/push"
+	"pushrelay/internal/exposition"
 )
 
 // TestSlowSenders: bodies that trickle hold the memory only while nobody waits for it; whoever sends them is told so.
 func TestSlowSenders(t *testing.T) {
 	t.Parallel()
 	p := &pusher{result: change.Outcome{Kind: change.Applied}}
-	server := httptest.NewServer(newHandler(p, push.Limits{MaxInflightBytes: 1 << 20}))
+	server := httptest.NewServer(newHandler(p, exposition.Limits{MaxInflightBytes: 1 << 20}))
 	defer server.Close()
 	const slow = 16
 	answers := make(chan string, slow)

@@ -8,12 +8,12 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"pushrelay/internal/commandline"
-	"pushrelay/internal/push"
+	"pushrelay/internal/exposition"
 )
 
 // Limits defines the flags of the limits of a push, with the given defaults. The function that it returns reads them once they
 // are parsed.
-func Limits(cmd *kingpin.CmdClause, defaults push.Limits) func() push.Limits {
+func Limits(cmd *kingpin.CmdClause, defaults exposition.Limits) func() exposition.Limits {
 	l := defaults
 	body := cmd.Flag("push.max-body-size", "Largest body of a push as it arrives; 0 for no limit.").Default(commandline.Bytes(l.MaxBodyBytes)).Bytes()
 	decompressed := cmd.Flag("push.max-decompressed-size", "Largest body of a push once it is decompressed; 0 for no limit.").Default(commandline.Bytes(l.MaxDecompressedBytes)).Bytes()
@@ -21,7 +21,7 @@ func Limits(cmd *kingpin.CmdClause, defaults push.Limits) func() push.Limits {
 	labelLength := cmd.Flag("push.max-label-length", "Longest label value of a push; 0 for no limit.").Default(commandline.Bytes(int64(l.MaxLabelLength))).Bytes()
 	cmd.Flag("push.max-series", "Series in one push; 0 for no limit.").Default(strconv.Itoa(l.MaxSeries)).IntVar(&l.MaxSeries)
 	cmd.Flag("push.max-labels", "Labels of one series of a push; 0 for no limit.").Default(strconv.Itoa(l.MaxLabels)).IntVar(&l.MaxLabels)
-	return func() push.Limits {
+	return func() exposition.Limits {
 		l.MaxBodyBytes, l.MaxDecompressedBytes, l.MaxInflightBytes = int64(*body), int64(*decompressed), int64(*inflight)
 		l.MaxLabelLength = int(*labelLength)
 		return l

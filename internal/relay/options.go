@@ -9,9 +9,9 @@ import (
 
 	"github.com/prometheus/exporter-toolkit/web"
 
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/mtls"
-	"pushrelay/internal/push"
 )
 
 // Options are the flags of the relay; see relay-server --help.
@@ -57,7 +57,7 @@ type Options struct {
 	GRPCServerNames []string
 
 	// PushLimits bound each push, PushTimeout the wait until it is stored.
-	PushLimits  push.Limits
+	PushLimits  exposition.Limits
 	PushTimeout time.Duration
 	// DisableConsistencyCheck answers pushes 202 and keeps what does not fit apart from what does.
 	DisableConsistencyCheck bool
@@ -98,7 +98,7 @@ func DefaultOptions() Options {
 		PersistenceInterval:       5 * time.Minute,
 		PersistenceExport:         true,
 		GRPCListenAddress:         ":9443",
-		PushLimits:                push.DefaultLimits(),
+		PushLimits:                exposition.DefaultLimits(),
 		PushTimeout:               10 * time.Second,
 		AgentLabel:                "agent",
 		ScrapeMaxBodyBytes:        256 << 20,

@@ -12,7 +12,7 @@ import (
 
 // demands are what a relay refuses without looking at other groups.
 type demands struct {
-	limits     push.Limits
+	limits     exposition.Limits
 	agentLabel string
 }
 
@@ -28,7 +28,7 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	if r.Operation == change.Delete && s.holds(r.Key) {
 		return nil, nil // whatever its labels: it may be from before there were limits
 	}
-	if err := d.limits.CheckKey(r.Key); err != nil {
+	if err := push.CheckKey(r.Key, d.limits); err != nil {
 		return nil, err
 	}
 	if r.Operation == change.Delete {
@@ -39,7 +39,7 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	}
 	parser := s.parsers.Get().(*exposition.Parser)
 	defer s.putBack(parser)
-	body, err := parse(parser, r, d.limits.Exposition())
+	body, err := parse(parser, r, d.limits)
 	if inconsistent, ok := errors.AsType[*exposition.InconsistentError](err); ok {
 		return nil, change.Contradiction(inconsistent.Error())
 	}

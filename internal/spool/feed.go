@@ -5,8 +5,8 @@ import (
 	"slices"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/history"
-	"pushrelay/internal/push"
 )
 
 // Attachment is what a relay says when a session with it begins.
@@ -21,7 +21,7 @@ type Attachment struct {
 	// History is where the store has been; zero for a relay that does not tell.
 	History history.History
 	// Limits and AgentLabel are what the relay refuses, so that the spool can refuse it before (T14).
-	Limits     push.Limits
+	Limits     exposition.Limits
 	AgentLabel string
 }
 

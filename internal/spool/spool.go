@@ -12,7 +12,6 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/push"
 	"pushrelay/internal/wal"
 )
 
@@ -45,7 +44,7 @@ type Config struct {
 	// Wait is how long a push waits for the verdicts of the relays. Required.
 	Wait time.Duration
 	// Limits bound each push, whatever the relays take.
-	Limits push.Limits
+	Limits exposition.Limits
 	// Release is written into the journal, for people who meet it with another one.
 	Release string
 	// NoLock does without the lock on the directory; see [wal.Config].

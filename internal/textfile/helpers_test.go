@@ -144,7 +144,7 @@ func (b *bench) restart() {
 	b.registry, b.log = prometheus.NewPedanticRegistry(), &log{}
 	b.Collector = textfile.New(textfile.Config{
 		Groups: b.groups, Registerer: b.registry, Logger: slog.New(slog.NewTextHandler(b.log, nil)),
-		Limits: push.Limits{MaxBodyBytes: 1 << 20, MaxLabels: 3},
+		Limits: exposition.Limits{MaxBodyBytes: 1 << 20, MaxLabels: 3},
 	})
 }
 

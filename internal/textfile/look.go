@@ -192,7 +192,7 @@ func (l *look) one(ctx context.Context, t *task) {
 // to [Groups], where a refusal sets the group's failure time.
 func (l *look) request(t *task, content []byte) (*change.Change, error) {
 	var parser exposition.Parser
-	body, err := parser.ParseText(content, exposition.Options{Names: metric.UTF8Names, Limits: l.c.cfg.Limits.Exposition()})
+	body, err := parser.ParseText(content, exposition.Options{Names: metric.UTF8Names, Limits: l.c.cfg.Limits})
 	if _, inconsistent := errors.AsType[*exposition.InconsistentError](err); err != nil && !inconsistent {
 		return nil, err
 	}

@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"pushrelay/internal/exposition"
-	"pushrelay/internal/push"
 )
 
 const (
@@ -143,7 +142,7 @@ func sameContent(before, after fs.FileInfo) bool {
 }
 
 // limitOf returns how large a file may be.
-func limitOf(l push.Limits) int64 {
+func limitOf(l exposition.Limits) int64 {
 	limit := int64(maxFileBytes)
 	for _, other := range []int64{l.MaxBodyBytes, l.MaxDecompressedBytes} {
 		if other > 0 {

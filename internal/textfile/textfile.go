@@ -21,9 +21,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
-	"pushrelay/internal/push"
 )
 
 // Owner is the name under which the collector pushes.
@@ -123,7 +123,7 @@ type Config struct {
 	// Groups takes the pushes. Required.
 	Groups Groups
 	// Limits are those of pushes at the agent. A file is a body, neither compressed nor longer than maxFileBytes.
-	Limits push.Limits
+	Limits exposition.Limits
 	// Registerer takes the collector's metrics. Required.
 	Registerer prometheus.Registerer
 	// Logger reports files that cannot be used, at a bounded rate. Required.

@@ -22,6 +22,7 @@ import (
 	"pushrelay/internal/agents"
 	"pushrelay/internal/authority"
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/history"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
@@ -111,7 +112,7 @@ func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house
 			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
 		},
 		Certificates: certificates, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
-		Limits: push.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Registerer: reg,
+		Limits: exposition.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Registerer: reg,
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
 	h.addr = listener.Addr().String()

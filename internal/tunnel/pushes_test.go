@@ -16,7 +16,6 @@ import (
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
-	"pushrelay/internal/push"
 	"pushrelay/internal/tunnel"
 )
 
@@ -171,7 +170,7 @@ func TestVerdictsTravel(t *testing.T) {
 
 // TestWelcomesTravel reads what relays announce, and refuses what none may.
 func TestWelcomesTravel(t *testing.T) {
-	limits := push.Limits{MaxBodyBytes: 1, MaxDecompressedBytes: 2, MaxSeries: 3, MaxLabels: 4, MaxLabelLength: 5}
+	limits := exposition.Limits{MaxBodyBytes: 1, MaxDecompressedBytes: 2, MaxSeries: 3, MaxLabels: 4, MaxLabelLength: 5}
 	state := tunnel.JournalState{Journal: [16]byte{1}, Decided: 9, Digest: change.Digest{3}}
 	w := &relayv1.Welcome{
 		StoreId: []byte("0123456789abcdef"), Limits: tunnel.LimitsToProto(limits), Journals: []*relayv1.JournalState{tunnel.JournalToProto(state)},

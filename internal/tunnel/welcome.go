@@ -5,10 +5,10 @@ import (
 	"math"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/history"
 	"pushrelay/internal/metric"
-	"pushrelay/internal/push"
 	"pushrelay/internal/target"
 )
 
@@ -43,7 +43,7 @@ type Welcome struct {
 	// StoreID identifies the relay's store (T17).
 	StoreID [16]byte
 	// Limits are those that the relay applies to what the agent sends, a zero for none. MaxInflightBytes is not among them.
-	Limits push.Limits
+	Limits exposition.Limits
 	// AgentLabel is the grouping label that the relay adds; empty for none.
 	AgentLabel string
 	// Names says which label names the relay takes.
@@ -131,7 +131,7 @@ func SpoolFromProto(p *relayv1.SpoolState) SpoolState {
 }
 
 // LimitsToProto returns the limits of pushes as the relay announces them.
-func LimitsToProto(l push.Limits) *relayv1.Limits {
+func LimitsToProto(l exposition.Limits) *relayv1.Limits {
 	return &relayv1.Limits{
 		MaxBodyBytes:             uint64(l.MaxBodyBytes),
 		MaxDecompressedBytes:     uint64(l.MaxDecompressedBytes),
@@ -144,8 +144,8 @@ func LimitsToProto(l push.Limits) *relayv1.Limits {
 	}
 }
 
-func limitsFromProto(l *relayv1.Limits) push.Limits {
-	return push.Limits{
+func limitsFromProto(l *relayv1.Limits) exposition.Limits {
+	return exposition.Limits{
 		MaxBodyBytes:         int64(min(l.GetMaxBodyBytes(), math.MaxInt64)),
 		MaxDecompressedBytes: int64(min(l.GetMaxDecompressedBytes(), math.MaxInt64)),
 		MaxSeries:            int(l.GetMaxSeries()),

@@ -277,7 +277,7 @@ func (c *changeStream) request() (*change.Change, error) {
 		return nil, err
 	}
 	if r.Operation != change.Delete {
-		if err := c.session.server.cfg.Limits.CheckKey(r.Key); err != nil {
+		if err := push.CheckKey(r.Key, c.session.server.cfg.Limits); err != nil {
 			return nil, err // Nothing is kept of it, not even that it was decided: whenever it comes, it is refused.
 		}
 	}

@@ -23,6 +23,7 @@ import (
 
 	"pushrelay/internal/agents"
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/history"
 	"pushrelay/internal/loglimit"
@@ -51,7 +52,7 @@ type Config struct {
 	// Journals is asked how far agents' journals were decided, and told how far they are passed.
 	Journals Journals
 	// Limits are announced to agents and applied to what they send.
-	Limits push.Limits
+	Limits exposition.Limits
 	// AgentLabel and Names are announced, so that agents can refuse what this relay would.
 	AgentLabel string
 	Names      metric.NameScheme
