@@ -28,7 +28,7 @@ var table = map[string]place{
 
 	"internal/web":                 {3, relayOnly},
 	"internal/queryapi":            {3, relayOnly},
-	"internal/discovery":           {3, relayOnly},
+	"internal/httpsd":              {3, relayOnly},
 	"internal/gather":              {3, relayOnly},
 	"internal/ingest":              {3, relayOnly},
 	"internal/storelog":            {3, relayOnly},
@@ -38,7 +38,7 @@ var table = map[string]place{
 	"internal/tunnel/tunnelclient": {3, agentOnly},
 
 	"internal/groupstore": {2, relayOnly},
-	"internal/agents":     {2, relayOnly},
+	"internal/roster":     {2, relayOnly},
 	"internal/spool":      {2, agentOnly},
 	"internal/targets":    {2, agentOnly},
 	"internal/textfile":   {2, agentOnly},
@@ -133,7 +133,7 @@ var bans = []ban{
 		to: []string{
 			"internal/groupstore", "internal/storelog", "internal/pushgatewayfile", "internal/ingest", "internal/gather",
 			"internal/web", "internal/queryapi",
-			"internal/authority", "internal/discovery", "internal/agents", "internal/tunnel/tunnelserver", "internal/relay",
+			"internal/authority", "internal/httpsd", "internal/roster", "internal/tunnel/tunnelserver", "internal/relay",
 		},
 		reach: transitive,
 		why:   "the agent stays small, and signs, stores and serves nothing that is the relay's",
@@ -160,7 +160,7 @@ var bans = []ban{
 		why:  "it runs commands; where what they cost is pushed to is told by whoever runs them",
 	},
 	{
-		from: []string{"internal/agents"},
+		from: []string{"internal/roster"},
 		to:   []string{grpc},
 		why:  "a session is an interface here, so that it may live on another relay",
 	},

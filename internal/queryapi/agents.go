@@ -7,13 +7,13 @@ import (
 
 	"github.com/prometheus/common/route"
 
-	"pushrelay/internal/agents"
+	"pushrelay/internal/roster"
 )
 
-// Registry is what the API needs of agents.Registry.
+// Registry is what the API needs of roster.Registry.
 type Registry interface {
 	// Agents returns what is known of every agent, sorted by name.
-	Agents() []agents.Agent
+	Agents() []roster.Agent
 	// Forget removes a departed agent.
 	Forget(name string) error
 }
@@ -75,9 +75,9 @@ func ForgetAgent(registry Registry) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		err := registry.Forget(route.Param(r.Context(), "agent"))
 		switch {
-		case errors.Is(err, agents.ErrUnknown):
+		case errors.Is(err, roster.ErrUnknown):
 			respondError(w, http.StatusNotFound, "not_found", err)
-		case errors.Is(err, agents.ErrConnected):
+		case errors.Is(err, roster.ErrConnected):
 			respondError(w, http.StatusConflict, "conflict", err)
 		case err != nil:
 			respondError(w, http.StatusInternalServerError, "internal", err)
@@ -87,7 +87,7 @@ func ForgetAgent(registry Registry) http.HandlerFunc {
 	}
 }
 
-func newAgentJSON(a agents.Agent) agentJSON {
+func newAgentJSON(a roster.Agent) agentJSON {
 	out := agentJSON{
 		Agent: a.Name, Connected: a.Connected, Conflict: a.Conflict, Version: a.Version, RemoteAddress: a.RemoteAddress,
 		SessionStarted: timeOrNull(a.SessionStarted), LastSeen: timeOrNull(a.LastSeen),

@@ -6,12 +6,12 @@ import (
 
 	"github.com/prometheus/common/version"
 
-	"pushrelay/internal/agents"
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/ingest"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/tunnel/tunnelserver"
 )
 
@@ -47,7 +47,7 @@ func (s *Server) build() error {
 	if opts.LegacyMetrics {
 		s.instrument, s.laterFamilies = newLegacyInstrument(s.telemetry), legacyFamilies
 	}
-	s.agents, err = agents.Open(agents.Config{
+	s.agents, err = roster.Open(roster.Config{
 		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, MaxConcurrentScrapes: opts.AgentMaxConcurrentScrapes,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
 	})

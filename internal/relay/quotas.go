@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"pushrelay/internal/agents"
+	"pushrelay/internal/roster"
 )
 
 const (
@@ -24,7 +24,7 @@ type quotaLimits struct{ groups, series int }
 // applies the limits.
 type quotas struct {
 	// Static.
-	agents   func() []agents.Agent
+	agents   func() []roster.Agent
 	accounts accounts
 	limits   quotaLimits
 	logger   *slog.Logger
@@ -37,7 +37,7 @@ type accounts interface {
 	Account(name string) (groups, series int)
 }
 
-func newQuotas(known func() []agents.Agent, held accounts, limits quotaLimits, logger *slog.Logger) *quotas {
+func newQuotas(known func() []roster.Agent, held accounts, limits quotaLimits, logger *slog.Logger) *quotas {
 	return &quotas{agents: known, accounts: held, limits: limits, logger: logger, warned: map[string]bool{}}
 }
 

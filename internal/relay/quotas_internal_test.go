@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"pushrelay/internal/agents"
+	"pushrelay/internal/roster"
 )
 
 // holdings is what accounts hold: groups and series.
@@ -24,7 +24,7 @@ func TestQuotas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		held := holdings{"a": {79, 0}, "b": {0, 850}, "c": {500, 5}}
-		q := newQuotas(func() []agents.Agent { return []agents.Agent{{Name: "a"}, {Name: "b"}, {Name: "c"}} }, held, quotaLimits{groups: 100, series: 1000}, slog.New(slog.NewTextHandler(&log, nil)))
+		q := newQuotas(func() []roster.Agent { return []roster.Agent{{Name: "a"}, {Name: "b"}, {Name: "c"}} }, held, quotaLimits{groups: 100, series: 1000}, slog.New(slog.NewTextHandler(&log, nil)))
 		reg := prometheus.NewRegistry()
 		reg.MustRegister(q)
 		for _, st := range []struct {

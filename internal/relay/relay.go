@@ -16,13 +16,13 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"pushrelay/internal/agents"
 	"pushrelay/internal/authority"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/ingest"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/storelog"
 	"pushrelay/internal/tunnel/tunnelserver"
 )
@@ -46,7 +46,7 @@ type Server struct {
 	laterFamilies []groupstore.OwnFamily // metric families of ours that have no series yet
 	store         *groupstore.Store
 	log           *storelog.Log // what keeps the store; nil in memory only
-	agents        *agents.Registry
+	agents        *roster.Registry
 	ingester      *ingest.Ingester
 	quotas        *quotas
 	budget        *push.Budget

@@ -8,9 +8,9 @@ import (
 
 	"github.com/prometheus/common/route"
 
-	"pushrelay/internal/discovery"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/gather"
+	"pushrelay/internal/httpsd"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/push"
 	"pushrelay/internal/queryapi"
@@ -41,7 +41,7 @@ func (s *Server) newRoutes() (*routes, error) {
 		Scraper: s.agents, MaxTimeout: s.opts.ScrapeMaxTimeout, MaxBodyBytes: s.opts.ScrapeMaxBodyBytes,
 		Logger: s.logger.With(slog.String("component", "scrape")),
 	})
-	targets := discovery.NewHandler(discovery.Config{Registry: s.agents, ExternalURL: external, RoutePrefix: prefix})
+	targets := httpsd.NewHandler(httpsd.Config{Registry: s.agents, ExternalURL: external, RoutePrefix: prefix})
 
 	r := route.New()
 	at := r.WithPrefix(prefix)

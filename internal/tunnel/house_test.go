@@ -19,13 +19,13 @@ import (
 	"github.com/prometheus/common/promslog"
 	"go.uber.org/goleak"
 
-	"pushrelay/internal/agents"
 	"pushrelay/internal/authority"
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/history"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/target"
@@ -38,7 +38,7 @@ import (
 type house struct {
 	t         *testing.T
 	authority *authority.Authority
-	registry  *agents.Registry
+	registry  *roster.Registry
 	server    *tunnelserver.Server
 	metrics   *prometheus.Registry
 	journals  *journals
@@ -102,7 +102,7 @@ func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house
 	ensured := must[authority.RelayCertificate](t)(ca.EnsureRelay([]string{"127.0.0.1", "relay.test"}))
 	certificates := must[*mtls.Reloader](t)(mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: ensured.Files}))
 	reg := prometheus.NewRegistry()
-	registry := must[*agents.Registry](t)(agents.Open(agents.Config{
+	registry := must[*roster.Registry](t)(roster.Open(roster.Config{
 		ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	}))
 	journals := &journals{decided: map[string]tunnel.JournalState{}}

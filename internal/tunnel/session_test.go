@@ -9,8 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"pushrelay/internal/agents"
 	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/scrape"
 )
 
@@ -69,7 +69,7 @@ func TestNobodyAnswersForAnother(t *testing.T) {
 	}
 }
 
-func hasTarget(all []agents.Agent, name string) bool {
+func hasTarget(all []roster.Agent, name string) bool {
 	for _, a := range all {
 		if a.Name == name && len(a.Targets) == 1 {
 			return true

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"pushrelay/internal/agents"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/roster"
 )
 
 // Bounds of the part about agents.
@@ -84,7 +84,7 @@ func (h *Handler) newPage(q query, now time.Time) page {
 	return p
 }
 
-func newAgentRow(a agents.Agent, most int, now time.Time) agentRow {
+func newAgentRow(a roster.Agent, most int, now time.Time) agentRow {
 	row := agentRow{
 		Name: a.Name, Version: a.Version, RemoteAddress: a.RemoteAddress, Connected: a.Connected, Conflict: a.Conflict,
 		Since: momentOf(a.SessionStarted, now), LastSeen: momentOf(a.LastSeen, now), Expires: momentOf(a.CertificateNotAfter, now),

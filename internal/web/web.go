@@ -17,9 +17,9 @@ import (
 	"net/http"
 	"time"
 
-	"pushrelay/internal/agents"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/roster"
 )
 
 // Store is where the groups are.
@@ -33,7 +33,7 @@ type Store interface {
 // Agents is what is known of agents.
 type Agents interface {
 	// Agents returns what is known of every agent, sorted by name.
-	Agents() []agents.Agent
+	Agents() []roster.Agent
 }
 
 // Config is what a [Handler] works with.

@@ -15,20 +15,20 @@ import (
 
 	"golang.org/x/net/html"
 
-	"pushrelay/internal/agents"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/target"
 	"pushrelay/internal/web"
 )
 
 // knownAgents are agents that never change.
-type knownAgents []agents.Agent
+type knownAgents []roster.Agent
 
-func (k knownAgents) Agents() []agents.Agent { return k }
+func (k knownAgents) Agents() []roster.Agent { return k }
 
-func newHandler(store *groupstore.Store, known ...agents.Agent) *web.Handler {
+func newHandler(store *groupstore.Store, known ...roster.Agent) *web.Handler {
 	return web.New(web.Config{
 		Store: store, Agents: knownAgents(known), Flags: map[string]string{"web.telemetry-path": "/scrape"},
 		Build: map[string]string{"version": "1.2.3", "branch": ""}, StartedAt: time.Now().Add(-90 * time.Minute),
@@ -196,9 +196,9 @@ func TestWhatIsPushedIsText(t *testing.T) {
 	push(t, store, "# HELP m "+evil+"\nm 1\n", "job", evil)
 	push(t, store, "# TYPE m gauge\nm 1\n", "job", "z"+evil)
 	fail(t, store, key(t, "job", evil), time.Now().Add(time.Second), evil)
-	agent := agents.Agent{
+	agent := roster.Agent{
 		Name: evil, Version: evil, RemoteAddress: evil,
-		Targets: []agents.Target{{Target: target.Target{Name: evil, Job: evil, Instance: "javascript:alert(1)", Address: evil}, LastError: evil}},
+		Targets: []roster.Target{{Target: target.Target{Name: evil, Job: evil, Instance: "javascript:alert(1)", Address: evil}, LastError: evil}},
 	}
 	for _, query := range []string{"", "?show=quarantined", "?q=" + url.QueryEscape(evil), "?from=-1&show=%22%3E%3Cscript%3E"} {
 		d := get(t, newHandler(store, agent), query)
@@ -335,15 +335,15 @@ func TestAgents(t *testing.T) {
 	roundTrip, skew := 12*time.Millisecond, -2*time.Second
 	now := time.Now()
 	d := get(t, newHandler(groupstore.New(groupstore.Config{}),
-		agents.Agent{
+		roster.Agent{
 			Name: "site-a", Connected: true, Conflict: true, SessionStarted: now.Add(-time.Hour), LastSeen: now, Version: "9.9", RemoteAddress: "192.0.2.7:4711",
 			CertificateNotAfter: now.Add(72*time.Hour + time.Minute), RoundTrip: &roundTrip, ClockSkew: &skew, SpoolPending: 3,
-			Targets: []agents.Target{
+			Targets: []roster.Target{
 				{Target: target.Target{Name: "node-1", Job: "node", Instance: "web-1", Address: "10.0.0.1:9100"}, LastScrape: now, LastDuration: 3 * time.Millisecond},
 				{Target: target.Target{Name: "node-2", Job: "node", Instance: "web-2", Address: "10.0.0.2:9100"}, LastError: "target_unreachable"},
 			},
 		},
-		agents.Agent{Name: "site-b", LastSeen: now.Add(-26 * time.Hour)},
+		roster.Agent{Name: "site-b", LastSeen: now.Add(-26 * time.Hour)},
 	), "")
 	d.wantText("1 of 2 agents connected", "site-a connected two processes use this identity 2 targets, since 1h ago",
 		"Version 9.9", "Address 192.0.2.7:4711", "Round trip 12ms", "Clock skew -2s", "Pushes waiting 3", "Certificate ends in 3d",
@@ -359,20 +359,20 @@ func TestAgents(t *testing.T) {
 func TestTargetsThatAreDown(t *testing.T) {
 	now := time.Now()
 	d := get(t, newHandler(groupstore.New(groupstore.Config{}),
-		agents.Agent{Name: "site-a", Connected: true, SessionStarted: now.Add(-time.Hour), LastSeen: now, Targets: []agents.Target{
+		roster.Agent{Name: "site-a", Connected: true, SessionStarted: now.Add(-time.Hour), LastSeen: now, Targets: []roster.Target{
 			{Target: target.Target{Name: "up", Job: "up", Instance: "i"}, LastScrape: now, LastStatus: 200},
 			{Target: target.Target{Name: "closed", Job: "closed", Instance: "i"}, LastScrape: now, LastStatus: 401, LastError: "bad_status: no entry"},
 			{Target: target.Target{Name: "left", Job: "left", Instance: "i"}, ListedUntil: now.Add(4*time.Minute + time.Second)},
 		}},
-		agents.Agent{Name: "site-b", LastSeen: now, Targets: []agents.Target{{Target: target.Target{Name: "far", Job: "far", Instance: "i"}}}},
+		roster.Agent{Name: "site-b", LastSeen: now, Targets: []roster.Target{{Target: target.Target{Name: "far", Job: "far", Instance: "i"}}}},
 	), "")
 	d.wantText("3 of 4 targets down", "3 targets, since 1h ago 2 down", "1 target, last seen 0s ago 1 down",
 		"up i 0s ago 0s 200", "closed i 0s ago 0s 401 bad_status: no entry", "left i never The agent announces it no more; it is listed until in 4m")
 }
 
 func TestManyAgents(t *testing.T) {
-	targets := make([]agents.Target, 3000)
-	known := make([]agents.Agent, 250)
+	targets := make([]roster.Target, 3000)
+	known := make([]roster.Agent, 250)
 	for i := range known {
 		known[i].Name = fmt.Sprintf("site-%03d", i)
 	}

@@ -21,7 +21,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"pushrelay/internal/agents"
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
@@ -30,6 +29,7 @@ import (
 	"pushrelay/internal/metric"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/tunnel"
 )
 
@@ -42,7 +42,7 @@ type Config struct {
 	// Certificates are the relay's.
 	Certificates *mtls.Reloader
 	// Registry takes the sessions.
-	Registry *agents.Registry
+	Registry *roster.Registry
 	// Applier takes the changes that agents send.
 	Applier push.Applier
 	// Budget bounds the bodies of all pushes, those over HTTP included. What comes from agents takes at most half of it (T21).
@@ -276,7 +276,7 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 	s.mu.Unlock()
 
 	targets, announced := ss.helloTargets(hello)
-	attachment := s.cfg.Registry.Register(agents.Registration{
+	attachment := s.cfg.Registry.Register(roster.Registration{
 		Targets:             targets,
 		HasTargets:          announced,
 		Agent:               ss.agent,

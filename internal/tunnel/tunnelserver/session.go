@@ -11,20 +11,20 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"pushrelay/internal/agents"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/tunnel"
 )
 
-// session is one attached agent. It implements agents.Session.
+// session is one attached agent. It implements roster.Session.
 type session struct {
 	// static after open
 	server     *Server
 	conn       *connection
 	agent      string
 	startedAt  time.Time
-	attachment *agents.Attachment
+	attachment *roster.Attachment
 	path       bool          // the agent honours ScrapeRequest.path
 	again      bool          // the agent honours ScrapeRequest.deliver_on
 	slots      chan struct{} // one per change in progress
@@ -200,7 +200,7 @@ func (ss *session) announceDrain(within time.Duration) {
 	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Drain{Drain: &relayv1.Drain{Within: durationpb.New(within)}}})
 }
 
-// Supersede ends the session in favour of a newer one. See agents.Session.
+// Supersede ends the session in favour of a newer one. See roster.Session.
 func (ss *session) Supersede(by string) {
 	ss.end(&sessionEnd{
 		reason:       relayv1.SessionEndReason_SESSION_END_REASON_SUPERSEDED,

@@ -1,4 +1,4 @@
-package agents_test
+package roster_test
 
 import (
 	"bytes"
@@ -15,15 +15,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"pushrelay/internal/agents"
 	"pushrelay/internal/datadir"
+	"pushrelay/internal/roster"
 )
 
 // reopen opens a file and returns what was logged.
-func reopen(t *testing.T, file string) (*agents.Registry, string, error) {
+func reopen(t *testing.T, file string) (*roster.Registry, string, error) {
 	t.Helper()
 	var logged bytes.Buffer
-	r, err := agents.Open(agents.Config{
+	r, err := roster.Open(roster.Config{
 		File: file, ForgetAfter: time.Hour, MaxConcurrentScrapes: 2, Release: "0.5",
 		Logger: slog.New(slog.NewTextHandler(&logged, nil)), Registerer: prometheus.NewRegistry(),
 	})
@@ -204,7 +204,7 @@ func TestUnsavedFileIsCounted(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "no such directory", "agents.json")
 	var reg *prometheus.Registry
 	synctest.Test(t, func(t *testing.T) {
-		var r *agents.Registry
+		var r *roster.Registry
 		r, reg = open(t, file)
 		run(t, r, func() {
 			register(r, "site", &session{}, 1)

@@ -1,4 +1,4 @@
-package discovery_test
+package httpsd_test
 
 import (
 	"encoding/json"
@@ -10,18 +10,18 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/agents"
-	"pushrelay/internal/discovery"
+	"pushrelay/internal/httpsd"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/target"
 )
 
 // registry is a fake that knows what it is told.
 type registry struct {
-	agents  []agents.Agent
+	agents  []roster.Agent
 	settled bool
 }
 
-func (r *registry) Agents() []agents.Agent { return r.agents }
+func (r *registry) Agents() []roster.Agent { return r.agents }
 func (r *registry) Settled() bool          { return r.settled }
 
 type group struct {
@@ -31,22 +31,22 @@ type group struct {
 
 func known() *registry {
 	seen := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	return &registry{settled: true, agents: []agents.Agent{
-		{Name: "a", Connected: true, LastSeen: seen, Targets: []agents.Target{
+	return &registry{settled: true, agents: []roster.Agent{
+		{Name: "a", Connected: true, LastSeen: seen, Targets: []roster.Target{
 			{Target: target.Target{
 				Name: "node-x:1", Job: "node", Instance: "x", Address: "x:1", Scheme: "https", MetricsPath: "/m",
 				Labels: []target.Label{{Name: "agent", Value: "somebody else"}, {Name: "env", Value: "p"}}, ScrapeInterval: 90 * time.Second, ScrapeTimeout: 5 * time.Second,
 			}},
 			{Target: target.Target{Name: "app", Job: "app", Instance: "y", Address: "y:1"}},
 		}},
-		{Name: "b", LastSeen: seen, Targets: []agents.Target{{Target: target.Target{Name: "node", Job: "node", Instance: "z", Address: "z:1"}}}},
+		{Name: "b", LastSeen: seen, Targets: []roster.Target{{Target: target.Target{Name: "node", Job: "node", Instance: "z", Address: "z:1"}}}},
 	}}
 }
 
-func get(t *testing.T, cfg discovery.Config, uri string) []group {
+func get(t *testing.T, cfg httpsd.Config, uri string) []group {
 	t.Helper()
 	w := httptest.NewRecorder()
-	discovery.NewHandler(cfg).ServeHTTP(w, httptest.NewRequest("GET", uri, nil))
+	httpsd.NewHandler(cfg).ServeHTTP(w, httptest.NewRequest("GET", uri, nil))
 	if w.Code != 200 || w.Header().Get("Content-Type") != "application/json" {
 		t.Fatalf("answer = %d %s", w.Code, w.Header())
 	}
@@ -58,7 +58,7 @@ func get(t *testing.T, cfg discovery.Config, uri string) []group {
 }
 
 func TestTargetsHaveAllThatPrometheusNeeds(t *testing.T) {
-	groups := get(t, discovery.Config{Registry: known(), RoutePrefix: "/p"}, "http://relay:9091/p/sd/targets")
+	groups := get(t, httpsd.Config{Registry: known(), RoutePrefix: "/p"}, "http://relay:9091/p/sd/targets")
 	want := group{Targets: []string{"relay:9091"}, Labels: map[string]string{
 		"__metrics_path__": "/p/agents/a/targets/node-x:1/metrics", "__scheme__": "http", "job": "node", "instance": "x", "agent": "a", "env": "p",
 		"__scrape_interval__": "1m30s", "__scrape_timeout__": "5s", "__meta_relay_agent_connected": "true",
@@ -89,7 +89,7 @@ func TestTimesComeInPairsThatFit(t *testing.T) {
 		{5 * time.Second, 7 * time.Second, [2]string{"5s", "5s"}},
 		{time.Microsecond, time.Second, [2]string{}},
 	} {
-		g := get(t, discovery.Config{Registry: &registry{settled: true, agents: []agents.Agent{{Name: "a", Targets: []agents.Target{
+		g := get(t, httpsd.Config{Registry: &registry{settled: true, agents: []roster.Agent{{Name: "a", Targets: []roster.Target{
 			{Target: target.Target{Name: "n", Job: "j", ScrapeInterval: tt.interval, ScrapeTimeout: tt.timeout}},
 		}}}}}, "/sd/targets")[0]
 		if got := [2]string{g.Labels["__scrape_interval__"], g.Labels["__scrape_timeout__"]}; got != tt.want {
@@ -103,7 +103,7 @@ func TestTargetsBehindAnExternalURL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := get(t, discovery.Config{Registry: known(), ExternalURL: external, RoutePrefix: "/other"}, "http://10.0.0.1:9091/sd/targets")[0]
+	g := get(t, httpsd.Config{Registry: known(), ExternalURL: external, RoutePrefix: "/other"}, "http://10.0.0.1:9091/sd/targets")[0]
 	if g.Targets[0] != "metrics.example.com" || g.Labels["__scheme__"] != "https" || g.Labels["__metrics_path__"] != "/relay/agents/a/targets/node-x:1/metrics" {
 		t.Errorf("group = %+v", g)
 	}
@@ -112,7 +112,7 @@ func TestTargetsBehindAnExternalURL(t *testing.T) {
 // A filter that is misspelt would be none: all targets would be the answer, and Prometheus had them twice.
 func TestUnknownFilterIsRefused(t *testing.T) {
 	w := httptest.NewRecorder()
-	discovery.NewHandler(discovery.Config{Registry: known()}).ServeHTTP(w, httptest.NewRequest("GET", "/sd/targets?agents=a", nil))
+	httpsd.NewHandler(httpsd.Config{Registry: known()}).ServeHTTP(w, httptest.NewRequest("GET", "/sd/targets?agents=a", nil))
 	if w.Code != 400 || !strings.Contains(w.Body.String(), `"agents"`) {
 		t.Errorf("an unknown filter: %d %s", w.Code, w.Body)
 	}
@@ -120,7 +120,7 @@ func TestUnknownFilterIsRefused(t *testing.T) {
 
 func TestFilters(t *testing.T) {
 	for query, want := range map[string]int{"": 3, "?agent=a": 2, "?agent=a&agent=b": 3, "?job=node": 2, "?agent=b&job=node": 1, "?agent=nobody": 0} {
-		if got := len(get(t, discovery.Config{Registry: known()}, "/sd/targets"+query)); got != want {
+		if got := len(get(t, httpsd.Config{Registry: known()}, "/sd/targets"+query)); got != want {
 			t.Errorf("%q: %d groups, want %d", query, got, want)
 		}
 	}
@@ -128,11 +128,11 @@ func TestFilters(t *testing.T) {
 
 func TestNotYetIsNoEmptyList(t *testing.T) {
 	w := httptest.NewRecorder()
-	discovery.NewHandler(discovery.Config{Registry: &registry{}}).ServeHTTP(w, httptest.NewRequest("GET", "/sd/targets", nil))
+	httpsd.NewHandler(httpsd.Config{Registry: &registry{}}).ServeHTTP(w, httptest.NewRequest("GET", "/sd/targets", nil))
 	if w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("answer = %d %v, want 503 and when to come back", w.Code, w.Header())
 	}
-	if groups := get(t, discovery.Config{Registry: &registry{settled: true}}, "/sd/targets"); groups == nil || len(groups) != 0 {
+	if groups := get(t, httpsd.Config{Registry: &registry{settled: true}}, "/sd/targets"); groups == nil || len(groups) != 0 {
 		t.Errorf("an empty truth = %v, want []", groups)
 	}
 }

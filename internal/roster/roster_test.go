@@ -1,4 +1,4 @@
-package agents_test
+package roster_test
 
 import (
 	"cmp"
@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/promslog"
 
-	"pushrelay/internal/agents"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 )
@@ -41,10 +41,10 @@ func (s *session) Scrape(context.Context, *scrape.Request) (*scrape.Response, er
 
 func (s *session) Supersede(by string) { s.supersededBy = by }
 
-func open(t *testing.T, file string) (*agents.Registry, *prometheus.Registry) {
+func open(t *testing.T, file string) (*roster.Registry, *prometheus.Registry) {
 	t.Helper()
 	reg := prometheus.NewRegistry()
-	r, err := agents.Open(agents.Config{
+	r, err := roster.Open(roster.Config{
 		File: file, ForgetAfter: time.Hour, MaxConcurrentScrapes: 2, Logger: promslog.NewNopLogger(), Registerer: reg,
 	})
 	if err != nil {
@@ -63,8 +63,8 @@ func targets(names ...string) []target.Target {
 
 func set(names ...string) target.Set { return target.Set{Targets: targets(names...)} }
 
-func register(r *agents.Registry, name string, s agents.Session, process byte) *agents.Attachment {
-	return r.Register(agents.Registration{Agent: name, Session: s, ProcessID: [16]byte{process}, RemoteAddress: "192.0.2.1:1"})
+func register(r *roster.Registry, name string, s roster.Session, process byte) *roster.Attachment {
+	return r.Register(roster.Registration{Agent: name, Session: s, ProcessID: [16]byte{process}, RemoteAddress: "192.0.2.1:1"})
 }
 
 func reason(ctx context.Context, err error) scrape.Reason {
@@ -227,7 +227,7 @@ func TestBadTargetSetChangesNothing(t *testing.T) {
 }
 
 // run runs the registry and returns when it has stopped.
-func run(t *testing.T, r *agents.Registry, during func()) {
+func run(t *testing.T, r *roster.Registry, during func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan error)
@@ -288,14 +288,14 @@ func TestEmptyRegistrySettlesInTime(t *testing.T) {
 func TestForget(t *testing.T) {
 	r, _ := open(t, "")
 	at := register(r, "site", &session{}, 1)
-	if err := r.Forget("site"); !errors.Is(err, agents.ErrConnected) {
+	if err := r.Forget("site"); !errors.Is(err, roster.ErrConnected) {
 		t.Errorf("forgetting a connected agent: %v", err)
 	}
 	at.Close()
 	if err := r.Forget("site"); err != nil || r.Known("site") {
 		t.Errorf("forgetting a departed agent: %v", err)
 	}
-	if err := r.Forget("site"); !errors.Is(err, agents.ErrUnknown) {
+	if err := r.Forget("site"); !errors.Is(err, roster.ErrUnknown) {
 		t.Errorf("forgetting nobody: %v", err)
 	}
 }

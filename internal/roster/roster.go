@@ -1,9 +1,9 @@
-// Package agents knows the agents: who was here, who is connected, what they can scrape. Scrapes find their session here.
+// Package roster knows the agents: who was here, who is connected, what they can scrape. Scrapes find their session here.
 //
 // What is known survives a restart (see [Config.File]): an agent that went away stays listed until it is forgotten, so that
 // Prometheus records up 0 for its targets instead of losing them. The package knows no gRPC, no HTTP and no store; it is
 // used through Register, Scrape and Agents, and nobody may assume that a session is local. Start reading at [Registry].
-package agents
+package roster
 
 import (
 	"cmp"

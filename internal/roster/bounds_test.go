@@ -1,4 +1,4 @@
-package agents_test
+package roster_test
 
 import (
 	"bytes"
@@ -14,15 +14,15 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"pushrelay/internal/agents"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/target"
 )
 
 // logged is a registry with its log.
-func logged(t *testing.T, file string) (*agents.Registry, *bytes.Buffer) {
+func logged(t *testing.T, file string) (*roster.Registry, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
-	r, err := agents.Open(agents.Config{
+	r, err := roster.Open(roster.Config{
 		File: file, ForgetAfter: time.Hour, MaxConcurrentScrapes: 2, Logger: slog.New(slog.NewTextHandler(&log, nil)), Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {
@@ -77,7 +77,7 @@ func large(prefix string) target.Set {
 	return set
 }
 
-func bytesOf(targets []agents.Target) int {
+func bytesOf(targets []roster.Target) int {
 	total := 0
 	for _, t := range targets {
 		total += t.Bytes()

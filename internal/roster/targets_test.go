@@ -1,4 +1,4 @@
-package agents_test
+package roster_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pushrelay/internal/agents"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 )
@@ -24,7 +24,7 @@ func incomplete(names ...string) target.Set {
 }
 
 // listed returns the names of an agent's targets, with a mark at those that it announces no more.
-func listed(a agents.Agent) string {
+func listed(a roster.Agent) string {
 	var names []string
 	for _, t := range a.Targets {
 		if !t.ListedUntil.IsZero() {
@@ -36,8 +36,8 @@ func listed(a agents.Agent) string {
 }
 
 // join registers a process with a list of targets.
-func join(r *agents.Registry, process byte, set target.Set) *agents.Attachment {
-	return r.Register(agents.Registration{Agent: "site", Session: &session{body: "m 1\n"}, ProcessID: [16]byte{process}, Targets: set, HasTargets: true})
+func join(r *roster.Registry, process byte, set target.Set) *roster.Attachment {
+	return r.Register(roster.Registration{Agent: "site", Session: &session{body: "m 1\n"}, ProcessID: [16]byte{process}, Targets: set, HasTargets: true})
 }
 
 // Targets go at once only if their own process says so knowingly, or if somebody says expressly that there are none (T24).
@@ -181,30 +181,30 @@ func TestNoTwoTargetsForOneSeries(t *testing.T) {
 func TestLeavingSurvivesARestart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "agents.json")
 	synctest.Test(t, func(t *testing.T) {
-		restart := func(what string, during func(r *agents.Registry)) {
+		restart := func(what string, during func(r *roster.Registry)) {
 			r, _ := open(t, file)
 			run(t, r, func() { during(r) })
 			t.Log(what, listed(r.Agents()[0]))
 		}
-		want := func(r *agents.Registry, want string) {
+		want := func(r *roster.Registry, want string) {
 			t.Helper()
 			if got := listed(r.Agents()[0]); got != want {
 				t.Errorf("%q are listed, want %q", got, want)
 			}
 		}
-		restart("first", func(r *agents.Registry) {
+		restart("first", func(r *roster.Registry) {
 			join(r, 1, complete("a", "b"))
 			join(r, 2, complete("b", "c", "d"))
 			want(r, "b c d a!")
 		})
 		time.Sleep(2 * time.Minute)
-		restart("second", func(r *agents.Registry) {
+		restart("second", func(r *roster.Registry) {
 			want(r, "b c d a!")
 			join(r, 2, complete("b", "c")) // reloaded while the relay was away
 			want(r, "b c a!")
 		})
 		time.Sleep(2*time.Minute + 30*time.Second)
-		restart("third", func(r *agents.Registry) {
+		restart("third", func(r *roster.Registry) {
 			want(r, "b c a!")
 			time.Sleep(30 * time.Second)
 			want(r, "b c")
@@ -242,7 +242,7 @@ func TestStatusOfTheAnswerIsNoted(t *testing.T) {
 		599: "bad_status: the target answered 599, and only 200 OK counts as up",
 	} {
 		r, _ := open(t, "")
-		r.Register(agents.Registration{Agent: "site", Session: &session{status: status, body: "words"}, Targets: complete("a"), HasTargets: true})
+		r.Register(roster.Registration{Agent: "site", Session: &session{status: status, body: "words"}, Targets: complete("a"), HasTargets: true})
 		for _, read := range []bool{true, false} { // Prometheus does not read an answer that it does not want
 			resp, err := r.Scrape(t.Context(), &scrape.Request{Agent: "site", Target: "a"})
 			if err != nil {

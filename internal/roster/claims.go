@@ -1,4 +1,4 @@
-package agents
+package roster
 
 // claims are the hosts that an agent has, each with the announcement since which it does.
 type claims map[string]uint64

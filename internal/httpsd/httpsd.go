@@ -1,9 +1,9 @@
-// Package discovery lists the targets behind agents for Prometheus' HTTP service discovery.
+// Package httpsd lists the targets behind agents for Prometheus' HTTP service discovery.
 //
 // Every target group carries all that Prometheus needs as labels, so that no relabelling is needed: which path of the
 // relay to scrape, and the job, instance and agent that the series shall have. An empty list makes Prometheus drop all
 // targets, so the handler says "not yet" instead for as long as it does not know better.
-package discovery
+package httpsd
 
 import (
 	"encoding/json"
@@ -18,7 +18,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
-	"pushrelay/internal/agents"
+	"pushrelay/internal/roster"
 	"pushrelay/internal/target"
 )
 
@@ -30,10 +30,10 @@ const (
 	addressLabel   = "__meta_relay_target_address"
 )
 
-// Registry is what the handler needs of agents.Registry.
+// Registry is what the handler needs of roster.Registry.
 type Registry interface {
 	// Agents returns what is known of every agent.
-	Agents() []agents.Agent
+	Agents() []roster.Agent
 	// Settled reports whether that is the truth, or may be because nothing came yet.
 	Settled() bool
 }
@@ -147,7 +147,7 @@ func trimSlash(path string) string {
 	return path
 }
 
-func (s relay) appendAgent(groups []targetGroup, a agents.Agent, query url.Values) []targetGroup {
+func (s relay) appendAgent(groups []targetGroup, a roster.Agent, query url.Values) []targetGroup {
 	for _, t := range a.Targets {
 		if !wanted(query, "job", t.Job) {
 			continue
