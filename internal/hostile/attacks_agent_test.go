@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -166,11 +167,45 @@ func TestLoudAgent(t *testing.T) {
 	r.beside(usual, func(ctx context.Context) {
 		for i := 0; ctx.Err() == nil; i++ {
 			a.tell(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Spool{Spool: &relayv1.SpoolState{CopyAt: fmt.Sprint(i, long)}}})
-			bad := &relayv1.Target{Name: fmt.Sprint("/", long), Address: long}
-			a.tell(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Targets{Targets: &relayv1.TargetSet{Targets: []*relayv1.Target{bad}}}})
 			<-time.After(time.Millisecond)
 		}
 	})
+}
+
+// TestManyAnnouncements: an agent announces other targets all the time, good ones and bad ones. Some at once are taken, and then one a
+// second.
+func TestManyAnnouncements(t *testing.T) {
+	long := strings.Repeat("x", 60<<10)
+	for name, set := range map[string]func(i int) []*relayv1.Target{
+		"good": func(i int) (all []*relayv1.Target) {
+			for n := range 1000 {
+				all = append(all, targetAt(fmt.Sprint("t", n), fmt.Sprint(i, "-", n)))
+			}
+			return all
+		},
+		"bad": func(i int) []*relayv1.Target { return []*relayv1.Target{{Name: fmt.Sprint("/", i), Address: long}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := startRelay(t)
+			a := r.issue("evil").attached()
+			var reading sync.WaitGroup
+			reading.Go(func() { a.serve(nil) })
+			began, sent := time.Now(), 0
+			r.beside(usual, func(ctx context.Context) {
+				stop := context.AfterFunc(ctx, a.close) // or what the relay does not read would hold us up
+				defer stop()
+				for ctx.Err() == nil && a.attach.Send(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Targets{Targets: &relayv1.TargetSet{Targets: set(sent)}}}) == nil {
+					sent++
+				}
+			})
+			reading.Wait()
+			const buffered = 128 // at both ends; some 50 are
+			if most := 20 + int(time.Since(began)/time.Second) + buffered; sent > most {
+				t.Errorf("%d sets were taken, want %d at most", sent, most)
+			}
+			t.Logf("%d sets were sent in %v", sent, time.Since(began))
+		})
+	}
 }
 
 // TestForeignSessions: an agent can neither push nor answer in the session of another, nor end it.

@@ -129,10 +129,10 @@ func TestSetsBeyondBoundsAreRefused(t *testing.T) {
 func TestRefusedSetsFillNoLog(t *testing.T) {
 	h := newHouse(t, pusherFunc(noPushes))
 	_, a := h.greet("site", hello())
-	for i := range 300 {
+	for i := range 15 {
 		a.say(announced(func(x *relayv1.Target) { x.Job, x.Name = "", fmt.Sprint(i) }))
 	}
-	h.settled(300)
+	h.settled(15)
 	if lines := h.log.with(refusal); len(lines) == 0 || len(lines) > 5 {
 		t.Errorf("%d lines, want a few:\n%.2000q", len(lines), lines)
 	}

@@ -15,11 +15,19 @@ import (
 type announcedTargets struct {
 	parts   tunnel.TargetCollector
 	refused string        // why the last set was refused; empty if it was not
-	lines   *rate.Limiter // of the log: the agent announces as often as it likes
+	sets    *rate.Limiter // of whole sets: each is looked through, taken under the registry's lock, and written to its file
+	lines   *rate.Limiter // of the log
 }
 
+// An agent announces when its configuration or its target files change. One that does so more often is held up: nothing more of its
+// stream is read meanwhile, which leaves its own heartbeats late by setEvery at most.
+const (
+	setEvery = time.Second
+	setBurst = 20
+)
+
 func newAnnouncedTargets() announcedTargets {
-	return announcedTargets{lines: rate.NewLimiter(rate.Every(time.Minute), 3)}
+	return announcedTargets{sets: rate.NewLimiter(rate.Every(setEvery), setBurst), lines: rate.NewLimiter(rate.Every(time.Minute), 3)}
 }
 
 // helloTargets returns the targets of a hello that has all of them, so that the agent is never known without.
@@ -42,6 +50,9 @@ func (ss *session) takeTargets(part *relayv1.TargetSet) {
 	if part.GetMore() {
 		ss.targets.parts.Add(part)
 		return
+	}
+	if ss.targets.sets.Wait(ss.ctx) != nil {
+		return // the session has ended
 	}
 	set, err := ss.wholeSet(part)
 	if err == nil {
