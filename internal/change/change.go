@@ -7,6 +7,7 @@ package change
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"strconv"
 	"time"
 
 	"pushrelay/internal/exposition"
@@ -17,7 +18,7 @@ import (
 type Operation uint8
 
 // The operations. The zero value is none of them, so that a forgotten operation is never taken for another. Their numbers are those of the
-// agent's journal.
+// agent's journal and of the store's log. The last three are the relay's own: no push asks for them.
 const (
 	// Replace makes the pushed metric families all that the group has (PUT).
 	Replace Operation = iota + 1
@@ -27,7 +28,18 @@ const (
 	Delete
 	// Fail only notes in the group that a push to it was rejected, by an agent that saw it (T19). It has no body.
 	Fail
+	// Wipe removes all groups. It names none.
+	Wipe
+	// Mark moves the mark of an origin in a group, which need not be there, and does nothing else. It is what becomes of a change that is
+	// refused.
+	Mark
+	// Forget drops the traces of a journal up to the sequence of the origin: its agent will never send again what is numbered up to there. It
+	// names no group.
+	Forget
 )
+
+// IsPush says whether a push may ask for that operation, over HTTP or from an agent.
+func (o Operation) IsPush() bool { return o >= Replace && o <= Fail }
 
 // HasBody says whether a change of that operation has a body.
 func (o Operation) HasBody() bool { return o == Replace || o == Merge }
@@ -43,8 +55,14 @@ func (o Operation) String() string {
 		return "delete"
 	case Fail:
 		return "fail"
+	case Wipe:
+		return "wipe"
+	case Mark:
+		return "mark"
+	case Forget:
+		return "forget"
 	default:
-		return "unknown"
+		return "operation " + strconv.Itoa(int(o))
 	}
 }
 
@@ -76,7 +94,8 @@ type Change struct {
 	Current func() bool
 }
 
-// Origin identifies a push together with the agent's identity, for exactly once (T11, T12).
+// Origin identifies a push together with the agent's identity, which is that of the change and never one that a peer fills in, for exactly once
+// (T11, T12).
 type Origin struct {
 	// Journal is the agent's journal.
 	Journal [16]byte

@@ -93,3 +93,25 @@ func TestOutcomeOf(t *testing.T) {
 		}
 	}
 }
+
+// TestOperations: which operations there are, by their numbers on disk, and which of them a push may ask for.
+func TestOperations(t *testing.T) {
+	for i, tt := range []struct {
+		name             string
+		isPush, takeBody bool
+	}{
+		{name: "operation 0"},
+		{"replace", true, true},
+		{"merge", true, true},
+		{"delete", true, false},
+		{"fail", true, false},
+		{name: "wipe"},
+		{name: "mark"},
+		{name: "forget"},
+		{name: "operation 8"},
+	} {
+		if o := change.Operation(i); o.String() != tt.name || o.IsPush() != tt.isPush || o.HasBody() != tt.takeBody {
+			t.Errorf("%d: %v, a push: %v, with a body: %v", i, o, o.IsPush(), o.HasBody())
+		}
+	}
+}

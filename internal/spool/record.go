@@ -226,7 +226,7 @@ func decodeChange(b []byte) (c *entry, key grouping.Key, undecided relays, err e
 	switch {
 	case err != nil:
 		return nil, grouping.Key{}, 0, err
-	case key.IsZero() || c.sequence == 0 || c.operation < change.Replace || c.operation > change.Fail:
+	case key.IsZero() || c.sequence == 0 || !c.operation.IsPush():
 		return nil, grouping.Key{}, 0, errRecord
 	}
 	return c, key, undecided, nil
