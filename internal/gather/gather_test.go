@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/gather"
 	"pushrelay/internal/grouping"
@@ -51,8 +52,8 @@ func (f *fixture) push(t *testing.T, job, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.store.Push(t.Context(), groupstore.Push{Operation: groupstore.Replace, Key: k, Body: body, At: time.Now()}); err != nil {
-		t.Fatal(err)
+	if o, _ := f.store.Apply(t.Context(), &change.Change{Operation: change.Replace, Key: k, At: time.Now()}, groupstore.Content{Body: body}); !o.IsTaken() {
+		t.Fatal(o)
 	}
 }
 

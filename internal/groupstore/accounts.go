@@ -1,6 +1,9 @@
 package groupstore
 
-import "pushrelay/internal/grouping"
+import (
+	"pushrelay/internal/change"
+	"pushrelay/internal/grouping"
+)
 
 // An account is what all groups with the same value of the label [Config].AccountLabel hold together, families in quarantine included. It
 // is in the table for as long as there is such a group, and guarded by Store.mu.
@@ -54,7 +57,7 @@ func (s *Store) closeAccount(g *group) {
 }
 
 // fullAccount says whether a change takes the account of its group beyond its bounds: only one that makes it larger does.
-func (s *Store) fullAccount(g *group, more int) error {
+func (s *Store) fullAccount(g *group, more int) *change.Outcome {
 	if more <= 0 && g.state != nil || s.accountLabel == "" {
 		return nil
 	}
@@ -67,10 +70,10 @@ func (s *Store) fullAccount(g *group, more int) error {
 		held = *a
 	}
 	if g.state == nil && s.maxAccountGroups > 0 && held.groups >= s.maxAccountGroups {
-		return &FullError{What: Groups, Limit: s.maxAccountGroups, Account: name}
+		return noRoom(s.maxAccountGroups, groupsLimit, name)
 	}
 	if more > 0 && s.maxAccountSeries > 0 && held.lines+more > s.maxAccountSeries {
-		return &FullError{What: Series, Limit: s.maxAccountSeries, Account: name}
+		return noRoom(s.maxAccountSeries, seriesLimit, name)
 	}
 	return nil
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/groupstore"
 )
 
@@ -26,39 +28,36 @@ func TestAccounts(t *testing.T) {
 	}
 	wantAccount("after an upgrade", 5, 10)
 	for _, st := range []struct {
-		op     groupstore.Operation
+		op     change.Operation
 		job    string
 		agent  string
 		text   string
-		full   groupstore.Countable
+		full   string // what there may be no more of
 		groups int
 		series int
 	}{
-		{put, "new", "site", "m 1\n", groupstore.Groups, 5, 10},
+		{put, "new", "site", "m 1\n", "3 groups of \"site\" (--agents.max-groups)", 5, 10},
 		{put, "0", "site", "m 2\nn 2\n", "", 5, 10},
-		{put, "0", "site", "m 2\nn 2\no 2\n", groupstore.Series, 5, 10},
-		{post, "0", "site", "o 2\n", groupstore.Series, 5, 10},
+		{put, "0", "site", "m 2\nn 2\no 2\n", "8 series of \"site\" (--agents.max-series)", 5, 10},
+		{post, "0", "site", "o 2\n", "8 series of \"site\" (--agents.max-series)", 5, 10},
 		{post, "0", "site", "n 3\n", "", 5, 10},
 		{put, "0", "site", "m 2\n", "", 5, 9},
-		{groupstore.Delete, "1", "site", "", "", 4, 7},
+		{change.Delete, "1", "site", "", "", 4, 7},
 		{post, "0", "site", "o 2\n", "", 4, 8},
 		{put, "0", "other", "m 1\nn 1\no 1\np 1\n", "", 4, 8},
 		{put, "new", "", "m 1\nn 1\no 1\np 1\nq 1\nr 1\ns 1\nt 1\nu 1\nv 1\n", "", 4, 8},
-		{groupstore.Delete, "2", "site", "", "", 3, 6},
-		{put, "new", "site", "m 1\n", groupstore.Groups, 3, 6},
-		{groupstore.Delete, "3", "site", "", "", 2, 4},
+		{change.Delete, "2", "site", "", "", 3, 6},
+		{put, "new", "site", "m 1\n", "3 groups of \"site\" (--agents.max-groups)", 3, 6},
+		{change.Delete, "3", "site", "", "", 2, 4},
 		{put, "new", "site", "m 1\n", "", 3, 5},
 	} {
 		labels := []string{"job", st.job}
 		if st.agent != "" {
 			labels = append(labels, "agent", st.agent)
 		}
-		_, err := s.push(st.op, key(t, labels...), st.text)
-		var full *groupstore.FullError
-		if errors.As(err, &full); (full != nil) != (st.full != "") || err != nil && full == nil {
-			t.Errorf("%+v = %v", st, err)
-		} else if full != nil && (full.What != st.full || full.Account != "site" || !strings.Contains(full.Error(), `"site"`)) {
-			t.Errorf("%+v = %v", st, full)
+		o, err := s.push(st.op, key(t, labels...), st.text)
+		if full := errors.Is(err, change.Full); full != (st.full != "") || err != nil && !full || !strings.HasSuffix(o.Detail, st.full) || full && o.RetryAfter != 30*time.Second {
+			t.Errorf("%+v = %+v", st, o)
 		}
 		wantAccount(fmt.Sprintf("%+v", st), st.groups, st.series)
 	}
@@ -66,7 +65,7 @@ func TestAccounts(t *testing.T) {
 	if g, n := again.store.Account("site"); g != 3 || n != 5 {
 		t.Errorf("loaded, the account has %d groups and %d series", g, n)
 	}
-	if err := s.store.Wipe(t.Context()); err != nil {
+	if err := wipe(t.Context(), s.store); err != nil {
 		t.Fatal(err)
 	}
 	wantAccount("after a wipe", 0, 0)

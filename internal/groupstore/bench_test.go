@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 )
@@ -62,7 +63,7 @@ func filled(tb testing.TB, groups, lines, ownOneIn int) *groupstore.Store {
 			body = benchBody(tb, lines, i, true)
 		}
 		k := key(tb, "job", "batch", "instance", fmt.Sprintf("host-%06d.example.com:9091", i))
-		if _, err := s.Push(tb.Context(), groupstore.Push{Operation: put, Key: k, Body: body, At: noon}); err != nil {
+		if _, err := apply(tb.Context(), s, pushing{Operation: put, Key: k, Body: body, At: noon}); err != nil {
 			tb.Fatal(err)
 		}
 	}
@@ -87,9 +88,10 @@ func BenchmarkPush(b *testing.B) {
 			}{{"same", bodies}, {"fresh", fresh}} {
 				b.Run(fmt.Sprintf("store=%d/lines=%d/%s", size, lines, tt.name), func(b *testing.B) {
 					b.ReportAllocs()
+					c := &change.Change{Operation: put, Key: k, At: noon}
 					for i := 0; b.Loop(); i++ {
-						if _, err := s.Push(b.Context(), groupstore.Push{Operation: put, Key: k, Body: tt.bodies[i%2], At: noon}); err != nil {
-							b.Fatal(err)
+						if o, _ := s.Apply(b.Context(), c, groupstore.Content{Body: tt.bodies[i%2]}); !o.IsTaken() {
+							b.Fatal(o)
 						}
 					}
 				})
@@ -161,13 +163,13 @@ func BenchmarkReplay(b *testing.B) {
 	s := groupstore.New(groupstore.Config{Log: j})
 	for i := range groups {
 		k := key(b, "job", "batch", "instance", strconv.Itoa(i))
-		if _, err := s.Push(b.Context(), groupstore.Push{Operation: put, Key: k, Body: benchBody(b, lines, i%8, false), At: noon}); err != nil {
+		if _, err := apply(b.Context(), s, pushing{Operation: put, Key: k, Body: benchBody(b, lines, i%8, false), At: noon}); err != nil {
 			b.Fatal(err)
 		}
 	}
 	records := make([][]byte, len(j.changes))
 	for i, c := range j.changes {
-		records[i] = groupstore.AppendChange(nil, uint64(i+1), c)
+		records[i] = groupstore.AppendEffect(nil, uint64(i+1), c)
 	}
 	for b.Loop() {
 		again := groupstore.New(groupstore.Config{})

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/common/model"
 	"google.golang.org/protobuf/proto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
@@ -144,22 +145,22 @@ func newTester(tb testing.TB, cfg groupstore.Config) *tester {
 	return &tester{tb: tb, store: groupstore.New(cfg)}
 }
 
-func (t *tester) push(op groupstore.Operation, k grouping.Key, text string) (groupstore.Verdict, error) {
+func (t *tester) push(op change.Operation, k grouping.Key, text string) (change.Outcome, error) {
 	t.tb.Helper()
-	return t.store.Push(t.tb.Context(), groupstore.Push{Operation: op, Key: k, Body: bodyOf(parse(t.tb, text)...), At: noon})
+	return apply(t.tb.Context(), t.store, pushing{Operation: op, Key: k, Body: bodyOf(parse(t.tb, text)...), At: noon})
 }
 
 // put replaces a group and expects that it works.
 func (t *tester) put(k grouping.Key, text string) {
 	t.tb.Helper()
-	if _, err := t.push(groupstore.Replace, k, text); err != nil {
+	if _, err := t.push(change.Replace, k, text); err != nil {
 		t.tb.Fatalf("Push(Replace, %v, %q) = %v", k, text, err)
 	}
 }
 
 func (t *tester) delete(k grouping.Key) {
 	t.tb.Helper()
-	if _, err := t.store.Push(t.tb.Context(), groupstore.Push{Operation: groupstore.Delete, Key: k, At: noon}); err != nil {
+	if _, err := apply(t.tb.Context(), t.store, pushing{Operation: change.Delete, Key: k, At: noon}); err != nil {
 		t.tb.Fatalf("Push(Delete, %v) = %v", k, err)
 	}
 }

@@ -6,20 +6,21 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/groupstore"
 )
 
 // through pushes to a group of the agent's as the agent does.
-func (t *tester) through(agent string, sequence uint64, op groupstore.Operation, job, text string) error {
+func (t *tester) through(agent string, sequence uint64, op change.Operation, job, text string) error {
 	t.tb.Helper()
-	p := groupstore.Push{
+	p := pushing{
 		Operation: op, Key: key(t.tb, "job", job, "agent", agent), At: noon,
-		Origin: &groupstore.Origin{Source: agent + "\x00journal", Sequence: sequence},
+		Origin: &origin{Source: agent + "\x00journal", Sequence: sequence},
 	}
-	if op != groupstore.Delete {
+	if op != change.Delete {
 		p.Body = bodyOf(parse(t.tb, text)...)
 	}
-	_, err := t.store.Push(t.tb.Context(), p)
+	_, err := apply(t.tb.Context(), t.store, p)
 	return err
 }
 
@@ -59,8 +60,8 @@ func TestClaims(t *testing.T) {
 				t.Fatalf("hidden before the agent comes: %q", hidden)
 			}
 			if tt.own == "" {
-				p := groupstore.Push{Key: key(t, "job", "x", "agent", "site"), At: noon, Origin: &groupstore.Origin{Source: "site\x00journal", Sequence: 1}}
-				if _, err := s.store.Fail(t.Context(), p, "malformed"); err != nil {
+				p := pushing{Key: key(t, "job", "x", "agent", "site"), At: noon, Origin: &origin{Source: "site\x00journal", Sequence: 1}}
+				if _, err := fail(t.Context(), s.store, p, "malformed"); err != nil {
 					t.Fatal(err)
 				}
 			} else if err := s.through("site", 1, put, "x", tt.own); err != nil {
@@ -77,14 +78,14 @@ func TestClaims(t *testing.T) {
 				t.Error("a later one is taken")
 			}
 			for i, c := range j.changes {
-				if err := replica.store.Apply(uint64(i)+1, c); err != nil {
+				if err := replica.store.Again(uint64(i)+1, c); err != nil {
 					t.Fatal(err)
 				}
 			}
 			cfg.Log = nil
 			wantSame(t, "replayed", s, replica)
 			wantSame(t, "loaded", s, load(t, cfg, cut(t, s.store)))
-			if err := s.through("site", 2, groupstore.Delete, "x", ""); err != nil {
+			if err := s.through("site", 2, change.Delete, "x", ""); err != nil {
 				t.Fatal(err)
 			}
 			if exposed, hidden := s.families(); len(hidden) > 0 || !strings.Contains(exposed, `job="squatter"`) {
@@ -101,9 +102,9 @@ func TestClaimsAreImported(t *testing.T) {
 	if err := s.through("site", 1, put, "x", "m 1\n"); err != nil {
 		t.Fatal(err)
 	}
-	v, _, err := s.store.Import(groupstore.Import{Key: key(t, "job", "old"), Body: bodyOf(parse(t, "squat{agent=\"site\"} 1\nfine 1\n")...)})
-	if err != nil || len(v.Quarantined) != 1 || v.Quarantined[0].Family != "squat" {
-		t.Errorf("Import = %+v, %v", v, err)
+	hidden, _, err := s.store.Import(&groupstore.Import{Key: key(t, "job", "old"), Body: bodyOf(parse(t, "squat{agent=\"site\"} 1\nfine 1\n")...)})
+	if err != nil || len(hidden) != 1 || hidden[0].Family != "squat" {
+		t.Errorf("Import = %+v, %v", hidden, err)
 	}
 	if exposed, _ := s.families(); strings.Contains(exposed, "squat") || !strings.Contains(exposed, "fine{") {
 		t.Errorf("exposed is:\n%s", exposed)
@@ -134,8 +135,8 @@ func TestClaimsOfAnotherLabel(t *testing.T) {
 	if err := before.through("site", 1, put, "x", "o 1\n"); err != nil {
 		t.Fatal(err)
 	}
-	p := groupstore.Push{Operation: put, Key: key(t, "job", "x", "site", "site"), At: noon, Body: bodyOf(parse(t, "p 1\n")...), Origin: &groupstore.Origin{Source: "site\x00j", Sequence: 2}}
-	if _, err := before.store.Push(t.Context(), p); err != nil {
+	p := pushing{Operation: put, Key: key(t, "job", "x", "site", "site"), At: noon, Body: bodyOf(parse(t, "p 1\n")...), Origin: &origin{Source: "site\x00j", Sequence: 2}}
+	if _, err := apply(t.Context(), before.store, p); err != nil {
 		t.Fatal(err)
 	}
 	records := cut(t, before.store)

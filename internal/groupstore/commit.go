@@ -4,38 +4,39 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"pushrelay/internal/change"
 )
 
-// commit applies a decided change. It is a function of the store and the change alone. The group is the one that the
-// change is about, new or present, and nil for Delete and Mark if it is not there; its parts' skeletons are those of the
+// commit applies an effect. It is a function of the store and the effect alone. The group is the one that it is about, new or present, and nil for Delete and Mark if it is not there; its parts' skeletons are those of the
 // table or fit to enter it.
-func (s *Store) commit(c *Change, g *group) {
-	switch c.Operation {
-	case Wipe:
+func (s *Store) commit(e *Effect, g *group) {
+	switch e.Operation {
+	case change.Wipe:
 		s.wipe()
-	case Forget:
-		s.forget(c.marks[0].source, c.marks[0].sequence)
+	case change.Forget:
+		s.forget(e.marks[0].source, e.marks[0].sequence)
 	default:
-		s.commitGroup(c, g)
+		s.commitGroup(e, g)
 	}
 }
 
 // commitGroup applies a change of one group.
-func (s *Store) commitGroup(c *Change, g *group) {
-	canonical := c.Key.Canonical()
+func (s *Store) commitGroup(e *Effect, g *group) {
+	canonical := e.Key.Canonical()
 	had := s.marksAt(canonical)
 	switch {
 	case g == nil:
-		s.leaveTraces(canonical, nil, c.marks)
-	case c.Operation == Delete:
+		s.leaveTraces(canonical, nil, e.marks)
+	case e.Operation == change.Delete:
 		s.remove(g)
-		s.leaveTraces(canonical, had, c.marks)
+		s.leaveTraces(canonical, had, e.marks)
 	default:
-		s.remark(canonical, had, c.marks)
+		s.remark(canonical, had, e.marks)
 		if g.state == nil {
-			s.admit(g, c.hidden)
+			s.admit(g, e.hidden)
 		}
-		next := nextState(c, g)
+		next := nextState(e, g)
 		next.version = s.position
 		s.replace(g, next)
 	}
@@ -86,22 +87,22 @@ func (s *Store) remove(g *group) {
 }
 
 // nextState returns what the group holds after the change. Parts of the change become parts of the state.
-func nextState(c *Change, g *group) *state {
-	if c.Operation == Mark {
-		return markedState(c, g)
+func nextState(e *Effect, g *group) *state {
+	if e.Operation == change.Mark {
+		return markedState(e, g)
 	}
-	next := &state{group: g, parts: c.parts, pushed: c.PushedAt, lines: c.lines, pinned: c.valueSize}
-	if c.FailedAt != 0 || c.Reason != "" || c.hidden != "" || len(c.marks) > 0 {
-		next.notes = &notes{failed: c.FailedAt, reason: c.Reason, hidden: c.hidden, marks: c.marks}
+	next := &state{group: g, parts: e.parts, pushed: e.PushedAt, lines: e.lines, pinned: e.valueSize}
+	if e.FailedAt != 0 || e.Reason != "" || e.hidden != "" || len(e.marks) > 0 {
+		next.notes = &notes{failed: e.FailedAt, reason: e.Reason, hidden: e.hidden, marks: e.marks}
 	}
-	if g.state == nil || c.Operation == Replace {
+	if g.state == nil || e.Operation == change.Replace {
 		return next
 	}
-	if c.Operation == Fail {
+	if e.Operation == change.Fail {
 		next.parts, next.lines, next.pinned = g.state.parts, g.state.lines, g.state.pinned
 		return next
 	}
-	mergeParts(next, g.state.parts, c.parts)
+	mergeParts(next, g.state.parts, e.parts)
 	next.pinned += g.state.pinned
 	if live := valueBytes(next.parts); next.pinned > 2*live+minPinned {
 		compact(next, live)
@@ -110,9 +111,9 @@ func nextState(c *Change, g *group) *state {
 }
 
 // markedState returns what the group holds, with other marks.
-func markedState(c *Change, g *group) *state {
+func markedState(e *Effect, g *group) *state {
 	next, noted := *g.state, g.state.noted()
-	noted.marks = c.marks
+	noted.marks = e.marks
 	next.notes = &noted
 	return &next
 }
@@ -271,17 +272,7 @@ func (s *Store) advance(changed []replacement) {
 	}
 }
 
-// Apply applies a change that was decided earlier: by this store before a restart, or by another one. Positions rise by
-// one; a change at a position that the store has passed is ignored, so that applying twice is applying once.
-//
-// What was consistent when it was decided may no longer be, because the program has got metrics of its own since: such
-// families go into quarantine (S9).
-func (s *Store) Apply(position uint64, c Change) error { return s.apply(position, c, complete) }
-
-// mend is Apply for changes of which some before may be lost; see Store.Mend.
-func (s *Store) mend(position uint64, c Change) error { return s.apply(position, c, lossy) }
-
-// A sequence says whether changes that are applied may be taken to be all that there were.
+// A sequence says whether effects that come again may be taken to be all that there were.
 type sequence int
 
 const (
@@ -289,35 +280,40 @@ const (
 	lossy
 )
 
-func (s *Store) apply(position uint64, c Change, seq sequence) error {
-	switch c.Operation {
-	case Replace, Merge, Delete, Fail, Wipe, Mark, Forget:
+// again applies what was decided earlier: by this store before a restart, or by another one. Positions rise by one; an effect at a position that
+// the store has passed is ignored, so that applying twice is applying once.
+//
+// What was consistent when it was decided may no longer be, because the program has got metrics of its own since: such
+// families go into quarantine (S9).
+func (s *Store) again(position uint64, e Effect, seq sequence) error {
+	switch e.Operation {
+	case change.Replace, change.Merge, change.Delete, change.Fail, change.Wipe, change.Mark, change.Forget:
 	default:
-		return fmt.Errorf("applying the change at position %d: %v is not understood", position, c.Operation)
+		return fmt.Errorf("applying the change at position %d: %v is not understood", position, e.Operation)
 	}
-	if c.Tenant != "" {
-		return fmt.Errorf("applying the change at position %d: it belongs to tenant %q", position, c.Tenant)
+	if e.Tenant != "" {
+		return fmt.Errorf("applying the change at position %d: it belongs to tenant %q", position, e.Tenant)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if position <= s.position {
 		return nil
 	}
-	g := s.groups[c.Key.Canonical()]
+	g := s.groups[e.Key.Canonical()]
 	if seq == complete {
 		if position != s.position+1 {
 			return fmt.Errorf("applying the change at position %d: the store is at %d", position, s.position)
 		}
-		if version := versionOf(g); version != c.Seen {
-			return fmt.Errorf("applying the change at position %d: group %v has version %d and not %d", position, c.Key, version, c.Seen)
+		if version := versionOf(g); version != e.Seen {
+			return fmt.Errorf("applying the change at position %d: group %v has version %d and not %d", position, e.Key, version, e.Seen)
 		}
 	}
 	s.position = position
-	if g == nil && (c.Operation == Replace || c.Operation == Merge || c.Operation == Fail) {
-		g = s.draftedGroup(&draft{key: c.Key, labels: c.Key.Labels()})
+	if g == nil && (e.Operation == change.Replace || e.Operation == change.Merge || e.Operation == change.Fail) {
+		g = s.draftedGroup(&draft{key: e.Key, labels: e.Key.Labels()})
 	}
-	s.adopt(&c, g)
-	s.commit(&c, g)
+	s.adopt(&e, g)
+	s.commit(&e, g)
 	return nil
 }
 
@@ -329,17 +325,17 @@ func versionOf(g *group) uint64 {
 	return g.state.version
 }
 
-// adopt makes a change that may come from another store one of this store, and judges it by what is here.
-func (s *Store) adopt(c *Change, g *group) {
-	c.marks = s.adoptMarks(c.marks)
-	if c.Operation != Replace && c.Operation != Merge {
+// adopt makes an effect that may come from another store one of this store, and judges it by what is here.
+func (s *Store) adopt(e *Effect, g *group) {
+	e.marks = s.adoptMarks(e.marks)
+	if e.Operation != change.Replace && e.Operation != change.Merge {
 		return
 	}
-	c.hidden = s.unfit(g)
-	c.parts = slices.Clone(c.parts)
-	for i := range c.parts {
-		c.parts[i].hidden = nil
-		c.parts[i].skeleton = s.adopted(c.parts[i].skeleton)
+	e.hidden = s.unfit(g)
+	e.parts = slices.Clone(e.parts)
+	for i := range e.parts {
+		e.parts[i].hidden = nil
+		e.parts[i].skeleton = s.adopted(e.parts[i].skeleton)
 	}
-	s.judgeAll(c, g, holds(s.accountName(g.key), c.marks)) //nolint:errcheck // It marks what does not fit; nobody is refused here.
+	s.judgeAll(e, g, holds(s.accountName(g.key), e.marks)) // it marks what does not fit; nobody is refused here
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 )
@@ -22,14 +23,14 @@ func TestConcurrent(t *testing.T) {
 			for i := range pushes {
 				k := key(t, "job", strconv.Itoa(p), "instance", strconv.Itoa(i%7))
 				text := fmt.Sprintf("a_x{i=\"%d\"} %d\nb_x{i=\"%d\"} %d\nc%d_x{i=\"%d\"} 1\n", i%3, i, i%3, i, i%5, i%2)
-				if _, err := s.push([]groupstore.Operation{put, post}[i%2], k, text); err != nil {
+				if _, err := s.push([]change.Operation{put, post}[i%2], k, text); err != nil {
 					t.Error(err)
 				}
 				if i%11 == 0 {
 					s.delete(k)
 				}
 				if p == 0 && i%13 == 0 {
-					if err := s.store.Wipe(t.Context()); err != nil {
+					if err := wipe(t.Context(), s.store); err != nil {
 						t.Error(err)
 					}
 				}

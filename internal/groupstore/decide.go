@@ -1,45 +1,74 @@
 package groupstore
 
-// decide judges a draft with everything known (S1). It returns the change that follows, which may be none, the group it is
-// about, and either the verdict or the rejection. It changes nothing.
-func (s *Store) decide(d *draft) (c Change, g *group, v Verdict, rejection error) {
-	g = s.groups[d.key.Canonical()]
-	if d.operation == Delete {
-		if g == nil {
-			return Change{}, nil, Verdict{}, nil
+import "pushrelay/internal/change"
+
+// decide judges a draft with everything known (S1). It fills in the effect that follows, which may be none, and what is found, and returns the
+// group that it is about: the one that is there, or a new one. It changes nothing.
+func (s *Store) decide(d *draft, g *group, e *Effect, v *verdict) *group {
+	if d.operation == change.Delete {
+		if g != nil {
+			e.Operation, e.Key, e.Seen = change.Delete, d.key, g.state.version
 		}
-		return Change{Operation: Delete, Key: d.key, Seen: g.state.version}, g, Verdict{}, nil
+		return g
 	}
-	c = Change{Operation: d.operation, Key: d.key, PushedAt: d.at, parts: d.parts, lines: d.lines, valueSize: d.valueSize}
+	*e = Effect{Operation: d.operation, Key: d.key, PushedAt: d.at, parts: d.parts, lines: d.lines, valueSize: d.valueSize}
 	if g == nil {
 		g = s.draftedGroup(d)
 	} else {
 		noted := g.state.noted()
-		c.Seen, c.FailedAt, c.Reason = g.state.version, noted.failed, noted.reason
+		e.Seen, e.FailedAt, e.Reason = g.state.version, noted.failed, noted.reason
+	}
+	if d.imported != nil {
+		s.adoptImport(d, e, g, v)
+		return g
 	}
 	if reason := s.unfit(g); reason != "" {
 		if s.check == CheckEnforced || g.layout.pushed.fault() != nil {
-			return Change{}, nil, Verdict{}, &InconsistentError{reason: reason}
+			return s.refuse(d, e, v, reason)
 		}
-		c.hidden = brief(reason, keptBytes)
+		e.hidden = brief(reason, keptBytes)
 	}
 	if d.fault != "" {
-		if c.hidden != "" && g.state == nil {
-			return Change{}, nil, Verdict{}, &InconsistentError{reason: d.fault} // nothing is noted in a group that does not fit (S10)
+		if e.hidden != "" && g.state == nil {
+			return s.refuse(d, e, v, d.fault) // nothing is noted in a group that does not fit (S10)
 		}
-		return s.failure(d, g, &InconsistentError{reason: d.fault})
+		return s.fail(d, e, v, g, d.fault)
 	}
-	for i := range c.parts {
-		c.parts[i].skeleton = s.interned(c.parts[i].skeleton)
+	for i := range e.parts {
+		e.parts[i].skeleton = s.interned(e.parts[i].skeleton)
 	}
-	misfit := s.judgeAll(&c, g, d.origin != nil && authorOf(d.origin.Source) == s.accountName(d.key))
-	if misfit != nil && s.check == CheckEnforced {
-		return s.failure(d, g, misfit)
+	misfit := s.judgeAll(e, g, d.source != nil && authorOf(d.source.name) == s.accountName(d.key))
+	if misfit != "" && s.check == CheckEnforced {
+		return s.fail(d, e, v, g, misfit)
 	}
-	if full := s.full(&c, g); full != nil {
-		return Change{}, nil, Verdict{}, full
+	if full := s.full(e, g); full != nil {
+		*e, v.refusal = Effect{}, full
+		return nil
 	}
-	return c, g, verdictOf(&c, g), nil
+	v.look(e, g)
+	return g
+}
+
+// refuse refuses a draft that does not fit, and leaves nothing behind.
+func (s *Store) refuse(d *draft, e *Effect, v *verdict, reason string) *group {
+	*e, v.refusal = Effect{}, d.told
+	if d.told == nil {
+		v.refusal = s.inconsistent(reason)
+	}
+	return nil
+}
+
+// fail refuses a draft, and notes that in its group, if the group may be there at all.
+func (s *Store) fail(d *draft, e *Effect, v *verdict, g *group, reason string) *group {
+	s.refuse(d, e, v, reason)
+	if g.state == nil && s.full(e, g) != nil {
+		return nil
+	}
+	e.Operation, e.Key, e.Seen, e.FailedAt, e.Reason = change.Fail, d.key, versionOf(g), d.at, brief(reason, keptBytes)
+	if g.state != nil {
+		e.PushedAt, e.hidden = g.state.pushed, g.state.hidden()
+	}
+	return g
 }
 
 // draftedGroup returns the group that the draft prepared. If there was one when the draft was made, and it is gone, the
@@ -71,50 +100,38 @@ func (s *Store) unfit(g *group) string {
 	return ""
 }
 
-// failure returns the change that notes a rejected push in its group, if the group may be there at all.
-func (s *Store) failure(d *draft, g *group, rejection error) (Change, *group, Verdict, error) {
-	if g.state == nil && s.full(&Change{}, g) != nil {
-		return Change{}, nil, Verdict{}, rejection
-	}
-	c := Change{Operation: Fail, Key: d.key, Seen: versionOf(g), FailedAt: d.at, Reason: brief(rejection.Error(), keptBytes)}
-	if g.state != nil {
-		c.PushedAt, c.hidden = g.state.pushed, g.state.hidden()
-	}
-	return c, g, Verdict{}, rejection
-}
-
-// judgeAll judges the parts of a change and marks those that do not fit. It returns the first of them.
+// judgeAll judges the parts of an effect and marks those that do not fit. It returns what is wrong with the first of them.
 //
 // A family whose set of series the group exposes already is not judged: it changes nothing for anybody else, and what is
 // new beside it is judged against it. If the change makes the group hold its account, what claims that is judged as gone.
-func (s *Store) judgeAll(c *Change, g *group, holding bool) (first *InconsistentError) {
-	if c.hidden != "" {
-		for i := range c.parts {
-			c.parts[i].hidden = &hiding{reason: c.hidden}
+func (s *Store) judgeAll(e *Effect, g *group, holding bool) (misfit string) {
+	if e.hidden != "" {
+		for i := range e.parts {
+			e.parts[i].hidden = &hiding{reason: e.hidden}
 		}
-		return nil
+		return ""
 	}
-	if unchanged(c.parts, g) == len(c.parts) {
-		return nil
+	if unchanged(e.parts, g) == len(e.parts) {
+		return ""
 	}
-	t := trial{s: s, g: g, parts: c.parts, accepted: make([]bool, len(c.parts)), leaving: leaving(c, g)}
+	t := trial{s: s, g: g, parts: e.parts, accepted: make([]bool, len(e.parts)), leaving: leaving(e, g)}
 	if name := s.accountName(g.key); holding && !s.isHeld(name) {
 		t.account = name
 	}
-	for i := range c.parts {
-		t.accepted[i] = exposes(g, c.parts[i].skeleton)
+	for i := range e.parts {
+		t.accepted[i] = exposes(g, e.parts[i].skeleton)
 	}
-	for i := range c.parts {
+	for i := range e.parts {
 		if t.accepted[i] {
 			continue
 		}
-		c.parts[i].hidden = t.judge(c.parts[i].skeleton)
-		t.accepted[i] = c.parts[i].hidden == nil
-		if !t.accepted[i] && first == nil {
-			first = &InconsistentError{Family: c.parts[i].skeleton.name(), reason: c.parts[i].hidden.reason}
+		e.parts[i].hidden = t.judge(e.parts[i].skeleton)
+		t.accepted[i] = e.parts[i].hidden == nil
+		if !t.accepted[i] && misfit == "" {
+			misfit = e.parts[i].hidden.reason
 		}
 	}
-	return first
+	return misfit
 }
 
 // exposes says whether the group exposes just that set of series.
@@ -146,16 +163,16 @@ func unchanged(parts []part, g *group) int {
 }
 
 // leaving returns the group's parts that the change removes or replaces.
-func leaving(c *Change, g *group) []part {
+func leaving(e *Effect, g *group) []part {
 	if g.state == nil {
 		return nil
 	}
-	if c.Operation == Replace {
+	if e.Operation == change.Replace {
 		return g.state.parts
 	}
 	var replaced []part
-	for i := range c.parts {
-		if old := g.state.find(c.parts[i].skeleton.name()); old != nil {
+	for i := range e.parts {
+		if old := g.state.find(e.parts[i].skeleton.name()); old != nil {
 			replaced = append(replaced, *old)
 		}
 	}
@@ -163,40 +180,42 @@ func leaving(c *Change, g *group) []part {
 }
 
 // full returns the limit that the change would break, or nil. A change that makes the store smaller is always taken.
-func (s *Store) full(c *Change, g *group) error {
+func (s *Store) full(e *Effect, g *group) *change.Outcome {
 	if g.state == nil && s.maxGroups > 0 && len(s.groups) >= s.maxGroups {
-		return &FullError{What: Groups, Limit: s.maxGroups}
+		return noRoom(s.maxGroups, groupsLimit, "")
 	}
-	more := growth(c, g)
+	more := growth(e, g)
 	if more > 0 && s.maxSeries > 0 && s.totals.lines+more > s.maxSeries {
-		return &FullError{What: Series, Limit: s.maxSeries}
+		return noRoom(s.maxSeries, seriesLimit, "")
 	}
 	return s.fullAccount(g, more)
 }
 
 // growth returns how many lines more the group has after the change.
-func growth(c *Change, g *group) int {
+func growth(e *Effect, g *group) int {
 	if g.state == nil {
-		return c.lines
+		return e.lines
 	}
-	if c.Operation == Replace {
-		return c.lines - g.state.lines
+	if e.Operation == change.Replace {
+		return e.lines - g.state.lines
 	}
-	more := c.lines
-	for i := range c.parts {
-		if old := g.state.find(c.parts[i].skeleton.name()); old != nil {
+	more := e.lines
+	for i := range e.parts {
+		if old := g.state.find(e.parts[i].skeleton.name()); old != nil {
 			more -= int(old.skeleton.lines)
 		}
 	}
 	return more
 }
 
-func verdictOf(c *Change, g *group) Verdict {
-	v := Verdict{Known: g.state != nil && len(c.parts) > 0 && unchanged(c.parts, g) == len(c.parts)}
-	for i := range c.parts {
-		if c.parts[i].hidden != nil {
-			v.Quarantined = append(v.Quarantined, Quarantined{c.parts[i].skeleton.name(), c.parts[i].hidden.reason})
+// look finds out what is special about an effect that was decided.
+func (v *verdict) look(e *Effect, g *group) {
+	if g.state != nil && len(e.parts) > 0 && unchanged(e.parts, g) == len(e.parts) {
+		v.found = SameSeries
+	}
+	for i := range e.parts {
+		if e.parts[i].hidden != nil {
+			v.quarantined = append(v.quarantined, Quarantined{e.parts[i].skeleton.name(), e.parts[i].hidden.reason})
 		}
 	}
-	return v
 }

@@ -8,6 +8,6 @@
 //
 // Its shape: a family of a group is a skeleton (names, labels, bucket bounds, with holes where the grouping labels go) that
 // all groups with the same series share, and the text of its values. Both are immutable, so that a scrape copies pointers
-// under the lock and renders outside it. Start reading at [Store], then at Store.decide and Store.commit, then at
-// skeleton.
+// under the lock and renders outside it. Start reading at [Store.Apply], the one door through which it is changed, then at Store.take,
+// Store.decide and Store.commit, then at skeleton.
 package groupstore

@@ -10,25 +10,28 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 )
 
-// A draft is a push made ready outside every lock: whatever needs nothing but the push is done and known.
+// A draft is a change made ready outside every lock: whatever needs nothing but the push is done and known.
 type draft struct {
-	operation Operation
+	change    *change.Change
+	operation change.Operation // that of the change, or Mark if it is refused
 	key       grouping.Key
+	source    *source // of the change's origin, found when the draft is decided; nil without one
 	labels    []grouping.Label
 	group     *group // prepared in case that the store has none; nil if it had one
-	layout    *layout
-	at        int64
+	at        int64  // when it was pushed
 	parts     []part // sorted by family name; their skeletons may not be in the table yet
 	lines     int
-	valueSize int    // bytes of the string that all values are cut from
-	fault     string // what is wrong with the push whatever the store holds; empty if nothing
-	origin    *Origin
-	waited    bool
-	current   func() bool
+	valueSize int             // bytes of the string that all values are cut from
+	outline   *Outline        // that the parts are of; nil if they are not
+	fault     string          // what is wrong with the push whatever the store holds; empty if nothing
+	told      *change.Outcome // what the pusher hears whatever is decided for good, unless it is superseded or was taken before; nil if that depends
+	version   uint64          // that the group must have; 0 for any
+	imported  *Import         // nil for what was pushed
 }
 
 // A drafter holds the scratch memory of drafting.
@@ -49,18 +52,13 @@ type span struct{ start, end, metric int }
 // A cut is one family: its encoding in encoder.out, the heading first and then the rest, and its values in drafter.values.
 type cut struct{ encoded, rest, valued, lines int }
 
-// draft prepares a push. The body is not used after it returns.
-func (s *Store) draft(p Push) *draft {
-	d := &draft{operation: p.Operation, key: p.Key, labels: p.Key.Labels(), at: nanoseconds(p.At), origin: p.Origin, waited: p.Waited, current: p.Current}
-	if p.Body != nil {
-		w := s.drafters.Get().(*drafter)
-		d.fault = w.encode(p.Body, d.labels)
-		s.cutParts(d, w)
-		w.enc.last, w.enc.bounds = nil, nil
-		s.drafters.Put(w)
-	}
-	s.prepareGroup(d)
-	return d
+// draftBody encodes a body. It is not used after that.
+func (s *Store) draftBody(d *draft, b *exposition.Body) {
+	w := s.drafters.Get().(*drafter)
+	d.fault = w.encode(b, d.labels)
+	s.cutParts(d, w)
+	w.enc.last, w.enc.bounds = nil, nil
+	s.drafters.Put(w)
 }
 
 // nanoseconds returns t since the epoch; 0, which stands for never, only for the zero time.
@@ -300,12 +298,8 @@ func (w *drafter) valuesEnd(i int) int {
 	return len(w.values)
 }
 
-// prepareGroup makes the group's object and its layout if the store seems to have none. (A delete removes nothing that does
-// not exist, so it needs neither.)
+// prepareGroup makes the group's object and its layout if the store seems to have none.
 func (s *Store) prepareGroup(d *draft) {
-	if d.operation == Delete {
-		return
-	}
 	s.mu.RLock()
 	known := s.groups[d.key.Canonical()] != nil
 	s.mu.RUnlock()
@@ -315,10 +309,9 @@ func (s *Store) prepareGroup(d *draft) {
 	d.group = newGroup(d.key, d.labels, s.hasher)
 	id := layoutID(d.labels)
 	s.mu.RLock()
-	d.layout = s.layouts[id]
+	d.group.layout = s.layouts[id]
 	s.mu.RUnlock()
-	if d.layout == nil {
-		d.layout = newLayout(d.labels, s.hasher)
+	if d.group.layout == nil {
+		d.group.layout = newLayout(d.labels, s.hasher)
 	}
-	d.group.layout = d.layout
 }

@@ -1,69 +1,92 @@
 package groupstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
+
+	"pushrelay/internal/change"
 )
 
-// InconsistentError means that a push contradicts itself, what other groups hold, or the relay's own metrics. Its text
-// names the series or the family, in words that the clients of a Pushgateway know.
-type InconsistentError struct {
-	// Family is the metric family at fault; empty if it is the push or the group as a whole.
-	Family string
-	reason string
-}
-
-// Error returns what is wrong.
-func (e *InconsistentError) Error() string { return e.reason }
-
-// FullError means that the push would take the store beyond one of its limits. Nothing was changed, and the same push may
-// be taken once something else has left.
-type FullError struct {
-	What  Countable
-	Limit int
-	// Account is the one whose limit it is; empty for the whole store.
-	Account string
-}
-
-// Countable is what there may be no more of.
-type Countable string
-
-// What a [FullError] is about.
-const (
-	Groups Countable = "groups"
-	Series Countable = "series"
-	// Traces are what agents leave in groups that are not there, as long as they may still send to them.
-	Traces Countable = "deleted groups that may still be sent to"
-)
-
-// Error returns the limit that is reached.
-func (e *FullError) Error() string {
-	if e.Account != "" {
-		return fmt.Sprintf("the store takes no more than %d %s of %q", e.Limit, e.What, e.Account)
+// inconsistent is the outcome of a push that contradicts itself, what other groups hold, or the relay's own metrics. The reason names the
+// series or the family, in words that the clients of a Pushgateway know. With the check off nobody is refused for that.
+func (s *Store) inconsistent(reason string) *change.Outcome {
+	if s.check != CheckEnforced {
+		return &change.Outcome{Kind: change.Unchecked, Detail: reason}
 	}
-	return fmt.Sprintf("the store is full: it takes no more than %d %s", e.Limit, e.What)
+	return change.Contradiction(reason)
 }
 
-// ErrSuperseded means that a push that waited is older than what another numbering of its author did to the group since. It is
-// final: the mark of its origin has moved, and nothing else.
-var ErrSuperseded = errors.New("a newer push of the same author has taken effect in the group since")
-
-// ErrNotCurrent means that Push.Current said no: whoever carried the push may not change groups any more, and nothing was
-// changed.
-var ErrNotCurrent = errors.New("what carried the push may not change groups any more")
-
-// InDoubtError means that a change was applied but is not known to be durable: it is visible, and may or may not outlive a
-// crash.
-type InDoubtError struct{ Err error }
-
-// Error says what became of waiting.
-func (e *InDoubtError) Error() string {
-	return "the push is in doubt: waiting until it is durable: " + e.Err.Error()
+// superseded is the outcome of a push that waited and is older than what another numbering of its author did to the group since. It is final.
+func superseded() *change.Outcome {
+	return change.Refuse(change.Superseded, "superseded: a newer push of the same agent has taken effect in the group since")
 }
 
-// Unwrap returns what ended the wait.
-func (e *InDoubtError) Unwrap() error { return e.Err }
+// notCurrent is the outcome of a push whose carrier may not change groups any more.
+func notCurrent() *change.Outcome {
+	return change.Refuse(change.NotCurrent, "what carried the push may not change groups any more")
+}
+
+// A limited is what there may be no more of, with the flags that bound it for all and for each account.
+type limited struct{ what, flag, accountFlag string }
+
+var (
+	groupsLimit = limited{"groups", " (--store.max-groups)", " (--agents.max-groups)"}
+	seriesLimit = limited{"series", " (--store.max-series)", " (--agents.max-series)"}
+	// tracesLimit is about what agents leave in groups that are not there, as long as they may still send to them.
+	tracesLimit = limited{what: "deleted groups that may still be sent to"}
+)
+
+// noRoom is the outcome of a push for which a limit leaves no room: that of one account, or of the whole store. The same push may be taken
+// once something else has left. An agent that is full need not ask every second.
+func noRoom(limit int, of limited, account string) *change.Outcome {
+	if account == "" {
+		return change.Refuse(change.Full, "the store is full: it takes no more than %d %s%s", limit, of.what, of.flag)
+	}
+	o := change.Refuse(change.Full, "the store takes no more than %d %s of %q%s", limit, of.what, account, of.accountFlag)
+	o.RetryAfter = retryFullAgent
+	return o
+}
+
+const (
+	// retryFullAgent is when an agent that has all that it may have may try again.
+	retryFullAgent = 30 * time.Second
+	// retryAfter is when a push may be tried again that was not taken for lack of a writable disk.
+	retryAfter = 10 * time.Second
+)
+
+// notWritable is the outcome of a change that the log does not take.
+func notWritable(detail string) change.Outcome {
+	return change.Outcome{Kind: change.NotWritable, Detail: detail, RetryAfter: retryAfter}
+}
+
+// inDoubt is the outcome of a change that is applied but not known to be durable: it is visible, and may or may not outlive a crash.
+func inDoubt(err error, v *verdict) change.Outcome {
+	err = fmt.Errorf("the push is in doubt: waiting until it is durable: %w", err)
+	o := notWritable(err.Error())
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		o = change.OutcomeOf(err) // the handler has words for its own timeout
+	}
+	o.Duplicate, o.Decided.Position = v.duplicate, v.position
+	return o
+}
+
+// Quarantined is a family that does not fit.
+type Quarantined struct{ Family, Reason string }
+
+// detailOf says in one line what of a push is not exposed.
+func detailOf(quarantined []Quarantined) string {
+	switch n := len(quarantined); n {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf("not exposed: %s", quarantined[0].Reason)
+	default:
+		return fmt.Sprintf("%d metric families are not exposed, the first: %s", n, quarantined[0].Reason)
+	}
+}
 
 // A series may have a megabyte of labels, and every group whose push was rejected keeps the reason. So of a name or of labels
 // a reason tells shownBytes, and of a reason keptBytes are kept.

@@ -79,9 +79,9 @@ func (s *Store) ValueBytes() (used, pinned int) {
 	return used, pinned
 }
 
-// DecodeChange reads the record of a change without a store.
-func DecodeChange(b []byte) (position uint64, c Change, err error) {
-	return decodeChange(b, func(_, _ []byte) (*heading, *skeleton) { return nil, nil })
+// DecodeEffect reads the record of a change without a store.
+func DecodeEffect(b []byte) (position uint64, e Effect, err error) {
+	return decodeEffect(b, func(_, _ []byte) (*heading, *skeleton) { return nil, nil })
 }
 
 // SetMaxTraces changes the bounds of traces that are not passed, of one author and of all, and of those that are.
@@ -144,3 +144,6 @@ func (s *Store) Marks() (all map[string]string, err error) {
 	}
 	return all, err
 }
+
+// Again applies what was decided earlier.
+func (s *Store) Again(position uint64, e Effect) error { return s.again(position, e, complete) }

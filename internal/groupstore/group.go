@@ -59,7 +59,7 @@ type notes struct {
 	failed int64  // nanoseconds since the epoch, 0 for never
 	reason string // why the push at that time was rejected
 	hidden string // why the whole group is not exposed; empty if it is
-	marks  []mark // see Origin
+	marks  []mark // see mark
 }
 
 // A part is one family of one group. It is immutable.

@@ -32,6 +32,9 @@ type Group struct{ st *state }
 // Key returns the grouping key.
 func (g Group) Key() grouping.Key { return g.st.group.key }
 
+// Version is the position of the last change of the group, for [Content]: another one after each, also if the group was deleted meanwhile.
+func (g Group) Version() uint64 { return g.st.version }
+
 // PushTime returns when a push to the group last succeeded; the zero time for never.
 func (g Group) PushTime() time.Time { return timeOf(g.st.pushed) }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 )
@@ -21,33 +22,37 @@ type Import struct {
 	FamilyPushedAt map[string]time.Time
 }
 
-// Import takes over a group in place of what the store has of it. Nothing is refused for not fitting: what does not fit is
-// kept and not exposed (S9), as the verdict says. Limits do not apply. An error means that nothing has changed.
+// Import takes over a group in place of what the store has of it, by the way of [Store.Apply]. Nothing is refused for not fitting: what does not
+// fit is kept and not exposed (S9), and returned. Limits do not apply. An error means that nothing has changed.
 //
-// The function that is returned waits until the group is durable; it may be left uncalled, and it is nil if there is no log.
-func (s *Store) Import(in Import) (v Verdict, wait func(context.Context) error, err error) {
-	d := s.draft(Push{Operation: Replace, Key: in.Key, Body: in.Body, At: in.PushedAt})
-	if d.fault != "" {
-		return Verdict{}, nil, fmt.Errorf("importing group %v: %s", in.Key, d.fault)
+// The function that is returned waits until the group is durable; it may be left uncalled, and it is nil if there is no log. So many groups
+// can be waited for together.
+func (s *Store) Import(in *Import) (quarantined []Quarantined, wait func(context.Context) error, err error) {
+	d := draft{
+		change: &change.Change{}, operation: change.Replace, key: in.Key, labels: in.Key.Labels(), at: nanoseconds(in.PushedAt), imported: in,
 	}
-	for i := range d.parts {
-		if at, ok := in.FamilyPushedAt[d.parts[i].skeleton.name()]; ok {
-			d.parts[i].pushed = nanoseconds(at)
+	if in.Body != nil {
+		s.draftBody(&d, in.Body)
+	}
+	if d.fault != "" {
+		return nil, nil, fmt.Errorf("importing group %v: %s", in.Key, d.fault)
+	}
+	s.prepareGroup(&d)
+	var v verdict
+	if wait, err = s.take(&d, &v); err != nil {
+		return nil, nil, fmt.Errorf("logging the import: %w", err)
+	}
+	return v.quarantined, wait, nil
+}
+
+// adoptImport decides an import: everything is kept.
+func (s *Store) adoptImport(d *draft, e *Effect, g *group, v *verdict) {
+	for i := range e.parts {
+		if at, ok := d.imported.FamilyPushedAt[e.parts[i].skeleton.name()]; ok {
+			e.parts[i].pushed = nanoseconds(at)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	g := s.groups[in.Key.Canonical()]
-	c := Change{
-		Operation: Replace, Key: in.Key, Seen: versionOf(g), PushedAt: d.at, FailedAt: nanoseconds(in.FailedAt),
-		parts: d.parts, lines: d.lines, valueSize: d.valueSize,
-	}
-	if g == nil {
-		g = s.draftedGroup(d)
-	}
-	s.adopt(&c, g)
-	if wait, err = s.enact(&c, g, decision{}); err != nil {
-		return Verdict{}, nil, fmt.Errorf("logging the import: %w", err)
-	}
-	return verdictOf(&c, g), wait, nil
+	e.FailedAt, e.Reason = nanoseconds(d.imported.FailedAt), ""
+	s.adopt(e, g)
+	v.look(e, g)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 )
 
@@ -118,7 +119,7 @@ func (l *Loader) addSkeleton(encoding []byte) error {
 
 // A loadedGroup is what a group record says.
 type loadedGroup struct {
-	change  Change
+	change  Effect
 	version uint64
 	born    uint64
 	hidings []loadedHiding // of the parts that have a hiding
@@ -165,7 +166,7 @@ func (l *Loader) addTombstone(r *cursor) error {
 	if l.s.groups[key.Canonical()] != nil {
 		return fmt.Errorf("group %v is there twice", key)
 	}
-	l.s.commit(&Change{Operation: Mark, Key: key, marks: l.s.adoptMarks(marks)}, nil)
+	l.s.commit(&Effect{Operation: change.Mark, Key: key, marks: l.s.adoptMarks(marks)}, nil)
 	return nil
 }
 
@@ -212,7 +213,7 @@ func (l *Loader) addTrace(r *cursor) error {
 func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 	var lg loadedGroup
 	c := &lg.change
-	c.Operation = Replace
+	c.Operation = change.Replace
 	canonical := r.text()
 	lg.version, lg.born = r.uvarint(), r.uvarint()
 	c.PushedAt, c.FailedAt = r.varint(), r.varint()
@@ -288,7 +289,7 @@ func decodeHiding(r *cursor) (h loadedHiding, hidden bool) {
 
 // judge hides what was exposed and does not fit any more. Since what was exposed was consistent, that can only be because of
 // the program's own metrics.
-func (l *Loader) judge(c *Change, g *group) {
+func (l *Loader) judge(c *Effect, g *group) {
 	t := trial{s: l.s, g: g}
 	for i := range c.parts {
 		p := &c.parts[i]

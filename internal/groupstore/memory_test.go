@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 )
@@ -37,7 +38,7 @@ func TestTablesEmptyAfterWipe(t *testing.T) {
 	if s.store.Stats().Quarantined == 0 {
 		t.Fatal("nothing is in quarantine")
 	}
-	if err := s.store.Wipe(t.Context()); err != nil {
+	if err := wipe(t.Context(), s.store); err != nil {
 		t.Fatal(err)
 	}
 	empty(t, s)
@@ -145,9 +146,9 @@ func TestMarksAreSmall(t *testing.T) {
 		return func() any {
 			s := newTester(t, groupstore.Config{})
 			for i := range groups {
-				p := groupstore.Push{Operation: put, Key: key(t, "job", "a", "instance", strconv.Itoa(i)), At: noon}
+				p := pushing{Operation: put, Key: key(t, "job", "a", "instance", strconv.Itoa(i)), At: noon}
 				if deleted {
-					p.Operation = groupstore.Delete
+					p.Operation = change.Delete
 				}
 				if source == "" {
 					s.put(p.Key, "")

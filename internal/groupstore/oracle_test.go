@@ -13,6 +13,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
@@ -40,15 +41,15 @@ func newOracle() *oracle {
 }
 
 // push applies the push to a copy, and keeps the copy if it can be gathered.
-func (o *oracle) push(op groupstore.Operation, k grouping.Key, families []*dto.MetricFamily) error {
+func (o *oracle) push(op change.Operation, k grouping.Key, families []*dto.MetricFamily) error {
 	next := maps.Clone(o.groups)
-	if op == groupstore.Delete {
+	if op == change.Delete {
 		delete(next, k)
 		o.groups = next
 		return nil
 	}
 	group := oracleGroup{families: map[string]*dto.MetricFamily{}, pushed: float64(noon.Unix()), failed: next[k].failed}
-	if op == groupstore.Merge {
+	if op == change.Merge {
 		maps.Copy(group.families, next[k].families)
 	}
 	for _, mf := range families {
@@ -254,8 +255,8 @@ func playRound(t *testing.T, u universe, round, pushes int) (accepted, rejected 
 	o := newOracle()
 	for i := range pushes {
 		k, families := u.key(t), u.families()
-		op := []groupstore.Operation{put, put, post, post, groupstore.Delete}[u.IntN(5)]
-		_, err := s.store.Push(t.Context(), groupstore.Push{Operation: op, Key: k, Body: bodyOf(families...), At: noon})
+		op := []change.Operation{put, put, post, post, change.Delete}[u.IntN(5)]
+		_, err := apply(t.Context(), s.store, pushing{Operation: op, Key: k, Body: bodyOf(families...), At: noon})
 		want := o.push(op, k, families)
 		if (err == nil) != (want == nil) {
 			t.Fatalf("round %d, push %d: Push(%v, %v, %v) = %v, the oracle says %v", round, i, op, k, families, err, want)

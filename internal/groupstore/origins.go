@@ -3,23 +3,16 @@ package groupstore
 import (
 	"slices"
 	"strings"
+
+	"pushrelay/internal/change"
 )
 
-// Origin says where a push comes from, so that it takes effect once although it may come twice (T12). Whoever sends it
-// numbers what it sends; the store does not know who that is.
+// A push may come twice, and takes effect once (T12). Whoever sends it numbers what it sends. A source is such a numbering: its name is who
+// numbers, the author, a zero byte, and which of the author's numberings it is. The store compares those, and knows nothing else of them.
 //
 // Each group keeps, per source, a mark: the number of the last push that was decided, in the same record as the change that
 // came of it. A push at or below the mark is a duplicate. Sources must send what concerns one group in the order of the
 // numbers; between groups there is no order.
-type Origin struct {
-	// Source is a numbering: who numbers, a zero byte, and which of the author's numberings it is. The store compares it and the
-	// author before the byte, and knows nothing else of either.
-	Source string
-	// Sequence rises within the source, from 1, with gaps.
-	Sequence uint64
-	// Digest tells two pushes apart that have the same number, because whoever numbers was copied or restored.
-	Digest [16]byte
-}
 
 // maxMarks bounds the marks of one group. A group has one source, or a few if its source was given up for another; beyond
 // that the mark that was moved longest ago is dropped.
@@ -39,7 +32,7 @@ type mark struct {
 
 // covers says whether the origin, which is of the mark's source, was decided already. The same number with another digest is
 // another push: nothing is called a duplicate on a number alone.
-func (m mark) covers(o *Origin) bool {
+func (m mark) covers(o *change.Origin) bool {
 	return m.sequence > o.Sequence || m.sequence == o.Sequence && m.digest == o.Digest
 }
 
@@ -66,16 +59,13 @@ type author struct {
 	passed     int      // how many are not
 }
 
-// Decided returns the highest sequence of the source that was decided, in whatever group, and the digest of that push. It
-// is known for as long as any group has a mark or any trace is left of the source, also over a restart.
-func (s *Store) Decided(name string) (sequence uint64, digest [16]byte, ok bool) {
+// Decided returns the highest sequence of the agent's journal that was decided, in whatever group, and the digest of that push. It
+// is known for as long as any group has a mark or any trace is left of the journal, also over a restart.
+func (s *Store) Decided(agent string, journal [16]byte) (sequence uint64, digest change.Digest, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	src := s.sources[name]
-	if src == nil {
-		return 0, digest, false
-	}
-	return src.sequence, src.digest, true
+	src := s.sourceOfJournal(agent, journal)
+	return src.sequence, src.digest, src.author != nil
 }
 
 // marksAt returns the marks of the group; none if it is not there.
@@ -87,14 +77,12 @@ func (s *Store) marksAt(canonical string) []mark {
 }
 
 // covering says whether the push was decided before, and whether it was rejected then; never for one without an origin.
-func (s *Store) covering(canonical string, o *Origin) (rejected, duplicate bool, sequence uint64) {
+func (s *Store) covering(d *draft) (rejected, duplicate bool, sequence uint64) {
+	o, canonical := d.change.Origin, d.key.Canonical()
 	if o == nil {
 		return false, false, 0
 	}
-	src := s.sources[o.Source]
-	if src == nil {
-		return false, false, 0
-	}
+	src := d.source
 	marks := s.marksAt(canonical)
 	if i := markOf(marks, src); i >= 0 {
 		return marks[i].rejected, marks[i].covers(o), marks[i].sequence
@@ -107,11 +95,11 @@ func (s *Store) covering(canonical string, o *Origin) (rejected, duplicate bool,
 // the author that was put back, or one that comes back after a newer one, undoes nothing. Within a numbering the sequence decides,
 // whatever clocks do; and what did not wait is always the newest.
 func (s *Store) isSuperseded(d *draft) bool {
-	if !d.waited || d.origin == nil {
+	if !d.change.Waited || d.change.Origin == nil || d.operation == change.Mark {
 		return false
 	}
 	canonical := d.key.Canonical()
-	if a := s.authors[authorOf(d.origin.Source)]; a != nil {
+	if a := s.authors[authorOf(d.source.name)]; a != nil {
 		marks := s.marksAt(canonical)
 		for _, src := range a.sources {
 			t, passed, _ := src.traceAt(canonical)
@@ -123,12 +111,12 @@ func (s *Store) isSuperseded(d *draft) bool {
 				continue
 			}
 			// A trace that is passed is of a number that this numbering will never send again, unless it is a copy.
-			if src.name != d.origin.Source || passed && t.sequence >= d.origin.Sequence {
+			if src != d.source || passed && t.sequence >= d.change.Origin.Sequence {
 				return true
 			}
 		}
 	}
-	return d.operation == Delete && s.pushedAfter(d)
+	return d.operation == change.Delete && s.pushedAfter(d)
 }
 
 // pushedAfter says whether somebody else has pushed to the group after the time of a deletion: an agent sends its deletions also to stores
@@ -139,7 +127,7 @@ func (s *Store) pushedAfter(d *draft) bool {
 		return false
 	}
 	marks := g.state.noted().marks
-	i := markOf(marks, s.sources[d.origin.Source])
+	i := markOf(marks, d.source)
 	return i < 0 || marks[i].at < g.state.pushed
 }
 
@@ -148,25 +136,25 @@ func markOf(marks []mark, src *source) int {
 	return slices.IndexFunc(marks, func(m mark) bool { return m.source == src })
 }
 
-// moved returns the marks after a decision that has an origin: the same ones if that was decided before.
-func (s *Store) moved(marks []mark, canonical string, by decision) []mark {
-	o := by.origin
-	src := s.sourceOf(o.Source)
+// moved returns the marks after a draft that has an origin was decided: the same ones if it was before.
+func (s *Store) moved(marks []mark, d *draft, rejected bool) []mark {
+	o := d.change.Origin
+	src := d.source
 	i := markOf(marks, src)
 	if i >= 0 && marks[i].covers(o) {
 		return marks
 	}
-	next := mark{source: src, sequence: o.Sequence, digest: o.Digest, rejected: by.rejected}
+	next := mark{source: src, sequence: o.Sequence, digest: o.Digest, rejected: rejected}
 	if i >= 0 {
 		next.at = marks[i].at
-	} else if t, passed, found := src.traceAt(canonical); found {
-		if !passed && t.covers(o) || passed && t.sequence >= o.Sequence && by.rejected {
+	} else if t, passed, found := src.traceAt(d.key.Canonical()); found {
+		if !passed && t.covers(o) || passed && t.sequence >= o.Sequence && rejected {
 			return marks // What a copy sends that has nothing new does not take the place of what is remembered.
 		}
 		next.at = t.at()
 	}
-	if !by.rejected {
-		next.at = max(next.at, by.at)
+	if !rejected {
+		next.at = max(next.at, d.at)
 	}
 	if i < 0 && len(marks) == maxMarks {
 		i = 0 // moved longest ago
@@ -186,7 +174,18 @@ func authorOf(source string) string {
 	return name
 }
 
-// sourceOf returns the source of the table, or one that fits to enter it.
+// sourceOfJournal returns the source of that agent and journal: the one of the table, or one that fits to enter it. Journals of different
+// agents are different sources, whatever their ids are: no agent can speak for another's. No identity contains the byte between the two.
+func (s *Store) sourceOfJournal(agent string, journal [16]byte) *source {
+	var room [128]byte // so that nothing is allocated for a source that the table has
+	name := append(append(append(room[:0], agent...), 0), journal[:]...)
+	if src := s.sources[string(name)]; src != nil {
+		return src
+	}
+	return &source{name: string(name)}
+}
+
+// sourceOf returns the source of that name: the one of the table, or one that fits to enter it.
 func (s *Store) sourceOf(name string) *source {
 	if src := s.sources[name]; src != nil {
 		return src

@@ -9,28 +9,29 @@ import (
 	"sync"
 	"testing"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 )
 
 // send pushes with an origin and returns whether that was a duplicate. The digest is that of the number, unless one is given.
-func (t *tester) send(p groupstore.Push, source string, sequence uint64, digest ...byte) (duplicate bool) {
+func (t *tester) send(p pushing, source string, sequence uint64, digest ...byte) (duplicate bool) {
 	t.tb.Helper()
-	p.Origin = &groupstore.Origin{Source: source, Sequence: sequence, Digest: [16]byte{byte(sequence)}}
+	p.Origin = &origin{Source: source, Sequence: sequence, Digest: [16]byte{byte(sequence)}}
 	copy(p.Origin.Digest[:], digest)
 	if p.At.IsZero() {
 		p.At = noon
 	}
-	v, err := t.store.Push(t.tb.Context(), p)
+	v, err := apply(t.tb.Context(), t.store, p)
 	if err != nil {
 		t.tb.Errorf("Push(%v, %v) from %s %d = %v", p.Operation, p.Key, source, sequence, err)
 	}
 	return v.Duplicate
 }
 
-func body(tb testing.TB, text string) groupstore.Push {
+func body(tb testing.TB, text string) pushing {
 	tb.Helper()
-	return groupstore.Push{Operation: put, Body: bodyOf(parse(tb, text)...)}
+	return pushing{Operation: put, Body: bodyOf(parse(tb, text)...)}
 }
 
 // TestExactlyOnce sends changes that may come more than once, and tells which of them take effect.
@@ -40,7 +41,7 @@ func TestExactlyOnce(t *testing.T) {
 		j := &journal{}
 		s := newTester(t, groupstore.Config{Log: j})
 		for i, st := range []struct {
-			op       groupstore.Operation
+			op       change.Operation
 			key      grouping.Key
 			source   string
 			sequence uint64
@@ -57,8 +58,8 @@ func TestExactlyOnce(t *testing.T) {
 			{op: post, key: a, source: "x", sequence: 9, digest: 1, again: true, shows: "5"},
 			{op: put, key: a, source: "y", sequence: 1, shows: "7"},
 			{op: put, key: a, source: "x", sequence: 9, digest: 1, again: true, shows: "7"},
-			{op: groupstore.Delete, key: a, source: "y", sequence: 2},
-			{op: groupstore.Delete, key: a, source: "y", sequence: 2, again: true},
+			{op: change.Delete, key: a, source: "y", sequence: 2},
+			{op: change.Delete, key: a, source: "y", sequence: 2, again: true},
 			{op: put, key: a, source: "y", sequence: 1, again: true}, // nothing deleted comes back
 			{op: put, key: a, source: "x", sequence: 6, again: true},
 			{op: put, key: a, source: "y", sequence: 3, shows: "13"}, // but newer changes come
@@ -66,8 +67,8 @@ func TestExactlyOnce(t *testing.T) {
 		} {
 			k := st.key
 			digest := []byte{byte(st.sequence), st.digest}
-			p := groupstore.Push{Operation: st.op, Key: k}
-			if st.op != groupstore.Delete {
+			p := pushing{Operation: st.op, Key: k}
+			if st.op != change.Delete {
 				p.Body = bodyOf(parse(t, fmt.Sprintf("m %d\n", i))...)
 			}
 			before := s.full()
@@ -86,7 +87,7 @@ func TestExactlyOnce(t *testing.T) {
 		if !wiped {
 			continue
 		}
-		if err := s.store.Wipe(t.Context()); err != nil {
+		if err := wipe(t.Context(), s.store); err != nil {
 			t.Fatal(err)
 		}
 		for _, replica := range []*tester{replayed(t, j), load(t, groupstore.Config{}, cut(t, s.store))} {
@@ -130,68 +131,65 @@ func TestDecisionsAreDurable(t *testing.T) {
 	twin := key(t, "job", "j", "instance", "")
 	for _, tt := range []struct {
 		name  string
-		does  func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error)
-		wants groupstore.Operation
+		does  func(s *groupstore.Store, o *origin) (change.Outcome, error)
+		wants change.Operation
 		fails bool
 	}{
-		{"a push", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
-			return s.Push(t.Context(), groupstore.Push{Operation: put, Key: key(t, "job", "k"), At: noon, Origin: o})
+		{"a push", func(s *groupstore.Store, o *origin) (change.Outcome, error) {
+			return apply(t.Context(), s, pushing{Operation: put, Key: key(t, "job", "k"), At: noon, Origin: o})
 		}, put, false},
-		{"a push that is rejected", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
-			return s.Push(t.Context(), groupstore.Push{Operation: put, Key: key(t, "job", "k"), Body: bodyOf(parse(t, "m 1 5\n")...), At: noon, Origin: o})
-		}, groupstore.Fail, true},
-		{"a push to a group that cannot be", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
-			return s.Push(t.Context(), groupstore.Push{Operation: put, Key: twin, At: noon, Origin: o})
-		}, groupstore.Mark, true},
-		{"a delete of nothing", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
-			return s.Push(t.Context(), groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", "k"), Origin: o})
-		}, groupstore.Mark, false},
-		{"a failure", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
-			return s.Fail(t.Context(), groupstore.Push{Key: key(t, "job", "k"), At: noon, Origin: o}, "the agent says so")
-		}, groupstore.Fail, false},
-		{"a failure of a group that cannot be", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
-			return s.Fail(t.Context(), groupstore.Push{Key: twin, At: noon, Origin: o}, "the agent says so")
-		}, groupstore.Mark, false},
-		{"a mark", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
-			return s.Mark(t.Context(), groupstore.Push{Key: key(t, "job", "k"), Origin: o})
-		}, groupstore.Mark, false},
-		{"a mark of a group that is there", func(s *groupstore.Store, o *groupstore.Origin) (groupstore.Verdict, error) {
-			return s.Mark(t.Context(), groupstore.Push{Key: key(t, "job", "j"), Origin: o})
-		}, groupstore.Mark, false},
+		{"a push that is rejected", func(s *groupstore.Store, o *origin) (change.Outcome, error) {
+			return apply(t.Context(), s, pushing{Operation: put, Key: key(t, "job", "k"), Body: bodyOf(parse(t, "m 1 5\n")...), At: noon, Origin: o})
+		}, change.Fail, true},
+		{"a push to a group that cannot be", func(s *groupstore.Store, o *origin) (change.Outcome, error) {
+			return apply(t.Context(), s, pushing{Operation: put, Key: twin, At: noon, Origin: o})
+		}, change.Mark, true},
+		{"a delete of nothing", func(s *groupstore.Store, o *origin) (change.Outcome, error) {
+			return apply(t.Context(), s, pushing{Operation: change.Delete, Key: key(t, "job", "k"), Origin: o})
+		}, change.Mark, false},
+		{"a failure", func(s *groupstore.Store, o *origin) (change.Outcome, error) {
+			return fail(t.Context(), s, pushing{Key: key(t, "job", "k"), At: noon, Origin: o}, "the agent says so")
+		}, change.Fail, false},
+		{"a failure of a group that cannot be", func(s *groupstore.Store, o *origin) (change.Outcome, error) {
+			return fail(t.Context(), s, pushing{Key: twin, At: noon, Origin: o}, "the agent says so")
+		}, change.Mark, false},
+		{"a mark", func(s *groupstore.Store, o *origin) (change.Outcome, error) {
+			return mark(t.Context(), s, pushing{Key: key(t, "job", "k"), Origin: o})
+		}, change.Mark, false},
+		{"a mark of a group that is there", func(s *groupstore.Store, o *origin) (change.Outcome, error) {
+			return mark(t.Context(), s, pushing{Key: key(t, "job", "j"), Origin: o})
+		}, change.Mark, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWaits()
 			s := newTester(t, groupstore.Config{Log: w})
 			s.put(key(t, "job", "j"), "m 1\n")
 			w.waited = 0
-			o := &groupstore.Origin{Source: "x", Sequence: 1}
+			o := &origin{Source: "x", Sequence: 1}
 			_, err := tt.does(s.store, o)
-			var rejected *groupstore.InconsistentError
-			if errors.As(err, &rejected) != tt.fails || err != nil && !tt.fails {
+			if errors.Is(err, change.Inconsistent) != tt.fails || err != nil && !tt.fails {
 				t.Errorf("it ended with %v", err)
 			}
 			if last := w.changes[len(w.changes)-1]; last.Operation != tt.wants || len(w.changes) != 2 || w.waited != 1 {
 				t.Errorf("%d changes, the last a %v, waited %d times", len(w.changes)-1, last.Operation, w.waited)
 			}
-			if got, _, ok := s.store.Decided("x"); !ok || got != 1 {
+			if got, _, ok := decided(s.store, "x"); !ok || got != 1 {
 				t.Errorf("Decided = %d, %v", got, ok)
 			}
 			after := s.full()
 			v, err := tt.does(s.store, o)
-			taken := tt.name == "a push" || tt.name == "a delete of nothing"
-			if !v.Duplicate || (v.Rejected == "") != taken || err != nil || w.waited != 2 || s.full() != after {
+			if !v.Duplicate || errors.Is(err, change.Inconsistent) != tt.fails || err != nil && !tt.fails || w.waited != 2 || s.full() != after {
 				t.Errorf("again it is %+v, %v, waited %d times", v, err, w.waited)
 			}
 			w.err = errors.New("the disk is gone")
-			var inDoubt *groupstore.InDoubtError
-			if _, err := tt.does(s.store, o); !errors.As(err, &inDoubt) {
+			if v, err := tt.does(s.store, o); !isInDoubt(v, w.err) {
 				t.Errorf("a duplicate of what is not known to be durable = %v", err)
 			}
 			w.refuse = errors.New("the log is closed")
-			if _, err := tt.does(s.store, &groupstore.Origin{Source: "x", Sequence: 2}); !errors.Is(err, w.refuse) {
+			if v, err := tt.does(s.store, &origin{Source: "x", Sequence: 2}); !isRefused(v, w.refuse) {
 				t.Errorf("with a log that refuses = %v", err)
 			}
-			if got, _, _ := s.store.Decided("x"); got != 1 {
+			if got, _, _ := decided(s.store, "x"); got != 1 {
 				t.Errorf("Decided = %d after the log refused", got)
 			}
 			wantSame(t, "replayed", s, replayed(t, &w.journal))
@@ -204,14 +202,13 @@ func TestLaterMovesNothing(t *testing.T) {
 	s := newTester(t, groupstore.Config{MaxGroups: 1})
 	s.put(key(t, "job", "a"), "m 1\n")
 	p := body(t, "m 1\n")
-	p.Key, p.Origin = key(t, "job", "b"), &groupstore.Origin{Source: "x", Sequence: 1}
-	var full *groupstore.FullError
+	p.Key, p.Origin = key(t, "job", "b"), &origin{Source: "x", Sequence: 1}
 	for range 2 {
-		if _, err := s.store.Push(t.Context(), p); !errors.As(err, &full) {
+		if _, err := apply(t.Context(), s.store, p); !errors.Is(err, change.Full) {
 			t.Fatalf("Push = %v", err)
 		}
 	}
-	if _, _, ok := s.store.Decided("x"); ok {
+	if _, _, ok := decided(s.store, "x"); ok {
 		t.Error("a push that was put off was decided")
 	}
 	s.delete(key(t, "job", "a"))
@@ -225,12 +222,12 @@ func TestFence(t *testing.T) {
 	j := &journal{}
 	s := newTester(t, groupstore.Config{Log: j})
 	p := body(t, "m 1\n")
-	p.Key, p.Origin, p.Current = key(t, "job", "a"), &groupstore.Origin{Source: "x", Sequence: 1}, func() bool { return false }
-	_, pushed := s.store.Push(t.Context(), p)
-	_, failed := s.store.Fail(t.Context(), p, "no")
-	_, marked := s.store.Mark(t.Context(), p)
+	p.Key, p.Origin, p.Current = key(t, "job", "a"), &origin{Source: "x", Sequence: 1}, func() bool { return false }
+	_, pushed := apply(t.Context(), s.store, p)
+	_, failed := fail(t.Context(), s.store, p, "no")
+	_, marked := mark(t.Context(), s.store, p)
 	for _, err := range []error{pushed, failed, marked} {
-		if !errors.Is(err, groupstore.ErrNotCurrent) {
+		if !errors.Is(err, change.NotCurrent) {
 			t.Errorf("not current = %v", err)
 		}
 	}
@@ -238,22 +235,22 @@ func TestFence(t *testing.T) {
 		t.Fatalf("%d changes", len(j.changes))
 	}
 	p.Current = func() bool { return true }
-	if _, err := s.store.Push(t.Context(), p); err != nil {
+	if _, err := apply(t.Context(), s.store, p); err != nil {
 		t.Fatal(err)
 	}
 	o := s.store.Outline(p.Key, p.Body)
-	values := groupstore.Push{Operation: put, Key: p.Key, At: noon, Origin: &groupstore.Origin{Source: "x", Sequence: 2}, Current: func() bool { return false }}
-	if _, taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); taken || err != nil {
-		t.Errorf("PushValues = %v, %v", taken, err)
+	values := pushing{Operation: put, Key: p.Key, At: noon, Origin: &origin{Source: "x", Sequence: 2}, Current: func() bool { return false }}
+	if taken, err := pushValues(t.Context(), s.store, values, o, "2\n"); taken || err != nil {
+		t.Errorf("values = %v, %v", taken, err)
 	}
 	values.Current = nil
-	if _, taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); !taken || err != nil {
-		t.Errorf("PushValues = %v, %v", taken, err)
+	if taken, err := pushValues(t.Context(), s.store, values, o, "2\n"); !taken || err != nil {
+		t.Errorf("values = %v, %v", taken, err)
 	}
-	if _, taken, err := s.store.PushValues(t.Context(), values, o, "3\n"); taken || err != nil {
-		t.Errorf("PushValues of a duplicate = %v, %v: only Push can say so", taken, err)
+	if taken, err := pushValues(t.Context(), s.store, values, o, "3\n"); taken || err != nil {
+		t.Errorf("values of a duplicate = %v, %v: only the whole way can say so", taken, err)
 	}
-	if got, _, _ := s.store.Decided("x"); got != 2 || len(j.changes) != 2 {
+	if got, _, _ := decided(s.store, "x"); got != 2 || len(j.changes) != 2 {
 		t.Errorf("Decided = %d after %d changes", got, len(j.changes))
 	}
 }
@@ -264,7 +261,7 @@ func TestModelOfOrigins(t *testing.T) {
 		group  int
 		source string
 	}
-	type decided struct {
+	type last struct {
 		sequence uint64
 		digest   byte
 	}
@@ -272,12 +269,12 @@ func TestModelOfOrigins(t *testing.T) {
 		r := rand.New(rand.NewPCG(9, uint64(round)))
 		j := &journal{}
 		s := newTester(t, groupstore.Config{Log: j})
-		model, highest := map[at]decided{}, map[string]decided{}
+		model, highest := map[at]last{}, map[string]last{}
 		duplicates := 0
 		for i := range 400 {
 			where := at{r.IntN(5), sourcesOfTests[r.IntN(3)]}
-			next := decided{1 + uint64(r.IntN(i/2+1)), byte(r.IntN(2))}
-			p := groupstore.Push{Operation: []groupstore.Operation{put, post, groupstore.Delete}[r.IntN(3)], Key: key(t, "job", fmt.Sprint(where.group))}
+			next := last{1 + uint64(r.IntN(i/2+1)), byte(r.IntN(2))}
+			p := pushing{Operation: []change.Operation{put, post, change.Delete}[r.IntN(3)], Key: key(t, "job", fmt.Sprint(where.group))}
 			before := model[where]
 			want := before.sequence > next.sequence || before == next
 			if got := s.send(p, where.source, next.sequence, next.digest, 0); got != want {
@@ -292,13 +289,13 @@ func TestModelOfOrigins(t *testing.T) {
 				highest[where.source] = next
 			}
 			if r.IntN(50) == 0 {
-				if err := s.store.Wipe(t.Context()); err != nil {
+				if err := wipe(t.Context(), s.store); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		for source, want := range highest {
-			sequence, digest, ok := s.store.Decided(source)
+			sequence, digest, ok := decided(s.store, source)
 			if !ok || sequence != want.sequence || digest[0] != want.digest {
 				t.Errorf("Decided(%s) = %d, %x, %v, want %+v", source, sequence, digest, ok, want)
 			}
@@ -330,7 +327,7 @@ func TestOriginsConcurrently(t *testing.T) {
 					turn.Go(func() {
 						push := p
 						if sequence%7 == 0 {
-							push.Operation, push.Body = groupstore.Delete, nil
+							push.Operation, push.Body = change.Delete, nil
 						}
 						if !s.send(push, "x", sequence) {
 							mu.Lock()
@@ -341,7 +338,7 @@ func TestOriginsConcurrently(t *testing.T) {
 				}
 				turn.Wait()
 				cut(t, s.store)
-				s.store.Decided("x")
+				decided(s.store, "x")
 			}
 		})
 	}

@@ -1,10 +1,9 @@
 package groupstore
 
 import (
-	"context"
-	"fmt"
 	"slices"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 )
@@ -20,7 +19,8 @@ type Outline struct {
 // Outline returns the outline of a body in a group with that key, or nil if the store would not take such a body or keeps
 // more of it than its values as text.
 func (s *Store) Outline(key grouping.Key, body *exposition.Body) *Outline {
-	d := s.draft(Push{Operation: Merge, Key: key, Body: body})
+	d := draft{labels: key.Labels()}
+	s.draftBody(&d, body)
 	if d.fault != "" || len(d.parts) == 0 {
 		return nil
 	}
@@ -35,7 +35,7 @@ func (s *Store) Outline(key grouping.Key, body *exposition.Body) *Outline {
 	return o
 }
 
-// Values returns the values of the body that the outline was made of, in the order in which [Store.PushValues] wants them,
+// Values returns the values of the body that the outline was made of, in the order in which [Content] wants them,
 // each followed by a line feed.
 func (o *Outline) Values() string { return o.values }
 
@@ -44,58 +44,27 @@ func (o *Outline) Equal(other *Outline) bool {
 	return slices.EqualFunc(o.skeletons, other.skeletons, (*skeleton).equal)
 }
 
-// PushValues pushes a body that differs from the outline's own in its values only; the push itself has none. It is
-// [Store.Push] for a group that exposes just the outline's series already; if the group does not, taken is false and nothing
-// has happened. So it is for a push that is not to be taken for other reasons, which Push has to tell, or that may not be. Values are in the
-// order and the form of Outline.Values, and as exposition.AppendFloat writes numbers.
-func (s *Store) PushValues(ctx context.Context, p Push, o *Outline, values string) (v Verdict, taken bool, err error) {
-	if p.Operation != Replace && p.Operation != Merge {
-		return v, false, nil
+// takesValues says whether a draft changes nothing but values of the group, and no origin stands in its way.
+func (s *Store) takesValues(d *draft, g *group) bool {
+	if g == nil || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
+		return false
 	}
-	at := nanoseconds(p.At)
-	parts, ok := o.parts(values, at)
-	if !ok {
-		return v, false, fmt.Errorf("pushing values to group %v: they are not %d lines", p.Key, o.lines)
-	}
-	s.mu.Lock()
-	g := s.groups[p.Key.Canonical()]
-	if !takesValues(g, p.Operation, parts) || !s.isPlain(&p) {
-		s.mu.Unlock()
-		return v, false, nil
-	}
+	_, duplicate, _ := s.covering(d)
+	return !duplicate && !s.isSuperseded(d)
+}
+
+// revalue decides a draft that changes nothing but values of the group.
+func (s *Store) revalue(d *draft, e *Effect, g *group) {
 	noted := g.state.noted()
-	wait, err := s.enact(&Change{
-		Operation: p.Operation, Key: p.Key, Seen: g.state.version, PushedAt: at,
-		FailedAt: noted.failed, Reason: noted.reason,
-		parts: parts, lines: o.lines, valueSize: len(values),
-	}, g, decision{origin: p.Origin, at: at})
-	v.Position = s.position
-	s.mu.Unlock()
-	if err != nil {
-		return v, true, fmt.Errorf("logging the push: %w", err)
+	*e = Effect{
+		Operation: d.operation, Key: d.key, Seen: g.state.version, PushedAt: d.at, FailedAt: noted.failed, Reason: noted.reason,
+		parts: d.parts, lines: d.lines, valueSize: d.valueSize,
 	}
-	return v, true, await(ctx, wait)
 }
 
-// isPlain says that no origin and no session stands in the way of a push.
-func (s *Store) isPlain(p *Push) bool {
-	if _, duplicate, _ := s.covering(p.Key.Canonical(), p.Origin); duplicate {
-		return false
-	}
-	if p.Waited && s.isSuperseded(&draft{operation: p.Operation, key: p.Key, at: nanoseconds(p.At), origin: p.Origin, waited: true}) {
-		return false
-	}
-	return p.Current == nil || p.Current()
-}
-
-// takesValues says whether the push changes nothing but values of the group.
-func takesValues(g *group, op Operation, parts []part) bool {
-	return g != nil && g.state.hidden() == "" && (op == Merge || len(parts) == len(g.state.parts)) && unchanged(parts, g) == len(parts)
-}
-
-// parts cuts values into the parts of the outline's families.
-func (o *Outline) parts(values string, at int64) (parts []part, ok bool) {
-	parts = make([]part, len(o.skeletons))
+// parts cuts values into the parts of the outline's families; nil if they are not as many.
+func (o *Outline) parts(values string, at int64) []part {
+	parts := make([]part, len(o.skeletons))
 	for i, k := range o.skeletons {
 		end := 0
 		for range k.lines {
@@ -103,12 +72,15 @@ func (o *Outline) parts(values string, at int64) (parts []part, ok bool) {
 				end++
 			}
 			if end == len(values) {
-				return nil, false
+				return nil
 			}
 			end++
 		}
 		parts[i] = part{skeleton: k, values: values[:end], pushed: at}
 		values = values[end:]
 	}
-	return parts, values == ""
+	if values != "" {
+		return nil
+	}
+	return parts
 }

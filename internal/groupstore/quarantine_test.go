@@ -11,7 +11,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/history"
 	"pushrelay/internal/metric"
 )
 
@@ -30,7 +32,7 @@ func TestQuarantine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := groupstore.Verdict{Position: 2, Quarantined: []groupstore.Quarantined{{Family: "m", Reason: `collected metric "m" {instance="",job="b"} is not a COUNTER`}}}
+	want := change.Outcome{Kind: change.Unchecked, Detail: `not exposed: collected metric "m" {instance="",job="b"} is not a COUNTER`, Decided: history.Point{Position: 2}}
 	if diff := cmp.Diff(want, verdict); diff != "" {
 		t.Errorf("verdict (-want +got):\n%s", diff)
 	}
@@ -129,9 +131,9 @@ func TestQuarantineOracle(t *testing.T) {
 		u := universe{Rand: rand.New(rand.NewPCG(2, uint64(round))), wide: round%3 == 0}
 		s, o := newQuarantine(t), newOracle()
 		for range 30 {
-			op := []groupstore.Operation{put, put, post, post, groupstore.Delete}[u.IntN(5)]
-			p := groupstore.Push{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: noon}
-			if _, err := s.store.Push(t.Context(), p); err != nil {
+			op := []change.Operation{put, put, post, post, change.Delete}[u.IntN(5)]
+			p := pushing{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: noon}
+			if _, err := apply(t.Context(), s.store, p); err != nil {
 				t.Fatalf("round %d: Push(%v, %v) = %v", round, op, p.Key, err)
 			}
 			hidden += checkQuarantine(t, round, s, o.own)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/grouping"
 )
@@ -44,9 +45,9 @@ func openRecord(b []byte) (kind byte, c *cursor, err error) {
 	return kind, c, nil
 }
 
-// AppendChange appends the record of a change at its position. It refers to nothing else, so that it means the same
+// AppendEffect appends the record of a change at its position. It refers to nothing else, so that it means the same
 // wherever it is read.
-func AppendChange(dst []byte, position uint64, c Change) []byte {
+func AppendEffect(dst []byte, position uint64, c Effect) []byte {
 	dst = append(dst, recordFormat, changeRecord, byte(c.Operation))
 	dst = binary.AppendUvarint(dst, position)
 	dst = appendText(dst, c.Tenant)
@@ -70,20 +71,20 @@ func AppendChange(dst []byte, position uint64, c Change) []byte {
 	return dst
 }
 
-// Replay applies the record of a change that was logged; see [Store.Apply]. It keeps nothing of the record.
-func (s *Store) Replay(record []byte) error { return s.replay(record, s.Apply) }
+// Replay applies the record of a change that was logged; see Store.again. It keeps nothing of the record.
+func (s *Store) Replay(record []byte) error { return s.replay(record, complete) }
 
 // Mend is Replay for a log of which a part is lost: a change is applied to what the group has, even if that is not what it
 // had when the change was decided, and positions may be missing. Every change carries whole families, so that what it
 // leaves in the group was pushed to it.
-func (s *Store) Mend(record []byte) error { return s.replay(record, s.mend) }
+func (s *Store) Mend(record []byte) error { return s.replay(record, lossy) }
 
-func (s *Store) replay(record []byte, apply func(uint64, Change) error) error {
-	position, c, err := decodeChange(record, s.lookUp)
+func (s *Store) replay(record []byte, seq sequence) error {
+	position, c, err := decodeEffect(record, s.lookUp)
 	if err != nil {
 		return err
 	}
-	return apply(position, c)
+	return s.again(position, c, seq)
 }
 
 // lookUp is known for who does not hold the lock.
@@ -93,17 +94,17 @@ func (s *Store) lookUp(head, rest []byte) (*heading, *skeleton) {
 	return s.known(head, rest)
 }
 
-// decodeChange reads the record of a change, and keeps nothing of b. Skeletons that are not known are stand-ins until the
+// decodeEffect reads the record of a change, and keeps nothing of b. Skeletons that are not known are stand-ins until the
 // change is applied.
-func decodeChange(b []byte, known func(head, rest []byte) (*heading, *skeleton)) (position uint64, c Change, err error) {
+func decodeEffect(b []byte, known func(head, rest []byte) (*heading, *skeleton)) (position uint64, c Effect, err error) {
 	kind, r, err := openRecord(b)
 	if err != nil {
-		return 0, Change{}, fmt.Errorf("decoding a change: %w", err)
+		return 0, Effect{}, fmt.Errorf("decoding a change: %w", err)
 	}
 	if kind != changeRecord {
-		return 0, Change{}, fmt.Errorf("decoding a change: the record is of kind %d", kind)
+		return 0, Effect{}, fmt.Errorf("decoding a change: the record is of kind %d", kind)
 	}
-	c.Operation = Operation(r.byte())
+	c.Operation = change.Operation(r.byte())
 	position = r.uvarint()
 	c.Tenant = string(r.text())
 	canonical := r.text()
@@ -112,35 +113,35 @@ func decodeChange(b []byte, known func(head, rest []byte) (*heading, *skeleton))
 	c.marks = decodeMarks(r)
 	c.hidden = string(r.text())
 	if r.bad {
-		return 0, Change{}, fmt.Errorf("decoding a change: %w", errRecord)
+		return 0, Effect{}, fmt.Errorf("decoding a change: %w", errRecord)
 	}
 	if c.Key, err = grouping.FromCanonical(string(canonical)); err != nil {
-		return 0, Change{}, fmt.Errorf("decoding a change: %w", err)
+		return 0, Effect{}, fmt.Errorf("decoding a change: %w", err)
 	}
 	if err := c.decodeParts(r, known); err != nil {
-		return 0, Change{}, fmt.Errorf("decoding a change of group %v: %w", c.Key, err)
+		return 0, Effect{}, fmt.Errorf("decoding a change of group %v: %w", c.Key, err)
 	}
 	if err := c.sound(); err != nil {
-		return 0, Change{}, fmt.Errorf("decoding a change of group %v: %w", c.Key, err)
+		return 0, Effect{}, fmt.Errorf("decoding a change of group %v: %w", c.Key, err)
 	}
 	return position, c, nil
 }
 
 // sound refuses a change that no store decides.
-func (c *Change) sound() error {
+func (c *Effect) sound() error {
 	switch c.Operation {
-	case Replace, Merge:
-	case Delete, Fail, Wipe, Mark, Forget:
+	case change.Replace, change.Merge:
+	case change.Delete, change.Fail, change.Wipe, change.Mark, change.Forget:
 		if len(c.parts) > 0 {
 			return errRecord
 		}
 	default:
 		return fmt.Errorf("%v is not understood", c.Operation)
 	}
-	if c.Key.IsZero() != (c.Operation == Wipe || c.Operation == Forget) {
+	if c.Key.IsZero() != (c.Operation == change.Wipe || c.Operation == change.Forget) {
 		return errRecord
 	}
-	if c.Operation == Wipe && len(c.marks) > 0 || c.Operation == Forget && len(c.marks) != 1 {
+	if c.Operation == change.Wipe && len(c.marks) > 0 || c.Operation == change.Forget && len(c.marks) != 1 {
 		return errRecord
 	}
 	return nil
@@ -206,7 +207,7 @@ func decodeMarks(r *cursor) []mark {
 const leastPart = 3
 
 // decodeParts reads the parts of a change. All their values are cut from one string.
-func (c *Change) decodeParts(r *cursor, known func(head, rest []byte) (*heading, *skeleton)) error {
+func (c *Effect) decodeParts(r *cursor, known func(head, rest []byte) (*heading, *skeleton)) error {
 	labels := c.Key.Labels()
 	sizes := []int{}
 	for range r.count(leastPart) {
@@ -237,7 +238,7 @@ func (c *Change) decodeParts(r *cursor, known func(head, rest []byte) (*heading,
 }
 
 // decodeValues cuts the values of the parts, which are all that is left of the record.
-func (c *Change) decodeValues(rest []byte, sizes []int) error {
+func (c *Effect) decodeValues(rest []byte, sizes []int) error {
 	c.valueSize = len(rest)
 	values := string(rest)
 	for i, size := range sizes {

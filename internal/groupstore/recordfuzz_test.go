@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
@@ -23,7 +24,7 @@ func FuzzDecodeChange(f *testing.F) {
 	f.Fuzz(func(t *testing.T, record []byte) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		position, c, err := groupstore.DecodeChange(record)
+		position, c, err := groupstore.DecodeEffect(record)
 		runtime.ReadMemStats(&after)
 		if took := after.TotalAlloc - before.TotalAlloc; took > uint64(200*len(record)+1<<16) {
 			t.Fatalf("decoding %d bytes took %d bytes of memory", len(record), took)
@@ -36,8 +37,8 @@ func FuzzDecodeChange(f *testing.F) {
 			}
 			return
 		}
-		again := groupstore.AppendChange(nil, position, c)
-		if p, _, err := groupstore.DecodeChange(again); err != nil || p != position {
+		again := groupstore.AppendEffect(nil, position, c)
+		if p, _, err := groupstore.DecodeEffect(again); err != nil || p != position {
 			t.Fatalf("decoding what was encoded = %d, %v; want %d", p, err, position)
 		}
 		for _, format := range []exposition.Format{exposition.Text004, exposition.ProtobufDelimited, exposition.OpenMetrics100, exposition.ProtobufText} {
@@ -60,8 +61,8 @@ func FuzzLoader(f *testing.F) {
 	base := newTester(f, groupstore.Config{Check: groupstore.CheckQuarantine})
 	base.put(key(f, "job", "a"), mixture)
 	base.put(key(f, "job", "b", "instance", ""), "# TYPE m gauge\nm 1\n")
-	base.send(groupstore.Push{Operation: groupstore.Delete, Key: key(f, "job", "c")}, "a", 3)
-	base.send(groupstore.Push{Operation: groupstore.Delete, Key: key(f, "job", "b", "instance", "")}, "b", 4)
+	base.send(pushing{Operation: change.Delete, Key: key(f, "job", "c")}, "a", 3)
+	base.send(pushing{Operation: change.Delete, Key: key(f, "job", "b", "instance", "")}, "b", 4)
 	whole := cut(f, base.store)
 	for _, record := range whole {
 		f.Add(record)
@@ -90,15 +91,15 @@ func sampleRecords(f *testing.F) [][]byte {
 	u := universe{Rand: rand.New(rand.NewPCG(6, 1))}
 	s := newTester(f, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Log: j})
 	for range 20 {
-		s.store.Push(f.Context(), groupstore.Push{Operation: put, Key: u.key(f), Body: bodyOf(u.families()...), At: noon, Origin: u.origin()})
+		apply(f.Context(), s.store, pushing{Operation: put, Key: u.key(f), Body: bodyOf(u.families()...), At: noon, Origin: u.origin()})
 	}
 	s.put(key(f, "job", "a"), mixture)
 	s.delete(key(f, "job", "a"))
-	if _, err := s.store.Mark(f.Context(), groupstore.Push{Key: key(f, "job", "a"), Origin: &groupstore.Origin{Source: "a", Sequence: 7}}); err != nil {
+	if _, err := mark(f.Context(), s.store, pushing{Key: key(f, "job", "a"), Origin: &origin{Source: "a", Sequence: 7}}); err != nil {
 		f.Fatal(err)
 	}
-	s.store.Forget("a", 9)
-	if err := s.store.Wipe(f.Context()); err != nil {
+	forget(s.store, "a", 9)
+	if err := wipe(f.Context(), s.store); err != nil {
 		f.Fatal(err)
 	}
 	return encoded(j)

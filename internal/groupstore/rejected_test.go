@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 )
@@ -43,7 +44,7 @@ func TestRejectedPush(t *testing.T) {
 	j, twin := key(t, "job", "j"), key(t, "job", "j", "instance", "")
 	tests := []struct {
 		name string
-		op   groupstore.Operation
+		op   change.Operation
 		key  grouping.Key
 		body string
 		fine bool
@@ -54,14 +55,14 @@ func TestRejectedPush(t *testing.T) {
 		{"a bad push keeps the families", put, j, "n 1\nn{a=\"\"} 1\n", false, []string{`{job="j"} pushed 2s failed 3s m@2s`}},
 		{"a merge", post, j, "n 1\n", true, []string{`{job="j"} pushed 4s failed 3s m@2s n@4s`}},
 		{"a group that cannot be is not made", put, twin, "n 1\n", false, []string{`{job="j"} pushed 4s failed 3s m@2s n@4s`}},
-		{"nor deleted", groupstore.Delete, twin, "", true, []string{`{job="j"} pushed 4s failed 3s m@2s n@4s`}},
-		{"delete takes the failure along", groupstore.Delete, j, "", true, nil},
+		{"nor deleted", change.Delete, twin, "", true, []string{`{job="j"} pushed 4s failed 3s m@2s n@4s`}},
+		{"delete takes the failure along", change.Delete, j, "", true, nil},
 		{"and now it can be", put, twin, "n 1\n", true, []string{`{job="j",instance=""} pushed 8s failed never n@8s`}},
 		{"which keeps the other from being", put, j, "n 1 5\n", false, []string{`{job="j",instance=""} pushed 8s failed never n@8s`}},
 	}
 	for i, tt := range tests {
 		at := noon.Add(time.Duration(i+1) * time.Second)
-		_, err := s.store.Push(t.Context(), groupstore.Push{Operation: tt.op, Key: tt.key, Body: bodyOf(parse(t, tt.body)...), At: at})
+		_, err := apply(t.Context(), s.store, pushing{Operation: tt.op, Key: tt.key, Body: bodyOf(parse(t, tt.body)...), At: at})
 		if (err == nil) != tt.fine {
 			t.Fatalf("%s: Push = %v", tt.name, err)
 		}
@@ -74,7 +75,7 @@ func TestRejectedPush(t *testing.T) {
 // fail notes a rejection that nobody sends twice.
 func (t *tester) fail(k grouping.Key, at time.Time, reason string) {
 	t.tb.Helper()
-	if _, err := t.store.Fail(t.tb.Context(), groupstore.Push{Key: k, At: at}, reason); err != nil {
+	if _, err := fail(t.tb.Context(), t.store, pushing{Key: k, At: at}, reason); err != nil {
 		t.tb.Fatal(err)
 	}
 }
@@ -108,13 +109,12 @@ func TestLimits(t *testing.T) {
 	a, b, c := key(t, "job", "a"), key(t, "job", "b"), key(t, "job", "c")
 	s.put(a, "m 1\nn 1\n")
 	s.put(b, "# TYPE s summary\ns{quantile=\"0.5\"} 1\ns_sum 1\ns_count 1\n")
-	full := func(op groupstore.Operation, k grouping.Key, text string, what groupstore.Countable) {
+	full := func(op change.Operation, k grouping.Key, text, what string) {
 		t.Helper()
 		before := strings.Join(s.groups(), "\n")
-		_, err := s.push(op, k, text)
-		var fullError *groupstore.FullError
-		if !errors.As(err, &fullError) || fullError.What != what {
-			t.Errorf("Push(%v, %v, %q) = %v, want a FullError for %s", op, k, text, err, what)
+		o, err := s.push(op, k, text)
+		if !errors.Is(err, change.Full) || !strings.HasSuffix(o.Detail, what+" (--store.max-"+what+")") || o.RetryAfter != 0 {
+			t.Errorf("Push(%v, %v, %q) = %v, want one that is full of %s", op, k, text, err, what)
 		}
 		if after := strings.Join(s.groups(), "\n"); after != before {
 			t.Errorf("a push to the full store changed\n%s\ninto\n%s", before, after)
@@ -135,11 +135,11 @@ func TestLimits(t *testing.T) {
 
 func TestPushInvalid(t *testing.T) {
 	s := newTester(t, groupstore.Config{})
-	if _, err := s.store.Push(t.Context(), groupstore.Push{Operation: put, At: noon}); err == nil {
+	if _, err := apply(t.Context(), s.store, pushing{Operation: put, At: noon}); err == nil {
 		t.Error("Push without a key succeeded")
 	}
-	for _, op := range []groupstore.Operation{0, groupstore.Fail, groupstore.Wipe, 99} {
-		if _, err := s.store.Push(t.Context(), groupstore.Push{Operation: op, Key: key(t, "job", "j"), At: noon}); err == nil {
+	for _, op := range []change.Operation{0, change.Mark, change.Forget, 99} {
+		if _, err := apply(t.Context(), s.store, pushing{Operation: op, Key: key(t, "job", "j"), At: noon}); !errors.Is(err, change.Invalid) {
 			t.Errorf("Push(%v) succeeded", op)
 		}
 	}
@@ -157,7 +157,7 @@ func TestReasonsAreBrief(t *testing.T) {
 		t.Errorf("Push = %.2000v…", err)
 	}
 	for g := range s.store.Snapshot().Groups() {
-		if got := g.FailureReason(); got != err.Error() {
+		if got := g.FailureReason(); err.Error() != change.Contradiction(got).Detail {
 			t.Errorf("FailureReason() = %.2000s", got)
 		}
 	}

@@ -8,18 +8,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
 )
 
 // A journal is a log in memory.
 type journal struct {
-	changes []groupstore.Change
+	changes []groupstore.Effect
 	refuse  error
 	wait    func(ctx context.Context) error
 }
 
-func (j *journal) Append(position uint64, c groupstore.Change) (func(context.Context) error, error) {
+func (j *journal) Append(position uint64, c groupstore.Effect) (func(context.Context) error, error) {
 	if j.refuse != nil {
 		return nil, j.refuse
 	}
@@ -43,16 +44,16 @@ func TestReplay(t *testing.T) {
 			s := newTester(t, cfg)
 			applied := 0
 			for i := range 60 {
-				op := []groupstore.Operation{put, put, post, post, groupstore.Delete}[u.IntN(5)]
-				s.store.Push(t.Context(), groupstore.Push{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: noon})
+				op := []change.Operation{put, put, post, post, change.Delete}[u.IntN(5)]
+				apply(t.Context(), s.store, pushing{Operation: op, Key: u.key(t), Body: bodyOf(u.families()...), At: noon})
 				if i == 40 {
-					if err := s.store.Wipe(t.Context()); err != nil {
+					if err := wipe(t.Context(), s.store); err != nil {
 						t.Fatal(err)
 					}
 				}
 				for ; applied < len(j.changes); applied++ {
 					for range 2 {
-						if err := replica.store.Apply(uint64(applied+1), j.changes[applied]); err != nil {
+						if err := replica.store.Again(uint64(applied+1), j.changes[applied]); err != nil {
 							t.Fatalf("Apply(%d) = %v", applied+1, err)
 						}
 					}
@@ -77,7 +78,7 @@ func TestApplyRechecks(t *testing.T) {
 	s := newTester(t, groupstore.Config{Log: j})
 	s.put(key(t, "job", "a"), "# TYPE new counter\nnew 1\nm 1\n")
 	replica := newTester(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "new", Type: metric.Gauge}}})
-	if err := replica.store.Apply(1, j.changes[0]); err != nil {
+	if err := replica.store.Again(1, j.changes[0]); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := replica.text(), "# TYPE m untyped\nm{instance=\"\",job=\"a\"} 1\n"; got != want {
@@ -94,14 +95,14 @@ func TestApplyRefuses(t *testing.T) {
 	s.put(key(t, "job", "a"), "m 1\n")
 	s.put(key(t, "job", "a"), "m 2\n")
 	replica := newTester(t, groupstore.Config{})
-	for _, op := range []groupstore.Operation{0, 99} {
+	for _, op := range []change.Operation{0, 99} {
 		c := j.changes[0]
 		c.Operation = op
-		if err := replica.store.Apply(1, c); err == nil {
+		if err := replica.store.Again(1, c); err == nil {
 			t.Errorf("Apply of operation %d succeeded", op)
 		}
 	}
-	if err := replica.store.Apply(1, j.changes[1]); err == nil {
+	if err := replica.store.Again(1, j.changes[1]); err == nil {
 		t.Error("Apply of a change that has seen another version succeeded")
 	}
 	if got := replica.groups(); len(got) != 0 {
@@ -116,13 +117,13 @@ func TestLogRefuses(t *testing.T) {
 	s.put(key(t, "job", "a"), "m 1\n")
 	before := s.full()
 	j.refuse = broken
-	if _, err := s.push(put, key(t, "job", "a"), "m 2\n"); !errors.Is(err, broken) {
+	if o, err := s.push(put, key(t, "job", "a"), "m 2\n"); !isRefused(o, broken) {
 		t.Errorf("Push = %v, want %v", err, broken)
 	}
-	if _, err := s.push(put, key(t, "job", "b"), "m{__x=\"1\"} 2\n"); err == nil || errors.Is(err, broken) {
+	if _, err := s.push(put, key(t, "job", "b"), "m{__x=\"1\"} 2\n"); !errors.Is(err, change.Inconsistent) {
 		t.Errorf("Push of what is inconsistent = %v", err)
 	}
-	if err := s.store.Wipe(t.Context()); !errors.Is(err, broken) {
+	if err := wipe(t.Context(), s.store); !isRefused(change.OutcomeOf(err), broken) {
 		t.Errorf("Wipe = %v, want %v", err, broken)
 	}
 	if diff := cmp.Diff(before, s.full()); diff != "" {
@@ -135,19 +136,18 @@ func TestLogWait(t *testing.T) {
 	cancel()
 	j := &journal{wait: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
 	s := newTester(t, groupstore.Config{Log: j})
-	_, err := s.store.Push(ctx, groupstore.Push{Operation: put, Key: key(t, "job", "a"), Body: bodyOf(parse(t, "m 1\n")...), At: noon})
-	var inDoubt *groupstore.InDoubtError
-	if !errors.As(err, &inDoubt) || !errors.Is(err, context.Canceled) {
-		t.Errorf("Push = %v, want an InDoubtError of %v", err, context.Canceled)
+	o, err := apply(ctx, s.store, pushing{Operation: put, Key: key(t, "job", "a"), Body: bodyOf(parse(t, "m 1\n")...), At: noon})
+	if o.Kind != change.Canceled || o.Decided.Position != 1 {
+		t.Errorf("Push = %v, want it to be in doubt for %v", err, context.Canceled)
 	}
 	if got := s.text(); got == "" {
 		t.Error("what is in doubt is not visible")
 	}
 	// Failures are logged and not waited for.
-	if _, err := s.push(put, key(t, "job", "a"), "m 1 5\n"); err == nil || errors.As(err, &inDoubt) {
+	if _, err := s.push(put, key(t, "job", "a"), "m 1 5\n"); !errors.Is(err, change.Inconsistent) {
 		t.Errorf("Push of timestamps = %v", err)
 	}
-	if last := j.changes[len(j.changes)-1]; last.Operation != groupstore.Fail || last.FailedAt != noon.UnixNano() || last.PushedAt != noon.UnixNano() {
+	if last := j.changes[len(j.changes)-1]; last.Operation != change.Fail || last.FailedAt != noon.UnixNano() || last.PushedAt != noon.UnixNano() {
 		t.Errorf("the failure was logged as %+v", last)
 	}
 }

@@ -95,8 +95,8 @@ func familiesOfGroups(s *tester) map[string][]string {
 func TestChangeTime(t *testing.T) {
 	j := &journal{}
 	s := newTester(t, groupstore.Config{Log: j})
-	s.store.Push(t.Context(), groupstore.Push{Operation: put, Key: universe{Rand: rand.New(rand.NewPCG(1, 1))}.key(t), Body: bodyOf(), At: noon})
-	if err := s.store.Wipe(t.Context()); err != nil {
+	apply(t.Context(), s.store, pushing{Operation: put, Key: universe{Rand: rand.New(rand.NewPCG(1, 1))}.key(t), Body: bodyOf(), At: noon})
+	if err := wipe(t.Context(), s.store); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []time.Time{noon, {}} {

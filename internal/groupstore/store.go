@@ -1,13 +1,8 @@
 package groupstore
 
 import (
-	"context"
-	"fmt"
 	"sync"
-	"time"
 
-	"pushrelay/internal/exposition"
-	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
 )
 
@@ -47,42 +42,6 @@ const (
 	// rejected; timestamps still are.
 	CheckQuarantine
 )
-
-// Push is one push.
-type Push struct {
-	// Operation is Replace, Merge or Delete.
-	Operation Operation
-	Key       grouping.Key
-	// Body is what was pushed; nil for Delete and for an empty push. The store keeps nothing of it.
-	Body *exposition.Body
-	// At is when the push arrived.
-	At time.Time
-	// Origin says where the push comes from, so that it takes effect once; nil for a push that nobody sends twice.
-	Origin *Origin
-	// Waited says that the push waited while another numbering of its author may have been at work: only such a push can be
-	// superseded.
-	Waited bool
-	// Current says whether whoever carries the push may still change groups; nil for always. It is asked in the moment in
-	// which the push would take effect, under the store's lock, so it must neither block nor call the store.
-	Current func() bool
-}
-
-// Verdict says what became of a push that was taken.
-type Verdict struct {
-	// Position is the store's after the push was decided, and all up to there is durable; 0 if that is not known.
-	Position uint64
-	// Duplicate says that a push of that origin was decided before. Nothing has changed, and what was decided is durable.
-	Duplicate bool
-	// Rejected is why a duplicate was rejected when it came first, as far as that is known; empty if it was taken.
-	Rejected string
-	// Known says that the group exposed just these series before, so that nothing but values has changed.
-	Known bool
-	// Quarantined are the families that are kept but not exposed; always empty with CheckEnforced.
-	Quarantined []Quarantined
-}
-
-// Quarantined is a family that does not fit.
-type Quarantined struct{ Family, Reason string }
 
 // Store is a grouping store. It is made by [New] and safe for concurrent use.
 type Store struct {
@@ -180,36 +139,6 @@ func (s *Store) reset() {
 	s.familyIDs, s.freeFamilyIDs = 0, nil
 	s.slots, s.sorted, s.gaps = nil, 0, 0
 	s.totals = totals{}
-}
-
-// Push applies a push, or refuses it with an error.
-//
-// An [*InconsistentError] has changed nothing but the failure time of the group, and that only if the group fits without
-// the push (S10). [ErrSuperseded] has changed no group. A [*FullError], [ErrNotCurrent] or an error of the log has changed nothing. Push returns when the change
-// is durable; an [*InDoubtError] says that ctx ended before that was known. A scrape may see the change earlier.
-//
-// Of a push with an origin that is decided, be it taken or rejected, the origin is durable as well when Push returns (T13).
-func (s *Store) Push(ctx context.Context, p Push) (Verdict, error) {
-	if p.Key.IsZero() {
-		return Verdict{}, &InconsistentError{reason: "the push names no group"}
-	}
-	switch p.Operation {
-	case Replace, Merge, Delete:
-	default:
-		return Verdict{}, fmt.Errorf("pushing to group %v: %v is no push", p.Key, p.Operation)
-	}
-	return s.take(ctx, s.draft(p))
-}
-
-// Wipe removes all groups at once. It returns as [Store.Push] does.
-func (s *Store) Wipe(ctx context.Context) error {
-	s.mu.Lock()
-	wait, err := s.enact(&Change{Operation: Wipe}, nil, decision{})
-	s.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("logging the wipe: %w", err)
-	}
-	return await(ctx, wait)
 }
 
 // Stats are the sizes of a store.

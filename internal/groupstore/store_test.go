@@ -7,18 +7,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
 )
 
 const (
-	put  = groupstore.Replace
-	post = groupstore.Merge
+	put  = change.Replace
+	post = change.Merge
 )
 
 // A step is one push of a scenario and what should come of it.
 type step struct {
-	op   groupstore.Operation
+	op   change.Operation
 	key  []string
 	body string
 	want string // part of the error; empty if the push is taken
@@ -220,8 +221,7 @@ func checkRejection(t *testing.T, i int, st step, err error) {
 		}
 		return
 	}
-	var inconsistent *groupstore.InconsistentError
-	if !errors.As(err, &inconsistent) || !strings.Contains(err.Error(), st.want) {
-		t.Fatalf("step %d: Push(%v, %q, %q) = %v, want an InconsistentError with %q", i, st.op, st.key, st.body, err, st.want)
+	if !errors.Is(err, change.Inconsistent) || !strings.Contains(err.Error(), st.want) {
+		t.Fatalf("step %d: Push(%v, %q, %q) = %v, want an inconsistent one with %q", i, st.op, st.key, st.body, err, st.want)
 	}
 }

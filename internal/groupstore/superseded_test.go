@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/groupstore"
 )
 
@@ -21,14 +22,14 @@ const (
 // before, and then a push at that minute of another numbering, or of the same one.
 func TestSuperseded(t *testing.T) {
 	type sent struct {
-		op       groupstore.Operation
+		op       change.Operation
 		source   string
 		sequence uint64
 		minute   int
 		bad      bool // and so it is rejected
 	}
-	const forgotten = groupstore.Forget
-	pushed, deleted := sent{put, newJournal, 8, 10, false}, sent{groupstore.Delete, newJournal, 9, 20, false}
+	const forgotten = change.Forget
+	pushed, deleted := sent{put, newJournal, 8, 10, false}, sent{change.Delete, newJournal, 9, 20, false}
 	for _, tt := range []struct {
 		name   string
 		before []sent
@@ -38,8 +39,8 @@ func TestSuperseded(t *testing.T) {
 	}{
 		{"a newer push", []sent{pushed}, sent{put, oldJournal, 1, 5, false}, false, false},
 		{"a newer push, whatever the operation", []sent{pushed}, sent{post, oldJournal, 1, 5, false}, false, false},
-		{"a newer push, and a deletion that waited", []sent{pushed}, sent{groupstore.Delete, oldJournal, 1, 5, false}, false, false},
-		{"a newer push, and a failure that waited", []sent{pushed}, sent{groupstore.Fail, oldJournal, 1, 5, false}, false, false},
+		{"a newer push, and a deletion that waited", []sent{pushed}, sent{change.Delete, oldJournal, 1, 5, false}, false, false},
+		{"a newer push, and a failure that waited", []sent{pushed}, sent{change.Fail, oldJournal, 1, 5, false}, false, false},
 		{"an older push", []sent{pushed}, sent{put, oldJournal, 1, 15, false}, false, true},
 		{"a push of the same moment", []sent{pushed}, sent{put, oldJournal, 1, 10, false}, false, true},
 		{"of a group that is not there", nil, sent{put, oldJournal, 1, 5, false}, false, true},
@@ -65,24 +66,24 @@ func TestSuperseded(t *testing.T) {
 			j := &journal{}
 			s := newTester(t, groupstore.Config{Log: j})
 			k := key(t, "job", "j")
-			do := func(s *tester, x sent, waited bool) (groupstore.Verdict, error) {
-				p := groupstore.Push{
+			do := func(s *tester, x sent, waited bool) (change.Outcome, error) {
+				p := pushing{
 					Operation: x.op, Key: k, At: noon.Add(time.Duration(x.minute) * time.Minute), Waited: waited,
-					Origin: &groupstore.Origin{Source: x.source, Sequence: x.sequence, Digest: [16]byte{byte(x.minute)}},
+					Origin: &origin{Source: x.source, Sequence: x.sequence, Digest: [16]byte{byte(x.minute)}},
 				}
 				switch {
-				case x.op == groupstore.Fail:
-					return s.store.Fail(t.Context(), p, "the agent says so")
+				case x.op == change.Fail:
+					return fail(t.Context(), s.store, p, "the agent says so")
 				case x.bad:
 					p.Body = bodyOf(parse(t, "m 1 5\n")...)
-				case x.op != groupstore.Delete:
+				case x.op != change.Delete:
 					p.Body = bodyOf(parse(t, fmt.Sprintf("m %d\n", x.minute))...)
 				}
-				return s.store.Push(t.Context(), p)
+				return apply(t.Context(), s.store, p)
 			}
 			for _, x := range tt.before {
 				if x.op == forgotten {
-					s.store.Forget(x.source, x.sequence)
+					forget(s.store, x.source, x.sequence)
 				} else if _, err := do(s, x, false); (err != nil) != x.bad {
 					t.Fatalf("%+v = %v", x, err)
 				}
@@ -92,7 +93,7 @@ func TestSuperseded(t *testing.T) {
 				wantSame(t, what, s, again)
 				before := again.full()
 				v, err := do(again, tt.then, !tt.fresh)
-				if errors.Is(err, groupstore.ErrSuperseded) == tt.wins || err != nil && tt.wins || v.Duplicate || v.Position == 0 {
+				if errors.Is(err, change.Superseded) == tt.wins || err != nil && tt.wins || v.Duplicate || v.Decided.Position == 0 {
 					t.Errorf("%s: it ended with %+v, %v", what, v, err)
 				}
 				if !tt.wins && again.full() != before {
@@ -101,7 +102,7 @@ func TestSuperseded(t *testing.T) {
 				if tt.wins {
 					continue
 				}
-				if v, err := do(again, tt.then, true); !errors.Is(err, groupstore.ErrSuperseded) {
+				if v, err := do(again, tt.then, true); !errors.Is(err, change.Superseded) {
 					t.Errorf("%s: when it comes again it ends with %+v, %v", what, v, err)
 				}
 			}
@@ -110,7 +111,7 @@ func TestSuperseded(t *testing.T) {
 	}
 }
 
-// TestValuesThatWaited: what waited is judged also where only values are stored; what is superseded is left to Push.
+// TestValuesThatWaited: what waited is judged also where only values are stored; what is superseded is left to the whole way.
 func TestValuesThatWaited(t *testing.T) {
 	s := newTester(t, groupstore.Config{})
 	p := body(t, "m 1\n")
@@ -121,9 +122,9 @@ func TestValuesThatWaited(t *testing.T) {
 		at    time.Time
 		taken bool
 	}{{noon.Add(-time.Minute), false}, {noon.Add(time.Minute), true}} {
-		values := groupstore.Push{Operation: put, Key: p.Key, At: tt.at, Waited: true, Origin: &groupstore.Origin{Source: oldJournal, Sequence: 1}}
-		if _, taken, err := s.store.PushValues(t.Context(), values, o, "2\n"); taken != tt.taken || err != nil {
-			t.Errorf("pushed at %v: PushValues = %v, %v, want %v", tt.at, taken, err, tt.taken)
+		values := pushing{Operation: put, Key: p.Key, At: tt.at, Waited: true, Origin: &origin{Source: oldJournal, Sequence: 1}}
+		if taken, err := pushValues(t.Context(), s.store, values, o, "2\n"); taken != tt.taken || err != nil {
+			t.Errorf("pushed at %v: values = %v, %v, want %v", tt.at, taken, err, tt.taken)
 		}
 	}
 	if got := s.text(); !strings.Contains(got, "} 2\n") {
@@ -140,8 +141,8 @@ func TestRememberedTracesAreBounded(t *testing.T) {
 	}
 	flooded := bound(newTester(t, groupstore.Config{}))
 	remove := func(s *tester, source string, sequence uint64) {
-		s.send(groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", fmt.Sprint(sequence))}, source, sequence)
-		s.store.Forget(source, sequence)
+		s.send(pushing{Operation: change.Delete, Key: key(t, "job", fmt.Sprint(sequence))}, source, sequence)
+		forget(s.store, source, sequence)
 	}
 	for i := range uint64(100) {
 		remove(flooded, fmt.Sprintf("site-%d\x00%d", i%5, i%2), i+1)
@@ -172,8 +173,8 @@ func TestRememberedTracesAreBounded(t *testing.T) {
 	if of["site-3"] == 0 || of["site-3"] > 10 || all > 25 {
 		t.Errorf("remembered by author: %v", of)
 	}
-	p := groupstore.Push{Operation: put, Key: key(t, "job", "229"), At: noon.Add(-time.Second), Waited: true, Origin: &groupstore.Origin{Source: "site-3\x00k", Sequence: 1}}
-	if _, err := flooded.store.Push(t.Context(), p); !errors.Is(err, groupstore.ErrSuperseded) {
+	p := pushing{Operation: put, Key: key(t, "job", "229"), At: noon.Add(-time.Second), Waited: true, Origin: &origin{Source: "site-3\x00k", Sequence: 1}}
+	if _, err := apply(t.Context(), flooded.store, p); !errors.Is(err, change.Superseded) {
 		t.Errorf("a push from before the last deletion = %v", err)
 	}
 }

@@ -2,105 +2,94 @@ package groupstore
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 )
 
-// Fail notes in the group that a push to it was rejected, by somebody who saw more of it than the store does. Where the
-// group does not fit with others, only the origin is kept (S10). The push has no body; At is when it was rejected.
-//
-// Without an origin the note is not waited for, and a log that refuses it refuses it silently: the one who pushed has the
-// answer. With one Fail returns as [Store.Push] does.
-func (s *Store) Fail(ctx context.Context, p Push, reason string) (Verdict, error) {
-	if p.Key.IsZero() {
-		return Verdict{}, &InconsistentError{reason: "the push names no group"}
-	}
-	if reason == "" {
-		reason = "the push was rejected"
-	}
-	p.Operation, p.Body = Fail, nil
-	d := s.draft(p)
-	d.fault = reason
-	v, err := s.take(ctx, d)
-	if _, noted := errors.AsType[*InconsistentError](err); noted {
-		return v, nil
-	}
-	return v, err
-}
-
-// Mark notes that a push was decided which the store is not to judge, and keeps nothing of it but the origin. It returns as
-// [Store.Push] does. Without an origin it does nothing.
-func (s *Store) Mark(ctx context.Context, p Push) (Verdict, error) {
-	if p.Origin == nil {
-		return Verdict{}, nil
-	}
-	if p.Key.IsZero() {
-		return Verdict{}, &InconsistentError{reason: "the push names no group"}
-	}
-	return s.take(ctx, &draft{operation: Mark, key: p.Key, origin: p.Origin, current: p.Current})
-}
-
-// take decides a draft, logs what follows and applies it, in one critical section, and waits until that is durable.
-func (s *Store) take(ctx context.Context, d *draft) (Verdict, error) {
+// take decides a draft, logs what follows and applies it, in one critical section (S6): nothing else changes a store that is in use. The
+// function that is returned waits until that is durable; it may be nil. An error of the log means that nothing has changed.
+func (s *Store) take(d *draft, v *verdict) (wait func(context.Context) error, err error) {
 	s.mu.Lock()
-	if d.current != nil && !d.current() {
-		s.mu.Unlock()
-		return Verdict{}, ErrNotCurrent
+	defer s.mu.Unlock()
+	if d.change.Origin != nil {
+		d.source = s.sourceOfJournal(d.change.Agent, d.change.Origin.Journal)
 	}
-	c, g, verdict, rejection := s.decideOnce(d)
-	wait, err := s.enact(&c, g, decision{origin: d.origin, at: d.at, rejected: rejection != nil || d.operation == Mark})
-	if c.Operation != 0 {
-		verdict.Position = s.position
+	present := s.groups[d.key.Canonical()]
+	current := d.change.Current == nil || d.change.Current()
+	if !s.meets(d, present, current) {
+		return nil, nil
 	}
-	s.mu.Unlock()
-	if rejection != nil && d.origin == nil {
-		return Verdict{}, rejection // the failure time is logged but not waited for
+	v.found = OtherSeries
+	if !current {
+		v.refusal = notCurrent()
+		return nil, nil
 	}
-	if err != nil {
-		return Verdict{}, fmt.Errorf("logging the push: %w", err)
+	var e Effect
+	g := s.decideOnce(d, present, &e, v)
+	if e.Operation == 0 {
+		return nil, nil
 	}
-	if err := await(ctx, wait); err != nil {
-		return verdict, err
+	if wait, err = s.record(&e, d, v.refusal != nil || d.operation == change.Mark); err != nil {
+		return nil, err
 	}
-	return verdict, rejection
+	s.position++
+	s.commit(&e, g)
+	v.position = s.position
+	return wait, nil
 }
 
-// decideOnce decides a draft with regard to its origin. What is decided for good moves the mark in any case, in the same record
-// (T12, T13); what may be taken later moves nothing.
-func (s *Store) decideOnce(d *draft) (c Change, g *group, v Verdict, rejection error) {
-	rejected, duplicate, sequence := s.covering(d.key.Canonical(), d.origin)
+// meets says whether the group is as the content of the change wants it.
+func (s *Store) meets(d *draft, g *group, current bool) bool {
+	return (d.version == 0 || versionOf(g) == d.version) && (d.outline == nil || current && s.takesValues(d, g))
+}
+
+// decideOnce decides a draft with regard to its origin, and returns the group that it is about: the one that is there, or a new one. What is decided
+// for good moves the mark in any case, in the same record (T12, T13); what may be taken later moves nothing. The zero effect is none.
+func (s *Store) decideOnce(d *draft, present *group, e *Effect, v *verdict) (g *group) {
+	switch {
+	case d.operation == change.Wipe:
+		e.Operation = change.Wipe
+		return nil
+	case d.operation == change.Forget:
+		s.forgetting(d, e)
+		return nil
+	case d.outline != nil: // no origin is in the way
+		s.revalue(d, e, present)
+		v.found = SameSeries
+		return present
+	}
+	rejected, duplicate, sequence := s.covering(d)
 	switch {
 	case duplicate && rejected && s.isSuperseded(d):
-		v, rejection = Verdict{Duplicate: true}, ErrSuperseded
+		v.duplicate, v.refusal = true, superseded()
 	case duplicate:
-		c, g = s.marking(d.key)
-		if rejected && sequence == d.origin.Sequence {
-			v.Rejected = rejectedBefore(g)
+		marking(d.key, present, e)
+		if rejected && sequence == d.change.Origin.Sequence {
+			v.rejected = rejectedBefore(present)
 		}
-		v.Duplicate = true
-		return c, g, v, nil
+		v.duplicate = true
+		return present
 	case s.isSuperseded(d):
-		rejection = ErrSuperseded
-	case d.operation != Mark:
-		c, g, v, rejection = s.decide(d)
+		v.refusal = superseded()
+	case d.operation != change.Mark:
+		g = s.decide(d, present, e, v)
 	}
-	_, later := errors.AsType[*FullError](rejection)
-	if c.Operation == 0 && d.origin != nil && !later {
-		c, g = s.marking(d.key)
+	later := v.refusal != nil && v.refusal.Kind == change.Full
+	if e.Operation == 0 && d.change.Origin != nil && !later {
+		marking(d.key, present, e)
+		g = present
 	}
-	if full := s.leavesTooMany(&c, g, d.origin); full != nil {
-		return Change{}, nil, Verdict{}, full
+	if full := s.leavesTooMany(d, e, g); full != nil {
+		*e, *v = Effect{}, verdict{found: OtherSeries, refusal: full}
 	}
-	return c, g, v, rejection
+	return g
 }
 
-// marking returns a change of nothing but marks. For a duplicate it does not even change those, and yet it is logged: once
+// marking makes the effect one of nothing but marks. For a duplicate it does not even change those, and yet it is logged: once
 // it is durable, so is all that came before.
-func (s *Store) marking(key grouping.Key) (Change, *group) {
-	g := s.groups[key.Canonical()]
-	return Change{Operation: Mark, Key: key, Seen: versionOf(g)}, g
+func marking(key grouping.Key, g *group, e *Effect) {
+	*e = Effect{Operation: change.Mark, Key: key, Seen: versionOf(g)}
 }
 
 // rejectedBefore returns why the last push to the group was rejected, as far as that is known.
@@ -111,46 +100,16 @@ func rejectedBefore(g *group) string {
 	return "it was rejected when it came first"
 }
 
-// A decision is what a change says of its origin. The zero decision has none.
-type decision struct {
-	origin   *Origin
-	at       int64 // the time of the push
-	rejected bool
-}
-
-// enact logs a decided change and applies it. The zero Change is none.
-func (s *Store) enact(c *Change, g *group, by decision) (wait func(context.Context) error, err error) {
-	if c.Operation == 0 {
-		return nil, nil
+// record completes an effect with the marks that follow from it, and hands it to the log.
+func (s *Store) record(e *Effect, d *draft, rejected bool) (wait func(context.Context) error, err error) {
+	if !e.Key.IsZero() {
+		e.marks = s.marksAt(e.Key.Canonical())
 	}
-	if wait, err = s.record(c, by); err != nil {
-		return nil, err
-	}
-	s.position++
-	s.commit(c, g)
-	return wait, nil
-}
-
-// record completes a change with the marks that follow from it, and hands it to the log.
-func (s *Store) record(c *Change, by decision) (wait func(context.Context) error, err error) {
-	if !c.Key.IsZero() {
-		c.marks = s.marksAt(c.Key.Canonical())
-	}
-	if by.origin != nil && !c.Key.IsZero() {
-		c.marks = s.moved(c.marks, c.Key.Canonical(), by)
+	if d.change.Origin != nil && !e.Key.IsZero() {
+		e.marks = s.moved(e.marks, d, rejected)
 	}
 	if s.log == nil {
 		return nil, nil
 	}
-	return s.log.Append(s.position+1, *c)
-}
-
-func await(ctx context.Context, wait func(context.Context) error) error {
-	if wait == nil {
-		return nil
-	}
-	if err := wait(ctx); err != nil {
-		return &InDoubtError{Err: err}
-	}
-	return nil
+	return s.log.Append(s.position+1, *e)
 }

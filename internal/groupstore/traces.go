@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"time"
+
+	"pushrelay/internal/change"
 )
 
 // The bounds of traces. Those that are not passed are bounded for each author and for all: beyond that, changes that would leave another
@@ -41,7 +43,7 @@ func (t trace) rejected() bool { return t.stamp&1 != 0 }
 func (t trace) at() int64 { return int64(t.stamp>>1) * int64(time.Microsecond) }
 
 // covers says whether the origin, which is of the trace's source, was decided already.
-func (t trace) covers(o *Origin) bool {
+func (t trace) covers(o *change.Origin) bool {
 	return t.sequence > o.Sequence || t.sequence == o.Sequence && t.digest == binary.BigEndian.Uint64(o.Digest[:])
 }
 
@@ -143,17 +145,14 @@ func (s *Store) dropTrace(key traceKey, src *source) {
 	}
 }
 
-// Forget says that the source will never send again what is numbered up to that: the traces up to there make nothing a duplicate any
-// more. The marks of groups stay. It does not wait until that is durable: what is forgotten in vain is forgotten again.
-func (s *Store) Forget(name string, through uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	src := s.sources[name]
-	if src == nil || len(src.traces.fresh) == 0 || src.traces.fresh[0].sequence > through {
+// forgetting decides that the source will never send again what is numbered up to there: the traces up to there make nothing a duplicate any
+// more. The marks of groups stay.
+func (s *Store) forgetting(d *draft, e *Effect) {
+	src, through := d.source, d.change.Origin.Sequence
+	if len(src.traces.fresh) == 0 || src.traces.fresh[0].sequence > through {
 		return
 	}
-	c := Change{Operation: Forget, marks: []mark{{source: src, sequence: through}}}
-	s.enact(&c, nil, decision{}) //nolint:errcheck // A log that cannot be written forgets nothing; the next call does.
+	e.Operation, e.marks = change.Forget, []mark{{source: src, sequence: through}}
 }
 
 // forget applies the change. It costs what is forgotten.
@@ -209,16 +208,16 @@ func (s *Store) remember(src *source, t keyedTrace) {
 }
 
 // leavesTooMany refuses, for now, a change that would leave one trace too many.
-func (s *Store) leavesTooMany(c *Change, g *group, o *Origin) error {
-	leaves := c.Operation == Delete || c.Operation == Mark && g == nil
-	if o == nil || !leaves {
+func (s *Store) leavesTooMany(d *draft, e *Effect, g *group) *change.Outcome {
+	leaves := e.Operation == change.Delete || e.Operation == change.Mark && g == nil
+	if d.change.Origin == nil || !leaves {
 		return nil
 	}
 	if s.fresh >= s.maxAllTraces {
-		return &FullError{What: Traces, Limit: s.maxAllTraces}
+		return noRoom(s.maxAllTraces, tracesLimit, "")
 	}
-	if a := s.authors[authorOf(o.Source)]; a != nil && a.fresh >= s.maxTraces {
-		return &FullError{What: Traces, Limit: s.maxTraces, Account: a.name}
+	if a := s.authors[authorOf(d.source.name)]; a != nil && a.fresh >= s.maxTraces {
+		return noRoom(s.maxTraces, tracesLimit, a.name)
 	}
 	return nil
 }
@@ -230,7 +229,7 @@ func (s *Store) DropMarks() {
 	defer s.mu.Unlock()
 	for _, g := range s.groups {
 		if len(g.state.noted().marks) > 0 {
-			s.replace(g, markedState(&Change{}, g))
+			s.replace(g, markedState(&Effect{}, g))
 		}
 	}
 	s.sources, s.authors = make(map[string]*source), make(map[string]*author)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 )
@@ -22,7 +23,7 @@ func TestForget(t *testing.T) {
 	a, b, c := key(t, "job", "a"), key(t, "job", "b"), key(t, "job", "c")
 	remove := func(k grouping.Key, source string, sequence uint64) {
 		t.Helper()
-		s.send(groupstore.Push{Operation: groupstore.Delete, Key: k}, source, sequence)
+		s.send(pushing{Operation: change.Delete, Key: k}, source, sequence)
 	}
 	live := body(t, "m 1\n")
 	live.Key = c
@@ -37,7 +38,7 @@ func TestForget(t *testing.T) {
 		logged  bool
 	}{{"x", 2, 3, false}, {"z", 9, 3, false}, {"x", 3, 2, true}, {"x", 6, 2, false}, {"y", 1, 1, true}, {"x", 7, 0, true}, {"x", 99, 0, false}} {
 		logged := len(j.changes)
-		s.store.Forget(st.source, st.through)
+		forget(s.store, st.source, st.through)
 		if got := s.store.Stats().Traces; got != st.traces || (len(j.changes) > logged) != st.logged {
 			t.Errorf("Forget(%s, %d) left %d traces, want %d, and logged %d changes", st.source, st.through, got, st.traces, len(j.changes)-logged)
 		}
@@ -58,7 +59,7 @@ func TestForget(t *testing.T) {
 	if got := s.store.Stats().Traces; got != 1 {
 		t.Errorf("%d traces of a group that was deleted directly", got)
 	}
-	s.store.Forget("x", 1)
+	forget(s.store, "x", 1)
 	if got := s.store.Stats().Traces; got != 0 {
 		t.Errorf("%d traces, marks: %v", got, marksOf(t, s.store))
 	}
@@ -86,35 +87,35 @@ func TestMarksAreBounded(t *testing.T) {
 
 	flooded := newTester(t, groupstore.Config{Log: &journal{}})
 	flooded.store.SetMaxTraces(10, 25, 10, 25)
-	try := func(op groupstore.Operation, source string, sequence uint64) error {
-		o := &groupstore.Origin{Source: source, Sequence: sequence}
+	try := func(op change.Operation, source string, sequence uint64) error {
+		o := &origin{Source: source, Sequence: sequence}
 		k := key(t, "job", fmt.Sprint(source, sequence))
-		if op == groupstore.Mark {
-			_, err := flooded.store.Mark(t.Context(), groupstore.Push{Key: k, Origin: o})
+		if op == change.Mark {
+			_, err := mark(t.Context(), flooded.store, pushing{Key: k, Origin: o})
 			return err
 		}
-		_, err := flooded.store.Push(t.Context(), groupstore.Push{Operation: op, Key: k, At: noon, Origin: o})
+		_, err := apply(t.Context(), flooded.store, pushing{Operation: op, Key: k, At: noon, Origin: o})
 		return err
 	}
 	for _, tt := range []struct {
-		op     groupstore.Operation
+		op     change.Operation
 		source string
 		from   uint64
 		n      int
 		taken  int
 	}{
-		{groupstore.Mark, "site-a\x00j", 1, 8, 8},
-		{groupstore.Delete, "site-a\x00k", 1, 8, 2}, // another journal of the same author
-		{groupstore.Replace, "site-a\x00j", 100, 3, 3},
-		{groupstore.Delete, "site-b\x00j", 1, 20, 10},
-		{groupstore.Delete, "site-c\x00j", 1, 20, 5}, // all together
+		{change.Mark, "site-a\x00j", 1, 8, 8},
+		{change.Delete, "site-a\x00k", 1, 8, 2}, // another journal of the same author
+		{change.Replace, "site-a\x00j", 100, 3, 3},
+		{change.Delete, "site-b\x00j", 1, 20, 10},
+		{change.Delete, "site-c\x00j", 1, 20, 5}, // all together
 	} {
 		taken := 0
 		for i := range tt.n {
 			err := try(tt.op, tt.source, tt.from+uint64(i))
 			if err == nil {
 				taken++
-			} else if _, ok := errors.AsType[*groupstore.FullError](err); !ok {
+			} else if !errors.Is(err, change.Full) {
 				t.Fatalf("%v by %q = %v", tt.op, tt.source, err)
 			}
 		}
@@ -122,11 +123,11 @@ func TestMarksAreBounded(t *testing.T) {
 			t.Errorf("%d of %d changes (%v) by %q were taken, want %d", taken, tt.n, tt.op, tt.source, tt.taken)
 		}
 	}
-	if err := flooded.store.Wipe(t.Context()); err != nil || flooded.store.Stats().Traces != 28 {
+	if err := wipe(t.Context(), flooded.store); err != nil || flooded.store.Stats().Traces != 28 {
 		t.Errorf("a wipe = %v, %d traces", err, flooded.store.Stats().Traces)
 	}
-	flooded.store.Forget("site-a\x00j", 1000)
-	if err := try(groupstore.Delete, "site-a\x00j", 1001); err != nil {
+	forget(flooded.store, "site-a\x00j", 1000)
+	if err := try(change.Delete, "site-a\x00j", 1001); err != nil {
 		t.Errorf("a deletion after the others were passed = %v", err)
 	}
 	marksOf(t, flooded.store)
@@ -142,7 +143,7 @@ func TestATraceIsSmall(t *testing.T) {
 	s := newTester(t, groupstore.Config{})
 	before := heapInUse()
 	for i, k := range keys {
-		if _, err := s.store.Mark(t.Context(), groupstore.Push{Key: k, Origin: &groupstore.Origin{Source: "site\x00journal", Sequence: uint64(i) + 1}}); err != nil {
+		if _, err := mark(t.Context(), s.store, pushing{Key: k, Origin: &origin{Source: "site\x00journal", Sequence: uint64(i) + 1}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -163,7 +164,7 @@ func TestImportKeepsMarks(t *testing.T) {
 	a := body(t, "m 1\n")
 	a.Key = key(t, "job", "a")
 	s.send(a, "x", 3)
-	if _, _, err := s.store.Import(groupstore.Import{Key: a.Key, Body: bodyOf(parse(t, "m 2\n")...), PushedAt: noon}); err != nil {
+	if _, _, err := s.store.Import(&groupstore.Import{Key: a.Key, Body: bodyOf(parse(t, "m 2\n")...), PushedAt: noon}); err != nil {
 		t.Fatal(err)
 	}
 	if before := s.full(); !s.send(a, "x", 2) || s.full() != before {
@@ -175,7 +176,7 @@ func TestImportKeepsMarks(t *testing.T) {
 func TestLoaderRefusesMarks(t *testing.T) {
 	s := newTester(t, groupstore.Config{})
 	s.put(key(t, "job", "a"), "m 1\n")
-	s.send(groupstore.Push{Operation: groupstore.Delete, Key: key(t, "job", "b")}, "x", 3)
+	s.send(pushing{Operation: change.Delete, Key: key(t, "job", "b")}, "x", 3)
 	whole := cut(t, s.store) // position, skeleton, group, trace, source
 	trace, source := whole[3], whole[4]
 	edit := func(record []byte, old, replacement string) []byte {
@@ -191,9 +192,9 @@ func TestLoaderRefusesMarks(t *testing.T) {
 		"a trace of sequence 0":     {[]byte("\x02\x07\x01x\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00")},
 		"a trace of no source":      {[]byte("\x02\x07\x00\x00\x00\x00\x00\x00\x00\x00\x01\x01\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00")},
 		"a source without marks":    {source},
-		"a source behind its marks": {trace, edit(source, "x\x03", "x\x02")},
+		"a source behind its marks": {trace, edit(source, "\x00\x03", "\x00\x02")},
 		"a source that is cut off":  {trace, source[:len(source)-1]},
-		"a source of another name":  {trace, edit(source, "x\x03", "y\x03")},
+		"a source of another name":  {trace, edit(source, "\x12x", "\x12y")},
 		// Of format 1.
 		"a tombstone of a group":        {[]byte("\x01\x05\x05job\xffa\x01\x01x\x01................\x00")},
 		"a tombstone without marks":     {[]byte("\x01\x05\x05job\xffb\x00")},
@@ -218,7 +219,8 @@ func TestLoaderRefusesMarks(t *testing.T) {
 func TestTombstonesOfFormat1(t *testing.T) {
 	s := newTester(t, groupstore.Config{})
 	l := s.store.Loader()
-	for _, r := range []string{"\x01\x02\x05", "\x01\x05\x05job\xffb\x02\x01x\x04................\x00\x01y\x07................\x01", "\x01\x06\x01x\x09................"} {
+	x, y := "\x12x"+strings.Repeat("\x00", 17), "\x12y"+strings.Repeat("\x00", 17)
+	for _, r := range []string{"\x01\x02\x05", "\x01\x05\x05job\xffb\x02" + x + "\x04................\x00" + y + "\x07................\x01", "\x01\x06" + x + "\x09................"} {
 		if err := l.Add([]byte(r)); err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +228,7 @@ func TestTombstonesOfFormat1(t *testing.T) {
 	if err := l.Finish(); err != nil {
 		t.Fatal(err)
 	}
-	if got, _, _ := s.store.Decided("x"); got != 9 || s.store.Stats().Traces != 2 {
+	if got, _, _ := decided(s.store, "x"); got != 9 || s.store.Stats().Traces != 2 {
 		t.Errorf("Decided = %d, %d traces", got, s.store.Stats().Traces)
 	}
 	p := body(t, "m 1\n")
@@ -244,10 +246,10 @@ func TestMendMarks(t *testing.T) {
 	p.Key, p.At = key(t, "job", "a"), noon
 	s.send(p, "x", 1)
 	s.send(p, "x", 2)
-	if _, err := s.store.Mark(t.Context(), groupstore.Push{Key: p.Key, Origin: &groupstore.Origin{Source: "x", Sequence: 3}}); err != nil {
+	if _, err := mark(t.Context(), s.store, pushing{Key: p.Key, Origin: &origin{Source: "x", Sequence: 3}}); err != nil {
 		t.Fatal(err)
 	}
-	s.send(groupstore.Push{Operation: groupstore.Delete, Key: p.Key}, "x", 4)
+	s.send(pushing{Operation: change.Delete, Key: p.Key}, "x", 4)
 	s.send(p, "x", 5)
 	records := encoded(j)
 	for lost := range records {
@@ -264,7 +266,7 @@ func TestMendMarks(t *testing.T) {
 		if lost == 3 {
 			want = 3
 		}
-		if got, _, _ := mended.store.Decided("x"); got != want {
+		if got, _, _ := decided(mended.store, "x"); got != want {
 			t.Errorf("without record %d: Decided = %d, want %d", lost, got, want)
 		}
 		for g := range mended.store.Snapshot().Groups() {

@@ -182,7 +182,7 @@ func TestOpenMetricsHeaders(t *testing.T) {
 	bytesUnit := bodyOf(parse(t, "# TYPE f gauge\nf 1\n")...)
 	bytesUnit.Families[0].Unit = []byte("bytes")
 	for _, b := range []*exposition.Body{seconds, bytesUnit} {
-		if _, err := s.store.Push(t.Context(), groupstore.Push{Operation: post, Key: key(t, "job", "a"), Body: b, At: noon}); err != nil {
+		if _, err := apply(t.Context(), s.store, pushing{Operation: post, Key: key(t, "job", "a"), Body: b, At: noon}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -250,7 +250,7 @@ func TestWriteProtobuf(t *testing.T) {
 	s := newTester(t, groupstore.Config{})
 	pushed := []*dto.MetricFamily{createdCounter(), nativeHistogram()}
 	k := key(t, "job", "a", "zz", "1")
-	if _, err := s.store.Push(t.Context(), groupstore.Push{Operation: put, Key: k, Body: bodyOf(pushed...), At: noon}); err != nil {
+	if _, err := apply(t.Context(), s.store, pushing{Operation: put, Key: k, Body: bodyOf(pushed...), At: noon}); err != nil {
 		t.Fatal(err)
 	}
 	var want []*dto.MetricFamily

@@ -23,7 +23,7 @@ func FuzzWrite(f *testing.F) {
 		}
 		body := fuzzBody(name, label, value, help, metric.Type(typ%6), number)
 		s := newTester(t, groupstore.Config{})
-		if _, err := s.store.Push(t.Context(), groupstore.Push{Operation: put, Key: k, Body: body, At: noon}); err != nil {
+		if _, err := apply(t.Context(), s.store, pushing{Operation: put, Key: k, Body: body, At: noon}); err != nil {
 			t.Skip(err)
 		}
 		for _, escaping := range []metric.Escaping{metric.EscapeUnderscores, metric.EscapeDots, metric.EscapeValues, metric.AllowUTF8} {

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
+	"google.golang.org/protobuf/proto"
+
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
@@ -36,6 +39,32 @@ func BenchmarkPush(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*series), "ns/series")
+		})
+	}
+}
+
+// BenchmarkPushOfAgent measures a small push with an origin and the agent's label, whose body is matched or parsed.
+func BenchmarkPushOfAgent(b *testing.B) {
+	for _, tt := range []struct {
+		name string
+		push change.Change
+	}{
+		{"matched", change.Change{Operation: change.Replace, Body: text(10, 1)}},
+		{"parsed", change.Change{Operation: change.Replace, Format: exposition.ProtobufDelimited, Body: delimited(b, &dto.MetricFamily{
+			Name: proto.String("m"), Type: dto.MetricType_COUNTER.Enum(), Metric: []*dto.Metric{{Counter: &dto.Counter{Value: proto.Float64(3)}}},
+		})}},
+		{"delete", change.Change{Operation: change.Delete}},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			bench := newBench(b, ingest.Config{AgentLabel: "agent"}, groupstore.Config{})
+			tt.push.Key, tt.push.At, tt.push.Agent, tt.push.Origin = key(b, "job", "j", "instance", "i"), noon, "site", &change.Origin{}
+			b.ReportAllocs()
+			for b.Loop() {
+				tt.push.Origin.Sequence++
+				if err := bench.ingester.Apply(b.Context(), &tt.push).Err(); err != nil {
+					b.Fatal(err)
+				}
+			}
 		})
 	}
 }

@@ -10,7 +10,7 @@ import (
 
 // refuseForged refuses a direct push of a series that has the label of agents, with the name of a known one (T20): it would be shown
 // as that agent's, and be in the way of the agent's own push.
-func (in *Ingester) refuseForged(r *change.Change, b *exposition.Body) *change.Outcome {
+func (in *Ingester) refuseForged(r *change.Change, b *exposition.Body) error {
 	if r.Agent != "" || in.cfg.KnownAgent == nil {
 		return nil
 	}

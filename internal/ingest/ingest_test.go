@@ -2,7 +2,6 @@ package ingest_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -35,7 +34,7 @@ type bench struct {
 func newBench(tb testing.TB, cfg ingest.Config, store groupstore.Config) *bench {
 	tb.Helper()
 	b := &bench{tb: tb, store: groupstore.New(store), registry: prometheus.NewPedanticRegistry()}
-	cfg.Check, cfg.Registerer = store.Check, b.registry
+	cfg.Registerer = b.registry
 	if cfg.Store == nil {
 		cfg.Store = b.store
 	}
@@ -155,6 +154,8 @@ func TestRefusals(t *testing.T) {
 		{"clash with another group", change.Change{Body: []byte("# TYPE taken gauge\ntaken 2\n")}, change.Inconsistent, "is not a COUNTER", true},
 		{"reserved metric", change.Change{Body: []byte("relay_x 2\n")}, change.Inconsistent, "has a reserved name", true},
 		{"too many series", change.Change{Body: []byte("m 1\nn 2\no 3\np 4\n")}, change.Invalid, "push has more than 3 series", false},
+		{"an operation of the relay's own", change.Change{Operation: change.Wipe, Body: []byte("m 1\n")}, change.Invalid, "operation 5 of a push is not supported", false},
+		{"another one", change.Change{Operation: change.Forget, Origin: &change.Origin{Sequence: 1}}, change.Invalid, "operation 7 of a push is not supported", false},
 		{"unknown operation", change.Change{Operation: 9, Body: []byte("m 1\n")}, change.Invalid, "operation 9 of a push is not supported", false},
 	}
 	for _, tt := range tests {
@@ -252,46 +253,6 @@ func TestAgentLabel(t *testing.T) {
 
 // outcome returns an outcome and its error.
 func outcome(o change.Outcome) (change.Outcome, error) { return o, o.Err() }
-
-// A brokenStore refuses everything with one error.
-type brokenStore struct {
-	*groupstore.Store
-	err error
-}
-
-func (s brokenStore) Push(context.Context, groupstore.Push) (groupstore.Verdict, error) {
-	return groupstore.Verdict{}, s.err
-}
-
-func (s brokenStore) Fail(context.Context, groupstore.Push, string) (groupstore.Verdict, error) {
-	return groupstore.Verdict{}, s.err
-}
-
-func (s brokenStore) Mark(context.Context, groupstore.Push) (groupstore.Verdict, error) {
-	return groupstore.Verdict{}, s.err
-}
-
-func TestStoreErrors(t *testing.T) {
-	disk := errors.New("no space left on device")
-	tests := []struct {
-		err    error
-		kind   error
-		status int
-	}{
-		{&groupstore.FullError{What: "series", Limit: 3}, change.Full, 429},
-		{disk, change.NotWritable, 503},
-		{groupstore.ErrNotCurrent, change.NotCurrent, 503},
-		{&groupstore.InDoubtError{Err: disk}, change.NotWritable, 503},
-		{&groupstore.InDoubtError{Err: context.DeadlineExceeded}, change.TimedOut, 503},
-	}
-	for _, tt := range tests {
-		b := newBench(t, ingest.Config{Store: brokenStore{err: tt.err}}, groupstore.Config{})
-		_, err := b.put(key(t, "job", "j"), "m 1\n")
-		if !errors.Is(err, tt.kind) || change.OutcomeOf(err).Kind.Status() != tt.status {
-			t.Errorf("Push with the store's error %v = %v, status %d; want %v, status %d", tt.err, err, change.OutcomeOf(err).Kind.Status(), tt.kind, tt.status)
-		}
-	}
-}
 
 func TestMetrics(t *testing.T) {
 	b := newBench(t, ingest.Config{}, groupstore.Config{})

@@ -26,12 +26,12 @@ func from(r change.Change, sequence uint64) change.Change {
 
 // A memory is a log that remembers how often it was waited for.
 type memory struct {
-	changes []groupstore.Change
+	changes []groupstore.Effect
 	waited  int
 	refuse  error
 }
 
-func (m *memory) Append(_ uint64, c groupstore.Change) (func(context.Context) error, error) {
+func (m *memory) Append(_ uint64, c groupstore.Effect) (func(context.Context) error, error) {
 	if m.refuse != nil {
 		return nil, m.refuse
 	}
@@ -119,7 +119,7 @@ func TestInconsistentOnce(t *testing.T) {
 		if err := b.ingester.Apply(t.Context(), &r).Err(); !errors.Is(err, change.Inconsistent) || log.waited != waited+1 {
 			t.Errorf("Push(%q) = %v after waiting %d times", text, err, log.waited-waited)
 		}
-		if last := log.changes[len(log.changes)-1]; last.Operation != groupstore.Fail {
+		if last := log.changes[len(log.changes)-1]; last.Operation != change.Fail {
 			t.Errorf("Push(%q) was logged as %v", text, last.Operation)
 		}
 		if i == 0 { // what it clashed with is gone: it is a duplicate all the same, and keeps its verdict

@@ -22,12 +22,12 @@ type countingStore struct {
 	matched int
 }
 
-func (s *countingStore) PushValues(ctx context.Context, p groupstore.Push, o *groupstore.Outline, values string) (groupstore.Verdict, bool, error) {
-	v, taken, err := s.Store.PushValues(ctx, p, o, values)
-	if taken {
+func (s *countingStore) Apply(ctx context.Context, c *change.Change, content groupstore.Content) (change.Outcome, groupstore.Finding) {
+	o, found := s.Store.Apply(ctx, c, content)
+	if content.Outline != nil && found != groupstore.Unmet {
 		s.matched++
 	}
-	return v, taken, err
+	return o, found
 }
 
 func newCounting(tb testing.TB) (*bench, *countingStore) {
@@ -164,8 +164,8 @@ func TestTemplatesAreShared(t *testing.T) {
 			t.Errorf("round %d: %d pushes by template, want %d", i, got, want)
 		}
 	}
-	if err := store.Wipe(t.Context()); err != nil {
-		t.Fatal(err)
+	if o, _ := store.Apply(t.Context(), &change.Change{Operation: change.Wipe}, groupstore.Content{}); !o.IsTaken() {
+		t.Fatal(o)
 	}
 	round("1")
 	round("1")

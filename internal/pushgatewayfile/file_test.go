@@ -17,6 +17,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
@@ -191,8 +192,8 @@ func TestImportOfWhatDoesNotFit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Push(t.Context(), groupstore.Push{Operation: groupstore.Replace, Key: key, At: pushed}); err != nil {
-		t.Fatal(err)
+	if o, _ := s.Apply(t.Context(), &change.Change{Operation: change.Replace, Key: key, At: pushed}, groupstore.Content{}); !o.IsTaken() {
+		t.Fatal(o)
 	}
 	r := importFile(t, s, path)
 	if r.Groups != 3 || r.Families != 4 || r.Kept != 1 || len(r.Quarantined) != 2 || len(r.LeftOut) != 2 {
@@ -267,11 +268,12 @@ func TestWriteAndImport(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Push(t.Context(), groupstore.Push{Operation: groupstore.Merge, Key: key, Body: body, At: at}); err != nil {
-			t.Fatal(err)
+		if o, _ := s.Apply(t.Context(), &change.Change{Operation: change.Merge, Key: key, At: at}, groupstore.Content{Body: body}); !o.IsTaken() {
+			t.Fatal(o)
 		}
-		if _, err := s.Fail(t.Context(), groupstore.Push{Key: key, At: at.Add(time.Nanosecond)}, "it was malformed"); err != nil {
-			t.Fatal(err)
+		failed := &change.Change{Operation: change.Fail, Key: key, At: at.Add(time.Nanosecond)}
+		if o, _ := s.Apply(t.Context(), failed, groupstore.Content{Fault: "it was malformed"}); !o.IsTaken() {
+			t.Fatal(o)
 		}
 	}
 	push("a", "# HELP m Help.\n# TYPE m counter\nm{x=\"1\"} 1\nm{x=\"2\"} NaN\n", pushed)
@@ -298,8 +300,8 @@ func TestWriteAndImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := again.Push(t.Context(), groupstore.Push{Operation: groupstore.Delete, Key: key}); err != nil {
-		t.Fatal(err)
+	if o, _ := again.Apply(t.Context(), &change.Change{Operation: change.Delete, Key: key}, groupstore.Content{}); !o.IsTaken() {
+		t.Fatal(o)
 	}
 	if diff := cmp.Diff(want, groups(again)); diff != "" {
 		t.Errorf("groups (-want +got):\n%s", diff)
@@ -333,6 +335,6 @@ func TestImportRefusedByLog(t *testing.T) {
 
 type failingLog struct{ append, wait error }
 
-func (l failingLog) Append(uint64, groupstore.Change) (func(context.Context) error, error) {
+func (l failingLog) Append(uint64, groupstore.Effect) (func(context.Context) error, error) {
 	return func(context.Context) error { return l.wait }, l.append
 }

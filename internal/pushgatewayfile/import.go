@@ -91,17 +91,17 @@ func (im *importer) group(ctx context.Context, g fileGroup) error {
 		im.report.Kept++
 		return nil
 	}
-	in := groupstore.Import{Key: key, FamilyPushedAt: map[string]time.Time{}}
+	in := &groupstore.Import{Key: key, FamilyPushedAt: map[string]time.Time{}}
 	in.PushedAt = timeOf(g.Metrics[groupstore.PushTimeFamily])
 	in.FailedAt = timeOf(g.Metrics[groupstore.FailureTimeFamily])
-	size := im.parse(&in, g)
-	v, wait, err := im.store.Import(in)
+	size := im.parse(in, g)
+	quarantined, wait, err := im.store.Import(in)
 	if err != nil {
 		return err
 	}
 	im.report.Groups++
 	im.report.Families += len(in.Body.Families)
-	for _, q := range v.Quarantined {
+	for _, q := range quarantined {
 		im.report.Quarantined = append(im.report.Quarantined, Refused{key.String(), q.Family, q.Reason})
 	}
 	im.wait = wait

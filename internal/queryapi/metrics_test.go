@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
@@ -69,8 +70,8 @@ func put(t testing.TB, store *groupstore.Store, pairs string, body *exposition.B
 	if at.IsZero() {
 		at = arrival
 	}
-	if _, err := store.Push(t.Context(), groupstore.Push{Operation: groupstore.Replace, Key: key(t, pairs), Body: body, At: at}); err != nil {
-		t.Fatalf("pushing to %s: %v", pairs, err)
+	if o, _ := store.Apply(t.Context(), &change.Change{Operation: change.Replace, Key: key(t, pairs), At: at}, groupstore.Content{Body: body}); !o.IsTaken() {
+		t.Fatalf("pushing to %s: %+v", pairs, o)
 	}
 }
 
@@ -205,9 +206,9 @@ func TestMetricsOfSeveralGroups(t *testing.T) {
 // TestMetricsAfterAFailure: what went wrong is told beside the time at which it did.
 func TestMetricsAfterAFailure(t *testing.T) {
 	store := storeOf(t, groupstore.Config{}, push{key: "job j", body: "m 1\n"})
-	rejected := groupstore.Push{Key: key(t, "job j"), At: arrival.Add(time.Second)}
-	if _, err := store.Fail(t.Context(), rejected, `collected metric "m" twice`); err != nil {
-		t.Fatal(err)
+	rejected := &change.Change{Operation: change.Fail, Key: key(t, "job j"), At: arrival.Add(time.Second)}
+	if o, _ := store.Apply(t.Context(), rejected, groupstore.Content{Fault: `collected metric "m" twice`}); !o.IsTaken() {
+		t.Fatal(o)
 	}
 	group := groups(t, store)[0].(map[string]any)
 	if group["last_push_successful"] != false {

@@ -8,8 +8,10 @@ import (
 
 	"github.com/prometheus/common/route"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/gather"
+	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpsd"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/push"
@@ -153,8 +155,8 @@ func adminOff(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) wipe(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(httpserver.Outlasting(r.Context()), s.opts.PushTimeout)
 	defer cancel()
-	if err := s.store.Wipe(ctx); err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	if o, _ := s.store.Apply(ctx, &change.Change{Operation: change.Wipe}, groupstore.Content{}); !o.IsTaken() {
+		http.Error(w, o.Detail, http.StatusServiceUnavailable)
 		return
 	}
 	w.WriteHeader(http.StatusAccepted)

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/groupstore"
+	"pushrelay/internal/change"
 	"pushrelay/internal/storelog"
 )
 
@@ -26,7 +26,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatalf("Backup() = %+v, %v", summary, err)
 	}
 	want, id := k.content(), k.ID()
-	k.mustPush(groupstore.Delete, "a", "")
+	k.mustPush(change.Delete, "a", "")
 	k.close()
 	if leftover, err := filepath.Glob(filepath.Join(filepath.Dir(backup), ".*")); err != nil || len(leftover) > 0 {
 		t.Errorf("left behind: %q, %v", leftover, err)
@@ -106,7 +106,7 @@ func TestBackupUnderPushes(t *testing.T) {
 				pushed <- n
 				return
 			default:
-				k.mustPush(groupstore.Replace, "a", fmt.Sprintf("m %d\nn %d\n", n, n))
+				k.mustPush(change.Replace, "a", fmt.Sprintf("m %d\nn %d\n", n, n))
 			}
 			if n == 0 {
 				close(pushing)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/storelog"
@@ -64,7 +65,8 @@ func pushPage(tb testing.TB, s *groupstore.Store, p *exposition.Parser, job, tex
 	tb.Helper()
 	body, err := p.ParseText([]byte(text), exposition.Options{})
 	if err == nil {
-		_, err = s.Push(context.Background(), groupstore.Push{Operation: groupstore.Replace, Key: key(tb, job), Body: body, At: noon})
+		o, _ := s.Apply(context.Background(), &change.Change{Operation: change.Replace, Key: key(tb, job), At: noon}, groupstore.Content{Body: body})
+		err = o.Err()
 	}
 	if err != nil {
 		tb.Error(err)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/groupstore"
+	"pushrelay/internal/change"
 	"pushrelay/internal/storelog"
 	"pushrelay/internal/wal"
 	"pushrelay/internal/waltest"
@@ -32,7 +32,7 @@ func write(t *testing.T, snapshot bool) history {
 	cfg := smallSegments(h.dir)
 	k := open(t, cfg)
 	note := func() { h.contents = append(h.contents, k.content()) }
-	k.mustPush(groupstore.Replace, "a", "# TYPE m counter\nm{x=\"1\"} 1\nn 1\n")
+	k.mustPush(change.Replace, "a", "# TYPE m counter\nm{x=\"1\"} 1\nn 1\n")
 	note()
 	if snapshot {
 		k.close()
@@ -47,11 +47,11 @@ func write(t *testing.T, snapshot bool) history {
 		k = open(t, smallSegments(h.dir))
 		h.contents = []string{k.content()} // nothing before it may come back
 	}
-	k.mustPush(groupstore.Merge, "a", "n 2\n")
+	k.mustPush(change.Merge, "a", "n 2\n")
 	note()
-	k.mustPush(groupstore.Replace, "b", "n 3\n")
+	k.mustPush(change.Replace, "b", "n 3\n")
 	note()
-	k.mustPush(groupstore.Delete, "a", "")
+	k.mustPush(change.Delete, "a", "")
 	note()
 	k.close()
 	return h
@@ -147,10 +147,10 @@ func TestEveryByte(t *testing.T) {
 func TestRepair(t *testing.T) {
 	dir := t.TempDir()
 	k := open(t, config(dir))
-	k.mustPush(groupstore.Replace, "a", "m 1\nn 1\n")
-	k.mustPush(groupstore.Replace, "b", "sentinel 12345\n")
-	k.mustPush(groupstore.Merge, "b", "n 2\n")
-	k.mustPush(groupstore.Replace, "a", "m 3\nn 3\n")
+	k.mustPush(change.Replace, "a", "m 1\nn 1\n")
+	k.mustPush(change.Replace, "b", "sentinel 12345\n")
+	k.mustPush(change.Merge, "b", "n 2\n")
+	k.mustPush(change.Replace, "a", "m 3\nn 3\n")
 	id := k.ID()
 	k.close()
 	path := filepath.Join(dir, "0000000000000001.log")
@@ -182,13 +182,13 @@ func TestRepair(t *testing.T) {
 	}
 	want := open(t, config(t.TempDir()))
 	defer want.close()
-	want.mustPush(groupstore.Replace, "a", "m 3\nn 3\n")
-	want.mustPush(groupstore.Merge, "b", "n 2\n")
+	want.mustPush(change.Replace, "a", "m 3\nn 3\n")
+	want.mustPush(change.Merge, "b", "n 2\n")
 	if diff := cmp.Diff(want.content(), k.content()); diff != "" {
 		t.Errorf("content (-want +got):\n%s", diff)
 	}
 	id = k.ID()
-	k.mustPush(groupstore.Replace, "c", "n 2\n")
+	k.mustPush(change.Replace, "c", "n 2\n")
 	k.close()
 	k = open(t, config(dir))
 	defer k.close()
@@ -213,8 +213,8 @@ func TestRecordInLabel(t *testing.T) {
 	dir := t.TempDir()
 	k := open(t, config(dir))
 	escaped := strings.NewReplacer("\\", "\\\\", "\n", "\\n", "\"", "\\\"").Replace(value.String())
-	k.mustPush(groupstore.Replace, "a", "m{x=\""+escaped+"\"} 1\n")
-	k.mustPush(groupstore.Replace, "z", "n 1\n")
+	k.mustPush(change.Replace, "a", "m{x=\""+escaped+"\"} 1\n")
+	k.mustPush(change.Replace, "z", "n 1\n")
 	want := k.content()
 	k.close()
 	k = open(t, config(dir))

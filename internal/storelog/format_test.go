@@ -13,8 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/datadir"
-	"pushrelay/internal/groupstore"
 	"pushrelay/internal/storelog"
 	"pushrelay/internal/wal"
 )
@@ -189,7 +189,7 @@ func TestTheWriterIsNamed(t *testing.T) {
 	for _, release := range []string{"0.5", "0.5", "0.6"} {
 		cfg.Release = release
 		k := open(t, cfg)
-		k.mustPush(groupstore.Replace, "a", "m 1\n")
+		k.mustPush(change.Replace, "a", "m 1\n")
 		k.close()
 	}
 	want := []string{`{"release":"0.5","format":2}`, `{"release":"0.6","format":2}`}

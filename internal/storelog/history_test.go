@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"pushrelay/internal/groupstore"
+	"pushrelay/internal/change"
 	past "pushrelay/internal/history"
 	"pushrelay/internal/storelog"
 )
@@ -31,7 +31,7 @@ func testHistory(t *testing.T) {
 	var points []past.Point
 	for n := range 5 {
 		k := open(t, cfg)
-		k.mustPush(groupstore.Replace, "a", "n 1\n")
+		k.mustPush(change.Replace, "a", "n 1\n")
 		points = append(points, k.point())
 		h := k.History()
 		if len(h.Epochs) != n+1 || h.Position != uint64(n+1) {
@@ -58,7 +58,7 @@ func testHistory(t *testing.T) {
 	}
 	k := open(t, cfg)
 	id := k.ID()
-	k.mustPush(groupstore.Delete, "a", "")
+	k.mustPush(change.Delete, "a", "")
 	after := k.point()
 	k.close()
 	copied := open(t, config(older))
@@ -72,7 +72,7 @@ func testHistory(t *testing.T) {
 func TestHistoryOfARestoredStore(t *testing.T) {
 	dir := t.TempDir()
 	k := open(t, config(dir))
-	k.mustPush(groupstore.Replace, "a", "n 1\n")
+	k.mustPush(change.Replace, "a", "n 1\n")
 	before := k.point()
 	k.close()
 	file := filepath.Join(t.TempDir(), "backup")
@@ -102,7 +102,7 @@ func TestHistoryOnAFullDisk(t *testing.T) {
 		stop := k.run(t)
 		d.full.Store(false)
 		time.Sleep(11 * time.Second)
-		k.mustPush(groupstore.Replace, "a", "n 1\n")
+		k.mustPush(change.Replace, "a", "n 1\n")
 		told := k.point()
 		stop()
 		k.close()

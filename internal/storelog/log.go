@@ -230,12 +230,12 @@ func (l *Log) put(m mark, appending func([]byte) (func(context.Context) error, e
 var errRecovering = errors.New("the store is being recovered")
 
 // Append takes a change of the store. See [groupstore.Log].
-func (l *Log) Append(position uint64, c groupstore.Change) (wait func(context.Context) error, err error) {
+func (l *Log) Append(position uint64, e groupstore.Effect) (wait func(context.Context) error, err error) {
 	w := l.wal.Load()
 	if w == nil {
 		return nil, errRecovering
 	}
-	payload, err := l.encode(position, c)
+	payload, err := l.encode(position, e)
 	if err != nil {
 		return nil, err
 	}
@@ -250,11 +250,11 @@ func (l *Log) Append(position uint64, c groupstore.Change) (wait func(context.Co
 }
 
 // encode returns the payload of a change, valid until the next call.
-func (l *Log) encode(position uint64, c groupstore.Change) ([]byte, error) {
+func (l *Log) encode(position uint64, e groupstore.Effect) ([]byte, error) {
 	if cap(l.record) > keptBufferBytes {
 		l.record, l.compressed = nil, nil
 	}
-	l.record = groupstore.AppendChange(append(l.record[:0], storePayload), position, c)
+	l.record = groupstore.AppendEffect(append(l.record[:0], storePayload), position, e)
 	if len(l.record) > maxRecordBytes {
 		return nil, fmt.Errorf("%w: %d bytes", wal.ErrTooLarge, len(l.record))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
@@ -73,18 +74,35 @@ func key(tb testing.TB, job string) grouping.Key {
 }
 
 // push pushes text to a group.
-func (k *keeper) push(op groupstore.Operation, job, text string) error {
+func (k *keeper) push(op change.Operation, job, text string) error {
 	k.tb.Helper()
 	var p exposition.Parser
 	body, err := p.ParseText([]byte(text), exposition.Options{Names: metric.UTF8Names})
 	if err != nil {
 		k.tb.Fatal(err)
 	}
-	_, err = k.Store().Push(k.tb.Context(), groupstore.Push{Operation: op, Key: key(k.tb, job), Body: body, At: noon})
-	return err
+	o, _ := k.Store().Apply(k.tb.Context(), &change.Change{Operation: op, Key: key(k.tb, job), At: noon}, groupstore.Content{Body: body})
+	return o.Err()
 }
 
-func (k *keeper) mustPush(op groupstore.Operation, job, text string) {
+// isInDoubt says that a change was applied and may not outlive a crash.
+func isInDoubt(err error) bool {
+	o := change.OutcomeOf(err)
+	return o.Kind == change.NotWritable && o.Decided.Position > 0 && strings.Contains(o.Detail, wal.ErrInDoubt.Error())
+}
+
+// isUnwritable says that the log refused a change, and that nothing has happened.
+func isUnwritable(err error) bool {
+	o := change.OutcomeOf(err)
+	return o.Kind == change.NotWritable && o.Decided.Position == 0 && strings.Contains(o.Detail, wal.ErrUnwritable.Error())
+}
+
+func (k *keeper) wipe() error {
+	o, _ := k.Store().Apply(k.tb.Context(), &change.Change{Operation: change.Wipe}, groupstore.Content{})
+	return o.Err()
+}
+
+func (k *keeper) mustPush(op change.Operation, job, text string) {
 	k.tb.Helper()
 	if err := k.push(op, job, text); err != nil {
 		k.tb.Fatalf("Push(%v, %q, %q) = %v", op, job, text, err)
@@ -110,15 +128,16 @@ func (k *keeper) content() string {
 // exercise does one of everything.
 func (k *keeper) exercise() {
 	k.tb.Helper()
-	k.mustPush(groupstore.Replace, "a", "# HELP m Help.\n# TYPE m counter\nm{x=\"1\"} 1\nm{x=\"2\"} 2\nn 1e9\n")
-	k.mustPush(groupstore.Merge, "a", "n 5\n")
-	k.mustPush(groupstore.Replace, "b", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n")
-	k.mustPush(groupstore.Replace, "c", "n 1\n")
-	k.mustPush(groupstore.Delete, "c", "")
-	if _, err := k.Store().Fail(k.tb.Context(), groupstore.Push{Key: key(k.tb, "b"), At: noon.Add(time.Second)}, "it was malformed"); err != nil {
-		k.tb.Fatal(err)
+	k.mustPush(change.Replace, "a", "# HELP m Help.\n# TYPE m counter\nm{x=\"1\"} 1\nm{x=\"2\"} 2\nn 1e9\n")
+	k.mustPush(change.Merge, "a", "n 5\n")
+	k.mustPush(change.Replace, "b", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"+Inf\"} 2\nh_sum 3\nh_count 2\n")
+	k.mustPush(change.Replace, "c", "n 1\n")
+	k.mustPush(change.Delete, "c", "")
+	failed := &change.Change{Operation: change.Fail, Key: key(k.tb, "b"), At: noon.Add(time.Second)}
+	if o, _ := k.Store().Apply(k.tb.Context(), failed, groupstore.Content{Fault: "it was malformed"}); !o.IsTaken() {
+		k.tb.Fatal(o)
 	}
-	k.mustPush(groupstore.Replace, "d", "{\"utf8.name\",\"l.b\"=\"v\"} 1\n")
+	k.mustPush(change.Replace, "d", "{\"utf8.name\",\"l.b\"=\"v\"} 1\n")
 }
 
 func TestRecover(t *testing.T) {
@@ -148,7 +167,7 @@ func TestWipeIsDurable(t *testing.T) {
 	dir := t.TempDir()
 	k := open(t, config(dir))
 	k.exercise()
-	if err := k.Store().Wipe(t.Context()); err != nil {
+	if err := k.wipe(); err != nil {
 		t.Fatal(err)
 	}
 	k.close()
@@ -163,7 +182,7 @@ func TestNotRecovered(t *testing.T) {
 	cfg := config(t.TempDir())
 	cfg.Registerer = prometheus.NewRegistry()
 	l := storelog.New(cfg)
-	if err := l.Store().Wipe(t.Context()); err == nil {
+	if err := (&keeper{tb: t, Log: l}).wipe(); err == nil {
 		t.Error("a store was changed before it was recovered")
 	}
 	if err := l.Close(); err != nil {
@@ -192,8 +211,8 @@ func TestSnapshots(t *testing.T) {
 		k := open(t, cfg)
 		stop := k.run(t)
 		for i := range 20 {
-			k.mustPush(groupstore.Replace, "a", fmt.Sprintf("m %d\n%s", i, strings.Repeat("# "+strings.Repeat("x", 100)+"\n", 3)))
-			k.mustPush(groupstore.Replace, fmt.Sprint("g", i), "n 1\n")
+			k.mustPush(change.Replace, "a", fmt.Sprintf("m %d\n%s", i, strings.Repeat("# "+strings.Repeat("x", 100)+"\n", 3)))
+			k.mustPush(change.Replace, fmt.Sprint("g", i), "n 1\n")
 			time.Sleep(1100 * time.Millisecond)
 		}
 		if got := testutil.ToFloat64(gauge(t, k, "relay_store_snapshot_timestamp_seconds")); got == 0 {
@@ -253,15 +272,14 @@ func TestFullDisk(t *testing.T) {
 		cfg.FS = d
 		k := open(t, cfg)
 		stop := k.run(t)
-		k.mustPush(groupstore.Replace, "a", "m 1\n")
+		k.mustPush(change.Replace, "a", "m 1\n")
 
 		d.full.Store(true)
-		var inDoubt *groupstore.InDoubtError
-		if err := k.push(groupstore.Replace, "b", "m 2\n"); !errors.As(err, &inDoubt) || !errors.Is(err, wal.ErrInDoubt) {
+		if err := k.push(change.Replace, "b", "m 2\n"); !isInDoubt(err) {
 			t.Errorf("the push that meets the full disk: %v, want in doubt", err)
 		}
 		for range 3 {
-			if err := k.push(groupstore.Replace, "c", "m 3\n"); !errors.Is(err, wal.ErrUnwritable) {
+			if err := k.push(change.Replace, "c", "m 3\n"); !isUnwritable(err) {
 				t.Errorf("a later push: %v, want %v", err, wal.ErrUnwritable)
 			}
 			time.Sleep(20 * time.Second)
@@ -275,7 +293,7 @@ func TestFullDisk(t *testing.T) {
 
 		d.full.Store(false)
 		time.Sleep(11 * time.Second)
-		k.mustPush(groupstore.Replace, "c", "m 4\n")
+		k.mustPush(change.Replace, "c", "m 4\n")
 		want := k.content()
 		stop()
 		k.close()
@@ -301,7 +319,7 @@ func TestRoomForTheLogOnly(t *testing.T) {
 			id := k.ID()
 			d.narrow.Store(true)
 			d.full.Store(true)
-			if err := k.push(groupstore.Replace, "b", "o 2\n"); !errors.Is(err, wal.ErrInDoubt) {
+			if err := k.push(change.Replace, "b", "o 2\n"); !isInDoubt(err) {
 				t.Errorf("%s: the push that meets the full disk: %v, want in doubt", name, err)
 			}
 			if restart {
@@ -314,12 +332,12 @@ func TestRoomForTheLogOnly(t *testing.T) {
 				stop = k.run(t)
 			}
 			time.Sleep(time.Minute)
-			if err := k.push(groupstore.Replace, "c", "o 3\n"); !errors.Is(err, wal.ErrUnwritable) {
+			if err := k.push(change.Replace, "c", "o 3\n"); !isUnwritable(err) {
 				t.Errorf("%s: a push on the full disk: %v", name, err)
 			}
 			d.full.Store(false)
 			time.Sleep(2 * time.Second)
-			k.mustPush(groupstore.Replace, "c", "o 4\n")
+			k.mustPush(change.Replace, "c", "o 4\n")
 			want, epochs := k.content(), k.History().Epochs
 			if got := testutil.ToFloat64(gauge(t, k, "relay_store_snapshot_timestamp_seconds")); got != 0 {
 				t.Errorf("%s: a snapshot was written", name)
@@ -354,12 +372,12 @@ func TestStartOnFullDisk(t *testing.T) {
 		if diff := cmp.Diff(want, k.content()); diff != "" || k.ID() != id {
 			t.Errorf("id %v, want %v; content (-want +got):\n%s", k.ID(), id, diff)
 		}
-		if err := k.push(groupstore.Replace, "c", "n 3\n"); !errors.Is(err, wal.ErrUnwritable) {
+		if err := k.push(change.Replace, "c", "n 3\n"); !isUnwritable(err) {
 			t.Errorf("Push() = %v, want %v", err, wal.ErrUnwritable)
 		}
 		d.full.Store(false)
 		time.Sleep(11 * time.Second)
-		k.mustPush(groupstore.Replace, "c", "n 3\n")
+		k.mustPush(change.Replace, "c", "n 3\n")
 		stop()
 		k.close()
 	})

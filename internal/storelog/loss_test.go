@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"pushrelay/internal/groupstore"
+	"pushrelay/internal/change"
 	"pushrelay/internal/storelog"
 )
 
@@ -20,8 +20,8 @@ import (
 func TestLossStaysVisible(t *testing.T) {
 	dir := t.TempDir()
 	k := open(t, config(dir))
-	k.mustPush(groupstore.Replace, "a", "m 1\n")
-	k.mustPush(groupstore.Replace, "b", "sentinel 12345\n")
+	k.mustPush(change.Replace, "a", "m 1\n")
+	k.mustPush(change.Replace, "b", "sentinel 12345\n")
 	id := k.ID()
 	killed := filepath.Join(t.TempDir(), "store")
 	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
@@ -97,7 +97,7 @@ func TestSalvageSnapshot(t *testing.T) {
 	dir := t.TempDir()
 	k := open(t, config(dir))
 	for i := range groups {
-		k.mustPush(groupstore.Replace, fmt.Sprintf("g%02d", i), fmt.Sprintf("m{number=\"%d\",l=\"%s\"} 1\nn %d\n", i, strings.Repeat("x", 15000), i))
+		k.mustPush(change.Replace, fmt.Sprintf("g%02d", i), fmt.Sprintf("m{number=\"%d\",l=\"%s\"} 1\nn %d\n", i, strings.Repeat("x", 15000), i))
 	}
 	want := k.groups()
 	if err := k.Snapshot(t.Context()); err != nil {
@@ -124,5 +124,5 @@ func TestSalvageSnapshot(t *testing.T) {
 	if kept := same(k.groups(), want); kept < groups/2 || kept == groups {
 		t.Errorf("%d of %d groups are as they were", kept, groups)
 	}
-	k.mustPush(groupstore.Replace, "after", "p 1\n")
+	k.mustPush(change.Replace, "after", "p 1\n")
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/storelog"
@@ -106,19 +107,19 @@ func makeStore(t *testing.T, closed bool, begin func(*testing.T, *keeper) *keepe
 	t.Helper()
 	s := madeStore{states: map[string][]string{}}
 	k := open(t, segmentsOfMatrix(t.TempDir()))
-	push := func(op groupstore.Operation, job, text string) {
+	push := func(op change.Operation, job, text string) {
 		k.mustPush(op, job, text)
 		for key, state := range k.groups() {
 			s.states[key] = append(s.states[key], state)
 		}
 	}
 	for i := range 6 {
-		push(groupstore.Replace, fmt.Sprint("a", i), fmt.Sprintf("# TYPE m counter\nm{x=\"1\"} %d\nn 1\n", i))
+		push(change.Replace, fmt.Sprint("a", i), fmt.Sprintf("# TYPE m counter\nm{x=\"1\"} %d\nn 1\n", i))
 	}
 	k = begin(t, k)
 	for i := range 6 {
-		push(groupstore.Merge, fmt.Sprint("a", i), fmt.Sprintf("n %d\n", 10+i))
-		push(groupstore.Replace, fmt.Sprint("b", i), fmt.Sprintf("o %d\n", i))
+		push(change.Merge, fmt.Sprint("a", i), fmt.Sprintf("n %d\n", 10+i))
+		push(change.Replace, fmt.Sprint("b", i), fmt.Sprintf("o %d\n", i))
 	}
 	s.groups = k.groups()
 	if closed {
@@ -140,7 +141,7 @@ func (k *keeper) importGroup(job string) {
 	if err != nil {
 		k.tb.Fatal(err)
 	}
-	_, wait, err := k.Store().Import(groupstore.Import{Key: key(k.tb, job), Body: body, PushedAt: noon})
+	_, wait, err := k.Store().Import(&groupstore.Import{Key: key(k.tb, job), Body: body, PushedAt: noon})
 	if err == nil {
 		err = wait(k.tb.Context())
 	}
@@ -208,7 +209,7 @@ func (s *madeStore) check(t *testing.T, damage string, k *keeper, told string) {
 	if lost := len(s.groups) - same(got, s.groups); strings.Contains(damage, ".log: a bit") && lost > 1 {
 		t.Errorf("%s: %d groups are lost\n%s", damage, lost, told)
 	}
-	k.mustPush(groupstore.Replace, "after", "p 1\n")
+	k.mustPush(change.Replace, "after", "p 1\n")
 }
 
 func same(a, b map[string]string) int {

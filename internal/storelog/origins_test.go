@@ -14,16 +14,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/storelog"
-	"pushrelay/internal/wal"
 	"pushrelay/internal/waltest"
 )
 
 // A sent is a change that somebody numbered.
 type sent struct {
-	op       groupstore.Operation
+	op       change.Operation
 	job      string
 	text     string
 	sequence uint64
@@ -37,40 +37,41 @@ func (k *keeper) send(c sent) (duplicate bool, err error) {
 	if err != nil {
 		k.tb.Fatal(err)
 	}
-	p := groupstore.Push{
-		Operation: c.op, Key: key(k.tb, c.job), Body: body, At: noon.Add(time.Duration(c.sequence) * time.Second),
-		Origin: &groupstore.Origin{Source: "site\x00journal", Sequence: c.sequence, Digest: [16]byte{byte(c.sequence)}},
+	p := &change.Change{
+		Operation: c.op, Key: key(k.tb, c.job), At: noon.Add(time.Duration(c.sequence) * time.Second), Agent: "site",
+		Origin: &change.Origin{Journal: journal, Sequence: c.sequence, Digest: [16]byte{byte(c.sequence)}},
 	}
+	content := groupstore.Content{Body: body}
 	switch c.op {
-	case groupstore.Fail:
-		v, err := k.Store().Fail(k.tb.Context(), p, "the agent says so")
-		return v.Duplicate, err
-	case groupstore.Mark:
-		v, err := k.Store().Mark(k.tb.Context(), p)
-		return v.Duplicate, err
+	case change.Fail:
+		content = groupstore.Content{Fault: "the agent says so"}
+	case change.Mark:
+		p.Operation, p.Refused = change.Replace, change.Refuse(change.TooLarge, "refused on its way")
 	}
-	v, err := k.Store().Push(k.tb.Context(), p)
-	if _, rejected := errors.AsType[*groupstore.InconsistentError](err); rejected {
-		err = nil
+	o, _ := k.Store().Apply(k.tb.Context(), p, content)
+	if err := o.Err(); !errors.Is(err, change.Inconsistent) && !errors.Is(err, change.TooLarge) {
+		return o.Duplicate, err
 	}
-	return v.Duplicate, err
+	return o.Duplicate, nil
 }
+
+var journal = [16]byte([]byte("the site journal"))
 
 // allOf is one of everything, such that a change that takes effect twice or never is seen in the end.
 var allOf = []sent{
-	{groupstore.Replace, "a", "m 1\nn 1\n", 1},
-	{groupstore.Replace, "b", "m 2\n", 2},
-	{groupstore.Merge, "a", "n 3\no 3\n", 3},
-	{groupstore.Delete, "b", "", 4},
-	{groupstore.Replace, "c", "m 5 1000\n", 5}, // rejected, with a failure time
-	{groupstore.Fail, "a", "", 6},
-	{groupstore.Replace, "d", "m 7\n", 7},
-	{groupstore.Mark, "e", "", 8},
-	{groupstore.Merge, "d", "n 9\n", 9},
-	{groupstore.Replace, "a", "p 10\n", 10},
-	{groupstore.Delete, "d", "", 11},
-	{groupstore.Delete, "never", "", 12},
-	{groupstore.Merge, "d", "q 13\n", 13},
+	{change.Replace, "a", "m 1\nn 1\n", 1},
+	{change.Replace, "b", "m 2\n", 2},
+	{change.Merge, "a", "n 3\no 3\n", 3},
+	{change.Delete, "b", "", 4},
+	{change.Replace, "c", "m 5 1000\n", 5}, // rejected, with a failure time
+	{change.Fail, "a", "", 6},
+	{change.Replace, "d", "m 7\n", 7},
+	{change.Mark, "e", "", 8},
+	{change.Merge, "d", "n 9\n", 9},
+	{change.Replace, "a", "p 10\n", 10},
+	{change.Delete, "d", "", 11},
+	{change.Delete, "never", "", 12},
+	{change.Merge, "d", "q 13\n", 13},
 }
 
 // sendAll sends all of them and returns how many were duplicates.
@@ -97,7 +98,7 @@ func (k *keeper) wantAll(what, content string) {
 	if diff := cmp.Diff(content, k.content()); diff != "" {
 		k.tb.Errorf("%s: content (-want +got):\n%s", what, diff)
 	}
-	sequence, digest, ok := k.Store().Decided("site\x00journal")
+	sequence, digest, ok := k.Store().Decided("site", journal)
 	if !ok || sequence != 13 || digest != [16]byte{13} {
 		k.tb.Errorf("%s: Decided = %d, %x, %v", what, sequence, digest, ok)
 	}
@@ -131,7 +132,7 @@ func TestOnceOverRestarts(t *testing.T) {
 		if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: cfg.Dir, NoLock: true}, backup); err != nil {
 			t.Fatal(err)
 		}
-		k.Store().Forget("site\x00journal", 99)
+		k.Store().Apply(t.Context(), &change.Change{Operation: change.Forget, Agent: "site", Origin: &change.Origin{Journal: journal, Sequence: 99}}, groupstore.Content{})
 		traces := k.Store().Stats().Traces
 		k.close()
 		k = open(t, cfg)
@@ -223,11 +224,10 @@ func TestOnceOverAFullDisk(t *testing.T) {
 		k := open(t, cfg)
 		stop := k.run(t)
 		d.full.Store(true)
-		var inDoubt *groupstore.InDoubtError
-		if _, err := k.send(allOf[0]); !errors.As(err, &inDoubt) {
+		if _, err := k.send(allOf[0]); !isInDoubt(err) {
 			t.Fatalf("the change that meets the full disk = %v", err)
 		}
-		if _, err := k.send(allOf[0]); !errors.Is(err, wal.ErrUnwritable) {
+		if _, err := k.send(allOf[0]); !isUnwritable(err) {
 			t.Errorf("again, while the disk is full = %v", err)
 		}
 		d.full.Store(false)
@@ -250,8 +250,8 @@ func TestOnceOverAFullDisk(t *testing.T) {
 func TestRepairDropsMarks(t *testing.T) {
 	dir := t.TempDir()
 	k := open(t, config(dir))
-	lost, kept := sent{groupstore.Replace, "a", "sentinel 12345\n", 1}, sent{groupstore.Merge, "a", "n 2\n", 2}
-	gone := sent{groupstore.Delete, "b", "", 3}
+	lost, kept := sent{change.Replace, "a", "sentinel 12345\n", 1}, sent{change.Merge, "a", "n 2\n", 2}
+	gone := sent{change.Delete, "b", "", 3}
 	for _, c := range []sent{lost, kept, gone} {
 		if _, err := k.send(c); err != nil {
 			t.Fatal(err)
@@ -272,7 +272,7 @@ func TestRepairDropsMarks(t *testing.T) {
 	}
 	for range 2 { // the second start has the snapshot of the first
 		k = open(t, config(dir))
-		if _, _, ok := k.Store().Decided("site\x00journal"); ok || k.Store().Stats().Traces != 0 {
+		if _, _, ok := k.Store().Decided("site", journal); ok || k.Store().Stats().Traces != 0 {
 			t.Error("marks are left although changes are lost")
 		}
 		k.close()

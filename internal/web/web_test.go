@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
@@ -44,17 +45,17 @@ func push(t testing.TB, store *groupstore.Store, body string, pairs ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := groupstore.Push{Operation: groupstore.Replace, Key: key(t, pairs...), Body: parsed, At: time.Now()}
-	if _, err := store.Push(t.Context(), p); err != nil {
-		t.Fatal(err)
+	c := &change.Change{Operation: change.Replace, Key: key(t, pairs...), At: time.Now()}
+	if o, _ := store.Apply(t.Context(), c, groupstore.Content{Body: parsed}); !o.IsTaken() {
+		t.Fatal(o)
 	}
 }
 
 // fail notes that a push was rejected.
 func fail(t testing.TB, store *groupstore.Store, k grouping.Key, at time.Time, reason string) {
 	t.Helper()
-	if _, err := store.Fail(t.Context(), groupstore.Push{Key: k, At: at}, reason); err != nil {
-		t.Fatal(err)
+	if o, _ := store.Apply(t.Context(), &change.Change{Operation: change.Fail, Key: k, At: at}, groupstore.Content{Fault: reason}); !o.IsTaken() {
+		t.Fatal(o)
 	}
 }
 

@@ -1,0 +1,153 @@
+package groupstore
+
+import (
+	"cmp"
+	"context"
+
+	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+)
+
+// Content is what somebody who has looked at the body of a change says of it, and of the group: at most one of Body, Outline and Fault. The
+// zero Content is an empty body, for whatever the group holds.
+type Content struct {
+	// Body is what was pushed. The store keeps nothing of it.
+	Body *exposition.Body
+	// Outline and Values are a body that differs from that of the outline in its values only. They are in the order and the form of
+	// [Outline.Values], and as exposition.AppendFloat writes numbers. The condition is that nothing but values of the group changes: it
+	// exposes just these series, and the change is neither a duplicate nor superseded, and its carrier is current.
+	Outline *Outline
+	Values  string
+	// Fault is why the body is refused whatever the store holds, or was by an agent (change.Fail), where a Pushgateway sets the failure time.
+	Fault string
+	// Version is what [Group.Version] said of the group: the condition is that it has not changed since. 0 is no condition.
+	Version uint64
+}
+
+// A Finding is what the store found in the group of a change.
+type Finding uint8
+
+const (
+	// Unmet means that the group is not as the content wants it. Nothing has happened, and the outcome is the zero one.
+	Unmet Finding = iota
+	// OtherSeries means that it is, or that nothing was wanted.
+	OtherSeries
+	// SameSeries means besides that the group exposed just the series of the change before: nothing but values has changed.
+	SameSeries
+)
+
+// Apply is the door into the store: it decides a change, logs what follows from it and applies that. It returns when the decision is durable;
+// a scrape may see it earlier. [change.Mark] is no operation to ask for: it is what becomes of a change that is refused.
+//
+// The outcome is Applied; Unchecked if the store does not enforce its check; or why the change was not taken. What is Inconsistent has changed
+// nothing but the failure time of the group, and that only if the group fits without the push (S10); and what is Superseded nothing. Full,
+// NotCurrent, and NotWritable without a position have changed nothing, and may be sent again. With a position NotWritable is in doubt, as
+// TimedOut and Canceled are: the change is visible, and may or may not outlive a crash.
+//
+// Of a change with an origin that is decided for good the mark is durable as well when Apply returns, whatever the outcome (T13). A change that
+// says that it is refused is not judged: it moves the mark, and its refusal is the outcome.
+//
+// The note of a rejection is not waited for unless it has an origin, and a log that refuses it refuses it silently: the one who pushed has the
+// answer. Nor is what [change.Forget] asks for: what is forgotten in vain is forgotten again.
+func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (change.Outcome, Finding) {
+	d := draft{change: c, operation: c.Operation, key: c.Key, at: nanoseconds(c.At)}
+	if refusal := s.draft(&d, &content); refusal != nil {
+		return *refusal, OtherSeries
+	}
+	var v verdict
+	wait, err := s.take(&d, &v)
+	switch {
+	case v.found == Unmet:
+		return change.Outcome{}, Unmet
+	case v.refusal != nil && c.Origin == nil, d.operation == change.Forget:
+		v.position = 0 // not waited for
+	case err != nil:
+		return notWritable(d.what() + err.Error()), OtherSeries
+	case wait != nil:
+		if err := wait(ctx); err != nil {
+			return inDoubt(err, &v), v.found
+		}
+	}
+	return s.outcome(&d, &v), v.found
+}
+
+// what says what could not be logged.
+func (d *draft) what() string {
+	if d.operation == change.Wipe {
+		return "logging the wipe: "
+	}
+	return "logging the push: "
+}
+
+// A verdict is what came of deciding a draft.
+type verdict struct {
+	found Finding
+	// duplicate says that a push of that origin was decided before, and rejected why it was rejected then; empty if it was taken.
+	duplicate bool
+	rejected  string
+	// refusal is why the draft is not taken; nil if it is, and for what was decided before.
+	refusal *change.Outcome
+	// position is the store's after the draft was decided; 0 if nothing was logged.
+	position uint64
+	// quarantined are the families that are kept and not exposed; always empty if the check is enforced.
+	quarantined []Quarantined
+}
+
+// outcome says what the pusher hears of a draft.
+func (s *Store) outcome(d *draft, v *verdict) (o change.Outcome) {
+	switch {
+	case v.refusal != nil:
+		o = *v.refusal
+	case v.duplicate && v.rejected == "":
+		o.Kind = change.Applied
+	case d.told != nil:
+		o = *d.told
+	case v.duplicate:
+		o = *s.inconsistent(v.rejected)
+	case s.check == CheckEnforced || !d.operation.HasBody():
+		o.Kind = change.Applied
+	default:
+		o.Kind, o.Detail = change.Unchecked, detailOf(v.quarantined)
+	}
+	o.Duplicate, o.Decided.Position = v.duplicate, v.position
+	return o
+}
+
+// draft makes a change ready outside every lock. It returns what is wrong with one that is not even to be decided.
+func (s *Store) draft(d *draft, content *Content) (refusal *change.Outcome) {
+	c := d.change
+	if c.Refused != nil {
+		o := change.OutcomeOf(c.Refused)
+		if d.operation, d.told = change.Mark, &o; c.Origin == nil {
+			return &o
+		}
+	}
+	switch {
+	case d.operation == change.Wipe, d.operation == change.Forget && c.Origin != nil:
+		d.key = grouping.Key{}
+	case c.Refused == nil && !d.operation.IsPush():
+		return change.Refuse(change.Invalid, "operation %d of a push is not supported", d.operation)
+	case d.key.IsZero():
+		return s.inconsistent("the push names no group")
+	}
+	d.version = content.Version
+	switch {
+	case d.operation == change.Fail:
+		d.fault, d.told = cmp.Or(content.Fault, "the push was rejected"), &change.Outcome{Kind: change.Applied}
+	case !d.operation.HasBody():
+		return nil
+	case content.Outline != nil:
+		d.outline = content.Outline
+		d.parts, d.lines, d.valueSize = content.Outline.parts(content.Values, d.at), content.Outline.lines, len(content.Values)
+		return nil
+	case content.Fault != "":
+		d.fault, d.told = content.Fault, s.inconsistent(content.Fault)
+	}
+	d.labels = d.key.Labels()
+	if content.Body != nil && d.fault == "" {
+		s.draftBody(d, content.Body)
+	}
+	s.prepareGroup(d)
+	return nil
+}

@@ -1,0 +1,39 @@
+package groupstore
+
+import (
+	"context"
+
+	"pushrelay/internal/change"
+	"pushrelay/internal/grouping"
+)
+
+// Effect is what follows from a change that was decided: what became of one group, or of all for Wipe and Forget (S1, S2). It is a value: it
+// holds no reference to anything that changes, and applying it takes no clock, no limit and no setting.
+type Effect struct {
+	Operation change.Operation
+	// Tenant is whose store the group is in (S3). It is empty, and an effect on another tenant's is refused.
+	Tenant string
+	// Key is the group; zero for Wipe and Forget.
+	Key grouping.Key
+	// Seen is the group's version when the change was decided: the position of the last change of it, 0 for none.
+	Seen uint64
+	// PushedAt and FailedAt are the group's two times after the change, in nanoseconds since the epoch, 0 for never.
+	PushedAt, FailedAt int64
+	// Reason says why the push at FailedAt was rejected; it may be empty.
+	Reason string
+
+	marks     []mark // the group's after the change, also if it is not there then; for Forget the one that is passed
+	hidden    string // why the whole group is not exposed
+	parts     []part // all of them for Replace, the ones that differ for Merge
+	lines     int    // of the parts
+	valueSize int    // of the string that the parts' values are cut from
+}
+
+// Log makes changes durable. A nil Log is a store in memory.
+type Log interface {
+	// Append takes the effect at its position, which is one more than that of the call before. It is called under the
+	// store's lock, in the order in which changes take effect, so it must not block; the effect and what it refers to are
+	// immutable and may be kept. An error refuses the change, and then nothing of it happens. The function that is
+	// returned waits until the change is durable or ctx ends; it may be left uncalled.
+	Append(position uint64, e Effect) (wait func(ctx context.Context) error, err error)
+}
