@@ -144,7 +144,7 @@ func TestLogWait(t *testing.T) {
 		t.Error("what is in doubt is not visible")
 	}
 	// Failures are logged and not waited for.
-	if _, err := s.push(put, key(t, "job", "a"), "m 1 5\n"); !errors.Is(err, change.Inconsistent) {
+	if o, err := s.push(put, key(t, "job", "a"), "m 1 5\n"); !errors.Is(err, change.Inconsistent) || o.Decided.Position != 0 {
 		t.Errorf("Push of timestamps = %v", err)
 	}
 	if last := j.changes[len(j.changes)-1]; last.Operation != change.Fail || last.FailedAt != noon.UnixNano() || last.PushedAt != noon.UnixNano() {
