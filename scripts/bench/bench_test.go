@@ -20,9 +20,9 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// TestMain lets the test binary be the target and the ends of a bare pipe, as the program is in a run.
+// TestMain lets the test binary be the target, as the program is in a run.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == targetCommand || os.Args[1] == pipeCommand) {
+	if len(os.Args) > 1 && os.Args[1] == targetCommand {
 		main()
 		return
 	}
@@ -87,12 +87,11 @@ func checkRows(t *testing.T, got report, peer bool) {
 		if peer && r.Section == "memory" && r.Beside == nil {
 			t.Errorf("%s: %s has nothing beside it", r.Section, r.What)
 		}
-		// The bare pipe is the test program here, which looks for races and is slow.
-		if r.Section == "tunnel" && (r.Compared == nil || r.BesideWhat == "direct" && r.Compared.Median <= 0) {
+		if r.Section == "tunnel" && (r.Compared == nil || r.Compared.Median <= 0) {
 			t.Errorf("%s: %s compared with %s is %+v", r.Section, r.What, r.BesideWhat, r.Compared)
 		}
 	}
-	if diff := cmp.Diff(map[string]int{"push": 8, "scrape": 6, "contention": 2, "durability": 4, "memory": 8, "tunnel": 11, "spool": 7}, rows); diff != "" {
+	if diff := cmp.Diff(map[string]int{"push": 8, "scrape": 6, "contention": 2, "durability": 4, "memory": 8, "tunnel": 6, "spool": 7}, rows); diff != "" {
 		t.Errorf("rows by section (-want +got):\n%s", diff)
 	}
 }

@@ -125,22 +125,16 @@ func scrape(ctx context.Context, address, path string, header map[string]string)
 		return 0, err
 	}
 	defer w.close()
-	elapsed, _, err := scrapeOn(w, getRequest(address, path, header))
-	return elapsed, err
-}
-
-// scrapeOn scrapes on a connection that is open, and also returns the size of the body.
-func scrapeOn(w *wire, request []byte) (time.Duration, int64, error) {
 	start := time.Now()
-	a, err := w.exchange(request, nil)
+	a, err := w.exchange(getRequest(address, path, header), nil)
 	elapsed := time.Since(start)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	if a.status != http.StatusOK {
-		return 0, 0, fmt.Errorf("scraping: status %d", a.status)
+		return 0, fmt.Errorf("scraping: status %d", a.status)
 	}
-	return elapsed, a.bytes, nil
+	return elapsed, nil
 }
 
 // countSeries returns how many pushed series an exposition shows: what is fast must also be right.

@@ -29,8 +29,6 @@ func main() {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == targetCommand:
 		err = serveTarget(ctx, os.Args[2:])
-	case len(os.Args) > 1 && os.Args[1] == pipeCommand:
-		err = servePipe(ctx, os.Args[2:])
 	default:
 		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	}

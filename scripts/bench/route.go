@@ -53,22 +53,6 @@ func (r route) open(ctx context.Context) (client, error) {
 	}}, nil
 }
 
-// openLean returns a client that costs the machine as little as can be, and reads in large pieces: see [wire].
-func (r route) openLean(ctx context.Context) (client, error) {
-	address, prefix := r.address, ""
-	if r.proxy != "" {
-		address, prefix = r.proxy, "http://"+r.address // as a scraper asks its proxy
-	}
-	w, err := dialWire(ctx, address)
-	if err != nil {
-		return client{}, err
-	}
-	return client{close: w.close, scrape: func(path string) (int64, error) {
-		_, size, err := scrapeOn(w, getRequest(address, prefix+r.paths[path], r.header))
-		return size, err
-	}}, nil
-}
-
 // times scrapes a path so many times over one connection, and returns how long each scrape took.
 func times(ctx context.Context, open func(context.Context) (client, error), path string, n int) ([]time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, measureTimeout)

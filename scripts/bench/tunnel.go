@@ -48,11 +48,7 @@ func (l *lab) measureNear(ctx context.Context, s *site, direct route) ([]row, er
 		return nil, err
 	}
 	tunnel := route{name: "tunnel", address: s.relay.address, paths: s.served}
-	bare, err := l.barePipe(ctx, s, direct)
-	if err != nil {
-		return nil, err
-	}
-	routes := []route{tunnel, direct, bare}
+	routes := []route{tunnel, direct}
 	pushprox, err := l.pushprox(ctx, direct)
 	if err != nil {
 		return nil, err
@@ -65,7 +61,6 @@ func (l *lab) measureNear(ctx context.Context, s *site, direct route) ([]row, er
 		arms = append(arms,
 			p50("1,000 series "+r.name, r.open, thousandPath, l.sizes.tunnelScrapes),
 			p50("5 MB "+r.name, r.open, bigPath, max(3, l.sizes.tunnelScrapes/8)),
-			p50("5 MB in large pieces "+r.name, r.openLean, bigPath, max(3, l.sizes.tunnelScrapes/8)),
 			throughput("parallel "+r.name, r, bigPath, max(1, l.sizes.tunnelScrapes/8)))
 	}
 	l.say("measuring scrapes on loopback")
@@ -79,16 +74,6 @@ func (l *lab) measureNear(ctx context.Context, s *site, direct route) ([]row, er
 			more(m["1,000 series tunnel"], "direct", m["1,000 series direct"]).limited(limit{Bound: 0.6, Of: "compared"}),
 		newRow("p50 of "+big, "ms", m["5 MB tunnel"]).
 			times(m["5 MB tunnel"], "direct", m["5 MB direct"]).limited(limit{Bound: 4, Of: "compared"}),
-		newRow("p50 of 1,000 series", "ms", m["1,000 series tunnel"]).
-			more(m["1,000 series tunnel"], "bare pipe with TLS", m["1,000 series bare pipe"]),
-		newRow("p50 of "+big, "ms", m["5 MB tunnel"]).
-			times(m["5 MB tunnel"], "bare pipe with TLS", m["5 MB bare pipe"]),
-		newRow("p50 of "+big+", a bare pipe with TLS", "ms", m["5 MB bare pipe"]).
-			times(m["5 MB bare pipe"], "direct", m["5 MB direct"]),
-		newRow("p50 of "+big+", read in large pieces", "ms", m["5 MB in large pieces tunnel"]).
-			times(m["5 MB in large pieces tunnel"], "direct", m["5 MB in large pieces direct"]),
-		newRow("p50 of "+big+", read in large pieces, a bare pipe with TLS", "ms", m["5 MB in large pieces bare pipe"]).
-			times(m["5 MB in large pieces bare pipe"], "direct", m["5 MB in large pieces direct"]),
 		newRow(fmt.Sprintf("%d parallel scrapes of %s", parallel, big), "MB/s", m["parallel tunnel"]).
 			times(m["parallel tunnel"], "direct", m["parallel direct"]).limited(limit{Bound: 500, Of: "relay", Least: true}),
 	}
@@ -115,8 +100,6 @@ func besidePushProx(m map[string]samples, big string) []row {
 			times(m["parallel tunnel"], "PushProx", m["parallel pushprox"]).limited(limit{Bound: 500. / 393, Of: "compared", Least: true}),
 		newRow("p50 of "+big+", PushProx itself", "ms", m["5 MB pushprox"]).
 			times(m["5 MB pushprox"], "direct", m["5 MB direct"]),
-		newRow("p50 of "+big+", read in large pieces, PushProx itself", "ms", m["5 MB in large pieces pushprox"]).
-			times(m["5 MB in large pieces pushprox"], "direct", m["5 MB in large pieces direct"]),
 	}
 	for i := range rows {
 		rows[i] = rows[i].noting("PushProx without TLS")
