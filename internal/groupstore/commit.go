@@ -291,9 +291,6 @@ func (s *Store) again(position uint64, e Effect, seq sequence) error {
 	default:
 		return fmt.Errorf("applying the change at position %d: %v is not understood", position, e.Operation)
 	}
-	if e.Tenant != "" {
-		return fmt.Errorf("applying the change at position %d: it belongs to tenant %q", position, e.Tenant)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if position <= s.position {

@@ -11,8 +11,6 @@ import (
 // holds no reference to anything that changes, and applying it takes no clock, no limit and no setting.
 type Effect struct {
 	Operation change.Operation
-	// Tenant is whose store the group is in (S3). It is empty, and an effect on another tenant's is refused.
-	Tenant string
 	// Key is the group; zero for Wipe and Forget.
 	Key grouping.Key
 	// Seen is the group's version when the change was decided: the position of the last change of it, 0 for none.

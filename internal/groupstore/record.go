@@ -50,7 +50,7 @@ func openRecord(b []byte) (kind byte, c *cursor, err error) {
 func AppendEffect(dst []byte, position uint64, c Effect) []byte {
 	dst = append(dst, recordFormat, changeRecord, byte(c.Operation))
 	dst = binary.AppendUvarint(dst, position)
-	dst = appendText(dst, c.Tenant)
+	dst = appendText(dst, "") // no tenant: whose store the group is in
 	dst = appendText(dst, c.Key.Canonical())
 	dst = binary.AppendUvarint(dst, c.Seen)
 	dst = binary.AppendVarint(dst, c.PushedAt)
@@ -106,7 +106,9 @@ func decodeEffect(b []byte, known func(head, rest []byte) (*heading, *skeleton))
 	}
 	c.Operation = change.Operation(r.byte())
 	position = r.uvarint()
-	c.Tenant = string(r.text())
+	if tenant := r.text(); len(tenant) > 0 {
+		return 0, Effect{}, fmt.Errorf("decoding the change at position %d: it belongs to tenant %q", position, tenant)
+	}
 	canonical := r.text()
 	c.Seen, c.PushedAt, c.FailedAt = r.uvarint(), r.varint(), r.varint()
 	c.Reason = string(r.text())

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -233,6 +234,27 @@ func TestMend(t *testing.T) {
 		}
 	}
 	wantSame(t, "mended", s, lossy)
+}
+
+// TestReplayRefusesATenant: a change of another tenant's store is never taken for one of this store (S2).
+func TestReplayRefusesATenant(t *testing.T) {
+	j := &journal{}
+	newTester(t, groupstore.Config{Log: j}).put(key(t, "job", "a"), "m 1\n")
+	record := encoded(j)[0]
+	const tenant = 4 // follows format, kind, operation and position
+	if record[tenant] != 0 {
+		t.Fatalf("a record has a tenant of %d bytes, want none", record[tenant])
+	}
+	others := slices.Replace(slices.Clone(record), tenant, tenant+1, []byte("\x05other")...)
+	for name, replay := range map[string]func(*groupstore.Store, []byte) error{"Replay": (*groupstore.Store).Replay, "Mend": (*groupstore.Store).Mend} {
+		s := newTester(t, groupstore.Config{})
+		if err := replay(s.store, others); err == nil || !strings.Contains(err.Error(), `tenant "other"`) {
+			t.Errorf("%s of another tenant's change: %v, want an error that names the tenant", name, err)
+		}
+		if err := replay(s.store, record); err != nil {
+			t.Errorf("%s of the same change without a tenant: %v", name, err)
+		}
+	}
 }
 
 func TestLoaderRefuses(t *testing.T) {
