@@ -83,24 +83,6 @@ func TestBurstIsOneWrite(t *testing.T) {
 	}
 }
 
-// TestWarm: buffers that were made ready are as empty and as large as others.
-func TestWarm(t *testing.T) {
-	for range 3 { // a pool may give back what was put into it, or not
-		tunnel.Warm()
-		network := &wire{}
-		below := tunnel.NewBurstWriter(network)
-		chunk := tunnel.NewChunk()
-		if got := len(chunk.Room()); got != tunnel.BodyChunkBytes {
-			t.Fatalf("a chunk has room for %d bytes, want %d", got, tunnel.BodyChunkBytes)
-		}
-		chunk.Drop()
-		sent := pattern(100)
-		if _, err := below.Over(records{below}).Write(sent); err != nil || len(network.writes) != 1 || !bytes.Equal(network.writes[0], sent) {
-			t.Fatalf("a burst of %d bytes: %d writes, or other bytes, %v", len(sent), len(network.writes), err)
-		}
-	}
-}
-
 // TestBurstFails: gRPC has to know that what it wrote did not leave, or it would take the session for alive.
 func TestBurstFails(t *testing.T) {
 	broken := errors.New("broken")

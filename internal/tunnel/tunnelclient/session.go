@@ -83,7 +83,6 @@ func (l *Link) open(ctx context.Context, a *attempt) (*session, error) {
 		s.close()
 		return nil, err
 	}
-	tunnel.Warm()
 	return s, nil
 }
 
