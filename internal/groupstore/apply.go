@@ -3,6 +3,7 @@ package groupstore
 import (
 	"cmp"
 	"context"
+	"fmt"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
@@ -63,7 +64,7 @@ func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (c
 	case v.refusal != nil && c.Origin == nil, d.operation == change.Forget:
 		v.position = 0 // not waited for
 	case err != nil:
-		return notWritable(d.what() + err.Error()), OtherSeries
+		return notLogged(&d, err), OtherSeries
 	case wait != nil:
 		if err := wait(ctx); err != nil {
 			return inDoubt(err, &v), v.found
@@ -72,12 +73,13 @@ func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (c
 	return s.outcome(&d, &v), v.found
 }
 
-// what says what could not be logged.
-func (d *draft) what() string {
+// notLogged is the outcome of a change that the log refuses.
+func notLogged(d *draft, err error) change.Outcome {
+	what := "push"
 	if d.operation == change.Wipe {
-		return "logging the wipe: "
+		what = "wipe"
 	}
-	return "logging the push: "
+	return notWritable(fmt.Sprintf("logging the %s: %v", what, err))
 }
 
 // A verdict is what came of deciding a draft.

@@ -56,10 +56,9 @@ func (s *Store) takesValues(d *draft, g *group) bool {
 // revalue decides a draft that changes nothing but values of the group.
 func (s *Store) revalue(d *draft, e *Effect, g *group) {
 	noted := g.state.noted()
-	*e = Effect{
-		Operation: d.operation, Key: d.key, Seen: g.state.version, PushedAt: d.at, FailedAt: noted.failed, Reason: noted.reason,
-		parts: d.parts, lines: d.lines, valueSize: d.valueSize,
-	}
+	e.Operation, e.Key, e.Seen = d.operation, d.key, g.state.version
+	e.PushedAt, e.FailedAt, e.Reason = d.at, noted.failed, noted.reason
+	e.parts, e.lines, e.valueSize = d.parts, d.lines, d.valueSize
 }
 
 // parts cuts values into the parts of the outline's families; nil if they are not as many.

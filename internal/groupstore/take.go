@@ -89,7 +89,7 @@ func (s *Store) decideOnce(d *draft, present *group, e *Effect, v *verdict) (g *
 // marking makes the effect one of nothing but marks. For a duplicate it does not even change those, and yet it is logged: once
 // it is durable, so is all that came before.
 func marking(key grouping.Key, g *group, e *Effect) {
-	*e = Effect{Operation: change.Mark, Key: key, Seen: versionOf(g)}
+	e.Operation, e.Key, e.Seen = change.Mark, key, versionOf(g)
 }
 
 // rejectedBefore returns why the last push to the group was rejected, as far as that is known.

@@ -60,29 +60,34 @@ func (p *passwords) behind(next http.Handler) http.Handler {
 // before returns the handler in front of the one that checks.
 func (p *passwords) before(checks http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, _, has := r.BasicAuth(); !has {
-			checks.ServeHTTP(w, r)
+		if _, _, has := r.BasicAuth(); has {
+			p.serveInTurn(checks, w, r)
 			return
 		}
-		id := p.idOf(r)
-		c := &check{passed: func() {}}
-		if !p.wasRight(id) {
-			leave, ok := p.wait(r)
-			if !ok {
-				w.Header().Set("Retry-After", "1")
-				http.Error(w, "too many passwords wait to be checked", http.StatusTooManyRequests)
-				return
-			}
-			c.passed = sync.OnceFunc(leave)
-		}
-		begun := time.Now()
-		checks.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), checkKey{}, c)))
-		if !c.right && !p.wasRight(id) {
-			rest(r.Context(), time.Since(begun)) // half of a processor is enough for wrong ones
-		}
-		c.passed()
-		p.note(id, c.right)
+		checks.ServeHTTP(w, r)
 	})
+}
+
+// serveInTurn serves a request with a password, which waits for its turn if it is not known to be right.
+func (p *passwords) serveInTurn(checks http.Handler, w http.ResponseWriter, r *http.Request) {
+	id := p.idOf(r)
+	c := &check{passed: func() {}}
+	if !p.wasRight(id) {
+		leave, ok := p.wait(r)
+		if !ok {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many passwords wait to be checked", http.StatusTooManyRequests)
+			return
+		}
+		c.passed = sync.OnceFunc(leave)
+	}
+	begun := time.Now()
+	checks.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), checkKey{}, c)))
+	if !c.right && !p.wasRight(id) {
+		rest(r.Context(), time.Since(begun)) // half of a processor is enough for wrong ones
+	}
+	c.passed()
+	p.note(id, c.right)
 }
 
 // rest waits for that long, or until nobody waits for the answer.

@@ -93,8 +93,9 @@ func (s *Server) newRoutes() (*routes, error) {
 
 // untilReady answers 503 to whatever cannot be answered before the store is recovered.
 func (s *Server) untilReady(prefix string, next http.Handler) http.Handler {
+	healthy, ready := prefix+"/-/healthy", prefix+"/-/ready"
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if state(s.state.Load()) == starting && r.URL.Path != prefix+"/-/healthy" && r.URL.Path != prefix+"/-/ready" {
+		if state(s.state.Load()) == starting && r.URL.Path != healthy && r.URL.Path != ready {
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "relay is starting: its store is being recovered", http.StatusServiceUnavailable)
 			return
