@@ -31,7 +31,7 @@ var table = map[string]place{
 	"internal/httpsd":              {3, relayOnly},
 	"internal/gather":              {3, relayOnly},
 	"internal/ingest":              {3, relayOnly},
-	"internal/storelog":            {3, relayOnly},
+	"internal/keep":                {3, relayOnly},
 	"internal/pushgatewayfile":     {3, relayOnly},
 	"internal/tunnel/tunnelserver": {3, relayOnly},
 	"internal/tunnel":              {3, shared},
@@ -131,7 +131,7 @@ var bans = []ban{
 	{
 		from: []string{"cmd/relay-agent"},
 		to: []string{
-			"internal/groupstore", "internal/storelog", "internal/pushgatewayfile", "internal/ingest", "internal/gather",
+			"internal/groupstore", "internal/keep", "internal/pushgatewayfile", "internal/ingest", "internal/gather",
 			"internal/web", "internal/queryapi",
 			"internal/authority", "internal/httpsd", "internal/roster", "internal/tunnel/tunnelserver", "internal/relay",
 		},

@@ -15,7 +15,7 @@ import (
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 	"pushrelay/internal/wal"
 )
 
@@ -28,11 +28,11 @@ func (s *Server) openStore(dataDir string, cfg groupstore.Config) {
 		s.store = groupstore.New(cfg)
 		return
 	}
-	s.log = storelog.New(storelog.Config{
+	s.disk = keep.New(keep.Config{
 		Dir: storeDir(dataDir), Store: cfg, Release: version.Version, NoLock: s.opts.DataDirNoLock, Progress: s.progress("recovering the store"),
 		Logger: s.logger.With(slog.String("component", "store")), Registerer: s.telemetry,
 	})
-	s.store = s.log.Store()
+	s.store = s.disk.Store()
 }
 
 // progress returns what is to be told of one kind of work.
@@ -45,14 +45,14 @@ func (s *Server) progress(what string) func(done, total int64) {
 
 // recoverStore fills the store with what the data dir has, and with what a Pushgateway has left.
 func (s *Server) recoverStore(ctx context.Context) error {
-	if s.log != nil {
-		storelog.RemoveLeftovers(s.opts.DataDir) // of backups that were written there
-		if err := s.log.Recover(ctx); err != nil {
+	if s.disk != nil {
+		keep.RemoveLeftovers(s.opts.DataDir) // of backups that were written there
+		if err := s.disk.Recover(ctx); err != nil {
 			return explainStoreError(s.opts.DataDir, err)
 		}
-		if s.usedBefore && s.log.Fresh() {
+		if s.usedBefore && s.disk.Fresh() {
 			s.logger.Warn("the store is missing from a data dir that was in use: the relay begins with an empty one under a new store id; agents send again what they have, and what was pushed to the relay itself comes back from a backup only (stop the relay, move the new store away, relay-server restore)",
-				slog.String("dir", storeDir(s.opts.DataDir)), slog.String("store_id", s.log.ID().String()))
+				slog.String("dir", storeDir(s.opts.DataDir)), slog.String("store_id", s.disk.ID().String()))
 		}
 	}
 	return s.importFile(ctx)
@@ -63,7 +63,7 @@ func explainStoreError(dataDir string, err error) error {
 	var locked *wal.LockedError
 	var damaged *wal.DamagedError
 	var newer *datadir.NewerError
-	var contradiction *storelog.ContradictionError
+	var contradiction *keep.ContradictionError
 	switch {
 	case errors.As(err, &newer):
 		return fmt.Errorf("--data.dir %s: %w; nothing was changed", dataDir, newer)
@@ -87,24 +87,24 @@ func adviseRepair(dataDir string, err error) error {
 
 // storeLosses returns what the store has lost, and nobody has taken note of.
 func (s *Server) storeLosses() []wal.Loss {
-	if s.log == nil {
+	if s.disk == nil {
 		return nil
 	}
-	return s.log.Losses()
+	return s.disk.Losses()
 }
 
 // storeID identifies the store to agents. One in memory is made anew at every start.
 func (s *Server) storeID() [16]byte {
-	if s.log != nil {
-		return s.log.ID()
+	if s.disk != nil {
+		return s.disk.ID()
 	}
 	return randomID()
 }
 
 // storeHistory returns what tells where the store has been. One in memory has just this epoch.
 func (s *Server) storeHistory() func() history.History {
-	if s.log != nil {
-		return s.log.History
+	if s.disk != nil {
+		return s.disk.History
 	}
 	only := []history.Epoch{{ID: randomID()}}
 	return func() history.History { return history.History{Epochs: only, Position: s.store.Position()} }
@@ -117,16 +117,16 @@ func randomID() (id [16]byte) {
 
 // storeFailure returns why the store cannot be changed, nil if it can.
 func (s *Server) storeFailure() error {
-	if s.log == nil {
+	if s.disk == nil {
 		return nil
 	}
-	return s.log.Failure()
+	return s.disk.Failure()
 }
 
 // runStore starts what belongs to the store while the relay runs.
 func (s *Server) runStore(ctx context.Context, serving *errgroup.Group) {
-	if s.log != nil {
-		serving.Go(func() error { return s.log.Run(ctx) })
+	if s.disk != nil {
+		serving.Go(func() error { return s.disk.Run(ctx) })
 	}
 	if s.exports() {
 		serving.Go(func() error { return s.exportOften(ctx) })
@@ -147,10 +147,10 @@ func (s *Server) keepStore() error {
 const exportGrace = 5 * time.Second
 
 func (s *Server) closeStore() error {
-	if s.log == nil {
+	if s.disk == nil {
 		return nil
 	}
-	err := s.log.Close()
+	err := s.disk.Close()
 	if errors.Is(err, wal.ErrUnwritable) {
 		// Whatever was acknowledged is there, so that the end is an orderly one.
 		s.logger.Error("the store was closed while it could not be written: changes that were answered with 503 may be lost", slog.Any("err", err))

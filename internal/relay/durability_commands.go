@@ -12,7 +12,7 @@ import (
 
 	"github.com/prometheus/common/version"
 
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 	"pushrelay/internal/wal"
 )
 
@@ -26,8 +26,8 @@ type Keep struct {
 	Progress func(what string, done, total int64)
 }
 
-func (k Keep) place(what string) storelog.Place {
-	p := storelog.Place{Dir: storeDir(k.DataDir), Release: version.Version, NoLock: k.NoLock}
+func (k Keep) place(what string) keep.Place {
+	p := keep.Place{Dir: storeDir(k.DataDir), Release: version.Version, NoLock: k.NoLock}
 	if k.Progress != nil {
 		p.Progress = func(done, total int64) { k.Progress(what, done, total) }
 	}
@@ -47,7 +47,7 @@ func (k Keep) Backup(ctx context.Context, file string, out io.Writer) error {
 	if err := k.existing(); err != nil {
 		return err
 	}
-	s, err := storelog.Backup(ctx, k.place("backing up"), file)
+	s, err := keep.Backup(ctx, k.place("backing up"), file)
 	if err != nil {
 		return explainStoreError(k.DataDir, err)
 	}
@@ -57,8 +57,8 @@ func (k Keep) Backup(ctx context.Context, file string, out io.Writer) error {
 
 // Restore makes the store of an empty data dir from a backup, and says on out what it holds.
 func (k Keep) Restore(ctx context.Context, file string, out io.Writer) error {
-	s, err := storelog.Restore(ctx, k.place("restoring"), file)
-	if backup, ok := errors.AsType[*storelog.BackupError](err); ok {
+	s, err := keep.Restore(ctx, k.place("restoring"), file)
+	if backup, ok := errors.AsType[*keep.BackupError](err); ok {
 		return fmt.Errorf("%w; the data dir was not touched: restore another backup", backup)
 	}
 	if err != nil {
@@ -73,7 +73,7 @@ func (k Keep) Repair(ctx context.Context, out io.Writer) error {
 	if err := k.existing(); err != nil {
 		return err
 	}
-	r, err := storelog.Repair(ctx, k.place("repairing"))
+	r, err := keep.Repair(ctx, k.place("repairing"))
 	if err != nil {
 		return explainStoreError(k.DataDir, err)
 	}
@@ -90,7 +90,7 @@ func (k Keep) AcknowledgeLoss(out io.Writer) error {
 	if err := k.existing(); err != nil {
 		return err
 	}
-	losses, err := storelog.AcknowledgeLoss(k.place(""))
+	losses, err := keep.AcknowledgeLoss(k.place(""))
 	if err != nil {
 		return explainStoreError(k.DataDir, err)
 	}

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"pushrelay/internal/keep"
 	"pushrelay/internal/pushgatewayfile"
-	"pushrelay/internal/storelog"
 )
 
 // originalSuffix is added to the name under which a Pushgateway's file is kept if not all of it could be taken over:
@@ -38,7 +38,7 @@ func (s *Server) importFile(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.log != nil && s.log.Imported(name) {
+	if s.disk != nil && s.disk.Imported(name) {
 		return nil
 	}
 	if err := s.storeFailure(); err != nil {
@@ -60,8 +60,8 @@ func (s *Server) importFile(ctx context.Context) error {
 	if err := s.keepOriginal(report); err != nil {
 		return err
 	}
-	if s.log != nil {
-		if err := s.log.NoteImport(ctx, storelog.Import{Name: name, Size: file.Size, SHA256: file.SHA256, At: time.Now().UTC()}); err != nil {
+	if s.disk != nil {
+		if err := s.disk.NoteImport(ctx, keep.Import{Name: name, Size: file.Size, SHA256: file.SHA256, At: time.Now().UTC()}); err != nil {
 			return fmt.Errorf("--persistence.file %s cannot be imported: %w", s.opts.PersistenceFile, err)
 		}
 	}
@@ -148,8 +148,8 @@ func (s *Server) writeFile(ctx context.Context) (pushgatewayfile.Written, error)
 // the next start would bring back what was deleted meanwhile.
 func (s *Server) claimFile(ctx context.Context) error {
 	name, err := s.fileName()
-	if err != nil || s.log == nil || s.log.Imported(name) {
+	if err != nil || s.disk == nil || s.disk.Imported(name) {
 		return err
 	}
-	return s.log.NoteImport(ctx, storelog.Import{Name: name, At: time.Now().UTC()})
+	return s.disk.NoteImport(ctx, keep.Import{Name: name, At: time.Now().UTC()})
 }

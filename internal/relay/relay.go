@@ -20,10 +20,10 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/ingest"
+	"pushrelay/internal/keep"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/roster"
-	"pushrelay/internal/storelog"
 	"pushrelay/internal/tunnel/tunnelserver"
 )
 
@@ -45,7 +45,7 @@ type Server struct {
 	instrument    push.Instrument        // counts requests for the legacy metrics
 	laterFamilies []groupstore.OwnFamily // metric families of ours that have no series yet
 	store         *groupstore.Store
-	log           *storelog.Log // what keeps the store; nil in memory only
+	disk          *keep.Disk // what keeps the store; nil in memory only
 	agents        *roster.Registry
 	ingester      *ingest.Ingester
 	quotas        *quotas

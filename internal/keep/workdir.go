@@ -1,4 +1,4 @@
-package storelog
+package keep
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package storelog
+package keep
 
 import (
 	"sync/atomic"
@@ -17,7 +17,7 @@ type metrics struct {
 	snapshotAt       atomic.Int64 // nanoseconds since the epoch; 0 for none since the start
 }
 
-func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
+func newMetrics(reg prometheus.Registerer, d *Disk) *metrics {
 	factory := promauto.With(reg)
 	m := &metrics{
 		syncs: factory.NewHistogram(prometheus.HistogramOpts{
@@ -40,7 +40,7 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 		{"relay_store_log_queued_bytes", "Changes of the store that wait for the disk.", func(s wal.Status) float64 { return float64(s.QueuedBytes) }},
 	} {
 		factory.NewGaugeFunc(prometheus.GaugeOpts{Name: gauge.name, Help: gauge.help}, func() float64 {
-			w := l.wal.Load()
+			w := d.wal.Load()
 			if w == nil {
 				return 0
 			}
@@ -50,7 +50,7 @@ func newMetrics(reg prometheus.Registerer, l *Log) *metrics {
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_store_losses",
 		Help: "Losses of the store, certain or possible, that nobody has taken note of (relay-server acknowledge-loss).",
-	}, func() float64 { return float64(len(l.Losses())) })
+	}, func() float64 { return float64(len(d.Losses())) })
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_store_snapshot_timestamp_seconds",
 		Help: "When the last snapshot of the store since the start was written; 0 if none was.",

@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"io"

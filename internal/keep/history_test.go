@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 
 	"pushrelay/internal/change"
 	past "pushrelay/internal/history"
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 )
 
 // point is the newest change of the store.
@@ -76,11 +76,11 @@ func TestHistoryOfARestoredStore(t *testing.T) {
 	before := k.point()
 	k.close()
 	file := filepath.Join(t.TempDir(), "backup")
-	if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: dir}, file); err != nil {
+	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, file); err != nil {
 		t.Fatal(err)
 	}
 	restored := t.TempDir()
-	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: restored}, file); err != nil {
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: restored}, file); err != nil {
 		t.Fatal(err)
 	}
 	k = open(t, config(restored))

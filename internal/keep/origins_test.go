@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 	"pushrelay/internal/waltest"
 )
 
@@ -129,7 +129,7 @@ func TestOnceOverRestarts(t *testing.T) {
 		k = open(t, cfg)
 		k.wantAll("by a snapshot", content)
 		backup := filepath.Join(t.TempDir(), "backup")
-		if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: cfg.Dir, NoLock: true}, backup); err != nil {
+		if _, err := keep.Backup(t.Context(), keep.Place{Dir: cfg.Dir, NoLock: true}, backup); err != nil {
 			t.Fatal(err)
 		}
 		k.Store().Apply(t.Context(), &change.Change{Operation: change.Forget, Agent: "site", Origin: &change.Origin{Journal: journal, Sequence: 99}}, groupstore.Content{})
@@ -145,7 +145,7 @@ func TestOnceOverRestarts(t *testing.T) {
 		k.close()
 
 		target := config(filepath.Join(t.TempDir(), "restored"))
-		if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target.Dir}, backup); err != nil {
+		if _, err := keep.Restore(t.Context(), keep.Place{Dir: target.Dir}, backup); err != nil {
 			t.Fatal(err)
 		}
 		k = open(t, target)
@@ -267,7 +267,7 @@ func TestRepairDropsMarks(t *testing.T) {
 	if err := os.WriteFile(path, bytes.Replace(written, []byte("12345"), []byte("12346"), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := storelog.Repair(t.Context(), storelog.Place{Dir: dir}); err != nil {
+	if _, err := keep.Repair(t.Context(), keep.Place{Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // the second start has the snapshot of the first

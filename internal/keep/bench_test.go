@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 )
 
 // page returns a push of 100 series: gauges, counters and three histograms.
@@ -39,7 +39,7 @@ func page(value int) string {
 }
 
 // realConfig keeps the log on a real disk.
-func realConfig(dir string) storelog.Config {
+func realConfig(dir string) keep.Config {
 	cfg := config(dir)
 	cfg.FS = nil
 	return cfg
@@ -139,10 +139,10 @@ func BenchmarkRecover(b *testing.B) {
 	fillWith(b, k.Store(), groups)
 	k.close()
 	backup, restored := filepath.Join(b.TempDir(), "backup"), b.TempDir()
-	if _, err := storelog.Backup(b.Context(), storelog.Place{Dir: dir}, backup); err != nil {
+	if _, err := keep.Backup(b.Context(), keep.Place{Dir: dir}, backup); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := storelog.Restore(b.Context(), storelog.Place{Dir: restored}, backup); err != nil {
+	if _, err := keep.Restore(b.Context(), keep.Place{Dir: restored}, backup); err != nil {
 		b.Fatal(err)
 	}
 	for name, from := range map[string]string{"log": dir, "snapshot": restored} {

@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 	"pushrelay/internal/wal"
 	"pushrelay/internal/waltest"
 )
@@ -45,7 +45,7 @@ func TestMatrix(t *testing.T) {
 const memoryDir = "store"
 
 // segmentsOfMatrix makes three or four files of a store.
-func segmentsOfMatrix(dir string) storelog.Config {
+func segmentsOfMatrix(dir string) keep.Config {
 	cfg := config(dir)
 	cfg.SegmentBytes = 1500
 	return cfg
@@ -67,11 +67,11 @@ func stores(t *testing.T) map[string]madeStore {
 		"restored": func(t *testing.T, k *keeper) *keeper {
 			k.close()
 			backup := filepath.Join(t.TempDir(), "backup")
-			if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: k.dir}, backup); err != nil {
+			if _, err := keep.Backup(t.Context(), keep.Place{Dir: k.dir}, backup); err != nil {
 				t.Fatal(err)
 			}
 			dir := filepath.Join(t.TempDir(), "store")
-			if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: dir}, backup); err != nil {
+			if _, err := keep.Restore(t.Context(), keep.Place{Dir: dir}, backup); err != nil {
 				t.Fatal(err)
 			}
 			return open(t, segmentsOfMatrix(dir))
@@ -80,7 +80,7 @@ func stores(t *testing.T) map[string]madeStore {
 			for i := range 4 {
 				k.importGroup(fmt.Sprint("imported", i))
 			}
-			if err := k.NoteImport(t.Context(), storelog.Import{Name: "/file"}); err != nil {
+			if err := k.NoteImport(t.Context(), keep.Import{Name: "/file"}); err != nil {
 				t.Fatal(err)
 			}
 			return k
@@ -171,11 +171,11 @@ func (s *madeStore) try(t *testing.T, damage string, files map[string][]byte) {
 	told := ""
 	if err != nil {
 		_, damaged := errors.AsType[*wal.DamagedError](err)
-		_, contradicts := errors.AsType[*storelog.ContradictionError](err)
+		_, contradicts := errors.AsType[*keep.ContradictionError](err)
 		if !damaged && !contradicts {
 			t.Fatalf("%s: Recover() = %v, which no repair helps against", damage, err)
 		}
-		report, err := storelog.Repair(t.Context(), storelog.Place{Dir: memoryDir, FS: memory})
+		report, err := keep.Repair(t.Context(), keep.Place{Dir: memoryDir, FS: memory})
 		if err != nil {
 			t.Fatalf("%s: Repair() = %v", damage, err)
 		}

@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 	"pushrelay/internal/wal"
 )
 
@@ -60,7 +60,7 @@ func TestLeftoversOfBackups(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: dir}, filepath.Join(beside, "backup")); err != nil {
+	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, filepath.Join(beside, "backup")); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{".backup-alive", ".backup-alive.unfinished.tmp", ".backup-begins", ".backup-of-mine", ".backup-of-mine.unfinished", "backup", "mine"}
@@ -87,12 +87,12 @@ func TestTidyingDisturbsNoBackup(t *testing.T) {
 			case <-done:
 				return
 			default:
-				storelog.RemoveLeftovers(beside)
+				keep.RemoveLeftovers(beside)
 			}
 		}
 	}()
 	for range 50 {
-		if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: dir}, filepath.Join(beside, "backup")); err != nil {
+		if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, filepath.Join(beside, "backup")); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,4 +1,4 @@
-package storelog
+package keep
 
 import (
 	"context"
@@ -43,9 +43,9 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Log is a grouping store with the log that keeps it. It is made by [New] and can be written once [Log.Recover] has
-// returned. It is safe for concurrent use, apart from what is said of the single functions.
-type Log struct {
+// Disk is a grouping store that is kept on the disk: with the log that keeps it. It is made by [New] and can be written once [Disk.Recover]
+// has returned. It is safe for concurrent use, apart from what is said of the single functions.
+type Disk struct {
 	// Static after New.
 	cfg     Config
 	store   *groupstore.Store
@@ -64,55 +64,55 @@ type Log struct {
 }
 
 // New returns an empty store that is not recovered yet, and may be neither changed nor shown. Nothing is opened.
-func New(cfg Config) *Log {
-	l := &Log{cfg: cfg, failed: make(chan struct{}, 1)}
-	cfg.Store.Log = l
-	l.store = groupstore.New(cfg.Store)
-	l.metrics = newMetrics(cfg.Registerer, l)
-	return l
+func New(cfg Config) *Disk {
+	d := &Disk{cfg: cfg, failed: make(chan struct{}, 1)}
+	cfg.Store.Log = d
+	d.store = groupstore.New(cfg.Store)
+	d.metrics = newMetrics(cfg.Registerer, d)
+	return d
 }
 
 // Store returns the store. It is the same one for life.
-func (l *Log) Store() *groupstore.Store { return l.store }
+func (d *Disk) Store() *groupstore.Store { return d.store }
 
 // Recover takes possession of the directory and fills the store with what it holds. It must be called once, before anything
 // else is done with the store. An error is one of [wal.Open], or tells that a record is not understood; nothing on the disk
-// was changed then. A log that can be read and not written is no error: see [Log.Failure].
+// was changed then. A log that can be read and not written is no error: see [Disk.Failure].
 //
 // What a crash has left behind, and what is lost, is logged.
-func (l *Log) Recover(ctx context.Context) error {
+func (d *Disk) Recover(ctx context.Context) error {
 	start := time.Now()
-	r := &reading{store: l.store}
-	w, found, err := wal.Open(ctx, l.walConfig(), r.replay())
+	r := &reading{store: d.store}
+	w, found, err := wal.Open(ctx, d.walConfig(), r.replay())
 	if err != nil {
 		return err
 	}
-	if err := l.accept(r, found); err != nil {
+	if err := d.accept(r, found); err != nil {
 		return errors.Join(err, w.Close())
 	}
-	l.marks, l.fresh = r.marks, found.Fresh
-	l.wal.Store(w)
-	l.report(found, time.Since(start))
-	if err := l.sign(ctx, found); err != nil {
+	d.marks, d.fresh = r.marks, found.Fresh
+	d.wal.Store(w)
+	d.report(found, time.Since(start))
+	if err := d.sign(ctx, found); err != nil {
 		return err
 	}
-	if l.marks.id == (ID{}) || found.Lossy {
-		if err := l.identify(ctx, found); err != nil {
+	if d.marks.id == (ID{}) || found.Lossy {
+		if err := d.identify(ctx, found); err != nil {
 			return err
 		}
 	}
-	return l.beginEpoch(ctx, found)
+	return d.beginEpoch(ctx, found)
 }
 
-func (l *Log) walConfig() wal.Config {
+func (d *Disk) walConfig() wal.Config {
 	return wal.Config{
-		Dir: l.cfg.Dir, Release: l.cfg.Release, MaxPayloadBytes: maxRecordBytes + maxRecordBytes/4, NoLock: l.cfg.NoLock, FS: l.cfg.FS, Progress: l.cfg.Progress,
-		SegmentBytes: l.cfg.SegmentBytes, SnapshotFloorBytes: l.cfg.SnapshotFloorBytes, ObserveSync: l.metrics.synced,
+		Dir: d.cfg.Dir, Release: d.cfg.Release, MaxPayloadBytes: maxRecordBytes + maxRecordBytes/4, NoLock: d.cfg.NoLock, FS: d.cfg.FS, Progress: d.cfg.Progress,
+		SegmentBytes: d.cfg.SegmentBytes, SnapshotFloorBytes: d.cfg.SnapshotFloorBytes, ObserveSync: d.metrics.synced,
 	}
 }
 
 // accept ends the reading. That changes were missing is accepted only where it is known.
-func (l *Log) accept(r *reading, found wal.Recovery) error {
+func (d *Disk) accept(r *reading, found wal.Recovery) error {
 	if err := r.loaded(); err != nil {
 		return err
 	}
@@ -123,16 +123,16 @@ func (l *Log) accept(r *reading, found wal.Recovery) error {
 }
 
 // beginEpoch notes the start in the log, so that a copy of the store that is put back later is known from it. Changes come after it.
-func (l *Log) beginEpoch(ctx context.Context, found wal.Recovery) error {
-	next := history.Epoch{Began: l.store.Position()}
+func (d *Disk) beginEpoch(ctx context.Context, found wal.Recovery) error {
+	next := history.Epoch{Began: d.store.Position()}
 	rand.Read(next.ID[:])
-	return l.markStart(ctx, found, epochMark(next))
+	return d.markStart(ctx, found, epochMark(next))
 }
 
 // markStart is mark for what a start of the log says, also of one that cannot be written: the mark comes into it as soon as it can,
 // before any change.
-func (l *Log) markStart(ctx context.Context, found wal.Recovery, m mark) error {
-	wait, err := l.put(m, l.wal.Load().Note)
+func (d *Disk) markStart(ctx context.Context, found wal.Recovery, m mark) error {
+	wait, err := d.put(m, d.wal.Load().Note)
 	if err != nil || found.Failure != nil {
 		return err
 	}
@@ -140,11 +140,11 @@ func (l *Log) markStart(ctx context.Context, found wal.Recovery, m mark) error {
 }
 
 // History returns where the store has been. It is valid once the store is recovered.
-func (l *Log) History() history.History {
-	position := l.store.Position() // The store's lock is taken before this one.
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return history.History{Epochs: l.marks.epochs, Position: position}
+func (d *Disk) History() history.History {
+	position := d.store.Position() // The store's lock is taken before this one.
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return history.History{Epochs: d.marks.epochs, Position: position}
 }
 
 // A ContradictionError means that the log holds changes that cannot follow one another, although nothing of it is damaged:
@@ -160,47 +160,47 @@ func (e *ContradictionError) Unwrap() error { return e.Cause }
 // identify gives the store an ID: it is new, or it has lost something, and then agents must not take it for the one that they
 // knew. They send again what they have, and nothing of that may be taken for decided because a later change of the group is
 // still there. What was given up stays so for as long as there is no snapshot after it.
-func (l *Log) identify(ctx context.Context, found wal.Recovery) error {
+func (d *Disk) identify(ctx context.Context, found wal.Recovery) error {
 	var id ID
 	rand.Read(id[:])
-	l.mu.Lock()
-	l.marks.id, l.marks.epochs = id, nil
-	l.mu.Unlock()
+	d.mu.Lock()
+	d.marks.id, d.marks.epochs = id, nil
+	d.mu.Unlock()
 	if found.Lossy {
-		l.store.DropMarks()
+		d.store.DropMarks()
 	}
 	if found.Lossy && found.Failure == nil {
-		if err := l.snapshot(ctx); err != nil {
-			l.cfg.Logger.Warn("no snapshot of the store could be made: what is lost will be told again at the next start", slog.Any("err", err))
+		if err := d.snapshot(ctx); err != nil {
+			d.cfg.Logger.Warn("no snapshot of the store could be made: what is lost will be told again at the next start", slog.Any("err", err))
 		}
 		return nil
 	}
-	return l.markStart(ctx, found, mark{StoreID: id.String()})
+	return d.markStart(ctx, found, mark{StoreID: id.String()})
 }
 
 // ID returns what identifies the store. It is valid once the store is recovered.
-func (l *Log) ID() ID {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.marks.id
+func (d *Disk) ID() ID {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.marks.id
 }
 
 // Fresh reports whether the directory held no store. It is valid once the store is recovered.
-func (l *Log) Fresh() bool { return l.fresh }
+func (d *Disk) Fresh() bool { return d.fresh }
 
 // Imported says whether the file of that name was taken over, now or in an earlier life.
-func (l *Log) Imported(name string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.ContainsFunc(l.marks.imports, func(i Import) bool { return i.Name == name })
+func (d *Disk) Imported(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(d.marks.imports, func(i Import) bool { return i.Name == name })
 }
 
 // NoteImport makes it durable that a file was taken over. The changes of which that consisted are durable by then as well.
-func (l *Log) NoteImport(ctx context.Context, i Import) error { return l.mark(ctx, mark{Import: &i}) }
+func (d *Disk) NoteImport(ctx context.Context, i Import) error { return d.mark(ctx, mark{Import: &i}) }
 
 // mark appends a mark and waits until it is durable.
-func (l *Log) mark(ctx context.Context, m mark) error {
-	wait, err := l.put(m, l.wal.Load().Append)
+func (d *Disk) mark(ctx context.Context, m mark) error {
+	wait, err := d.put(m, d.wal.Load().Append)
 	if err != nil {
 		return err
 	}
@@ -208,17 +208,17 @@ func (l *Log) mark(ctx context.Context, m mark) error {
 }
 
 // put puts a mark into the log in one of its two ways, and lets it hold.
-func (l *Log) put(m mark, appending func([]byte) (func(context.Context) error, error)) (wait func(context.Context) error, err error) {
+func (d *Disk) put(m mark, appending func([]byte) (func(context.Context) error, error)) (wait func(context.Context) error, err error) {
 	payload, err := m.payload()
 	if err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	// Under the lock, so that a snapshot has either the mark or the place in the log before it.
 	wait, err = appending(payload)
 	if err == nil {
-		err = l.marks.take(payload[1:])
+		err = d.marks.take(payload[1:])
 	}
 	if err != nil {
 		return nil, fmt.Errorf("noting in the log: %w", err)
@@ -230,19 +230,19 @@ func (l *Log) put(m mark, appending func([]byte) (func(context.Context) error, e
 var errRecovering = errors.New("the store is being recovered")
 
 // Append takes a change of the store. See [groupstore.Log].
-func (l *Log) Append(position uint64, e groupstore.Effect) (wait func(context.Context) error, err error) {
-	w := l.wal.Load()
+func (d *Disk) Append(position uint64, e groupstore.Effect) (wait func(context.Context) error, err error) {
+	w := d.wal.Load()
 	if w == nil {
 		return nil, errRecovering
 	}
-	payload, err := l.encode(position, e)
+	payload, err := d.encode(position, e)
 	if err != nil {
 		return nil, err
 	}
 	wait, err = w.Append(payload)
 	if errors.Is(err, wal.ErrUnwritable) {
 		select {
-		case l.failed <- struct{}{}:
+		case d.failed <- struct{}{}:
 		default: // Run knows already
 		}
 	}
@@ -250,29 +250,29 @@ func (l *Log) Append(position uint64, e groupstore.Effect) (wait func(context.Co
 }
 
 // encode returns the payload of a change, valid until the next call.
-func (l *Log) encode(position uint64, e groupstore.Effect) ([]byte, error) {
-	if cap(l.record) > keptBufferBytes {
-		l.record, l.compressed = nil, nil
+func (d *Disk) encode(position uint64, e groupstore.Effect) ([]byte, error) {
+	if cap(d.record) > keptBufferBytes {
+		d.record, d.compressed = nil, nil
 	}
-	l.record = groupstore.AppendEffect(append(l.record[:0], storePayload), position, e)
-	if len(l.record) > maxRecordBytes {
-		return nil, fmt.Errorf("%w: %d bytes", wal.ErrTooLarge, len(l.record))
+	d.record = groupstore.AppendEffect(append(d.record[:0], storePayload), position, e)
+	if len(d.record) > maxRecordBytes {
+		return nil, fmt.Errorf("%w: %d bytes", wal.ErrTooLarge, len(d.record))
 	}
-	if len(l.record) < compressFrom {
-		return l.record, nil
+	if len(d.record) < compressFrom {
+		return d.record, nil
 	}
-	room := 1 + s2.MaxEncodedLen(len(l.record)-1)
-	l.compressed = slices.Grow(l.compressed[:0], room)[:room]
-	l.compressed[0] = compressedPayload
-	return l.compressed[:1+len(s2.Encode(l.compressed[1:], l.record[1:]))], nil
+	room := 1 + s2.MaxEncodedLen(len(d.record)-1)
+	d.compressed = slices.Grow(d.compressed[:0], room)[:room]
+	d.compressed[0] = compressedPayload
+	return d.compressed[:1+len(s2.Encode(d.compressed[1:], d.record[1:]))], nil
 }
 
 // keptBufferBytes is the largest buffer that is kept for the next change.
 const keptBufferBytes = 1 << 20
 
 // Failure returns why the store cannot be changed, nil if it can.
-func (l *Log) Failure() error {
-	w := l.wal.Load()
+func (d *Disk) Failure() error {
+	w := d.wal.Load()
 	if w == nil {
 		return errRecovering
 	}
@@ -280,8 +280,8 @@ func (l *Log) Failure() error {
 }
 
 // Losses returns what the store has lost, or may have, and nobody has taken note of.
-func (l *Log) Losses() []wal.Loss {
-	w := l.wal.Load()
+func (d *Disk) Losses() []wal.Loss {
+	w := d.wal.Load()
 	if w == nil {
 		return nil
 	}
@@ -290,36 +290,36 @@ func (l *Log) Losses() []wal.Loss {
 
 // Close makes durable what is not yet and gives up the directory. Run must have returned. It does nothing before the
 // store was recovered.
-func (l *Log) Close() error {
-	if w := l.wal.Load(); w != nil {
+func (d *Disk) Close() error {
+	if w := d.wal.Load(); w != nil {
 		return w.Close()
 	}
 	return nil
 }
 
 // report logs what recovery found.
-func (l *Log) report(found wal.Recovery, took time.Duration) {
-	stats := l.store.Stats()
-	l.cfg.Logger.Info("store recovered", slog.Int("groups", stats.Groups), slog.Int("series", stats.Series),
+func (d *Disk) report(found wal.Recovery, took time.Duration) {
+	stats := d.store.Stats()
+	d.cfg.Logger.Info("store recovered", slog.Int("groups", stats.Groups), slog.Int("series", stats.Series),
 		slog.Int64("bytes", found.Bytes), slog.Duration("duration", took))
 	if c := found.CutOff; c != nil {
 		if c.InDoubt {
-			l.cfg.Logger.Error("what is behind the last sound change of the log was cut off, and may have been acknowledged", c.Attrs()...)
+			d.cfg.Logger.Error("what is behind the last sound change of the log was cut off, and may have been acknowledged", c.Attrs()...)
 		} else {
-			l.cfg.Logger.Warn("a torn tail of the log was cut off: its writing was interrupted, and nothing in it was acknowledged", c.Attrs()...)
+			d.cfg.Logger.Warn("a torn tail of the log was cut off: its writing was interrupted, and nothing in it was acknowledged", c.Attrs()...)
 		}
 	}
 	for _, path := range found.SetAside {
-		l.cfg.Logger.Warn("a damaged snapshot was set aside; an older one and the log made up for it", slog.String("file", path))
+		d.cfg.Logger.Warn("a damaged snapshot was set aside; an older one and the log made up for it", slog.String("file", path))
 	}
 	if found.Lossy {
-		l.cfg.Logger.Error("a part of the log is lost: the store goes on without it, under a new id, so that agents send again what they have")
+		d.cfg.Logger.Error("a part of the log is lost: the store goes on without it, under a new id, so that agents send again what they have")
 	}
 	for _, loss := range found.Losses {
-		l.cfg.Logger.Error("the store has lost something, or may have, and nobody has taken note of it yet (relay-server acknowledge-loss)",
+		d.cfg.Logger.Error("the store has lost something, or may have, and nobody has taken note of it yet (relay-server acknowledge-loss)",
 			slog.String("lost", loss.String()), slog.String("reason", loss.Reason), slog.Time("found", loss.Found))
 	}
 	if found.Failure != nil {
-		l.cfg.Logger.Error("the store cannot be changed: its log can be read and not written", slog.Any("err", found.Failure))
+		d.cfg.Logger.Error("the store cannot be changed: its log can be read and not written", slog.Any("err", found.Failure))
 	}
 }

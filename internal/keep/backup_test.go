@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 )
 
 func TestBackupAndRestore(t *testing.T) {
@@ -18,10 +18,10 @@ func TestBackupAndRestore(t *testing.T) {
 	cfg := config(dir)
 	k := open(t, cfg)
 	k.exercise()
-	if err := k.NoteImport(t.Context(), storelog.Import{Name: "/file"}); err != nil {
+	if err := k.NoteImport(t.Context(), keep.Import{Name: "/file"}); err != nil {
 		t.Fatal(err)
 	}
-	summary, err := storelog.Backup(t.Context(), storelog.Place{Dir: dir}, backup) // while it is open
+	summary, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, backup) // while it is open
 	if err != nil || summary.Groups != 3 {
 		t.Fatalf("Backup() = %+v, %v", summary, err)
 	}
@@ -41,21 +41,21 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Errorf("%d of %d bytes are done", done, total)
 		}
 	}
-	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target, Progress: progress}, backup); err != nil {
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target, Progress: progress}, backup); err != nil {
 		t.Fatal(err)
 	}
 	if stat, err := os.Stat(backup); err != nil || len(shown) < 4 || shown[len(shown)-1] != 2*stat.Size() {
 		t.Errorf("progress was shown as %d, %v, want some steps to twice the size of the file, which is read twice", shown, err)
 	}
-	if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup); !errors.Is(err, storelog.ErrStoreExists) {
-		t.Errorf("Restore() over a store = %v, want %v", err, storelog.ErrStoreExists)
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, backup); !errors.Is(err, keep.ErrStoreExists) {
+		t.Errorf("Restore() over a store = %v, want %v", err, keep.ErrStoreExists)
 	}
 	restored := open(t, config(target))
 	defer restored.close()
 	if diff := cmp.Diff(want, restored.content()); diff != "" {
 		t.Errorf("content (-want +got):\n%s", diff)
 	}
-	if restored.ID() == id || restored.ID() == (storelog.ID{}) {
+	if restored.ID() == id || restored.ID() == (keep.ID{}) {
 		t.Errorf("ID() = %v, the one that was backed up was %v", restored.ID(), id)
 	}
 	if !restored.Imported("/file") {
@@ -68,7 +68,7 @@ func TestRestoreRefusesDamage(t *testing.T) {
 	k := open(t, config(dir))
 	k.exercise()
 	k.close()
-	if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: dir}, backup); err != nil {
+	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, backup); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(backup)
@@ -80,8 +80,8 @@ func TestRestoreRefusesDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := filepath.Join(t.TempDir(), "new")
-	_, err = storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup)
-	if damaged, ok := errors.AsType[*storelog.BackupError](err); !ok || damaged.File != backup {
+	_, err = keep.Restore(t.Context(), keep.Place{Dir: target}, backup)
+	if damaged, ok := errors.AsType[*keep.BackupError](err); !ok || damaged.File != backup {
 		t.Errorf("Restore() of a damaged backup = %v, want an error about the backup", err)
 	}
 	if _, err := os.Stat(target); !os.IsNotExist(err) {
@@ -116,11 +116,11 @@ func TestBackupUnderPushes(t *testing.T) {
 	<-pushing
 	for i := range 5 {
 		backup := filepath.Join(t.TempDir(), fmt.Sprint(i))
-		if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: cfg.Dir}, backup); err != nil {
+		if _, err := keep.Backup(t.Context(), keep.Place{Dir: cfg.Dir}, backup); err != nil {
 			t.Fatal(err)
 		}
 		target := t.TempDir()
-		if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: target}, backup); err != nil {
+		if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, backup); err != nil {
 			t.Fatal(err)
 		}
 		restored := open(t, config(target))

@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 	"pushrelay/internal/wal"
 	"pushrelay/internal/waltest"
 )
@@ -37,11 +37,11 @@ func write(t *testing.T, snapshot bool) history {
 	if snapshot {
 		k.close()
 		backup := filepath.Join(t.TempDir(), "backup")
-		if _, err := storelog.Backup(t.Context(), storelog.Place{Dir: h.dir}, backup); err != nil {
+		if _, err := keep.Backup(t.Context(), keep.Place{Dir: h.dir}, backup); err != nil {
 			t.Fatal(err)
 		}
 		h.dir = filepath.Join(t.TempDir(), "store")
-		if _, err := storelog.Restore(t.Context(), storelog.Place{Dir: h.dir}, backup); err != nil {
+		if _, err := keep.Restore(t.Context(), keep.Place{Dir: h.dir}, backup); err != nil {
 			t.Fatal(err)
 		}
 		k = open(t, smallSegments(h.dir))
@@ -87,7 +87,7 @@ func recoverFrom(t *testing.T, files map[string][]byte) (content string, err err
 }
 
 // smallSegments is a log that is not filled ahead far.
-func smallSegments(dir string) storelog.Config {
+func smallSegments(dir string) keep.Config {
 	cfg := config(dir)
 	cfg.SegmentBytes = 512
 	return cfg
@@ -172,7 +172,7 @@ func TestRepair(t *testing.T) {
 	if !errors.As(err, &damaged) || damaged.File != path || damaged.Offset <= 0 {
 		t.Fatalf("Recover() = %v, want a DamagedError with file and offset", err)
 	}
-	repaired, err := storelog.Repair(t.Context(), storelog.Place{Dir: dir})
+	repaired, err := keep.Repair(t.Context(), keep.Place{Dir: dir})
 	if err != nil || len(repaired.SetAside) != 1 || len(repaired.Missing) != 1 {
 		t.Fatalf("Repair() = %+v, %v", repaired, err)
 	}

@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/storelog"
+	"pushrelay/internal/keep"
 )
 
 // TestLossStaysVisible kills a relay and damages the last change of its log: the store starts, says at every start that
@@ -56,7 +56,7 @@ func TestLossStaysVisible(t *testing.T) {
 	}
 	wantLosses(1)
 	for _, want := range [][]string{{losses[0].ID}, nil} {
-		told, err := storelog.AcknowledgeLoss(storelog.Place{Dir: killed})
+		told, err := keep.AcknowledgeLoss(keep.Place{Dir: killed})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +115,7 @@ func TestSalvageSnapshot(t *testing.T) {
 	if _, err := tryOpen(t, config(dir)); err == nil {
 		t.Fatal("a damaged snapshot was taken")
 	}
-	report, err := storelog.Repair(t.Context(), storelog.Place{Dir: dir})
+	report, err := keep.Repair(t.Context(), keep.Place{Dir: dir})
 	if err != nil || report.Loss == nil || !report.Loss.Proven {
 		t.Fatalf("Repair() = %+v, %v", report, err)
 	}

@@ -1,4 +1,4 @@
-package storelog_test
+package keep_test
 
 import (
 	"context"
@@ -20,8 +20,8 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/keep"
 	"pushrelay/internal/metric"
-	"pushrelay/internal/storelog"
 	"pushrelay/internal/wal"
 )
 
@@ -29,26 +29,26 @@ var noon = time.Unix(1_700_000_000, 0)
 
 // A keeper is a log and its store in a test.
 type keeper struct {
-	*storelog.Log
+	*keep.Disk
 	tb       testing.TB
 	dir      string
 	registry *prometheus.Registry
 }
 
-func config(dir string) storelog.Config {
-	return storelog.Config{Dir: dir, FS: &disk{}, Logger: slog.New(slog.DiscardHandler)}
+func config(dir string) keep.Config {
+	return keep.Config{Dir: dir, FS: &disk{}, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // tryOpen recovers a log, which the caller closes.
-func tryOpen(tb testing.TB, cfg storelog.Config) (*keeper, error) {
+func tryOpen(tb testing.TB, cfg keep.Config) (*keeper, error) {
 	tb.Helper()
 	k := &keeper{tb: tb, dir: cfg.Dir, registry: prometheus.NewRegistry()}
 	cfg.Registerer = k.registry
-	k.Log = storelog.New(cfg)
+	k.Disk = keep.New(cfg)
 	return k, k.Recover(tb.Context())
 }
 
-func open(tb testing.TB, cfg storelog.Config) *keeper {
+func open(tb testing.TB, cfg keep.Config) *keeper {
 	tb.Helper()
 	k, err := tryOpen(tb, cfg)
 	if err != nil {
@@ -145,7 +145,7 @@ func TestRecover(t *testing.T) {
 	first := open(t, config(dir))
 	first.exercise()
 	want, id := first.content(), first.ID()
-	if id == (storelog.ID{}) {
+	if id == (keep.ID{}) {
 		t.Error("the store has no id")
 	}
 	first.close()
@@ -181,8 +181,8 @@ func TestWipeIsDurable(t *testing.T) {
 func TestNotRecovered(t *testing.T) {
 	cfg := config(t.TempDir())
 	cfg.Registerer = prometheus.NewRegistry()
-	l := storelog.New(cfg)
-	if err := (&keeper{tb: t, Log: l}).wipe(); err == nil {
+	l := keep.New(cfg)
+	if err := (&keeper{tb: t, Disk: l}).wipe(); err == nil {
 		t.Error("a store was changed before it was recovered")
 	}
 	if err := l.Close(); err != nil {
@@ -386,7 +386,7 @@ func TestStartOnFullDisk(t *testing.T) {
 func TestImports(t *testing.T) {
 	dir := t.TempDir()
 	k := open(t, config(dir))
-	i := storelog.Import{Name: "/var/lib/pushgateway", Size: 3, SHA256: "abc", At: noon.UTC()}
+	i := keep.Import{Name: "/var/lib/pushgateway", Size: 3, SHA256: "abc", At: noon.UTC()}
 	if k.Imported(i.Name) {
 		t.Error("Imported before it was")
 	}

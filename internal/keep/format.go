@@ -1,4 +1,4 @@
-package storelog
+package keep
 
 import (
 	"context"
@@ -44,14 +44,14 @@ func writerOf(text []byte) writer {
 func self(release string) writer { return writer{Release: release, Format: format} }
 
 // sign notes which release writes from here on, unless that is said already.
-func (l *Log) sign(ctx context.Context, found wal.Recovery) error {
-	l.mu.Lock()
-	signed := l.marks.writer == self(l.cfg.Release)
-	l.mu.Unlock()
+func (d *Disk) sign(ctx context.Context, found wal.Recovery) error {
+	d.mu.Lock()
+	signed := d.marks.writer == self(d.cfg.Release)
+	d.mu.Unlock()
 	if signed {
 		return nil
 	}
-	return l.markStart(ctx, found, mark{writer: self(l.cfg.Release)})
+	return d.markStart(ctx, found, mark{writer: self(d.cfg.Release)})
 }
 
 // checkWriters refuses a log of which a newer release wrote a part. It looks at whatever can be read, also where a part is
