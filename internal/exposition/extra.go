@@ -13,7 +13,7 @@ import (
 // extraOf makes the Extra of a metric from its wire bytes, or nil if it turns out to need none. What it keeps is encoded
 // anew, without unknown fields, labels, timestamp and values of other types than the family's, and has been checked: it is
 // exposed as it is.
-func (p *Parser) extraOf(fam *family, labels []Label, msg []byte) (*Extra, error) {
+func (p *Parser) extraOf(fam *parsedFamily, labels []Label, msg []byte) (*Extra, error) {
 	var m dto.Metric
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(msg, &m); err != nil {
 		return nil, errWire
@@ -56,7 +56,7 @@ func (p *Parser) extraOf(fam *family, labels []Label, msg []byte) (*Extra, error
 }
 
 // checkExemplar holds the labels of an exemplar to the rules for all labels, because protobuf exposes them.
-func (p *Parser) checkExemplar(fam *family, e *dto.Exemplar) error {
+func (p *Parser) checkExemplar(fam *parsedFamily, e *dto.Exemplar) error {
 	for _, l := range e.GetLabel() {
 		if !metric.ValidLabelName(p.names, l.GetName()) || !utf8.ValidString(l.GetValue()) {
 			return p.malformed(fmt.Sprintf("invalid label %q=%q in an exemplar of metric %q", l.GetName(), l.GetValue(), fam.Name))

@@ -52,11 +52,11 @@ type Parser struct {
 
 	seed     maphash.Seed
 	seeded   bool
-	families []family // all families that were named, those without metrics, too
-	byName   table    // of families
-	series   []series // one per body.Metrics
-	bySeries table    // of the metrics of histograms and summaries in text, by family and labels
-	parts    []part   // the lines of histograms and summaries, until finish puts them in order
+	families []parsedFamily // all families that were named, those without metrics, too
+	byName   table          // of families
+	series   []series       // one per body.Metrics
+	bySeries table          // of the metrics of histograms and summaries in text, by family and labels
+	parts    []part         // the lines of histograms and summaries, until finish puts them in order
 	spare    []Metric
 
 	// interleaved says that the metrics of some family are not contiguous yet.
@@ -67,8 +67,8 @@ type Parser struct {
 	text textState
 }
 
-// family is a family while its body is parsed.
-type family struct {
+// parsedFamily is a family while its body is parsed.
+type parsedFamily struct {
 	Family
 	// typed says that the type cannot change any more: a TYPE line or a sample was there.
 	typed bool
@@ -174,7 +174,7 @@ func (p *Parser) addFamily(name []byte) (int32, error) {
 	if int(i) >= p.maxSeries {
 		return 0, p.seriesError()
 	}
-	p.families = append(p.families, family{Family: Family{Name: name}})
+	p.families = append(p.families, parsedFamily{Family: Family{Name: name}})
 	p.byName.add(maphash.Bytes(p.seed, name), i)
 	return i, nil
 }

@@ -150,7 +150,7 @@ func (p *Parser) replaceFamily(f int32, head Family) {
 		}
 		p.interleaved = true
 	}
-	*fam = family{Family: head}
+	*fam = parsedFamily{Family: head}
 }
 
 // protoValue is what is read of one Metric before it is put together.
@@ -227,7 +227,7 @@ func (p *Parser) addProtoMetric(f int32, msg []byte, v *protoValue) error {
 }
 
 // addProtoPoints adds the points of a metric whose buckets or quantiles are there already.
-func (p *Parser) addProtoPoints(m int32, fam *family, v *protoValue) error {
+func (p *Parser) addProtoPoints(m int32, fam *parsedFamily, v *protoValue) error {
 	start := int(v.firstPoint)
 	if fam.Type.Simple() {
 		p.body.Points = append(p.body.Points, p.point(v.value))
@@ -255,7 +255,7 @@ func (p *Parser) point(f float64) Point {
 }
 
 // protoLabel scans a LabelPair and adds it to the body.
-func (p *Parser) protoLabel(fam *family, v *protoValue, msg []byte) error {
+func (p *Parser) protoLabel(fam *parsedFamily, v *protoValue, msg []byte) error {
 	var l Label
 	for len(msg) > 0 {
 		field, rest, ok := nextField(msg)
@@ -287,7 +287,7 @@ func (p *Parser) protoLabel(fam *family, v *protoValue, msg []byte) error {
 }
 
 // orderLabels sorts the labels of a metric by name and looks for those that cannot be among them.
-func (p *Parser) orderLabels(fam *family, r Range) {
+func (p *Parser) orderLabels(fam *parsedFamily, r Range) {
 	labels := p.body.Labels[r.Start:r.End]
 	byName := func(a, b Label) int { return bytes.Compare(a.Name, b.Name) }
 	if !slices.IsSortedFunc(labels, byName) {
@@ -305,7 +305,7 @@ func (p *Parser) orderLabels(fam *family, r Range) {
 }
 
 // protoCreated returns the created timestamp of a metric in nanoseconds.
-func (p *Parser) protoCreated(fam *family, v *protoValue) (int64, error) {
+func (p *Parser) protoCreated(fam *parsedFamily, v *protoValue) (int64, error) {
 	if !validTimestamp(v.seconds, v.nanos) {
 		return 0, p.malformed(fmt.Sprintf("invalid created timestamp for metric %q", fam.Name))
 	}

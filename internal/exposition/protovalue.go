@@ -11,7 +11,7 @@ import (
 
 // protoValueOf scans the value of a metric: a Gauge, Counter, Untyped, Summary or Histogram message. If there are several,
 // they are merged as protobuf has it: what comes later wins, and buckets and quantiles add up.
-func (p *Parser) protoValueOf(fam *family, v *protoValue, msg []byte) error {
+func (p *Parser) protoValueOf(fam *parsedFamily, v *protoValue, msg []byte) error {
 	for len(msg) > 0 {
 		field, rest, ok := nextField(msg)
 		if !ok {
@@ -47,7 +47,7 @@ func (v *protoValue) simpleField(t metric.Type, field *wireField) error {
 	return nil
 }
 
-func (p *Parser) summaryField(fam *family, v *protoValue, field *wireField) error {
+func (p *Parser) summaryField(fam *parsedFamily, v *protoValue, field *wireField) error {
 	switch {
 	case field.is(1, protowire.VarintType):
 		v.count = field.bits
@@ -61,7 +61,7 @@ func (p *Parser) summaryField(fam *family, v *protoValue, field *wireField) erro
 	return nil
 }
 
-func (p *Parser) quantile(fam *family, msg []byte) error {
+func (p *Parser) quantile(fam *parsedFamily, msg []byte) error {
 	var rank, value float64
 	for len(msg) > 0 {
 		field, rest, ok := nextField(msg)
@@ -79,7 +79,7 @@ func (p *Parser) quantile(fam *family, msg []byte) error {
 	return p.addBound(fam, rank, value)
 }
 
-func (p *Parser) histogramField(fam *family, v *protoValue, field *wireField) error {
+func (p *Parser) histogramField(fam *parsedFamily, v *protoValue, field *wireField) error {
 	switch {
 	case field.is(1, protowire.VarintType):
 		v.count = field.bits
@@ -98,7 +98,7 @@ func (p *Parser) histogramField(fam *family, v *protoValue, field *wireField) er
 	return nil
 }
 
-func (p *Parser) bucket(fam *family, v *protoValue, msg []byte) error {
+func (p *Parser) bucket(fam *parsedFamily, v *protoValue, msg []byte) error {
 	var count uint64
 	var countFloat, bound float64
 	for len(msg) > 0 {
@@ -129,7 +129,7 @@ func (p *Parser) bucket(fam *family, v *protoValue, msg []byte) error {
 }
 
 // addBound adds a bucket or quantile to the points of the current metric.
-func (p *Parser) addBound(fam *family, bound, value float64) error {
+func (p *Parser) addBound(fam *parsedFamily, bound, value float64) error {
 	if bound != bound {
 		return p.malformed(fmt.Sprintf("metric %q has a %s that is not a number", fam.Name, fam.Type.BoundLabel()))
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // addPart adds a line of a histogram or summary to its metric, which the other lines with the same labels make up with it.
-func (p *Parser) addPart(fam *family, point Point, hasTimestamp bool) error {
+func (p *Parser) addPart(fam *parsedFamily, point Point, hasTimestamp bool) error {
 	bound, hasBound, err := p.takeBound(fam)
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func (p *Parser) addPart(fam *family, point Point, hasTimestamp bool) error {
 }
 
 // addPartOf adds a line to the metric with the index m.
-func (p *Parser) addPartOf(m int32, fam *family, point Point, hasTimestamp bool) error {
+func (p *Parser) addPartOf(m int32, fam *parsedFamily, point Point, hasTimestamp bool) error {
 	if err := p.checkPart(fam, point.Value); err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (p *Parser) addPartOf(m int32, fam *family, point Point, hasTimestamp bool)
 
 // notePrefix remembers that the line just scanned is a bucket or quantile of fam whose bound is its last label, so that the
 // next lines, which differ from it behind that label only, need not be scanned again.
-func (p *Parser) notePrefix(m int32, fam *family) {
+func (p *Parser) notePrefix(m int32, fam *parsedFamily) {
 	t := &p.text
 	if t.role == metric.BoundLine && string(t.lastLabel) == fam.Type.BoundLabel() && p.src[t.start] != '{' {
 		t.prefix, t.prefixFamily, t.prefixMetric = p.src[t.start:t.lastValue], t.current, m
@@ -105,7 +105,7 @@ func (p *Parser) link(m int32, part part) {
 
 // takeBound takes le or quantile out of the labels scanned last and returns its number. A bound that is not a number is
 // none.
-func (p *Parser) takeBound(fam *family) (bound float64, ok bool, err error) {
+func (p *Parser) takeBound(fam *parsedFamily) (bound float64, ok bool, err error) {
 	name := fam.Type.BoundLabel()
 	for i := len(p.body.Labels) - 1; i >= int(p.text.labels); i-- {
 		l := p.body.Labels[i]
@@ -123,7 +123,7 @@ func (p *Parser) takeBound(fam *family) (bound float64, ok bool, err error) {
 }
 
 // checkPart refuses counts that no histogram or summary can have.
-func (p *Parser) checkPart(fam *family, value float64) error {
+func (p *Parser) checkPart(fam *parsedFamily, value float64) error {
 	if fam.Type == metric.Summary {
 		if p.text.role == metric.CountLine && !(value >= 0 && value < 1<<64) {
 			return p.malformed(fmt.Sprintf("invalid count for summary %q", fam.Name))
@@ -141,7 +141,7 @@ func (p *Parser) checkPart(fam *family, value float64) error {
 
 // metricOfPart returns the metric of the family with the labels in r, which are the last of the body's. If there is one
 // already, they are taken off again.
-func (p *Parser) metricOfPart(fam *family, r Range) (int32, error) {
+func (p *Parser) metricOfPart(fam *parsedFamily, r Range) (int32, error) {
 	if fam.count > 0 && p.sameLabels(fam.last, r) {
 		p.dropLabels(r)
 		return fam.last, nil

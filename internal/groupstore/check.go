@@ -46,7 +46,7 @@ func (t *trial) judge(k *skeleton) *hiding {
 }
 
 // others returns how many parts expose the family apart from those that are leaving.
-func (t *trial) others(f *family) int {
+func (t *trial) others(f *sharedFamily) int {
 	others := int(f.visible) - t.ousted(f.name())
 	if p := findPart(t.leaving, f.name()); p != nil && p.hidden == nil {
 		others--

@@ -41,7 +41,7 @@ func (s *Store) claim(g *group, k *skeleton) {
 	for _, name := range s.claimsOf(g, k) {
 		w := waiter{g, k.name()}
 		list := s.claims[name]
-		if inFew(&list, w.key()) == (waiter{}) {
+		if lookUp(&list, w.key()) == (waiter{}) {
 			list.add(w)
 			s.claims[name] = list
 		}
@@ -53,7 +53,7 @@ func (s *Store) unclaim(g *group, k *skeleton) {
 	for _, name := range s.claimsOf(g, k) {
 		w := waiter{g, k.name()}
 		list := s.claims[name]
-		if inFew(&list, w.key()) == (waiter{}) {
+		if lookUp(&list, w.key()) == (waiter{}) {
 			continue // named before in the same part
 		}
 		if list.remove(w); list.empty() {
@@ -151,7 +151,7 @@ func (t *trial) ousts(owner *group, family string) bool {
 		return false
 	}
 	list := t.s.claims[t.account]
-	return inFew(&list, waiter{owner, family}.key()) != (waiter{})
+	return lookUp(&list, waiter{owner, family}.key()) != (waiter{})
 }
 
 // ousted returns how many parts of the family go into hiding with the change that is judged.

@@ -57,7 +57,7 @@ func (s *Store) admit(g *group, hidden string) {
 	s.totals.groupsBytes += 2*len(g.key.Canonical()) + len(g.text)
 	switch {
 	case hidden != "":
-		s.twins[g.normal] = append(s.twins[g.normal], g)
+		s.shadowed[g.normal] = append(s.shadowed[g.normal], g)
 	case g.normal != g.key.Canonical():
 		s.aliases[g.normal] = g
 	}
@@ -77,13 +77,13 @@ func (s *Store) remove(g *group) {
 		delete(s.layouts, g.layout.id)
 	}
 	if hidden {
-		s.dropTwin(g)
+		s.dropShadowed(g)
 		return
 	}
 	if s.aliases[g.normal] == g {
 		delete(s.aliases, g.normal)
 	}
-	s.promoteTwin(g.normal)
+	s.promoteShadowed(g.normal)
 }
 
 // nextState returns what the group holds after the change. Parts of the change become parts of the state.

@@ -41,7 +41,7 @@ type drafter struct {
 	slots  []slot // the labels of the metrics of one family, one after the other
 	spans  []span // the metrics of one family
 	values []byte
-	cuts   []cut
+	cuts   []encodedFamily
 	heads  []*heading // of the cuts, those that the table has
 	byName []int
 }
@@ -49,8 +49,8 @@ type drafter struct {
 // A span is one metric: its labels in drafter.slots and its place in the body.
 type span struct{ start, end, metric int }
 
-// A cut is one family: its encoding in encoder.out, the heading first and then the rest, and its values in drafter.values.
-type cut struct{ encoded, rest, valued, lines int }
+// An encodedFamily is one family: its encoding in encoder.out, the heading first and then the rest, and its values in drafter.values.
+type encodedFamily struct{ encoded, rest, valued, lines int }
 
 // draftBody encodes a body. It is not used after that.
 func (s *Store) draftBody(d *draft, b *exposition.Body) {
@@ -138,7 +138,7 @@ func (w *drafter) family(b *exposition.Body, f *exposition.Family, holes []strin
 	if !slices.IsSortedFunc(w.spans, w.compare) {
 		slices.SortStableFunc(w.spans, w.compare)
 	}
-	c := cut{encoded: len(w.enc.out), valued: len(w.values)}
+	c := encodedFamily{encoded: len(w.enc.out), valued: len(w.values)}
 	help := f.Help
 	if flags&hasHelp != 0 && !utf8.Valid(help) {
 		help = bytes.ToValidUTF8(help, []byte("\uFFFD"))

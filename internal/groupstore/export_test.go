@@ -20,7 +20,7 @@ func (s *Store) Tables() map[string]int {
 		}
 	}
 	return map[string]int{
-		"groups": len(s.groups), "aliases": len(s.aliases), "twins": len(s.twins), "waiting": len(s.waiting),
+		"groups": len(s.groups), "aliases": len(s.aliases), "shadowed": len(s.shadowed), "waiting": len(s.waiting),
 		"layouts": len(s.layouts), "accounts": len(s.accounts), "claims": len(s.claims), "held": s.heldAccounts(), "headings": s.totals.headings, "skeletons": s.totals.skeletons, "families": s.families.len, "slots": live,
 		"lines": s.totals.lines, "parts": s.totals.parts, "quarantined": s.totals.quarantined,
 		"valueBytes": s.totals.valueBytes, "skeletonBytes": s.totals.skeletonBytes, "ownBytes": s.totals.ownBytes, "groupsBytes": s.totals.groupsBytes,

@@ -15,7 +15,7 @@ func headingNamed(name string) *heading {
 
 // TestFamilyTable does to a table what it does to a map, growing and shrinking, and looks for every name after each phase.
 func TestFamilyTable(t *testing.T) {
-	table, want := newFamilyTable(), map[string]*family{}
+	table, want := newFamilyTable(), map[string]*sharedFamily{}
 	var present []string
 	compare := func() {
 		t.Helper()
@@ -43,7 +43,7 @@ func TestFamilyTable(t *testing.T) {
 		for len(present) < size {
 			name := fmt.Sprint("family_", rand.IntN(20_000))
 			if want[name] == nil {
-				f := &family{}
+				f := &sharedFamily{}
 				f.headings.add(headingNamed(name))
 				table.add(f)
 				want[name], present = f, append(present, name)
@@ -66,7 +66,7 @@ func TestFamilyTable(t *testing.T) {
 func TestFew(t *testing.T) {
 	values := []*heading{headingNamed("a"), headingNamed("b"), headingNamed("c")}
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
-		var f few[*heading]
+		var f smallMap[*heading]
 		for _, v := range values {
 			f.add(v)
 		}
@@ -75,7 +75,7 @@ func TestFew(t *testing.T) {
 			f.remove(values[i])
 			gone[values[i]] = true
 			for _, v := range values {
-				if got := inFew(&f, v.text); (got == v) == gone[v] {
+				if got := lookUp(&f, v.text); (got == v) == gone[v] {
 					t.Errorf("after %v of %v: %q is %p", gone, order, v.text, got)
 				}
 			}

@@ -32,8 +32,8 @@ type heading struct {
 	faulty  bool // has a defect
 
 	// Guarded by Store.mu.
-	skeletons few[*skeleton] // those in the table
-	family    *family        // set when the heading enters the table, and never again: views read it without the lock
+	skeletons smallMap[*skeleton] // those in the table
+	family    *sharedFamily       // set when the heading enters the table, and never again: views read it without the lock
 }
 
 // The flags of an encoding.

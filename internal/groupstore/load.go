@@ -353,7 +353,7 @@ func (l *Loader) orderWaiting() {
 	for _, list := range l.s.waiting {
 		slices.SortFunc(list, func(a, b waiter) int { return cmp.Compare(order(a), order(b)) })
 	}
-	for _, list := range l.s.twins {
+	for _, list := range l.s.shadowed {
 		slices.SortFunc(list, func(a, b *group) int { return cmp.Compare(a.born, b.born) })
 	}
 }

@@ -11,19 +11,19 @@ import (
 	"pushrelay/internal/metric"
 )
 
-// A form is what a rendition is made for. The text form serves text 0.0.4 and OpenMetrics alike, since their sample lines
+// A dialect is what a rendition is made for. The one of text serves text 0.0.4 and OpenMetrics alike, since their sample lines
 // are the same ones (S15).
-type form struct {
+type dialect struct {
 	protobuf bool
 	escaping metric.Escaping
 	// apart says that the family's name, escaped, would be that of another family, and is escaped by values instead.
 	apart bool
 }
 
-// A rendition is a skeleton prepared for one form: literal bytes, and marks of what goes between them. Rendering is copying
+// A rendition is a skeleton prepared for one dialect: literal bytes, and marks of what goes between them. Rendering is copying
 // in turn literal bytes, grouping labels and values.
 type rendition struct {
-	form     form
+	dialect  dialect
 	literals []byte
 	segments []segment
 	next     *rendition
@@ -36,7 +36,7 @@ type rendition struct {
 // clone returns a copy that shares no memory but that of bounds.
 func (r *rendition) clone() *rendition {
 	return &rendition{
-		form: r.form, literals: bytes.Clone(r.literals), segments: slices.Clone(r.segments),
+		dialect: r.dialect, literals: bytes.Clone(r.literals), segments: slices.Clone(r.segments),
 		pairs: slices.Clone(r.pairs), bounds: slices.Clone(r.bounds),
 	}
 }
@@ -62,14 +62,14 @@ type preparer struct {
 	last    rendition // of a skeleton that does not keep its pieces
 }
 
-// rendition returns the pieces of a skeleton for a form. They are valid until the next call.
-func (p *preparer) rendition(k *skeleton, f form) *rendition {
+// rendition returns the pieces of a skeleton for a dialect. They are valid until the next call.
+func (p *preparer) rendition(k *skeleton, f dialect) *rendition {
 	if k.legacy {
-		f = form{protobuf: f.protobuf} // nothing to escape
+		f = dialect{protobuf: f.protobuf} // nothing to escape
 	}
 	head := k.renditions.Load()
 	for r := head; r != nil; r = r.next {
-		if r.form == f {
+		if r.dialect == f {
 			return r
 		}
 	}
@@ -85,8 +85,8 @@ func (p *preparer) rendition(k *skeleton, f form) *rendition {
 	return r
 }
 
-// familyName returns a family's name as the form exposes it.
-func (f form) familyName(name string) string {
+// familyName returns a family's name as the dialect exposes it.
+func (f dialect) familyName(name string) string {
 	if f.apart {
 		return metric.EscapeName(name, metric.EscapeValues)
 	}
@@ -105,9 +105,9 @@ type pieceBuilder struct {
 	bound  []float64 // the last bounds, which metrics with the same ones share
 }
 
-func (b *pieceBuilder) prepare(k *skeleton, f form) {
+func (b *pieceBuilder) prepare(k *skeleton, f dialect) {
 	b.k, b.cut, b.name = k, 0, k.name()
-	b.form, b.literals, b.segments, b.pairs, b.bounds = f, b.literals[:0], b.segments[:0], b.pairs[:0], b.bounds[:0]
+	b.dialect, b.literals, b.segments, b.pairs, b.bounds = f, b.literals[:0], b.segments[:0], b.pairs[:0], b.bounds[:0]
 	if !k.legacy {
 		b.name = f.familyName(k.name())
 	}
@@ -148,7 +148,7 @@ func (b *pieceBuilder) labelNames(r *reader) {
 	for _, l := range r.labels {
 		name := l.name
 		if !metric.IsLegacyLabelName(name) {
-			name = metric.EscapeLabelName(l.name, b.form.escaping)
+			name = metric.EscapeLabelName(l.name, b.dialect.escaping)
 			if taken[name] || b.special(name) {
 				name = metric.EscapeLabelName(l.name, metric.EscapeValues)
 			}

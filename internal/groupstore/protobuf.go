@@ -123,7 +123,7 @@ func (e *encoding) times(f *exposed) {
 	}
 	for i, st := range e.v.shown(false) {
 		k, at := f.time(st)
-		pieces := e.preparer.rendition(k, f.form)
+		pieces := e.preparer.rendition(k, f.dialect)
 		e.setGroup(i)
 		e.metric = e.appendLabels(e.metric[:0], pieces, st.group)
 		e.metric = appendSimple(e.metric, metric.Gauge, float64(at)/1e9, 0)
@@ -137,7 +137,7 @@ func (e *encoding) run(f *exposed) {
 		return
 	}
 	for p := range e.v.partsOf(f.run, false) {
-		e.part(p, f.form)
+		e.part(p, f.dialect)
 		if e.o != nil && e.o.failed.Load() {
 			return
 		}
@@ -145,7 +145,7 @@ func (e *encoding) run(f *exposed) {
 }
 
 // part writes all metrics of one part.
-func (e *encoding) part(p visit, f form) {
+func (e *encoding) part(p visit, f dialect) {
 	pieces := e.preparer.rendition(p.skeleton, f)
 	e.setGroup(p.state)
 	segments, literals := pieces.segments, pieces.literals

@@ -73,7 +73,7 @@ func (p *prototexter) times(e *exposed) {
 			return
 		}
 		k, at := e.time(st)
-		p.part(&part{skeleton: k, values: string(append(appendSeconds(nil, at), '\n'))}, st.group, e.form)
+		p.part(&part{skeleton: k, values: string(append(appendSeconds(nil, at), '\n'))}, st.group, e.dialect)
 	}
 }
 
@@ -82,15 +82,15 @@ func (p *prototexter) run(e *exposed) {
 		return
 	}
 	for held := range p.v.partsOf(e.run, false) {
-		p.part(held.part, held.group, e.form)
+		p.part(held.part, held.group, e.dialect)
 		if p.o.failed.Load() {
 			return
 		}
 	}
 }
 
-func (p *prototexter) part(held *part, g *group, f form) {
-	b := pieceBuilder{k: held.skeleton, rendition: rendition{form: f}}
+func (p *prototexter) part(held *part, g *group, f dialect) {
+	b := pieceBuilder{k: held.skeleton, rendition: rendition{dialect: f}}
 	for m := held.metrics(); m.next(); {
 		if !m.labels.repeated {
 			b.labelNames(m.labels)

@@ -96,23 +96,23 @@ func (s *Store) setHiding(g *group, p *part, h *hiding) {
 	s.expose(g, changed.skeleton)
 }
 
-// dropTwin forgets a hidden group.
-func (s *Store) dropTwin(g *group) {
-	list := slices.DeleteFunc(s.twins[g.normal], func(other *group) bool { return other == g })
+// dropShadowed forgets a hidden group.
+func (s *Store) dropShadowed(g *group) {
+	list := slices.DeleteFunc(s.shadowed[g.normal], func(other *group) bool { return other == g })
 	if len(list) == 0 {
-		delete(s.twins, g.normal)
+		delete(s.shadowed, g.normal)
 		return
 	}
-	s.twins[g.normal] = list
+	s.shadowed[g.normal] = list
 }
 
-// promoteTwin exposes the first of the groups that were hidden because of the group which had this normal key.
-func (s *Store) promoteTwin(normal string) {
-	if len(s.twins[normal]) == 0 {
+// promoteShadowed exposes the first of the groups that were hidden because of the group which had this normal key.
+func (s *Store) promoteShadowed(normal string) {
+	if len(s.shadowed[normal]) == 0 {
 		return
 	}
-	g := s.twins[normal][0]
-	s.dropTwin(g)
+	g := s.shadowed[normal][0]
+	s.dropShadowed(g)
 	if g.normal != g.key.Canonical() {
 		s.aliases[normal] = g
 	}

@@ -13,10 +13,10 @@ import (
 // maxShapes is how many shapes a family may have before the exact index takes over from looking up possible owners.
 const maxShapes = 8
 
-// A family is what all groups together have under one name. It exists as long as a heading of that name is in the table.
+// A sharedFamily is what all groups together have under one name. It exists as long as a heading of that name is in the table.
 // All fields are guarded by Store.mu, but id never changes.
-type family struct {
-	headings few[*heading] // never empty
+type sharedFamily struct {
+	headings smallMap[*heading] // never empty
 	// shape is the one of all visible parts. Once they have had several it is nil and several is not, until none is visible.
 	shape   *shape
 	several *severalShapes
@@ -49,7 +49,7 @@ type shapeCount struct {
 func (s *shape) equal(other *shape) bool { return s == other || s.id == other.id }
 
 // name returns the family's name.
-func (f *family) name() string { return f.headings.one.name() }
+func (f *sharedFamily) name() string { return f.headings.one.name() }
 
 // known returns the skeleton with that encoding, or nil, and its heading, which may be there without it.
 func (s *Store) known(head, rest []byte) (*heading, *skeleton) {
@@ -57,7 +57,7 @@ func (s *Store) known(head, rest []byte) (*heading, *skeleton) {
 	if h == nil {
 		return nil, nil
 	}
-	return h, inFew(&h.skeletons, rest)
+	return h, lookUp(&h.skeletons, rest)
 }
 
 // headingOf returns the heading with that text, or nil.
@@ -66,7 +66,7 @@ func headingOf[T string | []byte](s *Store, text T) *heading {
 	if f == nil {
 		return nil
 	}
-	return inFew(&f.headings, text)
+	return lookUp(&f.headings, text)
 }
 
 // exchange counts that a group uses another skeleton, or its first or none.
@@ -131,7 +131,7 @@ func (s *Store) addHeading(h *heading) {
 	if f != nil {
 		f.headings.add(h)
 	} else {
-		f = &family{id: s.takeFamilyID()}
+		f = &sharedFamily{id: s.takeFamilyID()}
 		f.headings.add(h)
 		s.families.add(f)
 	}
@@ -185,7 +185,7 @@ func (s *Store) interned(k *skeleton) *skeleton {
 	head := headingOf(s, k.text)
 	switch {
 	case head != nil:
-		if same := inFew(&head.skeletons, k.rest); same != nil {
+		if same := lookUp(&head.skeletons, k.rest); same != nil {
 			return same
 		}
 	case k.family == nil:
@@ -207,7 +207,7 @@ func (s *Store) adopted(k *skeleton) *skeleton {
 	if head == nil {
 		return newSkeleton(newHeading(k.text), k.rest, s.hasher)
 	}
-	if same := inFew(&head.skeletons, k.rest); same != nil {
+	if same := lookUp(&head.skeletons, k.rest); same != nil {
 		return same
 	}
 	return newSkeleton(head, k.rest, s.hasher)

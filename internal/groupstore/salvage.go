@@ -98,9 +98,9 @@ func (l *Loader) release() {
 			s.rejudge(h.g, p)
 		}
 	}
-	for _, normal := range slices.Sorted(maps.Keys(s.twins)) {
-		if twins := s.twins[normal]; len(twins) > 0 && s.unfit(twins[0]) == "" {
-			s.promoteTwin(normal)
+	for _, normal := range slices.Sorted(maps.Keys(s.shadowed)) {
+		if list := s.shadowed[normal]; len(list) > 0 && s.unfit(list[0]) == "" {
+			s.promoteShadowed(normal)
 		}
 	}
 }

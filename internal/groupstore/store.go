@@ -63,15 +63,15 @@ type Store struct {
 	// mu guards everything below, and with it all that is said to be guarded by it elsewhere. Changes are decided, logged
 	// and applied in one critical section, so that their order is the same everywhere.
 	mu       sync.RWMutex
-	position uint64            // of the last change
-	groups   map[string]*group // by canonical key
-	aliases  map[string]*group // groups with empty labels, by normal key, that are exposed
-	twins    map[string][]*group
+	position uint64              // of the last change
+	groups   map[string]*group   // by canonical key
+	aliases  map[string]*group   // groups with empty labels, by normal key, that are exposed
+	shadowed map[string][]*group // by normal key: groups that are hidden, since another has their labels without the empty ones
 	waiting  map[string][]waiter
 	layouts  map[string]*layout
-	accounts map[string]*account    // by name
-	claims   map[string]few[waiter] // by name of an account; those that are exposed
-	loading  bool                   // a Loader is at work
+	accounts map[string]*account         // by name
+	claims   map[string]smallMap[waiter] // by name of an account; those that are exposed
+	loading  bool                        // a Loader is at work
 	families familyTable
 
 	familyIDs     uint32
@@ -130,11 +130,11 @@ func New(cfg Config) *Store {
 func (s *Store) reset() {
 	s.groups = make(map[string]*group)
 	s.aliases = make(map[string]*group)
-	s.twins = make(map[string][]*group)
+	s.shadowed = make(map[string][]*group)
 	s.waiting = make(map[string][]waiter)
 	s.layouts = make(map[string]*layout)
 	s.accounts = make(map[string]*account)
-	s.claims = make(map[string]few[waiter])
+	s.claims = make(map[string]smallMap[waiter])
 	s.families = newFamilyTable()
 	s.familyIDs, s.freeFamilyIDs = 0, nil
 	s.slots, s.sorted, s.gaps = nil, 0, 0

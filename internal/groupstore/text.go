@@ -44,7 +44,7 @@ func (v *View) writeRun(o *output, e *exposed) {
 	var pieces *rendition
 	for p := range v.partsOf(e.run, true) {
 		if p.skeleton != last {
-			last, pieces = p.skeleton, prepare.rendition(p.skeleton, e.form)
+			last, pieces = p.skeleton, prepare.rendition(p.skeleton, e.dialect)
 		}
 		writePieces(o, pieces, p.group, p.tokens())
 		if o.failed.Load() {
@@ -63,7 +63,7 @@ func (v *View) writeTimes(o *output, e *exposed) {
 	for _, st := range v.shown(true) {
 		k, at := e.time(st)
 		value = append(appendSeconds(value[:0], at), '\n')
-		writePieces(o, prepare.rendition(k, e.form), st.group, value)
+		writePieces(o, prepare.rendition(k, e.dialect), st.group, value)
 		if o.failed.Load() {
 			return
 		}

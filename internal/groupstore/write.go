@@ -47,7 +47,7 @@ type exposed struct {
 	unit    string
 	hasHelp bool
 	typ     metric.Type
-	form    form
+	dialect dialect
 	// baseTaken says that the name without the suffix of its type is that of another family.
 	baseTaken bool
 
@@ -107,7 +107,7 @@ func joinOwn(list []exposed) []exposed {
 	return joined
 }
 
-// escapeNames gives every family its form and the name it is written under. No two get the same name: where escaping would
+// escapeNames gives every family its dialect and the name it is written under. No two get the same name: where escaping would
 // make it so, the one that needs escaping is escaped by values. (If somebody pushed that very name as well, it is left out.)
 func escapeNames(list []exposed, f Form) []exposed {
 	taken := make(map[string]bool, len(list))
@@ -118,15 +118,15 @@ func escapeNames(list []exposed, f Form) []exposed {
 	}
 	for i := range list {
 		e := &list[i]
-		e.form = form{protobuf: f.Format == exposition.ProtobufDelimited, escaping: f.Escaping}
+		e.dialect = dialect{protobuf: f.Format == exposition.ProtobufDelimited, escaping: f.Escaping}
 		if metric.IsLegacyMetricName(e.name) {
 			continue
 		}
 		raw := e.name
-		e.name = e.form.familyName(raw)
+		e.name = e.dialect.familyName(raw)
 		if taken[e.name] {
-			e.form.apart = true
-			e.name = e.form.familyName(raw)
+			e.dialect.apart = true
+			e.name = e.dialect.familyName(raw)
 		}
 		if taken[e.name] {
 			e.name = ""

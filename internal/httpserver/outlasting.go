@@ -11,19 +11,19 @@ func Outlasting(ctx context.Context) context.Context {
 	if c == nil {
 		return context.WithoutCancel(ctx)
 	}
-	return outlasting{Context: c.server.ending, request: ctx}
+	return serverContext{Context: c.server.ending, request: ctx}
 }
 
-// outlasting ends as the server does and has the values of a request. Unlike a context of context.AfterFunc it costs one
+// serverContext ends as the server does and has the values of a request. Unlike a context of context.AfterFunc it costs one
 // allocation, and nothing is entered at the server for each request.
-type outlasting struct {
+type serverContext struct {
 	context.Context
 
 	request context.Context
 }
 
 // Value asks the server's context first, by which package context finds where those that are made of this one are ended.
-func (o outlasting) Value(key any) any {
+func (o serverContext) Value(key any) any {
 	if value := o.Context.Value(key); value != nil {
 		return value
 	}

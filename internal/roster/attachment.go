@@ -16,7 +16,7 @@ type Attachment struct {
 	Number uint64
 
 	registry *Registry
-	agent    *agent
+	agent    *listedAgent
 	process  [16]byte // of the agent
 	// live says that the session is the current one. It is written under Registry.mu, and read without by those who hold a
 	// lock of their own.
@@ -24,7 +24,7 @@ type Attachment struct {
 }
 
 // current calls f under the registry's lock if the session is the current one.
-func (at *Attachment) current(f func(a *agent)) {
+func (at *Attachment) current(f func(a *listedAgent)) {
 	at.registry.mu.Lock()
 	defer at.registry.mu.Unlock()
 	if at.live.Load() {
@@ -43,29 +43,29 @@ func (at *Attachment) SetTargets(set target.Set) error {
 		return fmt.Errorf("announcing targets: %w", err)
 	}
 	var done announcement
-	at.current(func(a *agent) { done = at.registry.replaceTargets(a, at.process, set) })
+	at.current(func(a *listedAgent) { done = at.registry.replaceTargets(a, at.process, set) })
 	at.registry.note(at.agent.Name, done)
 	return nil
 }
 
 // Heard says that the agent was heard just now.
 func (at *Attachment) Heard() {
-	at.current(func(a *agent) { a.LastSeen = time.Now() })
+	at.current(func(a *listedAgent) { a.LastSeen = time.Now() })
 }
 
 // Measured takes the result of a heartbeat.
 func (at *Attachment) Measured(roundTrip, clockSkew time.Duration) {
-	at.current(func(a *agent) { a.RoundTrip, a.ClockSkew = &roundTrip, &clockSkew })
+	at.current(func(a *listedAgent) { a.RoundTrip, a.ClockSkew = &roundTrip, &clockSkew })
 }
 
 // SetSpoolPending says how many changes wait at the agent.
 func (at *Attachment) SetSpoolPending(changes uint64) {
-	at.current(func(a *agent) { a.SpoolPending = changes })
+	at.current(func(a *listedAgent) { a.SpoolPending = changes })
 }
 
 // Close ends the session. The agent stays known.
 func (at *Attachment) Close() {
-	at.current(func(a *agent) {
+	at.current(func(a *listedAgent) {
 		at.live.Store(false)
 		a.session, a.current, a.Connected, a.LastSeen = nil, nil, false, time.Now()
 		a.RoundTrip, a.ClockSkew = nil, nil
@@ -83,7 +83,7 @@ type process struct {
 
 // attach notes which process begins a session. An id is that of one process for life, so that one which comes back after
 // another proves that both live: an agent that was started again never has the id that it had before.
-func (a *agent) attach(id [16]byte, now time.Time) {
+func (a *listedAgent) attach(id [16]byte, now time.Time) {
 	last := len(a.processes) - 1
 	if i := slices.IndexFunc(a.processes, func(p process) bool { return p.id == id }); i >= 0 && i < last {
 		a.conflict = now
@@ -93,6 +93,6 @@ func (a *agent) attach(id [16]byte, now time.Time) {
 }
 
 // inConflict reports whether two processes take the session from each other.
-func (a *agent) inConflict(now time.Time) bool {
+func (a *listedAgent) inConflict(now time.Time) bool {
 	return !a.conflict.IsZero() && now.Sub(a.conflict) <= conflictWindow
 }

@@ -37,7 +37,7 @@ func (t *Target) since(key string) uint64 {
 
 // contestedBy returns the targets with hosts that the agent has since an announcement and another agent had before, and one such agent.
 // The caller holds mu.
-func (r *Registry) contestedBy(a *agent, announcement uint64) (targets []string, first string) {
+func (r *Registry) contestedBy(a *listedAgent, announcement uint64) (targets []string, first string) {
 	for _, name := range a.order {
 		t := a.targets[name]
 		for _, key := range hostKeys(t) {
@@ -54,7 +54,7 @@ func (r *Registry) contestedBy(a *agent, announcement uint64) (targets []string,
 }
 
 // ownerBeside returns another agent that has a host, with or without the port of https; empty if none has. The caller holds mu.
-func (r *Registry) ownerBeside(a *agent, key string) string {
+func (r *Registry) ownerBeside(a *listedAgent, key string) string {
 	for _, key := range withTwin(key) {
 		for _, p := range r.byHost[key] {
 			if p.agent != a.Name && r.agents[p.agent].targets[p.target].ListedUntil.IsZero() {

@@ -60,7 +60,7 @@ type leftTarget struct {
 
 // load reads the file of known agents; a missing file, or no file at all, is empty. One that is damaged is no reason to stop:
 // it is kept under another name, and damaged says what is wrong with it. What it said comes again with the agents.
-func load(file string) (known []*agent, damaged, err error) {
+func load(file string) (known []*listedAgent, damaged, err error) {
 	if file == "" {
 		return nil, nil, nil
 	}
@@ -150,7 +150,7 @@ func checksum(raw []byte) string {
 }
 
 // restoreTargets takes the targets of an agent from the file. What an earlier relay took beyond the bounds is left out.
-func (a *agent) restoreTargets(k knownAgent) {
+func (a *listedAgent) restoreTargets(k knownAgent) {
 	if id, err := hex.DecodeString(k.AnnouncedBy); err == nil {
 		copy(a.AnnouncedBy[:], id)
 	}
@@ -165,7 +165,7 @@ func (a *agent) restoreTargets(k knownAgent) {
 }
 
 // restore takes one target, as one of those that are counted.
-func (a *agent) restore(count *target.Count, k knownTarget, listedUntil time.Time) {
+func (a *listedAgent) restore(count *target.Count, k knownTarget, listedUntil time.Time) {
 	t := k.Target
 	t.ScrapeInterval, t.ScrapeTimeout = target.ClampTimes(t.ScrapeInterval, t.ScrapeTimeout)
 	if a.targets[t.Name] != nil || t.Validate() != nil || count.Add(t.Bytes(), len(t.Labels)) != nil {

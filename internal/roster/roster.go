@@ -119,18 +119,18 @@ type Registry struct {
 	lines   *loglimit.Limiter // by agent
 
 	mu          sync.Mutex
-	agents      map[string]*agent // guarded by mu
-	byHost      hosts             // guarded by mu; the targets of all agents
-	lastSession uint64            // guarded by mu
-	lastClaim   uint64            // guarded by mu; the number of the last announcement that changed something
-	settledAt   time.Time         // guarded by mu; from when on an empty list of targets is the truth
-	rebuilding  bool              // guarded by mu; agents that were known before may be unknown now
-	announced   bool              // guarded by mu; some agent has announced targets
-	draining    bool              // guarded by mu
+	agents      map[string]*listedAgent // guarded by mu
+	byHost      hosts                   // guarded by mu; the targets of all agents
+	lastSession uint64                  // guarded by mu
+	lastClaim   uint64                  // guarded by mu; the number of the last announcement that changed something
+	settledAt   time.Time               // guarded by mu; from when on an empty list of targets is the truth
+	rebuilding  bool                    // guarded by mu; agents that were known before may be unknown now
+	announced   bool                    // guarded by mu; some agent has announced targets
+	draining    bool                    // guarded by mu
 }
 
-// agent is guarded by Registry.mu.
-type agent struct {
+// listedAgent is guarded by Registry.mu.
+type listedAgent struct {
 	Agent
 	targets   map[string]*Target
 	order     []string      // names of targets in the agent's own order, then of those that it announces no more
@@ -146,7 +146,7 @@ type agent struct {
 // Open returns a registry with what the file holds. A missing file is an empty registry, and so is a damaged one, which is kept
 // under another name; agents announce themselves again.
 func Open(cfg Config) (*Registry, error) {
-	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*agent{}, byHost: hosts{}}
+	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*listedAgent{}, byHost: hosts{}}
 	known, damaged, err := load(cfg.File)
 	if err != nil {
 		return nil, err
@@ -173,8 +173,8 @@ func Open(cfg Config) (*Registry, error) {
 	return r, nil
 }
 
-func newAgent(known Agent) *agent {
-	return &agent{Agent: known, lines: rate.NewLimiter(rate.Every(time.Minute), 3)}
+func newAgent(known Agent) *listedAgent {
+	return &listedAgent{Agent: known, lines: rate.NewLimiter(rate.Every(time.Minute), 3)}
 }
 
 // Register begins a session. The newest wins: an earlier session of the agent is ended at once. The caller closes the
@@ -229,7 +229,7 @@ func (r *Registry) Agents() []Agent {
 	return out
 }
 
-func (a *agent) view(now time.Time) Agent {
+func (a *listedAgent) view(now time.Time) Agent {
 	v := a.Agent
 	v.Conflict = a.inConflict(now)
 	v.Targets = make([]Target, 0, len(a.order))
@@ -291,7 +291,7 @@ func (r *Registry) Forget(name string) error {
 }
 
 // drop forgets an agent. The caller holds mu.
-func (r *Registry) drop(a *agent) {
+func (r *Registry) drop(a *listedAgent) {
 	delete(r.agents, a.Name)
 	r.byHost.remove(a.Name, a.targets)
 }

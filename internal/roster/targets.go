@@ -28,7 +28,7 @@ type announcement struct {
 }
 
 // replaceTargets takes what a process of an agent announces. The caller holds mu, and notes what became of it afterwards.
-func (r *Registry) replaceTargets(a *agent, process [16]byte, set target.Set) announcement {
+func (r *Registry) replaceTargets(a *listedAgent, process [16]byte, set target.Set) announcement {
 	r.dropLeft(a, time.Now()) // or a host would be had that is listed no more
 	earlier := a.targets
 	done := announcement{anotherProcess: process != a.AnnouncedBy, complete: set.Completeness == target.Complete}
@@ -76,7 +76,7 @@ func someOf(names []string) string {
 
 // setTargets keeps what is known of the last scrape of a target that stays, and reports whether anything changed, and which
 // targets were left out and stay listed. Hosts that the agent did not have before it has since this announcement.
-func (a *agent) setTargets(process [16]byte, set target.Set, now time.Time, announcement uint64) (changed bool, left []string) {
+func (a *listedAgent) setTargets(process [16]byte, set target.Set, now time.Time, announcement uint64) (changed bool, left []string) {
 	byName := make(map[string]*Target, len(set.Targets))
 	order := make([]string, 0, len(set.Targets))
 	var had claims
@@ -109,7 +109,7 @@ func (a *agent) setTargets(process [16]byte, set target.Set, now time.Time, anno
 
 // leftOut returns the targets that a set leaves out and that stay listed for a while, those that were there last before those
 // that were left out earlier, up to the bounds of a set.
-func (a *agent) leftOut(byName map[string]*Target, process [16]byte, set target.Set) (stay []*Target) {
+func (a *listedAgent) leftOut(byName map[string]*Target, process [16]byte, set target.Set) (stay []*Target) {
 	if replacesAll(set) {
 		return nil
 	}
@@ -162,7 +162,7 @@ func seriesOf(t target.Target) string {
 }
 
 // dropLeft forgets the targets of an agent that were listed long enough. The caller holds mu.
-func (r *Registry) dropLeft(a *agent, now time.Time) {
+func (r *Registry) dropLeft(a *listedAgent, now time.Time) {
 	before := len(a.order)
 	if before == 0 || a.targets[a.order[before-1]].ListedUntil.IsZero() { // they are the last
 		return

@@ -23,7 +23,7 @@ func (c *Collector) SetEvents(events <-chan fsnotify.Event, errs <-chan error) {
 	c.open = func() (*source, error) {
 		return &source{
 			events: events, errors: errs,
-			watch: func([]directory) error { return nil }, close: func() error { return nil },
+			watch: func([]checkedDirectory) error { return nil }, close: func() error { return nil },
 		}, nil
 	}
 }

@@ -12,7 +12,7 @@ import (
 type faults struct {
 	logger *slog.Logger
 	limit  *rate.Limiter
-	known  map[subject]*fault
+	known  map[subject]*notedFault
 }
 
 // A subject is what can be wrong: a kind, and the file or directory that it is about.
@@ -30,7 +30,7 @@ const (
 	notPushed
 )
 
-type fault struct {
+type notedFault struct {
 	shown    string // the error that was logged last; empty if what it was about is good again
 	loggedAt time.Time
 }
@@ -42,7 +42,7 @@ const (
 )
 
 func newFaults(logger *slog.Logger) *faults {
-	return &faults{logger: logger, limit: rate.NewLimiter(rate.Every(everyFault), manyFaults), known: map[subject]*fault{}}
+	return &faults{logger: logger, limit: rate.NewLimiter(rate.Every(everyFault), manyFaults), known: map[subject]*notedFault{}}
 }
 
 // note takes the present state of something; the path is empty for what is about all files. What is not logged yet is when
@@ -56,7 +56,7 @@ func (f *faults) note(k kind, path string, err error) {
 		known.shown = ""
 		f.good(s)
 	case known == nil:
-		f.known[s] = &fault{}
+		f.known[s] = &notedFault{}
 		f.note(k, path, err)
 	case err.Error() == known.shown || !known.loggedAt.IsZero() && time.Since(known.loggedAt) < repeatFault || !f.limit.Allow():
 	default:

@@ -60,7 +60,7 @@ type look struct {
 }
 
 // look pushes what differs from what was pushed, and deletes the groups that have no file any more.
-func (c *Collector) look(ctx context.Context, directories []directory) {
+func (c *Collector) look(ctx context.Context, directories []checkedDirectory) {
 	l := &look{
 		c: c, owned: c.cfg.Groups.Owned(Owner), present: map[grouping.Key]bool{},
 		found: &findings{directories: map[string]error{}}, mayPush: !time.Now().Before(c.pause),
@@ -78,7 +78,7 @@ func (c *Collector) look(ctx context.Context, directories []directory) {
 }
 
 // list finds the files of a directory.
-func (l *look) list(d directory) {
+func (l *look) list(d checkedDirectory) {
 	names, odd, err := list(d.path)
 	if err != nil {
 		l.keepAll(d)
@@ -114,7 +114,7 @@ func (l *look) list(d directory) {
 }
 
 // keepAll keeps the groups of a directory of which nothing is known.
-func (l *look) keepAll(d directory) {
+func (l *look) keepAll(d checkedDirectory) {
 	for key := range l.owned {
 		if _, ok := d.fileOf(key); ok {
 			l.present[key] = true
@@ -123,7 +123,7 @@ func (l *look) keepAll(d directory) {
 }
 
 // fileOf returns the file of which a group is, if it is of one of the directory.
-func (d directory) fileOf(key grouping.Key) (path string, ok bool) {
+func (d checkedDirectory) fileOf(key grouping.Key) (path string, ok bool) {
 	name, ok := key.Get(NameLabel)
 	if !ok || d.key.With(NameLabel, name) != key {
 		return "", false
@@ -251,7 +251,7 @@ func (l *look) count(late bool, err error) {
 }
 
 // removeOrphans deletes the groups whose file is gone, or whose directory is not configured any more.
-func (l *look) removeOrphans(ctx context.Context, directories []directory) {
+func (l *look) removeOrphans(ctx context.Context, directories []checkedDirectory) {
 	for key := range l.owned {
 		if l.present[key] || isThere(key, directories) {
 			continue
@@ -266,7 +266,7 @@ func (l *look) removeOrphans(ctx context.Context, directories []directory) {
 }
 
 // isThere asks once more for the file of a group: listing a directory may miss a name that another file takes meanwhile.
-func isThere(key grouping.Key, directories []directory) bool {
+func isThere(key grouping.Key, directories []checkedDirectory) bool {
 	for _, d := range directories {
 		if path, ok := d.fileOf(key); ok {
 			_, err := os.Lstat(path)

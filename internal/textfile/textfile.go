@@ -145,11 +145,11 @@ type Collector struct {
 	pause  time.Time     // no push before that
 
 	mu          sync.Mutex
-	directories []directory // guarded by mu; replaced whole; nil until Apply
+	directories []checkedDirectory // guarded by mu; replaced whole; nil until Apply
 }
 
-// directory is a [Directory] that was found good.
-type directory struct {
+// checkedDirectory is a [Directory] that was found good.
+type checkedDirectory struct {
 	path string
 	key  grouping.Key
 }
@@ -169,13 +169,13 @@ func (c *Collector) Apply(directories []Directory) error {
 	if i, err := Check(directories); err != nil {
 		return fmt.Errorf("textfile_configs: element %d: %w", i+1, err)
 	}
-	applied := make([]directory, 0, len(directories))
+	applied := make([]checkedDirectory, 0, len(directories))
 	for _, d := range directories {
 		key, err := d.key()
 		if err != nil {
 			return err // not after Check
 		}
-		applied = append(applied, directory{path: filepath.Clean(d.Path), key: key})
+		applied = append(applied, checkedDirectory{path: filepath.Clean(d.Path), key: key})
 	}
 	c.mu.Lock()
 	c.directories = applied
@@ -187,7 +187,7 @@ func (c *Collector) Apply(directories []Directory) error {
 	return nil
 }
 
-func (c *Collector) current() []directory {
+func (c *Collector) current() []checkedDirectory {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.directories
@@ -208,7 +208,7 @@ func (c *Collector) FileOf(key grouping.Key) (path string, ok bool) {
 func (c *Collector) Run(ctx context.Context) error {
 	src, err := c.open()
 	if err != nil {
-		src = &source{watch: func([]directory) error { return err }, close: func() error { return nil }}
+		src = &source{watch: func([]checkedDirectory) error { return err }, close: func() error { return nil }}
 	}
 	defer src.close() //nolint:errcheck // Nothing is lost with a watch.
 	next := time.NewTimer(0)

@@ -14,7 +14,7 @@ type source struct {
 	events <-chan fsnotify.Event
 	errors <-chan error
 	// watch makes the watched directories those given. It is called again for those that it could not watch.
-	watch func(directories []directory) error
+	watch func(directories []checkedDirectory) error
 	close func() error
 }
 
@@ -26,15 +26,15 @@ func watchFiles() (*source, error) {
 	}
 	return &source{
 		events: watcher.Events, errors: watcher.Errors, close: watcher.Close,
-		watch: func(directories []directory) error { return watch(watcher, directories) },
+		watch: func(directories []checkedDirectory) error { return watch(watcher, directories) },
 	}, nil
 }
 
-func watch(watcher *fsnotify.Watcher, directories []directory) error {
+func watch(watcher *fsnotify.Watcher, directories []checkedDirectory) error {
 	watched := watcher.WatchList()
 	var errs []error
 	for _, path := range watched {
-		if !slices.ContainsFunc(directories, func(d directory) bool { return d.path == path }) {
+		if !slices.ContainsFunc(directories, func(d checkedDirectory) bool { return d.path == path }) {
 			watcher.Remove(path) //nolint:errcheck // It may be gone already.
 		}
 	}

@@ -1,20 +1,20 @@
 package groupstore
 
-// A few finds values by their keys. It takes a map only for those beside the first, since most often there is one. The zero
-// few is empty.
-type few[V keyed] struct {
+// A smallMap finds values by their keys. It takes a map only for those beside the first, since most often there is one. The zero
+// smallMap is empty.
+type smallMap[V keyed] struct {
 	one  V            // zero only if there is none at all
 	more map[string]V // all others
 }
 
-// keyed is what a few can hold: values that say by which key they are found, and never change it.
+// keyed is what a smallMap can hold: values that say by which key they are found, and never change it.
 type keyed interface {
 	comparable
 	key() string
 }
 
-// inFew returns the value of that key, or zero.
-func inFew[V keyed, K string | []byte](f *few[V], key K) V {
+// lookUp returns the value of that key, or zero.
+func lookUp[V keyed, K string | []byte](f *smallMap[V], key K) V {
 	var none V
 	if f.one != none && f.one.key() == string(key) {
 		return f.one
@@ -22,13 +22,13 @@ func inFew[V keyed, K string | []byte](f *few[V], key K) V {
 	return f.more[string(key)]
 }
 
-func (f *few[V]) empty() bool {
+func (f *smallMap[V]) empty() bool {
 	var none V
 	return f.one == none
 }
 
 // add takes a value whose key is not there.
-func (f *few[V]) add(v V) {
+func (f *smallMap[V]) add(v V) {
 	if f.empty() {
 		f.one = v
 		return
@@ -40,7 +40,7 @@ func (f *few[V]) add(v V) {
 }
 
 // replace takes a value whose key is not there in the place of one that is.
-func (f *few[V]) replace(old, v V) {
+func (f *smallMap[V]) replace(old, v V) {
 	if f.one == old {
 		f.one = v
 		return
@@ -50,7 +50,7 @@ func (f *few[V]) replace(old, v V) {
 }
 
 // remove drops a value that is there.
-func (f *few[V]) remove(v V) {
+func (f *smallMap[V]) remove(v V) {
 	if f.one == v {
 		var none V
 		f.one = none
