@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
 )
 
@@ -33,6 +34,11 @@ func Refuse(k Kind, format string, args ...any) *Outcome {
 // Contradiction returns the outcome of a push that contradicts itself or what other groups hold, in the words of the Pushgateway.
 func Contradiction(reason string) *Outcome {
 	return Refuse(Inconsistent, "pushed metrics are invalid or inconsistent with existing metrics: %s", reason)
+}
+
+// OwnAgentLabel returns the outcome of a push through an agent whose key has the agent label already (T20).
+func OwnAgentLabel(key grouping.Key, label string) *Outcome {
+	return Refuse(Invalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", key, label)
 }
 
 // OutcomeOf returns the outcome that an error stands for; that of nil is Applied. An error that is no outcome is Unavailable, since the push

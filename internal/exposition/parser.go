@@ -67,6 +67,14 @@ type Parser struct {
 	text textState
 }
 
+// Parse reads a body of the format: see [Parser.ParseText] and [Parser.ParseProtobuf].
+func (p *Parser) Parse(f Format, body []byte, o Options) (*Body, error) {
+	if f == ProtobufDelimited {
+		return p.ParseProtobuf(body, o)
+	}
+	return p.ParseText(body, o)
+}
+
 // parsedFamily is a family while its body is parsed.
 type parsedFamily struct {
 	Family

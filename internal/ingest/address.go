@@ -44,7 +44,7 @@ func (in *Ingester) storedKey(c *change.Change) (grouping.Key, error) {
 	case c.Agent == "":
 		return c.Key, nil
 	case has:
-		return c.Key.With(label, c.Agent+"/"+value), change.Refuse(change.Invalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", c.Key, label)
+		return c.Key.With(label, c.Agent+"/"+value), change.OwnAgentLabel(c.Key, label)
 	default:
 		return c.Key.With(label, c.Agent), nil
 	}

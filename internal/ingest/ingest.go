@@ -107,7 +107,7 @@ func (in *Ingester) parsed(ctx context.Context, c *change.Change) (change.Outcom
 		parser.Reset()
 		in.parsers.Put(parser)
 	}()
-	body, err := in.parse(parser, c)
+	body, err := parser.Parse(c.Format, c.Body, in.options())
 	if inconsistent, ok := errors.AsType[*exposition.InconsistentError](err); ok {
 		return in.cfg.Store.Apply(ctx, c, groupstore.Content{Fault: inconsistent.Error()})
 	}
@@ -120,13 +120,6 @@ func (in *Ingester) parsed(ctx context.Context, c *change.Change) (change.Outcom
 		c = refused(c, c.Key, err)
 	}
 	return in.cfg.Store.Apply(ctx, c, groupstore.Content{Body: body})
-}
-
-func (in *Ingester) parse(p *exposition.Parser, c *change.Change) (*exposition.Body, error) {
-	if c.Format == exposition.ProtobufDelimited {
-		return p.ParseProtobuf(c.Body, in.options())
-	}
-	return p.ParseText(c.Body, in.options())
 }
 
 func (in *Ingester) options() exposition.Options {

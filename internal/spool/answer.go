@@ -130,7 +130,12 @@ func inDoubt(err error) change.Outcome {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return change.Outcome{Kind: change.Unavailable, Detail: "push is not on the agent's disk yet; whether it will be is in doubt, push again"}
 	}
-	return change.Outcome{Kind: change.Unavailable, Detail: fmt.Sprintf("keeping the push at the agent: %v", err), RetryAfter: retryUnwritable}
+	return *notKept(err)
+}
+
+// notKept is the outcome of a push that the agent's disk does not take.
+func notKept(err error) *change.Outcome {
+	return &change.Outcome{Kind: change.Unavailable, Detail: fmt.Sprintf("keeping the push at the agent: %v", err), RetryAfter: retryUnwritable}
 }
 
 // named adds to a relay's refusal which relay it is, where there are several.

@@ -22,7 +22,7 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	d := s.strictest()
 	if d.agentLabel != "" {
 		if _, has := r.Key.Get(d.agentLabel); has {
-			return nil, change.Refuse(change.Invalid, "grouping key %v has the label %q, which the relay adds by itself to what comes through an agent", r.Key, d.agentLabel)
+			return nil, change.OwnAgentLabel(r.Key, d.agentLabel)
 		}
 	}
 	if r.Operation == change.Delete && s.holds(r.Key) {
@@ -39,7 +39,8 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	}
 	parser := s.parsers.Get().(*exposition.Parser)
 	defer s.putBack(parser)
-	body, err := parse(parser, r, d.limits)
+	// Which names are allowed is the relays' setting; the wider scheme refuses nothing that one may take.
+	body, err := parser.Parse(r.Format, r.Body, exposition.Options{Names: metric.UTF8Names, Limits: d.limits})
 	if inconsistent, ok := errors.AsType[*exposition.InconsistentError](err); ok {
 		return nil, change.Contradiction(inconsistent.Error())
 	}
@@ -61,15 +62,6 @@ func (s *Spool) holds(key grouping.Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.groups[key] != nil
-}
-
-// parse reads a body. Which names are allowed is the relays' setting; the wider scheme refuses nothing that one may take.
-func parse(parser *exposition.Parser, r *change.Change, limits exposition.Limits) (*exposition.Body, error) {
-	options := exposition.Options{Names: metric.UTF8Names, Limits: limits}
-	if r.Format == exposition.ProtobufDelimited {
-		return parser.ParseProtobuf(r.Body, options)
-	}
-	return parser.ParseText(r.Body, options)
 }
 
 func (s *Spool) putBack(parser *exposition.Parser) {

@@ -164,7 +164,7 @@ func (s *Spool) accept(key grouping.Key, c *entry, who interest) error {
 	}
 	durable, err := s.append(payload)
 	if err != nil {
-		return &change.Outcome{Kind: change.Unavailable, Detail: "keeping the push at the agent: " + err.Error(), RetryAfter: retryUnwritable}
+		return notKept(err)
 	}
 	c.durable = durable
 	if who == answered && attached != 0 {

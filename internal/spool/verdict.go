@@ -12,8 +12,7 @@ import (
 // defaultRetry is when a change is tried again that a relay wants later, unless the relay says when.
 const defaultRetry = time.Second
 
-// Decide takes the relay's verdict on a change. One that may pass holds back the
-// change's group alone.
+// Decide takes the relay's verdict on a change. One that may pass holds back the change's group alone.
 func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	s := f.spool
 	s.mu.Lock()

@@ -2,7 +2,6 @@ package tunnelclient
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -91,7 +90,7 @@ func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint6
 		err = c.session.supports(r)
 	}
 	if err != nil {
-		c.feed.Decide(next, change.Outcome{Kind: change.Invalid, Detail: fmt.Sprintf("the change cannot be sent: %v", err)})
+		c.feed.Decide(next, *change.Refuse(change.Invalid, "the change cannot be sent: %v", err))
 		return nil
 	}
 	if cap(r.Body) > cap(c.body) && cap(r.Body) <= keptBodyBytes {
