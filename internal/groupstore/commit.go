@@ -8,8 +8,8 @@ import (
 	"pushrelay/internal/change"
 )
 
-// commit applies an effect. It is a function of the store and the effect alone. The group is the one that it is about, new or present, and nil for Delete and Mark if it is not there; its parts' skeletons are those of the
-// table or fit to enter it.
+// commit applies an effect. It is a function of the store and the effect alone. The group is the one that it is about, new or present, and
+// nil for Delete and Mark if it is not there; its parts' skeletons are those of the table or fit to enter it.
 func (s *Store) commit(e *Effect, g *group) {
 	switch e.Operation {
 	case change.Wipe:

@@ -119,7 +119,7 @@ func (l *Loader) addSkeleton(encoding []byte) error {
 
 // A loadedGroup is what a group record says.
 type loadedGroup struct {
-	change  Effect
+	effect  Effect
 	version uint64
 	born    uint64
 	hidings []loadedHiding // of the parts that have a hiding
@@ -137,7 +137,7 @@ func (l *Loader) addGroup(r *cursor) error {
 	if l.noteLost(&lg, lg.lost) {
 		return nil
 	}
-	c := lg.change
+	c := lg.effect
 	if l.s.groups[c.Key.Canonical()] != nil {
 		return fmt.Errorf("group %v is there twice", c.Key)
 	}
@@ -212,7 +212,7 @@ func (l *Loader) addTrace(r *cursor) error {
 // decodeGroup reads a group as the change that makes it.
 func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 	var lg loadedGroup
-	c := &lg.change
+	c := &lg.effect
 	c.Operation = change.Replace
 	canonical := r.text()
 	lg.version, lg.born = r.uvarint(), r.uvarint()

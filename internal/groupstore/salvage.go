@@ -82,11 +82,11 @@ func (l *Loader) noteLost(lg *loadedGroup, lost int) (all bool) {
 	if lost == 0 {
 		return false
 	}
-	if len(lg.change.parts) == 0 {
-		l.lost = append(l.lost, lg.change.Key.String())
+	if len(lg.effect.parts) == 0 {
+		l.lost = append(l.lost, lg.effect.Key.String())
 		return true
 	}
-	l.lost = append(l.lost, fmt.Sprintf("%s: %d of %d metric families", lg.change.Key, lost, lost+len(lg.change.parts)))
+	l.lost = append(l.lost, fmt.Sprintf("%s: %d of %d metric families", lg.effect.Key, lost, lost+len(lg.effect.parts)))
 	return false
 }
 

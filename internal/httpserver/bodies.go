@@ -39,10 +39,9 @@ func boundBodies(next http.Handler) http.Handler {
 			if aborted || body.ended {
 				unread.Store(false)
 			}
-			if body.ended {
-				return
+			if !body.ended {
+				control.SetReadDeadline(time.Now().Add(unreadTimeout)) //nolint:errcheck // As above.
 			}
-			control.SetReadDeadline(time.Now().Add(unreadTimeout)) //nolint:errcheck // As above.
 		}()
 		watched := r.WithContext(r.Context()) // a copy: net/http looks at the body that it made
 		watched.Body = body

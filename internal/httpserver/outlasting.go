@@ -23,9 +23,9 @@ type serverContext struct {
 }
 
 // Value asks the server's context first, by which package context finds where those that are made of this one are ended.
-func (o serverContext) Value(key any) any {
-	if value := o.Context.Value(key); value != nil {
+func (c serverContext) Value(key any) any {
+	if value := c.Context.Value(key); value != nil {
 		return value
 	}
-	return o.request.Value(key)
+	return c.request.Value(key)
 }

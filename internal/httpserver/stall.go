@@ -35,12 +35,13 @@ func NewStallWriter(w http.ResponseWriter) *StallWriter {
 // Write writes in pieces.
 func (s *StallWriter) Write(p []byte) (written int, err error) {
 	for len(p) > 0 {
+		now := time.Now()
 		// Moving it once a second is enough and keeps a fast answer free of timer calls.
-		if now := time.Now(); now.Sub(s.movedAt) > time.Second {
+		if now.Sub(s.movedAt) > time.Second {
 			s.control.SetWriteDeadline(now.Add(stall)) //nolint:errcheck // Not every ResponseWriter has deadlines.
 			s.movedAt = now
 		}
-		s.since.Store(max(1, int64(time.Since(s.begun))))
+		s.since.Store(max(1, int64(now.Sub(s.begun))))
 		if s.isOver.Load() {
 			s.control.SetWriteDeadline(time.Now()) //nolint:errcheck // As above. It may have been moved on since it was cut.
 		}

@@ -116,21 +116,13 @@ func (f *targetFiles) noteEmpty(file, job string, content []*StaticConfig) {
 
 // forget drops what no job names any more.
 func (f *targetFiles) forget(named []string) {
-	for file := range f.good {
-		if !slices.Contains(named, file) {
-			delete(f.good, file)
-		}
-	}
-	for file := range f.failed {
-		if !slices.Contains(named, file) {
-			delete(f.failed, file)
-		}
-	}
-	for file := range f.empty {
-		if !slices.Contains(named, file) {
-			delete(f.empty, file)
-		}
-	}
+	keepNamed(f.good, named)
+	keepNamed(f.failed, named)
+	keepNamed(f.empty, named)
+}
+
+func keepNamed[V any](files map[string]V, named []string) {
+	maps.DeleteFunc(files, func(file string, _ V) bool { return !slices.Contains(named, file) })
 }
 
 // namesNothing says where a job that was just read names no targets, though it may be meant to: it was cut off, or its files

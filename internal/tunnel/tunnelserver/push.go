@@ -343,7 +343,7 @@ func (s *Server) apply(r *change.Change) change.Outcome {
 	default:
 		return overloaded()
 	}
-	ctx := context.Background() // ended by the timeout, and by the pusher when it has decided
+	ctx := context.Background() // ended by the timeout, and by the store when it has decided
 	if s.cfg.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.cfg.Timeout)
