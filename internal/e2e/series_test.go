@@ -40,24 +40,14 @@ func seriesOf(page string) (map[string]float64, error) {
 // wantSeries waits until the /metrics of a relay or an agent shows a series with this value.
 func wantSeries(t testing.TB, url, series string, value float64) {
 	t.Helper()
-	eventually(t, 10*time.Second, series, func() error {
-		got, ok, err := valueOf(url, series)
-		if err == nil && (!ok || got != value) {
-			err = fmt.Errorf("it is %v (there: %v), want %v", got, ok, value)
-		}
-		return err
-	})
+	wantAllSeries(t, url, map[string]float64{series: value})
 }
 
 // wantAllSeries waits until one scrape of /metrics shows all these series with their values.
 func wantAllSeries(t testing.TB, url string, want map[string]float64) {
 	t.Helper()
-	eventually(t, 10*time.Second, "all series", func() error {
-		page, err := wantOK(url + "/metrics")
-		if err != nil {
-			return err
-		}
-		all, err := seriesOf(page)
+	eventually(t, 10*time.Second, "series", func() error {
+		all, err := scrapeSeries(url)
 		if err != nil {
 			return err
 		}
@@ -83,16 +73,18 @@ func wantNoSeries(t testing.TB, url, series string) {
 }
 
 func valueOf(url, series string) (value float64, ok bool, err error) {
+	all, err := scrapeSeries(url)
+	value, ok = all[series]
+	return value, ok, err
+}
+
+// scrapeSeries returns all series of the /metrics of a relay or an agent.
+func scrapeSeries(url string) (map[string]float64, error) {
 	page, err := wantOK(url + "/metrics")
 	if err != nil {
-		return 0, false, err
+		return nil, err
 	}
-	all, err := seriesOf(page)
-	if err != nil {
-		return 0, false, err
-	}
-	value, ok = all[series]
-	return value, ok, nil
+	return seriesOf(page)
 }
 
 func writeFile(t testing.TB, path, content string) {
