@@ -46,6 +46,7 @@ var table = map[string]place{
 
 	"internal/pushflags":   {2, shared},
 	"internal/change":      {1, shared},
+	"internal/series":      {1, shared},
 	"internal/push":        {1, shared},
 	"internal/scrape":      {1, shared},
 	"internal/jobexec":     {1, agentOnly},
@@ -57,9 +58,11 @@ var table = map[string]place{
 
 	"internal/authority":    {0, relayOnly},
 	"internal/exposition":   {0, shared},
+	"internal/fields":       {0, shared},
 	"internal/grouping":     {0, shared},
 	"internal/history":      {0, shared},
 	"internal/metric":       {0, shared},
+	"internal/smallmap":     {0, shared},
 	"internal/target":       {0, shared},
 	"internal/mtls":         {0, shared},
 	"internal/wal":          {0, shared},

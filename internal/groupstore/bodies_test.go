@@ -17,6 +17,7 @@ import (
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
 )
 
 // noon is when most pushes of the tests arrive: a time whose rendering in seconds has no digits behind the point.
@@ -170,7 +171,7 @@ func (t *tester) text() string {
 	t.tb.Helper()
 	var kept []string
 	for line := range strings.Lines(t.full()) {
-		if !strings.Contains(line, groupstore.PushTimeFamily) && !strings.Contains(line, groupstore.FailureTimeFamily) {
+		if !strings.Contains(line, series.PushTimeFamily) && !strings.Contains(line, series.FailureTimeFamily) {
 			kept = append(kept, line)
 		}
 	}

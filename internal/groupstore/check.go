@@ -4,10 +4,8 @@ import (
 	"strconv"
 
 	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
 )
-
-// reservedPrefix begins the names of the relay's own metrics, which nobody may push (S17).
-const reservedPrefix = "relay_"
 
 // A trial checks whether families of one group fit together with each other and with all that is exposed. It is used under
 // Store.mu and changes nothing.
@@ -25,19 +23,19 @@ type trial struct {
 }
 
 // judge returns why the family cannot be exposed as part of the group, or nil.
-func (t *trial) judge(k *skeleton) *hiding {
-	if fault := k.fault(); fault != nil {
-		return &hiding{reason: describe(k, t.g, fault.metric) + fault.text}
+func (t *trial) judge(k *series.Set) *hiding {
+	if fault := k.Fault(t.g.key); fault != "" {
+		return &hiding{reason: fault}
 	}
-	if own, ok := t.s.own[k.name()]; ok && own.Type != k.typ {
-		return &hiding{reason: "gathered metric family " + brief(k.name(), shownBytes) + " has type " + k.typ.Protobuf() +
+	if own, ok := t.s.own[k.Name()]; ok && own.Type != k.Type() {
+		return &hiding{reason: "gathered metric family " + series.Shown(k.Name()) + " has type " + k.Type().Protobuf() +
 			" but should have " + own.Type.Protobuf()}
 	}
 	if h := t.falseClaim(k); h != nil {
 		return h
 	}
-	if f := familyOf(&t.s.families, k.name()); f != nil && t.others(f) > 0 && f.typ != k.typ {
-		return &hiding{name: k.name(), reason: describe(k, t.g, 0) + "is not a " + f.typ.Protobuf()}
+	if x := t.s.exposureOf(k.Name()); x != nil && t.others(x, k.Name()) > 0 && x.typ != k.Type() {
+		return &hiding{name: k.Name(), reason: k.Describe(t.g.key, 0) + "is not a " + x.typ.Protobuf()}
 	}
 	if h := t.suffixClash(k); h != nil {
 		return h
@@ -46,9 +44,9 @@ func (t *trial) judge(k *skeleton) *hiding {
 }
 
 // others returns how many parts expose the family apart from those that are leaving.
-func (t *trial) others(f *sharedFamily) int {
-	others := int(f.visible) - t.ousted(f.name())
-	if p := findPart(t.leaving, f.name()); p != nil && p.hidden == nil {
+func (t *trial) others(x *exposure, name string) int {
+	others := int(x.visible) - t.ousted(name)
+	if p := findPart(t.leaving, name); p != nil && p.hidden == nil {
 		others--
 	}
 	return others
@@ -60,34 +58,31 @@ func (t *trial) typeOf(name string) (metric.Type, bool) {
 		return own.Type, true
 	}
 	if i, ok := searchPart(t.parts, name); ok && t.accepted[i] {
-		return t.parts[i].skeleton.typ, true
+		return t.parts[i].set.Type(), true
 	}
-	if f := familyOf(&t.s.families, name); f != nil && t.others(f) > 0 {
-		return f.typ, true
+	if x := t.s.exposureOf(name); x != nil && t.others(x, name) > 0 {
+		return x.typ, true
 	}
 	return 0, false
 }
 
 // suffixClash finds a family whose series would have the names of another family's series, because histograms and summaries
 // are exposed with suffixes.
-func (t *trial) suffixClash(k *skeleton) *hiding {
-	if base, role, ok := metric.CutSuffix(k.name()); ok {
-		if typ, ok := t.typeOf(base); ok && typ.Suffix(role) != "" {
-			return &hiding{name: base, reason: "collected metric named " + strconv.Quote(brief(k.name(), shownBytes)) +
-				" collides with previously collected " + typ.Text() + " named " + strconv.Quote(brief(base, shownBytes))}
-		}
+func (t *trial) suffixClash(k *series.Set) *hiding {
+	if base, typ, ok := series.SuffixedBy(k.Name(), t.typeOf); ok {
+		return &hiding{name: base, reason: series.Clash(k.Name(), base, typ)}
 	}
-	if k.typ.Simple() {
+	if k.Type().Simple() {
 		return nil
 	}
 	for _, role := range [...]metric.Role{metric.CountLine, metric.SumLine, metric.BoundLine} {
-		suffix := k.typ.Suffix(role)
+		suffix := k.Type().Suffix(role)
 		if suffix == "" {
 			continue
 		}
-		if _, ok := t.typeOf(k.name() + suffix); ok {
-			return &hiding{name: k.name() + suffix, reason: "collected histogram or summary named " + strconv.Quote(brief(k.name(), shownBytes)) +
-				" collides with previously collected metric named " + strconv.Quote(brief(k.name(), shownBytes)+suffix)}
+		if _, ok := t.typeOf(k.Name() + suffix); ok {
+			return &hiding{name: k.Name() + suffix, reason: "collected histogram or summary named " + strconv.Quote(series.Shown(k.Name())) +
+				" collides with previously collected metric named " + strconv.Quote(series.Shown(k.Name())+suffix)}
 		}
 	}
 	return nil

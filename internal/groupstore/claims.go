@@ -4,6 +4,9 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"pushrelay/internal/series"
+	"pushrelay/internal/smallmap"
 )
 
 // A claim is a family of a group without an account, whose series name one all the same: they were pushed with a label of the name
@@ -13,23 +16,22 @@ import (
 // names a label. From the change on that makes it held, claims on it are hidden (S9); they are looked at again when it is held no more.
 // All of that follows from the groups and their marks, so that a replay and a snapshot come to the same.
 
-// key is what tells claims on one account apart.
-func (w waiter) key() string { return w.group.key.Canonical() + separator + w.family }
+// Key is what tells claims on one account apart.
+func (w waiter) Key() string { return w.group.key.Canonical() + separator + w.family }
 
-// claimsOf yields the accounts that series of the skeleton would claim in the group, each with a metric that does.
-func (s *Store) claimsOf(g *group, k *skeleton) iter.Seq2[int, string] {
+// claimsOf yields the accounts that series of the set would claim in the group, each with a metric that does.
+func (s *Store) claimsOf(g *group, k *series.Set) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
 		label := s.accountLabel
-		if label == "" || !k.mixed && !strings.Contains(k.text, label) || s.accountName(g.key) != "" {
+		if label == "" || s.accountName(g.key) != "" {
 			return
 		}
 		last := ""
-		for r := k.read(); r.next(); {
-			value := r.literal(label)
-			if value == "" || value == last {
+		for metric, value := range k.Labelled(label) {
+			if value == last {
 				continue
 			}
-			if last = value; !yield(r.metric, value) {
+			if last = value; !yield(metric, value) {
 				return
 			}
 		}
@@ -37,26 +39,26 @@ func (s *Store) claimsOf(g *group, k *skeleton) iter.Seq2[int, string] {
 }
 
 // claim notes the claims of a part that is exposed from now on.
-func (s *Store) claim(g *group, k *skeleton) {
+func (s *Store) claim(g *group, k *series.Set) {
 	for _, name := range s.claimsOf(g, k) {
-		w := waiter{g, k.name()}
+		w := waiter{g, k.Name()}
 		list := s.claims[name]
-		if lookUp(&list, w.key()) == (waiter{}) {
-			list.add(w)
+		if smallmap.Find(&list, w.Key()) == (waiter{}) {
+			list.Add(w)
 			s.claims[name] = list
 		}
 	}
 }
 
 // unclaim takes back what claim did.
-func (s *Store) unclaim(g *group, k *skeleton) {
+func (s *Store) unclaim(g *group, k *series.Set) {
 	for _, name := range s.claimsOf(g, k) {
-		w := waiter{g, k.name()}
+		w := waiter{g, k.Name()}
 		list := s.claims[name]
-		if lookUp(&list, w.key()) == (waiter{}) {
+		if smallmap.Find(&list, w.Key()) == (waiter{}) {
 			continue // named before in the same part
 		}
-		if list.remove(w); list.empty() {
+		if list.Remove(w); list.IsEmpty() {
 			delete(s.claims, name)
 		} else {
 			s.claims[name] = list
@@ -70,14 +72,14 @@ func (s *Store) claimed(account string) string {
 }
 
 // falseClaim returns why the family cannot be exposed as part of the group: it claims an account that is held.
-func (t *trial) falseClaim(k *skeleton) *hiding {
+func (t *trial) falseClaim(k *series.Set) *hiding {
 	if t.s.loading {
 		return nil // which accounts are held is known at the end
 	}
 	for metric, name := range t.s.claimsOf(t.g, k) {
 		if t.s.isHeld(name) {
-			return &hiding{name: t.s.claimed(name), reason: describe(k, t.g, metric) + "has the label " + t.s.accountLabel + " of " +
-				brief(name, shownBytes) + ", which only pushes through " + brief(name, shownBytes) + " get"}
+			return &hiding{name: t.s.claimed(name), reason: k.Describe(t.g.key, metric) + "has the label " + t.s.accountLabel + " of " +
+				series.Shown(name) + ", which only pushes through " + series.Shown(name) + " get"}
 		}
 	}
 	return nil
@@ -119,19 +121,13 @@ func (s *Store) hold(g *group, next *state) (ousted []departure, freed string) {
 // oust hides the claims on an account, in an order that does not depend on how they came.
 func (s *Store) oust(account string) (departed []departure) {
 	list := s.claims[account]
-	var all []waiter
-	if !list.empty() {
-		all = append(all, list.one)
-	}
-	for _, w := range list.more {
-		all = append(all, w)
-	}
-	slices.SortFunc(all, func(a, b waiter) int { return strings.Compare(a.key(), b.key()) })
+	all := slices.Collect(list.All)
+	slices.SortFunc(all, func(a, b waiter) int { return strings.Compare(a.Key(), b.Key()) })
 	for _, w := range all {
 		p := w.group.state.find(w.family)
-		departed = append(departed, departure{by: w.group, name: w.family, typ: p.skeleton.typ})
+		departed = append(departed, departure{by: w.group, name: w.family, typ: p.set.Type()})
 		t := trial{s: s, g: w.group}
-		s.setHiding(w.group, p, t.falseClaim(p.skeleton))
+		s.setHiding(w.group, p, t.falseClaim(p.set))
 	}
 	return departed
 }
@@ -151,7 +147,7 @@ func (t *trial) ousts(owner *group, family string) bool {
 		return false
 	}
 	list := t.s.claims[t.account]
-	return lookUp(&list, waiter{owner, family}.key()) != (waiter{})
+	return smallmap.Find(&list, waiter{owner, family}.Key()) != (waiter{})
 }
 
 // ousted returns how many parts of the family go into hiding with the change that is judged.
@@ -162,10 +158,7 @@ func (t *trial) ousted(family string) int {
 	if t.going == nil {
 		t.going = map[string]int{}
 		list := t.s.claims[t.account]
-		if !list.empty() {
-			t.going[list.one.family]++
-		}
-		for _, w := range list.more {
+		for w := range list.All {
 			t.going[w.family]++
 		}
 	}

@@ -6,10 +6,11 @@ import (
 	"strings"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/series"
 )
 
 // commit applies an effect. It is a function of the store and the effect alone. The group is the one that it is about, new or present, and
-// nil for Delete and Mark if it is not there; its parts' skeletons are those of the table or fit to enter it.
+// nil for Delete and Mark if it is not there; its parts' sets are those of the table or fit to enter it.
 func (s *Store) commit(e *Effect, g *group) {
 	switch e.Operation {
 	case change.Wipe:
@@ -54,7 +55,7 @@ func (s *Store) admit(g *group, hidden string) {
 	g.born = s.position
 	s.openAccount(g)
 	s.groups[g.key.Canonical()] = g
-	s.totals.groupsBytes += 2*len(g.key.Canonical()) + len(g.text)
+	s.totals.groupsBytes += 2*len(g.key.Canonical()) + g.labels.Size()
 	switch {
 	case hidden != "":
 		s.shadowed[g.normal] = append(s.shadowed[g.normal], g)
@@ -71,7 +72,7 @@ func (s *Store) remove(g *group) {
 	s.closeAccount(g)
 	s.dropSlot(g)
 	delete(s.groups, g.key.Canonical())
-	s.totals.groupsBytes -= 2*len(g.key.Canonical()) + len(g.text)
+	s.totals.groupsBytes -= 2*len(g.key.Canonical()) + g.labels.Size()
 	g.layout.refs--
 	if g.layout.refs == 0 {
 		delete(s.layouts, g.layout.id)
@@ -134,7 +135,7 @@ func mergeParts(next *state, old, pushed []part) {
 	next.parts = append(append(parts, old...), pushed...)
 	next.lines = 0
 	for i := range next.parts {
-		next.lines += int(next.parts[i].skeleton.lines)
+		next.lines += next.parts[i].set.Lines()
 	}
 }
 
@@ -185,8 +186,8 @@ func (s *Store) replace(g *group, next *state) {
 		switch p := x.before; {
 		case p == nil:
 		case p.hidden == nil:
-			departed = append(departed, departure{by: g, name: p.skeleton.name(), typ: p.skeleton.typ})
-			s.conceal(g, p.skeleton)
+			departed = append(departed, departure{by: g, name: p.set.Name(), typ: p.set.Type()})
+			s.conceal(g, p.set)
 		default:
 			s.unhide(g, p)
 		}
@@ -194,11 +195,11 @@ func (s *Store) replace(g *group, next *state) {
 	g.state = next
 	s.setSlot(g)
 	for _, x := range changed {
-		s.exchange(x)
+		s.sets.Exchange(x.sets())
 		switch p := x.after; {
 		case p == nil:
 		case p.hidden == nil:
-			s.expose(g, p.skeleton)
+			s.expose(g, p.set)
 		default:
 			s.hide(g, p)
 		}
@@ -221,15 +222,26 @@ func (s *Store) addLines(g *group, n int) {
 // A replacement is what becomes of one family of a group. One of the parts may be nil.
 type replacement struct{ before, after *part }
 
+// sets returns the sets of the two parts; nil for a part that is nil.
+func (x replacement) sets() (before, after *series.Set) {
+	if x.before != nil {
+		before = x.before.set
+	}
+	if x.after != nil {
+		after = x.after.set
+	}
+	return before, after
+}
+
 // name returns the family's name.
 func (x replacement) name() string {
 	if x.before != nil {
-		return x.before.skeleton.name()
+		return x.before.set.Name()
 	}
-	return x.after.skeleton.name()
+	return x.after.set.Name()
 }
 
-// difference returns the families of which the skeleton or the visibility is another one. Parts that differ in their values
+// difference returns the families of which the set or the visibility is another one. Parts that differ in their values
 // alone are not among them.
 func difference(before, after []part) []replacement {
 	var changed []replacement
@@ -240,7 +252,7 @@ func difference(before, after []part) []replacement {
 		case order > 0:
 			changed, after = append(changed, replacement{after: &after[0]}), after[1:]
 		default:
-			if before[0].skeleton != after[0].skeleton || before[0].hidden != after[0].hidden {
+			if before[0].set != after[0].set || before[0].hidden != after[0].hidden {
 				changed = append(changed, replacement{&before[0], &after[0]})
 			}
 			before, after = before[1:], after[1:]
@@ -256,18 +268,18 @@ func firstOf(a, b []part) int {
 		return -1
 	case len(a) == 0:
 		return +1
-	case a[0].skeleton == b[0].skeleton: // nearly always
+	case a[0].set == b[0].set: // nearly always
 		return 0
 	default:
-		return strings.Compare(a[0].skeleton.name(), b[0].skeleton.name())
+		return strings.Compare(a[0].set.Name(), b[0].set.Name())
 	}
 }
 
 // advance lets the indexes of the families that changed be filled further.
 func (s *Store) advance(changed []replacement) {
 	for _, x := range changed {
-		if f := familyOf(&s.families, x.name()); f != nil && f.several != nil && f.several.index != nil {
-			f.several.index.advance()
+		if x := s.exposureOf(x.name()); x != nil && x.several != nil && x.several.index != nil {
+			x.several.index.advance()
 		}
 	}
 }
@@ -332,7 +344,7 @@ func (s *Store) adopt(e *Effect, g *group) {
 	e.parts = slices.Clone(e.parts)
 	for i := range e.parts {
 		e.parts[i].hidden = nil
-		e.parts[i].skeleton = s.adopted(e.parts[i].skeleton)
+		e.parts[i].set = s.sets.Adopt(e.parts[i].set)
 	}
 	s.judgeAll(e, g, holds(s.accountName(g.key), e.marks)) // it marks what does not fit; nobody is refused here
 }

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"iter"
 	"slices"
+
+	"pushrelay/internal/fields"
+	"pushrelay/internal/series"
 )
 
 // Cut is the whole store at one position: what a snapshot or a backup holds. It is immutable, and may be read while the
@@ -74,7 +77,7 @@ func (s *Store) Position() uint64 {
 func (s *Store) CutBytes() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return int64(s.totals.valueBytes) + int64(s.totals.skeletonBytes) + int64(s.totals.groupsBytes) +
+	return int64(s.totals.valueBytes) + int64(s.sets.Counts().Bytes) + int64(s.totals.groupsBytes) +
 		int64(s.totals.parts)*partRecordBytes + int64(len(s.groups))*groupRecordBytes +
 		int64(s.marks+len(s.sources)+s.fresh+s.passed)*markRecordBytes
 }
@@ -90,7 +93,7 @@ const (
 // until the next one.
 func (c *Cut) Records() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		w := cutWriter{numbers: make(map[*skeleton]uint64)}
+		w := cutWriter{numbers: make(map[*series.Set]uint64)}
 		if !yield(w.head(c.position)) {
 			return
 		}
@@ -120,7 +123,7 @@ const (
 
 // A cutWriter writes records. Skeletons are numbered in the order in which they are first needed.
 type cutWriter struct {
-	numbers map[*skeleton]uint64
+	numbers map[*series.Set]uint64
 	buf     []byte
 }
 
@@ -134,7 +137,7 @@ func (w *cutWriter) head(position uint64) []byte {
 
 func (w *cutWriter) trace(t *tracedMark) []byte {
 	w.begin(traceRecord)
-	w.buf = appendText(w.buf, t.source)
+	w.buf = fields.AppendText(w.buf, t.source)
 	w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(t.key))
 	w.buf = binary.AppendUvarint(w.buf, t.sequence)
 	w.buf = binary.BigEndian.AppendUint64(w.buf, t.digest)
@@ -147,36 +150,36 @@ func (w *cutWriter) trace(t *tracedMark) []byte {
 
 func (w *cutWriter) source(d *decided) []byte {
 	w.begin(sourceRecord)
-	w.buf = appendText(w.buf, d.name)
+	w.buf = fields.AppendText(w.buf, d.name)
 	w.buf = binary.AppendUvarint(w.buf, d.sequence)
 	w.buf = append(w.buf, d.digest[:]...)
 	return w.buf
 }
 
-// group writes a group, and before it the skeletons that no group before it had.
+// group writes a group, and before it the sets that no group before it had.
 func (w *cutWriter) group(st *state, yield func([]byte) bool) bool {
 	for i := range st.parts {
-		k := st.parts[i].skeleton
+		k := st.parts[i].set
 		if _, ok := w.numbers[k]; ok {
 			continue
 		}
 		w.numbers[k] = uint64(len(w.numbers))
-		w.begin(skeletonRecord)
-		w.buf = k.appendEncoding(w.buf)
+		w.begin(setRecord)
+		w.buf = k.AppendEncoding(w.buf)
 		if !yield(w.buf) {
 			return false
 		}
 	}
 	noted := st.noted()
 	w.begin(groupRecord)
-	w.buf = appendText(w.buf, st.group.key.Canonical())
+	w.buf = fields.AppendText(w.buf, st.group.key.Canonical())
 	w.buf = binary.AppendUvarint(w.buf, st.version)
 	w.buf = binary.AppendUvarint(w.buf, st.group.born)
 	w.buf = binary.AppendVarint(w.buf, st.pushed)
 	w.buf = binary.AppendVarint(w.buf, noted.failed)
-	w.buf = appendText(w.buf, noted.reason)
+	w.buf = fields.AppendText(w.buf, noted.reason)
 	w.buf = appendMarks(w.buf, noted.marks)
-	w.buf = appendText(w.buf, noted.hidden)
+	w.buf = fields.AppendText(w.buf, noted.hidden)
 	w.buf = binary.AppendUvarint(w.buf, uint64(len(st.parts)))
 	for i := range st.parts {
 		w.part(&st.parts[i], st.pushed)
@@ -194,7 +197,7 @@ const (
 )
 
 func (w *cutWriter) part(p *part, pushed int64) {
-	w.buf = binary.AppendUvarint(w.buf, w.numbers[p.skeleton])
+	w.buf = binary.AppendUvarint(w.buf, w.numbers[p.set])
 	w.buf = binary.AppendVarint(w.buf, p.pushed-pushed)
 	w.buf = binary.AppendUvarint(w.buf, uint64(len(p.values)))
 	if p.hidden == nil {
@@ -203,11 +206,11 @@ func (w *cutWriter) part(p *part, pushed int64) {
 	}
 	w.buf = append(w.buf, partHidden)
 	w.buf = binary.AppendUvarint(w.buf, p.hidden.order)
-	w.buf = appendText(w.buf, p.hidden.reason)
-	w.buf = appendText(w.buf, p.hidden.name)
+	w.buf = fields.AppendText(w.buf, p.hidden.reason)
+	w.buf = fields.AppendText(w.buf, p.hidden.name)
 	by := ""
 	if p.hidden.by != nil {
 		by = p.hidden.by.key.Canonical()
 	}
-	w.buf = appendText(w.buf, by)
+	w.buf = fields.AppendText(w.buf, by)
 }

@@ -1,6 +1,9 @@
 package groupstore
 
-import "pushrelay/internal/change"
+import (
+	"pushrelay/internal/change"
+	"pushrelay/internal/series"
+)
 
 // decide judges a draft with everything known (S1). It fills in the effect that follows, which may be none, and what is found, and returns the
 // group that it is about: the one that is there, or a new one. It changes nothing.
@@ -23,10 +26,10 @@ func (s *Store) decide(d *draft, g *group, e *Effect, v *verdict) *group {
 		return g
 	}
 	if reason := s.unfit(g); reason != "" {
-		if s.check == CheckEnforced || g.layout.pushed.fault() != nil {
+		if s.check == CheckEnforced || g.layout.pushed.Fault(g.key) != "" {
 			return s.refuse(d, e, v, reason)
 		}
-		e.hidden = brief(reason, keptBytes)
+		e.hidden = kept(reason)
 	}
 	if d.fault != "" {
 		if e.hidden != "" && g.state == nil {
@@ -35,7 +38,7 @@ func (s *Store) decide(d *draft, g *group, e *Effect, v *verdict) *group {
 		return s.fail(d, e, v, g, d.fault)
 	}
 	for i := range e.parts {
-		e.parts[i].skeleton = s.interned(e.parts[i].skeleton)
+		e.parts[i].set = s.sets.Intern(e.parts[i].set)
 	}
 	misfit := s.judgeAll(e, g, d.source != nil && authorOf(d.source.name) == s.accountName(d.key))
 	if misfit != "" && s.check == CheckEnforced {
@@ -64,7 +67,7 @@ func (s *Store) fail(d *draft, e *Effect, v *verdict, g *group, reason string) *
 	if g.state == nil && s.full(e, g) != nil {
 		return nil
 	}
-	e.Operation, e.Key, e.Seen, e.FailedAt, e.Reason = change.Fail, d.key, versionOf(g), d.at, brief(reason, keptBytes)
+	e.Operation, e.Key, e.Seen, e.FailedAt, e.Reason = change.Fail, d.key, versionOf(g), d.at, kept(reason)
 	if g.state != nil {
 		e.PushedAt, e.hidden = g.state.pushed, g.state.hidden()
 	}
@@ -90,11 +93,11 @@ func (s *Store) draftedGroup(d *draft) *group {
 // unfit returns why the group as such cannot be exposed, whatever is pushed to it: its labels cannot be written, or are,
 // without the empty ones, those of another group, so that both would have the same two times (S7).
 func (s *Store) unfit(g *group) string {
-	if fault := g.layout.pushed.fault(); fault != nil {
-		return describe(g.layout.pushed, g, fault.metric) + fault.text
+	if fault := g.layout.pushed.Fault(g.key); fault != "" {
+		return fault
 	}
 	if other := s.owner(g.normal); other != nil && other.key != g.key {
-		return describe(g.layout.pushed, g, 0) + collectedBefore +
+		return g.layout.pushed.Describe(g.key, 0) + series.CollectedBefore +
 			": a label with an empty value is none, and so there is group " + other.key.String() + " already"
 	}
 	return ""
@@ -119,13 +122,13 @@ func (s *Store) judgeAll(e *Effect, g *group, holding bool) (misfit string) {
 		t.account = name
 	}
 	for i := range e.parts {
-		t.accepted[i] = exposes(g, e.parts[i].skeleton)
+		t.accepted[i] = exposes(g, e.parts[i].set)
 	}
 	for i := range e.parts {
 		if t.accepted[i] {
 			continue
 		}
-		e.parts[i].hidden = t.judge(e.parts[i].skeleton)
+		e.parts[i].hidden = t.judge(e.parts[i].set)
 		t.accepted[i] = e.parts[i].hidden == nil
 		if !t.accepted[i] && misfit == "" {
 			misfit = e.parts[i].hidden.reason
@@ -135,9 +138,9 @@ func (s *Store) judgeAll(e *Effect, g *group, holding bool) (misfit string) {
 }
 
 // exposes says whether the group exposes just that set of series.
-func exposes(g *group, k *skeleton) bool {
-	old := g.state.find(k.name())
-	return old != nil && old.hidden == nil && old.skeleton == k
+func exposes(g *group, k *series.Set) bool {
+	old := g.state.find(k.Name())
+	return old != nil && old.hidden == nil && old.set == k
 }
 
 // unchanged returns how many of the parts are of just the series that the group exposes already.
@@ -153,7 +156,7 @@ func unchanged(parts []part, g *group) int {
 		case order > 0:
 			parts = parts[1:]
 		default:
-			if old[0].skeleton == parts[0].skeleton && old[0].hidden == nil {
+			if old[0].set == parts[0].set && old[0].hidden == nil {
 				n++
 			}
 			old, parts = old[1:], parts[1:]
@@ -172,7 +175,7 @@ func leaving(e *Effect, g *group) []part {
 	}
 	var replaced []part
 	for i := range e.parts {
-		if old := g.state.find(e.parts[i].skeleton.name()); old != nil {
+		if old := g.state.find(e.parts[i].set.Name()); old != nil {
 			replaced = append(replaced, *old)
 		}
 	}
@@ -201,8 +204,8 @@ func growth(e *Effect, g *group) int {
 	}
 	more := e.lines
 	for i := range e.parts {
-		if old := g.state.find(e.parts[i].skeleton.name()); old != nil {
-			more -= int(old.skeleton.lines)
+		if old := g.state.find(e.parts[i].set.Name()); old != nil {
+			more -= old.set.Lines()
 		}
 	}
 	return more
@@ -215,7 +218,7 @@ func (v *verdict) look(e *Effect, g *group) {
 	}
 	for i := range e.parts {
 		if e.parts[i].hidden != nil {
-			v.quarantined = append(v.quarantined, Quarantined{e.parts[i].skeleton.name(), e.parts[i].hidden.reason})
+			v.quarantined = append(v.quarantined, Quarantined{e.parts[i].set.Name(), e.parts[i].hidden.reason})
 		}
 	}
 }

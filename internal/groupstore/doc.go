@@ -6,8 +6,8 @@
 // gRPC nor agents, and it parses nothing: a body arrives as an [exposition.Body], and an exposition
 // leaves through an io.Writer, for a long one written by a goroutine that the call waits for.
 //
-// Its shape: a family of a group is a skeleton (names, labels, bucket bounds, with holes where the grouping labels go) that
+// Its shape: a family of a group is a set of series ([series.Set]: names, labels, bucket bounds, with holes where the grouping labels go) that
 // all groups with the same series share, and the text of its values. Both are immutable, so that a scrape copies pointers
 // under the lock and renders outside it. Start reading at [Store.Apply], the one door through which it is changed, then at Store.take,
-// Store.decide and Store.commit, then at skeleton.
+// Store.decide and Store.commit.
 package groupstore

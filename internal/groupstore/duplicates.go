@@ -1,21 +1,21 @@
 package groupstore
 
-import "slices"
+import "pushrelay/internal/series"
 
 // duplicate finds a group of another shape that exposes a series which the family would expose, too.
-func (t *trial) duplicate(k *skeleton) *hiding {
-	f := familyOf(&t.s.families, k.name())
-	if f == nil || t.others(f) <= 0 {
+func (t *trial) duplicate(k *series.Set) *hiding {
+	x := t.s.exposureOf(k.Name())
+	if x == nil || t.others(x, k.Name()) <= 0 {
 		return nil
 	}
-	if f.several == nil {
-		return t.tryShape(k, f.shape)
+	if x.several == nil {
+		return t.tryShape(k, x.shape)
 	}
-	index := f.several.index
+	index := x.several.index
 	if index == nil {
-		return t.tryShapes(k, f.several.counts)
+		return t.tryShapes(k, x.several.counts)
 	}
-	for _, sum := range k.sums() {
+	for _, sum := range k.Sums() {
 		t.s.probes++
 		for _, owner := range index.owners(sum + t.g.sum) {
 			if h := t.sharedWith(k, owner); h != nil {
@@ -26,7 +26,7 @@ func (t *trial) duplicate(k *skeleton) *hiding {
 	return t.tryShapes(k, index.unmoved)
 }
 
-func (t *trial) tryShapes(k *skeleton, shapes []shapeCount) *hiding {
+func (t *trial) tryShapes(k *series.Set, shapes []shapeCount) *hiding {
 	for i := range shapes {
 		if h := t.tryShape(k, shapes[i].shape); h != nil {
 			return h
@@ -39,7 +39,7 @@ func (t *trial) tryShapes(k *skeleton, shapes []shapeCount) *hiding {
 //
 // The labels that such an owner must have come from the key where it has them, and otherwise from the series; only if the
 // series differ in them is there more than one group to look up.
-func (t *trial) tryShape(k *skeleton, shape *shape) *hiding {
+func (t *trial) tryShape(k *series.Set, shape *shape) *hiding {
 	if shape.equal(t.g.layout.shape) {
 		return nil
 	}
@@ -49,7 +49,7 @@ func (t *trial) tryShape(k *skeleton, shape *shape) *hiding {
 		if t.g.label(name) != "" {
 			continue
 		}
-		if !k.mayHave(name) {
+		if !mayHave(k, name) {
 			return nil
 		}
 		missing = true
@@ -58,8 +58,8 @@ func (t *trial) tryShape(k *skeleton, shape *shape) *hiding {
 		return t.tryOwner(k, t.ownerKey(shape.names, nil))
 	}
 	last := ""
-	for r := k.read(); r.next(); {
-		key := t.ownerKey(shape.names, r)
+	for values := range k.LabelValues(shape.names) {
+		key := t.ownerKey(shape.names, values)
 		if key == "" || key == last {
 			continue
 		}
@@ -71,28 +71,22 @@ func (t *trial) tryShape(k *skeleton, shape *shape) *hiding {
 	return nil
 }
 
-// mayHave says whether some series of the skeleton has a pushed label of that name that is not empty.
-func (k *skeleton) mayHave(name string) bool {
-	r := k.read()
-	if !k.mixed && !slices.ContainsFunc(r.labels, func(l labelSlot) bool { return l.name == name }) {
-		return false
-	}
-	for r.next() {
-		if r.literal(name) != "" {
-			return true
-		}
+// mayHave says whether some series of the set has a pushed label of that name that is not empty.
+func mayHave(k *series.Set, name string) bool {
+	for range k.Labelled(name) {
+		return true
 	}
 	return false
 }
 
-// ownerKey returns the normal key of the one group with labels of these names that could hold the reader's series, or
-// nothing if the series lacks one of them. Without a reader all values come from the trial's own group.
-func (t *trial) ownerKey(names []string, r *reader) string {
+// ownerKey returns the normal key of the one group with labels of these names that could hold a series whose own labels have these values, or
+// nothing if it lacks one of them. Without values all values come from the trial's own group.
+func (t *trial) ownerKey(names, values []string) string {
 	key := make([]byte, 0, 64)
-	for _, name := range names {
+	for i, name := range names {
 		value := t.g.label(name)
-		if value == "" {
-			value = r.literal(name)
+		if value == "" && values != nil {
+			value = values[i]
 		}
 		if value == "" {
 			return ""
@@ -105,34 +99,24 @@ func (t *trial) ownerKey(names []string, r *reader) string {
 	return string(key)
 }
 
-// literal returns the value of the current metric's pushed label of that name, empty if it has none.
-func (r *reader) literal(name string) string {
-	for i, l := range r.labels {
-		if l.hole < 0 && l.name == name {
-			return r.values[i]
-		}
-	}
-	return ""
-}
-
 // tryOwner compares the family with that of the group with the given normal key, first by hashes.
-func (t *trial) tryOwner(k *skeleton, normal string) *hiding {
+func (t *trial) tryOwner(k *series.Set, normal string) *hiding {
 	t.s.probes++
 	owner := t.s.owner(normal)
 	if owner == nil {
 		return nil
 	}
-	p := owner.state.find(k.name())
+	p := owner.state.find(k.Name())
 	if p == nil || p.hidden != nil {
 		return nil
 	}
-	small, big, difference := k, p.skeleton, t.g.sum-owner.sum
-	if len(small.sums()) > len(big.sums()) {
+	small, big, difference := k, p.set, t.g.sum-owner.sum
+	if len(small.Sums()) > len(big.Sums()) {
 		small, big, difference = big, small, -difference
 	}
-	for _, sum := range small.sums() {
+	for _, sum := range small.Sums() {
 		t.s.probes++
-		if big.contains(sum + difference) {
+		if big.ContainsSum(sum + difference) {
 			return t.sharedWith(k, owner)
 		}
 	}
@@ -149,37 +133,13 @@ func (s *Store) owner(normal string) *group {
 
 // sharedWith finds out exactly whether the family holds a series that the owner exposes. It takes time proportional to both,
 // and is asked only when hashes are equal, which all but proves that there is one.
-func (t *trial) sharedWith(k *skeleton, owner *group) *hiding {
-	p := owner.state.find(k.name())
-	if p == nil || p.hidden != nil || owner.key == t.g.key || t.ousts(owner, k.name()) {
+func (t *trial) sharedWith(k *series.Set, owner *group) *hiding {
+	p := owner.state.find(k.Name())
+	if p == nil || p.hidden != nil || owner.key == t.g.key || t.ousts(owner, k.Name()) {
 		return nil
 	}
-	theirs := make(map[string]struct{}, p.skeleton.metrics)
-	var id []byte
-	for r := p.skeleton.read(); r.next(); {
-		id = r.appendSeries(id[:0], owner)
-		theirs[string(id)] = struct{}{}
-	}
-	for r := k.read(); r.next(); {
-		id = r.appendSeries(id[:0], t.g)
-		if _, ok := theirs[string(id)]; ok {
-			return &hiding{name: k.name(), by: owner, reason: describe(k, t.g, r.metric) + collectedBefore}
-		}
+	if metric, ok := k.Shared(t.g.key, p.set, owner.key); ok {
+		return &hiding{name: k.Name(), by: owner, reason: k.Describe(t.g.key, metric) + series.CollectedBefore}
 	}
 	return nil
-}
-
-// appendSeries appends all labels of the current metric that are not empty, in a form that tells different series apart.
-func (r *reader) appendSeries(dst []byte, g *group) []byte {
-	for i, l := range r.labels {
-		value := r.values[i]
-		if l.hole >= 0 {
-			value = g.label(l.name)
-		}
-		if value != "" {
-			dst = appendText(dst, l.name)
-			dst = appendText(dst, value)
-		}
-	}
-	return dst
 }

@@ -88,17 +88,13 @@ func detailOf(quarantined []Quarantined) string {
 	}
 }
 
-// A series may have a megabyte of labels, and every group whose push was rejected keeps the reason. So of a name or of labels
-// a reason tells shownBytes, and of a reason keptBytes are kept.
-const (
-	shownBytes = 1 << 10
-	keptBytes  = 8 << 10
-)
+// keptBytes is how much of a reason is kept: every group whose push was rejected has one.
+const keptBytes = 8 << 10
 
-// brief cuts a text that is longer than the limit.
-func brief(text string, limit int) string {
-	if len(text) <= limit {
-		return text
+// kept cuts a reason that is longer.
+func kept(reason string) string {
+	if len(reason) <= keptBytes {
+		return reason
 	}
-	return strings.ToValidUTF8(text[:limit], "") + "…"
+	return strings.ToValidUTF8(reason[:keptBytes], "") + "…"
 }

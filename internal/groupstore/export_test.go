@@ -1,6 +1,10 @@
 package groupstore
 
-import "fmt"
+import (
+	"fmt"
+
+	"pushrelay/internal/series"
+)
 
 // Probes returns how many look-ups the consistency check has made.
 func (s *Store) Probes() int {
@@ -21,9 +25,9 @@ func (s *Store) Tables() map[string]int {
 	}
 	return map[string]int{
 		"groups": len(s.groups), "aliases": len(s.aliases), "shadowed": len(s.shadowed), "waiting": len(s.waiting),
-		"layouts": len(s.layouts), "accounts": len(s.accounts), "claims": len(s.claims), "held": s.heldAccounts(), "headings": s.totals.headings, "skeletons": s.totals.skeletons, "families": s.families.len, "slots": live,
+		"layouts": len(s.layouts), "accounts": len(s.accounts), "claims": len(s.claims), "held": s.heldAccounts(), "headings": s.sets.Counts().Headings, "sets": s.sets.Counts().Sets, "families": s.sets.Counts().Families, "slots": live,
 		"lines": s.totals.lines, "parts": s.totals.parts, "quarantined": s.totals.quarantined,
-		"valueBytes": s.totals.valueBytes, "skeletonBytes": s.totals.skeletonBytes, "ownBytes": s.totals.ownBytes, "groupsBytes": s.totals.groupsBytes,
+		"valueBytes": s.totals.valueBytes, "setBytes": s.sets.Counts().Bytes, "ownBytes": s.sets.Counts().OwnBytes, "groupsBytes": s.totals.groupsBytes,
 	}
 }
 
@@ -40,15 +44,15 @@ func (s *Store) heldAccounts() (n int) {
 func (s *Store) Indexed(name string) (indexed bool, pending, sums int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	f := familyOf(&s.families, name)
-	if f == nil || f.several == nil || f.several.index == nil {
+	x := s.exposureOf(name)
+	if x == nil || x.several == nil || x.several.index == nil {
 		return false, 0, 0
 	}
-	index := f.several.index
+	index := x.several.index
 	return true, len(index.pending), len(index.owner)
 }
 
-// Prepared returns how many parts have a skeleton that keeps pieces of output.
+// Prepared returns how many parts have a set that keeps pieces of output.
 func (s *Store) Prepared() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -58,7 +62,7 @@ func (s *Store) Prepared() int {
 			continue
 		}
 		for i := range st.parts {
-			if st.parts[i].skeleton.renditions.Load() != nil {
+			if st.parts[i].set.KeepsPieces() {
 				n++
 			}
 		}
@@ -81,7 +85,8 @@ func (s *Store) ValueBytes() (used, pinned int) {
 
 // DecodeEffect reads the record of a change without a store.
 func DecodeEffect(b []byte) (position uint64, e Effect, err error) {
-	return decodeEffect(b, func(_, _ []byte) (*heading, *skeleton) { return nil, nil })
+	sets := series.NewTable(series.NewHasher())
+	return decodeEffect(b, &sets)
 }
 
 // SetMaxTraces changes the bounds of traces that are not passed, of one author and of all, and of those that are.

@@ -3,9 +3,8 @@ package groupstore
 import (
 	"strings"
 
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
 )
 
 // separator stands between names and values, as in a canonical grouping key: it occurs in no valid UTF-8.
@@ -17,10 +16,8 @@ type layout struct {
 	id     string // the names, with a mark at those whose value is empty
 	shape  *shape
 	names  []string // all names, sorted
-	prefix []int    // per name the length of `name="`
-	legacy bool     // every name can be written without quotes
-	pushed *skeleton
-	failed *skeleton
+	pushed *series.Set
+	failed *series.Set
 
 	refs int // groups that use it; guarded by Store.mu
 }
@@ -30,8 +27,7 @@ type group struct {
 	// Static after construction.
 	key    grouping.Key
 	normal string // the canonical key without empty labels (S7)
-	text   string // the labels as text, `name="value"` joined by commas
-	ends   []uint32
+	labels series.Labels
 	sum    uint64 // the sum of the label hashes
 	layout *layout
 
@@ -64,9 +60,8 @@ type notes struct {
 
 // A part is one family of one group. It is immutable.
 type part struct {
-	skeleton *skeleton
-	// values holds, in the order of the skeleton's lines, each value in its text form followed by a line feed. Before them
-	// stand the created timestamps and then the extras, if the skeleton says that there are any.
+	set *series.Set
+	// values are as the set has them, see package series.
 	values string
 	pushed int64 // nanoseconds since the epoch
 	hidden *hiding
@@ -128,34 +123,24 @@ func searchPart(parts []part, name string) (int, bool) {
 	lo, hi := 0, len(parts)
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		if parts[mid].skeleton.name() < name {
+		if parts[mid].set.Name() < name {
 			lo = mid + 1
 		} else {
 			hi = mid
 		}
 	}
-	return lo, lo < len(parts) && parts[lo].skeleton.name() == name
+	return lo, lo < len(parts) && parts[lo].set.Name() == name
 }
 
 // newGroup prepares a group. The layout is the one of its labels, which the store puts in place when the group is
 // interned.
-func newGroup(key grouping.Key, labels []grouping.Label, h hasher) *group {
-	g := &group{key: key, ends: make([]uint32, len(labels)), slot: -1}
-	text := make([]byte, 0, len(key.Canonical())+4*len(labels))
-	for i, l := range labels {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		text = exposition.AppendLabelName(text, l.Name)
-		text = append(text, '=', '"')
-		text = exposition.AppendEscapedLabelValue(text, l.Value)
-		text = append(text, '"')
-		g.ends[i] = uint32(len(text))
+func newGroup(key grouping.Key, labels []grouping.Label, h series.Hasher) *group {
+	g := &group{key: key, labels: series.NewLabels(labels), slot: -1}
+	for _, l := range labels {
 		if l.Value != "" {
-			g.sum += h.pair(l.Name, l.Value)
+			g.sum += h.Pair(l.Name, l.Value)
 		}
 	}
-	g.text = string(text)
 	g.normal = normalKey(key, labels)
 	return g
 }
@@ -205,35 +190,15 @@ func newShape(labels []grouping.Label) *shape {
 	return s
 }
 
-func newLayout(labels []grouping.Label, h hasher) *layout {
-	l := &layout{legacy: true, names: make([]string, len(labels)), prefix: make([]int, len(labels))}
+func newLayout(labels []grouping.Label, h series.Hasher) *layout {
+	l := &layout{names: make([]string, len(labels))}
 	for i, label := range labels {
 		l.names[i] = label.Name
-		l.prefix[i] = len(exposition.AppendLabelName(nil, label.Name)) + len(`="`)
-		l.legacy = l.legacy && metric.IsLegacyLabelName(label.Name)
 	}
 	l.id, l.shape = layoutID(labels), newShape(labels)
-	l.pushed = timeSkeleton(PushTimeFamily, pushTimeHelp, l.names, h)
-	l.failed = timeSkeleton(FailureTimeFamily, failureTimeHelp, l.names, h)
+	l.pushed = series.Gauge(series.PushTimeFamily, pushTimeHelp, l.names, h)
+	l.failed = series.Gauge(series.FailureTimeFamily, failureTimeHelp, l.names, h)
 	return l
-}
-
-// value returns the escaped value of the group's i-th label.
-func (g *group) value(i int) string {
-	start := 0
-	if i > 0 {
-		start = int(g.ends[i-1]) + 1
-	}
-	return g.text[start+g.layout.prefix[i] : g.ends[i]-1]
-}
-
-// run returns the text of the group's labels from (inclusive) to (exclusive).
-func (g *group) run(from, to uint32) string {
-	start := uint32(0)
-	if from > 0 {
-		start = g.ends[from-1] + 1
-	}
-	return g.text[start:g.ends[to-1]]
 }
 
 // nextLabel cuts the first label off a canonical key.

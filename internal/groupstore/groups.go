@@ -2,11 +2,9 @@ package groupstore
 
 import (
 	"iter"
-	"strings"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"google.golang.org/protobuf/proto"
 
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
@@ -69,7 +67,7 @@ func (g Group) Families() iter.Seq[Family] {
 		times := g.times()
 		for i := range g.st.parts {
 			p := &g.st.parts[i]
-			for len(times) > 0 && times[0].skeleton.name() < p.skeleton.name() {
+			for len(times) > 0 && times[0].set.Name() < p.set.Name() {
 				if !yield(Family{&times[0], g.st.group}) {
 					return
 				}
@@ -91,8 +89,8 @@ func (g Group) Families() iter.Seq[Family] {
 func (g Group) times() []part {
 	failed, pushed := g.st.failed(), g.st.pushed
 	return []part{
-		{skeleton: g.st.group.layout.failed, values: string(append(appendSeconds(nil, failed), '\n')), pushed: max(failed, pushed)},
-		{skeleton: g.st.group.layout.pushed, values: string(append(appendSeconds(nil, pushed), '\n')), pushed: max(failed, pushed)},
+		{set: g.st.group.layout.failed, values: string(append(appendSeconds(nil, failed), '\n')), pushed: max(failed, pushed)},
+		{set: g.st.group.layout.pushed, values: string(append(appendSeconds(nil, pushed), '\n')), pushed: max(failed, pushed)},
 	}
 }
 
@@ -103,16 +101,19 @@ type Family struct {
 }
 
 // Name returns the family's name, unescaped.
-func (f Family) Name() string { return f.p.skeleton.name() }
+func (f Family) Name() string { return f.p.set.Name() }
 
 // Help returns the help text; empty if none was pushed.
-func (f Family) Help() string { return f.p.skeleton.help() }
+func (f Family) Help() string {
+	help, _ := f.p.set.Help()
+	return help
+}
 
 // Unit returns the unit; empty if none was pushed.
-func (f Family) Unit() string { return f.p.skeleton.unit() }
+func (f Family) Unit() string { return f.p.set.Unit() }
 
 // Type returns the family's type.
-func (f Family) Type() metric.Type { return f.p.skeleton.typ }
+func (f Family) Type() metric.Type { return f.p.set.Type() }
 
 // PushTime returns when the family was pushed.
 func (f Family) PushTime() time.Time { return timeOf(f.p.pushed) }
@@ -126,39 +127,10 @@ func (f Family) Quarantined() string {
 }
 
 // Series returns the number of exposition lines.
-func (f Family) Series() int { return int(f.p.skeleton.lines) }
+func (f Family) Series() int { return f.p.set.Lines() }
 
 // Metrics returns the family's metrics, in the order in which they are exposed and with all their labels. Each is made when
 // it is asked for and is the caller's own.
 func (f Family) Metrics() iter.Seq[*dto.Metric] {
-	return func(yield func(*dto.Metric) bool) {
-		for m := f.p.metrics(); m.next(); {
-			if !yield(m.message(f.g, nil)) {
-				return
-			}
-		}
-	}
-}
-
-// message returns the current metric as a protobuf message. Labels get the given names, and those whose name is empty are
-// left out; nil stands for their own names.
-func (m *metricReader) message(g *group, names []string) *dto.Metric {
-	metric := &dto.Metric{}
-	if err := proto.Unmarshal(m.values.appendTo(nil, m.labels.bounds), metric); err != nil {
-		metric = &dto.Metric{} // extras are scanned before they are stored, so that this does not happen
-	}
-	metric.Label = make([]*dto.LabelPair, 0, len(m.labels.labels))
-	for i, l := range m.labels.labels {
-		name, value := l.name, m.labels.values[i]
-		if names != nil {
-			name = names[i]
-		}
-		if l.hole >= 0 {
-			value = g.label(l.name)
-		}
-		if name != "" {
-			metric.Label = append(metric.Label, &dto.LabelPair{Name: proto.String(strings.Clone(name)), Value: proto.String(strings.Clone(value))})
-		}
-	}
-	return metric
+	return f.p.set.Messages(f.g.key, f.p.values, nil)
 }

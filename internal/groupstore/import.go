@@ -48,7 +48,7 @@ func (s *Store) Import(in *Import) (quarantined []Quarantined, wait func(context
 // adoptImport decides an import: everything is kept.
 func (s *Store) adoptImport(d *draft, e *Effect, g *group, v *verdict) {
 	for i := range e.parts {
-		if at, ok := d.imported.FamilyPushedAt[e.parts[i].skeleton.name()]; ok {
+		if at, ok := d.imported.FamilyPushedAt[e.parts[i].set.Name()]; ok {
 			e.parts[i].pushed = nanoseconds(at)
 		}
 	}

@@ -1,6 +1,10 @@
 package groupstore
 
-import "slices"
+import (
+	"slices"
+
+	"pushrelay/internal/series"
+)
 
 // moveBudget is how many metrics one push moves into an index that is being filled, and moveGroups how many groups it
 // looks at for that.
@@ -44,8 +48,8 @@ func (x *index) owners(sum uint64) []*group {
 }
 
 // insert adds the series of a group. What is there already stays.
-func (x *index) insert(g *group, k *skeleton) {
-	for _, sum := range k.sums() {
+func (x *index) insert(g *group, k *series.Set) {
+	for _, sum := range k.Sums() {
 		sum += g.sum
 		switch x.owner[sum] {
 		case nil:
@@ -68,8 +72,8 @@ func (x *index) insertMore(sum uint64, g *group) {
 }
 
 // remove takes the series of a group out. What is not there was not moved yet.
-func (x *index) remove(g *group, k *skeleton) {
-	for _, sum := range k.sums() {
+func (x *index) remove(g *group, k *series.Set) {
+	for _, sum := range k.Sums() {
 		sum += g.sum
 		if x.owner[sum] == g {
 			x.promote(sum)
@@ -113,8 +117,8 @@ func (x *index) advance() {
 		if p == nil || p.hidden != nil {
 			continue
 		}
-		x.insert(g, p.skeleton)
-		moved += int(p.skeleton.metrics)
+		x.insert(g, p.set)
+		moved += p.set.Metrics()
 	}
 	if len(x.pending) == 0 {
 		x.pending, x.unmoved = nil, nil

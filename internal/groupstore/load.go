@@ -10,6 +10,7 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/series"
 )
 
 // A Loader fills an empty store from the records of a [Cut]. It is made by [Store.Loader] and used by one goroutine, and
@@ -18,26 +19,20 @@ import (
 // What was in quarantine stays there, for the same reasons and in the same order. What was exposed is checked against the
 // program's own metrics, which may be others than they were.
 type Loader struct {
-	s         *Store
-	begun     bool
-	position  uint64
-	headings  map[string]*heading
-	skeletons []loadedSkeleton
-	hidings   []loadedHiding // of parts that were in quarantine
-	fallen    []loadedHiding // of parts that were not
-	departed  []departure    // the fallen ones, for those who waited for them
+	s        *Store
+	begun    bool
+	position uint64
+	sets     []*series.Set  // by number; nil for those that are lost
+	hidings  []loadedHiding // of parts that were in quarantine
+	fallen   []loadedHiding // of parts that were not
+	departed []departure    // the fallen ones, for those who waited for them
 
 	// Of a cut of which records are missing; see Missing.
 	lossy    bool
-	adrift   bool             // the number of the next skeleton is not known
-	drifting []loadedSkeleton // those without a number
-	orphans  []loadedHiding   // what waits for a group that is lost
+	adrift   bool           // the number of the next set is not known
+	drifting []*series.Set  // those without a number
+	orphans  []loadedHiding // what waits for a group that is lost
 	lost     []string
-}
-
-type loadedSkeleton struct {
-	k     *skeleton
-	found inspected
 }
 
 // A loadedHiding is a hidden part whose place in the order is settled when all are known.
@@ -52,7 +47,7 @@ type loadedHiding struct {
 // Loader returns a loader. The store must be empty and must never have had a change.
 func (s *Store) Loader() *Loader {
 	s.loading = true
-	return &Loader{s: s, headings: make(map[string]*heading)}
+	return &Loader{s: s}
 }
 
 // Add takes the next record, and keeps nothing of it.
@@ -66,8 +61,8 @@ func (l *Loader) Add(record []byte) error {
 		err = errors.New("it does not begin with its position")
 	case kind == cutRecord:
 		err = l.begin(r)
-	case kind == skeletonRecord:
-		err = l.addSkeleton(r.rest)
+	case kind == setRecord:
+		err = l.addSet(r.Rest)
 	case kind == groupRecord:
 		err = l.addGroup(r)
 	case kind == tombstoneRecord:
@@ -85,35 +80,29 @@ func (l *Loader) Add(record []byte) error {
 	return nil
 }
 
-func (l *Loader) begin(r *cursor) error {
+func (l *Loader) begin(r *recordReader) error {
 	if l.begun || !l.lossy && (l.s.position != 0 || len(l.s.groups) > 0) {
 		return errors.New("the store is not empty")
 	}
-	l.position = r.uvarint()
-	if r.bad || len(r.rest) > 0 {
+	l.position = r.Uvarint()
+	if r.Bad || len(r.Rest) > 0 {
 		return errRecord
 	}
 	l.begun = true
 	return nil
 }
 
-func (l *Loader) addSkeleton(encoding []byte) error {
-	found, err := inspect(encoding)
+func (l *Loader) addSet(encoding []byte) error {
+	k, err := l.s.sets.Decode(encoding)
 	if err != nil {
 		return err
 	}
-	text, rest, _ := cutHeading(encoding)
-	head := l.headings[string(text)]
-	if head == nil {
-		head = newHeading(string(text))
-		l.headings[head.text] = head
-	}
-	loaded := loadedSkeleton{newSkeleton(head, string(rest), l.s.hasher), found}
+	k = l.s.sets.Adopt(k)
 	if l.adrift {
-		l.drifting = append(l.drifting, loaded)
+		l.drifting = append(l.drifting, k)
 		return nil
 	}
-	l.skeletons = append(l.skeletons, loaded)
+	l.sets = append(l.sets, k)
 	return nil
 }
 
@@ -126,7 +115,7 @@ type loadedGroup struct {
 	lost    int            // parts
 }
 
-func (l *Loader) addGroup(r *cursor) error {
+func (l *Loader) addGroup(r *recordReader) error {
 	if err := l.settle(*r); err != nil {
 		return err
 	}
@@ -154,13 +143,13 @@ func (l *Loader) addGroup(r *cursor) error {
 }
 
 // addTombstone takes what is left of a group, as format 1 had it.
-func (l *Loader) addTombstone(r *cursor) error {
-	key, err := grouping.FromCanonical(string(r.text()))
+func (l *Loader) addTombstone(r *recordReader) error {
+	key, err := grouping.FromCanonical(string(r.Text()))
 	if err != nil {
 		return err
 	}
 	marks := decodeMarks(r)
-	if r.bad || len(r.rest) > 0 || key.IsZero() || len(marks) == 0 {
+	if r.Bad || len(r.Rest) > 0 || key.IsZero() || len(marks) == 0 {
 		return errRecord
 	}
 	if l.s.groups[key.Canonical()] != nil {
@@ -172,13 +161,13 @@ func (l *Loader) addTombstone(r *cursor) error {
 
 // addSource takes how far a source was decided: at least as far as its marks tell, and further if the highest of them is
 // forgotten.
-func (l *Loader) addSource(r *cursor) error {
-	src, sequence := l.s.sources[string(r.text())], r.uvarint()
-	digest := r.take(16)
-	if l.lossy && !r.bad && len(r.rest) == 0 && (src == nil || sequence < src.sequence) {
+func (l *Loader) addSource(r *recordReader) error {
+	src, sequence := l.s.sources[string(r.Text())], r.Uvarint()
+	digest := r.Bytes(16)
+	if l.lossy && !r.Bad && len(r.Rest) == 0 && (src == nil || sequence < src.sequence) {
 		return nil // The marks that it is about are lost.
 	}
-	if r.bad || len(r.rest) > 0 || src == nil || sequence < src.sequence {
+	if r.Bad || len(r.Rest) > 0 || src == nil || sequence < src.sequence {
 		return errRecord
 	}
 	src.sequence = sequence
@@ -187,11 +176,11 @@ func (l *Loader) addSource(r *cursor) error {
 }
 
 // addTrace takes what is left of a mark.
-func (l *Loader) addTrace(r *cursor) error {
-	name := string(r.text())
-	t := keyedTrace{traceKey(r.fixed()), trace{sequence: r.uvarint(), digest: r.fixed(), stamp: r.uvarint()}}
-	passed := r.byte()
-	if r.bad || len(r.rest) > 0 || name == "" || t.sequence == 0 || passed > tracePassed {
+func (l *Loader) addTrace(r *recordReader) error {
+	name := string(r.Text())
+	t := keyedTrace{traceKey(r.Fixed()), trace{sequence: r.Uvarint(), digest: r.Fixed(), stamp: r.Uvarint()}}
+	passed := r.Byte()
+	if r.Bad || len(r.Rest) > 0 || name == "" || t.sequence == 0 || passed > tracePassed {
 		return errRecord
 	}
 	src := l.s.sourceOf(name)
@@ -210,16 +199,16 @@ func (l *Loader) addTrace(r *cursor) error {
 }
 
 // decodeGroup reads a group as the change that makes it.
-func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
+func (l *Loader) decodeGroup(r *recordReader) (loadedGroup, error) {
 	var lg loadedGroup
 	c := &lg.effect
 	c.Operation = change.Replace
-	canonical := r.text()
-	lg.version, lg.born = r.uvarint(), r.uvarint()
-	c.PushedAt, c.FailedAt = r.varint(), r.varint()
-	c.Reason = string(r.text())
+	canonical := r.Text()
+	lg.version, lg.born = r.Uvarint(), r.Uvarint()
+	c.PushedAt, c.FailedAt = r.Varint(), r.Varint()
+	c.Reason = string(r.Text())
 	c.marks = l.s.adoptMarks(decodeMarks(r))
-	c.hidden = string(r.text())
+	c.hidden = string(r.Text())
 	var err error
 	if c.Key, err = grouping.FromCanonical(string(canonical)); err != nil {
 		return lg, err
@@ -227,17 +216,17 @@ func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 	if l.lossy {
 		l.position = max(l.position, lg.version) // The record that has it may be lost.
 	}
-	if r.bad || c.Key.IsZero() || lg.version > l.position || lg.born > lg.version {
+	if r.Bad || c.Key.IsZero() || lg.version > l.position || lg.born > lg.version {
 		return lg, errRecord
 	}
 	labels := c.Key.Labels()
 	var sizes []int
 	var skip []bool
-	for range r.count(leastPart + 1) {
-		number, pushed, size := r.uvarint(), c.PushedAt+r.varint(), r.uvarint()
+	for range r.Count(leastPart + 1) {
+		number, pushed, size := r.Uvarint(), c.PushedAt+r.Varint(), r.Uvarint()
 		h, hidden := decodeHiding(r)
-		unknown := number >= uint64(len(l.skeletons)) || l.skeletons[number].k == nil
-		if r.bad || unknown && !l.lossy || size > uint64(len(r.rest)) {
+		unknown := number >= uint64(len(l.sets)) || l.sets[number] == nil
+		if r.Bad || unknown && !l.lossy || size > uint64(len(r.Rest)) {
 			return lg, errRecord
 		}
 		sizes, skip = append(sizes, int(size)), append(skip, unknown)
@@ -245,44 +234,45 @@ func (l *Loader) decodeGroup(r *cursor) (loadedGroup, error) {
 			lg.lost++
 			continue
 		}
-		sk := l.skeletons[number]
-		if !sk.k.hasHoles(labels) {
+		k := l.s.sets.Intern(l.sets[number]) // it may be equal to one that has come since
+		l.sets[number] = k
+		if !k.HasHoles(labels) {
 			return lg, errHoles
 		}
-		if n := len(c.parts); n > 0 && c.parts[n-1].skeleton.name() >= sk.k.name() {
+		if n := len(c.parts); n > 0 && c.parts[n-1].set.Name() >= k.Name() {
 			return lg, errRecord
 		}
-		p := part{skeleton: sk.k, pushed: pushed}
+		p := part{set: k, pushed: pushed}
 		if hidden {
-			h.family, p.hidden = sk.k.name(), h.h
+			h.family, p.hidden = k.Name(), h.h
 			lg.hidings = append(lg.hidings, h)
 		}
 		c.parts = append(c.parts, p)
-		c.lines += sk.found.lines
+		c.lines += k.Lines()
 	}
-	if r.bad || c.hidden != "" && len(lg.hidings) != len(c.parts) {
+	if r.Bad || c.hidden != "" && len(lg.hidings) != len(c.parts) {
 		return lg, errRecord
 	}
-	values := r.rest
+	values := r.Rest
 	if lg.lost > 0 {
-		if values, sizes, err = kept(values, sizes, skip); err != nil {
+		if values, sizes, err = keptValues(values, sizes, skip); err != nil {
 			return lg, err
 		}
 	}
 	return lg, c.decodeValues(values, sizes)
 }
 
-func decodeHiding(r *cursor) (h loadedHiding, hidden bool) {
-	switch r.byte() {
+func decodeHiding(r *recordReader) (h loadedHiding, hidden bool) {
+	switch r.Byte() {
 	case partExposed:
 		return h, false
 	case partHidden:
-		h.order = r.uvarint()
-		h.h = &hiding{reason: string(r.text()), name: string(r.text())}
-		h.by = string(r.text())
+		h.order = r.Uvarint()
+		h.h = &hiding{reason: string(r.Text()), name: string(r.Text())}
+		h.by = string(r.Text())
 		return h, true
 	default:
-		r.fail()
+		r.Fail()
 		return h, false
 	}
 }
@@ -296,9 +286,9 @@ func (l *Loader) judge(c *Effect, g *group) {
 		if p.hidden != nil {
 			continue
 		}
-		if p.hidden = t.judge(p.skeleton); p.hidden != nil {
-			l.fallen = append(l.fallen, loadedHiding{h: p.hidden, g: g, family: p.skeleton.name()})
-			l.departed = append(l.departed, departure{by: g, name: p.skeleton.name(), typ: p.skeleton.typ})
+		if p.hidden = t.judge(p.set); p.hidden != nil {
+			l.fallen = append(l.fallen, loadedHiding{h: p.hidden, g: g, family: p.set.Name()})
+			l.departed = append(l.departed, departure{by: g, name: p.set.Name(), typ: p.set.Type()})
 		}
 	}
 }
@@ -326,7 +316,7 @@ func (l *Loader) Finish() error {
 			continue
 		}
 		if h.h.by == nil {
-			return fmt.Errorf("loading the store: family %q of group %v waits for a group that is not there", brief(h.family, shownBytes), h.g.key)
+			return fmt.Errorf("loading the store: family %q of group %v waits for a group that is not there", series.Shown(h.family), h.g.key)
 		}
 	}
 	for _, h := range l.fallen {
@@ -377,6 +367,6 @@ func (s *Store) inTheWay(name string) bool {
 	if account, ok := strings.CutPrefix(name, s.claimed("")); ok {
 		return s.isHeld(account)
 	}
-	f := familyOf(&s.families, name)
-	return f != nil && f.visible > 0
+	x := s.exposureOf(name)
+	return x != nil && x.visible > 0
 }

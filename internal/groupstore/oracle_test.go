@@ -17,6 +17,7 @@ import (
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
 )
 
 // An oracle is the plainest grouping store there can be: a map of groups of families, and a push is taken if all of it
@@ -53,7 +54,7 @@ func (o *oracle) push(op change.Operation, k grouping.Key, families []*dto.Metri
 		maps.Copy(group.families, next[k].families)
 	}
 	for _, mf := range families {
-		if mf.GetName() != groupstore.PushTimeFamily && mf.GetName() != groupstore.FailureTimeFamily {
+		if mf.GetName() != series.PushTimeFamily && mf.GetName() != series.FailureTimeFamily {
 			group.families[mf.GetName()] = withLabels(mf, k)
 		}
 	}
@@ -88,8 +89,8 @@ func (o *oracle) gather(groups map[grouping.Key]oracleGroup) ([]*dto.MetricFamil
 	for _, k := range slices.SortedFunc(maps.Keys(groups), func(a, b grouping.Key) int {
 		return strings.Compare(a.Canonical(), b.Canonical())
 	}) {
-		add(withLabels(gaugeFamily(groupstore.PushTimeFamily, groups[k].pushed), k))
-		add(withLabels(gaugeFamily(groupstore.FailureTimeFamily, groups[k].failed), k))
+		add(withLabels(gaugeFamily(series.PushTimeFamily, groups[k].pushed), k))
+		add(withLabels(gaugeFamily(series.FailureTimeFamily, groups[k].failed), k))
 		for _, name := range slices.Sorted(maps.Keys(groups[k].families)) {
 			add(groups[k].families[name])
 		}
@@ -176,7 +177,7 @@ func (u universe) key(tb testing.TB) grouping.Key {
 }
 
 func (u universe) families() []*dto.MetricFamily {
-	names := []string{"m", "h", "h_count", "h_sum", "h_bucket", "s", "s_count", "own", "own_sum", groupstore.FailureTimeFamily}
+	names := []string{"m", "h", "h_count", "h_sum", "h_bucket", "s", "s_count", "own", "own_sum", series.FailureTimeFamily}
 	u.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	if u.wide {
 		names = []string{"m", "s", "s_count"}

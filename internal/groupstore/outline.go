@@ -6,14 +6,15 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/series"
 )
 
 // Outline is what a body is to a group apart from its values: which series, and in which order the store keeps their values.
 // It lets a pusher who knows that a body is the same but for its values skip what the body was parsed for (S11).
 type Outline struct {
-	skeletons []*skeleton // sorted by family name
-	values    string      // of the body that the outline was made of
-	lines     int
+	sets   []*series.Set // sorted by family name
+	values string        // of the body that the outline was made of
+	lines  int
 }
 
 // Outline returns the outline of a body in a group with that key, or nil if the store would not take such a body or keeps
@@ -26,10 +27,10 @@ func (s *Store) Outline(key grouping.Key, body *exposition.Body) *Outline {
 	}
 	o := &Outline{lines: d.lines}
 	for i := range d.parts {
-		if d.parts[i].skeleton.flags&(hasCreated|hasExtra) != 0 {
+		if !d.parts[i].set.HasValuesOnly() {
 			return nil
 		}
-		o.skeletons = append(o.skeletons, d.parts[i].skeleton)
+		o.sets = append(o.sets, d.parts[i].set)
 		o.values += d.parts[i].values
 	}
 	return o
@@ -41,7 +42,7 @@ func (o *Outline) Values() string { return o.values }
 
 // Equal says whether the outlines are of the same series in the same order, with the same grouping labels.
 func (o *Outline) Equal(other *Outline) bool {
-	return slices.EqualFunc(o.skeletons, other.skeletons, (*skeleton).equal)
+	return slices.EqualFunc(o.sets, other.sets, (*series.Set).Equal)
 }
 
 // takesValues says whether a draft changes nothing but values of the group, and no origin stands in its way.
@@ -63,10 +64,10 @@ func (s *Store) revalue(d *draft, e *Effect, g *group) {
 
 // parts cuts values into the parts of the outline's families; nil if they are not as many.
 func (o *Outline) parts(values string, at int64) []part {
-	parts := make([]part, len(o.skeletons))
-	for i, k := range o.skeletons {
+	parts := make([]part, len(o.sets))
+	for i, k := range o.sets {
 		end := 0
-		for range k.lines {
+		for range k.Lines() {
 			for end < len(values) && values[end] != '\n' {
 				end++
 			}
@@ -75,7 +76,7 @@ func (o *Outline) parts(values string, at int64) []part {
 			}
 			end++
 		}
-		parts[i] = part{skeleton: k, values: values[:end], pushed: at}
+		parts[i] = part{set: k, values: values[:end], pushed: at}
 		values = values[end:]
 	}
 	if values != "" {

@@ -4,12 +4,11 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+
+	"pushrelay/internal/series"
 )
 
 const (
-	// chunkBytes is how much output is collected before it is written: enough that handing it over and waking up the reader
-	// cost little, little enough to stay in the processor's cache.
-	chunkBytes = 256 << 10
 	// chunksAhead is how many chunks are rendered before the first of them is written; with the one that is being written
 	// they are all that a scrape holds.
 	chunksAhead = 2
@@ -18,8 +17,9 @@ const (
 // An output collects bytes and writes them in chunks. From the second chunk on a goroutine writes, or compresses, one chunk
 // while the next is rendered; finish waits for it. After an error it goes on without writing.
 type output struct {
-	w   io.Writer
-	buf []byte
+	w    io.Writer
+	buf  []byte
+	text series.Renderer
 
 	failed atomic.Bool
 	err    error // the first of w; the writer's until finish
@@ -33,13 +33,20 @@ func newOutput(w io.Writer) *output {
 	return &output{w: w, buf: newChunk()}
 }
 
-func newChunk() []byte { return make([]byte, 0, chunkBytes+chunkBytes/4) }
+func newChunk() []byte { return make([]byte, 0, series.ChunkBytes+series.ChunkBytes/4) }
 
 // spill writes what is collected if it is a chunk.
 func (o *output) spill() {
-	if len(o.buf) >= chunkBytes {
+	if len(o.buf) >= series.ChunkBytes {
 		o.flush()
 	}
+}
+
+// spillFull writes what an append function has filled.
+func (o *output) spillFull(buf []byte) []byte {
+	o.buf = buf
+	o.flush()
+	return o.buf
 }
 
 // flush hands over what is collected and goes on with an empty buffer.

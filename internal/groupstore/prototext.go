@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/series"
 )
 
 // writePrototext writes the families as protobuf text, for people: every family ends with an empty line, or stands on one
@@ -73,7 +74,7 @@ func (p *prototexter) times(e *exposed) {
 			return
 		}
 		k, at := e.time(st)
-		p.part(&part{skeleton: k, values: string(append(appendSeconds(nil, at), '\n'))}, st.group, e.dialect)
+		p.metrics(k, st.group, string(append(appendSeconds(nil, at), '\n')), e.dialect)
 	}
 }
 
@@ -82,19 +83,15 @@ func (p *prototexter) run(e *exposed) {
 		return
 	}
 	for held := range p.v.partsOf(e.run, false) {
-		p.part(held.part, held.group, e.dialect)
+		p.metrics(held.set, held.group, held.values, e.dialect)
 		if p.o.failed.Load() {
 			return
 		}
 	}
 }
 
-func (p *prototexter) part(held *part, g *group, f dialect) {
-	b := pieceBuilder{k: held.skeleton, rendition: rendition{dialect: f}}
-	for m := held.metrics(); m.next(); {
-		if !m.labels.repeated {
-			b.labelNames(m.labels)
-		}
-		p.metric(m.message(g, b.names))
+func (p *prototexter) metrics(k *series.Set, g *group, values string, d series.Dialect) {
+	for m := range k.Messages(g.key, values, &d) {
+		p.metric(m)
 	}
 }

@@ -29,7 +29,7 @@ func (s *Store) hide(g *group, p *part) {
 	s.hidings++
 	p.hidden.order = s.hidings
 	if p.hidden.name != "" {
-		s.waiting[p.hidden.name] = append(s.waiting[p.hidden.name], waiter{g, p.skeleton.name()})
+		s.waiting[p.hidden.name] = append(s.waiting[p.hidden.name], waiter{g, p.set.Name()})
 	}
 }
 
@@ -40,7 +40,7 @@ func (s *Store) unhide(g *group, p *part) {
 	if name == "" {
 		return
 	}
-	list := slices.DeleteFunc(s.waiting[name], func(w waiter) bool { return w.group == g && w.family == p.skeleton.name() })
+	list := slices.DeleteFunc(s.waiting[name], func(w waiter) bool { return w.group == g && w.family == p.set.Name() })
 	if len(list) == 0 {
 		delete(s.waiting, name)
 		return
@@ -66,26 +66,26 @@ func (s *Store) frees(d departure, h *hiding) bool {
 	if h.by != nil {
 		return h.by == d.by
 	}
-	f := familyOf(&s.families, d.name)
-	return f == nil || f.visible == 0 || f.typ != d.typ
+	x := s.exposureOf(d.name)
+	return x == nil || x.visible == 0 || x.typ != d.typ
 }
 
 // rejudge exposes a hidden part if it fits by now, or lets it wait for what is in its way now.
 func (s *Store) rejudge(g *group, p *part) {
 	t := trial{s: s, g: g}
-	s.setHiding(g, p, t.judge(p.skeleton))
+	s.setHiding(g, p, t.judge(p.set))
 }
 
 // setHiding changes whether, and why, a part of a group is hidden.
 func (s *Store) setHiding(g *group, p *part, h *hiding) {
 	next := *g.state
 	next.parts = slices.Clone(next.parts)
-	changed := findPart(next.parts, p.skeleton.name())
+	changed := findPart(next.parts, p.set.Name())
 	changed.hidden = h
 	if p.hidden != nil {
 		s.unhide(g, p)
 	} else {
-		s.conceal(g, p.skeleton)
+		s.conceal(g, p.set)
 	}
 	g.state = &next
 	s.setSlot(g)
@@ -93,7 +93,7 @@ func (s *Store) setHiding(g *group, p *part, h *hiding) {
 		s.hide(g, changed)
 		return
 	}
-	s.expose(g, changed.skeleton)
+	s.expose(g, changed.set)
 }
 
 // dropShadowed forgets a hidden group.

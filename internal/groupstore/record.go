@@ -8,7 +8,9 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/datadir"
+	"pushrelay/internal/fields"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/series"
 )
 
 // The records are how changes and whole stores are written: to a log, to a snapshot, to a backup. Each begins with the
@@ -21,25 +23,35 @@ const recordFormat = 2
 const (
 	changeRecord    = 1 + iota // one change
 	cutRecord                  // begins a cut: the position that it was made at
-	skeletonRecord             // one skeleton of a cut; parts refer to them by their number in the cut
+	setRecord                  // one set of series of a cut; parts refer to them by their number in the cut
 	groupRecord                // one group of a cut
 	tombstoneRecord            // in format 1: what is left of a group that is not in the cut
 	sourceRecord               // how far a source of marks was decided
 	traceRecord                // what is left of a mark in a group that is not there
 )
 
-var errRecord = errors.New("the record makes no sense")
+var (
+	errRecord = errors.New("the record makes no sense")
+	errHoles  = errors.New("a set of series has other grouping labels than its group")
+	errValues = errors.New("values do not fit their series")
+)
+
+// A recordReader reads one record.
+type recordReader struct {
+	fields.Reader
+
+	format byte // of the record
+}
 
 // openRecord checks the beginning of a record.
-func openRecord(b []byte) (kind byte, c *cursor, err error) {
-	c = &cursor{rest: b}
-	format := c.byte()
-	kind = c.byte()
-	if !c.bad && format > recordFormat {
-		return 0, nil, &datadir.NewerError{What: "a record of the store", Format: uint64(format), Known: recordFormat}
+func openRecord(b []byte) (kind byte, c *recordReader, err error) {
+	c = &recordReader{Reader: *fields.NewReader(b)}
+	c.format = c.Byte()
+	kind = c.Byte()
+	if !c.Bad && c.format > recordFormat {
+		return 0, nil, &datadir.NewerError{What: "a record of the store", Format: uint64(c.format), Known: recordFormat}
 	}
-	c.format = format
-	if c.bad || format < 1 {
+	if c.Bad || c.format < 1 {
 		return 0, nil, errRecord
 	}
 	return kind, c, nil
@@ -50,18 +62,18 @@ func openRecord(b []byte) (kind byte, c *cursor, err error) {
 func AppendEffect(dst []byte, position uint64, c Effect) []byte {
 	dst = append(dst, recordFormat, changeRecord, byte(c.Operation))
 	dst = binary.AppendUvarint(dst, position)
-	dst = appendText(dst, "") // no tenant: whose store the group is in
-	dst = appendText(dst, c.Key.Canonical())
+	dst = fields.AppendText(dst, "") // no tenant: whose store the group is in
+	dst = fields.AppendText(dst, c.Key.Canonical())
 	dst = binary.AppendUvarint(dst, c.Seen)
 	dst = binary.AppendVarint(dst, c.PushedAt)
 	dst = binary.AppendVarint(dst, c.FailedAt)
-	dst = appendText(dst, c.Reason)
+	dst = fields.AppendText(dst, c.Reason)
 	dst = appendMarks(dst, c.marks)
-	dst = appendText(dst, c.hidden)
+	dst = fields.AppendText(dst, c.hidden)
 	dst = binary.AppendUvarint(dst, uint64(len(c.parts)))
 	for i := range c.parts {
-		k := c.parts[i].skeleton
-		dst = k.appendEncoding(binary.AppendUvarint(dst, uint64(k.size())))
+		k := c.parts[i].set
+		dst = k.AppendEncoding(binary.AppendUvarint(dst, uint64(k.Size())))
 		dst = binary.AppendVarint(dst, c.parts[i].pushed-c.PushedAt)
 		dst = binary.AppendUvarint(dst, uint64(len(c.parts[i].values)))
 	}
@@ -80,23 +92,18 @@ func (s *Store) Replay(record []byte) error { return s.replay(record, complete) 
 func (s *Store) Mend(record []byte) error { return s.replay(record, lossy) }
 
 func (s *Store) replay(record []byte, seq sequence) error {
-	position, c, err := decodeEffect(record, s.lookUp)
+	s.mu.RLock()
+	position, c, err := decodeEffect(record, &s.sets)
+	s.mu.RUnlock()
 	if err != nil {
 		return err
 	}
 	return s.again(position, c, seq)
 }
 
-// lookUp is known for who does not hold the lock.
-func (s *Store) lookUp(head, rest []byte) (*heading, *skeleton) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.known(head, rest)
-}
-
-// decodeEffect reads the record of a change, and keeps nothing of b. Skeletons that are not known are stand-ins until the
-// change is applied.
-func decodeEffect(b []byte, known func(head, rest []byte) (*heading, *skeleton)) (position uint64, c Effect, err error) {
+// decodeEffect reads the record of a change, and keeps nothing of b. Sets that are not in the table are as
+// [series.Table.Decode] returns them until the change is applied.
+func decodeEffect(b []byte, sets *series.Table) (position uint64, c Effect, err error) {
 	kind, r, err := openRecord(b)
 	if err != nil {
 		return 0, Effect{}, fmt.Errorf("decoding a change: %w", err)
@@ -104,23 +111,23 @@ func decodeEffect(b []byte, known func(head, rest []byte) (*heading, *skeleton))
 	if kind != changeRecord {
 		return 0, Effect{}, fmt.Errorf("decoding a change: the record is of kind %d", kind)
 	}
-	c.Operation = change.Operation(r.byte())
-	position = r.uvarint()
-	if tenant := r.text(); len(tenant) > 0 {
+	c.Operation = change.Operation(r.Byte())
+	position = r.Uvarint()
+	if tenant := r.Text(); len(tenant) > 0 {
 		return 0, Effect{}, fmt.Errorf("decoding the change at position %d: it belongs to tenant %q", position, tenant)
 	}
-	canonical := r.text()
-	c.Seen, c.PushedAt, c.FailedAt = r.uvarint(), r.varint(), r.varint()
-	c.Reason = string(r.text())
+	canonical := r.Text()
+	c.Seen, c.PushedAt, c.FailedAt = r.Uvarint(), r.Varint(), r.Varint()
+	c.Reason = string(r.Text())
 	c.marks = decodeMarks(r)
-	c.hidden = string(r.text())
-	if r.bad {
+	c.hidden = string(r.Text())
+	if r.Bad {
 		return 0, Effect{}, fmt.Errorf("decoding a change: %w", errRecord)
 	}
 	if c.Key, err = grouping.FromCanonical(string(canonical)); err != nil {
 		return 0, Effect{}, fmt.Errorf("decoding a change: %w", err)
 	}
-	if err := c.decodeParts(r, known); err != nil {
+	if err := c.decodeParts(r, sets); err != nil {
 		return 0, Effect{}, fmt.Errorf("decoding a change of group %v: %w", c.Key, err)
 	}
 	if err := c.sound(); err != nil {
@@ -153,7 +160,7 @@ func (c *Effect) sound() error {
 func appendMarks(dst []byte, marks []mark) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(marks)))
 	for _, m := range marks {
-		dst = appendText(dst, m.source.name)
+		dst = fields.AppendText(dst, m.source.name)
 		dst = binary.AppendUvarint(dst, m.sequence)
 		dst = append(dst, m.digest[:]...)
 		if m.rejected {
@@ -176,28 +183,28 @@ const (
 const leastMark = 2 + 1 + 16 + 1
 
 // decodeMarks reads marks, with stand-ins for their sources.
-func decodeMarks(r *cursor) []mark {
-	n := r.count(leastMark)
+func decodeMarks(r *recordReader) []mark {
+	n := r.Count(leastMark)
 	if n > maxMarks {
-		r.fail()
+		r.Fail()
 	}
 	var marks []mark
 	for range n {
-		m := mark{source: &source{name: string(r.text())}, sequence: r.uvarint()}
-		copy(m.digest[:], r.take(len(m.digest)))
-		switch r.byte() {
+		m := mark{source: &source{name: string(r.Text())}, sequence: r.Uvarint()}
+		copy(m.digest[:], r.Bytes(len(m.digest)))
+		switch r.Byte() {
 		case markTaken:
 		case markRejected:
 			m.rejected = true
 		default:
-			r.fail()
+			r.Fail()
 		}
 		again := slices.ContainsFunc(marks, func(other mark) bool { return other.source.name == m.source.name })
 		if r.format > 1 {
-			m.at = r.varint()
+			m.at = r.Varint()
 		}
-		if r.bad || m.source.name == "" || m.sequence == 0 || again {
-			r.fail()
+		if r.Bad || m.source.name == "" || m.sequence == 0 || again {
+			r.Fail()
 			return nil
 		}
 		marks = append(marks, m)
@@ -209,34 +216,34 @@ func decodeMarks(r *cursor) []mark {
 const leastPart = 3
 
 // decodeParts reads the parts of a change. All their values are cut from one string.
-func (c *Effect) decodeParts(r *cursor, known func(head, rest []byte) (*heading, *skeleton)) error {
+func (c *Effect) decodeParts(r *recordReader, sets *series.Table) error {
 	labels := c.Key.Labels()
 	sizes := []int{}
-	for range r.count(leastPart) {
-		encoding := r.text()
-		pushed := c.PushedAt + r.varint()
-		size := r.uvarint()
-		if r.bad || size > uint64(len(r.rest)) {
+	for range r.Count(leastPart) {
+		encoding := r.Text()
+		pushed := c.PushedAt + r.Varint()
+		size := r.Uvarint()
+		if r.Bad || size > uint64(len(r.Rest)) {
 			return errRecord
 		}
-		k, found, err := skeletonOf(encoding, known)
+		k, err := sets.Decode(encoding)
 		if err != nil {
 			return err
 		}
-		if !k.hasHoles(labels) {
+		if !k.HasHoles(labels) {
 			return errHoles
 		}
-		if n := len(c.parts); n > 0 && c.parts[n-1].skeleton.name() >= k.name() {
+		if n := len(c.parts); n > 0 && c.parts[n-1].set.Name() >= k.Name() {
 			return errRecord
 		}
-		c.parts = append(c.parts, part{skeleton: k, pushed: pushed})
-		c.lines += found.lines
+		c.parts = append(c.parts, part{set: k, pushed: pushed})
+		c.lines += k.Lines()
 		sizes = append(sizes, int(size))
 	}
-	if r.bad {
+	if r.Bad {
 		return errRecord
 	}
-	return c.decodeValues(r.rest, sizes)
+	return c.decodeValues(r.Rest, sizes)
 }
 
 // decodeValues cuts the values of the parts, which are all that is left of the record.
@@ -247,8 +254,7 @@ func (c *Effect) decodeValues(rest []byte, sizes []int) error {
 		if size > len(rest) {
 			return errRecord
 		}
-		found := c.parts[i].skeleton.inspected()
-		if !found.fits(rest[:size]) {
+		if !c.parts[i].set.Fits(rest[:size]) {
 			return errValues
 		}
 		c.parts[i].values, values, rest = values[:size], values[size:], rest[size:]
@@ -257,30 +263,4 @@ func (c *Effect) decodeValues(rest []byte, sizes []int) error {
 		return errRecord
 	}
 	return nil
-}
-
-// skeletonOf returns the skeleton of an encoding: the known one, or a stand-in that has only what a change needs until
-// it is applied.
-func skeletonOf(encoding []byte, known func(head, rest []byte) (*heading, *skeleton)) (*skeleton, inspected, error) {
-	head, rest, ok := cutHeading(encoding)
-	if !ok {
-		return nil, inspected{}, errSkeleton
-	}
-	h, k := known(head, rest)
-	if k != nil {
-		return k, k.inspected(), nil
-	}
-	found, err := inspect(encoding)
-	if err != nil {
-		return nil, inspected{}, err
-	}
-	if h == nil {
-		h = newHeading(string(head))
-	}
-	return &skeleton{heading: h, rest: string(rest), lines: uint32(found.lines)}, found, nil
-}
-
-// inspected returns what inspect would find.
-func (k *skeleton) inspected() inspected {
-	return inspected{typ: k.typ, flags: k.flags, metrics: int(k.metrics), lines: int(k.lines)}
 }

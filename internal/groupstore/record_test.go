@@ -269,7 +269,7 @@ func TestLoaderRefuses(t *testing.T) {
 		"two positions":    {whole[0], whole[0]},
 		"a group twice":    {whole[0], whole[1], whole[2], whole[2]},
 		"a later version":  {later},
-		"no skeleton":      {whole[0], whole[2]},
+		"no set":           {whole[0], whole[2]},
 		"an empty record":  {whole[0], {}},
 		"an unknown kind":  {whole[0], {1, 99}},
 		"nothing":          {},

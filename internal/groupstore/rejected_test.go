@@ -11,6 +11,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/series"
 )
 
 // groups returns what a view says of each group in one line.
@@ -19,7 +20,7 @@ func (t *tester) groups() []string {
 	for g := range t.store.Snapshot().Groups() {
 		line := g.Key().String() + " pushed " + when(g.PushTime()) + " failed " + when(g.FailureTime())
 		for f := range g.Families() {
-			if f.Name() != groupstore.PushTimeFamily && f.Name() != groupstore.FailureTimeFamily {
+			if f.Name() != series.PushTimeFamily && f.Name() != series.FailureTimeFamily {
 				line += " " + f.Name() + "@" + when(f.PushTime())
 			}
 			if f.Quarantined() != "" {

@@ -5,11 +5,13 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"pushrelay/internal/series"
 )
 
 // A loader that was told that records are missing loads what can still be read. Skeletons are numbered by their place in the
 // cut, so that behind a gap their numbers are not known at first; but each is written just before the first group that has
-// it, and that group names the numbers. What is about a skeleton that is lost is lost with it, and is told by its group.
+// it, and that group names the numbers. What is about a set that is lost is lost with it, and is told by its group.
 
 // Missing says that records are missing at this place. From then on nothing is refused because of what it refers to.
 func (l *Loader) Missing() {
@@ -20,46 +22,46 @@ func (l *Loader) Missing() {
 // Lost names what is lost of the groups that are still known, one line each. It is valid after Finish.
 func (l *Loader) Lost() []string { return l.lost }
 
-// maxAdrift bounds how many skeletons can be missing at one place.
+// maxAdrift bounds how many sets can be missing at one place.
 const maxAdrift = 1 << 22
 
-// settle gives the skeletons that were read since a gap their numbers, of which the group that follows them has the highest.
-func (l *Loader) settle(group cursor) error {
+// settle gives the sets that were read since a gap their numbers, of which the group that follows them has the highest.
+func (l *Loader) settle(group recordReader) error {
 	if len(l.drifting) == 0 {
 		return nil
 	}
-	highest, some := highestSkeleton(&group)
+	highest, some := highestSet(&group)
 	first := highest + 1 - uint64(len(l.drifting))
-	if !some || highest+1 < uint64(len(l.drifting)) || first < uint64(len(l.skeletons)) || first-uint64(len(l.skeletons)) > maxAdrift {
+	if !some || highest+1 < uint64(len(l.drifting)) || first < uint64(len(l.sets)) || first-uint64(len(l.sets)) > maxAdrift {
 		return errRecord
 	}
-	l.skeletons = append(l.skeletons, make([]loadedSkeleton, first-uint64(len(l.skeletons)))...)
-	l.skeletons = append(l.skeletons, l.drifting...)
+	l.sets = append(l.sets, make([]*series.Set, first-uint64(len(l.sets)))...)
+	l.sets = append(l.sets, l.drifting...)
 	l.drifting, l.adrift = nil, false
 	return nil
 }
 
-// highestSkeleton returns the highest number of a skeleton that a group record names; false if it has none.
-func highestSkeleton(r *cursor) (highest uint64, some bool) {
-	r.text()
-	r.uvarint()
-	r.uvarint()
-	r.varint()
-	r.varint()
-	r.text()
+// highestSet returns the highest number of a set that a group record names; false if it has none.
+func highestSet(r *recordReader) (highest uint64, some bool) {
+	r.Text()
+	r.Uvarint()
+	r.Uvarint()
+	r.Varint()
+	r.Varint()
+	r.Text()
 	decodeMarks(r)
-	r.text()
-	for range r.count(leastPart + 1) {
-		highest, some = max(highest, r.uvarint()), true
-		r.varint()
-		r.uvarint()
+	r.Text()
+	for range r.Count(leastPart + 1) {
+		highest, some = max(highest, r.Uvarint()), true
+		r.Varint()
+		r.Uvarint()
 		decodeHiding(r)
 	}
-	return highest, some && !r.bad
+	return highest, some && !r.Bad
 }
 
-// kept returns the values of the parts that are kept, in order.
-func kept(values []byte, sizes []int, skip []bool) ([]byte, []int, error) {
+// keptValues returns the values of the parts that are kept, in order.
+func keptValues(values []byte, sizes []int, skip []bool) ([]byte, []int, error) {
 	var rest []byte
 	var of []int
 	for i, size := range sizes {
@@ -111,13 +113,13 @@ func ChangeTime(record []byte) time.Time {
 	if err != nil || kind != changeRecord {
 		return time.Time{}
 	}
-	r.byte()
-	r.uvarint()
-	r.text()
-	r.text()
-	r.uvarint()
-	at := max(r.varint(), r.varint())
-	if r.bad || at == 0 {
+	r.Byte()
+	r.Uvarint()
+	r.Text()
+	r.Text()
+	r.Uvarint()
+	at := max(r.Varint(), r.Varint())
+	if r.Bad || at == 0 {
 		return time.Time{}
 	}
 	return time.Unix(0, at)

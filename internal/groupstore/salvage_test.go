@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/series"
 )
 
 // TestSalvage leaves runs of records out of the cuts of random stores. What is loaded of the rest is what the store had, or
@@ -78,7 +79,7 @@ func familiesOfGroups(s *tester) map[string][]string {
 	for g := range s.store.Snapshot().Groups() {
 		families := []string{}
 		for f := range g.Families() {
-			if f.Name() == groupstore.PushTimeFamily || f.Name() == groupstore.FailureTimeFamily {
+			if f.Name() == series.PushTimeFamily || f.Name() == series.FailureTimeFamily {
 				continue
 			}
 			line := fmt.Sprint(f.Name(), f.Type(), f.PushTime().UnixNano())

@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
+	"pushrelay/internal/smallmap"
 )
 
 // Config is what a store is made with. The zero value is a store in memory without limits that refuses what is
@@ -57,8 +59,8 @@ type Store struct {
 
 	log      Log
 	own      map[string]OwnFamily
-	hasher   hasher
-	drafters sync.Pool
+	hasher   series.Hasher
+	encoders sync.Pool // of *series.Encoder
 
 	// mu guards everything below, and with it all that is said to be guarded by it elsewhere. Changes are decided, logged
 	// and applied in one critical section, so that their order is the same everywhere.
@@ -69,13 +71,12 @@ type Store struct {
 	shadowed map[string][]*group // by normal key: groups that are hidden, since another has their labels without the empty ones
 	waiting  map[string][]waiter
 	layouts  map[string]*layout
-	accounts map[string]*account         // by name
-	claims   map[string]smallMap[waiter] // by name of an account; those that are exposed
-	loading  bool                        // a Loader is at work
-	families familyTable
+	accounts map[string]*account             // by name
+	claims   map[string]smallmap.Map[waiter] // by name of an account; those that are exposed
+	loading  bool                            // a Loader is at work
 
-	familyIDs     uint32
-	freeFamilyIDs []uint32
+	sets      series.Table // of all groups
+	exposures []exposure   // by number of the family
 
 	sources map[string]*source // by name
 	authors map[string]*author // by name
@@ -94,11 +95,8 @@ type Store struct {
 
 // totals are running sums over all groups.
 type totals struct {
-	lines, parts, quarantined, skeletons, headings int
-
-	valueBytes, groupsBytes int
-	skeletonBytes           int // of whole encodings
-	ownBytes                int // of encodings without their headings
+	lines, parts, quarantined int
+	valueBytes, groupsBytes   int
 }
 
 // New returns an empty store.
@@ -112,7 +110,7 @@ func New(cfg Config) *Store {
 
 		log:    cfg.Log,
 		own:    make(map[string]OwnFamily, len(cfg.OwnFamilies)),
-		hasher: newHasher(),
+		hasher: series.NewHasher(),
 
 		maxTraces: maxTraces, maxAllTraces: maxAllTraces, maxRemembered: maxRemembered, maxAllRemembered: maxAllRemembered,
 		sources: make(map[string]*source),
@@ -121,7 +119,8 @@ func New(cfg Config) *Store {
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f
 	}
-	s.drafters.New = func() any { return new(drafter) }
+	s.encoders.New = func() any { return new(series.Encoder) }
+	s.sets = series.NewTable(s.hasher)
 	s.reset()
 	return s
 }
@@ -134,9 +133,9 @@ func (s *Store) reset() {
 	s.waiting = make(map[string][]waiter)
 	s.layouts = make(map[string]*layout)
 	s.accounts = make(map[string]*account)
-	s.claims = make(map[string]smallMap[waiter])
-	s.families = newFamilyTable()
-	s.familyIDs, s.freeFamilyIDs = 0, nil
+	s.claims = make(map[string]smallmap.Map[waiter])
+	s.sets.Clear()
+	s.exposures = nil
 	s.slots, s.sorted, s.gaps = nil, 0, 0
 	s.totals = totals{}
 }
@@ -162,27 +161,28 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	sets := s.sets.Counts()
 	return Stats{
 		Groups:      len(s.groups),
 		Series:      s.totals.lines,
-		Families:    s.families.len,
-		Skeletons:   s.totals.skeletons,
+		Families:    sets.Families,
+		Skeletons:   sets.Sets,
 		Quarantined: s.totals.quarantined,
 		Traces:      s.fresh,
 		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.totals.groupsBytes) +
-			int64(len(s.groups))*groupBytes + int64(s.totals.ownBytes) + int64(s.totals.skeletons)*skeletonBytes +
-			int64(s.totals.headings)*headingBytes +
+			int64(len(s.groups))*groupBytes + int64(sets.OwnBytes) + int64(sets.Sets)*setBytes +
+			int64(sets.Headings)*headingBytes +
 			int64(s.marks)*markBytes + int64(len(s.sources))*sourceBytes + int64(s.fresh+s.passed)*traceBytes,
 	}
 }
 
 // What things take beside the bytes of their texts, for Stats.Bytes.
 const (
-	partBytes     = 40
-	groupBytes    = 320
-	skeletonBytes = 130
-	headingBytes  = 1200 // with its texts, and the prepared pieces of the skeletons that are shared
-	markBytes     = 120
-	sourceBytes   = 400 // with its author
-	traceBytes    = 90
+	partBytes    = 40
+	groupBytes   = 320
+	setBytes     = 130
+	headingBytes = 1200 // with its texts, and the prepared pieces of the sets that are shared
+	markBytes    = 120
+	sourceBytes  = 400 // with its author
+	traceBytes   = 90
 )

@@ -7,6 +7,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
 )
 
 // writeText writes the families in text 0.0.4 or, which differs in comments and the end only, in OpenMetrics.
@@ -39,14 +40,9 @@ func (v *View) writeRun(o *output, e *exposed) {
 	if e.run == nil {
 		return
 	}
-	var prepare preparer
-	var last *skeleton
-	var pieces *rendition
+	o.text.Use(e.dialect)
 	for p := range v.partsOf(e.run, true) {
-		if p.skeleton != last {
-			last, pieces = p.skeleton, prepare.rendition(p.skeleton, e.dialect)
-		}
-		writePieces(o, pieces, p.group, p.tokens())
+		o.buf = series.AppendText(&o.text, o.buf, p.set, &p.group.labels, p.set.Tokens(p.values), o.spillFull)
 		if o.failed.Load() {
 			return
 		}
@@ -58,44 +54,16 @@ func (v *View) writeTimes(o *output, e *exposed) {
 	if e.time == nil {
 		return
 	}
-	var prepare preparer
+	o.text.Use(e.dialect)
 	var value []byte
 	for _, st := range v.shown(true) {
 		k, at := e.time(st)
 		value = append(appendSeconds(value[:0], at), '\n')
-		writePieces(o, prepare.rendition(k, e.dialect), st.group, value)
+		o.buf = series.AppendText(&o.text, o.buf, k, &st.group.labels, value, o.spillFull)
 		if o.failed.Load() {
 			return
 		}
 	}
-}
-
-// writePieces writes the lines of one part.
-func writePieces[T string | []byte](o *output, r *rendition, g *group, values T) {
-	literals, at, buf := r.literals, uint32(0), o.buf
-	for _, s := range r.segments {
-		buf = append(buf, literals[at:at+s.length]...)
-		at += s.length
-		switch {
-		case s.from == s.to:
-			n := 0
-			for values[n] != '\n' {
-				n++
-			}
-			buf = append(buf, values[:n+1]...)
-			values = values[n+1:]
-			if len(buf) >= chunkBytes {
-				o.buf = buf
-				o.flush()
-				buf = o.buf
-			}
-		case s.to == valueOnly:
-			buf = append(buf, g.value(int(s.from))...)
-		default:
-			buf = append(buf, g.run(s.from, s.to)...)
-		}
-	}
-	o.buf = buf
 }
 
 // appendHeader appends the comments of text 0.0.4.

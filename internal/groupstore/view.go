@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"pushrelay/internal/series"
 )
 
 // View is the store at one moment. It is immutable, safe for concurrent use, and costs the store nothing while it is used.
@@ -18,8 +20,8 @@ type View struct {
 // A run is one family with all parts that expose it, in the order of their groups.
 type run struct {
 	name  string
-	first *skeleton // of the first group
-	help  *skeleton // of the first group that has a help text; nil if none has
+	first *series.Set // of the first group
+	help  *series.Set // of the first group that has a help text; nil if none has
 	refs  []ref
 }
 
@@ -29,7 +31,7 @@ type ref struct{ state, part uint32 }
 // Snapshot returns the present state of the store. Only pointers are copied under the lock.
 func (s *Store) Snapshot() *View {
 	s.mu.RLock()
-	states, sorted, ids := slices.Clone(s.slots), s.sorted, int(s.familyIDs)
+	states, sorted, ids := slices.Clone(s.slots), s.sorted, s.sets.Families()
 	gaps := s.gaps
 	s.mu.RUnlock()
 	if sorted < len(states) || gaps > 0 {
@@ -50,7 +52,7 @@ func (v *View) families() []run {
 		for i, st := range v.states {
 			for j := range st.parts {
 				if p := &st.parts[j]; p.hidden == nil {
-					r := &byID[p.skeleton.family.id]
+					r := &byID[p.set.FamilyID()]
 					r.refs = append(r.refs, ref{uint32(i), uint32(j)})
 				}
 			}
@@ -70,14 +72,14 @@ func (v *View) count() (byID []run, counts []int) {
 			if p.hidden != nil {
 				continue
 			}
-			id := p.skeleton.family.id
+			id := p.set.FamilyID()
 			counts[id]++
 			r := &byID[id]
 			if r.first == nil {
-				r.name, r.first = p.skeleton.name(), p.skeleton
+				r.name, r.first = p.set.Name(), p.set
 			}
-			if r.help == nil && p.skeleton.flags&hasHelp != 0 {
-				r.help = p.skeleton
+			if r.help == nil && p.set.HasHelp() {
+				r.help = p.set
 			}
 		}
 	}

@@ -34,7 +34,7 @@ func (v *View) partsOf(r *run, withText bool) iter.Seq[visit] {
 			for i := range refs {
 				touched += touchPart(visits[i].part)
 				if withText {
-					touched += touchText(visits[i].group)
+					touched += visits[i].group.labels.Touch()
 				}
 			}
 			runtime.KeepAlive(touched) // or nobody would need the bytes, and they were not read
@@ -56,7 +56,7 @@ func (v *View) shown(withText bool) iter.Seq2[int, *state] {
 			for _, st := range states {
 				touched += byte(st.pushed)
 				if withText {
-					touched += touchText(st.group)
+					touched += st.group.labels.Touch()
 				}
 			}
 			runtime.KeepAlive(touched)
@@ -69,21 +69,10 @@ func (v *View) shown(withText bool) iter.Seq2[int, *state] {
 	}
 }
 
-// touchPart reads one byte of each piece of memory from which a part is rendered, and touchText of those from which the labels of
-// its group are.
+// touchPart reads one byte of each piece of memory from which a part is rendered.
 func touchPart(p *part) (touched byte) {
 	if p.values != "" {
 		touched += p.values[0]
 	}
-	if k := p.skeleton; k.rest != "" {
-		touched += k.rest[0]
-	}
-	return touched
-}
-
-func touchText(g *group) byte {
-	if len(g.ends) == 0 || g.text == "" {
-		return 0
-	}
-	return g.text[0] + byte(g.ends[0])
+	return touched + p.set.Touch()
 }

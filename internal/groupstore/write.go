@@ -10,6 +10,7 @@ import (
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
 )
 
 // Form is the form of an exposition: its format, and how names that are no legacy names are written in it.
@@ -47,13 +48,13 @@ type exposed struct {
 	unit    string
 	hasHelp bool
 	typ     metric.Type
-	dialect dialect
+	dialect series.Dialect
 	// baseTaken says that the name without the suffix of its type is that of another family.
 	baseTaken bool
 
-	own  *dto.MetricFamily                       // nil if there is none of our own
-	run  *run                                    // nil if no group has it
-	time func(st *state) (k *skeleton, at int64) // set for the two times of groups
+	own  *dto.MetricFamily                         // nil if there is none of our own
+	run  *run                                      // nil if no group has it
+	time func(st *state) (k *series.Set, at int64) // set for the two times of groups
 }
 
 // exposed returns all families in the order of their names.
@@ -62,8 +63,8 @@ func (v *View) exposed(f Form, own []*dto.MetricFamily) []exposed {
 	list := make([]exposed, 0, len(runs)+len(own)+2)
 	if slices.ContainsFunc(v.states, func(st *state) bool { return st.hidden() == "" }) {
 		list = append(list,
-			exposed{name: PushTimeFamily, hasHelp: true, help: pushTimeHelp, typ: metric.Gauge, time: pushTime},
-			exposed{name: FailureTimeFamily, hasHelp: true, help: failureTimeHelp, typ: metric.Gauge, time: failureTime})
+			exposed{name: series.PushTimeFamily, hasHelp: true, help: pushTimeHelp, typ: metric.Gauge, time: pushTime},
+			exposed{name: series.FailureTimeFamily, hasHelp: true, help: failureTimeHelp, typ: metric.Gauge, time: failureTime})
 	}
 	for _, mf := range own {
 		if len(mf.Metric) > 0 {
@@ -80,13 +81,13 @@ func (v *View) exposed(f Form, own []*dto.MetricFamily) []exposed {
 	return escapeNames(joinOwn(list), f)
 }
 
-func pushTime(st *state) (*skeleton, int64)    { return st.group.layout.pushed, st.pushed }
-func failureTime(st *state) (*skeleton, int64) { return st.group.layout.failed, st.failed() }
+func pushTime(st *state) (*series.Set, int64)    { return st.group.layout.pushed, st.pushed }
+func failureTime(st *state) (*series.Set, int64) { return st.group.layout.failed, st.failed() }
 
 func exposedRun(r *run) exposed {
-	e := exposed{name: r.name, unit: r.first.unit(), typ: r.first.typ, run: r}
+	e := exposed{name: r.name, unit: r.first.Unit(), typ: r.first.Type(), run: r}
 	if r.help != nil {
-		e.hasHelp, e.help = true, r.help.help()
+		e.help, e.hasHelp = r.help.Help()
 	}
 	return e
 }
@@ -118,15 +119,15 @@ func escapeNames(list []exposed, f Form) []exposed {
 	}
 	for i := range list {
 		e := &list[i]
-		e.dialect = dialect{protobuf: f.Format == exposition.ProtobufDelimited, escaping: f.Escaping}
+		e.dialect = series.Dialect{Protobuf: f.Format == exposition.ProtobufDelimited, Escaping: f.Escaping}
 		if metric.IsLegacyMetricName(e.name) {
 			continue
 		}
 		raw := e.name
-		e.name = e.dialect.familyName(raw)
+		e.name = e.dialect.FamilyName(raw)
 		if taken[e.name] {
-			e.dialect.apart = true
-			e.name = e.dialect.familyName(raw)
+			e.dialect.Apart = true
+			e.name = e.dialect.FamilyName(raw)
 		}
 		if taken[e.name] {
 			e.name = ""

@@ -16,6 +16,7 @@ import (
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
 )
 
 // Report says what became of an import.
@@ -92,8 +93,8 @@ func (im *importer) group(ctx context.Context, g fileGroup) error {
 		return nil
 	}
 	in := &groupstore.Import{Key: key, FamilyPushedAt: map[string]time.Time{}}
-	in.PushedAt = timeOf(g.Metrics[groupstore.PushTimeFamily])
-	in.FailedAt = timeOf(g.Metrics[groupstore.FailureTimeFamily])
+	in.PushedAt = timeOf(g.Metrics[series.PushTimeFamily])
+	in.FailedAt = timeOf(g.Metrics[series.FailureTimeFamily])
 	size := im.parse(in, g)
 	quarantined, wait, err := im.store.Import(in)
 	if err != nil {
@@ -117,7 +118,7 @@ func (im *importer) parse(in *groupstore.Import, g fileGroup) (size int) {
 	var good []string
 	for _, name := range slices.Sorted(maps.Keys(g.Metrics)) {
 		f := g.Metrics[name]
-		if name == groupstore.PushTimeFamily || name == groupstore.FailureTimeFamily {
+		if name == series.PushTimeFamily || name == series.FailureTimeFamily {
 			continue
 		}
 		if f.GobbableMetricFamily == nil {

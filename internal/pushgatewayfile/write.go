@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/series"
 )
 
 // Written counts what a file holds.
@@ -100,9 +101,9 @@ func collect(view *groupstore.View) (map[string]newGroup, Written) {
 // was, so that reading the file back gives it without loss.
 func writtenAt(g groupstore.Group, f groupstore.Family) time.Time {
 	switch f.Name() {
-	case groupstore.PushTimeFamily:
+	case series.PushTimeFamily:
 		return g.PushTime()
-	case groupstore.FailureTimeFamily:
+	case series.FailureTimeFamily:
 		return g.FailureTime()
 	default:
 		return f.PushTime()

@@ -11,6 +11,7 @@ import (
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
 )
 
 // The keys of a group beside its families, and what goes before a family of such a name. Nobody may push a family whose
@@ -60,7 +61,7 @@ func (e *groupEncoder) family(g groupstore.Group, f groupstore.Family) {
 	e.piece = append(e.piece, '"')
 	e.optional("help", f.Help())
 	e.optional("quarantined", quarantined(g, f))
-	if f.Name() == groupstore.FailureTimeFamily {
+	if f.Name() == series.FailureTimeFamily {
 		e.optional("reason", g.FailureReason())
 	}
 	e.piece = append(e.piece, `,"metrics":[`...)

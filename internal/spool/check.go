@@ -8,6 +8,7 @@ import (
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
+	"pushrelay/internal/series"
 )
 
 // demands are what a relay refuses without looking at other groups.
@@ -51,8 +52,8 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	if d.agentLabel != "" {
 		stored = stored.With(d.agentLabel, s.cfg.Agent)
 	}
-	if err := push.CheckBody(body, stored); err != nil {
-		return nil, err
+	if fault := series.Check(body, stored); fault != "" {
+		return nil, change.Contradiction(fault)
 	}
 	return familiesOf(body), nil
 }

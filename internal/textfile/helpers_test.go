@@ -24,7 +24,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
-	"pushrelay/internal/push"
+	"pushrelay/internal/series"
 	"pushrelay/internal/textfile"
 )
 
@@ -74,8 +74,8 @@ func (g *groups) Apply(ctx context.Context, r *change.Change) change.Outcome {
 		g.tb.Errorf("%s of format %d with a malformed body: %v\n%s", r.Operation, r.Format, err, r.Body)
 		return *change.Refuse(change.Invalid, "%v", err)
 	}
-	if err := push.CheckBody(body, r.Key); err != nil {
-		return change.OutcomeOf(err)
+	if fault := series.Check(body, r.Key); fault != "" {
+		return *change.Contradiction(fault)
 	}
 	g.owned[r.Key], g.bodies[r.Key] = change.DigestOf(r), string(r.Body)
 	return change.Outcome{Kind: change.Spooled}

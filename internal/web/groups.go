@@ -9,6 +9,7 @@ import (
 
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/series"
 )
 
 const (
@@ -167,7 +168,7 @@ func (h *Handler) newGroupRow(g groupstore.Group, most int, now time.Time) group
 		Reason: g.FailureReason(), Quarantined: g.Quarantined(), Series: g.Series(),
 	}
 	for f := range g.Families() {
-		if f.Name() == groupstore.PushTimeFamily || f.Name() == groupstore.FailureTimeFamily {
+		if f.Name() == series.PushTimeFamily || f.Name() == series.FailureTimeFamily {
 			continue
 		}
 		row.FamilyCount++

@@ -1,4 +1,4 @@
-package groupstore
+package series
 
 import (
 	"encoding/binary"
@@ -8,25 +8,18 @@ import (
 	"pushrelay/internal/metric"
 )
 
-// tokens returns the values of a part as text, without what stands before them.
-func (p *part) tokens() string {
-	_, _, tokens := p.sections()
-	return tokens
-}
-
-// sections cuts the values of a part into created timestamps, extras and values proper. The first two are empty unless the
-// skeleton says otherwise.
-func (p *part) sections() (created, extras, tokens string) {
-	rest := p.values
-	if p.skeleton.flags&hasCreated != 0 {
-		n := 8 * p.skeleton.metrics
+// sections cuts values of the set into created timestamps, extras and values proper. The first two are empty unless the set says otherwise.
+func (k *Set) sections(values string) (created, extras, tokens string) {
+	rest := values
+	if k.flags&hasCreated != 0 {
+		n := 8 * k.metrics
 		created, rest = rest[:n], rest[n:]
 	}
-	if p.skeleton.flags&hasExtra == 0 {
+	if k.flags&hasExtra == 0 {
 		return created, "", rest
 	}
 	tokens = rest
-	for range p.skeleton.metrics {
+	for range k.metrics {
 		_, tokens = cutExtra(tokens)
 	}
 	return created, rest[:len(rest)-len(tokens)], tokens
@@ -41,7 +34,7 @@ func cutExtra(s string) (wire, rest string) {
 	return cutText(s)
 }
 
-// A valueReader walks the values of the metrics of a part. It must be told of each metric what bounds it has.
+// A valueReader walks the values of the metrics of a set. It must be told of each metric what bounds it has.
 type valueReader struct {
 	typ     metric.Type
 	created string
@@ -91,16 +84,16 @@ func parseToken(token string) float64 {
 	return f
 }
 
-// A metricReader walks the metrics of a part, labels and values.
+// A metricReader walks the metrics of a set with their values.
 type metricReader struct {
 	labels *reader
 	values valueReader
 }
 
-// metrics returns a reader that stands before the first metric.
-func (p *part) metrics() metricReader {
-	m := metricReader{labels: p.skeleton.read(), values: valueReader{typ: p.skeleton.typ}}
-	m.values.created, m.values.extras, m.values.tokens = p.sections()
+// readWith returns a reader that stands before the first metric.
+func (k *Set) readWith(values string) metricReader {
+	m := metricReader{labels: k.read(), values: valueReader{typ: k.typ}}
+	m.values.created, m.values.extras, m.values.tokens = k.sections(values)
 	return m
 }
 

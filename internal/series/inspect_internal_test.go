@@ -1,4 +1,4 @@
-package groupstore
+package series
 
 import (
 	"errors"
@@ -13,12 +13,12 @@ func TestInspectHoles(t *testing.T) {
 		want  error
 	}{
 		{"rising", []int{0, 1, 2}, nil},
-		{"falling", []int{2, 1, 0}, errSkeleton},
-		{"the same twice", []int{1, 1}, errSkeleton},
-		{"one too many", []int{0, 1, 2, 3}, errSkeleton},
+		{"falling", []int{2, 1, 0}, ErrEncoding},
+		{"the same twice", []int{1, 1}, ErrEncoding},
+		{"one too many", []int{0, 1, 2, 3}, ErrEncoding},
 	} {
-		e := encoder{}
-		e.family(0, "m", "", "", 0, []string{"a", "b", "c"}, 1)
+		e := encoding{}
+		e.family(0, []byte("m"), nil, nil, 0, []string{"a", "b", "c"}, 1)
 		var labels []slot
 		for _, hole := range tt.holes {
 			labels = append(labels, slot{hole: hole})

@@ -1,4 +1,4 @@
-package groupstore
+package series
 
 import (
 	"fmt"
@@ -8,14 +8,14 @@ import (
 
 // headingNamed returns the heading of a family without metrics.
 func headingNamed(name string) *heading {
-	e := encoder{}
-	e.family(0, name, "", "", 0, nil, 0)
+	e := encoding{}
+	e.family(0, []byte(name), nil, nil, 0, nil, 0)
 	return newHeading(string(e.out))
 }
 
 // TestFamilyTable does to a table what it does to a map, growing and shrinking, and looks for every name after each phase.
 func TestFamilyTable(t *testing.T) {
-	table, want := newFamilyTable(), map[string]*sharedFamily{}
+	table, want := newFamilyTable(), map[string]*family{}
 	var present []string
 	compare := func() {
 		t.Helper()
@@ -43,8 +43,8 @@ func TestFamilyTable(t *testing.T) {
 		for len(present) < size {
 			name := fmt.Sprint("family_", rand.IntN(20_000))
 			if want[name] == nil {
-				f := &sharedFamily{}
-				f.headings.add(headingNamed(name))
+				f := &family{}
+				f.headings.Add(headingNamed(name))
 				table.add(f)
 				want[name], present = f, append(present, name)
 			}
@@ -54,37 +54,10 @@ func TestFamilyTable(t *testing.T) {
 			name := present[i]
 			present[i], present = present[last], present[:last]
 			f := want[name]
-			f.headings.remove(f.headings.one)
+			f.headings.Remove(f.headings.Any())
 			table.remove(f, name)
 			delete(want, name)
 		}
 		compare()
-	}
-}
-
-// TestFew adds and removes in every order of three.
-func TestFew(t *testing.T) {
-	values := []*heading{headingNamed("a"), headingNamed("b"), headingNamed("c")}
-	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
-		var f smallMap[*heading]
-		for _, v := range values {
-			f.add(v)
-		}
-		gone := map[*heading]bool{}
-		for _, i := range order {
-			f.remove(values[i])
-			gone[values[i]] = true
-			for _, v := range values {
-				if got := lookUp(&f, v.text); (got == v) == gone[v] {
-					t.Errorf("after %v of %v: %q is %p", gone, order, v.text, got)
-				}
-			}
-			if f.empty() != (len(gone) == len(values)) {
-				t.Errorf("after %v: empty() = %v", gone, f.empty())
-			}
-		}
-		if f.more != nil {
-			t.Error("an empty one keeps its map")
-		}
 	}
 }

@@ -1,6 +1,7 @@
-package groupstore
+package series
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,10 +11,11 @@ import (
 
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/smallmap"
 )
 
 // A heading is the first piece of an encoding, up to the values of the first metric: the family, the names of the grouping
-// labels, how many metrics there are and the label names of the first. It is what skeletons of one family have in common that
+// labels, how many metrics there are and the label names of the first. It is what sets of one family have in common that
 // differ in label values, and nearly all of it is parsed once for all of them.
 //
 // Where metric names are a group's own there are as many headings as families of groups, so a heading is kept small, too: what
@@ -31,9 +33,9 @@ type heading struct {
 	bare    bool // the first metric has neither buckets nor quantiles
 	faulty  bool // has a defect
 
-	// Guarded by Store.mu.
-	skeletons smallMap[*skeleton] // those in the table
-	family    *sharedFamily       // set when the heading enters the table, and never again: views read it without the lock
+	// Guarded by the lock of the table's owner.
+	sets   smallmap.Map[*Set] // those in the table
+	family *family            // set when the heading enters the table, and never again: it is also read without the lock
 }
 
 // The flags of an encoding.
@@ -50,15 +52,16 @@ const (
 	sameBounds             // bucket bounds or quantiles are those of the metric before
 )
 
-// A defect is a fault that a set of series has by itself.
-type defect struct {
-	metric int    // the series that shows it, or -1 for the whole family
-	text   string // what follows the description of the series
-}
-
 // newHeading parses a heading.
 func newHeading(text string) *heading {
-	h := &heading{text: text, flags: text[0], typ: metric.Type(text[1])}
+	h := new(heading)
+	h.parse(text, nil)
+	return h
+}
+
+// parse fills in a heading. It uses the memory of scratch, and returns it.
+func (h *heading) parse(text string, scratch []labelSlot) []labelSlot {
+	*h = heading{text: text, flags: text[0], typ: metric.Type(text[1])}
 	name, behind := cutText(text[2:])
 	h.nameEnd = uint32(len(text) - len(behind))
 	h.nameAt = uint8(int(h.nameEnd) - len(name))
@@ -74,14 +77,15 @@ func newHeading(text string) *heading {
 		h.bare = rest[0]&sameBounds != 0
 		h.layout = uint32(len(text) - len(rest) + 1)
 	}
-	legacy, fault := h.judgeLabels(h.appendLabels(nil, holes))
+	scratch = h.appendFirst(scratch[:0], holes)
+	legacy, fault := h.judgeLabels(scratch)
 	h.legacy = legacy && metric.IsLegacyMetricName(name)
 	h.faulty = fault != "" || h.nameDefect() != nil
-	return h
+	return scratch
 }
 
-// key is what tells headings of one family apart.
-func (h *heading) key() string { return h.text }
+// Key is what tells headings of one family apart.
+func (h *heading) Key() string { return h.text }
 
 // nameIn returns the family's name in the text of a heading.
 func nameIn[T string | []byte](text T) T {
@@ -89,8 +93,8 @@ func nameIn[T string | []byte](text T) T {
 	return name
 }
 
-// name returns the family's name.
-func (h *heading) name() string { return h.text[h.nameAt:h.nameEnd] }
+// Name returns the family's name, unescaped.
+func (h *heading) Name() string { return h.text[h.nameAt:h.nameEnd] }
 
 // texts returns the texts that describe the family beside its name, and what follows them.
 func (h *heading) texts() (help, unit, rest string) {
@@ -104,14 +108,20 @@ func (h *heading) texts() (help, unit, rest string) {
 	return help, unit, rest
 }
 
-// help returns the help text, empty if there is none.
-func (h *heading) help() string {
-	help, _, _ := h.texts()
-	return help
+// Help returns the help text, and whether there is one.
+func (h *heading) Help() (text string, ok bool) {
+	text, _, _ = h.texts()
+	return text, h.flags&hasHelp != 0
 }
 
-// unit returns the unit, empty if there is none.
-func (h *heading) unit() string {
+// HasHelp says whether there is a help text.
+func (h *heading) HasHelp() bool { return h.flags&hasHelp != 0 }
+
+// Type returns the type.
+func (h *heading) Type() metric.Type { return h.typ }
+
+// Unit returns the unit, empty if there is none.
+func (h *heading) Unit() string {
 	_, unit, _ := h.texts()
 	return unit
 }
@@ -123,8 +133,8 @@ func (h *heading) holes() string {
 	return names
 }
 
-// hasHoles says whether the grouping labels are those of the group.
-func (h *heading) hasHoles(labels []grouping.Label) bool {
+// HasHoles says whether the grouping labels have these names.
+func (h *heading) HasHoles(labels []grouping.Label) bool {
 	_, _, rest := h.texts()
 	n, rest := cutUvarint(rest)
 	if n != uint64(len(labels)) {
@@ -144,7 +154,7 @@ func (h *heading) defect() *defect {
 	if d := h.nameDefect(); d != nil {
 		return d
 	}
-	if _, fault := h.judgeLabels(h.appendLabels(nil, h.holes())); fault != "" {
+	if _, fault := h.judgeLabels(h.appendFirst(nil, h.holes())); fault != "" {
 		return &defect{metric: 0, text: fault}
 	}
 	return nil
@@ -152,11 +162,11 @@ func (h *heading) defect() *defect {
 
 func (h *heading) nameDefect() *defect {
 	switch {
-	case h.name() == "":
+	case h.Name() == "":
 		return &defect{metric: -1, text: "has no name"}
-	case !soundName(h.name()):
+	case !soundName(h.Name()):
 		return &defect{metric: -1, text: "has a name that cannot be exposed"}
-	case strings.HasPrefix(h.name(), reservedPrefix):
+	case strings.HasPrefix(h.Name(), reservedPrefix):
 		return &defect{metric: -1, text: "has a reserved name: " + reservedPrefix + "* are the relay's own metrics"}
 	}
 	return nil
@@ -171,8 +181,8 @@ func (h *heading) judgeLabels(labels []labelSlot) (legacy bool, fault string) {
 		legacy = legacy && metric.IsLegacyLabelName(l.name)
 		switch {
 		case fault != "":
-		case !soundName(l.name), strings.HasPrefix(l.name, model.ReservedLabelPrefix):
-			fault = "has a label with an invalid name: " + brief(l.name, shownBytes)
+		case !soundLabel(l.name):
+			fault = "has a label with an invalid name: " + Shown(l.name)
 		case l.name == bound:
 			fault = "must not have an explicit " + strconv.Quote(l.name) + " label"
 		}
@@ -180,14 +190,27 @@ func (h *heading) judgeLabels(labels []labelSlot) (legacy bool, fault string) {
 	return legacy, fault
 }
 
-// soundName says whether a name can be written in every format. A NUL is valid UTF-8, but Prometheus' text parser stops
-// there and loses the whole scrape.
-func soundName(name string) bool {
-	return name != "" && utf8.ValidString(name) && strings.IndexByte(name, 0) < 0
+// soundLabel says whether a label may have that name.
+func soundLabel[T string | []byte](name T) bool {
+	return soundName(name) && !hasPrefix(name, model.ReservedLabelPrefix)
 }
 
-// appendLabels appends the label names and holes of the first metric.
-func (h *heading) appendLabels(dst []labelSlot, holes string) []labelSlot {
+// soundName says whether a name can be written in every format. A NUL is valid UTF-8, but Prometheus' text parser stops
+// there and loses the whole scrape.
+func soundName[T string | []byte](name T) bool {
+	if b, ok := any(name).([]byte); ok {
+		return len(b) > 0 && utf8.Valid(b) && bytes.IndexByte(b, 0) < 0
+	}
+	s := string(name)
+	return s != "" && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0
+}
+
+func hasPrefix[T string | []byte](text T, prefix string) bool {
+	return len(text) >= len(prefix) && string(text[:len(prefix)]) == prefix
+}
+
+// appendFirst appends the label names and holes of the first metric.
+func (h *heading) appendFirst(dst []labelSlot, holes string) []labelSlot {
 	if h.metrics == 0 {
 		return dst
 	}

@@ -1,4 +1,4 @@
-package groupstore
+package series
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/fields"
 	"pushrelay/internal/metric"
 )
 
@@ -15,9 +16,9 @@ type slot struct {
 	hole        int // index of the grouping label whose value this is, or -1
 }
 
-// An encoder writes skeleton encodings: a header with the family, then the metrics, each of which may refer to the one
+// An encoding is one that is being written: a header with the family, then the metrics, each of which may refer to the one
 // before. The format is read by newHeading and reader, and by nobody else but inspect, which trusts nothing.
-type encoder struct {
+type encoding struct {
 	out    []byte
 	headed int // where the heading of the present family ends in out
 	last   []slot
@@ -25,18 +26,18 @@ type encoder struct {
 }
 
 // family writes the header. The encoding begins at the present end of out.
-func (e *encoder) family(t metric.Type, name, help, unit string, flags byte, holes []string, metrics int) {
+func (e *encoding) family(t metric.Type, name, help, unit []byte, flags byte, holes []string, metrics int) {
 	e.out = append(e.out, flags, byte(t))
-	e.out = appendText(e.out, name)
+	e.out = fields.AppendText(e.out, name)
 	if flags&hasHelp != 0 {
-		e.out = appendText(e.out, help)
+		e.out = fields.AppendText(e.out, help)
 	}
 	if flags&hasUnit != 0 {
-		e.out = appendText(e.out, unit)
+		e.out = fields.AppendText(e.out, unit)
 	}
 	e.out = binary.AppendUvarint(e.out, uint64(len(holes)))
 	for _, name := range holes {
-		e.out = appendText(e.out, name)
+		e.out = fields.AppendText(e.out, name)
 	}
 	e.out = binary.AppendUvarint(e.out, uint64(metrics))
 	e.headed = len(e.out)
@@ -44,7 +45,7 @@ func (e *encoder) family(t metric.Type, name, help, unit string, flags byte, hol
 }
 
 // metric writes the next metric. Both slices must stay as they are until the family's last metric is written.
-func (e *encoder) metric(labels []slot, bounds []exposition.Point, bounded bool) {
+func (e *encoding) metric(labels []slot, bounds []exposition.Point, bounded bool) {
 	flags := byte(0)
 	if equalLayout(e.last, labels) {
 		flags |= sameLayout
@@ -61,7 +62,7 @@ func (e *encoder) metric(labels []slot, bounds []exposition.Point, bounded bool)
 	}
 	for i := range labels {
 		if labels[i].hole < 0 {
-			e.out = appendText(e.out, labels[i].value)
+			e.out = fields.AppendText(e.out, labels[i].value)
 		}
 	}
 	if bounded && flags&sameBounds == 0 {
@@ -73,12 +74,12 @@ func (e *encoder) metric(labels []slot, bounds []exposition.Point, bounded bool)
 	e.last, e.bounds = labels, bounds
 }
 
-func (e *encoder) layout(labels []slot) {
+func (e *encoding) layout(labels []slot) {
 	e.out = binary.AppendUvarint(e.out, uint64(len(labels)))
 	for i := range labels {
 		e.out = binary.AppendUvarint(e.out, uint64(labels[i].hole+1))
 		if labels[i].hole < 0 {
-			e.out = appendText(e.out, labels[i].name)
+			e.out = fields.AppendText(e.out, labels[i].name)
 		}
 	}
 }

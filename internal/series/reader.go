@@ -1,13 +1,13 @@
-package groupstore
+package series
 
 import (
 	"encoding/binary"
 	"math"
 )
 
-// A reader walks the metrics of a skeleton.
+// A reader walks the metrics of a set.
 type reader struct {
-	k     *skeleton
+	k     *Set
 	holes string // the names of the grouping labels, as they stand in the heading
 	rest  string
 
@@ -26,18 +26,18 @@ type labelSlot struct {
 }
 
 // read returns a reader that stands before the first metric.
-func (k *skeleton) read() *reader {
+func (k *Set) read() *reader {
 	r := &reader{}
 	r.reset(k)
 	return r
 }
 
-// reset puts a reader before the first metric of a skeleton, and keeps its memory.
-func (r *reader) reset(k *skeleton) {
+// reset puts a reader before the first metric of a set, and keeps its memory.
+func (r *reader) reset(k *Set) {
 	holes := k.holes()
 	*r = reader{
 		k: k, holes: holes, rest: k.rest, metric: -1,
-		labels: k.appendLabels(r.labels[:0], holes), values: r.values[:0], bounds: r.bounds[:0],
+		labels: k.appendFirst(r.labels[:0], holes), values: r.values[:0], bounds: r.bounds[:0],
 	}
 }
 
@@ -82,21 +82,14 @@ func (r *reader) readBounds() {
 	}
 }
 
-// appendLiterals appends the pushed labels of the current metric that are not empty, in a form that tells different sets
-// apart.
-func (r *reader) appendLiterals(dst []byte) []byte {
+// literal returns the value of the current metric's pushed label of that name, empty if it has none.
+func (r *reader) literal(name string) string {
 	for i, l := range r.labels {
-		if l.hole < 0 && r.values[i] != "" {
-			dst = appendText(dst, l.name)
-			dst = appendText(dst, r.values[i])
+		if l.hole < 0 && l.name == name {
+			return r.values[i]
 		}
 	}
-	return dst
-}
-
-func appendText[T ~string | ~[]byte](dst []byte, text T) []byte {
-	dst = binary.AppendUvarint(dst, uint64(len(text)))
-	return append(dst, text...)
+	return ""
 }
 
 func cutText[T string | []byte](s T) (text, rest T) {

@@ -1,16 +1,14 @@
-package push_test
+package series_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
-	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
-	"pushrelay/internal/push"
+	"pushrelay/internal/series"
 )
 
 func parse(tb testing.TB, text string) *exposition.Body {
@@ -35,8 +33,7 @@ func keyOf(tb testing.TB, pairs ...string) grouping.Key {
 	return key
 }
 
-// The store is held to the same words by a test of its own, with bodies at random.
-func TestCheckBody(t *testing.T) {
+func TestCheck(t *testing.T) {
 	const before = "was collected before with the same name and label values"
 	for _, tt := range []struct {
 		name, body string
@@ -54,7 +51,7 @@ func TestCheckBody(t *testing.T) {
 		{name: "instance of its own", body: "m{instance=\"i\"} 1\nm 2\n"},
 		{name: "twice under the key", body: "m{job=\"a\"} 1\nm{job=\"b\"} 2\n", want: `collected metric "m" {instance="",job="j"} ` + before},
 		{name: "instance of the key", body: "m{instance=\"a\"} 1\nm{instance=\"b\"} 2\n", key: []string{"instance", "i"}, want: `collected metric "m" {instance="i",job="j"} ` + before},
-		{name: "summaries twice", body: "# TYPE s summary\ns_sum{a=\"\"} 1\ns_sum 1\n", want: `collected metric "s" {instance="",job="j"} ` + before},
+		{name: "summaries twice", body: "# TYPE s summary\ns_sum{a=\"\"} 1\ns_sum 1\n", want: `collected metric "s" {a="",instance="",job="j"} ` + before},
 		{name: "le of the key", body: "# TYPE h histogram\nh_sum 1\n", key: []string{"le", "1"}, want: `collected metric "h" {instance="",job="j",le="1"} must not have an explicit "le" label`},
 		{name: "le of a summary", body: "# TYPE h summary\nh_sum 1\n", key: []string{"le", "1"}},
 		{name: "quantile of the key", body: "# TYPE s summary\ns_sum 1\n", key: []string{"quantile", "1"}, want: `collected metric "s" {instance="",job="j",quantile="1"} must not have an explicit "quantile" label`},
@@ -69,16 +66,9 @@ func TestCheckBody(t *testing.T) {
 		{name: "long labels", body: "m{a=\"" + strings.Repeat("x", 2000) + "\"} 1\nm{a=\"" + strings.Repeat("x", 2000) + "\"} 1\n", want: `collected metric "m" {a="` + strings.Repeat("x", 1024-len(`{a="`)) + "… " + before},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := push.CheckBody(parse(t, tt.body), keyOf(t, append([]string{"job", "j"}, tt.key...)...))
-			if tt.want == "" {
-				if err != nil {
-					t.Errorf("CheckBody(%q) = %v", tt.body, err)
-				}
-				return
-			}
-			want := "pushed metrics are invalid or inconsistent with existing metrics: " + tt.want
-			if err == nil || err.Error() != want || !errors.Is(err, change.Inconsistent) {
-				t.Errorf("CheckBody(%q) =\n%v, want\n%s", tt.body, err, want)
+			got := series.Check(parse(t, tt.body), keyOf(t, append([]string{"job", "j"}, tt.key...)...))
+			if got != tt.want {
+				t.Errorf("Check(%q) =\n%s, want\n%s", tt.body, got, tt.want)
 			}
 		})
 	}
@@ -96,19 +86,19 @@ func manySeries(n int) string {
 	return b.String()
 }
 
-// TestCheckBodyAllocates: what a push costs beside its body is the labels of the key.
-func TestCheckBodyAllocates(t *testing.T) {
+// TestCheckAllocates: what a push costs beside its body is the labels of the key.
+func TestCheckAllocates(t *testing.T) {
 	body, key := parse(t, manySeries(1000)), keyOf(t, "job", "j", "zone", "z")
 	if got := testing.AllocsPerRun(20, func() {
-		if err := push.CheckBody(body, key); err != nil {
-			t.Fatal(err)
+		if fault := series.Check(body, key); fault != "" {
+			t.Fatal(fault)
 		}
 	}); got > 30 {
-		t.Errorf("CheckBody allocates %v times", got)
+		t.Errorf("Check allocates %v times", got)
 	}
 }
 
-func BenchmarkCheckBody(b *testing.B) {
+func BenchmarkCheck(b *testing.B) {
 	for _, n := range []int{10, 1000, 100_000} {
 		text := []byte(manySeries(n))
 		key := keyOf(b, "job", "j", "zone", "z")
@@ -127,8 +117,8 @@ func BenchmarkCheckBody(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				if err := push.CheckBody(body, key); err != nil {
-					b.Fatal(err)
+				if fault := series.Check(body, key); fault != "" {
+					b.Fatal(fault)
 				}
 			}
 		})

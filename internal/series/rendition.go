@@ -1,4 +1,4 @@
-package groupstore
+package series
 
 import (
 	"bytes"
@@ -11,19 +11,20 @@ import (
 	"pushrelay/internal/metric"
 )
 
-// A dialect is what a rendition is made for. The one of text serves text 0.0.4 and OpenMetrics alike, since their sample lines
+// A Dialect is what sets are rendered for. The one of text serves text 0.0.4 and OpenMetrics alike, since their sample lines
 // are the same ones (S15).
-type dialect struct {
-	protobuf bool
-	escaping metric.Escaping
-	// apart says that the family's name, escaped, would be that of another family, and is escaped by values instead.
-	apart bool
+type Dialect struct {
+	Protobuf bool
+	// Escaping is how names are written that are no legacy names.
+	Escaping metric.Escaping
+	// Apart says that the family's name, escaped, would be that of another family, and is escaped by values instead.
+	Apart bool
 }
 
-// A rendition is a skeleton prepared for one dialect: literal bytes, and marks of what goes between them. Rendering is copying
+// A rendition is a set prepared for one dialect: literal bytes, and marks of what goes between them. Rendering is copying
 // in turn literal bytes, grouping labels and values.
 type rendition struct {
-	dialect  dialect
+	dialect  Dialect
 	literals []byte
 	segments []segment
 	next     *rendition
@@ -54,50 +55,49 @@ type segment struct{ length, from, to uint32 }
 
 const valueOnly = ^uint32(0)
 
-// A preparer prepares skeletons for one scrape. A skeleton that several parts use keeps its pieces. One that a single part
-// uses does not: they would take more memory than all else of it, and preparing it again costs a scrape little more than
-// reading them from memory would.
-type preparer struct {
-	builder pieceBuilder
-	last    rendition // of a skeleton that does not keep its pieces
-}
-
-// rendition returns the pieces of a skeleton for a dialect. They are valid until the next call.
-func (p *preparer) rendition(k *skeleton, f dialect) *rendition {
+// prepare returns the pieces of a set for the renderer's dialect. They are valid until the next call.
+//
+// A set that several parts use keeps its pieces. One that a single part uses does not: they would take more memory than all else of it, and
+// preparing it again costs a scrape little more than reading them from memory would.
+func (r *Renderer) prepare(k *Set) *rendition {
+	f := r.dialect
 	if k.legacy {
-		f = dialect{protobuf: f.protobuf} // nothing to escape
+		f = Dialect{Protobuf: f.Protobuf} // nothing to escape
 	}
 	head := k.renditions.Load()
-	for r := head; r != nil; r = r.next {
-		if r.dialect == f {
-			return r
+	for p := head; p != nil; p = p.next {
+		if p.dialect == f {
+			return p
 		}
 	}
-	p.builder.prepare(k, f)
+	r.builder.prepare(k, f)
 	if k.refs.Load() <= 1 {
-		p.last = p.builder.rendition
-		return &p.last
+		r.own = r.builder.rendition
+		return &r.own
 	}
-	r := p.builder.clone()
-	for r.next = head; !k.renditions.CompareAndSwap(r.next, r); {
-		r.next = k.renditions.Load() // another scrape was faster; at worst the same pieces are there twice
+	p := r.builder.clone()
+	for p.next = head; !k.renditions.CompareAndSwap(p.next, p); {
+		p.next = k.renditions.Load() // another scrape was faster; at worst the same pieces are there twice
 	}
-	return r
+	return p
 }
 
-// familyName returns a family's name as the dialect exposes it.
-func (f dialect) familyName(name string) string {
-	if f.apart {
+// KeepsPieces says whether pieces of output of the set are kept.
+func (k *Set) KeepsPieces() bool { return k.renditions.Load() != nil }
+
+// FamilyName returns a family's name as the dialect exposes it.
+func (f Dialect) FamilyName(name string) string {
+	if f.Apart {
 		return metric.EscapeName(name, metric.EscapeValues)
 	}
-	return metric.EscapeName(name, f.escaping)
+	return metric.EscapeName(name, f.Escaping)
 }
 
 // A pieceBuilder makes the pieces of one rendition after the other, in the same memory.
 type pieceBuilder struct {
 	rendition
 
-	k      *skeleton
+	k      *Set
 	name   string   // the family's, escaped
 	names  []string // the present metric's label names, escaped; empty for a label that cannot be told from another
 	cut    int      // where the literal of the next segment begins
@@ -105,18 +105,18 @@ type pieceBuilder struct {
 	bound  []float64 // the last bounds, which metrics with the same ones share
 }
 
-func (b *pieceBuilder) prepare(k *skeleton, f dialect) {
-	b.k, b.cut, b.name = k, 0, k.name()
+func (b *pieceBuilder) prepare(k *Set, f Dialect) {
+	b.k, b.cut, b.name = k, 0, k.Name()
 	b.dialect, b.literals, b.segments, b.pairs, b.bounds = f, b.literals[:0], b.segments[:0], b.pairs[:0], b.bounds[:0]
 	if !k.legacy {
-		b.name = f.familyName(k.name())
+		b.name = f.FamilyName(k.Name())
 	}
 	r := &b.reader
 	for r.reset(k); r.next(); {
 		if !r.repeated {
 			b.labelNames(r)
 		}
-		if f.protobuf {
+		if f.Protobuf {
 			b.metric(r)
 		} else {
 			b.lines(r)
@@ -148,7 +148,7 @@ func (b *pieceBuilder) labelNames(r *reader) {
 	for _, l := range r.labels {
 		name := l.name
 		if !metric.IsLegacyLabelName(name) {
-			name = metric.EscapeLabelName(l.name, b.dialect.escaping)
+			name = metric.EscapeLabelName(l.name, b.dialect.Escaping)
 			if taken[name] || b.special(name) {
 				name = metric.EscapeLabelName(l.name, metric.EscapeValues)
 			}

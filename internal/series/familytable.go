@@ -1,4 +1,4 @@
-package groupstore
+package series
 
 import "hash/maphash"
 
@@ -20,14 +20,14 @@ type familyTable struct {
 // A familyShard is a hash table with linear probing. A family stands in the slot of its hash, or in one behind it with none
 // empty between; the first slot is behind the last.
 type familyShard struct {
-	slots []*sharedFamily // none, or a power of two; at most three quarters are taken
+	slots []*family // none, or a power of two; at most three quarters are taken
 	len   int
 }
 
 func newFamilyTable() familyTable { return familyTable{seed: maphash.MakeSeed()} }
 
 // familyOf returns the family of that name, or nil.
-func familyOf[T string | []byte](t *familyTable, name T) *sharedFamily {
+func familyOf[T string | []byte](t *familyTable, name T) *family {
 	hash := hashName(t.seed, name)
 	s := t.shard(hash)
 	if s.len == 0 {
@@ -48,12 +48,23 @@ func hashName[T string | []byte](seed maphash.Seed, name T) uint64 {
 	return maphash.String(seed, string(name))
 }
 
+// all yields the families, in no order.
+func (t *familyTable) all(yield func(*family) bool) {
+	for i := range t.shards {
+		for _, f := range t.shards[i].slots {
+			if f != nil && !yield(f) {
+				return
+			}
+		}
+	}
+}
+
 func (t *familyTable) shard(hash uint64) *familyShard { return &t.shards[hash>>58] }
 
 func (s *familyShard) mask() uint64 { return uint64(len(s.slots) - 1) }
 
 // add takes a family whose name is not there.
-func (t *familyTable) add(f *sharedFamily) {
+func (t *familyTable) add(f *family) {
 	hash := hashName(t.seed, f.name())
 	s := t.shard(hash)
 	if 4*(s.len+1) > 3*len(s.slots) {
@@ -65,7 +76,7 @@ func (t *familyTable) add(f *sharedFamily) {
 }
 
 // place puts a family into the first empty slot from that of its hash on.
-func (s *familyShard) place(hash uint64, f *sharedFamily) {
+func (s *familyShard) place(hash uint64, f *family) {
 	i := hash & s.mask()
 	for s.slots[i] != nil {
 		i = (i + 1) & s.mask()
@@ -75,7 +86,7 @@ func (s *familyShard) place(hash uint64, f *sharedFamily) {
 
 func (s *familyShard) resize(seed maphash.Seed, slots int) {
 	old := s.slots
-	s.slots = make([]*sharedFamily, slots)
+	s.slots = make([]*family, slots)
 	for _, f := range old {
 		if f != nil {
 			s.place(hashName(seed, f.name()), f)
@@ -84,7 +95,7 @@ func (s *familyShard) resize(seed maphash.Seed, slots int) {
 }
 
 // remove drops a family that is there under that name. It no longer needs to have one.
-func (t *familyTable) remove(f *sharedFamily, name string) {
+func (t *familyTable) remove(f *family, name string) {
 	hash := hashName(t.seed, name)
 	s := t.shard(hash)
 	i := hash & s.mask()

@@ -1,0 +1,182 @@
+package series
+
+import (
+	"bytes"
+	"slices"
+	"sort"
+	"strconv"
+	"sync"
+
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/metric"
+)
+
+// Check returns what is wrong with a body, for people, whatever a store holds (T14); empty if nothing is. That are timestamps, names that are
+// the relay's own or cannot be exposed, series that are there twice once the labels of the key are in place and those with an empty value
+// are gone (S7), and families whose series get each other's names: of the first family by name that has such a fault.
+//
+// The body is one that a parser returned without an error. What passes can still be refused for what other groups hold, and for the types of the
+// relay's own metrics.
+func Check(b *exposition.Body, key grouping.Key) (fault string) {
+	c := checkers.Get().(*checker)
+	defer checkers.Put(c)
+	defer func() { clear(c.columns) }()
+	group := key.Labels()
+	if !c.isSuspect(b, group) {
+		return ""
+	}
+	if slices.ContainsFunc(group, func(l grouping.Label) bool { return !soundLabel(l.Name) }) {
+		return Gauge(PushTimeFamily, "", names(group), c.hasher).Fault(key)
+	}
+	defer c.Release()
+	if fault := c.Encode(b, group); fault != "" {
+		return fault
+	}
+	return c.fault(key)
+}
+
+func names(labels []grouping.Label) []string {
+	list := make([]string, len(labels))
+	for i, l := range labels {
+		list[i] = l.Name
+	}
+	return list
+}
+
+var checkers = sync.Pool{New: func() any { return &checker{hasher: NewHasher()} }}
+
+// A checker checks one body at a time. In between it keeps nothing but memory.
+type checker struct {
+	Encoder
+
+	hasher  Hasher
+	heading heading
+	set     Set
+	reader  reader
+	labels  []labelSlot
+	sums    []uint64
+	columns []column // of the family that is looked at
+}
+
+// isSuspect says whether there may be a fault in a body, and is not wrong if it says no. It looks for less than a set tells of itself, but without
+// making one: nearly all bodies have no fault.
+func (c *checker) isSuspect(b *exposition.Body, group []grouping.Label) bool {
+	for i := range group {
+		if !soundLabel(group[i].Name) {
+			return true
+		}
+	}
+	suffixed, complex := false, false
+	for i := range b.Families {
+		f := &b.Families[i]
+		if !soundName(f.Name) || hasPrefix(f.Name, reservedPrefix) || c.areSuspect(b, f, group) {
+			return true
+		}
+		_, _, hasSuffix := metric.CutSuffix(f.Name)
+		suffixed, complex = suffixed || hasSuffix, complex || !f.Type.Simple()
+	}
+	return suffixed && complex
+}
+
+// areSuspect does what isSuspect does for the metrics of a family.
+func (c *checker) areSuspect(b *exposition.Body, f *exposition.Family, group []grouping.Label) bool {
+	bound := f.Type.BoundLabel()
+	if bound != "" && slices.ContainsFunc(group, func(l grouping.Label) bool { return l.Name == bound }) {
+		return true
+	}
+	c.columns, c.sums = c.columns[:0], c.sums[:0]
+	for i := f.Metrics.Start; i < f.Metrics.End; i++ {
+		m := &b.Metrics[i]
+		sum, sound := c.sum(b.Labels[m.Labels.Start:m.Labels.End], group, bound)
+		if !sound || m.HasTimestamp || m.Points.Len() < f.Type.Lines(0) {
+			return true
+		}
+		c.sums = append(c.sums, sum)
+	}
+	slices.Sort(c.sums)
+	for i := 1; i < len(c.sums); i++ {
+		if c.sums[i] == c.sums[i-1] {
+			return true
+		}
+	}
+	return false
+}
+
+// A column is what is known of the name of the label that the last metric has at one place.
+type column struct {
+	name        []byte
+	hash        uint64
+	overwritten bool // by a label of the group
+}
+
+// sum returns the sum of the hashes of the labels that are neither empty nor overwritten by those of the group, and whether all names are sound.
+func (c *checker) sum(labels []exposition.Label, group []grouping.Label, bound string) (sum uint64, sound bool) {
+	for i := range labels {
+		l := &labels[i]
+		if i == len(c.columns) {
+			c.columns = append(c.columns, column{})
+		}
+		if col := &c.columns[i]; len(l.Name) == 0 || !bytes.Equal(col.name, l.Name) {
+			if !soundLabel(l.Name) || string(l.Name) == bound {
+				return 0, false
+			}
+			overwritten := slices.ContainsFunc(group, func(of grouping.Label) bool { return of.Name == string(l.Name) })
+			*col = column{name: l.Name, hash: c.hasher.name(l.Name), overwritten: overwritten}
+		}
+		if len(l.Value) > 0 && !c.columns[i].overwritten {
+			sum += c.hasher.value(c.columns[i].hash, l.Value)
+		}
+	}
+	return sum, true
+}
+
+// fault returns what is wrong with the families that were encoded.
+func (c *checker) fault(key grouping.Key) string {
+	text := string(c.encoding.out)
+	for i := range c.Len() {
+		head, rest := c.pieces(i)
+		at := c.families[i].encoded
+		c.labels = c.heading.parse(text[at:at+len(head)], c.labels)
+		c.set = Set{heading: &c.heading, rest: text[at+len(head) : at+len(head)+len(rest)]}
+		c.sums = c.set.derive(c.hasher, &c.reader, c.sums)
+		if fault := c.set.Fault(key); fault != "" {
+			return fault
+		}
+		if base, typ, ok := SuffixedBy(c.set.Name(), c.typeBefore(i)); ok {
+			return Clash(c.set.Name(), base, typ)
+		}
+	}
+	return ""
+}
+
+// typeBefore returns a function that finds the type of a family among those before one.
+func (c *checker) typeBefore(i int) func(name string) (metric.Type, bool) {
+	return func(name string) (metric.Type, bool) {
+		at := sort.Search(i, func(j int) bool {
+			head, _ := c.pieces(j)
+			return string(nameIn(head)) >= name
+		})
+		if at == i {
+			return 0, false
+		}
+		head, _ := c.pieces(at)
+		return metric.Type(head[1]), string(nameIn(head)) == name
+	}
+}
+
+// SuffixedBy returns the family whose series have names that begin with its own and go on as the name does: a histogram h has h_count. typeOf
+// returns the type of a family, and whether there is one.
+func SuffixedBy(name string, typeOf func(name string) (metric.Type, bool)) (base string, typ metric.Type, ok bool) {
+	base, role, ok := metric.CutSuffix(name)
+	if !ok {
+		return "", 0, false
+	}
+	typ, ok = typeOf(base)
+	return base, typ, ok && typ.Suffix(role) != ""
+}
+
+// Clash says that a family has the name of another one's series.
+func Clash(name, base string, typ metric.Type) string {
+	return "collected metric named " + strconv.Quote(Shown(name)) + " collides with previously collected " + typ.Text() + " named " + strconv.Quote(Shown(base))
+}
