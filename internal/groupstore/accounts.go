@@ -3,10 +3,21 @@ package groupstore
 import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/smallmap"
 )
 
-// An account is what all groups with the same value of the label [Config].AccountLabel hold together, families in quarantine included. It
-// is in the table for as long as there is such a group, and guarded by Store.mu.
+// accounts are what all groups with the same value of the label [Config].AccountLabel hold together, and what claims to be of one. They are
+// guarded by Store.mu.
+type accounts struct {
+	// Static.
+	label                string // empty for no accounts
+	maxSeries, maxGroups int    // of each; 0 means no limit
+
+	byName map[string]*account
+	claims map[string]smallmap.Map[waiter] // by name of an account; those that are exposed
+}
+
+// An account is what the groups of one name hold, families in quarantine included. It is in the table for as long as there is such a group.
 type account struct {
 	groups, lines int
 	held          int // groups that have a mark of the author of the account's name, see claims.go
@@ -16,64 +27,70 @@ type account struct {
 func (s *Store) Account(name string) (groups, series int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	a := s.accounts[name]
+	a := s.accounts.byName[name]
 	if a == nil {
 		return 0, 0
 	}
 	return a.groups, a.lines
 }
 
-// accountName returns the name of the account that a group belongs to; empty for none.
-func (s *Store) accountName(key grouping.Key) string {
-	if s.accountLabel == "" {
+// clear forgets all groups.
+func (as *accounts) clear() {
+	as.byName = make(map[string]*account)
+	as.claims = make(map[string]smallmap.Map[waiter])
+}
+
+// nameOf returns the name of the account that a group belongs to; empty for none.
+func (as *accounts) nameOf(key grouping.Key) string {
+	if as.label == "" {
 		return ""
 	}
-	name, _ := key.Get(s.accountLabel)
+	name, _ := key.Get(as.label)
 	return name
 }
 
-// openAccount counts a new group, before it holds anything.
-func (s *Store) openAccount(g *group) {
-	name := s.accountName(g.key)
+// open counts a new group, before it holds anything.
+func (as *accounts) open(g *group) {
+	name := as.nameOf(g.key)
 	if name == "" {
 		return
 	}
-	g.account = s.accounts[name]
+	g.account = as.byName[name]
 	if g.account == nil {
 		g.account = &account{}
-		s.accounts[name] = g.account
+		as.byName[name] = g.account
 	}
 	g.account.groups++
 }
 
-// closeAccount counts a group no more, which holds nothing any more.
-func (s *Store) closeAccount(g *group) {
+// close counts a group no more, which holds nothing any more.
+func (as *accounts) close(g *group) {
 	if g.account == nil {
 		return
 	}
 	if g.account.groups--; g.account.groups == 0 {
-		delete(s.accounts, s.accountName(g.key))
+		delete(as.byName, as.nameOf(g.key))
 	}
 }
 
-// fullAccount says whether a change takes the account of its group beyond its bounds: only one that makes it larger does.
-func (s *Store) fullAccount(g *group, more int) *change.Outcome {
-	if more <= 0 && g.state != nil || s.accountLabel == "" {
+// full says whether so many lines more in a group take its account beyond its bounds: only what makes it larger does.
+func (as *accounts) full(g *group, more int) *change.Outcome {
+	if more <= 0 && g.state != nil || as.label == "" {
 		return nil
 	}
-	name := s.accountName(g.key)
+	name := as.nameOf(g.key)
 	if name == "" {
 		return nil
 	}
-	held := account{}
-	if a := s.accounts[name]; a != nil {
-		held = *a
+	has := account{}
+	if a := as.byName[name]; a != nil {
+		has = *a
 	}
-	if g.state == nil && s.maxAccountGroups > 0 && held.groups >= s.maxAccountGroups {
-		return noRoom(s.maxAccountGroups, groupsLimit, name)
+	if g.state == nil && as.maxGroups > 0 && has.groups >= as.maxGroups {
+		return noRoom(as.maxGroups, groupsLimit, name)
 	}
-	if more > 0 && s.maxAccountSeries > 0 && held.lines+more > s.maxAccountSeries {
-		return noRoom(s.maxAccountSeries, seriesLimit, name)
+	if more > 0 && as.maxSeries > 0 && has.lines+more > as.maxSeries {
+		return noRoom(as.maxSeries, seriesLimit, name)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (c
 			return inDoubt(err, &v), v.found
 		}
 	}
-	return s.outcome(&d, &v), v.found
+	return v.outcome(&d, s.check), v.found
 }
 
 // notLogged is the outcome of a change that the log refuses.
@@ -97,7 +97,7 @@ type verdict struct {
 }
 
 // outcome says what the pusher hears of a draft.
-func (s *Store) outcome(d *draft, v *verdict) (o change.Outcome) {
+func (v *verdict) outcome(d *draft, check Check) (o change.Outcome) {
 	switch {
 	case v.refusal != nil:
 		o = *v.refusal
@@ -106,8 +106,8 @@ func (s *Store) outcome(d *draft, v *verdict) (o change.Outcome) {
 	case d.told != nil:
 		o = *d.told
 	case v.duplicate:
-		o = *s.inconsistent(v.rejected)
-	case s.check == CheckEnforced || !d.operation.HasBody():
+		o = *check.refusal(v.rejected)
+	case check == CheckEnforced || !d.operation.HasBody():
 		o.Kind = change.Applied
 	default:
 		o.Kind, o.Detail = change.Unchecked, detailOf(v.quarantined)
@@ -131,7 +131,7 @@ func (s *Store) draft(d *draft, content *Content) (refusal *change.Outcome) {
 	case c.Refused == nil && !d.operation.IsPush():
 		return change.Refuse(change.Invalid, "operation %d of a push is not supported", d.operation)
 	case d.key.IsZero():
-		return s.inconsistent("the push names no group")
+		return s.check.refusal("the push names no group")
 	}
 	d.version = content.Version
 	switch {
@@ -144,7 +144,7 @@ func (s *Store) draft(d *draft, content *Content) (refusal *change.Outcome) {
 		d.parts, d.lines, d.valueSize = content.Outline.parts(content.Values, d.at), content.Outline.lines, len(content.Values)
 		return nil
 	case content.Fault != "":
-		d.fault, d.told = content.Fault, s.inconsistent(content.Fault)
+		d.fault, d.told = content.Fault, s.check.refusal(content.Fault)
 	}
 	d.labels = d.key.Labels()
 	if content.Body != nil && d.fault == "" {

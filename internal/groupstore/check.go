@@ -34,7 +34,7 @@ func (t *trial) judge(k *series.Set) *hiding {
 	if h := t.falseClaim(k); h != nil {
 		return h
 	}
-	if x := t.s.exposureOf(k.Name()); x != nil && t.others(x, k.Name()) > 0 && x.typ != k.Type() {
+	if x := t.s.exposed.of(k.Name()); x != nil && t.others(x, k.Name()) > 0 && x.typ != k.Type() {
 		return &hiding{name: k.Name(), reason: k.Describe(t.g.key, 0) + "is not a " + x.typ.Protobuf()}
 	}
 	if h := t.suffixClash(k); h != nil {
@@ -60,7 +60,7 @@ func (t *trial) typeOf(name string) (metric.Type, bool) {
 	if i, ok := searchPart(t.parts, name); ok && t.accepted[i] {
 		return t.parts[i].set.Type(), true
 	}
-	if x := t.s.exposureOf(name); x != nil && t.others(x, name) > 0 {
+	if x := t.s.exposed.of(name); x != nil && t.others(x, name) > 0 {
 		return x.typ, true
 	}
 	return 0, false

@@ -20,14 +20,17 @@ import (
 func (w waiter) Key() string { return w.group.key.Canonical() + separator + w.family }
 
 // claimsOf yields the accounts that series of the set would claim in the group, each with a metric that does.
-func (s *Store) claimsOf(g *group, k *series.Set) iter.Seq2[int, string] {
+func (as *accounts) claimsOf(g *group, k *series.Set) iter.Seq2[int, string] {
 	return func(yield func(int, string) bool) {
-		label := s.accountLabel
-		if label == "" || s.accountName(g.key) != "" {
+		label := as.label
+		if label == "" {
 			return
 		}
 		last := ""
 		for metric, value := range k.Labelled(label) {
+			if as.nameOf(g.key) != "" {
+				return // the group is an account's own
+			}
 			if value == last {
 				continue
 			}
@@ -39,36 +42,36 @@ func (s *Store) claimsOf(g *group, k *series.Set) iter.Seq2[int, string] {
 }
 
 // claim notes the claims of a part that is exposed from now on.
-func (s *Store) claim(g *group, k *series.Set) {
-	for _, name := range s.claimsOf(g, k) {
+func (as *accounts) claim(g *group, k *series.Set) {
+	for _, name := range as.claimsOf(g, k) {
 		w := waiter{g, k.Name()}
-		list := s.claims[name]
+		list := as.claims[name]
 		if smallmap.Find(&list, w.Key()) == (waiter{}) {
 			list.Add(w)
-			s.claims[name] = list
+			as.claims[name] = list
 		}
 	}
 }
 
 // unclaim takes back what claim did.
-func (s *Store) unclaim(g *group, k *series.Set) {
-	for _, name := range s.claimsOf(g, k) {
+func (as *accounts) unclaim(g *group, k *series.Set) {
+	for _, name := range as.claimsOf(g, k) {
 		w := waiter{g, k.Name()}
-		list := s.claims[name]
+		list := as.claims[name]
 		if smallmap.Find(&list, w.Key()) == (waiter{}) {
 			continue // named before in the same part
 		}
 		if list.Remove(w); list.IsEmpty() {
-			delete(s.claims, name)
+			delete(as.claims, name)
 		} else {
-			s.claims[name] = list
+			as.claims[name] = list
 		}
 	}
 }
 
-// claimed is what a hiding has for a name whose part waits until an account is held no more. It is the name of no family.
-func (s *Store) claimed(account string) string {
-	return separator + s.accountLabel + separator + account
+// waitName is what a hiding has for a name whose part waits until an account is held no more. It is the name of no family.
+func (as *accounts) waitName(account string) string {
+	return separator + as.label + separator + account
 }
 
 // falseClaim returns why the family cannot be exposed as part of the group: it claims an account that is held.
@@ -76,17 +79,17 @@ func (t *trial) falseClaim(k *series.Set) *hiding {
 	if t.s.loading {
 		return nil // which accounts are held is known at the end
 	}
-	for metric, name := range t.s.claimsOf(t.g, k) {
-		if t.s.isHeld(name) {
-			return &hiding{name: t.s.claimed(name), reason: k.Describe(t.g.key, metric) + "has the label " + t.s.accountLabel + " of " +
+	for metric, name := range t.s.accounts.claimsOf(t.g, k) {
+		if t.s.accounts.isHeld(name) {
+			return &hiding{name: t.s.accounts.waitName(name), reason: k.Describe(t.g.key, metric) + "has the label " + t.s.accounts.label + " of " +
 				series.Shown(name) + ", which only pushes through " + series.Shown(name) + " get"}
 		}
 	}
 	return nil
 }
 
-func (s *Store) isHeld(name string) bool {
-	a := s.accounts[name]
+func (as *accounts) isHeld(name string) bool {
+	a := as.byName[name]
 	return a != nil && a.held > 0
 }
 
@@ -101,7 +104,7 @@ func (s *Store) hold(g *group, next *state) (ousted []departure, freed string) {
 	if g.account == nil {
 		return nil, ""
 	}
-	name := s.accountName(g.key)
+	name := s.accounts.nameOf(g.key)
 	before := g.state != nil && holds(name, g.state.noted().marks)
 	after := next != nil && holds(name, next.noted().marks)
 	switch {
@@ -120,7 +123,7 @@ func (s *Store) hold(g *group, next *state) (ousted []departure, freed string) {
 
 // oust hides the claims on an account, in an order that does not depend on how they came.
 func (s *Store) oust(account string) (departed []departure) {
-	list := s.claims[account]
+	list := s.accounts.claims[account]
 	all := slices.Collect(list.All)
 	slices.SortFunc(all, func(a, b waiter) int { return strings.Compare(a.Key(), b.Key()) })
 	for _, w := range all {
@@ -134,7 +137,7 @@ func (s *Store) oust(account string) (departed []departure) {
 
 // free looks again at the claims on an account that is held no more.
 func (s *Store) free(account string) {
-	for _, w := range slices.Clone(s.waiting[s.claimed(account)]) {
+	for _, w := range slices.Clone(s.waiting.byName[s.accounts.waitName(account)]) {
 		if p := w.group.state.find(w.family); p != nil && p.hidden != nil {
 			s.rejudge(w.group, p)
 		}
@@ -146,7 +149,7 @@ func (t *trial) ousts(owner *group, family string) bool {
 	if t.account == "" {
 		return false
 	}
-	list := t.s.claims[t.account]
+	list := t.s.accounts.claims[t.account]
 	return smallmap.Find(&list, waiter{owner, family}.Key()) != (waiter{})
 }
 
@@ -157,7 +160,7 @@ func (t *trial) ousted(family string) int {
 	}
 	if t.going == nil {
 		t.going = map[string]int{}
-		list := t.s.claims[t.account]
+		list := t.s.accounts.claims[t.account]
 		for w := range list.All {
 			t.going[w.family]++
 		}

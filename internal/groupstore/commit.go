@@ -16,7 +16,7 @@ func (s *Store) commit(e *Effect, g *group) {
 	case change.Wipe:
 		s.wipe()
 	case change.Forget:
-		s.forget(e.marks[0].source, e.marks[0].sequence)
+		s.origins.forget(e.marks[0].source, e.marks[0].sequence)
 	default:
 		s.commitGroup(e, g)
 	}
@@ -25,15 +25,15 @@ func (s *Store) commit(e *Effect, g *group) {
 // commitGroup applies a change of one group.
 func (s *Store) commitGroup(e *Effect, g *group) {
 	canonical := e.Key.Canonical()
-	had := s.marksAt(canonical)
+	had := s.groups.marksAt(canonical)
 	switch {
 	case g == nil:
-		s.leaveTraces(canonical, nil, e.marks)
+		s.origins.leaveTraces(canonical, nil, e.marks)
 	case e.Operation == change.Delete:
 		s.remove(g)
-		s.leaveTraces(canonical, had, e.marks)
+		s.origins.leaveTraces(canonical, had, e.marks)
 	default:
-		s.remark(canonical, had, e.marks)
+		s.origins.remark(canonical, had, e.marks)
 		if g.state == nil {
 			s.admit(g, e.hidden)
 		}
@@ -45,46 +45,22 @@ func (s *Store) commitGroup(e *Effect, g *group) {
 
 // admit enters a new group into the tables.
 func (s *Store) admit(g *group, hidden string) {
-	if same := s.layouts[g.layout.id]; same != nil {
-		g.layout = same
-		g.layout.refs++
-	} else {
-		g.layout.refs = 1
-		s.layouts[g.layout.id] = g.layout
-	}
 	g.born = s.position
-	s.openAccount(g)
-	s.groups[g.key.Canonical()] = g
-	s.totals.groupsBytes += 2*len(g.key.Canonical()) + g.labels.Size()
-	switch {
-	case hidden != "":
-		s.shadowed[g.normal] = append(s.shadowed[g.normal], g)
-	case g.normal != g.key.Canonical():
-		s.aliases[g.normal] = g
-	}
-	s.addSlot(g)
+	s.accounts.open(g)
+	s.groups.add(g, hidden != "")
+	s.slots.add(g)
 }
 
 // remove takes a group out of the store.
 func (s *Store) remove(g *group) {
 	hidden := g.state.hidden() != ""
 	s.replace(g, nil)
-	s.closeAccount(g)
-	s.dropSlot(g)
-	delete(s.groups, g.key.Canonical())
-	s.totals.groupsBytes -= 2*len(g.key.Canonical()) + g.labels.Size()
-	g.layout.refs--
-	if g.layout.refs == 0 {
-		delete(s.layouts, g.layout.id)
+	s.accounts.close(g)
+	s.slots.drop(g)
+	s.groups.remove(g, hidden)
+	if !hidden {
+		s.promoteShadowed(g.normal)
 	}
-	if hidden {
-		s.dropShadowed(g)
-		return
-	}
-	if s.aliases[g.normal] == g {
-		delete(s.aliases, g.normal)
-	}
-	s.promoteShadowed(g.normal)
 }
 
 // nextState returns what the group holds after the change. Parts of the change become parts of the state.
@@ -171,12 +147,12 @@ func (s *Store) replace(g *group, next *state) {
 	var before, after []part
 	if g.state != nil {
 		before = g.state.parts
-		s.addLines(g, -g.state.lines)
+		s.totals.addLines(g, -g.state.lines)
 		s.totals.valueBytes -= g.state.pinned
 	}
 	if next != nil {
 		after = next.parts
-		s.addLines(g, next.lines)
+		s.totals.addLines(g, next.lines)
 		s.totals.valueBytes += next.pinned
 	}
 	s.totals.parts += len(after) - len(before)
@@ -189,11 +165,11 @@ func (s *Store) replace(g *group, next *state) {
 			departed = append(departed, departure{by: g, name: p.set.Name(), typ: p.set.Type()})
 			s.conceal(g, p.set)
 		default:
-			s.unhide(g, p)
+			s.waiting.remove(g, p)
 		}
 	}
 	g.state = next
-	s.setSlot(g)
+	s.slots.put(g)
 	for _, x := range changed {
 		s.sets.Exchange(x.sets())
 		switch p := x.after; {
@@ -201,10 +177,12 @@ func (s *Store) replace(g *group, next *state) {
 		case p.hidden == nil:
 			s.expose(g, p.set)
 		default:
-			s.hide(g, p)
+			s.waiting.add(g, p)
 		}
 	}
-	s.advance(changed)
+	for _, x := range changed {
+		s.exposed.advance(x.name())
+	}
 	s.reconsider(departed)
 	if freed != "" {
 		s.free(freed)
@@ -212,8 +190,8 @@ func (s *Store) replace(g *group, next *state) {
 }
 
 // addLines counts lines of a group.
-func (s *Store) addLines(g *group, n int) {
-	s.totals.lines += n
+func (t *totals) addLines(g *group, n int) {
+	t.lines += n
 	if g.account != nil {
 		g.account.lines += n
 	}
@@ -275,15 +253,6 @@ func firstOf(a, b []part) int {
 	}
 }
 
-// advance lets the indexes of the families that changed be filled further.
-func (s *Store) advance(changed []replacement) {
-	for _, x := range changed {
-		if x := s.exposureOf(x.name()); x != nil && x.several != nil && x.several.index != nil {
-			x.several.index.advance()
-		}
-	}
-}
-
 // A sequence says whether effects that come again may be taken to be all that there were.
 type sequence int
 
@@ -308,7 +277,7 @@ func (s *Store) again(position uint64, e Effect, seq sequence) error {
 	if position <= s.position {
 		return nil
 	}
-	g := s.groups[e.Key.Canonical()]
+	g := s.groups.byKey[e.Key.Canonical()]
 	if seq == complete {
 		if position != s.position+1 {
 			return fmt.Errorf("applying the change at position %d: the store is at %d", position, s.position)
@@ -319,7 +288,7 @@ func (s *Store) again(position uint64, e Effect, seq sequence) error {
 	}
 	s.position = position
 	if g == nil && (e.Operation == change.Replace || e.Operation == change.Merge || e.Operation == change.Fail) {
-		g = s.draftedGroup(&draft{key: e.Key, labels: e.Key.Labels()})
+		g = s.groups.newGroup(nil, e.Key, e.Key.Labels())
 	}
 	s.adopt(&e, g)
 	s.commit(&e, g)
@@ -336,15 +305,15 @@ func versionOf(g *group) uint64 {
 
 // adopt makes an effect that may come from another store one of this store, and judges it by what is here.
 func (s *Store) adopt(e *Effect, g *group) {
-	e.marks = s.adoptMarks(e.marks)
+	e.marks = s.origins.adoptMarks(e.marks)
 	if e.Operation != change.Replace && e.Operation != change.Merge {
 		return
 	}
-	e.hidden = s.unfit(g)
+	e.hidden = s.groups.unfit(g)
 	e.parts = slices.Clone(e.parts)
 	for i := range e.parts {
 		e.parts[i].hidden = nil
 		e.parts[i].set = s.sets.Adopt(e.parts[i].set)
 	}
-	s.judgeAll(e, g, holds(s.accountName(g.key), e.marks)) // it marks what does not fit; nobody is refused here
+	s.judgeAll(e, g, holds(s.accounts.nameOf(g.key), e.marks)) // it marks what does not fit; nobody is refused here
 }

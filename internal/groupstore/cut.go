@@ -41,22 +41,22 @@ func (s *Store) Cut(mark func() error) (*Cut, error) {
 	if err := mark(); err != nil {
 		return nil, err
 	}
-	c := &Cut{position: s.position, states: slices.Clone(s.slots), traces: s.allTraces(), sources: make([]decided, 0, len(s.sources))}
-	for _, src := range s.sources {
+	c := &Cut{position: s.position, states: slices.Clone(s.slots.states), traces: s.origins.allTraces(), sources: make([]decided, 0, len(s.origins.sources))}
+	for _, src := range s.origins.sources {
 		c.sources = append(c.sources, decided{src.name, src.sequence, src.digest})
 	}
 	return c, nil
 }
 
 // allTraces returns all traces, those that are passed in the order in which they were.
-func (s *Store) allTraces() []tracedMark {
-	all := make([]tracedMark, 0, s.fresh+s.passed)
-	for _, src := range s.sources {
+func (in *origins) allTraces() []tracedMark {
+	all := make([]tracedMark, 0, in.fresh+in.passed)
+	for _, src := range in.sources {
 		for _, t := range src.traces.fresh {
 			all = append(all, tracedMark{source: src.name, keyedTrace: t})
 		}
 	}
-	for _, a := range s.authors {
+	for _, a := range in.authors {
 		for _, m := range a.remembered {
 			if m.isThere() {
 				all = append(all, tracedMark{m.src.name, true, keyedTrace{m.key, m.src.traces.passed[m.key]}})
@@ -77,9 +77,9 @@ func (s *Store) Position() uint64 {
 func (s *Store) CutBytes() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return int64(s.totals.valueBytes) + int64(s.sets.Counts().Bytes) + int64(s.totals.groupsBytes) +
-		int64(s.totals.parts)*partRecordBytes + int64(len(s.groups))*groupRecordBytes +
-		int64(s.marks+len(s.sources)+s.fresh+s.passed)*markRecordBytes
+	return int64(s.totals.valueBytes) + int64(s.sets.Counts().Bytes) + int64(s.groups.bytes) +
+		int64(s.totals.parts)*partRecordBytes + int64(len(s.groups.byKey))*groupRecordBytes +
+		int64(s.origins.marks+len(s.origins.sources)+s.origins.fresh+s.origins.passed)*markRecordBytes
 }
 
 // What a part, a group and a mark take in the records beside the texts of the groups, for Store.CutBytes.

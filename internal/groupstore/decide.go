@@ -5,102 +5,78 @@ import (
 	"pushrelay/internal/series"
 )
 
-// decide judges a draft with everything known (S1). It fills in the effect that follows, which may be none, and what is found, and returns the
-// group that it is about: the one that is there, or a new one. It changes nothing.
-func (s *Store) decide(d *draft, g *group, e *Effect, v *verdict) *group {
+// judge judges what is pushed to a group, and fills in what follows.
+func (x *decision) judge() {
+	d, e, g := x.draft, &x.effect, x.group
 	if d.operation == change.Delete {
 		if g != nil {
 			e.Operation, e.Key, e.Seen = change.Delete, d.key, g.state.version
 		}
-		return g
+		return
 	}
 	*e = Effect{Operation: d.operation, Key: d.key, PushedAt: d.at, parts: d.parts, lines: d.lines, valueSize: d.valueSize}
 	if g == nil {
-		g = s.draftedGroup(d)
+		g = x.groups.newGroup(d.group, d.key, d.labels)
+		x.group = g
 	} else {
 		noted := g.state.noted()
 		e.Seen, e.FailedAt, e.Reason = g.state.version, noted.failed, noted.reason
 	}
 	if d.imported != nil {
-		s.adoptImport(d, e, g, v)
-		return g
+		x.adoptImport()
+		return
 	}
-	if reason := s.unfit(g); reason != "" {
-		if s.check == CheckEnforced || g.layout.pushed.Fault(g.key) != "" {
-			return s.refuse(d, e, v, reason)
+	if reason := x.groups.unfit(g); reason != "" {
+		if x.check == CheckEnforced || g.layout.pushed.Fault(g.key) != "" {
+			x.refuse(reason)
+			return
 		}
 		e.hidden = kept(reason)
 	}
 	if d.fault != "" {
 		if e.hidden != "" && g.state == nil {
-			return s.refuse(d, e, v, d.fault) // nothing is noted in a group that does not fit (S10)
+			x.refuse(d.fault) // nothing is noted in a group that does not fit (S10)
+			return
 		}
-		return s.fail(d, e, v, g, d.fault)
+		x.fail(d.fault)
+		return
 	}
 	for i := range e.parts {
-		e.parts[i].set = s.sets.Intern(e.parts[i].set)
+		e.parts[i].set = x.sets.Intern(e.parts[i].set)
 	}
-	misfit := s.judgeAll(e, g, d.source != nil && authorOf(d.source.name) == s.accountName(d.key))
-	if misfit != "" && s.check == CheckEnforced {
-		return s.fail(d, e, v, g, misfit)
+	misfit := x.judgeAll(e, g, x.source != nil && authorOf(x.source.name) == x.accounts.nameOf(d.key))
+	if misfit != "" && x.check == CheckEnforced {
+		x.fail(misfit)
+		return
 	}
-	if full := s.full(e, g); full != nil {
-		*e, v.refusal = Effect{}, full
-		return nil
+	if full := x.full(g); full != nil {
+		*e, x.refusal, x.group = Effect{}, full, nil
+		return
 	}
-	v.look(e, g)
-	return g
+	x.look(e, g)
 }
 
 // refuse refuses a draft that does not fit, and leaves nothing behind.
-func (s *Store) refuse(d *draft, e *Effect, v *verdict, reason string) *group {
-	*e, v.refusal = Effect{}, d.told
-	if d.told == nil {
-		v.refusal = s.inconsistent(reason)
+func (x *decision) refuse(reason string) {
+	x.effect, x.group, x.refusal = Effect{}, nil, x.told
+	if x.told == nil {
+		x.refusal = x.check.refusal(reason)
 	}
-	return nil
 }
 
 // fail refuses a draft, and notes that in its group, if the group may be there at all.
-func (s *Store) fail(d *draft, e *Effect, v *verdict, g *group, reason string) *group {
-	s.refuse(d, e, v, reason)
-	if g.state == nil && s.full(e, g) != nil {
-		return nil
+func (x *decision) fail(reason string) {
+	g := x.group
+	x.refuse(reason)
+	if g.state == nil && x.full(g) != nil {
+		return
 	}
-	e.Operation, e.Key, e.Seen, e.FailedAt, e.Reason = change.Fail, d.key, versionOf(g), d.at, kept(reason)
+	x.group = g
+	e := &x.effect
+	e.Operation, e.Key, e.Seen, e.FailedAt, e.Reason = change.Fail, x.key, versionOf(g), x.at, kept(reason)
 	if g.state != nil {
 		e.PushedAt, e.hidden = g.state.pushed, g.state.hidden()
 	}
-	return g
-}
-
-// draftedGroup returns the group that the draft prepared. If there was one when the draft was made, and it is gone, the
-// preparation is made up for.
-func (s *Store) draftedGroup(d *draft) *group {
-	if d.group == nil {
-		d.group = newGroup(d.key, d.labels, s.hasher)
-	}
-	id := layoutID(d.labels)
-	if same := s.layouts[id]; same != nil {
-		d.group.layout = same
-	}
-	if d.group.layout == nil {
-		d.group.layout = newLayout(d.labels, s.hasher)
-	}
-	return d.group
-}
-
-// unfit returns why the group as such cannot be exposed, whatever is pushed to it: its labels cannot be written, or are,
-// without the empty ones, those of another group, so that both would have the same two times (S7).
-func (s *Store) unfit(g *group) string {
-	if fault := g.layout.pushed.Fault(g.key); fault != "" {
-		return fault
-	}
-	if other := s.owner(g.normal); other != nil && other.key != g.key {
-		return g.layout.pushed.Describe(g.key, 0) + series.CollectedBefore +
-			": a label with an empty value is none, and so there is group " + other.key.String() + " already"
-	}
-	return ""
 }
 
 // judgeAll judges the parts of an effect and marks those that do not fit. It returns what is wrong with the first of them.
@@ -118,7 +94,7 @@ func (s *Store) judgeAll(e *Effect, g *group, holding bool) (misfit string) {
 		return ""
 	}
 	t := trial{s: s, g: g, parts: e.parts, accepted: make([]bool, len(e.parts)), leaving: leaving(e, g)}
-	if name := s.accountName(g.key); holding && !s.isHeld(name) {
+	if name := s.accounts.nameOf(g.key); holding && !s.accounts.isHeld(name) {
 		t.account = name
 	}
 	for i := range e.parts {
@@ -182,16 +158,16 @@ func leaving(e *Effect, g *group) []part {
 	return replaced
 }
 
-// full returns the limit that the change would break, or nil. A change that makes the store smaller is always taken.
-func (s *Store) full(e *Effect, g *group) *change.Outcome {
-	if g.state == nil && s.maxGroups > 0 && len(s.groups) >= s.maxGroups {
-		return noRoom(s.maxGroups, groupsLimit, "")
+// full returns the limit that the effect would break in a group, or nil. One that makes the store smaller is always taken.
+func (x *decision) full(g *group) *change.Outcome {
+	if g.state == nil && x.maxGroups > 0 && len(x.groups.byKey) >= x.maxGroups {
+		return noRoom(x.maxGroups, groupsLimit, "")
 	}
-	more := growth(e, g)
-	if more > 0 && s.maxSeries > 0 && s.totals.lines+more > s.maxSeries {
-		return noRoom(s.maxSeries, seriesLimit, "")
+	more := growth(&x.effect, g)
+	if more > 0 && x.maxSeries > 0 && x.totals.lines+more > x.maxSeries {
+		return noRoom(x.maxSeries, seriesLimit, "")
 	}
-	return s.fullAccount(g, more)
+	return x.accounts.full(g, more)
 }
 
 // growth returns how many lines more the group has after the change.

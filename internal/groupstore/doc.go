@@ -9,5 +9,5 @@
 // Its shape: a family of a group is a set of series ([series.Set]: names, labels, bucket bounds, with holes where the grouping labels go) that
 // all groups with the same series share, and the text of its values. Both are immutable, so that a scrape copies pointers
 // under the lock and renders outside it. Start reading at [Store.Apply], the one door through which it is changed, then at Store.take,
-// Store.decide and Store.commit.
+// decision and Store.commit. The parts of a [Store] each keep one thing: directory, slots, exposures, waiting, accounts, origins.
 package groupstore

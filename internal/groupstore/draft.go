@@ -14,7 +14,6 @@ type draft struct {
 	change    *change.Change
 	operation change.Operation // that of the change, or Mark if it is refused
 	key       grouping.Key
-	source    *source // of the change's origin, found when the draft is decided; nil without one
 	labels    []grouping.Label
 	group     *group // prepared in case that the store has none; nil if it had one
 	at        int64  // when it was pushed
@@ -72,17 +71,17 @@ func (s *Store) cutParts(d *draft, e *series.Encoder) {
 // prepareGroup makes the group's object and its layout if the store seems to have none.
 func (s *Store) prepareGroup(d *draft) {
 	s.mu.RLock()
-	known := s.groups[d.key.Canonical()] != nil
+	known := s.groups.byKey[d.key.Canonical()] != nil
 	s.mu.RUnlock()
 	if known {
 		return
 	}
-	d.group = newGroup(d.key, d.labels, s.hasher)
+	d.group = newGroup(d.key, d.labels, s.groups.hasher)
 	id := layoutID(d.labels)
 	s.mu.RLock()
-	d.group.layout = s.layouts[id]
+	d.group.layout = s.groups.layouts[id]
 	s.mu.RUnlock()
 	if d.group.layout == nil {
-		d.group.layout = newLayout(d.labels, s.hasher)
+		d.group.layout = newLayout(d.labels, s.groups.hasher)
 	}
 }

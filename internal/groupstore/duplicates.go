@@ -4,7 +4,7 @@ import "pushrelay/internal/series"
 
 // duplicate finds a group of another shape that exposes a series which the family would expose, too.
 func (t *trial) duplicate(k *series.Set) *hiding {
-	x := t.s.exposureOf(k.Name())
+	x := t.s.exposed.of(k.Name())
 	if x == nil || t.others(x, k.Name()) <= 0 {
 		return nil
 	}
@@ -102,7 +102,7 @@ func (t *trial) ownerKey(names, values []string) string {
 // tryOwner compares the family with that of the group with the given normal key, first by hashes.
 func (t *trial) tryOwner(k *series.Set, normal string) *hiding {
 	t.s.probes++
-	owner := t.s.owner(normal)
+	owner := t.s.groups.exposed(normal)
 	if owner == nil {
 		return nil
 	}
@@ -121,14 +121,6 @@ func (t *trial) tryOwner(k *series.Set, normal string) *hiding {
 		}
 	}
 	return nil
-}
-
-// owner returns the group that is exposed under a normal key, or nil.
-func (s *Store) owner(normal string) *group {
-	if g := s.groups[normal]; g != nil && g.state != nil && g.state.hidden() == "" { // without a state it is about to leave
-		return g
-	}
-	return s.aliases[normal]
 }
 
 // sharedWith finds out exactly whether the family holds a series that the owner exposes. It takes time proportional to both,

@@ -10,10 +10,10 @@ import (
 	"pushrelay/internal/change"
 )
 
-// inconsistent is the outcome of a push that contradicts itself, what other groups hold, or the relay's own metrics. The reason names the
+// refusal is the outcome of a push that contradicts itself, what other groups hold, or the relay's own metrics. The reason names the
 // series or the family, in words that the clients of a Pushgateway know. With the check off nobody is refused for that.
-func (s *Store) inconsistent(reason string) *change.Outcome {
-	if s.check != CheckEnforced {
+func (c Check) refusal(reason string) *change.Outcome {
+	if c != CheckEnforced {
 		return &change.Outcome{Kind: change.Unchecked, Detail: reason}
 	}
 	return change.Contradiction(reason)

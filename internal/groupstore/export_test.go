@@ -18,22 +18,22 @@ func (s *Store) Tables() map[string]int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	live := 0
-	for _, st := range s.slots {
+	for _, st := range s.slots.states {
 		if st != nil {
 			live++
 		}
 	}
 	return map[string]int{
-		"groups": len(s.groups), "aliases": len(s.aliases), "shadowed": len(s.shadowed), "waiting": len(s.waiting),
-		"layouts": len(s.layouts), "accounts": len(s.accounts), "claims": len(s.claims), "held": s.heldAccounts(), "headings": s.sets.Counts().Headings, "sets": s.sets.Counts().Sets, "families": s.sets.Counts().Families, "slots": live,
-		"lines": s.totals.lines, "parts": s.totals.parts, "quarantined": s.totals.quarantined,
-		"valueBytes": s.totals.valueBytes, "setBytes": s.sets.Counts().Bytes, "ownBytes": s.sets.Counts().OwnBytes, "groupsBytes": s.totals.groupsBytes,
+		"groups": len(s.groups.byKey), "aliases": len(s.groups.aliases), "shadowed": len(s.groups.shadowed), "waiting": len(s.waiting.byName),
+		"layouts": len(s.groups.layouts), "accounts": len(s.accounts.byName), "claims": len(s.accounts.claims), "held": s.heldAccounts(), "headings": s.sets.Counts().Headings, "sets": s.sets.Counts().Sets, "families": s.sets.Counts().Families, "slots": live,
+		"lines": s.totals.lines, "parts": s.totals.parts, "quarantined": s.waiting.hidden,
+		"valueBytes": s.totals.valueBytes, "setBytes": s.sets.Counts().Bytes, "ownBytes": s.sets.Counts().OwnBytes, "groupsBytes": s.groups.bytes,
 	}
 }
 
 func (s *Store) heldAccounts() (n int) {
-	for name := range s.accounts {
-		if s.isHeld(name) {
+	for name := range s.accounts.byName {
+		if s.accounts.isHeld(name) {
 			n++
 		}
 	}
@@ -44,7 +44,7 @@ func (s *Store) heldAccounts() (n int) {
 func (s *Store) Indexed(name string) (indexed bool, pending, sums int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	x := s.exposureOf(name)
+	x := s.exposed.of(name)
 	if x == nil || x.several == nil || x.several.index == nil {
 		return false, 0, 0
 	}
@@ -57,7 +57,7 @@ func (s *Store) Prepared() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	n := 0
-	for _, st := range s.slots {
+	for _, st := range s.slots.states {
 		if st == nil {
 			continue
 		}
@@ -74,7 +74,7 @@ func (s *Store) Prepared() int {
 func (s *Store) ValueBytes() (used, pinned int) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, st := range s.slots {
+	for _, st := range s.slots.states {
 		if st != nil {
 			used += valueBytes(st.parts)
 			pinned += st.pinned
@@ -91,7 +91,7 @@ func DecodeEffect(b []byte) (position uint64, e Effect, err error) {
 
 // SetMaxTraces changes the bounds of traces that are not passed, of one author and of all, and of those that are.
 func (s *Store) SetMaxTraces(each, all, remembered, allRemembered int) {
-	s.maxTraces, s.maxAllTraces, s.maxRemembered, s.maxAllRemembered = each, all, remembered, allRemembered
+	s.origins.maxTraces, s.origins.maxAllTraces, s.origins.maxRemembered, s.origins.maxAllRemembered = each, all, remembered, allRemembered
 }
 
 // Marks returns every mark of every group, every trace, and how far each source was decided. It fails if the tables contradict each
@@ -101,12 +101,12 @@ func (s *Store) Marks() (all map[string]string, err error) {
 	defer s.mu.RUnlock()
 	all = map[string]string{}
 	held, total := map[*source]int{}, 0
-	for _, g := range s.groups {
+	for _, g := range s.groups.byKey {
 		for i, m := range g.state.noted().marks {
 			all[fmt.Sprintf("%s %d", g.key, i)] = fmt.Sprintf("%s %d %x %v %d", m.source.name, m.sequence, m.digest[:2], m.rejected, m.at)
 			held[m.source]++
 			total++
-			if s.sources[m.source.name] != m.source {
+			if s.origins.sources[m.source.name] != m.source {
 				err = fmt.Errorf("group %v: source %q is not the one of the table", g.key, m.source.name)
 			}
 			if _, _, left := m.source.traceAt(g.key.Canonical()); left {
@@ -115,7 +115,7 @@ func (s *Store) Marks() (all map[string]string, err error) {
 		}
 	}
 	fresh, passed := 0, 0
-	for name, src := range s.sources {
+	for name, src := range s.origins.sources {
 		all["source "+name] = fmt.Sprintf("%d %x", src.sequence, src.digest[:2])
 		for i, t := range src.traces.fresh {
 			all[fmt.Sprintf("trace %s %x", name, uint64(t.key))] = fmt.Sprintf("%d %x %d %v", t.sequence, t.digest>>48, t.at(), t.rejected())
@@ -126,12 +126,12 @@ func (s *Store) Marks() (all map[string]string, err error) {
 		for key, t := range src.traces.passed {
 			all[fmt.Sprintf("passed %s %x", name, uint64(key))] = fmt.Sprintf("%d %x %d %v", t.sequence, t.digest>>48, t.at(), t.rejected())
 		}
-		if src.marks != held[src] || len(src.traces.places) != len(src.traces.fresh) || src.marks == 0 && src.traces.isEmpty() || s.authors[authorOf(name)] != src.author {
+		if src.marks != held[src] || len(src.traces.places) != len(src.traces.fresh) || src.marks == 0 && src.traces.isEmpty() || s.origins.authors[authorOf(name)] != src.author {
 			err = fmt.Errorf("source %q counts %d marks of %d, %d places of %d", name, src.marks, held[src], len(src.traces.places), len(src.traces.fresh))
 		}
 		fresh += len(src.traces.fresh)
 	}
-	for name, a := range s.authors {
+	for name, a := range s.origins.authors {
 		of := 0
 		for _, m := range a.remembered {
 			if m.isThere() {
@@ -144,8 +144,8 @@ func (s *Store) Marks() (all map[string]string, err error) {
 		}
 		passed += of
 	}
-	if total != s.marks || fresh != s.fresh || passed != s.passed {
-		err = fmt.Errorf("%d marks are counted as %d, %d and %d traces as %d and %d", total, s.marks, fresh, passed, s.fresh, s.passed)
+	if total != s.origins.marks || fresh != s.origins.fresh || passed != s.origins.passed {
+		err = fmt.Errorf("%d marks are counted as %d, %d and %d traces as %d and %d", total, s.origins.marks, fresh, passed, s.origins.fresh, s.origins.passed)
 	}
 	return all, err
 }

@@ -42,23 +42,29 @@ type shapeCount struct {
 
 func (s *shape) equal(other *shape) bool { return s == other || s.id == other.id }
 
-// exposureOf returns what is exposed under a name, or nil.
-func (s *Store) exposureOf(name string) *exposure {
-	id, ok := s.sets.Family(name)
-	if !ok || int(id) >= len(s.exposures) {
-		return nil
-	}
-	return &s.exposures[id]
+// exposures are what is exposed, by family. They are guarded by Store.mu.
+type exposures struct {
+	sets     *series.Table // has the numbers of the families
+	slots    *slots        // all groups
+	byFamily []exposure
 }
 
-// expose counts a part as visible. Its set is in the table.
-func (s *Store) expose(g *group, k *series.Set) {
-	s.claim(g, k)
-	id := int(k.FamilyID())
-	if id >= len(s.exposures) {
-		s.exposures = append(s.exposures, make([]exposure, id+1-len(s.exposures))...)
+// of returns what is exposed under a name, or nil.
+func (xs *exposures) of(name string) *exposure {
+	id, ok := xs.sets.Family(name)
+	if !ok || int(id) >= len(xs.byFamily) {
+		return nil
 	}
-	x := &s.exposures[id]
+	return &xs.byFamily[id]
+}
+
+// add counts a part as visible. Its set is in the table.
+func (xs *exposures) add(g *group, k *series.Set) {
+	id := int(k.FamilyID())
+	if id >= len(xs.byFamily) {
+		xs.byFamily = append(xs.byFamily, make([]exposure, id+1-len(xs.byFamily))...)
+	}
+	x := &xs.byFamily[id]
 	x.visible++
 	x.typ = k.Type()
 	if x.several == nil {
@@ -69,10 +75,10 @@ func (s *Store) expose(g *group, k *series.Set) {
 		x.several = &severalShapes{counts: []shapeCount{{x.shape, int(x.visible) - 1}}}
 		x.shape = nil
 	}
-	x.several.expose(s, g, k)
+	x.several.add(xs.slots, g, k)
 }
 
-func (v *severalShapes) expose(s *Store, g *group, k *series.Set) {
+func (v *severalShapes) add(all *slots, g *group, k *series.Set) {
 	if v.index != nil {
 		v.index.insert(g, k)
 		return
@@ -87,26 +93,25 @@ func (v *severalShapes) expose(s *Store, g *group, k *series.Set) {
 		v.counts = append(v.counts, shapeCount{shape: g.layout.shape, parts: 1})
 		return
 	}
-	v.index = s.newIndex(k.Name(), v.counts)
+	v.index = newIndex(all, k.Name(), v.counts)
 	v.counts = nil
 	v.index.insert(g, k)
 }
 
-// conceal counts a part as no longer visible.
-func (s *Store) conceal(g *group, k *series.Set) {
-	s.unclaim(g, k)
-	x := &s.exposures[k.FamilyID()]
+// remove counts a part as no longer visible.
+func (xs *exposures) remove(g *group, k *series.Set) {
+	x := &xs.byFamily[k.FamilyID()]
 	x.visible--
 	if x.visible == 0 {
 		*x = exposure{}
 		return
 	}
 	if x.several != nil {
-		x.several.conceal(g, k)
+		x.several.remove(g, k)
 	}
 }
 
-func (v *severalShapes) conceal(g *group, k *series.Set) {
+func (v *severalShapes) remove(g *group, k *series.Set) {
 	if v.index != nil {
 		v.index.remove(g, k)
 		return
@@ -122,5 +127,12 @@ func (v *severalShapes) conceal(g *group, k *series.Set) {
 			v.counts = v.counts[:last]
 		}
 		return
+	}
+}
+
+// advance lets the index of a family that changed be filled further.
+func (xs *exposures) advance(name string) {
+	if x := xs.of(name); x != nil && x.several != nil && x.several.index != nil {
+		x.several.index.advance()
 	}
 }

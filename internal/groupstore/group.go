@@ -201,6 +201,9 @@ func newLayout(labels []grouping.Label, h series.Hasher) *layout {
 	return l
 }
 
+// textBytes estimates what the texts of the group take.
+func (g *group) textBytes() int { return 2*len(g.key.Canonical()) + g.labels.Size() }
+
 // nextLabel cuts the first label off a canonical key.
 func nextLabel(canonical string) (name, value, rest string) {
 	name, rest, _ = strings.Cut(canonical, separator)

@@ -46,13 +46,14 @@ func (s *Store) Import(in *Import) (quarantined []Quarantined, wait func(context
 }
 
 // adoptImport decides an import: everything is kept.
-func (s *Store) adoptImport(d *draft, e *Effect, g *group, v *verdict) {
+func (x *decision) adoptImport() {
+	d, e, g := x.draft, &x.effect, x.group
 	for i := range e.parts {
 		if at, ok := d.imported.FamilyPushedAt[e.parts[i].set.Name()]; ok {
 			e.parts[i].pushed = nanoseconds(at)
 		}
 	}
 	e.FailedAt, e.Reason = nanoseconds(d.imported.FailedAt), ""
-	s.adopt(e, g)
-	v.look(e, g)
+	x.adopt(e, g)
+	x.look(e, g)
 }

@@ -27,10 +27,10 @@ type index struct {
 	unmoved []shapeCount
 }
 
-func (s *Store) newIndex(family string, unmoved []shapeCount) *index {
+func newIndex(all *slots, family string, unmoved []shapeCount) *index {
 	x := &index{name: family, owner: make(map[uint64]*group), unmoved: unmoved}
-	x.pending = make([]*group, 0, len(s.slots))
-	for _, st := range s.slots {
+	x.pending = make([]*group, 0, len(all.states))
+	for _, st := range all.states {
 		if st != nil {
 			x.pending = append(x.pending, st.group)
 		}

@@ -81,7 +81,7 @@ func (l *Loader) Add(record []byte) error {
 }
 
 func (l *Loader) begin(r *recordReader) error {
-	if l.begun || !l.lossy && (l.s.position != 0 || len(l.s.groups) > 0) {
+	if l.begun || !l.lossy && (l.s.position != 0 || len(l.s.groups.byKey) > 0) {
 		return errors.New("the store is not empty")
 	}
 	l.position = r.Uvarint()
@@ -116,7 +116,7 @@ type loadedGroup struct {
 }
 
 func (l *Loader) addGroup(r *recordReader) error {
-	if err := l.settle(*r); err != nil {
+	if err := l.numberDrifting(*r); err != nil {
 		return err
 	}
 	lg, err := l.decodeGroup(r)
@@ -127,10 +127,10 @@ func (l *Loader) addGroup(r *recordReader) error {
 		return nil
 	}
 	c := lg.effect
-	if l.s.groups[c.Key.Canonical()] != nil {
+	if l.s.groups.byKey[c.Key.Canonical()] != nil {
 		return fmt.Errorf("group %v is there twice", c.Key)
 	}
-	g := l.s.draftedGroup(&draft{key: c.Key, labels: c.Key.Labels()})
+	g := l.s.groups.newGroup(nil, c.Key, c.Key.Labels())
 	l.judge(&c, g)
 	l.s.position = lg.version // what commit takes for the group's version
 	l.s.commit(&c, g)
@@ -152,17 +152,17 @@ func (l *Loader) addTombstone(r *recordReader) error {
 	if r.Bad || len(r.Rest) > 0 || key.IsZero() || len(marks) == 0 {
 		return errRecord
 	}
-	if l.s.groups[key.Canonical()] != nil {
+	if l.s.groups.byKey[key.Canonical()] != nil {
 		return fmt.Errorf("group %v is there twice", key)
 	}
-	l.s.commit(&Effect{Operation: change.Mark, Key: key, marks: l.s.adoptMarks(marks)}, nil)
+	l.s.commit(&Effect{Operation: change.Mark, Key: key, marks: l.s.origins.adoptMarks(marks)}, nil)
 	return nil
 }
 
 // addSource takes how far a source was decided: at least as far as its marks tell, and further if the highest of them is
 // forgotten.
 func (l *Loader) addSource(r *recordReader) error {
-	src, sequence := l.s.sources[string(r.Text())], r.Uvarint()
+	src, sequence := l.s.origins.sources[string(r.Text())], r.Uvarint()
 	digest := r.Bytes(16)
 	if l.lossy && !r.Bad && len(r.Rest) == 0 && (src == nil || sequence < src.sequence) {
 		return nil // The marks that it is about are lost.
@@ -183,17 +183,17 @@ func (l *Loader) addTrace(r *recordReader) error {
 	if r.Bad || len(r.Rest) > 0 || name == "" || t.sequence == 0 || passed > tracePassed {
 		return errRecord
 	}
-	src := l.s.sourceOf(name)
+	src := l.s.origins.sourceOf(name)
 	_, fresh := src.traces.places[t.key]
 	if _, old := src.traces.passed[t.key]; old || fresh {
 		return fmt.Errorf("a trace of %q is there twice", authorOf(name))
 	}
-	l.s.addSource(src)
+	l.s.origins.addSource(src)
 	src.sequence = max(src.sequence, t.sequence) // The digest comes with the record of the source.
 	if passed == tracePassed {
-		l.s.remember(src, t)
+		l.s.origins.remember(src, t)
 	} else {
-		l.s.addTrace(src, t)
+		l.s.origins.addTrace(src, t)
 	}
 	return nil
 }
@@ -207,7 +207,7 @@ func (l *Loader) decodeGroup(r *recordReader) (loadedGroup, error) {
 	lg.version, lg.born = r.Uvarint(), r.Uvarint()
 	c.PushedAt, c.FailedAt = r.Varint(), r.Varint()
 	c.Reason = string(r.Text())
-	c.marks = l.s.adoptMarks(decodeMarks(r))
+	c.marks = l.s.origins.adoptMarks(decodeMarks(r))
 	c.hidden = string(r.Text())
 	var err error
 	if c.Key, err = grouping.FromCanonical(string(canonical)); err != nil {
@@ -303,14 +303,14 @@ func (l *Loader) Finish() error {
 	}
 	s.position = l.position
 	slices.SortFunc(l.hidings, func(a, b loadedHiding) int { return cmp.Compare(a.order, b.order) })
-	s.hidings = 0
+	s.waiting.order = 0
 	for _, h := range l.hidings {
 		h.h.order = h.order
-		s.hidings = h.order
+		s.waiting.order = h.order
 		if h.by == "" {
 			continue
 		}
-		h.h.by = s.groups[h.by]
+		h.h.by = s.groups.byKey[h.by]
 		if h.h.by == nil && l.lossy {
 			l.orphans = append(l.orphans, h)
 			continue
@@ -320,13 +320,13 @@ func (l *Loader) Finish() error {
 		}
 	}
 	for _, h := range l.fallen {
-		s.hidings++
-		h.h.order = s.hidings
+		s.waiting.order++
+		h.h.order = s.waiting.order
 	}
 	l.orderWaiting()
 	s.loading = false
-	for _, name := range slices.Sorted(maps.Keys(s.accounts)) {
-		if s.isHeld(name) {
+	for _, name := range slices.Sorted(maps.Keys(s.accounts.byName)) {
+		if s.accounts.isHeld(name) {
 			l.departed = append(l.departed, s.oust(name)...)
 		}
 	}
@@ -340,10 +340,10 @@ func (l *Loader) Finish() error {
 // orderWaiting puts those who wait in the order in which they came.
 func (l *Loader) orderWaiting() {
 	order := func(w waiter) uint64 { return w.group.state.find(w.family).hidden.order }
-	for _, list := range l.s.waiting {
+	for _, list := range l.s.waiting.byName {
 		slices.SortFunc(list, func(a, b waiter) int { return cmp.Compare(order(a), order(b)) })
 	}
-	for _, list := range l.s.shadowed {
+	for _, list := range l.s.groups.shadowed {
 		slices.SortFunc(list, func(a, b *group) int { return cmp.Compare(a.born, b.born) })
 	}
 }
@@ -352,7 +352,7 @@ func (l *Loader) orderWaiting() {
 // more, or because what was in the way is hidden itself.
 func (l *Loader) reconsider() {
 	for _, h := range l.hidings {
-		if h.h.by != nil || l.s.inTheWay(h.h.name) || h.g.state.hidden() != "" {
+		if h.h.by != nil || l.isInTheWay(h.h.name) || h.g.state.hidden() != "" {
 			continue
 		}
 		if p := h.g.state.find(h.family); p != nil && p.hidden == h.h {
@@ -362,11 +362,12 @@ func (l *Loader) reconsider() {
 	l.s.reconsider(l.departed)
 }
 
-// inTheWay says whether groups expose a family of that name, or hold the account that it stands for.
-func (s *Store) inTheWay(name string) bool {
-	if account, ok := strings.CutPrefix(name, s.claimed("")); ok {
-		return s.isHeld(account)
+// isInTheWay says whether groups expose a family of that name, or hold the account that it stands for.
+func (l *Loader) isInTheWay(name string) bool {
+	s := l.s
+	if account, ok := strings.CutPrefix(name, s.accounts.waitName("")); ok {
+		return s.accounts.isHeld(account)
 	}
-	x := s.exposureOf(name)
+	x := s.exposed.of(name)
 	return x != nil && x.visible > 0
 }

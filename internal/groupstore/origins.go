@@ -59,31 +59,42 @@ type author struct {
 	passed     int      // how many are not
 }
 
+// origins are all sources and their authors, and what they left where no group is. They are guarded by Store.mu.
+type origins struct {
+	// Static: the constants of these names, except in tests.
+	maxTraces, maxAllTraces, maxRemembered, maxAllRemembered int
+
+	sources map[string]*source // by name
+	authors map[string]*author // by name
+	marks   int                // in all groups
+	fresh   int                // traces that are not passed
+	passed  int                // traces that are
+}
+
+func newOrigins() origins {
+	return origins{
+		maxTraces: maxTraces, maxAllTraces: maxAllTraces, maxRemembered: maxRemembered, maxAllRemembered: maxAllRemembered,
+		sources: make(map[string]*source), authors: make(map[string]*author),
+	}
+}
+
 // Decided returns the highest sequence of the agent's journal that was decided, in whatever group, and the digest of that push. It
 // is known for as long as any group has a mark or any trace is left of the journal, also over a restart.
 func (s *Store) Decided(agent string, journal [16]byte) (sequence uint64, digest change.Digest, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	src := s.sourceOfJournal(agent, journal)
+	src := s.origins.sourceOfJournal(agent, journal)
 	return src.sequence, src.digest, src.author != nil
 }
 
-// marksAt returns the marks of the group; none if it is not there.
-func (s *Store) marksAt(canonical string) []mark {
-	if g := s.groups[canonical]; g != nil {
-		return g.state.noted().marks
-	}
-	return nil
-}
-
 // covering says whether the push was decided before, and whether it was rejected then; never for one without an origin.
-func (s *Store) covering(d *draft) (rejected, duplicate bool, sequence uint64) {
-	o, canonical := d.change.Origin, d.key.Canonical()
+func (x *decision) covering() (rejected, duplicate bool, sequence uint64) {
+	o, canonical := x.change.Origin, x.key.Canonical()
 	if o == nil {
 		return false, false, 0
 	}
-	src := d.source
-	marks := s.marksAt(canonical)
+	src := x.source
+	marks := x.groups.marksAt(canonical)
 	if i := markOf(marks, src); i >= 0 {
 		return marks[i].rejected, marks[i].covers(o), marks[i].sequence
 	}
@@ -94,40 +105,40 @@ func (s *Store) covering(d *draft) (rejected, duplicate bool, sequence uint64) {
 // isSuperseded says whether a push that waited is older than what another numbering of its author did to the group since: a copy of
 // the author that was put back, or one that comes back after a newer one, undoes nothing. Within a numbering the sequence decides,
 // whatever clocks do; and what did not wait is always the newest.
-func (s *Store) isSuperseded(d *draft) bool {
-	if !d.change.Waited || d.change.Origin == nil || d.operation == change.Mark {
+func (x *decision) isSuperseded() bool {
+	if !x.change.Waited || x.change.Origin == nil || x.operation == change.Mark {
 		return false
 	}
-	canonical := d.key.Canonical()
-	if a := s.authors[authorOf(d.source.name)]; a != nil {
-		marks := s.marksAt(canonical)
+	canonical := x.key.Canonical()
+	if a := x.origins.authors[authorOf(x.source.name)]; a != nil {
+		marks := x.groups.marksAt(canonical)
 		for _, src := range a.sources {
 			t, passed, _ := src.traceAt(canonical)
 			at := t.at()
 			if i := markOf(marks, src); i >= 0 {
 				at = max(at, marks[i].at)
 			}
-			if at <= d.at {
+			if at <= x.at {
 				continue
 			}
 			// A trace that is passed is of a number that this numbering will never send again, unless it is a copy.
-			if src != d.source || passed && t.sequence >= d.change.Origin.Sequence {
+			if src != x.source || passed && t.sequence >= x.change.Origin.Sequence {
 				return true
 			}
 		}
 	}
-	return d.operation == change.Delete && s.pushedAfter(d)
+	return x.operation == change.Delete && x.isPushedAfter()
 }
 
-// pushedAfter says whether somebody else has pushed to the group after the time of a deletion: an agent sends its deletions also to stores
+// isPushedAfter says whether somebody else has pushed to the group after the time of a deletion: an agent sends its deletions also to stores
 // that it has not met, where the group may be another's.
-func (s *Store) pushedAfter(d *draft) bool {
-	g := s.groups[d.key.Canonical()]
-	if g == nil || g.state.pushed <= d.at {
+func (x *decision) isPushedAfter() bool {
+	g := x.group
+	if g == nil || g.state.pushed <= x.at {
 		return false
 	}
 	marks := g.state.noted().marks
-	i := markOf(marks, d.source)
+	i := markOf(marks, x.source)
 	return i < 0 || marks[i].at < g.state.pushed
 }
 
@@ -137,9 +148,8 @@ func markOf(marks []mark, src *source) int {
 }
 
 // moved returns the marks after a draft that has an origin was decided: the same ones if it was before.
-func (s *Store) moved(marks []mark, d *draft, rejected bool) []mark {
-	o := d.change.Origin
-	src := d.source
+func (x *decision) moved(marks []mark, rejected bool) []mark {
+	o, src := x.change.Origin, x.source
 	i := markOf(marks, src)
 	if i >= 0 && marks[i].covers(o) {
 		return marks
@@ -147,14 +157,14 @@ func (s *Store) moved(marks []mark, d *draft, rejected bool) []mark {
 	next := mark{source: src, sequence: o.Sequence, digest: o.Digest, rejected: rejected}
 	if i >= 0 {
 		next.at = marks[i].at
-	} else if t, passed, found := src.traceAt(d.key.Canonical()); found {
+	} else if t, passed, found := src.traceAt(x.key.Canonical()); found {
 		if !passed && t.covers(o) || passed && t.sequence >= o.Sequence && rejected {
 			return marks // What a copy sends that has nothing new does not take the place of what is remembered.
 		}
 		next.at = t.at()
 	}
 	if !rejected {
-		next.at = max(next.at, d.at)
+		next.at = max(next.at, x.at)
 	}
 	if i < 0 && len(marks) == maxMarks {
 		i = 0 // moved longest ago
@@ -181,56 +191,56 @@ func authorOf(source string) string {
 // connections that push (0061).
 //
 //go:noinline
-func (s *Store) sourceOfJournal(agent string, journal [16]byte) *source {
+func (in *origins) sourceOfJournal(agent string, journal [16]byte) *source {
 	var room [128]byte // so that nothing is allocated for a source that the table has
 	name := append(append(append(room[:0], agent...), 0), journal[:]...)
-	if src := s.sources[string(name)]; src != nil {
+	if src := in.sources[string(name)]; src != nil {
 		return src
 	}
 	return &source{name: string(name)}
 }
 
 // sourceOf returns the source of that name: the one of the table, or one that fits to enter it.
-func (s *Store) sourceOf(name string) *source {
-	if src := s.sources[name]; src != nil {
+func (in *origins) sourceOf(name string) *source {
+	if src := in.sources[name]; src != nil {
 		return src
 	}
 	return &source{name: name}
 }
 
 // addSource puts a source into the tables, unless it is there.
-func (s *Store) addSource(src *source) {
+func (in *origins) addSource(src *source) {
 	if src.author != nil {
 		return
 	}
 	name := authorOf(src.name)
-	if s.authors[name] == nil {
-		s.authors[name] = &author{name: name}
+	if in.authors[name] == nil {
+		in.authors[name] = &author{name: name}
 	}
-	src.author = s.authors[name]
+	src.author = in.authors[name]
 	src.author.sources = append(src.author.sources, src)
-	s.sources[src.name] = src
+	in.sources[src.name] = src
 }
 
 // dropUnused takes a source out of the tables that nothing is left of.
-func (s *Store) dropUnused(src *source) {
+func (in *origins) dropUnused(src *source) {
 	if src.author == nil || src.marks > 0 || !src.traces.isEmpty() {
 		return
 	}
 	a := src.author
-	delete(s.sources, src.name)
+	delete(in.sources, src.name)
 	a.sources = slices.DeleteFunc(a.sources, func(other *source) bool { return other == src })
 	if len(a.sources) == 0 {
-		delete(s.authors, a.name)
+		delete(in.authors, a.name)
 	}
 	src.author = nil
 }
 
 // adoptMarks returns marks that may come from elsewhere as marks of this store.
-func (s *Store) adoptMarks(marks []mark) []mark {
+func (in *origins) adoptMarks(marks []mark) []mark {
 	marks = slices.Clone(marks)
 	for i := range marks {
-		marks[i].source = s.sourceOf(marks[i].source.name)
+		marks[i].source = in.sourceOf(marks[i].source.name)
 	}
 	return marks
 }
@@ -243,18 +253,18 @@ func (m mark) decided() {
 }
 
 // remark keeps the sources when marks take the place of others in a group. What the sources left there before is in the marks.
-func (s *Store) remark(canonical string, before, after []mark) {
+func (in *origins) remark(canonical string, before, after []mark) {
 	if len(before) == len(after) && (len(after) == 0 || &before[0] == &after[0]) {
 		return
 	}
-	s.marks += len(after) - len(before)
+	in.marks += len(after) - len(before)
 	for _, m := range after {
-		s.addSource(m.source)
+		in.addSource(m.source)
 		i := markOf(before, m.source)
 		if i < 0 {
 			m.source.marks++
 			if !m.source.traces.isEmpty() {
-				s.dropTrace(keyOfTrace(canonical), m.source)
+				in.dropTrace(keyOfTrace(canonical), m.source)
 			}
 		}
 		if i < 0 || before[i] != m {
@@ -264,21 +274,21 @@ func (s *Store) remark(canonical string, before, after []mark) {
 	for _, m := range before {
 		if markOf(after, m.source) < 0 {
 			m.source.marks--
-			s.dropUnused(m.source)
+			in.dropUnused(m.source)
 		}
 	}
 }
 
 // leaveTraces turns the marks of a group that is not there, or not any more, into traces. had are those that it had while it was there.
-func (s *Store) leaveTraces(canonical string, had, marks []mark) {
-	s.marks -= len(had)
+func (in *origins) leaveTraces(canonical string, had, marks []mark) {
+	in.marks -= len(had)
 	for _, m := range marks {
-		s.addSource(m.source)
+		in.addSource(m.source)
 		m.decided()
-		s.addTrace(m.source, keyedTrace{keyOfTrace(canonical), traceOf(m)})
+		in.addTrace(m.source, keyedTrace{keyOfTrace(canonical), traceOf(m)})
 	}
 	for _, m := range had {
 		m.source.marks--
-		s.dropUnused(m.source)
+		in.dropUnused(m.source)
 	}
 }

@@ -45,17 +45,19 @@ func (o *Outline) Equal(other *Outline) bool {
 	return slices.EqualFunc(o.sets, other.sets, (*series.Set).Equal)
 }
 
-// takesValues says whether a draft changes nothing but values of the group, and no origin stands in its way.
-func (s *Store) takesValues(d *draft, g *group) bool {
+// takesValues says whether the draft changes nothing but values of the group, and no origin stands in its way.
+func (x *decision) takesValues() bool {
+	d, g := x.draft, x.group
 	if g == nil || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
 		return false
 	}
-	_, duplicate, _ := s.covering(d)
-	return !duplicate && !s.isSuperseded(d)
+	_, duplicate, _ := x.covering()
+	return !duplicate && !x.isSuperseded()
 }
 
-// revalue decides a draft that changes nothing but values of the group.
-func (s *Store) revalue(d *draft, e *Effect, g *group) {
+// replaceValues decides a draft that changes nothing but values of the group.
+func (x *decision) replaceValues() {
+	d, e, g := x.draft, &x.effect, x.group
 	noted := g.state.noted()
 	e.Operation, e.Key, e.Seen = d.operation, d.key, g.state.version
 	e.PushedAt, e.FailedAt, e.Reason = d.at, noted.failed, noted.reason

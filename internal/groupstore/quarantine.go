@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"pushrelay/internal/metric"
+	"pushrelay/internal/series"
 )
 
 // Quarantine (S9) holds the families that are kept although they do not fit: the check is off, or the change was decided
@@ -23,37 +24,47 @@ type departure struct {
 	typ  metric.Type
 }
 
-// hide counts a part as hidden and lets it wait.
-func (s *Store) hide(g *group, p *part) {
-	s.totals.quarantined++
-	s.hidings++
-	p.hidden.order = s.hidings
+// waiting are the hidden parts, by the name that they wait for. They are guarded by Store.mu.
+type waiting struct {
+	byName map[string][]waiter
+	hidden int    // parts, also those that wait for nothing
+	order  uint64 // how many parts were ever hidden
+}
+
+// add counts a part as hidden and lets it wait.
+func (ws *waiting) add(g *group, p *part) {
+	ws.hidden++
+	ws.order++
+	p.hidden.order = ws.order
 	if p.hidden.name != "" {
-		s.waiting[p.hidden.name] = append(s.waiting[p.hidden.name], waiter{g, p.set.Name()})
+		ws.byName[p.hidden.name] = append(ws.byName[p.hidden.name], waiter{g, p.set.Name()})
 	}
 }
 
-// unhide takes back what hide did.
-func (s *Store) unhide(g *group, p *part) {
-	s.totals.quarantined--
+// remove takes back what add did.
+func (ws *waiting) remove(g *group, p *part) {
+	ws.hidden--
 	name := p.hidden.name
 	if name == "" {
 		return
 	}
-	list := slices.DeleteFunc(s.waiting[name], func(w waiter) bool { return w.group == g && w.family == p.set.Name() })
+	list := slices.DeleteFunc(ws.byName[name], func(w waiter) bool { return w.group == g && w.family == p.set.Name() })
 	if len(list) == 0 {
-		delete(s.waiting, name)
+		delete(ws.byName, name)
 		return
 	}
-	s.waiting[name] = list
+	ws.byName[name] = list
 }
+
+// clear forgets all parts, and goes on counting.
+func (ws *waiting) clear() { ws.byName, ws.hidden = make(map[string][]waiter), 0 }
 
 // reconsider judges again those that waited for what has departed, in the order in which they came.
 func (s *Store) reconsider(departed []departure) {
 	for _, d := range departed {
-		for _, w := range slices.Clone(s.waiting[d.name]) {
+		for _, w := range slices.Clone(s.waiting.byName[d.name]) {
 			p := w.group.state.find(w.family)
-			if p == nil || p.hidden == nil || p.hidden.name != d.name || !s.frees(d, p.hidden) {
+			if p == nil || p.hidden == nil || p.hidden.name != d.name || !s.exposed.frees(d, p.hidden) {
 				continue
 			}
 			s.rejudge(w.group, p)
@@ -62,11 +73,11 @@ func (s *Store) reconsider(departed []departure) {
 }
 
 // frees says whether the departure may be what the hidden part waits for.
-func (s *Store) frees(d departure, h *hiding) bool {
+func (xs *exposures) frees(d departure, h *hiding) bool {
 	if h.by != nil {
 		return h.by == d.by
 	}
-	x := s.exposureOf(d.name)
+	x := xs.of(d.name)
 	return x == nil || x.visible == 0 || x.typ != d.typ
 }
 
@@ -83,45 +94,42 @@ func (s *Store) setHiding(g *group, p *part, h *hiding) {
 	changed := findPart(next.parts, p.set.Name())
 	changed.hidden = h
 	if p.hidden != nil {
-		s.unhide(g, p)
+		s.waiting.remove(g, p)
 	} else {
 		s.conceal(g, p.set)
 	}
 	g.state = &next
-	s.setSlot(g)
+	s.slots.put(g)
 	if h != nil {
-		s.hide(g, changed)
+		s.waiting.add(g, changed)
 		return
 	}
 	s.expose(g, changed.set)
 }
 
-// dropShadowed forgets a hidden group.
-func (s *Store) dropShadowed(g *group) {
-	list := slices.DeleteFunc(s.shadowed[g.normal], func(other *group) bool { return other == g })
-	if len(list) == 0 {
-		delete(s.shadowed, g.normal)
-		return
-	}
-	s.shadowed[g.normal] = list
+// expose counts a part as visible, and conceal as no longer visible.
+func (s *Store) expose(g *group, k *series.Set) {
+	s.accounts.claim(g, k)
+	s.exposed.add(g, k)
+}
+
+func (s *Store) conceal(g *group, k *series.Set) {
+	s.accounts.unclaim(g, k)
+	s.exposed.remove(g, k)
 }
 
 // promoteShadowed exposes the first of the groups that were hidden because of the group which had this normal key.
 func (s *Store) promoteShadowed(normal string) {
-	if len(s.shadowed[normal]) == 0 {
+	g := s.groups.promote(normal)
+	if g == nil {
 		return
-	}
-	g := s.shadowed[normal][0]
-	s.dropShadowed(g)
-	if g.normal != g.key.Canonical() {
-		s.aliases[normal] = g
 	}
 	next := *g.state
 	noted := g.state.noted()
 	noted.hidden = ""
 	next.notes = &noted
 	g.state = &next
-	s.setSlot(g)
+	s.slots.put(g)
 	for i := range next.parts {
 		s.rejudge(g, &next.parts[i])
 	}

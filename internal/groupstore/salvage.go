@@ -25,8 +25,8 @@ func (l *Loader) Lost() []string { return l.lost }
 // maxAdrift bounds how many sets can be missing at one place.
 const maxAdrift = 1 << 22
 
-// settle gives the sets that were read since a gap their numbers, of which the group that follows them has the highest.
-func (l *Loader) settle(group recordReader) error {
+// numberDrifting gives the sets that were read since a gap their numbers, of which the group that follows them has the highest.
+func (l *Loader) numberDrifting(group recordReader) error {
 	if len(l.drifting) == 0 {
 		return nil
 	}
@@ -100,8 +100,8 @@ func (l *Loader) release() {
 			s.rejudge(h.g, p)
 		}
 	}
-	for _, normal := range slices.Sorted(maps.Keys(s.shadowed)) {
-		if list := s.shadowed[normal]; len(list) > 0 && s.unfit(list[0]) == "" {
+	for _, normal := range slices.Sorted(maps.Keys(s.groups.shadowed)) {
+		if list := s.groups.shadowed[normal]; len(list) > 0 && s.groups.unfit(list[0]) == "" {
 			s.promoteShadowed(normal)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 
 	"pushrelay/internal/metric"
 	"pushrelay/internal/series"
-	"pushrelay/internal/smallmap"
 )
 
 // Config is what a store is made with. The zero value is a store in memory without limits that refuses what is
@@ -52,51 +51,29 @@ type Store struct {
 	maxSeries int
 	maxGroups int
 
-	accountLabel                       string
-	maxAccountSeries, maxAccountGroups int
-	// The constants of these names, except in tests.
-	maxTraces, maxAllTraces, maxRemembered, maxAllRemembered int
-
 	log      Log
 	own      map[string]OwnFamily
-	hasher   series.Hasher
 	encoders sync.Pool // of *series.Encoder
 
 	// mu guards everything below, and with it all that is said to be guarded by it elsewhere. Changes are decided, logged
 	// and applied in one critical section, so that their order is the same everywhere.
 	mu       sync.RWMutex
-	position uint64              // of the last change
-	groups   map[string]*group   // by canonical key
-	aliases  map[string]*group   // groups with empty labels, by normal key, that are exposed
-	shadowed map[string][]*group // by normal key: groups that are hidden, since another has their labels without the empty ones
-	waiting  map[string][]waiter
-	layouts  map[string]*layout
-	accounts map[string]*account             // by name
-	claims   map[string]smallmap.Map[waiter] // by name of an account; those that are exposed
-	loading  bool                            // a Loader is at work
-
-	sets      series.Table // of all groups
-	exposures []exposure   // by number of the family
-
-	sources map[string]*source // by name
-	authors map[string]*author // by name
-	marks   int                // in all groups
-	fresh   int                // traces that are not passed
-	passed  int                // traces that are
-
-	slots  []*state // the states of all groups: up to sorted by canonical key, then as they came; nil for deleted ones
-	sorted int
-	gaps   int // how many slots are nil
-
-	totals  totals
-	hidings uint64 // how many parts were ever hidden: their order
-	probes  int    // look-ups made by the check, counted for tests of its cost
+	position uint64 // of the last change
+	groups   directory
+	slots    slots
+	sets     series.Table // of all groups
+	exposed  exposures
+	waiting  waiting
+	accounts accounts
+	origins  origins
+	totals   totals
+	loading  bool // a Loader is at work
+	probes   int  // look-ups made by the check, counted for tests of its cost
 }
 
 // totals are running sums over all groups.
 type totals struct {
-	lines, parts, quarantined int
-	valueBytes, groupsBytes   int
+	lines, parts, valueBytes int
 }
 
 // New returns an empty store.
@@ -106,37 +83,31 @@ func New(cfg Config) *Store {
 		maxSeries: cfg.MaxSeries,
 		maxGroups: cfg.MaxGroups,
 
-		accountLabel: cfg.AccountLabel, maxAccountSeries: cfg.MaxAccountSeries, maxAccountGroups: cfg.MaxAccountGroups,
+		log: cfg.Log,
+		own: make(map[string]OwnFamily, len(cfg.OwnFamilies)),
 
-		log:    cfg.Log,
-		own:    make(map[string]OwnFamily, len(cfg.OwnFamilies)),
-		hasher: series.NewHasher(),
-
-		maxTraces: maxTraces, maxAllTraces: maxAllTraces, maxRemembered: maxRemembered, maxAllRemembered: maxAllRemembered,
-		sources: make(map[string]*source),
-		authors: make(map[string]*author),
+		accounts: accounts{label: cfg.AccountLabel, maxSeries: cfg.MaxAccountSeries, maxGroups: cfg.MaxAccountGroups},
+		origins:  newOrigins(),
 	}
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f
 	}
 	s.encoders.New = func() any { return new(series.Encoder) }
-	s.sets = series.NewTable(s.hasher)
+	s.groups.hasher = series.NewHasher()
+	s.sets = series.NewTable(s.groups.hasher)
+	s.exposed.sets, s.exposed.slots = &s.sets, &s.slots
 	s.reset()
 	return s
 }
 
 // reset forgets all groups.
 func (s *Store) reset() {
-	s.groups = make(map[string]*group)
-	s.aliases = make(map[string]*group)
-	s.shadowed = make(map[string][]*group)
-	s.waiting = make(map[string][]waiter)
-	s.layouts = make(map[string]*layout)
-	s.accounts = make(map[string]*account)
-	s.claims = make(map[string]smallmap.Map[waiter])
+	s.groups.clear()
+	s.waiting.clear()
+	s.accounts.clear()
 	s.sets.Clear()
-	s.exposures = nil
-	s.slots, s.sorted, s.gaps = nil, 0, 0
+	s.exposed.byFamily = nil
+	s.slots = slots{}
 	s.totals = totals{}
 }
 
@@ -163,16 +134,16 @@ func (s *Store) Stats() Stats {
 	defer s.mu.RUnlock()
 	sets := s.sets.Counts()
 	return Stats{
-		Groups:      len(s.groups),
+		Groups:      len(s.groups.byKey),
 		Series:      s.totals.lines,
 		Families:    sets.Families,
 		Skeletons:   sets.Sets,
-		Quarantined: s.totals.quarantined,
-		Traces:      s.fresh,
-		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.totals.groupsBytes) +
-			int64(len(s.groups))*groupBytes + int64(sets.OwnBytes) + int64(sets.Sets)*setBytes +
+		Quarantined: s.waiting.hidden,
+		Traces:      s.origins.fresh,
+		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.groups.bytes) +
+			int64(len(s.groups.byKey))*groupBytes + int64(sets.OwnBytes) + int64(sets.Sets)*setBytes +
 			int64(sets.Headings)*headingBytes +
-			int64(s.marks)*markBytes + int64(len(s.sources))*sourceBytes + int64(s.fresh+s.passed)*traceBytes,
+			int64(s.origins.marks)*markBytes + int64(len(s.origins.sources))*sourceBytes + int64(s.origins.fresh+s.origins.passed)*traceBytes,
 	}
 }
 

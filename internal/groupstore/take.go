@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/grouping"
 )
 
 // take decides a draft, logs what follows and applies it, in one critical section (S6): nothing else changes a store that is in use. The
@@ -12,12 +11,12 @@ import (
 func (s *Store) take(d *draft, v *verdict) (wait func(context.Context) error, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	x := decision{Store: s, draft: d, verdict: v, group: s.groups.byKey[d.key.Canonical()]}
 	if d.change.Origin != nil {
-		d.source = s.sourceOfJournal(d.change.Agent, d.change.Origin.Journal)
+		x.source = s.origins.sourceOfJournal(d.change.Agent, d.change.Origin.Journal)
 	}
-	present := s.groups[d.key.Canonical()]
 	current := d.change.Current == nil || d.change.Current()
-	if !s.meets(d, present, current) {
+	if !x.isWanted(current) {
 		return nil, nil
 	}
 	v.found = OtherSeries
@@ -25,71 +24,86 @@ func (s *Store) take(d *draft, v *verdict) (wait func(context.Context) error, er
 		v.refusal = notCurrent()
 		return nil, nil
 	}
-	var e Effect
-	g := s.decideOnce(d, present, &e, v)
-	if e.Operation == 0 {
+	x.decide()
+	if x.effect.Operation == 0 {
 		return nil, nil
 	}
-	if wait, err = s.record(&e, d, v.refusal != nil || d.operation == change.Mark); err != nil {
-		return nil, err
+	x.completeMarks()
+	if s.log != nil {
+		if wait, err = s.log.Append(s.position+1, x.effect); err != nil {
+			return nil, err
+		}
 	}
 	s.position++
-	s.commit(&e, g)
+	s.commit(&x.effect, x.group)
 	v.position = s.position
 	return wait, nil
 }
 
-// meets says whether the group is as the content of the change wants it.
-func (s *Store) meets(d *draft, g *group, current bool) bool {
-	return (d.version == 0 || versionOf(g) == d.version) && (d.outline == nil || current && s.takesValues(d, g))
+// A decision is what comes of a draft, with everything known (S1): an effect, which may be none, and a verdict. It changes nothing; it is made
+// under the store's lock.
+type decision struct {
+	*Store
+	*draft
+	*verdict
+
+	source *source // of the change's origin; nil without one
+	group  *group  // that the effect is about: the one that is there, or a new one; nil for none
+	effect Effect  // the zero effect is none
 }
 
-// decideOnce decides a draft with regard to its origin, and returns the group that it is about: the one that is there, or a new one. What is decided
-// for good moves the mark in any case, in the same record (T12, T13); what may be taken later moves nothing. The zero effect is none.
-func (s *Store) decideOnce(d *draft, present *group, e *Effect, v *verdict) (g *group) {
+// isWanted says whether the group is as the content of the change wants it.
+func (x *decision) isWanted(current bool) bool {
+	return (x.version == 0 || versionOf(x.group) == x.version) && (x.outline == nil || current && x.takesValues())
+}
+
+// decide decides the draft with regard to its origin. What is decided for good moves the mark in any case, in the same record (T12, T13); what
+// may be taken later moves nothing.
+func (x *decision) decide() {
 	switch {
-	case d.operation == change.Wipe:
-		e.Operation = change.Wipe
-		return nil
-	case d.operation == change.Forget:
-		s.forgetting(d, e)
-		return nil
-	case d.outline != nil: // no origin is in the way
-		s.revalue(d, e, present)
-		v.found = SameSeries
-		return present
+	case x.operation == change.Wipe:
+		x.effect.Operation, x.group = change.Wipe, nil
+		return
+	case x.operation == change.Forget:
+		x.forgetTraces()
+		x.group = nil
+		return
+	case x.outline != nil: // no origin is in the way
+		x.replaceValues()
+		x.found = SameSeries
+		return
 	}
-	rejected, duplicate, sequence := s.covering(d)
+	present := x.group
+	rejected, duplicate, sequence := x.covering()
 	switch {
-	case duplicate && rejected && s.isSuperseded(d):
-		v.duplicate, v.refusal = true, superseded()
+	case duplicate && rejected && x.isSuperseded():
+		x.duplicate, x.refusal = true, superseded()
 	case duplicate:
-		marking(d.key, present, e)
-		if rejected && sequence == d.change.Origin.Sequence {
-			v.rejected = rejectedBefore(present)
+		x.moveMark(present)
+		if rejected && sequence == x.change.Origin.Sequence {
+			x.rejected = rejectedBefore(present)
 		}
-		v.duplicate = true
-		return present
-	case s.isSuperseded(d):
-		v.refusal = superseded()
-	case d.operation != change.Mark:
-		g = s.decide(d, present, e, v)
+		x.duplicate = true
+		return
+	case x.isSuperseded():
+		x.refusal = superseded()
+	case x.operation != change.Mark:
+		x.judge()
 	}
-	later := v.refusal != nil && v.refusal.Kind == change.Full
-	if e.Operation == 0 && d.change.Origin != nil && !later {
-		marking(d.key, present, e)
-		g = present
+	later := x.refusal != nil && x.refusal.Kind == change.Full
+	if x.effect.Operation == 0 && x.change.Origin != nil && !later {
+		x.moveMark(present)
 	}
-	if full := s.leavesTooMany(d, e, g); full != nil {
-		*e, *v = Effect{}, verdict{found: OtherSeries, refusal: full}
+	if full := x.leavesTooMany(); full != nil {
+		x.effect, *x.verdict = Effect{}, verdict{found: OtherSeries, refusal: full}
 	}
-	return g
 }
 
-// marking makes the effect one of nothing but marks. For a duplicate it does not even change those, and yet it is logged: once
+// moveMark makes the effect one of nothing but marks. For a duplicate it does not even change those, and yet it is logged: once
 // it is durable, so is all that came before.
-func marking(key grouping.Key, g *group, e *Effect) {
-	e.Operation, e.Key, e.Seen = change.Mark, key, versionOf(g)
+func (x *decision) moveMark(g *group) {
+	x.group = g
+	x.effect.Operation, x.effect.Key, x.effect.Seen = change.Mark, x.key, versionOf(g)
 }
 
 // rejectedBefore returns why the last push to the group was rejected, as far as that is known.
@@ -100,16 +114,14 @@ func rejectedBefore(g *group) string {
 	return "it was rejected when it came first"
 }
 
-// record completes an effect with the marks that follow from it, and hands it to the log.
-func (s *Store) record(e *Effect, d *draft, rejected bool) (wait func(context.Context) error, err error) {
-	if !e.Key.IsZero() {
-		e.marks = s.marksAt(e.Key.Canonical())
+// completeMarks completes the effect with the marks that follow from it.
+func (x *decision) completeMarks() {
+	e := &x.effect
+	if e.Key.IsZero() {
+		return
 	}
-	if d.change.Origin != nil && !e.Key.IsZero() {
-		e.marks = s.moved(e.marks, d, rejected)
+	e.marks = x.groups.marksAt(e.Key.Canonical())
+	if x.change.Origin != nil {
+		e.marks = x.moved(e.marks, x.refusal != nil || x.operation == change.Mark)
 	}
-	if s.log == nil {
-		return nil, nil
-	}
-	return s.log.Append(s.position+1, *e)
 }

@@ -122,50 +122,50 @@ func (ts *traces) Pop() any {
 }
 
 // addTrace puts a trace in the place of the one that the source has there, which is older.
-func (s *Store) addTrace(src *source, t keyedTrace) {
-	s.dropTrace(t.key, src)
+func (in *origins) addTrace(src *source, t keyedTrace) {
+	in.dropTrace(t.key, src)
 	heap.Push(&src.traces, t)
 	src.author.fresh++
-	s.fresh++
+	in.fresh++
 }
 
 // dropTrace takes a trace out, if it is there.
-func (s *Store) dropTrace(key traceKey, src *source) {
+func (in *origins) dropTrace(key traceKey, src *source) {
 	ts := &src.traces
 	if i, fresh := ts.places[key]; fresh {
 		heap.Remove(ts, int(i))
 		src.author.fresh--
-		s.fresh--
+		in.fresh--
 		return
 	}
 	if _, passed := ts.passed[key]; passed {
 		delete(ts.passed, key)
 		src.author.passed--
-		s.passed--
+		in.passed--
 	}
 }
 
-// forgetting decides that the source will never send again what is numbered up to there: the traces up to there make nothing a duplicate any
+// forgetTraces decides that the source will never send again what is numbered up to there: the traces up to there make nothing a duplicate any
 // more. The marks of groups stay.
-func (s *Store) forgetting(d *draft, e *Effect) {
-	src, through := d.source, d.change.Origin.Sequence
+func (x *decision) forgetTraces() {
+	src, through := x.source, x.change.Origin.Sequence
 	if len(src.traces.fresh) == 0 || src.traces.fresh[0].sequence > through {
 		return
 	}
-	e.Operation, e.marks = change.Forget, []mark{{source: src, sequence: through}}
+	x.effect.Operation, x.effect.marks = change.Forget, []mark{{source: src, sequence: through}}
 }
 
 // forget applies the change. It costs what is forgotten.
-func (s *Store) forget(src *source, through uint64) {
+func (in *origins) forget(src *source, through uint64) {
 	ts := &src.traces
 	for len(ts.fresh) > 0 && ts.fresh[0].sequence <= through {
 		t := ts.fresh[0]
-		s.dropTrace(t.key, src)
+		in.dropTrace(t.key, src)
 		if t.at() > 0 {
-			s.remember(src, t)
+			in.remember(src, t)
 		}
 	}
-	s.dropUnused(src)
+	in.dropUnused(src)
 }
 
 // A memory is a trace that its source is past.
@@ -182,7 +182,7 @@ func (m memory) isThere() bool {
 }
 
 // remember keeps a trace that its source is past, as long as there is room for it.
-func (s *Store) remember(src *source, t keyedTrace) {
+func (in *origins) remember(src *source, t keyedTrace) {
 	if src.traces.passed == nil {
 		src.traces.passed = make(map[traceKey]trace)
 	}
@@ -190,16 +190,16 @@ func (s *Store) remember(src *source, t keyedTrace) {
 	src.traces.passed[t.key] = t.trace
 	a.remembered = append(a.remembered, memory{src, t.key, t.sequence})
 	a.passed++
-	s.passed++
-	for a.passed > s.maxRemembered || a.passed > 0 && s.passed > s.maxAllRemembered {
+	in.passed++
+	for a.passed > in.maxRemembered || a.passed > 0 && in.passed > in.maxAllRemembered {
 		oldest := a.remembered[0]
 		a.remembered = a.remembered[1:]
 		if !oldest.isThere() {
 			continue
 		}
-		s.dropTrace(oldest.key, oldest.src)
+		in.dropTrace(oldest.key, oldest.src)
 		if oldest.src != src { // the caller looks after its own
-			s.dropUnused(oldest.src)
+			in.dropUnused(oldest.src)
 		}
 	}
 	if len(a.remembered) > 2*a.passed+16 {
@@ -208,16 +208,16 @@ func (s *Store) remember(src *source, t keyedTrace) {
 }
 
 // leavesTooMany refuses, for now, a change that would leave one trace too many.
-func (s *Store) leavesTooMany(d *draft, e *Effect, g *group) *change.Outcome {
-	leaves := e.Operation == change.Delete || e.Operation == change.Mark && g == nil
-	if d.change.Origin == nil || !leaves {
+func (x *decision) leavesTooMany() *change.Outcome {
+	leaves := x.effect.Operation == change.Delete || x.effect.Operation == change.Mark && x.group == nil
+	if x.change.Origin == nil || !leaves {
 		return nil
 	}
-	if s.fresh >= s.maxAllTraces {
-		return noRoom(s.maxAllTraces, tracesLimit, "")
+	if x.origins.fresh >= x.origins.maxAllTraces {
+		return noRoom(x.origins.maxAllTraces, tracesLimit, "")
 	}
-	if a := s.authors[authorOf(d.source.name)]; a != nil && a.fresh >= s.maxTraces {
-		return noRoom(s.maxTraces, tracesLimit, a.name)
+	if a := x.origins.authors[authorOf(x.source.name)]; a != nil && a.fresh >= x.origins.maxTraces {
+		return noRoom(x.origins.maxTraces, tracesLimit, a.name)
 	}
 	return nil
 }
@@ -227,21 +227,21 @@ func (s *Store) leavesTooMany(d *draft, e *Effect, g *group) *change.Outcome {
 func (s *Store) DropMarks() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, g := range s.groups {
+	for _, g := range s.groups.byKey {
 		if len(g.state.noted().marks) > 0 {
 			s.replace(g, markedState(&Effect{}, g))
 		}
 	}
-	s.sources, s.authors = make(map[string]*source), make(map[string]*author)
-	s.marks, s.fresh, s.passed = 0, 0, 0
+	s.origins.sources, s.origins.authors = make(map[string]*source), make(map[string]*author)
+	s.origins.marks, s.origins.fresh, s.origins.passed = 0, 0, 0
 }
 
 // wipe removes all groups and leaves traces of their marks behind.
 func (s *Store) wipe() {
-	groups := s.groups
+	groups := s.groups.byKey
 	s.reset()
 	for canonical, g := range groups {
 		marks := g.state.noted().marks
-		s.leaveTraces(canonical, marks, marks)
+		s.origins.leaveTraces(canonical, marks, marks)
 	}
 }

@@ -31,8 +31,8 @@ type ref struct{ state, part uint32 }
 // Snapshot returns the present state of the store. Only pointers are copied under the lock.
 func (s *Store) Snapshot() *View {
 	s.mu.RLock()
-	states, sorted, ids := slices.Clone(s.slots), s.sorted, s.sets.Families()
-	gaps := s.gaps
+	states, sorted, ids := slices.Clone(s.slots.states), s.slots.sorted, s.sets.Families()
+	gaps := s.slots.gaps
 	s.mu.RUnlock()
 	if sorted < len(states) || gaps > 0 {
 		states = inOrder(states, sorted, 0)
