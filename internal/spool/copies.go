@@ -47,7 +47,7 @@ func (s *Spool) meetAnew(cur *cursor) *cursor {
 		cur.feeds[0].leave("was put back to an older copy")
 	}
 	next := &cursor{slot: cur.slot, id: cur.id, addresses: cur.addresses, held: map[*group]*time.Timer{}, copies: copies, putBackAt: time.Now()}
-	s.note(cursorRecord(next, newCursor))
+	s.journal.note(cursorRecord(next, newCursor))
 	s.uninstall(cur)
 	s.install(next)
 	return next

@@ -138,7 +138,7 @@ func (s *Spool) addCursor(id StoreID, address string) (*cursor, error) {
 		s.drop(stale)
 	}
 	cur := &cursor{slot: slot, id: id, addresses: []string{address}, held: map[*group]*time.Timer{}}
-	s.note(cursorRecord(cur, newCursor))
+	s.journal.note(cursorRecord(cur, newCursor))
 	s.install(cur)
 	return cur, nil
 }
@@ -156,7 +156,7 @@ func (s *Spool) install(cur *cursor) {
 
 // drop forgets a relay.
 func (s *Spool) drop(cur *cursor) {
-	s.note(appendDropped(nil, cur.slot))
+	s.journal.note(appendDropped(nil, cur.slot))
 	s.uninstall(cur)
 	for _, g := range s.groups {
 		s.compact(g)
@@ -187,11 +187,11 @@ func (s *Spool) meet(address string, id StoreID) (cur *cursor, inherited uint64,
 	case same != nil: // another address of the same store, or a relay that is back: they share the cursor
 		s.leave(at, address)
 		same.addresses = append(same.addresses, address)
-		s.note(cursorRecord(same, knownCursor))
+		s.journal.note(cursorRecord(same, knownCursor))
 		return same, 0, nil
 	case at != nil && at.id == (StoreID{}):
 		at.id = id
-		s.note(cursorRecord(at, knownCursor))
+		s.journal.note(cursorRecord(at, knownCursor))
 		return at, 0, nil
 	case at != nil:
 		s.cfg.Logger.Warn("relay has another store than before: it gets all groups anew",
@@ -212,7 +212,7 @@ func (s *Spool) leave(cur *cursor, address string) {
 		s.drop(cur)
 	default:
 		cur.addresses = slices.DeleteFunc(cur.addresses, func(a string) bool { return a == address })
-		s.note(cursorRecord(cur, knownCursor))
+		s.journal.note(cursorRecord(cur, knownCursor))
 	}
 }
 
@@ -231,7 +231,7 @@ func (cur *cursor) name() string {
 // decidedThrough is the floor of the relay: all changes up to that sequence are decided.
 func (s *Spool) decidedThrough(cur *cursor) uint64 {
 	if cur.oldest == nil {
-		return s.sequence
+		return s.journal.sequence
 	}
 	return cur.oldest.sequence - 1
 }

@@ -77,13 +77,13 @@ func (s *Spool) admit(f *Feed, inherited uint64) {
 		f.cursor = s.meetAnew(cur)
 	}
 	cur := f.cursor
-	if f.to.Journal == s.journal {
+	if f.to.Journal == s.journal.id {
 		s.verify(cur, f.to.Decided, inherited)
 	}
 	if len(cur.feeds) == 0 {
 		cur.withdrawn = nil // What was under way in an earlier session is decided, or never will be.
 	}
-	f.begun = s.note(appendAttach(nil, cur.slot))
+	f.begun = s.journal.note(appendAttach(nil, cur.slot))
 	cur.feeds = append(cur.feeds, f)
 	if len(cur.feeds) == 1 {
 		s.line(cur)
@@ -219,8 +219,8 @@ func (f *Feed) take() (c *Transfer, begun, durable *receipt) {
 		g.busy |= of(cur.slot)
 		c.sent |= of(cur.slot)
 		handed := &Transfer{
-			change: c, journal: s.journal, Bytes: c.bodyBytes, again: again,
-			Origin: change.Origin{Journal: s.journal, Sequence: c.sequence, Digest: c.identity()},
+			change: c, journal: s.journal.id, Bytes: c.bodyBytes, again: again,
+			Origin: change.Origin{Journal: s.journal.id, Sequence: c.sequence, Digest: c.identity()},
 		}
 		f.flying[handed] = true
 		begun, f.begun = f.begun, nil
@@ -304,11 +304,11 @@ func (f *Feed) State(ctx context.Context) FeedState {
 	s := f.spool
 	s.mu.Lock()
 	cur := f.cursor
-	st := FeedState{Pending: uint64(cur.pending), DecidedThrough: s.decidedThrough(cur), Journal: s.journal, CopyAt: cur.copyFor(f)}
+	st := FeedState{Pending: uint64(cur.pending), DecidedThrough: s.decidedThrough(cur), Journal: s.journal.id, CopyAt: cur.copyFor(f)}
 	if slices.Contains(cur.copies, f) {
 		st.DecidedThrough, st.Journal = 0, JournalID{}
 	}
-	recorded := s.writeVerdicts()
+	recorded := s.journal.flush()
 	s.mu.Unlock()
 	if recorded.wait(ctx) != nil {
 		st.DecidedThrough, st.Journal = 0, JournalID{}

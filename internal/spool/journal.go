@@ -1,12 +1,13 @@
 package spool
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"log/slog"
-	"slices"
+	"errors"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/wal"
 )
 
 // A JournalID identifies the numbering of changes. It is made with an empty spool, and anew when the numbers turn out to be
@@ -29,71 +30,99 @@ type Decided struct {
 	Digest   change.Digest
 }
 
-// verify compares what a relay knows of the journal with what the spool knows of itself. If the relay has seen a number that
-// was never given, or another change under it, this spool is a copy that was restored, or that runs elsewhere too; then the
-// numbers are worth nothing, and the journal begins anew with what waits.
-//
-// A number that the spool has no change for, and that is above all that the relay is known to have decided, is such a one
-// too: rather send something twice than take it for a duplicate. Numbers up to inherited were decided by the store that the
-// relay had before.
-func (s *Spool) verify(cur *cursor, told Decided, inherited uint64) {
-	if told.Sequence == 0 || told.Sequence < cur.highest {
-		return
-	}
-	if told.Sequence == cur.highest {
-		if told.Digest != cur.digest {
-			s.renew(cur, "the relay knows another change under the number of the last one that it decided")
-		}
-		return
-	}
-	own := s.numbered(told.Sequence)
-	switch {
-	case told.Sequence > s.sequence:
-		s.renew(cur, "the relay has seen numbers that were not given yet")
-	case own != nil && own.identity() == told.Digest, slices.Contains(cur.withdrawn, told), own == nil && told.Sequence <= inherited:
-		cur.decided(told)
-		s.note(cursorRecord(cur, knownCursor))
-	default:
-		s.renew(cur, "the relay knows another change under a number that was given here")
-	}
+// journal is the numbering of the spool's changes and the log that all of it goes into. It is guarded by Spool.mu, which whoever
+// calls it holds, but for what is static.
+type journal struct {
+	// Static after Recover.
+	release string        // the one that writes
+	log     *wal.Log      // nil for a spool in memory
+	failed  chan struct{} // one slot; filled when the log does not take a change
+
+	id       JournalID
+	sequence uint64        // the last that was given
+	payload  []byte        // a buffer for the payload of a change
+	verdicts []verdict     // that are not in the log yet
+	recorded *receipt      // of the last that is
+	recovery chan struct{} // closed when everything that was in doubt is durable
 }
 
-func (s *Spool) numbered(sequence uint64) *entry {
-	for c := range s.order.all() {
-		if c.sequence == sequence {
-			return c
-		}
+func newJournal(release string) journal {
+	return journal{release: release, failed: make(chan struct{}, 1), recovery: make(chan struct{})}
+}
+
+// keptPayloadBytes is the largest buffer for payloads that is kept for the next change.
+const keptPayloadBytes = 1 << 20
+
+// add puts a change into the log, behind all verdicts so far: one that some relays have still to decide, and that those of
+// attached may have soon. An error means that it is not in there.
+func (j *journal) add(c *entry, undecided, attached relays) error {
+	payload := appendChange(j.payload[:0], c, undecided, attached)
+	if cap(payload) <= keptPayloadBytes {
+		j.payload = payload
 	}
+	j.flush()
+	if j.log == nil {
+		return nil
+	}
+	wait, err := j.log.Append(payload)
+	if err != nil {
+		if errors.Is(err, wal.ErrUnwritable) {
+			select {
+			case j.failed <- struct{}{}:
+			default: // The keeper knows already.
+			}
+		}
+		return err
+	}
+	c.durable = &receipt{wal: wait}
 	return nil
 }
 
-// renew begins a new journal: all changes get new numbers, in the order of the old ones.
-func (s *Spool) renew(cur *cursor, reason string) {
-	id := newJournalID()
-	s.cfg.Logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well",
-		slog.String("addr", cur.name()), slog.String("reason", reason), slog.String("journal", id.String()), slog.String("before", s.journal.String()))
-	s.metrics.resets.Inc()
-	var numbers numbering
-	last := uint64(0)
-	for c := range s.order.all() {
-		last++
-		numbers = append(numbers, [2]uint64{c.sequence, last})
+// note puts a payload into the log that only says what has happened. While the log cannot be written it waits there, and
+// is in doubt; if it never comes to the disk, it happens again: the change is sent once more, and the relay knows it.
+func (j *journal) note(payload []byte) *receipt {
+	j.flush()
+	return j.put(payload)
+}
+
+func (j *journal) put(payload []byte) *receipt {
+	if j.log == nil {
+		return nil
 	}
-	s.note(appendJournal(nil, id, last, numbers))
-	s.begin(id, last)
-	last = 0
-	for c := range s.order.all() {
-		last++
-		c.sequence = last
+	wait, err := j.log.Note(payload)
+	if err != nil {
+		return &receipt{wal: func(context.Context) error { return err }} // The next snapshot says it instead.
+	}
+	return &receipt{wal: wait}
+}
+
+// maxVerdicts is how many verdicts wait for company at most.
+const maxVerdicts = 1024
+
+// noteSoon is note for a verdict. It is written before the next payload, or when somebody wants to know it on the disk: by
+// itself it would cost a sync, for which the next push had to wait. What is lost of them in a crash is asked again.
+func (j *journal) noteSoon(v verdict) {
+	if j.log == nil {
+		return
+	}
+	j.verdicts = append(j.verdicts, v)
+	if len(j.verdicts) == maxVerdicts {
+		j.flush()
 	}
 }
 
-// begin begins a journal of which no relay knows anything yet.
-func (s *Spool) begin(id JournalID, last uint64) {
-	s.journal, s.sequence = id, last
-	for _, cur := range s.cursors {
-		if cur != nil {
-			cur.highest, cur.digest, cur.withdrawn = 0, change.Digest{}, nil
-		}
+// flush puts the verdicts that wait into the log, and returns the receipt of the last of all.
+func (j *journal) flush() *receipt {
+	var buf [32]byte
+	for _, v := range j.verdicts {
+		j.recorded = j.put(appendVerdict(buf[:0], v))
 	}
+	j.verdicts = j.verdicts[:0]
+	return j.recorded
+}
+
+// signalRecovery wakes those who wait for what was in doubt.
+func (j *journal) signalRecovery() {
+	close(j.recovery)
+	j.recovery = make(chan struct{})
 }

@@ -33,9 +33,9 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 			return false, err
 		}
 	}
-	if s.journal == (JournalID{}) {
-		s.journal = newJournalID()
-		s.note(appendJournal(nil, s.journal, 0, nil))
+	if s.journal.id == (JournalID{}) {
+		s.journal.id = newJournalID()
+		s.journal.note(appendJournal(nil, s.journal.id, 0, nil))
 	}
 	if err := s.configure(s.cfg.Relays); err != nil {
 		return false, err
@@ -58,15 +58,15 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.log = log
-	if r.writer != s.self() {
-		s.note(s.self().payload()) // before anything else that this release writes
+	s.journal.log = log
+	if r.writer != s.journal.self() {
+		s.journal.note(s.journal.self().payload()) // before anything else that this release writes
 	}
 	for c := range s.order.all() {
 		r.noteSent(c)
 	}
 	s.cfg.Logger.Info("spool recovered", slog.Int("groups", len(s.groups)), slog.Int64("bytes", s.bytes),
-		slog.Uint64("sequence", s.sequence), slog.Duration("duration", time.Since(start)))
+		slog.Uint64("sequence", s.journal.sequence), slog.Duration("duration", time.Since(start)))
 	if c := found.CutOff; c != nil {
 		if c.InDoubt {
 			s.cfg.Logger.Error("what is behind the last sound change of the journal was cut off, and may have been answered", c.Attrs()...)
@@ -170,7 +170,7 @@ func (r *replay) change(b []byte) error {
 // attached says that all that waits for a relay may have been sent to it, in a session that begins.
 func (r *replay) attached(cur *cursor) {
 	cur.withdrawn = nil
-	r.sentThrough[cur.slot] = r.s.sequence
+	r.sentThrough[cur.slot] = r.s.journal.sequence
 }
 
 // noteSent notes for a change which relays it may have been sent to.

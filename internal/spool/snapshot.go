@@ -11,12 +11,12 @@ import (
 
 // Run keeps the journal until ctx ends: it makes snapshots, and takes up the journal again after the disk failed.
 func (s *Spool) Run(ctx context.Context) error {
-	if s.log == nil {
+	if s.journal.log == nil {
 		<-ctx.Done()
 		return nil
 	}
 	keeper := wal.Keeper{
-		Log: s.log, LiveBytes: s.liveBytes, Snapshot: s.snapshot, Failed: s.failed,
+		Log: s.journal.log, LiveBytes: s.liveBytes, Snapshot: s.snapshot, Failed: s.journal.failed,
 		Unwritable: func(err error) {
 			s.cfg.Logger.Error("the spool takes no pushes until its journal can be written again: they are answered 503", slog.Any("err", err))
 		},
@@ -43,7 +43,7 @@ func (s *Spool) liveBytes() int64 {
 func (s *Spool) recovered() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.recovery
+	return s.journal.recovery
 }
 
 // frozen is the spool at one moment.
@@ -94,10 +94,10 @@ func (s *Spool) snapshot(ctx context.Context) error {
 	for _, c := range f.underway {
 		c.durable = nil
 	}
-	if s.recorded == f.recorded {
-		s.recorded = nil
+	if s.journal.recorded == f.recorded {
+		s.journal.recorded = nil
 	}
-	s.signalRecovery()
+	s.journal.signalRecovery()
 	return nil
 }
 
@@ -105,26 +105,20 @@ func (s *Spool) snapshot(ctx context.Context) error {
 func (s *Spool) durableAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.signalRecovery()
-}
-
-// signalRecovery wakes those who wait for what was in doubt. The caller holds mu.
-func (s *Spool) signalRecovery() {
-	close(s.recovery)
-	s.recovery = make(chan struct{})
+	s.journal.signalRecovery()
 }
 
 // freeze copies what a snapshot consists of, and draws the line in the journal.
 func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.recorded = s.writeVerdicts()
-	w, err := s.log.Rotate()
+	f.recorded = s.journal.flush()
+	w, err := s.journal.log.Rotate()
 	if err != nil {
 		return nil, err
 	}
-	f.writer = s.self()
-	f.journal, f.sequence, f.attached = s.journal, s.sequence, s.attached()
+	f.writer = s.journal.self()
+	f.journal, f.sequence, f.attached = s.journal.id, s.journal.sequence, s.attached()
 	for _, cur := range s.cursors {
 		if cur != nil {
 			f.cursors = append(f.cursors, *cur)

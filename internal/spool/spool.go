@@ -21,9 +21,6 @@ const (
 	snapshotFloorBytes = 16 << 20
 )
 
-// keptPayloadBytes is the largest buffer for payloads that is kept for the next change.
-const keptPayloadBytes = 1 << 20
-
 // retryUnwritable and retryFull are when a push may be tried again that was not taken.
 const (
 	retryUnwritable = 10 * time.Second
@@ -69,34 +66,27 @@ type Spool struct {
 	// Static after Recover.
 	cfg     Config
 	metrics *metrics
-	log     *wal.Log // nil for a spool in memory
-	failed  chan struct{}
 	parsers sync.Pool
 
 	// mu guards everything below and what is said to be guarded by it elsewhere. It is taken before the log's own lock.
 	mu         sync.Mutex
+	journal    journal
 	groups     map[grouping.Key]*group
 	order      order
 	deletions  deletions
 	cursors    [maxRelays]*cursor
-	journal    JournalID
-	sequence   uint64    // the last that was given
-	payload    []byte    // a buffer for the payload of a change
-	verdicts   []verdict // that are not in the journal yet
-	recorded   *receipt  // of the last that is
 	bytes      int64
 	reachable  relays             // that have an address
 	entries    int                // changes that some of these has still to decide
 	demands    map[string]demands // of the relays, by address, as they were when a session began last
 	away       map[string]string  // why there is no session with a relay, by address
 	rejections []Rejection        // the newest last
-	recovery   chan struct{}      // closed when everything that was in doubt is durable
 }
 
 // New returns a spool that is not recovered yet. Nothing is opened.
 func New(cfg Config) *Spool {
 	s := &Spool{
-		cfg: cfg, failed: make(chan struct{}, 1), groups: map[grouping.Key]*group{}, demands: map[string]demands{}, away: map[string]string{}, recovery: make(chan struct{}),
+		cfg: cfg, journal: newJournal(cfg.Release), groups: map[grouping.Key]*group{}, demands: map[string]demands{}, away: map[string]string{},
 		parsers: sync.Pool{New: func() any { return new(exposition.Parser) }},
 	}
 	s.metrics = newMetrics(cfg.Registerer, s)
@@ -155,18 +145,12 @@ func (s *Spool) accept(key grouping.Key, c *entry, who interest) error {
 	if err := s.room(g, c); err != nil {
 		return err
 	}
-	c.group, c.sequence = g, s.sequence+1
+	c.group, c.sequence = g, s.journal.sequence+1
 	attached := s.attached()
 	known := s.known()
-	payload := appendChange(s.payload[:0], c, known, attached)
-	if cap(payload) <= keptPayloadBytes {
-		s.payload = payload
-	}
-	durable, err := s.append(payload)
-	if err != nil {
+	if err := s.journal.add(c, known, attached); err != nil {
 		return notKept(err)
 	}
-	c.durable = durable
 	if who == answered && attached != 0 {
 		c.answer = &answer{waiting: attached, done: make(chan struct{}), kept: s.atCopies()}
 	}
@@ -188,7 +172,7 @@ func (s *Spool) accept(key grouping.Key, c *entry, who interest) error {
 // insert puts a numbered change behind all others. The relays have to decide it.
 func (s *Spool) insert(c *entry, undecided relays) {
 	g := c.group
-	s.sequence = max(s.sequence, c.sequence)
+	s.journal.sequence = max(s.journal.sequence, c.sequence)
 	if s.groups[g.key] == nil {
 		s.groups[g.key] = g
 		s.bytes += groupBytes(g.key)
@@ -254,32 +238,32 @@ func (s *Spool) Owned(owner string) map[grouping.Key]change.Digest {
 func (s *Spool) Journal() JournalID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.journal
+	return s.journal.id
 }
 
 // Failure returns why the spool takes nothing, nil if it does.
 func (s *Spool) Failure() error {
-	if s.log == nil {
+	if s.journal.log == nil {
 		return nil
 	}
-	return s.log.Status().Failure
+	return s.journal.log.Status().Failure
 }
 
 // Losses returns what the spool has lost, or may have, and nobody has taken note of.
 func (s *Spool) Losses() []wal.Loss {
-	if s.log == nil {
+	if s.journal.log == nil {
 		return nil
 	}
-	return s.log.Losses()
+	return s.journal.log.Losses()
 }
 
 // Close makes durable what is not yet and gives up the directory. Run must have returned and nothing may be pushed any more.
 func (s *Spool) Close() error {
-	if s.log == nil {
+	if s.journal.log == nil {
 		return nil
 	}
 	s.mu.Lock()
-	s.writeVerdicts()
+	s.journal.flush()
 	s.mu.Unlock()
-	return s.log.Close()
+	return s.journal.log.Close()
 }

@@ -54,7 +54,7 @@ func (st *Status) Pending(relay string) int {
 func (s *Spool) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Journal: s.journal, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups) - s.deletedGroups(), Entries: s.entries, Failure: s.Failure(), notes: map[string]string{}}
+	st := Status{Journal: s.journal.id, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups) - s.deletedGroups(), Entries: s.entries, Failure: s.Failure(), notes: map[string]string{}}
 	var oldest *entry
 	for _, cur := range s.cursors {
 		if cur == nil {

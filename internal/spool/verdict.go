@@ -56,10 +56,10 @@ func (s *Spool) decided(cur *cursor, c *Transfer, d decision) {
 
 // record writes a final verdict down.
 func (s *Spool) record(cur *cursor, c *Transfer, d decision) {
-	if c.journal == s.journal {
+	if c.journal == s.journal.id {
 		cur.decided(Decided{c.Origin.Sequence, c.Origin.Digest})
 	}
-	s.noteSoon(verdict{slot: cur.slot, sequence: c.change.sequence, decision: d, point: cur.confirm(c.decided)})
+	s.journal.noteSoon(verdict{slot: cur.slot, sequence: c.change.sequence, decision: d, point: cur.confirm(c.decided)})
 	s.metrics.sent.Inc()
 }
 
@@ -68,7 +68,7 @@ func (s *Spool) record(cur *cursor, c *Transfer, d decision) {
 func (s *Spool) decidedInVain(cur *cursor, c *Transfer, o change.Outcome) {
 	switch {
 	case !o.IsFinal():
-	case c.journal != s.journal:
+	case c.journal != s.journal.id:
 		s.metrics.sent.Inc()
 	default:
 		s.record(cur, c, rejectedDecision) // Which verdict it was is of no use to anybody.
@@ -80,7 +80,7 @@ func (s *Spool) decidedInVain(cur *cursor, c *Transfer, o change.Outcome) {
 func (s *Spool) refused(cur *cursor, c *Transfer, o change.Outcome) {
 	s.decided(cur, c, rejectedDecision)
 	if a := c.change.answer; a != nil {
-		withdrawn := s.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
+		withdrawn := s.journal.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
 		s.withdraw(c.change)
 		a.refuse(s.named(cur, o), withdrawn)
 		return

@@ -1,0 +1,77 @@
+package spool
+
+import (
+	"log/slog"
+	"slices"
+
+	"pushrelay/internal/change"
+)
+
+// verify compares what a relay knows of the journal with what the spool knows of itself. If the relay has seen a number that
+// was never given, or another change under it, this spool is a copy that was restored, or that runs elsewhere too; then the
+// numbers are worth nothing, and the journal begins anew with what waits.
+//
+// A number that the spool has no change for, and that is above all that the relay is known to have decided, is such a one
+// too: rather send something twice than take it for a duplicate. Numbers up to inherited were decided by the store that the
+// relay had before.
+func (s *Spool) verify(cur *cursor, told Decided, inherited uint64) {
+	if told.Sequence == 0 || told.Sequence < cur.highest {
+		return
+	}
+	if told.Sequence == cur.highest {
+		if told.Digest != cur.digest {
+			s.renew(cur, "the relay knows another change under the number of the last one that it decided")
+		}
+		return
+	}
+	own := s.numbered(told.Sequence)
+	switch {
+	case told.Sequence > s.journal.sequence:
+		s.renew(cur, "the relay has seen numbers that were not given yet")
+	case own != nil && own.identity() == told.Digest, slices.Contains(cur.withdrawn, told), own == nil && told.Sequence <= inherited:
+		cur.decided(told)
+		s.journal.note(cursorRecord(cur, knownCursor))
+	default:
+		s.renew(cur, "the relay knows another change under a number that was given here")
+	}
+}
+
+func (s *Spool) numbered(sequence uint64) *entry {
+	for c := range s.order.all() {
+		if c.sequence == sequence {
+			return c
+		}
+	}
+	return nil
+}
+
+// renew begins a new journal: all changes get new numbers, in the order of the old ones.
+func (s *Spool) renew(cur *cursor, reason string) {
+	id := newJournalID()
+	s.cfg.Logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well",
+		slog.String("addr", cur.name()), slog.String("reason", reason), slog.String("journal", id.String()), slog.String("before", s.journal.id.String()))
+	s.metrics.resets.Inc()
+	var numbers numbering
+	last := uint64(0)
+	for c := range s.order.all() {
+		last++
+		numbers = append(numbers, [2]uint64{c.sequence, last})
+	}
+	s.journal.note(appendJournal(nil, id, last, numbers))
+	s.begin(id, last)
+	last = 0
+	for c := range s.order.all() {
+		last++
+		c.sequence = last
+	}
+}
+
+// begin begins a journal of which no relay knows anything yet.
+func (s *Spool) begin(id JournalID, last uint64) {
+	s.journal.id, s.journal.sequence = id, last
+	for _, cur := range s.cursors {
+		if cur != nil {
+			cur.highest, cur.digest, cur.withdrawn = 0, change.Digest{}, nil
+		}
+	}
+}
