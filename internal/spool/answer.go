@@ -118,12 +118,12 @@ func (s *Spool) leaveAnswer(c *entry, durable bool) {
 	}
 	c.answer = nil
 	if a.refusal == nil {
-		a.waiting.slots(func(slot int) {
-			a.kept = append(a.kept, fmt.Sprintf("relay %s did not answer within %s", s.cursors[slot].name(), s.cfg.Wait.Round(time.Millisecond)))
+		a.waiting.each(func(slot int) {
+			a.kept = append(a.kept, fmt.Sprintf("relay %s did not answer within %s", s.cursors.slots[slot].name(), s.cfg.Wait.Round(time.Millisecond)))
 		})
 	}
 	a.waiting = 0
-	s.compact(c.group)
+	s.groups.compact(c.group)
 }
 
 func inDoubt(err error) change.Outcome {
@@ -136,6 +136,14 @@ func inDoubt(err error) change.Outcome {
 // notKept is the outcome of a push that the agent's disk does not take.
 func notKept(err error) *change.Outcome {
 	return &change.Outcome{Kind: change.Unavailable, Detail: fmt.Sprintf("keeping the push at the agent: %v", err), RetryAfter: retryUnwritable}
+}
+
+// noRoom is the outcome of a push that the spool is too full for (T22).
+func noRoom() *change.Outcome {
+	return &change.Outcome{
+		Kind: change.Unavailable, RetryAfter: retryFull,
+		Detail: "the agent's spool is full (--spool.max-bytes) of what waits for relays and of the newest content of each group",
+	}
 }
 
 // named adds to a relay's refusal which relay it is, where there are several.

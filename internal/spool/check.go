@@ -62,7 +62,7 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 func (s *Spool) holds(key grouping.Key) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.groups[key] != nil
+	return s.groups.byKey[key] != nil
 }
 
 func (s *Spool) putBack(parser *exposition.Parser) {

@@ -29,7 +29,7 @@ func (s *Spool) promote(cur *cursor) {
 	waiting := cur.copies
 	cur.copies = nil
 	for _, f := range waiting {
-		f.cursor = s.cursors[cur.slot]
+		f.cursor = s.cursors.slots[cur.slot]
 		s.place(f, 0)
 	}
 }
@@ -47,9 +47,7 @@ func (s *Spool) meetAnew(cur *cursor) *cursor {
 		cur.feeds[0].leave("was put back to an older copy")
 	}
 	next := &cursor{slot: cur.slot, id: cur.id, addresses: cur.addresses, held: map[*group]*time.Timer{}, copies: copies, putBackAt: time.Now()}
-	s.journal.note(cursorRecord(next, newCursor))
-	s.uninstall(cur)
-	s.install(next)
+	s.cursors.replace(cur, next)
 	return next
 }
 
@@ -74,9 +72,9 @@ func (cur *cursor) copyFor(f *Feed) string {
 }
 
 // atCopies says for each session with a copy that it does not get a push.
-func (s *Spool) atCopies() (why []string) {
-	for _, cur := range s.cursors {
-		if cur == nil || len(cur.feeds) == 0 {
+func (sl *slots) atCopies() (why []string) {
+	for cur := range sl.all() {
+		if len(cur.feeds) == 0 {
 			continue
 		}
 		for _, f := range cur.copies {

@@ -2,9 +2,7 @@ package spool
 
 import (
 	"encoding/hex"
-	"fmt"
-	"log/slog"
-	"slices"
+	"iter"
 	"time"
 
 	"pushrelay/internal/change"
@@ -67,155 +65,6 @@ func (cur *cursor) decided(d Decided) {
 	cur.withdrawn = above
 }
 
-// attached are the relays that there is a session with.
-func (s *Spool) attached() relays {
-	var all relays
-	for _, cur := range s.cursors {
-		if cur != nil && len(cur.feeds) > 0 {
-			all |= of(cur.slot)
-		}
-	}
-	return all
-}
-
-// known are all relays.
-func (s *Spool) known() relays {
-	var all relays
-	for _, cur := range s.cursors {
-		if cur != nil {
-			all |= of(cur.slot)
-		}
-	}
-	return all
-}
-
-func (s *Spool) cursorOf(match func(*cursor) bool) *cursor {
-	for _, cur := range s.cursors {
-		if cur != nil && match(cur) {
-			return cur
-		}
-	}
-	return nil
-}
-
-// configure makes the cursors those of the configured relays: it drops those that are configured no more (T17) and adds one
-// for each address where nobody was met yet. It is called once, after the journal is read.
-func (s *Spool) configure(addresses []string) error {
-	for _, cur := range s.cursors {
-		if cur == nil {
-			continue
-		}
-		cur.addresses = slices.DeleteFunc(cur.addresses, func(a string) bool { return !slices.Contains(addresses, a) })
-		if len(cur.addresses) > 0 {
-			continue
-		}
-		if cur.pending > 0 {
-			s.cfg.Logger.Warn("what waited for a relay that is configured no more is dropped",
-				slog.String("store_id", cur.id.String()), slog.Int("changes", cur.pending))
-		}
-		s.drop(cur)
-	}
-	for _, address := range addresses {
-		if s.cursorOf(func(c *cursor) bool { return slices.Contains(c.addresses, address) }) != nil {
-			continue
-		}
-		if _, err := s.addCursor(StoreID{}, address); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// addCursor begins with a relay that has nothing of this agent: all changes are to be sent to it.
-func (s *Spool) addCursor(id StoreID, address string) (*cursor, error) {
-	slot := slices.Index(s.cursors[:], nil)
-	if slot < 0 {
-		stale := s.cursorOf(func(c *cursor) bool { return len(c.feeds) == 0 && len(c.addresses) == 0 })
-		if stale == nil {
-			return nil, fmt.Errorf("the spool cannot keep more than %d relays apart", maxRelays)
-		}
-		slot = stale.slot
-		s.drop(stale)
-	}
-	cur := &cursor{slot: slot, id: id, addresses: []string{address}, held: map[*group]*time.Timer{}}
-	s.journal.note(cursorRecord(cur, newCursor))
-	s.install(cur)
-	return cur, nil
-}
-
-// install puts a new cursor in its place, behind all changes. Notes of failed pushes are not for it: it never had a say in
-// those.
-func (s *Spool) install(cur *cursor) {
-	s.cursors[cur.slot] = cur
-	for c := range s.order.all() {
-		if c.isContent() {
-			s.owe(cur, c)
-		}
-	}
-}
-
-// drop forgets a relay.
-func (s *Spool) drop(cur *cursor) {
-	s.journal.note(appendDropped(nil, cur.slot))
-	s.uninstall(cur)
-	for _, g := range s.groups {
-		s.compact(g)
-	}
-}
-
-func (s *Spool) uninstall(cur *cursor) {
-	s.cursors[cur.slot] = nil
-	for c := range s.order.all() {
-		if c.undecided.has(cur.slot) {
-			s.settle(cur, c)
-		}
-		c.sent &^= of(cur.slot)
-	}
-	for _, g := range s.groups {
-		g.queued, g.busy, g.held = g.queued&^of(cur.slot), g.busy&^of(cur.slot), g.held&^of(cur.slot)
-	}
-}
-
-// meet returns the cursor of the store that answers at an address. If that was another one before, inherited is how far it had
-// decided: the relay may have been restored from a backup, and then knows numbers up to there.
-func (s *Spool) meet(address string, id StoreID) (cur *cursor, inherited uint64, err error) {
-	at := s.cursorOf(func(c *cursor) bool { return slices.Contains(c.addresses, address) })
-	same := s.cursorOf(func(c *cursor) bool { return c.id == id })
-	switch {
-	case same != nil && same == at:
-		return same, 0, nil
-	case same != nil: // another address of the same store, or a relay that is back: they share the cursor
-		s.leave(at, address)
-		same.addresses = append(same.addresses, address)
-		s.journal.note(cursorRecord(same, knownCursor))
-		return same, 0, nil
-	case at != nil && at.id == (StoreID{}):
-		at.id = id
-		s.journal.note(cursorRecord(at, knownCursor))
-		return at, 0, nil
-	case at != nil:
-		s.cfg.Logger.Warn("relay has another store than before: it gets all groups anew",
-			slog.String("addr", address), slog.String("store_id", id.String()), slog.String("before", at.id.String()))
-		inherited = at.highest
-		s.leave(at, address)
-	}
-	cur, err = s.addCursor(id, address)
-	return cur, inherited, err
-}
-
-// leave takes an address away from a cursor. One that nobody was met under goes with it; any other stays until the next
-// start, because its relay may come back.
-func (s *Spool) leave(cur *cursor, address string) {
-	switch {
-	case cur == nil:
-	case cur.id == (StoreID{}):
-		s.drop(cur)
-	default:
-		cur.addresses = slices.DeleteFunc(cur.addresses, func(a string) bool { return a == address })
-		s.journal.note(cursorRecord(cur, knownCursor))
-	}
-}
-
 // name is what people know the relay by.
 func (cur *cursor) name() string {
 	switch {
@@ -228,10 +77,61 @@ func (cur *cursor) name() string {
 	}
 }
 
-// decidedThrough is the floor of the relay: all changes up to that sequence are decided.
-func (s *Spool) decidedThrough(cur *cursor) uint64 {
-	if cur.oldest == nil {
-		return s.journal.sequence
+// slots are the cursors of the relays that the spool knows, each in its slot; nil where there is none. They are guarded by
+// Spool.mu.
+type slots [maxRelays]*cursor
+
+// all yields every cursor.
+func (sl *slots) all() iter.Seq[*cursor] {
+	return func(yield func(*cursor) bool) {
+		for _, cur := range sl {
+			if cur != nil && !yield(cur) {
+				return
+			}
+		}
 	}
-	return cur.oldest.sequence - 1
+}
+
+// have says that a cursor is still that of its relay.
+func (sl *slots) have(cur *cursor) bool { return sl[cur.slot] == cur }
+
+// find returns the first cursor that matches; nil if there is none.
+func (sl *slots) find(match func(*cursor) bool) *cursor {
+	for cur := range sl.all() {
+		if match(cur) {
+			return cur
+		}
+	}
+	return nil
+}
+
+// known are all relays.
+func (sl *slots) known() relays {
+	var known relays
+	for cur := range sl.all() {
+		known |= of(cur.slot)
+	}
+	return known
+}
+
+// reachable are the relays that have an address.
+func (sl *slots) reachable() relays {
+	var reachable relays
+	for cur := range sl.all() {
+		if len(cur.addresses) > 0 {
+			reachable |= of(cur.slot)
+		}
+	}
+	return reachable
+}
+
+// attached are the relays that there is a session with.
+func (sl *slots) attached() relays {
+	var attached relays
+	for cur := range sl.all() {
+		if len(cur.feeds) > 0 {
+			attached |= of(cur.slot)
+		}
+	}
+	return attached
 }

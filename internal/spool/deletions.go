@@ -14,58 +14,54 @@ type deletions struct {
 }
 
 // keep keeps a deletion that nobody has to decide any more.
-func (s *Spool) keep(c *entry) {
+func (d *deletions) keep(c *entry) {
 	if c.operation != change.Delete || c.undecided != 0 || c.kept {
 		return
 	}
 	c.kept = true
-	s.deletions.order = append(s.deletions.order, c)
-	s.deletions.count++
+	d.order = append(d.order, c)
+	d.count++
 }
 
 // release ends the keeping of a change: it is sent again, or it goes.
-func (s *Spool) release(c *entry) {
+func (d *deletions) release(c *entry) {
 	if !c.kept {
 		return
 	}
 	c.kept = false
-	s.deletions.count--
+	d.count--
 }
 
-// dropOldestDeletion drops the deletion that has been kept for the longest time. There must be one.
-func (s *Spool) dropOldestDeletion() {
+// pop returns the deletion that has been kept for the longest time, to be dropped. There must be one.
+func (d *deletions) pop() *entry {
 	for {
-		c := s.deletions.order[0]
-		s.deletions.order[0] = nil
-		s.deletions.order = s.deletions.order[1:]
+		c := d.order[0]
+		d.order[0] = nil
+		d.order = d.order[1:]
 		if c.kept {
-			s.remove(c)
-			return
+			return c
 		}
 	}
 }
 
-// trimDeletions drops those beyond the bounds. Nothing may hold on to a group's list of changes meanwhile.
-func (s *Spool) trimDeletions() {
-	for s.deletions.count > maxDeletions || s.deletions.count > 0 && s.cfg.MaxBytes > 0 && s.bytes > s.cfg.MaxBytes {
-		s.dropOldestDeletion()
-	}
-	if len(s.deletions.order) <= 2*s.deletions.count+16 {
+// trim gives up the memory of those that are not kept any more, once they are most.
+func (d *deletions) trim() {
+	if len(d.order) <= 2*d.count+16 {
 		return
 	}
-	kept := make([]*entry, 0, s.deletions.count)
-	for _, c := range s.deletions.order {
+	kept := make([]*entry, 0, d.count)
+	for _, c := range d.order {
 		if c.kept {
 			kept = append(kept, c)
 		}
 	}
-	s.deletions.order = kept
+	d.order = kept
 }
 
-// deletedGroups counts the groups of which only a deletion is left that all relays have decided.
-func (s *Spool) deletedGroups() int {
+// groups counts the groups of which only a deletion is left that all relays have decided.
+func (d *deletions) groups() int {
 	n := 0
-	for _, c := range s.deletions.order {
+	for _, c := range d.order {
 		if c.kept && len(c.group.changes) == 1 {
 			n++
 		}

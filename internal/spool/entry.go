@@ -131,8 +131,8 @@ func of(slot int) relays { return 1 << slot }
 
 func (r relays) has(slot int) bool { return r&of(slot) != 0 }
 
-// slots calls f for each of the set.
-func (r relays) slots(f func(slot int)) {
+// each calls f for each of the set, by its slot.
+func (r relays) each(f func(slot int)) {
 	for r != 0 {
 		slot := bits.TrailingZeros32(uint32(r))
 		f(slot)

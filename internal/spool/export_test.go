@@ -39,15 +39,15 @@ func (s *Spool) Check() error {
 	var bytes int64
 	changes, entries := 0, 0
 	pending, oldest := map[int]int{}, map[int]*entry{}
-	for _, g := range s.groups {
+	for _, g := range s.groups.byKey {
 		bytes += groupBytes(g.key)
 		for _, c := range g.changes {
 			changes++
 			bytes += c.bytes()
-			if c.undecided&s.reachable != 0 {
+			if c.undecided&s.groups.reachable != 0 {
 				entries++
 			}
-			c.undecided.slots(func(slot int) {
+			c.undecided.each(func(slot int) {
 				pending[slot]++
 				if oldest[slot] == nil || c.sequence < oldest[slot].sequence {
 					oldest[slot] = c
@@ -55,11 +55,11 @@ func (s *Spool) Check() error {
 			})
 		}
 	}
-	if bytes != s.bytes || changes != s.order.count || entries != s.entries {
-		return fmt.Errorf("%d bytes, %d changes, %d entries are counted, there are %d, %d, %d", s.bytes, s.order.count, s.entries, bytes, changes, entries)
+	if bytes != s.groups.bytes || changes != s.groups.order.count || entries != s.groups.entries {
+		return fmt.Errorf("%d bytes, %d changes, %d entries are counted, there are %d, %d, %d", s.groups.bytes, s.groups.order.count, s.groups.entries, bytes, changes, entries)
 	}
 	last := uint64(0)
-	for c := range s.order.all() {
+	for c := range s.groups.order.all() {
 		changes--
 		if c.sequence <= last {
 			return fmt.Errorf("change %d comes after %d", c.sequence, last)
@@ -69,8 +69,8 @@ func (s *Spool) Check() error {
 	if changes != 0 {
 		return fmt.Errorf("%d changes have no place in the order", changes)
 	}
-	for _, cur := range s.cursors {
-		if cur != nil && (cur.pending != pending[cur.slot] || cur.oldest != oldest[cur.slot]) {
+	for cur := range s.cursors.all() {
+		if cur.pending != pending[cur.slot] || cur.oldest != oldest[cur.slot] {
 			return fmt.Errorf("relay %s: %d are counted and there are %d; the oldest is %v, not %v", cur.name(), cur.pending, pending[cur.slot], oldest[cur.slot], cur.oldest)
 		}
 	}

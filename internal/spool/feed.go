@@ -58,11 +58,11 @@ type Transfer struct {
 func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	cur, inherited, err := s.meet(a.Relay, a.Store)
+	cur, inherited, err := s.cursors.meet(a.Relay, a.Store)
 	if err != nil {
 		return nil, err
 	}
-	s.count()
+	s.groups.count()
 	delete(s.away, a.Relay)
 	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel}
 	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}}
@@ -86,7 +86,7 @@ func (s *Spool) admit(f *Feed, inherited uint64) {
 	f.begun = s.journal.note(appendAttach(nil, cur.slot))
 	cur.feeds = append(cur.feeds, f)
 	if len(cur.feeds) == 1 {
-		s.line(cur)
+		cur.line()
 	}
 }
 
@@ -95,17 +95,6 @@ func (s *Spool) Away(relay, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.away[relay] = why
-}
-
-// line makes the queue of a relay: the group whose next change is the oldest comes first.
-func (s *Spool) line(cur *cursor) {
-	for c := range cur.pendingChanges() {
-		if g := c.group; !(g.busy | g.queued).has(cur.slot) {
-			g.queued |= of(cur.slot)
-			cur.ready = append(cur.ready, g)
-		}
-	}
-	cur.notify()
 }
 
 // Drain says that the relay is about to stop: nothing more is handed out, and pushers do not wait for it. Verdicts on what
@@ -124,14 +113,14 @@ func (f *Feed) Detach() {
 	defer s.mu.Unlock()
 	f.leave("went away")
 	cur := f.cursor
-	if s.cursors[cur.slot] != cur {
+	if !s.cursors.have(cur) {
 		return
 	}
 	for c := range f.flying {
 		c.change.group.busy &^= of(cur.slot)
 		c.change.answer.tell(cur, reply{detail: "relay " + cur.name() + " went away before its answer"})
-		s.enqueue(c.change.group, cur)
-		s.dropIfEmpty(c.change.group)
+		cur.enqueue(c.change.group)
+		s.groups.dropIfEmpty(c.change.group)
 	}
 }
 
@@ -141,20 +130,12 @@ func (f *Feed) leave(why string) {
 	sends := len(cur.feeds) > 0 && cur.feeds[0] == f
 	isThis := func(other *Feed) bool { return other == f }
 	cur.feeds, cur.copies = slices.DeleteFunc(cur.feeds, isThis), slices.DeleteFunc(cur.copies, isThis)
-	if !sends || s.cursors[cur.slot] != cur {
+	if !sends || !s.cursors.have(cur) {
 		return
 	}
-	for g, timer := range cur.held {
-		timer.Stop()
-		g.held &^= of(cur.slot)
-	}
-	clear(cur.held)
-	for _, g := range cur.ready {
-		g.queued &^= of(cur.slot)
-	}
-	cur.ready = nil
+	cur.clearQueue()
 	if len(cur.feeds) > 0 {
-		s.line(cur)
+		cur.line()
 		return
 	}
 	for c := range cur.pendingChanges() {
@@ -206,27 +187,19 @@ func (f *Feed) take() (c *Transfer, begun, durable *receipt) {
 	if len(cur.feeds) == 0 || cur.feeds[0] != f {
 		return nil, nil, nil
 	}
-	for len(cur.ready) > 0 {
-		g := cur.ready[0]
-		cur.ready[0] = nil
-		cur.ready = cur.ready[1:]
-		g.queued &^= of(cur.slot)
-		c := g.next(cur.slot)
-		if c == nil {
-			continue
-		}
-		again := c.sent.has(cur.slot)
-		g.busy |= of(cur.slot)
-		c.sent |= of(cur.slot)
-		handed := &Transfer{
-			change: c, journal: s.journal.id, Bytes: c.bodyBytes, again: again,
-			Origin: change.Origin{Journal: s.journal.id, Sequence: c.sequence, Digest: c.identity()},
-		}
-		f.flying[handed] = true
-		begun, f.begun = f.begun, nil
-		return handed, begun, c.durable
+	e := cur.dequeue()
+	if e == nil {
+		return nil, nil, nil
 	}
-	return nil, nil, nil
+	c = &Transfer{
+		change: e, journal: s.journal.id, Bytes: e.bodyBytes, again: e.sent.has(cur.slot),
+		Origin: change.Origin{Journal: s.journal.id, Sequence: e.sequence, Digest: e.identity()},
+	}
+	e.group.busy |= of(cur.slot)
+	e.sent |= of(cur.slot)
+	f.flying[c] = true
+	begun, f.begun = f.begun, nil
+	return c, begun, e.durable
 }
 
 // putBack returns a change that was not handed out.
@@ -236,12 +209,12 @@ func (f *Feed) putBack(c *Transfer) {
 	defer s.mu.Unlock()
 	delete(f.flying, c)
 	cur := f.cursor
-	if s.cursors[cur.slot] != cur {
+	if !s.cursors.have(cur) {
 		return
 	}
 	c.notSent(cur)
 	c.change.group.busy &^= of(cur.slot)
-	s.enqueue(c.change.group, cur)
+	cur.enqueue(c.change.group)
 }
 
 // notSent says that this session leaves no doubt of the change. One of an earlier session stays: whatever is forgotten of what
@@ -266,26 +239,6 @@ func (f *Feed) Request(c *Transfer, buf []byte) (*change.Change, error) {
 	return r, nil
 }
 
-// enqueue puts a group in the queue of a relay, unless it is there, or waits for something.
-func (s *Spool) enqueue(g *group, cur *cursor) {
-	if len(cur.feeds) == 0 || (g.queued | g.busy | g.held).has(cur.slot) || g.next(cur.slot) == nil {
-		return
-	}
-	g.queued |= of(cur.slot)
-	cur.ready = append(cur.ready, g)
-	cur.notify()
-}
-
-func (cur *cursor) notify() {
-	if len(cur.feeds) == 0 {
-		return
-	}
-	select {
-	case cur.feeds[0].wake <- struct{}{}:
-	default:
-	}
-}
-
 // FeedState is how far a relay is.
 type FeedState struct {
 	// Pending counts the changes that it has still to decide.
@@ -304,7 +257,7 @@ func (f *Feed) State(ctx context.Context) FeedState {
 	s := f.spool
 	s.mu.Lock()
 	cur := f.cursor
-	st := FeedState{Pending: uint64(cur.pending), DecidedThrough: s.decidedThrough(cur), Journal: s.journal.id, CopyAt: cur.copyFor(f)}
+	st := FeedState{Pending: uint64(cur.pending), DecidedThrough: cur.decidedThrough(s.journal.sequence), Journal: s.journal.id, CopyAt: cur.copyFor(f)}
 	if slices.Contains(cur.copies, f) {
 		st.DecidedThrough, st.Journal = 0, JournalID{}
 	}

@@ -49,53 +49,6 @@ func (o *order) all() iter.Seq[*entry] {
 	}
 }
 
-// owe notes that a relay has to decide a change.
-func (s *Spool) owe(cur *cursor, c *entry) {
-	s.release(c)
-	waited := c.undecided&s.reachable != 0
-	c.undecided |= of(cur.slot)
-	cur.pending++
-	if !waited && c.undecided&s.reachable != 0 {
-		s.entries++
-	}
-	if cur.oldest == nil || c.sequence < cur.oldest.sequence {
-		cur.oldest = c
-	}
-}
-
-// settle notes that a relay has not to decide a change any more. The change must still have its place in the order.
-func (s *Spool) settle(cur *cursor, c *entry) {
-	waited := c.undecided&s.reachable != 0
-	c.undecided &^= of(cur.slot)
-	cur.pending--
-	if waited && c.undecided&s.reachable == 0 {
-		s.entries--
-	}
-	if cur.oldest == c {
-		cur.oldest = cur.owed(c.newer)
-	}
-	s.keep(c)
-}
-
-// count counts what waits for relays that can be reached, if these are others than before.
-func (s *Spool) count() {
-	var reachable relays
-	for _, cur := range s.cursors {
-		if cur != nil && len(cur.addresses) > 0 {
-			reachable |= of(cur.slot)
-		}
-	}
-	if reachable == s.reachable {
-		return
-	}
-	s.reachable, s.entries = reachable, 0
-	for c := range s.order.all() {
-		if c.undecided&reachable != 0 {
-			s.entries++
-		}
-	}
-}
-
 // owed returns the first change from c on that the relay has still to decide; nil if there is none.
 func (cur *cursor) owed(c *entry) *entry {
 	for ; c != nil; c = c.newer {
@@ -104,6 +57,14 @@ func (cur *cursor) owed(c *entry) *entry {
 		}
 	}
 	return nil
+}
+
+// decidedThrough is the floor of the relay: all changes up to that sequence are decided, and up to last if there are no others.
+func (cur *cursor) decidedThrough(last uint64) uint64 {
+	if cur.oldest == nil {
+		return last
+	}
+	return cur.oldest.sequence - 1
 }
 
 // pendingChanges yields every change that the relay has still to decide, oldest first.

@@ -37,14 +37,12 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 		s.journal.id = newJournalID()
 		s.journal.note(appendJournal(nil, s.journal.id, 0, nil))
 	}
-	if err := s.configure(s.cfg.Relays); err != nil {
+	if err := s.cursors.configure(s.cfg.Relays); err != nil {
 		return false, err
 	}
-	s.count()
-	for _, g := range s.groups {
-		s.compact(g)
-	}
-	s.trimDeletions()
+	s.groups.count()
+	s.groups.compactAll()
+	s.groups.trimDeletions()
 	return lost, nil
 }
 
@@ -62,10 +60,10 @@ func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 	if r.writer != s.journal.self() {
 		s.journal.note(s.journal.self().payload()) // before anything else that this release writes
 	}
-	for c := range s.order.all() {
+	for c := range s.groups.order.all() {
 		r.noteSent(c)
 	}
-	s.cfg.Logger.Info("spool recovered", slog.Int("groups", len(s.groups)), slog.Int64("bytes", s.bytes),
+	s.cfg.Logger.Info("spool recovered", slog.Int("groups", len(s.groups.byKey)), slog.Int64("bytes", s.groups.bytes),
 		slog.Uint64("sequence", s.journal.sequence), slog.Duration("duration", time.Since(start)))
 	if c := found.CutOff; c != nil {
 		if c.InDoubt {
@@ -159,11 +157,12 @@ func (r *replay) change(b []byte) error {
 		return err
 	}
 	r.newest = c.takenAt
-	if c.group = r.s.groups[key]; c.group == nil {
+	if c.group = r.s.groups.byKey[key]; c.group == nil {
 		c.group = &group{key: key}
 	}
 	r.numbered[c.sequence] = c
-	r.s.insert(c, undecided&r.s.known())
+	r.s.journal.sequence = max(r.s.journal.sequence, c.sequence)
+	r.s.groups.insert(c, undecided&r.s.cursors.known())
 	return nil
 }
 
@@ -175,7 +174,7 @@ func (r *replay) attached(cur *cursor) {
 
 // noteSent notes for a change which relays it may have been sent to.
 func (r *replay) noteSent(c *entry) {
-	c.undecided.slots(func(slot int) {
+	c.undecided.each(func(slot int) {
 		if c.sequence <= r.sentThrough[slot] {
 			c.sent |= of(slot)
 		}
@@ -184,7 +183,7 @@ func (r *replay) noteSent(c *entry) {
 
 func (r *replay) dropped(cur *cursor) {
 	r.sentThrough[cur.slot] = 0
-	r.s.uninstall(cur)
+	r.s.cursors.uninstall(cur)
 }
 
 func (r *replay) atCursor(b []byte, f func(*cursor)) error {
@@ -192,8 +191,8 @@ func (r *replay) atCursor(b []byte, f func(*cursor)) error {
 	if err := decodeNumbers(b, &slot); err != nil {
 		return err
 	}
-	if slot < maxRelays && r.s.cursors[slot] != nil {
-		f(r.s.cursors[slot])
+	if slot < maxRelays && r.s.cursors.slots[slot] != nil {
+		f(r.s.cursors.slots[slot])
 	}
 	return nil
 }
@@ -203,27 +202,27 @@ func (r *replay) cursor(b []byte) error {
 	if err != nil {
 		return err
 	}
-	old := r.s.cursors[cur.slot]
+	old := r.s.cursors.slots[cur.slot]
 	switch {
 	case a == newCursor && old != nil:
 		r.dropped(old)
 	case old != nil:
 		cur.pending, cur.oldest = old.pending, old.oldest
 	}
-	r.s.cursors[cur.slot] = cur
+	r.s.cursors.slots[cur.slot] = cur
 	// What tells of the relay first may be missing; then nothing says that it has any of the changes.
 	if a == newCursor || old == nil && r.lossy {
-		r.s.install(cur)
+		r.s.cursors.install(cur)
 	}
 	return nil
 }
 
 func (r *replay) verdict(b []byte) error {
 	v, err := decodeVerdict(b)
-	if err != nil || v.slot >= maxRelays || r.s.cursors[v.slot] == nil {
+	if err != nil || v.slot >= maxRelays || r.s.cursors.slots[v.slot] == nil {
 		return err
 	}
-	cur := r.s.cursors[v.slot]
+	cur := r.s.cursors.slots[v.slot]
 	cur.confirm(v.point)
 	c := r.numbered[v.sequence]
 	if c == nil {
@@ -236,10 +235,10 @@ func (r *replay) verdict(b []byte) error {
 	case appliedDecision:
 		c.applied = true
 	case withdrawnDecision:
-		r.s.withdraw(c)
+		r.s.groups.withdraw(c)
 	case rejectedDecision:
 		if c.undecided == 0 && !c.applied {
-			r.s.remove(c)
+			r.s.groups.remove(c)
 		}
 	default:
 		return errRecord
@@ -253,7 +252,7 @@ func (r *replay) verdict(b []byte) error {
 func (r *replay) settle(c *entry, cur *cursor) {
 	settled := func(c *entry) {
 		if c.undecided.has(cur.slot) {
-			r.s.settle(cur, c)
+			r.s.groups.settle(cur, c)
 		}
 	}
 	settled(c)
@@ -276,13 +275,13 @@ func (r *replay) journal(b []byte) error {
 	for _, n := range numbers {
 		renumbered[n[0]] = n[1]
 	}
-	r.s.begin(id, last)
+	r.s.cursors.begin(id, last)
 	clear(r.numbered)
-	for c := range r.s.order.all() {
+	for c := range r.s.groups.order.all() {
 		r.noteSent(c)
 		number, ok := renumbered[c.sequence]
 		if !ok { // It was gone when the numbers were given.
-			r.s.remove(c)
+			r.s.groups.remove(c)
 			continue
 		}
 		c.sequence = number

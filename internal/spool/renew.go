@@ -3,8 +3,6 @@ package spool
 import (
 	"log/slog"
 	"slices"
-
-	"pushrelay/internal/change"
 )
 
 // verify compares what a relay knows of the journal with what the spool knows of itself. If the relay has seen a number that
@@ -24,7 +22,7 @@ func (s *Spool) verify(cur *cursor, told Decided, inherited uint64) {
 		}
 		return
 	}
-	own := s.numbered(told.Sequence)
+	own := s.groups.numbered(told.Sequence)
 	switch {
 	case told.Sequence > s.journal.sequence:
 		s.renew(cur, "the relay has seen numbers that were not given yet")
@@ -36,15 +34,6 @@ func (s *Spool) verify(cur *cursor, told Decided, inherited uint64) {
 	}
 }
 
-func (s *Spool) numbered(sequence uint64) *entry {
-	for c := range s.order.all() {
-		if c.sequence == sequence {
-			return c
-		}
-	}
-	return nil
-}
-
 // renew begins a new journal: all changes get new numbers, in the order of the old ones.
 func (s *Spool) renew(cur *cursor, reason string) {
 	id := newJournalID()
@@ -53,25 +42,15 @@ func (s *Spool) renew(cur *cursor, reason string) {
 	s.metrics.resets.Inc()
 	var numbers numbering
 	last := uint64(0)
-	for c := range s.order.all() {
+	for c := range s.groups.order.all() {
 		last++
 		numbers = append(numbers, [2]uint64{c.sequence, last})
 	}
 	s.journal.note(appendJournal(nil, id, last, numbers))
-	s.begin(id, last)
+	s.cursors.begin(id, last)
 	last = 0
-	for c := range s.order.all() {
+	for c := range s.groups.order.all() {
 		last++
 		c.sequence = last
-	}
-}
-
-// begin begins a journal of which no relay knows anything yet.
-func (s *Spool) begin(id JournalID, last uint64) {
-	s.journal.id, s.journal.sequence = id, last
-	for _, cur := range s.cursors {
-		if cur != nil {
-			cur.highest, cur.digest, cur.withdrawn = 0, change.Digest{}, nil
-		}
 	}
 }

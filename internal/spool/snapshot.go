@@ -36,7 +36,7 @@ func (s *Spool) Run(ctx context.Context) error {
 func (s *Spool) liveBytes() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.bytes
+	return s.groups.bytes
 }
 
 // recovered returns what is closed once everything that the spool holds by then is on the disk.
@@ -74,7 +74,7 @@ type frozenChange struct {
 // snapshot writes the whole spool beside the journal, and lets the journal begin after it.
 func (s *Spool) snapshot(ctx context.Context) error {
 	s.mu.Lock()
-	room := s.order.count + s.order.count/8
+	room := s.groups.order.count + s.groups.order.count/8
 	s.mu.Unlock()
 	// The memory is there before pushes have to wait for the copies.
 	f := frozen{changes: make([]frozenChange, 0, room)}
@@ -118,13 +118,11 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 		return nil, err
 	}
 	f.writer = s.journal.self()
-	f.journal, f.sequence, f.attached = s.journal.id, s.journal.sequence, s.attached()
-	for _, cur := range s.cursors {
-		if cur != nil {
-			f.cursors = append(f.cursors, *cur)
-		}
+	f.journal, f.sequence, f.attached = s.journal.id, s.journal.sequence, s.cursors.attached()
+	for cur := range s.cursors.all() {
+		f.cursors = append(f.cursors, *cur)
 	}
-	for c := range s.order.all() {
+	for c := range s.groups.order.all() {
 		f.changes = append(f.changes, frozenChange{
 			entry: c, sequence: c.sequence, body: c.body, bodyBytes: c.bodyBytes, families: c.families, undecided: c.undecided, sent: c.sent, applied: c.applied,
 		})

@@ -71,13 +71,8 @@ type Spool struct {
 	// mu guards everything below and what is said to be guarded by it elsewhere. It is taken before the log's own lock.
 	mu         sync.Mutex
 	journal    journal
-	groups     map[grouping.Key]*group
-	order      order
-	deletions  deletions
-	cursors    [maxRelays]*cursor
-	bytes      int64
-	reachable  relays             // that have an address
-	entries    int                // changes that some of these has still to decide
+	groups     groups
+	cursors    cursors
 	demands    map[string]demands // of the relays, by address, as they were when a session began last
 	away       map[string]string  // why there is no session with a relay, by address
 	rejections []Rejection        // the newest last
@@ -86,9 +81,11 @@ type Spool struct {
 // New returns a spool that is not recovered yet. Nothing is opened.
 func New(cfg Config) *Spool {
 	s := &Spool{
-		cfg: cfg, journal: newJournal(cfg.Release), groups: map[grouping.Key]*group{}, demands: map[string]demands{}, away: map[string]string{},
+		cfg: cfg, journal: newJournal(cfg.Release), demands: map[string]demands{}, away: map[string]string{},
 		parsers: sync.Pool{New: func() any { return new(exposition.Parser) }},
 	}
+	s.groups = groups{maxBytes: cfg.MaxBytes, parsers: &s.parsers, slots: &s.cursors.slots, byKey: map[grouping.Key]*group{}}
+	s.cursors = cursors{logger: cfg.Logger, journal: &s.journal, groups: &s.groups}
 	s.metrics = newMetrics(cfg.Registerer, s)
 	return s
 }
@@ -138,87 +135,33 @@ const (
 func (s *Spool) accept(key grouping.Key, c *entry, who interest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	g := s.groups[key]
+	g := s.groups.byKey[key]
 	if g == nil {
 		g = &group{key: key}
 	}
-	if err := s.room(g, c); err != nil {
-		return err
+	if !s.groups.fits(g, c) {
+		s.metrics.full.Inc()
+		return noRoom()
 	}
 	c.group, c.sequence = g, s.journal.sequence+1
-	attached := s.attached()
-	known := s.known()
+	attached, known := s.cursors.attached(), s.cursors.known()
 	if err := s.journal.add(c, known, attached); err != nil {
 		return notKept(err)
 	}
 	if who == answered && attached != 0 {
-		c.answer = &answer{waiting: attached, done: make(chan struct{}), kept: s.atCopies()}
+		c.answer = &answer{waiting: attached, done: make(chan struct{}), kept: s.cursors.atCopies()}
 	}
-	s.insert(c, known)
-	s.compact(g)
-	s.trimDeletions()
-	for _, cur := range s.cursors {
-		if cur == nil {
-			continue
-		}
-		s.enqueue(g, cur)
+	s.journal.sequence = c.sequence
+	s.groups.insert(c, known)
+	s.groups.compact(g)
+	s.groups.trimDeletions()
+	for cur := range s.cursors.all() {
+		cur.enqueue(g)
 		if g.held.has(cur.slot) {
-			s.tellHeld(cur, c)
+			cur.tellHeld(c)
 		}
 	}
 	return nil
-}
-
-// insert puts a numbered change behind all others. The relays have to decide it.
-func (s *Spool) insert(c *entry, undecided relays) {
-	g := c.group
-	s.journal.sequence = max(s.journal.sequence, c.sequence)
-	if s.groups[g.key] == nil {
-		s.groups[g.key] = g
-		s.bytes += groupBytes(g.key)
-	}
-	g.changes = append(g.changes, c)
-	s.bytes += c.bytes()
-	s.order.push(c)
-	undecided.slots(func(slot int) { s.owe(s.cursors[slot], c) })
-	s.keep(c)
-}
-
-// room refuses a change that the spool has no room for (T22). What the change will replace counts as free.
-func (s *Spool) room(g *group, c *entry) error {
-	if s.cfg.MaxBytes <= 0 || c.operation == change.Delete {
-		return nil
-	}
-	for {
-		if need := s.need(g, c); need <= 0 || s.bytes+need <= s.cfg.MaxBytes {
-			return nil
-		}
-		if s.deletions.count == 0 {
-			break
-		}
-		s.dropOldestDeletion()
-	}
-	s.metrics.full.Inc()
-	return &change.Outcome{
-		Kind: change.Unavailable, RetryAfter: retryFull,
-		Detail: "the agent's spool is full (--spool.max-bytes) of what waits for relays and of the newest content of each group",
-	}
-}
-
-// need is what the spool grows by with a change.
-func (s *Spool) need(g *group, c *entry) int64 {
-	need := c.bytes()
-	if s.groups[g.key] == nil {
-		need += groupBytes(g.key)
-	}
-	if c.operation == change.Replace {
-		for _, old := range g.changes {
-			if !old.isFixed() {
-				need -= old.bytes()
-			}
-		}
-	}
-	return need
 }
 
 // Owned returns the groups whose newest accepted push was by the owner, and that push's digest.
@@ -226,7 +169,7 @@ func (s *Spool) Owned(owner string) map[grouping.Key]change.Digest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	owned := map[grouping.Key]change.Digest{}
-	for key, g := range s.groups {
+	for key, g := range s.groups.byKey {
 		if c := g.newest(); c != nil && c.owner == owner && c.operation == change.Replace {
 			owned[key] = c.digest
 		}

@@ -54,16 +54,13 @@ func (st *Status) Pending(relay string) int {
 func (s *Spool) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Journal: s.journal.id, Bytes: s.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups) - s.deletedGroups(), Entries: s.entries, Failure: s.Failure(), notes: map[string]string{}}
+	st := Status{Journal: s.journal.id, Bytes: s.groups.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups.byKey) - s.groups.deletions.groups(), Entries: s.groups.entries, Failure: s.Failure(), notes: map[string]string{}}
 	var oldest *entry
-	for _, cur := range s.cursors {
-		if cur == nil {
-			continue
-		}
+	for cur := range s.cursors.all() {
 		cur.notes(st.notes)
 		st.Copies += len(cur.copies)
 		st.Relays = append(st.Relays, RelayStatus{Addresses: slices.Clone(cur.addresses), Store: cur.id, Pending: cur.pending})
-		if c := cur.oldest; c != nil && s.reachable.has(cur.slot) && (oldest == nil || c.sequence < oldest.sequence) {
+		if c := cur.oldest; c != nil && s.groups.reachable.has(cur.slot) && (oldest == nil || c.sequence < oldest.sequence) {
 			oldest = c
 		}
 	}
@@ -99,8 +96,8 @@ func (s *Spool) pending() []Pending {
 	all := make([]Pending, 0, room+room/8)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, cur := range s.cursors {
-		if cur == nil || !s.reachable.has(cur.slot) {
+	for cur := range s.cursors.all() {
+		if !s.groups.reachable.has(cur.slot) {
 			continue
 		}
 		relay := cur.name()
@@ -135,7 +132,7 @@ func (s *Spool) Hidden(owner string) map[grouping.Key]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	hidden := map[grouping.Key]string{}
-	for key, g := range s.groups {
+	for key, g := range s.groups.byKey {
 		if c := g.newest(); c != nil && c.owner == owner && c.hidden != "" {
 			hidden[key] = c.hidden
 		}

@@ -3,7 +3,6 @@ package spool
 import (
 	"cmp"
 	"log/slog"
-	"slices"
 	"time"
 
 	"pushrelay/internal/change"
@@ -19,7 +18,7 @@ func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	defer s.mu.Unlock()
 	delete(f.flying, c)
 	cur := f.cursor
-	if s.cursors[cur.slot] != cur {
+	if !s.cursors.have(cur) {
 		return
 	}
 	c.decided = o.Decided
@@ -42,15 +41,15 @@ func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 		c.change.answer.tell(cur, reply{detail: "relay " + cur.name() + " takes it later: " + o.Detail})
 		s.hold(g, cur, o)
 	}
-	s.compact(g)
-	s.enqueue(g, cur)
-	s.dropIfEmpty(g)
-	s.trimDeletions()
+	s.groups.compact(g)
+	cur.enqueue(g)
+	s.groups.dropIfEmpty(g)
+	s.groups.trimDeletions()
 }
 
 // decided notes a final verdict.
 func (s *Spool) decided(cur *cursor, c *Transfer, d decision) {
-	s.settle(cur, c.change)
+	s.groups.settle(cur, c.change)
 	s.record(cur, c, d)
 }
 
@@ -81,7 +80,7 @@ func (s *Spool) refused(cur *cursor, c *Transfer, o change.Outcome) {
 	s.decided(cur, c, rejectedDecision)
 	if a := c.change.answer; a != nil {
 		withdrawn := s.journal.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
-		s.withdraw(c.change)
+		s.groups.withdraw(c.change)
 		a.refuse(s.named(cur, o), withdrawn)
 		return
 	}
@@ -92,17 +91,8 @@ func (s *Spool) refused(cur *cursor, c *Transfer, o change.Outcome) {
 		s.lateRejection(cur, c.change, o.Detail)
 	}
 	if c.change.undecided == 0 && !c.change.applied {
-		s.remove(c.change)
+		s.groups.remove(c.change)
 	}
-}
-
-// withdraw removes a change from all relays. Those that it is under way to may still decide it, and name its number later.
-func (s *Spool) withdraw(c *entry) {
-	(c.sent & c.undecided).slots(func(slot int) {
-		cur := s.cursors[slot]
-		cur.withdrawn = append(slices.Clip(cur.withdrawn), Decided{c.sequence, c.identity()})
-	})
-	s.remove(c)
 }
 
 // hold keeps a group back from a relay for a while.
@@ -117,20 +107,20 @@ func (s *Spool) hold(g *group, cur *cursor, o change.Outcome) {
 	timer = time.AfterFunc(retry, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.cursors[cur.slot] == cur && cur.held[g] == timer {
+		if s.cursors.have(cur) && cur.held[g] == timer {
 			delete(cur.held, g)
 			g.held &^= of(cur.slot)
-			s.enqueue(g, cur)
+			cur.enqueue(g)
 		}
 	})
 	cur.held[g] = timer
 	for _, c := range g.changes {
-		s.tellHeld(cur, c)
+		cur.tellHeld(c)
 	}
 }
 
 // tellHeld tells the pusher of a change that its group waits until the relay takes an earlier change.
-func (s *Spool) tellHeld(cur *cursor, c *entry) {
+func (cur *cursor) tellHeld(c *entry) {
 	if c.undecided.has(cur.slot) {
 		c.answer.tell(cur, reply{detail: "relay " + cur.name() + " takes an earlier push of the group later"})
 	}
