@@ -65,12 +65,24 @@ func (a *answer) outcome() change.Outcome {
 	}
 }
 
+// absences say why there is no session with a relay, by its address. They are guarded by Spool.mu.
+type absences map[string]string
+
+// tell says in one line why there is a session with none of the relays.
+func (a absences) tell(relays []string) string {
+	why := make([]string, 0, len(relays))
+	for _, relay := range relays {
+		why = append(why, "relay "+relay+" is not attached: "+cmp.Or(a[relay], "the first session is not open yet"))
+	}
+	return strings.Join(why, "; ")
+}
+
 // await waits for the verdicts on a change that was accepted.
 func (s *Spool) await(ctx context.Context, c *entry) change.Outcome {
 	durable, end := context.WithTimeout(ctx, s.cfg.Wait)
 	defer end()
 	s.mu.Lock()
-	a, receipt, away := c.answer, c.durable, s.whyAway()
+	a, receipt, away := c.answer, c.durable, s.away.tell(s.cfg.Relays)
 	s.mu.Unlock()
 	if err := receipt.wait(durable); err != nil {
 		s.leaveAnswer(c, false)
@@ -93,15 +105,6 @@ func (s *Spool) await(ctx context.Context, c *entry) change.Outcome {
 		}
 	}
 	return a.outcome()
-}
-
-// whyAway says in one line why no relay is attached.
-func (s *Spool) whyAway() string {
-	why := make([]string, 0, len(s.cfg.Relays))
-	for _, relay := range s.cfg.Relays {
-		why = append(why, "relay "+relay+" is not attached: "+cmp.Or(s.away[relay], "the first session is not open yet"))
-	}
-	return strings.Join(why, "; ")
 }
 
 // leaveAnswer takes the pusher's answer away from a change: it waits no more. The receipt of a change that is on the disk
@@ -146,10 +149,10 @@ func noRoom() *change.Outcome {
 	}
 }
 
-// named adds to a relay's refusal which relay it is, where there are several.
-func (s *Spool) named(cur *cursor, o change.Outcome) *change.Outcome {
-	if len(s.cfg.Relays) > 1 {
-		o.Detail = "relay " + cur.name() + ": " + o.Detail
+// attributed adds to what a relay says which relay it is, where there are several.
+func (s *Spool) attributed(cur *cursor, detail string) string {
+	if len(s.cfg.Relays) <= 1 {
+		return detail
 	}
-	return &o
+	return "relay " + cur.name() + ": " + detail
 }

@@ -11,17 +11,17 @@ import (
 
 // place lets a session with a relay send, unless there is one already with another relay that has the same store under another history:
 // then one of the two runs on a copy. What is sent to one is not at the other, so that neither may be taken for both.
-func (s *Spool) place(f *Feed, inherited uint64) {
+func (f *Feed) place(inherited uint64) {
 	cur := f.cursor
 	for _, other := range cur.feeds {
 		if history.Diverged(other.to.History, f.to.History) {
-			s.cfg.Logger.Warn("two relays run on copies of one store: this one gets no pushes while the other is attached. Stop one of them, or give it an empty --data.dir",
+			f.spool.cfg.Logger.Warn("two relays run on copies of one store: this one gets no pushes while the other is attached. Stop one of them, or give it an empty --data.dir",
 				slog.String("addr", f.to.Relay), slog.String("other_relay", other.to.Relay), slog.String("store_id", cur.id.String()))
 			cur.copies = append(cur.copies, f)
 			return
 		}
 	}
-	s.admit(f, inherited)
+	f.admit(inherited)
 }
 
 // promote lets the sessions with copies send once there is no other: what they lack is sent to them as to a store that was put back.
@@ -30,13 +30,14 @@ func (s *Spool) promote(cur *cursor) {
 	cur.copies = nil
 	for _, f := range waiting {
 		f.cursor = s.cursors.slots[cur.slot]
-		s.place(f, 0)
+		f.place(0)
 	}
 }
 
 // meetAnew begins anew with a store that has lost what it had decided: it was put back to an older copy under the same id. It gets all that
 // the spool has, deletions included, as a store that was not met. What it has of that it will know by the origins.
-func (s *Spool) meetAnew(cur *cursor) *cursor {
+func (f *Feed) meetAnew() {
+	s, cur := f.spool, f.cursor
 	s.cfg.Logger.Warn("the store of a relay was put back to an older copy, or lost what it had acknowledged: it gets all groups and deletions anew",
 		slog.String("addr", cur.name()), slog.String("store_id", cur.id.String()),
 		slog.String("epoch", cur.confirmed.Epoch.String()), slog.Uint64("position", cur.confirmed.Position))
@@ -48,7 +49,7 @@ func (s *Spool) meetAnew(cur *cursor) *cursor {
 	}
 	next := &cursor{slot: cur.slot, id: cur.id, addresses: cur.addresses, held: map[*group]*time.Timer{}, copies: copies, putBackAt: time.Now()}
 	s.cursors.replace(cur, next)
-	return next
+	f.cursor = next
 }
 
 // confirm takes what a verdict tells of the history of the store, and returns it if it is news.

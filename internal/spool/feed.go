@@ -66,17 +66,17 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	delete(s.away, a.Relay)
 	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel}
 	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}}
-	s.place(f, inherited)
+	f.place(inherited)
 	return f, nil
 }
 
-// admit lets a session with a relay send.
-func (s *Spool) admit(f *Feed, inherited uint64) {
+// admit lets the session send.
+func (f *Feed) admit(inherited uint64) {
 	if cur := f.cursor; !f.to.History.Holds(cur.confirmed) {
 		inherited = max(inherited, cur.highest)
-		f.cursor = s.meetAnew(cur)
+		f.meetAnew()
 	}
-	cur := f.cursor
+	s, cur := f.spool, f.cursor
 	if f.to.Journal == s.journal.id {
 		s.verify(cur, f.to.Decided, inherited)
 	}

@@ -74,14 +74,14 @@ type Spool struct {
 	groups     groups
 	cursors    cursors
 	demands    map[string]demands // of the relays, by address, as they were when a session began last
-	away       map[string]string  // why there is no session with a relay, by address
-	rejections []Rejection        // the newest last
+	away       absences
+	rejections rejections
 }
 
 // New returns a spool that is not recovered yet. Nothing is opened.
 func New(cfg Config) *Spool {
 	s := &Spool{
-		cfg: cfg, journal: newJournal(cfg.Release), demands: map[string]demands{}, away: map[string]string{},
+		cfg: cfg, journal: newJournal(cfg.Release), demands: map[string]demands{}, away: absences{},
 		parsers: sync.Pool{New: func() any { return new(exposition.Parser) }},
 	}
 	s.groups = groups{maxBytes: cfg.MaxBytes, parsers: &s.parsers, slots: &s.cursors.slots, byKey: map[grouping.Key]*group{}}

@@ -2,7 +2,6 @@ package spool
 
 import (
 	"cmp"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -83,21 +82,21 @@ type Pending struct {
 // Pending returns what waits, by group and relay, the oldest first; as [Status].Entries it is without what is kept for a store
 // that is gone.
 func (s *Spool) Pending() []Pending {
-	all := s.pending()
+	room := s.Status().Entries // taken before the lock is held for long
+	all := make([]Pending, 0, room+room/8)
+	s.mu.Lock()
+	all = s.groups.appendPending(all)
+	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b Pending) int {
 		return cmp.Or(a.Oldest.Compare(b.Oldest), cmp.Compare(a.Key.Canonical(), b.Key.Canonical()), cmp.Compare(a.Relay, b.Relay))
 	})
 	return all
 }
 
-// pending returns them in no useful order: pushes have to wait for this.
-func (s *Spool) pending() []Pending {
-	room := s.Status().Entries // taken before the lock is held for long
-	all := make([]Pending, 0, room+room/8)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for cur := range s.cursors.all() {
-		if !s.groups.reachable.has(cur.slot) {
+// appendPending appends them in no useful order: pushes have to wait for this.
+func (gs *groups) appendPending(all []Pending) []Pending {
+	for cur := range gs.slots.all() {
+		if !gs.reachable.has(cur.slot) {
 			continue
 		}
 		relay := cur.name()
@@ -140,14 +139,6 @@ func (s *Spool) Hidden(owner string) map[grouping.Key]string {
 	return hidden
 }
 
-// said names the relay that said something, where there are several.
-func (s *Spool) said(cur *cursor, what string) string {
-	if what == "" || len(s.cfg.Relays) == 1 {
-		return what
-	}
-	return "relay " + cur.name() + ": " + what
-}
-
 // keptRejections is how many late rejections are remembered for people. All are counted and logged.
 const keptRejections = 100
 
@@ -162,32 +153,24 @@ type Rejection struct {
 	Reason   string
 }
 
+// rejections are the last late ones since the start, the newest last. They are guarded by Spool.mu.
+type rejections []Rejection
+
+// add remembers that a relay rejected a change too late.
+func (r *rejections) add(cur *cursor, c *entry, reason string) {
+	if len(*r) == keptRejections {
+		*r = slices.Delete(*r, 0, 1)
+	}
+	*r = append(*r, Rejection{
+		At: time.Now(), Relay: cur.name(), Key: c.group.key, Operation: c.operation, PushedAt: c.takenAt, Reason: reason,
+	})
+}
+
 // Rejections returns the last late rejections since the start, the newest first.
 func (s *Spool) Rejections() []Rejection {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := slices.Clone(s.rejections)
+	all := []Rejection(slices.Clone(s.rejections))
 	slices.Reverse(all)
 	return all
-}
-
-// superseded lists a push that waited for too long: a newer one of this agent's identity has taken effect at the relay. It is lost, and
-// nobody misses it.
-func (s *Spool) superseded(cur *cursor, c *entry) {
-	s.metrics.superseded.Inc()
-	s.cfg.Logger.Info("a newer push of this agent has replaced one that waited: does another process run with the same certificate, or was the data dir put back to an older copy?",
-		slog.String("addr", cur.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt))
-}
-
-// lateRejection counts, lists and logs a push that was rejected too late.
-func (s *Spool) lateRejection(cur *cursor, c *entry, reason string) {
-	s.metrics.lost.Inc()
-	s.cfg.Logger.Warn("relay rejected a push that had been answered 202: it is lost, and what it replaced",
-		slog.String("addr", cur.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt), slog.String("err", reason))
-	if len(s.rejections) == keptRejections {
-		s.rejections = slices.Delete(s.rejections, 0, 1)
-	}
-	s.rejections = append(s.rejections, Rejection{
-		At: time.Now(), Relay: cur.name(), Key: c.group.key, Operation: c.operation, PushedAt: c.takenAt, Reason: reason,
-	})
 }

@@ -26,20 +26,15 @@ func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	g.busy &^= of(cur.slot)
 	switch {
 	case !c.change.undecided.has(cur.slot):
-		s.decidedInVain(cur, c, o)
+		f.withdrawn(c, o)
 	case o.IsTaken():
-		s.decided(cur, c, appliedDecision)
-		c.change.applied = true
-		if c.change.owner != "" { // pushers of their own are told by none
-			c.change.hidden = cmp.Or(c.change.hidden, s.said(cur, o.Detail))
-		}
-		c.change.answer.tell(cur, reply{applied: true, unchecked: o.Kind == change.Unchecked})
+		f.applied(c, o)
 	case o.IsFinal():
-		s.refused(cur, c, o)
+		f.rejected(c, o)
 	default:
 		c.notSent(cur)
 		c.change.answer.tell(cur, reply{detail: "relay " + cur.name() + " takes it later: " + o.Detail})
-		s.hold(g, cur, o)
+		f.hold(g, o)
 	}
 	s.groups.compact(g)
 	cur.enqueue(g)
@@ -47,14 +42,76 @@ func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	s.groups.trimDeletions()
 }
 
-// decided notes a final verdict.
-func (s *Spool) decided(cur *cursor, c *Transfer, d decision) {
+// applied notes that the relay has a change.
+func (f *Feed) applied(c *Transfer, o change.Outcome) {
+	s, cur := f.spool, f.cursor
 	s.groups.settle(cur, c.change)
-	s.record(cur, c, d)
+	f.record(c, appliedDecision)
+	c.change.applied = true
+	if c.change.owner != "" && o.Detail != "" { // pushers of their own are told by none
+		c.change.hidden = cmp.Or(c.change.hidden, s.attributed(cur, o.Detail))
+	}
+	c.change.answer.tell(cur, reply{applied: true, unchecked: o.Kind == change.Unchecked})
+}
+
+// rejected notes a final refusal. A pusher who waits is told, and then nobody gets the change any more (T16); for anybody else
+// it comes too late, and what the change replaced is lost (T15).
+func (f *Feed) rejected(c *Transfer, o change.Outcome) {
+	s, cur := f.spool, f.cursor
+	s.groups.settle(cur, c.change)
+	f.record(c, rejectedDecision)
+	if a := c.change.answer; a != nil {
+		withdrawn := s.journal.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
+		s.groups.withdraw(c.change)
+		refusal := o
+		refusal.Detail = s.attributed(cur, o.Detail)
+		a.refuse(&refusal, withdrawn)
+		return
+	}
+	switch {
+	case o.Kind == change.Superseded:
+		f.superseded(c.change)
+	case c.change.isContent():
+		f.rejectedLate(c.change, o.Detail)
+	}
+	if c.change.undecided == 0 && !c.change.applied {
+		s.groups.remove(c.change)
+	}
+}
+
+// superseded tells of a push that waited for too long: a newer one of this agent's identity has taken effect at the relay. It is
+// lost, and nobody misses it.
+func (f *Feed) superseded(c *entry) {
+	s := f.spool
+	s.metrics.superseded.Inc()
+	s.cfg.Logger.Info("a newer push of this agent has replaced one that waited: does another process run with the same certificate, or was the data dir put back to an older copy?",
+		slog.String("addr", f.cursor.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt))
+}
+
+// rejectedLate counts, lists and logs a push that was rejected too late.
+func (f *Feed) rejectedLate(c *entry, reason string) {
+	s := f.spool
+	s.metrics.lost.Inc()
+	s.cfg.Logger.Warn("relay rejected a push that had been answered 202: it is lost, and what it replaced",
+		slog.String("addr", f.cursor.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt), slog.String("err", reason))
+	s.rejections.add(f.cursor, c, reason)
+}
+
+// withdrawn notes a verdict on a change that was withdrawn meanwhile. The relay has counted it, and will name its number
+// when the next session begins. If the journal has begun anew since, the number may be another change's.
+func (f *Feed) withdrawn(c *Transfer, o change.Outcome) {
+	switch {
+	case !o.IsFinal():
+	case c.journal != f.spool.journal.id:
+		f.spool.metrics.sent.Inc()
+	default:
+		f.record(c, rejectedDecision) // Which verdict it was is of no use to anybody.
+	}
 }
 
 // record writes a final verdict down.
-func (s *Spool) record(cur *cursor, c *Transfer, d decision) {
+func (f *Feed) record(c *Transfer, d decision) {
+	s, cur := f.spool, f.cursor
 	if c.journal == s.journal.id {
 		cur.decided(Decided{c.Origin.Sequence, c.Origin.Digest})
 	}
@@ -62,41 +119,9 @@ func (s *Spool) record(cur *cursor, c *Transfer, d decision) {
 	s.metrics.sent.Inc()
 }
 
-// decidedInVain notes a verdict on a change that was withdrawn meanwhile. The relay has counted it, and will name its number
-// when the next session begins. If the journal has begun anew since, the number may be another change's.
-func (s *Spool) decidedInVain(cur *cursor, c *Transfer, o change.Outcome) {
-	switch {
-	case !o.IsFinal():
-	case c.journal != s.journal.id:
-		s.metrics.sent.Inc()
-	default:
-		s.record(cur, c, rejectedDecision) // Which verdict it was is of no use to anybody.
-	}
-}
-
-// refused takes a final refusal. A pusher who waits is told, and then nobody gets the change any more (T16); for anybody else
-// it comes too late, and what the change replaced is lost (T15).
-func (s *Spool) refused(cur *cursor, c *Transfer, o change.Outcome) {
-	s.decided(cur, c, rejectedDecision)
-	if a := c.change.answer; a != nil {
-		withdrawn := s.journal.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
-		s.groups.withdraw(c.change)
-		a.refuse(s.named(cur, o), withdrawn)
-		return
-	}
-	switch {
-	case o.Kind == change.Superseded:
-		s.superseded(cur, c.change)
-	case c.change.isContent():
-		s.lateRejection(cur, c.change, o.Detail)
-	}
-	if c.change.undecided == 0 && !c.change.applied {
-		s.groups.remove(c.change)
-	}
-}
-
-// hold keeps a group back from a relay for a while.
-func (s *Spool) hold(g *group, cur *cursor, o change.Outcome) {
+// hold keeps a group back from the relay for a while.
+func (f *Feed) hold(g *group, o change.Outcome) {
+	s, cur := f.spool, f.cursor
 	retry := defaultRetry
 	if o.RetryAfter > 0 {
 		retry = o.RetryAfter
