@@ -12,7 +12,7 @@ import (
 )
 
 // answer is what a pusher waits for: the verdicts of the relays that were attached when the push arrived (T16). It is guarded
-// by Spool.mu until done is closed, and then belongs to the pusher. A nil answer is that of a change that nobody waits for.
+// by Spool.mu until done is closed, and then belongs to the pusher. A change that nobody waits for has a nil one.
 type answer struct {
 	waiting relays
 	done    chan struct{} // closed once waiting is empty, or a relay refused
@@ -20,7 +20,7 @@ type answer struct {
 	refusal   *change.Outcome
 	withdrawn *receipt // of the withdrawal that follows a refusal
 	unchecked bool
-	kept      []string // why the push still waits, a reason for each relay that does not have it
+	reasons   []string // why the push still waits, one for each relay that does not have it
 }
 
 // reply is what one relay says, if it does not refuse.
@@ -36,7 +36,7 @@ func (a *answer) tell(cur *cursor, r reply) {
 	a.waiting &^= of(cur.slot)
 	a.unchecked = a.unchecked || r.unchecked
 	if !r.applied {
-		a.kept = append(a.kept, r.detail)
+		a.reasons = append(a.reasons, r.detail)
 	}
 	if a.waiting == 0 {
 		close(a.done)
@@ -56,8 +56,8 @@ func (a *answer) outcome() change.Outcome {
 	switch {
 	case a.refusal != nil:
 		return *a.refusal
-	case len(a.kept) > 0:
-		return change.Outcome{Kind: change.Spooled, Detail: "kept at the agent: " + strings.Join(a.kept, "; ")}
+	case len(a.reasons) > 0:
+		return change.Outcome{Kind: change.Spooled, Detail: "kept at the agent: " + strings.Join(a.reasons, "; ")}
 	case a.unchecked:
 		return change.Outcome{Kind: change.Unchecked}
 	default:
@@ -85,18 +85,18 @@ func (s *Spool) await(ctx context.Context, c *entry) change.Outcome {
 	a, receipt, away := c.answer, c.durable, s.away.tell(s.cfg.Relays)
 	s.mu.Unlock()
 	if err := receipt.wait(durable); err != nil {
-		s.leaveAnswer(c, false)
+		s.stopWaiting(c, false)
 		return inDoubt(err)
 	}
 	if a == nil {
-		s.leaveAnswer(c, true)
+		s.stopWaiting(c, true)
 		return change.Outcome{Kind: change.Spooled, Detail: "kept at the agent: " + away}
 	}
 	select {
 	case <-a.done:
 	case <-durable.Done():
 	}
-	s.leaveAnswer(c, true)
+	s.stopWaiting(c, true)
 	if a.refusal != nil {
 		withdrawn, end := context.WithTimeout(ctx, s.cfg.Wait)
 		defer end()
@@ -107,9 +107,9 @@ func (s *Spool) await(ctx context.Context, c *entry) change.Outcome {
 	return a.outcome()
 }
 
-// leaveAnswer takes the pusher's answer away from a change: it waits no more. The receipt of a change that is on the disk
-// goes too, since the change may wait for a long time.
-func (s *Spool) leaveAnswer(c *entry, durable bool) {
+// stopWaiting says that the pusher of a change waits no more. If the change is on the disk, its receipt goes too: the change may
+// be pending for a long time.
+func (s *Spool) stopWaiting(c *entry, durable bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if durable {
@@ -122,7 +122,7 @@ func (s *Spool) leaveAnswer(c *entry, durable bool) {
 	c.answer = nil
 	if a.refusal == nil {
 		a.waiting.each(func(slot int) {
-			a.kept = append(a.kept, fmt.Sprintf("relay %s did not answer within %s", s.cursors.slots[slot].name(), s.cfg.Wait.Round(time.Millisecond)))
+			a.reasons = append(a.reasons, fmt.Sprintf("relay %s did not answer within %s", s.cursors.slots[slot].name(), s.cfg.Wait.Round(time.Millisecond)))
 		})
 	}
 	a.waiting = 0
@@ -136,7 +136,7 @@ func inDoubt(err error) change.Outcome {
 	return *notKept(err)
 }
 
-// notKept is the outcome of a push that the agent's disk does not take.
+// notKept is the outcome of a push that cannot be written to the agent's disk.
 func notKept(err error) *change.Outcome {
 	return &change.Outcome{Kind: change.Unavailable, Detail: fmt.Sprintf("keeping the push at the agent: %v", err), RetryAfter: retryUnwritable}
 }

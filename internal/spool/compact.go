@@ -75,7 +75,7 @@ func remaining(c *entry, covered map[uint64]bool) []uint64 {
 	return slices.DeleteFunc(slices.Clone(c.families), func(f uint64) bool { return covered[f] })
 }
 
-// cut takes families out of a change's body.
+// cut removes families from a change's body.
 func (gs *groups) cut(c *entry, covered map[uint64]bool) {
 	left := remaining(c, covered)
 	if len(left) == len(c.families) {

@@ -9,8 +9,8 @@ import (
 	"pushrelay/internal/history"
 )
 
-// place lets a session with a relay send, unless there is one already with another relay that has the same store under another history:
-// then one of the two runs on a copy. What is sent to one is not at the other, so that neither may be taken for both.
+// place lets a session send, unless there is one already with another relay that has the same store under another history. Then
+// one of the two relays runs on a copy: what is sent to one is not at the other, and neither may stand for both.
 func (f *Feed) place(inherited uint64) {
 	cur := f.cursor
 	for _, other := range cur.feeds {
@@ -24,7 +24,8 @@ func (f *Feed) place(inherited uint64) {
 	f.admit(inherited)
 }
 
-// promote lets the sessions with copies send once there is no other: what they lack is sent to them as to a store that was put back.
+// promote lets the sessions with copies send once there is no other. What they lack is sent to them as to a store that was put
+// back.
 func (s *Spool) promote(cur *cursor) {
 	waiting := cur.copies
 	cur.copies = nil
@@ -34,8 +35,8 @@ func (s *Spool) promote(cur *cursor) {
 	}
 }
 
-// meetAnew begins anew with a store that has lost what it had decided: it was put back to an older copy under the same id. It gets all that
-// the spool has, deletions included, as a store that was not met. What it has of that it will know by the origins.
+// meetAnew begins anew with a store that has lost what it had decided: it was put back to an older copy under the same id. Like a
+// store that was not met it gets all that the spool has, deletions included. It knows by the origins what it has of that.
 func (f *Feed) meetAnew() {
 	s, cur := f.spool, f.cursor
 	s.cfg.Logger.Warn("the store of a relay was put back to an older copy, or lost what it had acknowledged: it gets all groups and deletions anew",
@@ -43,16 +44,16 @@ func (f *Feed) meetAnew() {
 		slog.String("epoch", cur.confirmed.Epoch.String()), slog.Uint64("position", cur.confirmed.Position))
 	s.metrics.putBack.Inc()
 	copies := cur.copies
-	cur.copies = nil // so that leave lets none of them send
+	cur.copies = nil // so that stopSending lets none of them send
 	for len(cur.feeds) > 0 {
-		cur.feeds[0].leave("was put back to an older copy")
+		cur.feeds[0].stopSending("was put back to an older copy")
 	}
 	next := &cursor{slot: cur.slot, id: cur.id, addresses: cur.addresses, held: map[*group]*time.Timer{}, copies: copies, putBackAt: time.Now()}
 	s.cursors.replace(cur, next)
 	f.cursor = next
 }
 
-// confirm takes what a verdict tells of the history of the store, and returns it if it is news.
+// confirm notes what a verdict tells of the history of the store, and returns it if it is news.
 func (cur *cursor) confirm(p history.Point) history.Point {
 	if p == (history.Point{}) || p.Epoch == cur.confirmed.Epoch && p.Position <= cur.confirmed.Position {
 		return history.Point{}

@@ -21,7 +21,7 @@ func (id StoreID) String() string {
 	return hex.EncodeToString(id[:])
 }
 
-// cursor is how far one relay is. It belongs to the relay's store and not to its address; one of a relay that was not met yet
+// cursor is how far one relay is. It belongs to the relay's store and not to its address. One of a relay that was not met yet
 // waits under the address for the store's id. It is guarded by Spool.mu.
 type cursor struct {
 	slot      int
@@ -33,8 +33,8 @@ type cursor struct {
 	// confirmed is the newest change of the store that a verdict has told of. A store whose history does not have it was put back to an
 	// older copy.
 	confirmed history.Point
-	// withdrawn are the changes above it that nobody gets any more, and that the relay may have decided all the same: they were
-	// under way to it. It is replaced whole.
+	// withdrawn are the changes above highest that nobody gets any more, and that were under way to the relay: it may have decided
+	// them all the same. It is replaced whole.
 	withdrawn []Decided
 
 	pending int    // changes that the relay has still to decide
@@ -46,12 +46,12 @@ type cursor struct {
 	copies []*Feed
 	// putBackAt is when the store was last found to be put back, in this life; the zero time for never.
 	putBackAt time.Time
-	ready     []*group
-	held      map[*group]*time.Timer
+	ready     []*group               // the queue: those that have a change for the relay, whose turn it is
+	held      map[*group]*time.Timer // those that the relay asked for later
 }
 
-// decided says that the relay has decided a change of the current journal.
-func (cur *cursor) decided(d Decided) {
+// advance moves the cursor to the newest change of the current journal that the relay has decided.
+func (cur *cursor) advance(d Decided) {
 	if d.Sequence <= cur.highest {
 		return
 	}

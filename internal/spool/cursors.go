@@ -9,8 +9,8 @@ import (
 	"pushrelay/internal/change"
 )
 
-// cursors are the relays that the spool knows, and where they were met: whoever comes and goes does so here, in the journal
-// and in the table of groups alike. They are guarded by Spool.mu, which whoever calls them holds.
+// cursors are the relays that the spool knows, and where they were met. A relay that comes, moves or goes does so here, in the
+// journal and in the table of groups alike. They are guarded by Spool.mu, which the caller holds.
 type cursors struct {
 	// Static after New.
 	logger  *slog.Logger
@@ -65,7 +65,7 @@ func (cs *cursors) add(id StoreID, address string) (*cursor, error) {
 // install puts a new cursor in its place, behind all changes.
 func (cs *cursors) install(cur *cursor) {
 	cs.slots[cur.slot] = cur
-	cs.groups.oweAll(cur)
+	cs.groups.assignAll(cur)
 }
 
 // drop forgets a relay.
@@ -77,7 +77,7 @@ func (cs *cursors) drop(cur *cursor) {
 
 func (cs *cursors) uninstall(cur *cursor) {
 	cs.slots[cur.slot] = nil
-	cs.groups.settleAll(cur)
+	cs.groups.resolveAll(cur)
 }
 
 // replace begins anew with a relay, as with one that has nothing of this agent.
@@ -95,8 +95,8 @@ func (cs *cursors) begin(id JournalID, last uint64) {
 	}
 }
 
-// meet returns the cursor of the store that answers at an address. If that was another one before, inherited is how far it had
-// decided: the relay may have been restored from a backup, and then knows numbers up to there.
+// meet returns the cursor of the store that answers at an address. If that was another store before, inherited is the highest
+// number that it had decided: the relay may have been restored from a backup, and then knows numbers up to there.
 func (cs *cursors) meet(address string, id StoreID) (cur *cursor, inherited uint64, err error) {
 	at := cs.find(func(c *cursor) bool { return slices.Contains(c.addresses, address) })
 	same := cs.find(func(c *cursor) bool { return c.id == id })
@@ -104,7 +104,7 @@ func (cs *cursors) meet(address string, id StoreID) (cur *cursor, inherited uint
 	case same != nil && same == at:
 		return same, 0, nil
 	case same != nil: // another address of the same store, or a relay that is back: they share the cursor
-		cs.leave(at, address)
+		cs.unbind(at, address)
 		same.addresses = append(same.addresses, address)
 		cs.journal.note(cursorRecord(same, knownCursor))
 		return same, 0, nil
@@ -116,15 +116,15 @@ func (cs *cursors) meet(address string, id StoreID) (cur *cursor, inherited uint
 		cs.logger.Warn("relay has another store than before: it gets all groups anew",
 			slog.String("addr", address), slog.String("store_id", id.String()), slog.String("before", at.id.String()))
 		inherited = at.highest
-		cs.leave(at, address)
+		cs.unbind(at, address)
 	}
 	cur, err = cs.add(id, address)
 	return cur, inherited, err
 }
 
-// leave takes an address away from a cursor. One that nobody was met under goes with it; any other stays until the next
+// unbind removes an address from a cursor. One that nobody was met under goes with it; any other stays until the next
 // start, because its relay may come back.
-func (cs *cursors) leave(cur *cursor, address string) {
+func (cs *cursors) unbind(cur *cursor, address string) {
 	switch {
 	case cur == nil:
 	case cur.id == (StoreID{}):

@@ -2,14 +2,14 @@ package spool
 
 import "pushrelay/internal/change"
 
-// maxDeletions bounds the deletions that are kept after all relays have decided them; the oldest go first. They take memory and
-// [Config].MaxBytes as other changes do, and make room for whatever else needs it.
+// maxDeletions bounds the deletions that are kept after all relays have decided them. They count in [Config].MaxBytes as other
+// changes do. Whatever else needs the room gets theirs, that of the oldest first.
 const maxDeletions = 10000
 
-// deletions are those that are kept: a store that was put back to an older copy, or made from a backup, may have the groups again. It
-// is guarded by Spool.mu.
+// deletions are those that are kept: a store that was put back to an older copy, or made from a backup, may have the groups
+// again. They are guarded by Spool.mu, which the caller holds.
 type deletions struct {
-	order []*entry // as they were decided; those that are not kept any more are skipped
+	order []*entry // as all relays had decided them; those that are not kept any more are skipped
 	count int
 }
 

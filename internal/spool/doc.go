@@ -1,18 +1,32 @@
-// Package spool is the agent's journal of pushes: what was accepted is on the disk, and goes to each relay until that has
-// decided it (T11-T19, T22).
+// Package spool is the agent's journal of pushes. What it has accepted is on the disk, and goes to each relay until that relay
+// has decided it (T11-T19, T22).
 //
-// It promises that a push which [Spool.Push] answered well reaches every configured relay, exactly once and in the order of
-// its group, whatever is killed or restarted in between, unless a newer push of the group made it pointless. It keeps the
-// newest content of each group beyond that, for relays that lost theirs. It never drops what it took: when it is full it
-// takes nothing more.
+// It promises: a push that [Spool.Apply] answered well reaches every configured relay, exactly once and in the order of its
+// group, whatever is killed or restarted in between. The one exception is a push that a newer one of the group made pointless.
+// Beyond that it keeps the newest content of each group, for relays that lost theirs. It never drops what it has accepted: when
+// it is full it accepts nothing more.
 //
-// The journal is a package wal log; in memory the spool holds the same, bodies compressed. It knows no tunnel: whoever has a
-// session with a relay takes changes from a [Feed] and brings the verdicts back. It knows no HTTP: it is a push.Applier.
+// The journal is a package wal log. In memory the spool holds the same, bodies compressed. It knows no tunnel: whoever has a
+// session with a relay asks a [Feed] for changes and brings the verdicts back. It knows no HTTP: it is a push.Applier.
 //
 // A group is a list of changes, oldest first: at most one that replaces or deletes the group, then those that merge into it.
-// Each change knows which relays have still to decide it. A change that all have decided stays as the group's content; one
+// Each change knows which relays have still to decide it. A change that all have decided stays as the group's content. One
 // whose metric families were all pushed anew goes, once nobody waits for it and no relay may be deciding it. So the list is
 // bounded by the newest text of each family (T15).
 //
-// Start reading at [Spool.Push], then at [Feed] and compact.
+// The parts, all of them under the one lock Spool.mu:
+//
+//	journal    the numbers of the changes, and the log that all goes into
+//	groups     the changes, their order and their size; who has still to decide what; compacting
+//	slots      a cursor for each relay: how far it is, its queue, its sessions
+//	cursors    which relay is which, as they come, move and go
+//	Feed       one session: what is under way in it, and what becomes of the verdicts
+//
+// journal calls none of the others; groups looks a cursor up in the slots; cursors changes journal, groups and slots together.
+// [Spool] has the API, and does what goes through several of them.
+//
+// The words: a push is accepted, a change is pending at a relay until it is
+// resolved there, a verdict is what the relay says, and the relay has decided what it gave a final verdict on.
+//
+// Start reading at [Spool.Apply], then at [Feed] and compact.
 package spool

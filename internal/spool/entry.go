@@ -20,7 +20,7 @@ import (
 // entry is one push that was accepted. Its fields are guarded by Spool.mu; bodies are immutable and replaced whole.
 type entry struct {
 	group *group
-	// older and newer are its neighbours in Spool.order.
+	// older and newer are its neighbours in groups.order.
 	older, newer *entry
 
 	sequence  uint64 // within the current journal
@@ -29,17 +29,17 @@ type entry struct {
 	body      []byte // compressed by S2
 	bodyBytes int    // before that
 	families  []uint64
-	// takenAt has a monotonic reading, so that its age is right whatever the clock does meanwhile; one that comes from an earlier
-	// life has the wall clock alone.
-	takenAt time.Time
-	owner   string
-	// digest is that of the push as it was taken: it stays when families are cut out of a body that waits, because it says
-	// which push this is, not which bytes travel.
+	// pushedAt has a monotonic reading, so that its age is right whatever the clock does meanwhile. One from an earlier life has
+	// the wall clock alone.
+	pushedAt time.Time
+	owner    string
+	// digest is that of the push as it was accepted. It stays when families are cut out of a body that waits: it says which push
+	// this is, not which bytes travel.
 	digest change.Digest
 
 	undecided relays // those that have still to decide it
-	// sent are those of them that it may have reached: their verdict is in doubt until it comes, and so the change stays as
-	// it is.
+	// sent are those of them that it may have reached. Their verdict is in doubt until it comes; until then the change stays as it
+	// is.
 	sent    relays
 	applied bool    // by some relay
 	hidden  string  // what of it a relay does not expose; empty if nothing is known of that
@@ -50,15 +50,15 @@ type entry struct {
 }
 
 // identity tells the change from any other, also from one with the same content that another spool gave the same number: the
-// two were not taken at the same moment. It is what relays know as the digest.
+// two were not accepted at the same moment. It is what relays know as the digest.
 func (c *entry) identity() change.Digest {
 	h := sha256.New()
 	h.Write(c.digest[:])
-	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(c.takenAt.UnixNano())))
+	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(c.pushedAt.UnixNano())))
 	return change.Digest(h.Sum(nil)[:len(change.Digest{})])
 }
 
-// overheadBytes is about what a change takes beside its body, families and key.
+// overheadBytes is about the memory of a change beside its body, families and key.
 const overheadBytes = 320
 
 func (c *entry) bytes() int64 {
@@ -76,7 +76,7 @@ func (c *entry) isFixed() bool { return c.answer != nil || c.sent&c.undecided !=
 
 // request returns the push as it is to be sent, its body appended to buf[:0].
 func (c *entry) request(buf []byte) (*change.Change, error) {
-	r := &change.Change{Operation: c.operation, Key: c.group.key, Format: c.format, At: c.takenAt}
+	r := &change.Change{Operation: c.operation, Key: c.group.key, Format: c.format, At: c.pushedAt}
 	if c.bodyBytes == 0 {
 		return r, nil
 	}
@@ -89,8 +89,8 @@ func (c *entry) request(buf []byte) (*change.Change, error) {
 	return r, nil
 }
 
-// scratches are buffers for bodies that are compressed. What is kept of one is copied: it takes several times less than the
-// encoder wants room for.
+// scratches are buffers for bodies that are compressed. What is kept of one is copied: it is several times smaller than the
+// room that the encoder wants.
 var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 // compress returns a body as it is kept; nil for an empty one.

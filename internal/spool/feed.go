@@ -25,9 +25,9 @@ type Attachment struct {
 	AgentLabel string
 }
 
-// A Feed hands out the changes that a relay has still to decide, for as long as a session with it lives. One goroutine takes
-// them by [Feed.Next]; [Feed.Decide] may be called by another. Two sessions with one store share its changes: the first
-// sends, and when it ends the other goes on (T17). A session with a copy of a store that has one is handed nothing while that lasts.
+// A Feed hands out the changes that a relay has still to decide, for as long as a session with it lives. One goroutine calls
+// [Feed.Next]; another may call [Feed.Decide]. Two sessions with one store share its changes: the first sends, and when it ends
+// the other goes on (T17). A session with a copy of a store is handed nothing while there is one with the store itself.
 type Feed struct {
 	// Static after Attach.
 	spool *Spool
@@ -50,8 +50,8 @@ type Transfer struct {
 	Bytes int
 
 	// again says that it was under way in an earlier session already, and has no verdict from there: the relay may have decided it.
-	again   bool
-	decided history.Point // by what change of the relay's store; zero before the verdict, and if the relay does not tell
+	again bool
+	point history.Point // which change of the relay's store decided it; zero before the verdict, and if the relay does not tell
 }
 
 // Attach begins a session with a relay. The caller ends it by [Feed.Detach].
@@ -62,7 +62,7 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.groups.count()
+	s.groups.recount()
 	delete(s.away, a.Relay)
 	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel}
 	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}}
@@ -86,7 +86,7 @@ func (f *Feed) admit(inherited uint64) {
 	f.begun = s.journal.note(appendAttach(nil, cur.slot))
 	cur.feeds = append(cur.feeds, f)
 	if len(cur.feeds) == 1 {
-		cur.line()
+		cur.fillQueue()
 	}
 }
 
@@ -98,11 +98,11 @@ func (s *Spool) Away(relay, why string) {
 }
 
 // Drain says that the relay is about to stop: nothing more is handed out, and pushers do not wait for it. Verdicts on what
-// was handed out are still taken.
+// was handed out still count.
 func (f *Feed) Drain() {
 	f.spool.mu.Lock()
 	defer f.spool.mu.Unlock()
-	f.leave("is about to stop")
+	f.stopSending("is about to stop")
 }
 
 // Detach ends the session. Changes that have no verdict are in doubt: they are sent again in the next one. No other method
@@ -111,7 +111,7 @@ func (f *Feed) Detach() {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f.leave("went away")
+	f.stopSending("went away")
 	cur := f.cursor
 	if !s.cursors.have(cur) {
 		return
@@ -124,8 +124,8 @@ func (f *Feed) Detach() {
 	}
 }
 
-// leave gives up what the feed has not handed out: another session with the same store takes it, or it waits for one.
-func (f *Feed) leave(why string) {
+// stopSending gives up what the feed has not handed out: another session with the same store sends it, or it waits for one.
+func (f *Feed) stopSending(why string) {
 	s, cur := f.spool, f.cursor
 	sends := len(cur.feeds) > 0 && cur.feeds[0] == f
 	isThis := func(other *Feed) bool { return other == f }
@@ -135,7 +135,7 @@ func (f *Feed) leave(why string) {
 	}
 	cur.clearQueue()
 	if len(cur.feeds) > 0 {
-		cur.line()
+		cur.fillQueue()
 		return
 	}
 	for c := range cur.pendingChanges() {
@@ -147,12 +147,12 @@ func (f *Feed) leave(why string) {
 	s.promote(cur)
 }
 
-// Next waits for a change that the relay has to decide, and that is on the disk. Of one group it hands out one at a time, so
-// that a change which the relay wants later never comes behind a newer one.
+// Next waits for a change that the relay has to decide, and that is on the disk. It hands out one change of a group at a time,
+// so that one which the relay wants later never comes behind a newer one.
 func (f *Feed) Next(ctx context.Context) (*Transfer, error) {
 	for {
 		recovered := f.spool.recovered()
-		c, begun, durable := f.take()
+		c, begun, durable := f.handOut()
 		if c == nil {
 			select {
 			case <-f.wake:
@@ -166,7 +166,7 @@ func (f *Feed) Next(ctx context.Context) (*Transfer, error) {
 		if err == nil && ctx.Err() == nil {
 			return c, nil
 		}
-		f.putBack(c)
+		f.requeue(c)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -178,8 +178,9 @@ func (f *Feed) Next(ctx context.Context) (*Transfer, error) {
 	}
 }
 
-// take takes the next change from the queue, with what waits until the session and the change are on the disk.
-func (f *Feed) take() (c *Transfer, begun, durable *receipt) {
+// handOut dequeues the next change, notes that it is under way, and returns it with what waits until the session and the change are
+// on the disk.
+func (f *Feed) handOut() (c *Transfer, begun, durable *receipt) {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,8 +203,8 @@ func (f *Feed) take() (c *Transfer, begun, durable *receipt) {
 	return c, begun, e.durable
 }
 
-// putBack returns a change that was not handed out.
-func (f *Feed) putBack(c *Transfer) {
+// requeue puts a change back into the queue that was not sent.
+func (f *Feed) requeue(c *Transfer) {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,15 +218,15 @@ func (f *Feed) putBack(c *Transfer) {
 	cur.enqueue(c.change.group)
 }
 
-// notSent says that this session leaves no doubt of the change. One of an earlier session stays: whatever is forgotten of what
-// the relay has decided, it would know under a number of which this spool knows nothing.
+// notSent says that the change is not in doubt by this session. A doubt of an earlier session stays: the relay may have decided
+// the change, and would know it under a number of which this spool knows nothing.
 func (c *Transfer) notSent(cur *cursor) {
 	if !c.again {
 		c.change.sent &^= of(cur.slot)
 	}
 }
 
-// Request returns the push as it is to be sent; its body is put into buf, if that is large enough. An error means that the
+// Request returns the push as it is to be sent. Its body is put into buf, if that is large enough. An error means that the
 // change cannot be sent, by fault of the program.
 func (f *Feed) Request(c *Transfer, buf []byte) (*change.Change, error) {
 	f.spool.mu.Lock()

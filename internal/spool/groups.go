@@ -8,8 +8,8 @@ import (
 	"pushrelay/internal/grouping"
 )
 
-// groups is the table of what the spool holds: the changes of all groups, in memory, with their counts, and which relays have
-// still to decide them. It is guarded by Spool.mu, which whoever calls it holds.
+// groups is the table of what the spool holds: the changes of all groups, in memory, their order and their size, and which relays
+// have still to decide them. It is guarded by Spool.mu, which the caller holds.
 type groups struct {
 	// Static after New.
 	maxBytes int64      // 0 means no limit
@@ -34,7 +34,7 @@ func (gs *groups) insert(c *entry, undecided relays) {
 	g.changes = append(g.changes, c)
 	gs.bytes += c.bytes()
 	gs.order.push(c)
-	undecided.each(func(slot int) { gs.owe(gs.slots[slot], c) })
+	undecided.each(func(slot int) { gs.assign(gs.slots[slot], c) })
 	gs.deletions.keep(c)
 }
 
@@ -48,8 +48,8 @@ func (gs *groups) numbered(sequence uint64) *entry {
 	return nil
 }
 
-// owe notes that a relay has to decide a change.
-func (gs *groups) owe(cur *cursor, c *entry) {
+// assign notes that a change is pending at a relay: the relay has to decide it.
+func (gs *groups) assign(cur *cursor, c *entry) {
 	gs.deletions.release(c)
 	waited := c.undecided&gs.reachable != 0
 	c.undecided |= of(cur.slot)
@@ -62,8 +62,9 @@ func (gs *groups) owe(cur *cursor, c *entry) {
 	}
 }
 
-// settle notes that a relay has not to decide a change any more. The change must still have its place in the order.
-func (gs *groups) settle(cur *cursor, c *entry) {
+// resolve notes that a change is not pending at a relay any more: the relay has decided it, or need not. The change must still
+// have its place in the order.
+func (gs *groups) resolve(cur *cursor, c *entry) {
 	waited := c.undecided&gs.reachable != 0
 	c.undecided &^= of(cur.slot)
 	cur.pending--
@@ -71,26 +72,25 @@ func (gs *groups) settle(cur *cursor, c *entry) {
 		gs.entries--
 	}
 	if cur.oldest == c {
-		cur.oldest = cur.owed(c.newer)
+		cur.oldest = cur.nextPending(c.newer)
 	}
 	gs.deletions.keep(c)
 }
 
-// oweAll notes that a relay has to decide all that is there. Notes of failed pushes are not for it: it never had a say in
-// those.
-func (gs *groups) oweAll(cur *cursor) {
+// assignAll notes that a relay has to decide all that is there, but for the failures: it never had a say in those.
+func (gs *groups) assignAll(cur *cursor) {
 	for c := range gs.order.all() {
 		if c.isContent() {
-			gs.owe(cur, c)
+			gs.assign(cur, c)
 		}
 	}
 }
 
-// settleAll notes that a relay has to decide nothing any more, and that nothing is on its way to it.
-func (gs *groups) settleAll(cur *cursor) {
+// resolveAll notes that nothing is pending at a relay any more, and nothing on its way to it.
+func (gs *groups) resolveAll(cur *cursor) {
 	for c := range gs.order.all() {
 		if c.undecided.has(cur.slot) {
-			gs.settle(cur, c)
+			gs.resolve(cur, c)
 		}
 		c.sent &^= of(cur.slot)
 	}
@@ -99,8 +99,8 @@ func (gs *groups) settleAll(cur *cursor) {
 	}
 }
 
-// count counts what waits for relays that can be reached, if these are others than before.
-func (gs *groups) count() {
+// recount counts what waits for relays that can be reached, if these are others than before.
+func (gs *groups) recount() {
 	reachable := gs.slots.reachable()
 	if reachable == gs.reachable {
 		return
@@ -163,15 +163,15 @@ func (gs *groups) withdraw(c *entry) {
 	gs.remove(c)
 }
 
-// forget takes a change out of all counts. The caller takes it out of the group.
+// forget removes a change from all counts. The caller removes it from the group.
 func (gs *groups) forget(c *entry) {
 	gs.bytes -= c.bytes()
-	c.undecided.each(func(slot int) { gs.settle(gs.slots[slot], c) })
+	c.undecided.each(func(slot int) { gs.resolve(gs.slots[slot], c) })
 	gs.deletions.release(c)
 	gs.order.drop(c)
 }
 
-// remove takes a change out of its group.
+// remove removes a change from its group.
 func (gs *groups) remove(c *entry) {
 	g := c.group
 	if i := slices.Index(g.changes, c); i >= 0 {

@@ -30,13 +30,13 @@ type Decided struct {
 	Digest   change.Digest
 }
 
-// journal is the numbering of the spool's changes and the log that all of it goes into. It is guarded by Spool.mu, which whoever
-// calls it holds, but for what is static.
+// journal is the numbering of the spool's changes, and the log that they go into. It is guarded by Spool.mu, which the caller
+// holds, but for what is static.
 type journal struct {
 	// Static after Recover.
 	release string        // the one that writes
 	log     *wal.Log      // nil for a spool in memory
-	failed  chan struct{} // one slot; filled when the log does not take a change
+	failed  chan struct{} // one slot; filled when the log cannot be written
 
 	id       JournalID
 	sequence uint64        // the last that was given
@@ -53,8 +53,8 @@ func newJournal(release string) journal {
 // keptPayloadBytes is the largest buffer for payloads that is kept for the next change.
 const keptPayloadBytes = 1 << 20
 
-// add puts a change into the log, behind all verdicts so far: one that some relays have still to decide, and that those of
-// attached may have soon. An error means that it is not in there.
+// add puts a change into the log, behind all verdicts so far. The relays of undecided have still to decide it, those of attached
+// may have it soon. An error means that it is not in the log.
 func (j *journal) add(c *entry, undecided, attached relays) error {
 	payload := appendChange(j.payload[:0], c, undecided, attached)
 	if cap(payload) <= keptPayloadBytes {
@@ -79,7 +79,7 @@ func (j *journal) add(c *entry, undecided, attached relays) error {
 }
 
 // note puts a payload into the log that only says what has happened. While the log cannot be written it waits there, and
-// is in doubt; if it never comes to the disk, it happens again: the change is sent once more, and the relay knows it.
+// is in doubt. If it never comes to the disk, it happens again: the change is sent once more, and the relay knows it.
 func (j *journal) note(payload []byte) *receipt {
 	j.flush()
 	return j.put(payload)
@@ -99,8 +99,8 @@ func (j *journal) put(payload []byte) *receipt {
 // maxVerdicts is how many verdicts wait for company at most.
 const maxVerdicts = 1024
 
-// noteSoon is note for a verdict. It is written before the next payload, or when somebody wants to know it on the disk: by
-// itself it would cost a sync, for which the next push had to wait. What is lost of them in a crash is asked again.
+// noteSoon is note for a verdict. It is written before the next payload, or when somebody wants to know it on the disk. By
+// itself it would cost a sync, and the next push would wait for that. What a crash loses of them is asked again.
 func (j *journal) noteSoon(v verdict) {
 	if j.log == nil {
 		return

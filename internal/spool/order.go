@@ -20,7 +20,7 @@ func (o *order) push(c *entry) {
 	o.last = c
 }
 
-// drop takes a change out.
+// drop removes a change.
 func (o *order) drop(c *entry) {
 	o.count--
 	if c.older == nil {
@@ -49,8 +49,8 @@ func (o *order) all() iter.Seq[*entry] {
 	}
 }
 
-// owed returns the first change from c on that the relay has still to decide; nil if there is none.
-func (cur *cursor) owed(c *entry) *entry {
+// nextPending returns the first change from c on that the relay has still to decide; nil if there is none.
+func (cur *cursor) nextPending(c *entry) *entry {
 	for ; c != nil; c = c.newer {
 		if c.undecided.has(cur.slot) {
 			return c
@@ -70,7 +70,7 @@ func (cur *cursor) decidedThrough(last uint64) uint64 {
 // pendingChanges yields every change that the relay has still to decide, oldest first.
 func (cur *cursor) pendingChanges() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
-		for c := cur.oldest; c != nil; c = cur.owed(c.newer) {
+		for c := cur.oldest; c != nil; c = cur.nextPending(c.newer) {
 			if !yield(c) {
 				return
 			}

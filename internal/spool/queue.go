@@ -1,7 +1,7 @@
 package spool
 
-// line makes the queue of a relay: the group whose next change is the oldest comes first.
-func (cur *cursor) line() {
+// fillQueue puts every group in the queue that has something for the relay. The group whose next change is the oldest comes first.
+func (cur *cursor) fillQueue() {
 	for c := range cur.pendingChanges() {
 		if g := c.group; !(g.busy | g.queued).has(cur.slot) {
 			g.queued |= of(cur.slot)

@@ -67,7 +67,7 @@ func appendChange(b []byte, c *entry, undecided, to relays) []byte {
 	b = appendUint(b, 2, uint64(c.operation))
 	b = appendBytes(b, 3, c.group.key.Canonical())
 	b = appendUint(b, 4, uint64(c.format))
-	b = appendUint(b, 5, protowire.EncodeZigZag(c.takenAt.UnixNano()))
+	b = appendUint(b, 5, protowire.EncodeZigZag(c.pushedAt.UnixNano()))
 	b = appendBytes(b, 6, c.digest[:])
 	b = appendBytes(b, 7, c.owner)
 	if n := 8 * len(c.families); n > 0 {
@@ -198,7 +198,7 @@ func decodeChange(b []byte) (c *entry, key grouping.Key, undecided relays, err e
 		case 4:
 			c.format = exposition.Format(v)
 		case 5:
-			c.takenAt = time.Unix(0, protowire.DecodeZigZag(v))
+			c.pushedAt = time.Unix(0, protowire.DecodeZigZag(v))
 		case 6:
 			copy(c.digest[:], raw)
 		case 7:

@@ -11,8 +11,8 @@ import (
 	"pushrelay/internal/wal"
 )
 
-// Recover takes possession of the directory and fills the spool with what it holds. It must be called once, before anything
-// else. An error is one of [wal.Open] or tells that the journal is not understood; nothing on the disk was changed then.
+// Recover locks the directory and fills the spool with what it holds. It must be called once, before anything else. An error
+// is one of [wal.Open], or tells that the journal is not understood. Nothing on the disk was changed then.
 func (s *Spool) Recover(ctx context.Context) error {
 	lost, err := s.recover(ctx)
 	if err == nil && lost {
@@ -40,7 +40,7 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 	if err := s.cursors.configure(s.cfg.Relays); err != nil {
 		return false, err
 	}
-	s.groups.count()
+	s.groups.recount()
 	s.groups.compactAll()
 	s.groups.trimDeletions()
 	return lost, nil
@@ -102,17 +102,17 @@ type replay struct {
 	newest      time.Time // of the last change
 }
 
-// replay returns what takes the payloads of the journal.
+// replay returns what the payloads of the journal are applied by.
 func (r *replay) replay() wal.Replay {
 	return wal.Replay{
-		Snapshot: r.take, Appended: r.take,
+		Snapshot: r.apply, Appended: r.apply,
 		Missing: func() { r.lossy = true },
 		Newest:  func() time.Time { return r.newest },
 	}
 }
 
-// take takes a payload of the snapshot or of the journal after it.
-func (r *replay) take(payload []byte) (err error) {
+// apply applies a payload of the snapshot or of the journal after it.
+func (r *replay) apply(payload []byte) (err error) {
 	if len(payload) == 0 {
 		return errRecord
 	}
@@ -150,13 +150,13 @@ func (r *replay) wrote(b []byte) (err error) {
 	return err
 }
 
-// change takes a change. Nothing is dropped for it before the journal is read to its end: it may have been withdrawn.
+// change adds a change. It makes nothing pointless before the journal is read to its end: it may have been withdrawn.
 func (r *replay) change(b []byte) error {
 	c, key, undecided, err := decodeChange(b)
 	if err != nil {
 		return err
 	}
-	r.newest = c.takenAt
+	r.newest = c.pushedAt
 	if c.group = r.s.groups.byKey[key]; c.group == nil {
 		c.group = &group{key: key}
 	}
@@ -228,9 +228,9 @@ func (r *replay) verdict(b []byte) error {
 	if c == nil {
 		return nil
 	}
-	cur.decided(Decided{v.sequence, c.identity()})
+	cur.advance(Decided{v.sequence, c.identity()})
 	r.noteSent(c)
-	r.settle(c, cur)
+	r.resolveThrough(c, cur)
 	switch v.decision {
 	case appliedDecision:
 		c.applied = true
@@ -246,23 +246,23 @@ func (r *replay) verdict(b []byte) error {
 	return nil
 }
 
-// settle says that a relay has decided a change, and with it all earlier ones of its group: it gets them in order, so that one
-// which it had not decided by then was pointless, dropped, and never sent. Sent now, after what made it pointless, it could bring
-// back what was deleted: the relay keeps the mark of a group that is gone only until all up to it is decided (T12).
-func (r *replay) settle(c *entry, cur *cursor) {
-	settled := func(c *entry) {
+// resolveThrough notes that a relay has decided a change, and with it all earlier ones of the group. The relay gets them in order.
+// One that it had not decided by then was pointless, and was dropped and never sent. Sent now, it could bring back what was
+// deleted: the relay keeps the mark of a group that is gone only until all changes up to it are decided (T12).
+func (r *replay) resolveThrough(c *entry, cur *cursor) {
+	resolve := func(c *entry) {
 		if c.undecided.has(cur.slot) {
-			r.s.groups.settle(cur, c)
+			r.s.groups.resolve(cur, c)
 		}
 	}
-	settled(c)
+	resolve(c)
 	all := c.group.changes
 	i, _ := slices.BinarySearchFunc(all, c.sequence, func(c *entry, sequence uint64) int { return cmp.Compare(c.sequence, sequence) })
 	for _, earlier := range slices.Backward(all[:i]) {
 		if earlier.isContent() && !earlier.undecided.has(cur.slot) {
 			return // So are all before it.
 		}
-		settled(earlier)
+		resolve(earlier)
 	}
 }
 

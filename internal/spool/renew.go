@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// verify compares what a relay knows of the journal with what the spool knows of itself. If the relay has seen a number that
-// was never given, or another change under it, this spool is a copy that was restored, or that runs elsewhere too; then the
+// verify compares what a relay knows of the journal with what the spool knows of itself. The relay may have seen a number that
+// was never given, or another change under it. Then this spool is a copy that was restored, or that runs elsewhere too: the
 // numbers are worth nothing, and the journal begins anew with what waits.
 //
-// A number that the spool has no change for, and that is above all that the relay is known to have decided, is such a one
-// too: rather send something twice than take it for a duplicate. Numbers up to inherited were decided by the store that the
+// A number is such a one too if the spool has no change for it and it is above all that the relay is known to have decided: it
+// is better to send something twice than to miss it as a duplicate. Numbers up to inherited were decided by the store that the
 // relay had before.
 func (s *Spool) verify(cur *cursor, told Decided, inherited uint64) {
 	if told.Sequence == 0 || told.Sequence < cur.highest {
@@ -27,7 +27,7 @@ func (s *Spool) verify(cur *cursor, told Decided, inherited uint64) {
 	case told.Sequence > s.journal.sequence:
 		s.renew(cur, "the relay has seen numbers that were not given yet")
 	case own != nil && own.identity() == told.Digest, slices.Contains(cur.withdrawn, told), own == nil && told.Sequence <= inherited:
-		cur.decided(told)
+		cur.advance(told)
 		s.journal.note(cursorRecord(cur, knownCursor))
 	default:
 		s.renew(cur, "the relay knows another change under a number that was given here")

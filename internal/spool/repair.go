@@ -50,7 +50,7 @@ func examine(read func(wal.Replay) (lossy bool, err error)) (wal.Content, error)
 	return wal.Content{}, err
 }
 
-// AcknowledgeLoss takes note of what the spool has lost, also while an agent has it, and returns that; see
+// AcknowledgeLoss acknowledges what the spool has lost, also while an agent has it, and returns that; see
 // [wal.Acknowledge].
 func AcknowledgeLoss(at Place) ([]wal.Loss, error) {
 	return wal.Acknowledge(wal.Config{Dir: at.Dir, FS: at.FS})

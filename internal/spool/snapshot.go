@@ -9,7 +9,7 @@ import (
 	"pushrelay/internal/wal"
 )
 
-// Run keeps the journal until ctx ends: it makes snapshots, and takes up the journal again after the disk failed.
+// Run looks after the journal until ctx ends: it makes snapshots, and resumes the journal after the disk failed.
 func (s *Spool) Run(ctx context.Context) error {
 	if s.journal.log == nil {
 		<-ctx.Done()
@@ -162,7 +162,7 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 func (c *frozenChange) append(b []byte, attached relays) []byte {
 	then := entry{
 		group: c.group, sequence: c.sequence, operation: c.operation, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
-		takenAt: c.takenAt, owner: c.owner, digest: c.digest, applied: c.applied,
+		pushedAt: c.pushedAt, owner: c.owner, digest: c.digest, applied: c.applied,
 	}
 	return appendChange(b, &then, c.undecided, (c.sent|attached)&c.undecided)
 }

@@ -21,13 +21,13 @@ const (
 	snapshotFloorBytes = 16 << 20
 )
 
-// retryUnwritable and retryFull are when a push may be tried again that was not taken.
+// retryUnwritable and retryFull are when a push may be tried again that was not accepted.
 const (
 	retryUnwritable = 10 * time.Second
 	retryFull       = 30 * time.Second
 )
 
-// Config says where a spool is kept and what it takes.
+// Config says where a spool is kept and what it accepts.
 type Config struct {
 	// Dir is the directory of the journal and of nothing else; it is created if it is missing. An empty one keeps the spool
 	// in memory: what waits is lost with the process.
@@ -36,11 +36,11 @@ type Config struct {
 	Agent string
 	// Relays are the configured addresses, at least one and at most [MaxRelays]. What waits for others is dropped.
 	Relays []string
-	// MaxBytes bounds what the spool holds, bodies compressed; 0 means no limit. A full spool takes nothing more.
+	// MaxBytes bounds what the spool holds, bodies compressed; 0 means no limit. A full spool accepts nothing more.
 	MaxBytes int64
 	// Wait is how long a push waits for the verdicts of the relays. Required.
 	Wait time.Duration
-	// Limits bound each push, whatever the relays take.
+	// Limits bound each push, whatever the relays allow.
 	Limits exposition.Limits
 	// Release is written into the journal, for people who meet it with another one.
 	Release string
@@ -52,7 +52,7 @@ type Config struct {
 	FS wal.FS
 	// Logger is required.
 	Logger *slog.Logger
-	// Registerer takes the metrics of the spool. Required.
+	// Registerer gets the metrics of the spool. Required.
 	Registerer prometheus.Registerer
 }
 
@@ -60,15 +60,15 @@ type Config struct {
 // may be remembered.
 const MaxRelays = maxRelays / 2
 
-// Spool is the journal. It is made by [New], and takes pushes once [Spool.Recover] has returned. It is safe for concurrent
-// use.
+// Spool is what the package is about. It is made by [New], and accepts pushes once [Spool.Recover] has returned. It is safe for
+// concurrent use.
 type Spool struct {
 	// Static after Recover.
 	cfg     Config
 	metrics *metrics
 	parsers sync.Pool
 
-	// mu guards everything below and what is said to be guarded by it elsewhere. It is taken before the log's own lock.
+	// mu guards everything below and what is said to be guarded by it elsewhere. It is locked before the log's own lock.
 	mu         sync.Mutex
 	journal    journal
 	groups     groups
@@ -90,11 +90,11 @@ func New(cfg Config) *Spool {
 	return s
 }
 
-// Apply takes a push of a local job, or of the agent itself, which is its owner then. It implements push.Applier.
+// Apply accepts a push of a local job, or of the agent itself, which is its owner then. It implements push.Applier.
 //
-// A push that is taken is on the disk. Apply waits for the verdicts of the relays that are attached,
-// as long as [Config].Wait: Applied if all of them have it, Spooled with the reason if it still waits for one. A refusal of
-// a relay is returned, and then the push is withdrawn from the others.
+// A push that is accepted is on the disk. Apply waits for the verdicts of the relays that are attached, as long as
+// [Config].Wait. The outcome is Applied if all of them have the push, Spooled with the reason if it is still pending at one. A
+// refusal of a relay is returned, and then the push is withdrawn from the others.
 func (s *Spool) Apply(ctx context.Context, r *change.Change) change.Outcome {
 	families, err := s.check(r)
 	if errors.Is(err, change.Inconsistent) {
@@ -105,7 +105,7 @@ func (s *Spool) Apply(ctx context.Context, r *change.Change) change.Outcome {
 	}
 	c := &entry{
 		operation: r.Operation, format: r.Format, body: compress(r.Body), bodyBytes: len(r.Body), families: families,
-		takenAt: r.At, owner: r.Owner, digest: change.DigestOf(r),
+		pushedAt: r.At, owner: r.Owner, digest: change.DigestOf(r),
 	}
 	if err := s.accept(r.Key, c, answered); err != nil {
 		return change.OutcomeOf(err)
@@ -116,7 +116,7 @@ func (s *Spool) Apply(ctx context.Context, r *change.Change) change.Outcome {
 // noteFailure journals that a push was refused here for which a Pushgateway would set the group's failure time (T19). It does
 // not wait for the disk.
 func (s *Spool) noteFailure(r *change.Change) {
-	c := &entry{operation: change.Fail, takenAt: r.At}
+	c := &entry{operation: change.Fail, pushedAt: r.At}
 	c.digest = change.DigestOf(&change.Change{Operation: change.Fail, Key: r.Key})
 	if err := s.accept(r.Key, c, unanswered); err != nil {
 		s.cfg.Logger.Debug("the failure time of a group is not noted", slog.String("grouping_key", r.Key.String()), slog.Any("err", err))
@@ -131,7 +131,7 @@ const (
 	unanswered
 )
 
-// accept gives a change its number and puts it into the journal and into its group. An error means that nothing was taken.
+// accept gives a change its number and puts it into the journal and into its group. An error means that it is in neither.
 func (s *Spool) accept(key grouping.Key, c *entry, who interest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -149,7 +149,7 @@ func (s *Spool) accept(key grouping.Key, c *entry, who interest) error {
 		return notKept(err)
 	}
 	if who == answered && attached != 0 {
-		c.answer = &answer{waiting: attached, done: make(chan struct{}), kept: s.cursors.atCopies()}
+		c.answer = &answer{waiting: attached, done: make(chan struct{}), reasons: s.cursors.atCopies()}
 	}
 	s.journal.sequence = c.sequence
 	s.groups.insert(c, known)
@@ -184,7 +184,7 @@ func (s *Spool) Journal() JournalID {
 	return s.journal.id
 }
 
-// Failure returns why the spool takes nothing, nil if it does.
+// Failure returns why the spool accepts nothing, nil if it does.
 func (s *Spool) Failure() error {
 	if s.journal.log == nil {
 		return nil
@@ -192,7 +192,7 @@ func (s *Spool) Failure() error {
 	return s.journal.log.Status().Failure
 }
 
-// Losses returns what the spool has lost, or may have, and nobody has taken note of.
+// Losses returns what the spool has lost, or may have, and nobody has acknowledged.
 func (s *Spool) Losses() []wal.Loss {
 	if s.journal.log == nil {
 		return nil
@@ -200,7 +200,7 @@ func (s *Spool) Losses() []wal.Loss {
 	return s.journal.log.Losses()
 }
 
-// Close makes durable what is not yet and gives up the directory. Run must have returned and nothing may be pushed any more.
+// Close makes durable what is not yet, and unlocks the directory. Run must have returned and nothing may be pushed any more.
 func (s *Spool) Close() error {
 	if s.journal.log == nil {
 		return nil

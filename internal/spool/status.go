@@ -21,7 +21,7 @@ type Status struct {
 	Copies int
 	// Oldest is when the oldest of these was pushed; the zero time if there is none.
 	Oldest time.Time
-	// Failure is why the spool takes nothing; nil if it does.
+	// Failure is why the spool accepts nothing; nil if it does.
 	Failure error
 	// Relays are the relays that changes are kept for, also those that are gone: see Entries.
 	Relays []RelayStatus
@@ -64,7 +64,7 @@ func (s *Spool) Status() Status {
 		}
 	}
 	if oldest != nil {
-		st.Oldest = oldest.takenAt
+		st.Oldest = oldest.pushedAt
 	}
 	return st
 }
@@ -82,7 +82,7 @@ type Pending struct {
 // Pending returns what waits, by group and relay, the oldest first; as [Status].Entries it is without what is kept for a store
 // that is gone.
 func (s *Spool) Pending() []Pending {
-	room := s.Status().Entries // taken before the lock is held for long
+	room := s.Status().Entries // the memory is there before the lock is held for long
 	all := make([]Pending, 0, room+room/8)
 	s.mu.Lock()
 	all = s.groups.appendPending(all)
@@ -117,7 +117,7 @@ func (g *group) pending(slot int, relay string) Pending {
 			continue
 		}
 		if p.Changes == 0 {
-			p.Oldest = c.takenAt
+			p.Oldest = c.pushedAt
 		}
 		p.Changes++
 		p.Bytes += c.bodyBytes
@@ -148,7 +148,7 @@ type Rejection struct {
 	Relay     string
 	Key       grouping.Key
 	Operation change.Operation
-	// PushedAt is when the agent took the push.
+	// PushedAt is when the agent accepted the push.
 	PushedAt time.Time
 	Reason   string
 }
@@ -162,7 +162,7 @@ func (r *rejections) add(cur *cursor, c *entry, reason string) {
 		*r = slices.Delete(*r, 0, 1)
 	}
 	*r = append(*r, Rejection{
-		At: time.Now(), Relay: cur.name(), Key: c.group.key, Operation: c.operation, PushedAt: c.takenAt, Reason: reason,
+		At: time.Now(), Relay: cur.name(), Key: c.group.key, Operation: c.operation, PushedAt: c.pushedAt, Reason: reason,
 	})
 }
 

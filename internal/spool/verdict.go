@@ -11,7 +11,7 @@ import (
 // defaultRetry is when a change is tried again that a relay wants later, unless the relay says when.
 const defaultRetry = time.Second
 
-// Decide takes the relay's verdict on a change. One that may pass holds back the change's group alone.
+// Decide notes the relay's verdict on a change. One that is not final holds back the change's group alone.
 func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	s := f.spool
 	s.mu.Lock()
@@ -21,7 +21,7 @@ func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	if !s.cursors.have(cur) {
 		return
 	}
-	c.decided = o.Decided
+	c.point = o.Decided
 	g := c.change.group
 	g.busy &^= of(cur.slot)
 	switch {
@@ -45,7 +45,7 @@ func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 // applied notes that the relay has a change.
 func (f *Feed) applied(c *Transfer, o change.Outcome) {
 	s, cur := f.spool, f.cursor
-	s.groups.settle(cur, c.change)
+	s.groups.resolve(cur, c.change)
 	f.record(c, appliedDecision)
 	c.change.applied = true
 	if c.change.owner != "" && o.Detail != "" { // pushers of their own are told by none
@@ -54,11 +54,11 @@ func (f *Feed) applied(c *Transfer, o change.Outcome) {
 	c.change.answer.tell(cur, reply{applied: true, unchecked: o.Kind == change.Unchecked})
 }
 
-// rejected notes a final refusal. A pusher who waits is told, and then nobody gets the change any more (T16); for anybody else
+// rejected notes a final refusal. A pusher who waits is told, and then nobody gets the change any more (T16). For anybody else
 // it comes too late, and what the change replaced is lost (T15).
 func (f *Feed) rejected(c *Transfer, o change.Outcome) {
 	s, cur := f.spool, f.cursor
-	s.groups.settle(cur, c.change)
+	s.groups.resolve(cur, c.change)
 	f.record(c, rejectedDecision)
 	if a := c.change.answer; a != nil {
 		withdrawn := s.journal.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
@@ -79,13 +79,13 @@ func (f *Feed) rejected(c *Transfer, o change.Outcome) {
 	}
 }
 
-// superseded tells of a push that waited for too long: a newer one of this agent's identity has taken effect at the relay. It is
+// superseded counts and logs a push that waited for too long: a newer one of this agent's identity has effect at the relay. It is
 // lost, and nobody misses it.
 func (f *Feed) superseded(c *entry) {
 	s := f.spool
 	s.metrics.superseded.Inc()
 	s.cfg.Logger.Info("a newer push of this agent has replaced one that waited: does another process run with the same certificate, or was the data dir put back to an older copy?",
-		slog.String("addr", f.cursor.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt))
+		slog.String("addr", f.cursor.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.pushedAt))
 }
 
 // rejectedLate counts, lists and logs a push that was rejected too late.
@@ -93,7 +93,7 @@ func (f *Feed) rejectedLate(c *entry, reason string) {
 	s := f.spool
 	s.metrics.lost.Inc()
 	s.cfg.Logger.Warn("relay rejected a push that had been answered 202: it is lost, and what it replaced",
-		slog.String("addr", f.cursor.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.takenAt), slog.String("err", reason))
+		slog.String("addr", f.cursor.name()), slog.String("grouping_key", c.group.key.String()), slog.Time("pushed_at", c.pushedAt), slog.String("err", reason))
 	s.rejections.add(f.cursor, c, reason)
 }
 
@@ -113,9 +113,9 @@ func (f *Feed) withdrawn(c *Transfer, o change.Outcome) {
 func (f *Feed) record(c *Transfer, d decision) {
 	s, cur := f.spool, f.cursor
 	if c.journal == s.journal.id {
-		cur.decided(Decided{c.Origin.Sequence, c.Origin.Digest})
+		cur.advance(Decided{c.Origin.Sequence, c.Origin.Digest})
 	}
-	s.journal.noteSoon(verdict{slot: cur.slot, sequence: c.change.sequence, decision: d, point: cur.confirm(c.decided)})
+	s.journal.noteSoon(verdict{slot: cur.slot, sequence: c.change.sequence, decision: d, point: cur.confirm(c.point)})
 	s.metrics.sent.Inc()
 }
 
