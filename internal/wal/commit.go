@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// write is the writing goroutine: it takes batches from the queue, in order and one at a time, until the log is closed and
+// write is the writing goroutine: it dequeues batches, in order and one at a time, until the log is closed and
 // the queue is empty.
 func (l *Log) write() {
 	defer close(l.stopped)
@@ -85,12 +85,12 @@ func (l *Log) committed(b *batchInQueue) {
 		l.spares = append(l.spares, b.frame)
 	}
 	b.frame = nil
-	b.settled()
+	b.becameDurable()
 	l.mu.Unlock()
 }
 
-// settled says that the batch is durable. The caller holds Log.mu.
-func (b *batchInQueue) settled() {
+// becameDurable says that the batch is durable. The caller holds Log.mu.
+func (b *batchInQueue) becameDurable() {
 	if b.failed.Swap(nil) == nil {
 		close(b.done)
 	}
@@ -161,12 +161,12 @@ func (r *rotation) isDone() bool {
 
 // rotate makes the segment and goes on in it. After an error everything is as it was.
 func (l *Log) rotate(r *rotation) {
-	if l.settle != nil {
-		if err := l.settle(); err != nil {
+	if l.prepare != nil {
+		if err := l.prepare(); err != nil {
 			r.end(0, err)
 			return
 		}
-		l.settle = nil
+		l.prepare = nil
 	}
 	flags := managed
 	if r.failure != nil {
@@ -185,7 +185,7 @@ func (l *Log) rotate(r *rotation) {
 		return
 	}
 	if l.segment != nil {
-		// The fill at its end is of no use any more, and no batch depends on its leaving.
+		// The fill at its end is of no use any more, and no batch depends on its removal.
 		l.segment.retire() //nolint:errcheck // All batches in it are durable.
 	}
 	l.segment = made
@@ -215,18 +215,18 @@ func (l *Log) name(made *segment) error {
 func (l *Log) changeManifest(change func(*manifest)) error {
 	l.manifestMu.Lock()
 	defer l.manifestMu.Unlock()
-	if l.unsettled { // What a failed attempt left behind must not get the name of the next one.
+	if l.manifestInDoubt { // What a failed attempt left behind must not get the name of the next one.
 		if err := l.cfg.FS.SyncDir(l.cfg.Dir); err != nil {
 			return fmt.Errorf("syncing the directory: %w", err)
 		}
 	}
 	m := l.manifest.clone()
 	change(m)
-	l.unsettled = true
+	l.manifestInDoubt = true
 	if err := m.write(l.cfg.FS, l.cfg.Dir, l.cfg.Release); err != nil {
 		return err
 	}
-	l.unsettled = false
+	l.manifestInDoubt = false
 	l.manifest = m
 	return nil
 }

@@ -33,10 +33,10 @@ const (
 type Config struct {
 	// Dir is the directory of the log and of nothing else. It is created if it is missing.
 	Dir string
-	// MaxPayloadBytes is the largest payload that is taken; 0 means 64 MiB. Larger ones that are in the log already are
+	// MaxPayloadBytes is the largest payload that is accepted; 0 means 64 MiB. Larger ones that are in the log already are
 	// read all the same.
 	MaxPayloadBytes int
-	// MaxQueuedBytes bounds the memory of what was appended and is not durable; 0 means 128 MiB. One payload is taken
+	// MaxQueuedBytes bounds the memory of what was appended and is not durable; 0 means 128 MiB. One payload is accepted
 	// however large, if nothing else waits.
 	MaxQueuedBytes int
 	// SegmentBytes is where the next segment begins; 0 means 64 MiB.

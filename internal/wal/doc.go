@@ -12,7 +12,7 @@
 //
 //	lock                           held by the owner for life, with its process id
 //	manifest                       which of the files belong to the log; see [manifest]
-//	acknowledged                   of which losses somebody has taken note; see [Acknowledge]
+//	acknowledged                   which losses were acknowledged; see [Acknowledge]
 //	repairing                      a repair was begun, and why
 //	0000000000000007.log           a segment: batches of payloads
 //	0000000000000007.snapshot      everything before segment 7; older files are obsolete
@@ -36,7 +36,7 @@
 // that are no batch are a tail exactly if no batch of a higher number, no segment that begins with one, and no end that the
 // manifest tells of follows. It was not acknowledged if a part of it was never written; else nobody knows (reader.unfinished).
 // A segment comes into being whole, by a rename, and is never recycled, so old batches do not show up behind new ones.
-// A write that fails leaves its batch, and what waits behind it, in doubt. [Log.Resume] first takes from the disk what the failed
+// A write that fails leaves its batch, and what waits behind it, in doubt. [Log.Resume] first removes from the disk what the failed
 // write may have left, and then writes all of it again in a segment of its own, so that the same holds there.
 //
 // Segments are filled ahead, because a sync that need not record a new length is a third faster; and with a [pattern], so that

@@ -10,20 +10,20 @@ import (
 var (
 	// ErrClosed means that the log was closed.
 	ErrClosed = errors.New("the log is closed")
-	// ErrTooLarge means that a payload is larger than [Config].MaxPayloadBytes. Nothing of it was taken.
+	// ErrTooLarge means that a payload is larger than [Config].MaxPayloadBytes. Nothing of it is in the log.
 	ErrTooLarge = errors.New("too large for the log")
-	// ErrQueueFull means that more waits for the disk than [Config].MaxQueuedBytes. Nothing was taken; later it may be.
+	// ErrQueueFull means that more waits for the disk than [Config].MaxQueuedBytes. Nothing was accepted; later it may be.
 	ErrQueueFull = errors.New("the disk cannot keep up with the log")
-	// ErrUnwritable means that an earlier write failed (S20). Nothing was taken, and nothing will be until [Log.Resume] has
+	// ErrUnwritable means that an earlier write failed (S20). Nothing was accepted, and nothing will be until [Log.Resume] has
 	// returned nil, or a snapshot that is begun after the failure is committed.
 	ErrUnwritable = errors.New("the log cannot be written")
-	// ErrInDoubt means that a payload was taken and its write failed: it may or may not be there after a restart, until the log
+	// ErrInDoubt means that a payload was accepted and its write failed: it may or may not be there after a restart, until the log
 	// can be written again. Then it is there.
 	ErrInDoubt = errors.New("in doubt: the log could not be written")
 	// ErrSnapshotRunning means that another snapshot of the log has neither been committed nor aborted, or that the log is just
-	// being taken up again.
+	// resuming.
 	ErrSnapshotRunning = errors.New("another snapshot is being written")
-	// ErrIncomplete means that only a snapshot can take up a log: not all of what it lacks is in memory.
+	// ErrIncomplete means that only a snapshot makes a log writable again: not all of what it lacks is in memory.
 	ErrIncomplete = errors.New("what the log lacks is not all in memory: it needs a snapshot")
 	// ErrNoLocks means that the file system of the directory knows no locks; see [Config].NoLock.
 	ErrNoLocks = errors.New("the file system has no file locks")

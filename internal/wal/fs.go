@@ -60,6 +60,43 @@ func createAnew(fsys FS, path string) (File, error) {
 	return fsys.Create(path)
 }
 
+// createWhole makes a file of the parts that has its name only once it is whole and on the disk.
+func createWhole(fsys FS, dir, name string, parts ...[]byte) error {
+	return createBy(fsys, dir, name, func(f File) error { return writeParts(f, parts) })
+}
+
+// createBy is createWhole for a file that a function writes.
+func createBy(fsys FS, dir, name string, write func(File) error) error {
+	path := filepath.Join(dir, name)
+	f, err := createAnew(fsys, path+temporarySuffix)
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = fsys.Rename(path+temporarySuffix, path)
+	}
+	if err != nil {
+		return errors.Join(err, removeIfThere(fsys, path+temporarySuffix))
+	}
+	return fsys.SyncDir(dir)
+}
+
+// writeParts writes the parts from the beginning of the file, one behind the other.
+func writeParts(f File, parts [][]byte) error {
+	var end int64
+	for _, part := range parts {
+		if _, err := f.WriteAt(part, end); err != nil {
+			return err
+		}
+		end += int64(len(part))
+	}
+	return nil
+}
+
 // isMissing reports whether the error is that of a file that is not there.
 func isMissing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 

@@ -13,12 +13,12 @@ const (
 	retryMost  = 10 * time.Second
 )
 
-// A Keeper makes snapshots of what a log holds when it is time for one, and takes up the log again after the disk failed: as it is
-// where that can be, else by a snapshot.
+// A Keeper makes snapshots of what a log holds when it is time for one, and makes it writable again after the disk failed: by
+// [Log.Resume] where that can be, else by a snapshot.
 // All fields are required.
 type Keeper struct {
 	Log *Log
-	// LiveBytes is about what a snapshot would take.
+	// LiveBytes is about the size of a snapshot.
 	LiveBytes func() int64
 	// Snapshot writes one.
 	Snapshot func(ctx context.Context) error

@@ -15,7 +15,7 @@ type Log struct {
 	cfg    Config
 	lock   io.Closer
 	fill   int64  // how far segments are filled ahead
-	losses []Loss // those of which nobody had taken note when it was opened
+	losses []Loss // those that nobody had acknowledged when it was opened
 
 	// Owned by the writing goroutine, and by Open and Close while that does not run.
 	segment *segment // the one that is written; nil while there is none that can be
@@ -23,13 +23,13 @@ type Log struct {
 	limit   int64    // where the next segment begins
 	// abandoned is a segment that holds more than is durable, since a write of it failed, and the end of what is.
 	abandoned place        // segment 0 for none
-	settle    func() error // what Open has to do before anything is written; nil once it is done
+	prepare   func() error // what Open has to do before anything is written; nil once it is done
 	tidy      func() error // what it removes after that; nil once that was tried
 
-	// manifestMu guards the manifest, and is held while it is written. It is taken before mu.
-	manifestMu sync.Mutex
-	manifest   *manifest // as it is on the disk; replaced whole
-	unsettled  bool      // an attempt to write it failed
+	// manifestMu guards the manifest, and is held while it is written. It is locked before mu.
+	manifestMu      sync.Mutex
+	manifest        *manifest // as it is on the disk; replaced whole
+	manifestInDoubt bool      // an attempt to write it failed
 
 	// mu guards what follows, and is never held while the disk is waited for.
 	mu       sync.Mutex
@@ -50,7 +50,7 @@ type Log struct {
 	snapshotBytes int64
 	leftover      error
 
-	// snapshotMu is held during all work of a snapshot on the disk, so that Close can wait for it. It is taken before mu.
+	// snapshotMu is held during all work of a snapshot on the disk, so that Close can wait for it. It is locked before mu.
 	snapshotMu sync.Mutex
 
 	// stopped is closed when the writing goroutine has ended.
@@ -130,7 +130,7 @@ func (b *batchInQueue) outcome() error {
 // Append puts a copy of the payload into the log, behind all that was appended before. It does not wait for the disk, and
 // so it may be called under a lock that orders payloads.
 //
-// An error (ErrTooLarge, ErrQueueFull, ErrUnwritable, ErrClosed) means that nothing was taken. The function that is
+// An error (ErrTooLarge, ErrQueueFull, ErrUnwritable, ErrClosed) means that nothing is in the log. The function that is
 // returned waits until the payload is durable: nil says that it is, ErrInDoubt that its write failed, and an error of ctx
 // that it ended first. It may be called any number of times, or never. What is in doubt is durable once the log can be written
 // again.
@@ -149,10 +149,10 @@ func (l *Log) Append(payload []byte) (wait func(context.Context) error, err erro
 	case l.queued > 0 && l.queued+size > l.cfg.MaxQueuedBytes:
 		return nil, fmt.Errorf("%w: %d bytes wait", ErrQueueFull, l.queued)
 	}
-	return l.take(payload), nil
+	return l.add(payload), nil
 }
 
-// Note is Append for a payload that says what has happened already, and cannot be undone: it is taken also while the log cannot
+// Note is Append for a payload that says what has happened already, and cannot be undone: it is accepted also while the log cannot
 // be written, or its queue is full. Then it is in doubt at once, and comes into the log before all that is appended later.
 func (l *Log) Note(payload []byte) (wait func(context.Context) error, err error) {
 	if len(payload) > l.cfg.MaxPayloadBytes {
@@ -164,13 +164,13 @@ func (l *Log) Note(payload []byte) (wait func(context.Context) error, err error)
 	case l.closed:
 		return nil, ErrClosed
 	case l.failure == nil:
-		return l.take(payload), nil
+		return l.add(payload), nil
 	}
 	return l.keepInDoubt(payload)
 }
 
-// take puts a payload into the queue.
-func (l *Log) take(payload []byte) (wait func(context.Context) error) {
+// add puts a payload into the queue.
+func (l *Log) add(payload []byte) (wait func(context.Context) error) {
 	size := lengthBytes + len(payload)
 	b := l.waiting(size)
 	b.frame = appendPayload(b.frame, payload)

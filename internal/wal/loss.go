@@ -11,7 +11,7 @@ import (
 )
 
 // A Loss is something that the log lost or may have lost, and that was acknowledged or may have been. It is kept in the log
-// until somebody takes note of it by [Acknowledge].
+// until somebody acknowledges it; see [Acknowledge].
 type Loss struct {
 	// ID tells losses apart.
 	ID string `json:"id"`
@@ -102,16 +102,16 @@ func (l Loss) Amount() string {
 	}
 }
 
-// acknowledgedName is the file that says of which losses somebody has taken note. It is not written by the owner of the log,
-// so that the note can be taken while the log is in use.
+// acknowledgedName is the file that says which losses were acknowledged. It is not written by the owner of the log, so that it
+// can be written while the log is in use.
 const acknowledgedName = "acknowledged"
 
-// Losses returns the losses of the log of which nobody has taken note.
+// Losses returns the losses of the log that nobody has acknowledged.
 func (l *Log) Losses() []Loss {
 	return unacknowledged(l.cfg.FS, l.cfg.Dir, l.losses)
 }
 
-// unacknowledged leaves out what somebody has taken note of. If that cannot be read nobody has.
+// unacknowledged returns the losses that nobody has acknowledged. If the file cannot be read that is all of them.
 func unacknowledged(fsys FS, dir string, all []Loss) []Loss {
 	if len(all) == 0 {
 		return nil
@@ -129,7 +129,7 @@ func unacknowledged(fsys FS, dir string, all []Loss) []Loss {
 	return open
 }
 
-// Acknowledge takes note of all losses of a log, also while somebody else owns it, and returns them.
+// Acknowledge notes that somebody knows of all losses of a log, also while somebody else owns it, and returns them.
 func Acknowledge(cfg Config) ([]Loss, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

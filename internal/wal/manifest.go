@@ -29,7 +29,7 @@ type manifest struct {
 	End *logEnd `json:"end,omitempty"`
 	// Lossy says that something is lost of what the log holds. It is so until there is a snapshot of what is left.
 	Lossy bool `json:"lossy,omitempty"`
-	// Losses are those of which nobody has taken note.
+	// Losses are those that nobody has acknowledged.
 	Losses []Loss `json:"losses,omitempty"`
 }
 

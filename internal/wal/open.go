@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Replay takes what a log holds. The payloads belong to the log: they must be neither kept nor changed. An error ends the
+// Replay is handed what a log holds. The payloads belong to the log: they must be neither kept nor changed. An error ends the
 // reading, and Open returns it. A function that is nil is not called.
 type Replay struct {
 	// Snapshot is called with every payload of the newest snapshot, in the order in which they were added.
@@ -48,7 +48,7 @@ type Recovery struct {
 	// Lossy says that something of what was acknowledged is missing or may be, and that there was no snapshot since: what was
 	// handed over may be about things that are not there.
 	Lossy bool
-	// Losses are all of which nobody has taken note; see [Acknowledge].
+	// Losses are all that nobody has acknowledged; see [Acknowledge].
 	Losses []Loss
 	// Failure is why the log is open but cannot be written (ErrUnwritable); nil if it can. See [Log.Resume].
 	Failure error
@@ -74,7 +74,7 @@ func (c *CutOff) Attrs() []any {
 	}
 }
 
-// Open takes possession of a log, hands all that it holds to replay and makes it ready for more. The caller closes it.
+// Open locks a log, hands all that it holds to replay and makes it ready for more. The caller closes it.
 //
 // Damage is a [*DamagedError], a later version a [*VersionError], another owner a [*LockedError]; then nothing was changed,
 // and what replay was called with is worth nothing. A log that can be read but not written, because the disk is full,
@@ -97,7 +97,7 @@ func Open(ctx context.Context, cfg Config, replay Replay) (*Log, Recovery, error
 	return l, recovery, nil
 }
 
-// own makes the directory and takes the lock.
+// own makes the directory and locks it.
 func own(cfg Config) (io.Closer, error) {
 	if err := cfg.FS.MakeDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("creating its directory: %w", err)
@@ -119,14 +119,14 @@ func recoverLog(ctx context.Context, cfg Config, replay Replay) (*Log, Recovery,
 		return nil, Recovery{}, err
 	}
 	l := newLog(cfg, f)
-	s := &settlement{fs: cfg.FS, dir: cfg.Dir, release: cfg.Release, found: f}
-	l.manifest = s.plan()
-	recovery := s.report()
+	p := &preparation{fs: cfg.FS, dir: cfg.Dir, release: cfg.Release, found: f}
+	l.manifest = p.plan()
+	recovery := p.report()
 	l.losses = l.manifest.Losses
 	recovery.Lossy, recovery.Losses = l.manifest.Lossy, l.losses
 	recovery.Fresh = f.fresh()
 	recovery.Bytes = f.progress.done
-	if err := l.begin(s); err != nil {
+	if err := l.begin(p); err != nil {
 		if recovery.Fresh {
 			return nil, Recovery{}, err
 		}
@@ -240,11 +240,11 @@ func newLog(cfg Config, f *found) *Log {
 	return l
 }
 
-// begin settles what was found and makes the first segment. After an error the log cannot be written, and the first
+// begin prepares the log as it was found and makes the first segment. After an error the log cannot be written, and the first
 // rotation tries again.
-func (l *Log) begin(s *settlement) error {
-	l.settle = func() error { return s.run(l) }
-	l.tidy = s.removeObsolete
+func (l *Log) begin(p *preparation) error {
+	l.prepare = func() error { return p.run(l) }
+	l.tidy = p.removeObsolete
 	l.lastID++
 	r := &rotation{id: l.lastID, done: make(chan struct{})}
 	if l.rotate(r); r.err != nil {

@@ -22,8 +22,8 @@ type Content struct {
 }
 
 // Repair makes a damaged log one that its owner starts with: every batch that is sound is kept, in order, and so is what can
-// be read of a snapshot; what is missing is noted in the log, and damaged files are set aside under another name. It takes
-// the log's ownership while it runs; cfg is what Open is called with. A log that Open would read is left as it is,
+// be read of a snapshot; what is missing is noted in the log, and damaged files are set aside under another name. It owns
+// the log while it runs; cfg is what Open is called with. A log that Open would read is left as it is,
 // unless examine finds that it contradicts itself; nil examines nothing.
 //
 // It may be interrupted at any point and run again; files that an interrupted run set aside are not reported again. A disk
@@ -143,7 +143,7 @@ func (p *repair) content(ctx context.Context) (Content, error) {
 			return false, err
 		}
 		p.spans, p.newest = f.walk.spans, replay.newest()
-		return (&settlement{fs: p.fs, dir: p.dir, found: f}).plan().Lossy, nil
+		return (&preparation{fs: p.fs, dir: p.dir, found: f}).plan().Lossy, nil
 	})
 }
 
@@ -315,7 +315,7 @@ func (s spans) extent() (after, before time.Time) {
 // repairingName is the file that says that a repair was begun, and why. No start reads the log while it is there.
 const repairingName = "repairing"
 
-// begun takes up the cause of a repair that was interrupted.
+// begun reads the cause of a repair that was interrupted.
 func (p *repair) begun() error {
 	text, err := readFile(p.fs, filepath.Join(p.dir, repairingName))
 	if isMissing(err) {

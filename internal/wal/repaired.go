@@ -26,14 +26,14 @@ type Repaired struct {
 	Batches uint64
 	// Loss is what is lost of what was acknowledged, or may be; nil if it is proven that nothing is.
 	Loss *Loss
-	// Losses are all of which nobody has taken note, that one included.
+	// Losses are all that nobody has acknowledged, that one included.
 	Losses []Loss
 	// Doubt is what the next start will cut off, of a log that is not damaged, and may have been acknowledged.
 	Doubt *Loss
 }
 
 // Report says in lines for people what was kept and what is missing. The arguments are what the log holds, and what the
-// command is called that takes note of losses.
+// command is called that acknowledges losses.
 func (r Repaired) Report(what, acknowledge string) []string {
 	if r.Cause == "" {
 		lines := []string{"the " + what + " is not damaged; nothing was changed"}

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// resume ends what an interrupted repair began: it takes the place of what was set aside already, or begins anew.
+// resume ends what an interrupted repair began: a repaired file replaces one that was set aside already, or is made anew.
 func (p *repair) resume() (inventory, error) {
 	inv, err := list(p.fs, p.dir)
 	if err != nil {
@@ -220,7 +220,7 @@ func (p *repair) unknown(r *reader) error {
 	return err
 }
 
-// inspect reports whether the segment can stay, and what then follows. It leaves the reader behind the last sound batch.
+// inspect reports whether the segment can stay, and what then follows. The reader is behind the last sound batch then.
 func (p *repair) inspect(r *reader, limit uint64) (next uint64, sound bool, err error) {
 	next, sound = p.next, true
 	whole, err := r.sound(ignored, func(b batch) error {
@@ -239,7 +239,7 @@ func (p *repair) inspect(r *reader, limit uint64) (next uint64, sound bool, err 
 
 func ignored(*reader, int64) error { return nil }
 
-// judge decides whether there may have been more at the end of the last segment, where the reader is.
+// judge finds out whether there may have been more at the end of the last segment, where the reader is.
 func (p *repair) judge(r *reader, next uint64) error {
 	m := p.manifest
 	if m != nil && m.End != nil {

@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// resumption is an attempt to take up the log.
+// resumption is an attempt to resume the log.
 type resumption struct {
 	id   uint64 // of the segment
 	done chan struct{}
@@ -18,8 +18,8 @@ func (r *resumption) end(err error) {
 	close(r.done)
 }
 
-// Resume takes up a log that could not be written (ErrUnwritable): what is in doubt is written again, behind what was durable
-// before, and then payloads are taken. That needs no more room on the disk than these. After an error, of the disk mostly, the
+// Resume makes a log writable that was not (ErrUnwritable): what is in doubt is written again, behind what was durable before,
+// and then payloads are accepted. That needs no more room on the disk than these. After an error, of the disk mostly, the
 // log is as it was; it may be called again, or a snapshot be made. It does nothing to a log that can be written.
 //
 // What is in doubt is written in a segment of its own, and as with any start of a log nothing is written there before the
@@ -92,12 +92,12 @@ func (l *Log) resume(r *resumption) error {
 	return nil
 }
 
-// forgetDoubt takes from the disk what must not be there twice: what a failed write may have left in the segment that is written
+// forgetDoubt removes from the disk what must not be there twice: what a failed write may have left in the segment that is written
 // no more, and snapshots that have it as well. What is older than those is all there. The manifest says first that the log ends
 // behind its last durable batch, and names none of those snapshots.
 func (l *Log) forgetDoubt() error {
 	l.mu.Lock()
-	unsure := slices.Clone(l.doubt.unsure) // None is added while the log is taken up.
+	unsure := slices.Clone(l.doubt.unsure) // None is added while the log resumes.
 	l.mu.Unlock()
 	if len(unsure) == 0 && l.abandoned.segment == 0 {
 		return nil
@@ -143,7 +143,7 @@ func (l *Log) unsureOf(s *SnapshotWriter) {
 	}
 }
 
-// nextInDoubt returns the next batch that is to be written again. Once there is none the log takes payloads.
+// nextInDoubt returns the next batch that is to be written again. Once there is none the log accepts payloads.
 func (l *Log) nextInDoubt() *batchInQueue {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -166,12 +166,12 @@ func (l *Log) keepInDoubt(payload []byte) (wait func(context.Context) error, err
 	return b.wait, nil
 }
 
-// settleDoubt is called after a snapshot. What it has is durable, and what was noted since is written next; unless some of that
+// resolveDoubt is called after a snapshot. What it has is durable, and what was noted since is written next; unless some of that
 // is lost, and then the log waits for another snapshot. The caller holds mu.
-func (l *Log) settleDoubt() {
+func (l *Log) resolveDoubt() {
 	d := &l.doubt
 	for _, b := range d.batches[:d.covered] {
-		b.settled()
+		b.becameDurable()
 	}
 	d.drop(d.covered)
 	d.lost -= d.coveredLost

@@ -7,7 +7,7 @@ import (
 )
 
 // Scan calls f with every payload that can be read, of all snapshots and segments, also of those that are obsolete; what is
-// damaged is passed over. So it is for what each payload says by itself. It takes no lock and changes nothing; an error of f
+// damaged is passed over. So it is for what each payload says by itself. It locks and changes nothing; an error of f
 // ends it.
 func Scan(ctx context.Context, cfg Config, f func(payload []byte) error) error {
 	cfg, err := cfg.withDefaults()

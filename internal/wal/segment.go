@@ -71,7 +71,7 @@ func (s *segment) write(frame []byte) error {
 	return nil
 }
 
-// retire takes the fill off the end and closes the file. Only the newest segment of a log has its fill; see [manifest].
+// retire cuts the fill off the end and closes the file. Only the newest segment of a log has its fill; see [manifest].
 func (s *segment) retire() error {
 	return errors.Join(s.file.Truncate(s.end), s.file.Sync(), s.file.Close())
 }

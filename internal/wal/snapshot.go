@@ -44,7 +44,7 @@ var errSnapshotEnded = errors.New("the snapshot has ended")
 // payloads; what the snapshot consists of is collected under the same lock, and then added without it while appends go
 // on. The caller commits or aborts the snapshot; until then there is no other (ErrSnapshotRunning).
 //
-// A log that could not be written (ErrUnwritable) takes payloads again once a snapshot is committed that was begun after
+// A log that could not be written (ErrUnwritable) accepts payloads again once a snapshot is committed that was begun after
 // the failure, or after [Log.Resume].
 func (l *Log) Rotate() (*SnapshotWriter, error) {
 	l.mu.Lock()
@@ -216,11 +216,11 @@ func (l *Log) nameSnapshot(s *SnapshotWriter) error {
 	})
 }
 
-// committedSnapshot takes note of a durable snapshot, and removes what it replaces.
+// committedSnapshot notes that a snapshot is durable, and removes what it replaces.
 func (l *Log) committedSnapshot(s *SnapshotWriter) {
 	l.mu.Lock()
 	if l.failure != nil && s.rotation.failure == l.failure {
-		l.settleDoubt()
+		l.resolveDoubt()
 	}
 	for len(l.sizes) > 0 && l.sizes[0].id < s.id {
 		l.sizes = l.sizes[1:]

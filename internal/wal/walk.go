@@ -230,7 +230,7 @@ func (w *walk) batchesOf(ctx context.Context, r *reader) error {
 		if err != nil {
 			return err
 		}
-		if err := w.take(r, b); err != nil {
+		if err := w.accept(r, b); err != nil {
 			return err
 		}
 	}
@@ -313,8 +313,8 @@ func (w *walk) join(r *reader) error {
 	return r.damaged(headerBytes, mustBeEmpty)
 }
 
-// take hands on a sound batch if it is the next one.
-func (w *walk) take(r *reader, b batch) error {
+// accept hands on a sound batch if it is the next one.
+func (w *walk) accept(r *reader, b batch) error {
 	if b.number != w.next {
 		return r.damaged(b.offset, fmt.Sprintf("it is batch %d, and batch %d should follow", b.number, w.next))
 	}
@@ -340,7 +340,7 @@ func (w *walk) take(r *reader, b batch) error {
 	return nil
 }
 
-// tear decides what bytes are that are no batch. Only one batch is ever on its way to the disk, so that a torn one is
+// tear judges bytes that are no batch. Only one batch is ever on its way to the disk, so that a torn one is
 // followed by nothing (S18): a sound batch behind it shows that it was whole once, and so does an end that is known.
 func (w *walk) tear(r *reader, wrong *fault) error {
 	end, err := r.restEnd(wrong.offset)
