@@ -89,6 +89,10 @@ type Change struct {
 	// Waited says that the agent took the push before the session that carried it began. Another process of its identity, or
 	// another copy of its data dir, may have been at work meanwhile: only such a push can be superseded.
 	Waited bool
+	// MayBeHidden says that nobody waits for the push to fit, and that its key was not chosen by who wrote the body: a family that does not fit is
+	// kept and not exposed until it does (S9), instead of the push being refused; and what its samples have of the key's labels is kept as
+	// exported_…, as at a scrape. So are text files pushed.
+	MayBeHidden bool
 	// Current says whether what carried the push may still change groups (T3); nil for always. It is asked again in the moment in
 	// which the push would take effect, under a lock of the store, so the function must neither block nor call the store.
 	Current func() bool

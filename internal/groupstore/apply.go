@@ -108,7 +108,7 @@ func (v *verdict) outcome(d *draft, check Check) (o change.Outcome) {
 	case v.duplicate:
 		o = *check.refusal(v.rejected)
 	case check == CheckEnforced || !d.operation.HasBody():
-		o.Kind = change.Applied
+		o.Kind, o.Detail = change.Applied, detailOf(v.quarantined) // none but of what may be hidden
 	default:
 		o.Kind, o.Detail = change.Unchecked, detailOf(v.quarantined)
 	}

@@ -20,11 +20,16 @@ type trial struct {
 	// account is the one that is held from this change on, empty for none; going counts, by family, the claims on it that are hidden then.
 	account string
 	going   map[string]int
+	// inVain is what to say behind the reason that a series is there twice in the push itself.
+	inVain string
 }
 
 // judge returns why the family cannot be exposed as part of the group, or nil.
 func (t *trial) judge(k *series.Set) *hiding {
-	if fault := k.Fault(t.g.key); fault != "" {
+	if fault := k.Fault(); fault != "" {
+		if k.IsRepeated() {
+			fault += t.inVain
+		}
 		return &hiding{reason: fault}
 	}
 	if own, ok := t.s.own[k.Name()]; ok && own.Type != k.Type() {
@@ -35,7 +40,7 @@ func (t *trial) judge(k *series.Set) *hiding {
 		return h
 	}
 	if x := t.s.exposed.of(k.Name()); x != nil && t.others(x, k.Name()) > 0 && x.typ != k.Type() {
-		return &hiding{name: k.Name(), reason: k.Describe(t.g.key, 0) + "is not a " + x.typ.Protobuf()}
+		return &hiding{name: k.Name(), reason: k.Describe(0) + "is not a " + x.typ.Protobuf() + t.holder(", which it is", x, k.Name())}
 	}
 	if h := t.suffixClash(k); h != nil {
 		return h
@@ -70,7 +75,7 @@ func (t *trial) typeOf(name string) (metric.Type, bool) {
 // are exposed with suffixes.
 func (t *trial) suffixClash(k *series.Set) *hiding {
 	if base, typ, ok := series.SuffixedBy(k.Name(), t.typeOf); ok {
-		return &hiding{name: base, reason: series.Clash(k.Name(), base, typ)}
+		return &hiding{name: base, reason: series.Clash(k.Name(), base, typ) + t.holderOf("", base)}
 	}
 	if k.Type().Simple() {
 		return nil
@@ -82,8 +87,35 @@ func (t *trial) suffixClash(k *series.Set) *hiding {
 		}
 		if _, ok := t.typeOf(k.Name() + suffix); ok {
 			return &hiding{name: k.Name() + suffix, reason: "collected histogram or summary named " + strconv.Quote(series.Shown(k.Name())) +
-				" collides with previously collected metric named " + strconv.Quote(series.Shown(k.Name())+suffix)}
+				" collides with previously collected metric named " + strconv.Quote(series.Shown(k.Name())+suffix) + t.holderOf("", k.Name()+suffix)}
 		}
 	}
 	return nil
+}
+
+// holder says, for people, in which other group a family is exposed: the text and the group; nothing if that cannot be found quickly.
+func (t *trial) holder(text string, x *exposure, name string) string {
+	g := x.example
+	if g == nil || g.key == t.g.key {
+		g = t.s.slots.first(func(st *state) bool {
+			p := st.find(name)
+			return p != nil && p.hidden == nil && st.group.key != t.g.key
+		})
+	}
+	if g == nil {
+		return ""
+	}
+	return text + " in group " + series.Shown(g.key.String())
+}
+
+// holderOf is holder for a family that may also be one of the push, or the program's own.
+func (t *trial) holderOf(text, name string) string {
+	if _, own := t.s.own[name]; own {
+		return ", which is the relay's own"
+	}
+	x := t.s.exposed.of(name)
+	if _, pushed := searchPart(t.parts, name); pushed || x == nil {
+		return ""
+	}
+	return t.holder(text, x, name)
 }

@@ -81,7 +81,7 @@ func (t *trial) falseClaim(k *series.Set) *hiding {
 	}
 	for metric, name := range t.s.accounts.claimsOf(t.g, k) {
 		if t.s.accounts.isHeld(name) {
-			return &hiding{name: t.s.accounts.waitName(name), reason: k.Describe(t.g.key, metric) + "has the label " + t.s.accounts.label + " of " +
+			return &hiding{name: t.s.accounts.waitName(name), reason: k.Describe(metric) + "has the label " + t.s.accounts.label + " of " +
 				series.Shown(name) + ", which only pushes through " + series.Shown(name) + " get"}
 		}
 	}

@@ -315,5 +315,5 @@ func (s *Store) adopt(e *Effect, g *group) {
 		e.parts[i].hidden = nil
 		e.parts[i].set = s.sets.Adopt(e.parts[i].set)
 	}
-	s.judgeAll(e, g, holds(s.accounts.nameOf(g.key), e.marks)) // it marks what does not fit; nobody is refused here
+	s.judgeAll(e, g, "", holds(s.accounts.nameOf(g.key), e.marks)) // it marks what does not fit; nobody is refused here
 }

@@ -27,7 +27,7 @@ func (x *decision) judge() {
 		return
 	}
 	if reason := x.groups.unfit(g); reason != "" {
-		if x.check == CheckEnforced || g.layout.pushed.Fault(g.key) != "" {
+		if !x.mayHide() || g.layout.pushed.Fault() != "" {
 			x.refuse(reason)
 			return
 		}
@@ -44,9 +44,9 @@ func (x *decision) judge() {
 	for i := range e.parts {
 		e.parts[i].set = x.sets.Intern(e.parts[i].set)
 	}
-	misfit := x.judgeAll(e, g, x.source != nil && authorOf(x.source.name) == x.accounts.nameOf(d.key))
-	if misfit != "" && x.check == CheckEnforced {
-		x.fail(misfit)
+	misfits := x.judgeAll(e, g, d.inVain, x.source != nil && authorOf(x.source.name) == x.accounts.nameOf(d.key))
+	if misfits.Any() && !x.mayHide() {
+		x.fail(misfits.String())
 		return
 	}
 	if full := x.full(g); full != nil {
@@ -55,6 +55,9 @@ func (x *decision) judge() {
 	}
 	x.look(e, g)
 }
+
+// mayHide says whether what does not fit is kept and not exposed (S9).
+func (x *decision) mayHide() bool { return x.check != CheckEnforced || x.change.MayBeHidden }
 
 // refuse refuses a draft that does not fit, and leaves nothing behind.
 func (x *decision) refuse(reason string) {
@@ -79,21 +82,22 @@ func (x *decision) fail(reason string) {
 	}
 }
 
-// judgeAll judges the parts of an effect and marks those that do not fit. It returns what is wrong with the first of them.
+// judgeAll judges the parts of an effect and marks those that do not fit. It returns what is wrong with them. Behind what says that a
+// series is there twice goes inVain.
 //
 // A family whose set of series the group exposes already is not judged: it changes nothing for anybody else, and what is
 // new beside it is judged against it. If the change makes the group hold its account, what claims that is judged as gone.
-func (s *Store) judgeAll(e *Effect, g *group, holding bool) (misfit string) {
+func (s *Store) judgeAll(e *Effect, g *group, inVain string, holding bool) (misfits series.Faults) {
 	if e.hidden != "" {
 		for i := range e.parts {
 			e.parts[i].hidden = &hiding{reason: e.hidden}
 		}
-		return ""
+		return misfits
 	}
 	if unchanged(e.parts, g) == len(e.parts) {
-		return ""
+		return misfits
 	}
-	t := trial{s: s, g: g, parts: e.parts, accepted: make([]bool, len(e.parts)), leaving: leaving(e, g)}
+	t := trial{s: s, g: g, inVain: inVain, parts: e.parts, accepted: make([]bool, len(e.parts)), leaving: leaving(e, g)}
 	if name := s.accounts.nameOf(g.key); holding && !s.accounts.isHeld(name) {
 		t.account = name
 	}
@@ -106,11 +110,11 @@ func (s *Store) judgeAll(e *Effect, g *group, holding bool) (misfit string) {
 		}
 		e.parts[i].hidden = t.judge(e.parts[i].set)
 		t.accepted[i] = e.parts[i].hidden == nil
-		if !t.accepted[i] && misfit == "" {
-			misfit = e.parts[i].hidden.reason
+		if !t.accepted[i] {
+			misfits.Add(e.parts[i].hidden.reason)
 		}
 	}
-	return misfit
+	return misfits
 }
 
 // exposes says whether the group exposes just that set of series.

@@ -62,11 +62,11 @@ func (dir *directory) newGroup(prepared *group, key grouping.Key, labels []group
 // unfit returns why the group as such cannot be exposed, whatever is pushed to it: its labels cannot be written, or are,
 // without the empty ones, those of another group, so that both would have the same two times (S7).
 func (dir *directory) unfit(g *group) string {
-	if fault := g.layout.pushed.Fault(g.key); fault != "" {
+	if fault := g.layout.pushed.Fault(); fault != "" {
 		return fault
 	}
 	if other := dir.exposed(g.normal); other != nil && other.key != g.key {
-		return g.layout.pushed.Describe(g.key, 0) + series.CollectedBefore +
+		return g.layout.pushed.Describe(0) + series.CollectedBefore +
 			": a label with an empty value is none, and so there is group " + other.key.String() + " already"
 	}
 	return ""

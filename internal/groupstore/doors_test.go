@@ -20,6 +20,9 @@ type pushing struct {
 	Origin    *origin
 	Waited    bool
 	Current   func() bool
+	// Agent is that of a push without an origin.
+	Agent       string
+	MayBeHidden bool
 }
 
 // An origin is of a source that is named as author, zero byte and journal, or by the author alone.
@@ -37,7 +40,7 @@ func source(name string) (agent string, journal [16]byte) {
 }
 
 func (p pushing) change() *change.Change {
-	c := &change.Change{Operation: p.Operation, Key: p.Key, At: p.At, Waited: p.Waited, Current: p.Current}
+	c := &change.Change{Operation: p.Operation, Key: p.Key, At: p.At, Waited: p.Waited, Current: p.Current, Agent: p.Agent, MayBeHidden: p.MayBeHidden}
 	if o := p.Origin; o != nil {
 		c.Origin = &change.Origin{Sequence: o.Sequence, Digest: o.Digest}
 		c.Agent, c.Origin.Journal = source(o.Source)

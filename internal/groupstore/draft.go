@@ -21,6 +21,8 @@ type draft struct {
 	lines     int
 	valueSize int             // bytes of the string that all values are cut from
 	outline   *Outline        // that the parts are of; nil if they are not
+	replaced  []string        // the pushed labels that gave way to those of the group
+	inVain    string          // what is to be said of that if series are there twice
 	fault     string          // what is wrong with the push whatever the store holds; empty if nothing
 	told      *change.Outcome // what the pusher hears whatever is decided for good, unless it is superseded or was taken before; nil if that depends
 	version   uint64          // that the group must have; 0 for any
@@ -30,10 +32,26 @@ type draft struct {
 // draftBody encodes a body. It is not used after that.
 func (s *Store) draftBody(d *draft, b *exposition.Body) {
 	e := s.encoders.Get().(*series.Encoder)
-	d.fault = e.Encode(b, d.labels)
+	d.fault = e.Encode(b, d.labels, s.added(d))
+	d.replaced, d.inVain = e.Replaced(), e.InVain()
 	s.cutParts(d, e)
 	e.Release()
 	s.encoders.Put(e)
+}
+
+// added returns the names of the grouping labels that the pusher did not choose.
+func (s *Store) added(d *draft) []string {
+	if d.change.MayBeHidden {
+		names := make([]string, len(d.labels))
+		for i, l := range d.labels {
+			names[i] = l.Name
+		}
+		return names
+	}
+	if d.change.Agent != "" && s.accounts.label != "" {
+		return []string{s.accounts.label}
+	}
+	return nil
 }
 
 // nanoseconds returns t since the epoch; 0, which stands for never, only for the zero time.

@@ -131,7 +131,7 @@ func (t *trial) sharedWith(k *series.Set, owner *group) *hiding {
 		return nil
 	}
 	if metric, ok := k.Shared(t.g.key, p.set, owner.key); ok {
-		return &hiding{name: k.Name(), by: owner, reason: k.Describe(t.g.key, metric) + series.CollectedBefore}
+		return &hiding{name: k.Name(), by: owner, reason: k.Describe(metric) + series.CollectedBefore + ", in group " + series.Shown(owner.key.String())}
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ type exposure struct {
 	// shape is the one of all visible parts. Once they have had several it is nil and several is not, until none is visible.
 	shape   *shape
 	several *severalShapes
+	example *group // one that exposes the family; nil if none is known
 	visible uint32 // parts that are exposed
 	typ     metric.Type
 }
@@ -66,6 +67,9 @@ func (xs *exposures) add(g *group, k *series.Set) {
 	}
 	x := &xs.byFamily[id]
 	x.visible++
+	if x.example == nil {
+		x.example = g
+	}
 	x.typ = k.Type()
 	if x.several == nil {
 		if x.visible == 1 || x.shape.equal(g.layout.shape) {
@@ -102,6 +106,9 @@ func (v *severalShapes) add(all *slots, g *group, k *series.Set) {
 func (xs *exposures) remove(g *group, k *series.Set) {
 	x := &xs.byFamily[k.FamilyID()]
 	x.visible--
+	if x.example == g {
+		x.example = nil
+	}
 	if x.visible == 0 {
 		*x = exposure{}
 		return

@@ -5,7 +5,6 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
-	"pushrelay/internal/grouping"
 	"pushrelay/internal/series"
 )
 
@@ -15,17 +14,19 @@ type Outline struct {
 	sets   []*series.Set // sorted by family name
 	values string        // of the body that the outline was made of
 	lines  int
+	// replaced says that labels of the body gave way to those of the group, which they do not if the change may be hidden.
+	replaced bool
 }
 
-// Outline returns the outline of a body in a group with that key, or nil if the store would not take such a body or keeps
+// Outline returns the outline of a body that a change has brought, or nil if the store would not take such a body or keeps
 // more of it than its values as text.
-func (s *Store) Outline(key grouping.Key, body *exposition.Body) *Outline {
-	d := draft{labels: key.Labels()}
+func (s *Store) Outline(c *change.Change, body *exposition.Body) *Outline {
+	d := draft{change: c, labels: c.Key.Labels()}
 	s.draftBody(&d, body)
-	if d.fault != "" || len(d.parts) == 0 {
+	if d.fault != "" || len(d.parts) == 0 || s.isOfOneKind(c, d.replaced) {
 		return nil
 	}
-	o := &Outline{lines: d.lines}
+	o := &Outline{lines: d.lines, replaced: len(d.replaced) > 0}
 	for i := range d.parts {
 		if !d.parts[i].set.HasValuesOnly() {
 			return nil
@@ -34,6 +35,11 @@ func (s *Store) Outline(key grouping.Key, body *exposition.Body) *Outline {
 		o.values += d.parts[i].values
 	}
 	return o
+}
+
+// isOfOneKind says whether what becomes of the labels that gave way depends on who pushed, so that the outline would be wrong for others.
+func (s *Store) isOfOneKind(c *change.Change, replaced []string) bool {
+	return len(replaced) > 0 && (c.MayBeHidden || slices.Contains(replaced, s.accounts.label))
 }
 
 // Values returns the values of the body that the outline was made of, in the order in which [Content] wants them,
@@ -48,7 +54,7 @@ func (o *Outline) Equal(other *Outline) bool {
 // takesValues says whether the draft changes nothing but values of the group, and no origin stands in its way.
 func (x *decision) takesValues() bool {
 	d, g := x.draft, x.group
-	if g == nil || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
+	if g == nil || d.outline.replaced && d.change.MayBeHidden || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
 		return false
 	}
 	_, duplicate, _ := x.covering()

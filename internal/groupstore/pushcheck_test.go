@@ -102,8 +102,13 @@ func TestCheckOfBodies(t *testing.T) {
 		if err != nil {
 			continue // refused before
 		}
-		got := series.Check(body, k)
-		_, want := apply(t.Context(), groupstore.New(groupstore.Config{}), pushing{Operation: change.Replace, Key: k, Body: body, At: noon})
+		push := pushing{Operation: change.Replace, Key: k, Body: body, At: noon}
+		var added []string
+		if u.IntN(2) == 0 {
+			push.Agent, added = "a", []string{"k"}
+		}
+		got := series.Check(body, k, added)
+		_, want := apply(t.Context(), groupstore.New(groupstore.Config{AccountLabel: "k"}), push)
 		if want == nil && got == "" {
 			taken++
 			continue

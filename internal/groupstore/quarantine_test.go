@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
 	"pushrelay/internal/metric"
@@ -32,7 +33,7 @@ func TestQuarantine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := change.Outcome{Kind: change.Unchecked, Detail: `not exposed: collected metric "m" {instance="",job="b"} is not a COUNTER`, Decided: history.Point{Position: 2}}
+	want := change.Outcome{Kind: change.Unchecked, Detail: `not exposed: collected metric "m" {} is not a COUNTER, which it is in group {job="a"}`, Decided: history.Point{Position: 2}}
 	if diff := cmp.Diff(want, verdict); diff != "" {
 		t.Errorf("verdict (-want +got):\n%s", diff)
 	}
@@ -193,4 +194,104 @@ func gather(own prometheus.Gatherer, v *groupstore.View, more groupstore.Family)
 	}
 	_, err := prometheus.Gatherers{own, prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) { return families, nil })}.Gather()
 	return err
+}
+
+// TestMayBeHidden: what may be hidden is kept family by family beside a store that refuses (S9), is in nobody's way while it is hidden, and is
+// exposed once what is in its way has left.
+func TestMayBeHidden(t *testing.T) {
+	s := newTester(t, groupstore.Config{})
+	a, b, c := key(t, "job", "a"), key(t, "job", "b"), key(t, "job", "c")
+	file := func(k grouping.Key, body string) change.Outcome {
+		t.Helper()
+		o, err := apply(t.Context(), s.store, pushing{Operation: put, Key: k, Body: bodyOf(parse(t, body)...), At: noon, Agent: "site", MayBeHidden: true})
+		if err != nil || o.Kind != change.Applied {
+			t.Fatalf("%v, %v", o, err)
+		}
+		return o
+	}
+	samples := func() (lines []string) {
+		for line := range strings.Lines(s.text()) {
+			if !strings.HasPrefix(line, "# ") {
+				lines = append(lines, strings.TrimSpace(line))
+			}
+		}
+		return lines
+	}
+	file(a, "# TYPE t gauge\nt 1\n")
+	file(b, "# TYPE t gauge\nt 2\n")
+	hidden := file(a, "# TYPE t counter\nt 3\nu 4\n")
+	if want := `not exposed: collected metric "t" {} is not a GAUGE, which it is in group {job="b"}`; hidden.Detail != want {
+		t.Errorf("the outcome says %q, want %q", hidden.Detail, want)
+	}
+	if diff := cmp.Diff([]string{`t{instance="",job="b"} 2`, `u{instance="",job="a"} 4`}, samples()); diff != "" {
+		t.Errorf("while one family is hidden (-want +got):\n%s", diff)
+	}
+	if _, err := s.push(put, c, "# TYPE t gauge\nt 5\n"); err != nil {
+		t.Errorf("a push is in the way of what is hidden: %v", err)
+	}
+	s.delete(c)
+	file(b, "# TYPE t counter\nt 6\n")
+	if diff := cmp.Diff([]string{`t{instance="",job="a"} 3`, `t{instance="",job="b"} 6`, `u{instance="",job="a"} 4`}, samples()); diff != "" {
+		t.Errorf("after both have changed (-want +got):\n%s", diff)
+	}
+	for _, g := range s.groups() {
+		if !strings.Contains(g, "failed never") {
+			t.Errorf("a failure is noted: %s", g)
+		}
+	}
+	if stats := s.store.Stats(); stats.Quarantined != 0 {
+		t.Errorf("%d families are hidden", stats.Quarantined)
+	}
+}
+
+// TestAddedLabels: a label of the group that the pusher did not choose takes the place of none of his.
+func TestAddedLabels(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		pushing
+		body string
+		want []string
+	}{
+		{
+			"chosen", pushing{}, "m{agent=\"x\",job=\"x\"} 1\n",
+			[]string{`m{agent="site",instance="",job="j"} 1`},
+		},
+		{
+			"of the agent", pushing{Agent: "site"}, "m{agent=\"x\",job=\"x\"} 1\nm{agent=\"y\",job=\"x\"} 2\n",
+			[]string{`m{agent="site",exported_agent="x",instance="",job="j"} 1`, `m{agent="site",exported_agent="y",instance="",job="j"} 2`},
+		},
+		{
+			"of a file", pushing{Agent: "site", MayBeHidden: true}, "m{agent=\"x\",job=\"x\",z=\"\"} 1\n",
+			[]string{`m{agent="site",exported_agent="x",exported_job="x",instance="",job="j",z=""} 1`},
+		},
+		{
+			"taken", pushing{Agent: "site"}, "m{agent=\"x\",exported_agent=\"y\"} 1\n",
+			[]string{`m{agent="site",exported_agent="y",exported_exported_agent="x",instance="",job="j"} 1`},
+		},
+		{
+			"taken by nothing", pushing{Agent: "site"}, "m{agent=\"x\",exported_agent=\"\"} 1\n",
+			[]string{`m{agent="site",exported_agent="x",instance="",job="j"} 1`},
+		},
+		{
+			"empty", pushing{Agent: "site"}, "m{agent=\"\"} 1\n",
+			[]string{`m{agent="site",instance="",job="j"} 1`},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newTester(t, groupstore.Config{AccountLabel: "agent"})
+			tt.Operation, tt.Key, tt.Body, tt.At = put, key(t, "job", "j", "agent", "site"), bodyOf(parse(t, tt.body)...), noon
+			if _, err := apply(t.Context(), s.store, tt.pushing); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for line := range strings.Lines(s.text()) {
+				if strings.HasPrefix(line, "m{") {
+					got = append(got, strings.TrimSpace(line))
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("exposition (-want +got):\n%s", diff)
+			}
+		})
+	}
 }

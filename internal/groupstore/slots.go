@@ -72,3 +72,16 @@ func inOrder(states []*state, sorted, room int) []*state {
 	}
 	return append(merged, rest...)
 }
+
+// maxLookedAt bounds how many groups are looked at for an error message.
+const maxLookedAt = 1024
+
+// first returns the first group of which that is true, among those that come first; nil if there is none.
+func (s *slots) first(is func(*state) bool) *group {
+	for _, st := range s.states[:min(len(s.states), maxLookedAt)] {
+		if st != nil && is(st) {
+			return st.group
+		}
+	}
+	return nil
+}

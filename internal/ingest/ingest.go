@@ -15,7 +15,6 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
-	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
 )
@@ -23,7 +22,7 @@ import (
 // Store is what the ingester needs of a grouping store; see [groupstore.Store] for the contracts.
 type Store interface {
 	Apply(ctx context.Context, c *change.Change, content groupstore.Content) (change.Outcome, groupstore.Finding)
-	Outline(key grouping.Key, body *exposition.Body) *groupstore.Outline
+	Outline(c *change.Change, body *exposition.Body) *groupstore.Outline
 	Decided(agent string, journal [16]byte) (sequence uint64, digest change.Digest, ok bool)
 	Stats() groupstore.Stats
 }

@@ -38,10 +38,10 @@ func (in *Ingester) remember(c *change.Change, head uint64) {
 	t := newTemplate(c.Body,
 		func(numbered []byte) (*exposition.Body, error) { return parser.ParseText(numbered, in.options()) },
 		func(b *exposition.Body) *groupstore.Outline {
-			if in.namesAgents(c.Key, b) {
+			if c.Agent == "" && in.namesAgents(c.Key, b) {
 				return nil // which agents are known is asked anew each time
 			}
-			return in.cfg.Store.Outline(c.Key, b)
+			return in.cfg.Store.Outline(c, b)
 		})
 	if t != nil {
 		in.templates.add(head, t, max(templatesLeast, in.cfg.Store.Stats().Bytes/templatesShare))

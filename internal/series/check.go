@@ -14,26 +14,26 @@ import (
 
 // Check returns what is wrong with a body, for people, whatever a store holds (T14); empty if nothing is. That are timestamps, names that are
 // the relay's own or cannot be exposed, series that are there twice once the labels of the key are in place and those with an empty value
-// are gone (S7), and families whose series get each other's names: of the first family by name that has such a fault.
+// are gone (S7), and families whose series get each other's names: those of ten families by name, and how many more there are.
 //
-// The body is one that a parser returned without an error. What passes can still be refused for what other groups hold, and for the types of the
+// What added is says [Encoder.Encode]. The body is one that a parser returned without an error. What passes can still be refused for what other groups hold, and for the types of the
 // relay's own metrics.
-func Check(b *exposition.Body, key grouping.Key) (fault string) {
+func Check(b *exposition.Body, key grouping.Key, added []string) (fault string) {
 	c := checkers.Get().(*checker)
 	defer checkers.Put(c)
 	defer func() { clear(c.columns) }()
 	group := key.Labels()
-	if !c.isSuspect(b, group) {
+	if !c.isSuspect(b, group, added) {
 		return ""
 	}
 	if slices.ContainsFunc(group, func(l grouping.Label) bool { return !soundLabel(l.Name) }) {
-		return Gauge(PushTimeFamily, "", names(group), c.hasher).Fault(key)
+		return Gauge(PushTimeFamily, "", names(group), c.hasher).Fault()
 	}
 	defer c.Release()
-	if fault := c.Encode(b, group); fault != "" {
+	if fault := c.Encode(b, group, added); fault != "" {
 		return fault
 	}
-	return c.fault(key)
+	return c.fault()
 }
 
 func names(labels []grouping.Label) []string {
@@ -56,12 +56,13 @@ type checker struct {
 	reader  reader
 	labels  []labelSlot
 	sums    []uint64
+	sound   []bool   // which families are
 	columns []column // of the family that is looked at
 }
 
 // isSuspect says whether there may be a fault in a body, and is not wrong if it says no. It looks for less than a set tells of itself, but without
 // making one: nearly all bodies have no fault.
-func (c *checker) isSuspect(b *exposition.Body, group []grouping.Label) bool {
+func (c *checker) isSuspect(b *exposition.Body, group []grouping.Label, added []string) bool {
 	for i := range group {
 		if !soundLabel(group[i].Name) {
 			return true
@@ -70,7 +71,7 @@ func (c *checker) isSuspect(b *exposition.Body, group []grouping.Label) bool {
 	suffixed, complex := false, false
 	for i := range b.Families {
 		f := &b.Families[i]
-		if !soundName(f.Name) || hasPrefix(f.Name, reservedPrefix) || c.areSuspect(b, f, group) {
+		if !soundName(f.Name) || hasPrefix(f.Name, reservedPrefix) || c.areSuspect(b, f, group, added) {
 			return true
 		}
 		_, _, hasSuffix := metric.CutSuffix(f.Name)
@@ -80,7 +81,7 @@ func (c *checker) isSuspect(b *exposition.Body, group []grouping.Label) bool {
 }
 
 // areSuspect does what isSuspect does for the metrics of a family.
-func (c *checker) areSuspect(b *exposition.Body, f *exposition.Family, group []grouping.Label) bool {
+func (c *checker) areSuspect(b *exposition.Body, f *exposition.Family, group []grouping.Label, added []string) bool {
 	bound := f.Type.BoundLabel()
 	if bound != "" && slices.ContainsFunc(group, func(l grouping.Label) bool { return l.Name == bound }) {
 		return true
@@ -88,7 +89,7 @@ func (c *checker) areSuspect(b *exposition.Body, f *exposition.Family, group []g
 	c.columns, c.sums = c.columns[:0], c.sums[:0]
 	for i := f.Metrics.Start; i < f.Metrics.End; i++ {
 		m := &b.Metrics[i]
-		sum, sound := c.sum(b.Labels[m.Labels.Start:m.Labels.End], group, bound)
+		sum, sound := c.sum(b.Labels[m.Labels.Start:m.Labels.End], group, added, bound)
 		if !sound || m.HasTimestamp || m.Points.Len() < f.Type.Lines(0) {
 			return true
 		}
@@ -110,8 +111,9 @@ type column struct {
 	overwritten bool // by a label of the group
 }
 
-// sum returns the sum of the hashes of the labels that are neither empty nor overwritten by those of the group, and whether all names are sound.
-func (c *checker) sum(labels []exposition.Label, group []grouping.Label, bound string) (sum uint64, sound bool) {
+// sum returns the sum of the hashes of the labels that are neither empty nor overwritten by those of the group, and whether all names are sound
+// and stay what they are.
+func (c *checker) sum(labels []exposition.Label, group []grouping.Label, added []string, bound string) (sum uint64, sound bool) {
 	for i := range labels {
 		l := &labels[i]
 		if i == len(c.columns) {
@@ -120,6 +122,9 @@ func (c *checker) sum(labels []exposition.Label, group []grouping.Label, bound s
 		if col := &c.columns[i]; len(l.Name) == 0 || !bytes.Equal(col.name, l.Name) {
 			if !soundLabel(l.Name) || string(l.Name) == bound {
 				return 0, false
+			}
+			if slices.Contains(added, string(l.Name)) {
+				return 0, false // what it is called then depends on what else there is
 			}
 			overwritten := slices.ContainsFunc(group, func(of grouping.Label) bool { return of.Name == string(l.Name) })
 			*col = column{name: l.Name, hash: c.hasher.name(l.Name), overwritten: overwritten}
@@ -132,7 +137,9 @@ func (c *checker) sum(labels []exposition.Label, group []grouping.Label, bound s
 }
 
 // fault returns what is wrong with the families that were encoded.
-func (c *checker) fault(key grouping.Key) string {
+func (c *checker) fault() string {
+	var faults Faults
+	c.sound = c.sound[:0]
 	text := string(c.encoding.out)
 	for i := range c.Len() {
 		head, rest := c.pieces(i)
@@ -140,17 +147,22 @@ func (c *checker) fault(key grouping.Key) string {
 		c.labels = c.heading.parse(text[at:at+len(head)], c.labels)
 		c.set = Set{heading: &c.heading, rest: text[at+len(head) : at+len(head)+len(rest)]}
 		c.sums = c.set.derive(c.hasher, &c.reader, c.sums)
-		if fault := c.set.Fault(key); fault != "" {
-			return fault
+		fault := c.set.Fault()
+		if base, typ, ok := SuffixedBy(c.set.Name(), c.typeBefore(i)); fault == "" && ok {
+			fault = Clash(c.set.Name(), base, typ)
 		}
-		if base, typ, ok := SuffixedBy(c.set.Name(), c.typeBefore(i)); ok {
-			return Clash(c.set.Name(), base, typ)
+		if c.sound = append(c.sound, fault == ""); fault == "" {
+			continue
 		}
+		if c.set.IsRepeated() {
+			fault += c.InVain()
+		}
+		faults.Add(fault)
 	}
-	return ""
+	return faults.String()
 }
 
-// typeBefore returns a function that finds the type of a family among those before one.
+// typeBefore returns a function that finds the type of a family among the sound ones before one.
 func (c *checker) typeBefore(i int) func(name string) (metric.Type, bool) {
 	return func(name string) (metric.Type, bool) {
 		at := sort.Search(i, func(j int) bool {
@@ -161,7 +173,7 @@ func (c *checker) typeBefore(i int) func(name string) (metric.Type, bool) {
 			return 0, false
 		}
 		head, _ := c.pieces(at)
-		return metric.Type(head[1]), string(nameIn(head)) == name
+		return metric.Type(head[1]), c.sound[at] && string(nameIn(head)) == name
 	}
 }
 

@@ -35,9 +35,17 @@ func keyOf(tb testing.TB, pairs ...string) grouping.Key {
 
 func TestCheck(t *testing.T) {
 	const before = "was collected before with the same name and label values"
+	many, told := "", ""
+	for i := range 36 {
+		if i < 10 {
+			told += fmt.Sprintf("; collected metric \"m%02d\" {} ", i) + before
+		}
+		many += fmt.Sprintf("m%02d 1\nm%02d 1\n", i, i)
+	}
+	told = told[len("; "):]
 	for _, tt := range []struct {
 		name, body string
-		key        []string
+		key, added []string
 		want       string // of the reason; empty if there is none
 	}{
 		{name: "sound", body: "m 1\nm{a=\"b\"} 2\n# TYPE h histogram\nh_sum 1\nh_other 1\n"},
@@ -45,28 +53,32 @@ func TestCheck(t *testing.T) {
 		{name: "timestamp", body: "m 1\nm{a=\"b\"} 2 5\n", want: "pushed metrics must not have timestamps"},
 		{name: "timestamp of what is ignored", body: "push_time_seconds 1 5\n", want: "pushed metrics must not have timestamps"},
 		{name: "ignored", body: "push_time_seconds 1\npush_time_seconds 1\npush_failure_time_seconds 1\n"},
-		{name: "twice", body: "m{a=\"b\"} 1\nm{c=\"d\"} 1\nm{a=\"b\"} 2\n", want: `collected metric "m" {a="b",instance="",job="j"} ` + before},
-		{name: "twice without what is empty", body: "m{a=\"b\"} 1\nm{a=\"b\",c=\"\"} 2\n", want: `collected metric "m" {a="b",c="",instance="",job="j"} ` + before},
-		{name: "twice with the implicit instance", body: "m{instance=\"\"} 1\nm 2\n", want: `collected metric "m" {instance="",job="j"} ` + before},
+		{name: "twice", body: "m{a=\"b\"} 1\nm{c=\"d\"} 1\nm{a=\"b\"} 2\n", want: `collected metric "m" {a="b"} ` + before},
+		{name: "twice without what is empty", body: "m{a=\"b\"} 1\nm{a=\"b\",c=\"\"} 2\n", want: `collected metric "m" {a="b",c=""} ` + before},
+		{name: "twice with the implicit instance", body: "m{instance=\"\"} 1\nm 2\n", want: `collected metric "m" {} ` + before},
 		{name: "instance of its own", body: "m{instance=\"i\"} 1\nm 2\n"},
-		{name: "twice under the key", body: "m{job=\"a\"} 1\nm{job=\"b\"} 2\n", want: `collected metric "m" {instance="",job="j"} ` + before},
-		{name: "instance of the key", body: "m{instance=\"a\"} 1\nm{instance=\"b\"} 2\n", key: []string{"instance", "i"}, want: `collected metric "m" {instance="i",job="j"} ` + before},
-		{name: "summaries twice", body: "# TYPE s summary\ns_sum{a=\"\"} 1\ns_sum 1\n", want: `collected metric "s" {a="",instance="",job="j"} ` + before},
-		{name: "le of the key", body: "# TYPE h histogram\nh_sum 1\n", key: []string{"le", "1"}, want: `collected metric "h" {instance="",job="j",le="1"} must not have an explicit "le" label`},
+		{name: "twice under the key", body: "m{job=\"a\"} 1\nm{job=\"b\"} 2\n", want: `collected metric "m" {} ` + before + " once the labels of the group have taken the place of its own job"},
+		{name: "instance of the key", body: "m{instance=\"a\"} 1\nm{instance=\"b\"} 2\n", key: []string{"instance", "i"}, want: `collected metric "m" {} ` + before + " once the labels of the group have taken the place of its own instance"},
+		{name: "summaries twice", body: "# TYPE s summary\ns_sum{a=\"\"} 1\ns_sum 1\n", want: `collected metric "s" {a=""} ` + before},
+		{name: "le of the key", body: "# TYPE h histogram\nh_sum 1\n", key: []string{"le", "1"}, want: `collected metric "h" {} must not have an explicit "le" label`},
 		{name: "le of a summary", body: "# TYPE h summary\nh_sum 1\n", key: []string{"le", "1"}},
-		{name: "quantile of the key", body: "# TYPE s summary\ns_sum 1\n", key: []string{"quantile", "1"}, want: `collected metric "s" {instance="",job="j",quantile="1"} must not have an explicit "quantile" label`},
+		{name: "quantile of the key", body: "# TYPE s summary\ns_sum 1\n", key: []string{"quantile", "1"}, want: `collected metric "s" {} must not have an explicit "quantile" label`},
 		{name: "reserved", body: "relay_x 1\n", want: `collected metric "relay_x" has a reserved name: relay_* are the relay's own metrics`},
 		{name: "name with a NUL", body: "{\"a\x00\"} 1\n", want: `collected metric "a\x00" has a name that cannot be exposed`},
-		{name: "label with a NUL", body: "m{\"a\x00\"=\"\"} 1\n", want: "collected metric \"m\" {\"a\x00\"=\"\",instance=\"\",job=\"j\"} has a label with an invalid name: a\x00"},
-		{name: "key with a NUL", body: "m 1\n", key: []string{"a\x00", "b"}, want: "collected metric \"push_time_seconds\" {\"a\x00\"=\"b\",instance=\"\",job=\"j\"} has a label with an invalid name: a\x00"},
+		{name: "label with a NUL", body: "m{\"a\x00\"=\"\"} 1\n", want: "collected metric \"m\" {\"a\x00\"=\"\"} has a label with an invalid name: a\x00"},
+		{name: "key with a NUL", body: "m 1\n", key: []string{"a\x00", "b"}, want: "collected metric \"push_time_seconds\" {} has a label with an invalid name: a\x00"},
 		{name: "count of a histogram", body: "h_count 1\n# TYPE h histogram\nh_sum 1\n", want: `collected metric named "h_count" collides with previously collected histogram named "h"`},
 		{name: "bucket of a summary", body: "s_bucket 1\n# TYPE s summary\ns_sum 1\n"},
 		{name: "sum of a summary", body: "s_sum 1\n# TYPE s summary\ns_count 1\n", want: `collected metric named "s_sum" collides with previously collected summary named "s"`},
-		{name: "the first by name", body: "z 1\nz 1\nrelay_x 1\nm 1\nm 1\n", want: `collected metric "m" {instance="",job="j"} ` + before},
+		{name: "all by name", body: "z 1\nz 1\nrelay_x 1\nm 1\nm 1\n", want: `collected metric "m" {} ` + before + `; collected metric "relay_x" has a reserved name: relay_* are the relay's own metrics; collected metric "z" {} ` + before},
+		{name: "more than anybody reads", body: many, want: told + "; and 26 more"},
+		{name: "count of a faulty histogram", body: "h_count 1\n# TYPE h histogram\nh_sum 1\n", key: []string{"le", "1"}, want: `collected metric "h" {} must not have an explicit "le" label`},
+		{name: "label of the agent", body: "m{agent=\"a\"} 1\nm{agent=\"b\"} 2\n", key: []string{"agent", "x"}, added: []string{"agent"}},
+		{name: "label of the agent, taken", body: "m{agent=\"a\"} 1\nm{exported_agent=\"a\"} 2\n", key: []string{"agent", "x"}, added: []string{"agent"}, want: `collected metric "m" {exported_agent="a"} ` + before},
 		{name: "long labels", body: "m{a=\"" + strings.Repeat("x", 2000) + "\"} 1\nm{a=\"" + strings.Repeat("x", 2000) + "\"} 1\n", want: `collected metric "m" {a="` + strings.Repeat("x", 1024-len(`{a="`)) + "… " + before},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := series.Check(parse(t, tt.body), keyOf(t, append([]string{"job", "j"}, tt.key...)...))
+			got := series.Check(parse(t, tt.body), keyOf(t, append([]string{"job", "j"}, tt.key...)...), tt.added)
 			if got != tt.want {
 				t.Errorf("Check(%q) =\n%s, want\n%s", tt.body, got, tt.want)
 			}
@@ -90,7 +102,7 @@ func manySeries(n int) string {
 func TestCheckAllocates(t *testing.T) {
 	body, key := parse(t, manySeries(1000)), keyOf(t, "job", "j", "zone", "z")
 	if got := testing.AllocsPerRun(20, func() {
-		if fault := series.Check(body, key); fault != "" {
+		if fault := series.Check(body, key, nil); fault != "" {
 			t.Fatal(fault)
 		}
 	}); got > 30 {
@@ -117,7 +129,7 @@ func BenchmarkCheck(b *testing.B) {
 				b.Fatal(err)
 			}
 			for b.Loop() {
-				if fault := series.Check(body, key); fault != "" {
+				if fault := series.Check(body, key, nil); fault != "" {
 					b.Fatal(fault)
 				}
 			}

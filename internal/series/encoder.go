@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/prometheus/common/model"
@@ -22,6 +23,7 @@ type Encoder struct {
 	families []encodedFamily // sorted by name
 	byName   []int
 	group    []slot // the grouping labels, and an empty instance if there is none among them
+	moved    []slot // the labels of one metric that are kept under another name
 	slots    []slot // the labels of the metrics of one family, one after the other
 	spans    []span // the metrics of one family
 }
@@ -35,11 +37,13 @@ type encodedFamily struct {
 	heading                      *heading // the one that a table has; nil if none was found
 }
 
-// Encode encodes all families of a body for a group with these labels, which are sorted by name. It returns what is wrong with the push as a
-// whole, and then there is nothing encoded. It keeps the body no longer than until the next call of Release.
-func (e *Encoder) Encode(b *exposition.Body, group []grouping.Label) (fault string) {
+// Encode encodes all families of a body for a group with these labels, which are sorted by name. A label of the group takes the place of one of the
+// same name that was pushed; but if its name is among the added ones, which the pusher did not choose, the pushed one is kept as exported_…, as
+// Prometheus does at a scrape. Encode returns what is wrong with the push as a whole, and then there is nothing encoded. It keeps the body no
+// longer than until the next call of Release.
+func (e *Encoder) Encode(b *exposition.Body, group []grouping.Label, added []string) (fault string) {
 	e.encoding.out, e.values, e.families = e.encoding.out[:0], e.values[:0], e.families[:0]
-	e.setGroup(group)
+	e.setGroup(group, added)
 	holes := make([]string, len(group))
 	for i := range group {
 		holes[i] = group[i].Name
@@ -86,6 +90,31 @@ func (e *Encoder) ValuesEnd(i int) int {
 	return len(e.values)
 }
 
+// Replaced returns the names of the labels that were pushed with a value and gave way to those of the group, also those that are kept under another
+// name.
+func (e *Encoder) Replaced() (names []string) {
+	for i := range e.group {
+		if e.group[i].replaced {
+			names = append(names, string(e.group[i].name))
+		}
+	}
+	return names
+}
+
+// InVain says of a series that is there twice which labels were pushed in vain, if any were; it goes behind [CollectedBefore].
+func (e *Encoder) InVain() string {
+	var names []string
+	for i := range e.group {
+		if e.group[i].replaced && !e.group[i].added {
+			names = append(names, string(e.group[i].name))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " once the labels of the group have taken the place of its own " + Shown(strings.Join(names, ", "))
+}
+
 // pieces returns the two pieces of a family's encoding.
 func (e *Encoder) pieces(i int) (head, rest []byte) {
 	end := len(e.encoding.out)
@@ -106,7 +135,7 @@ func hasTimestamps(b *exposition.Body, f *exposition.Family) bool {
 }
 
 // setGroup prepares the grouping labels. A pushed instance stays unless the key has one; the empty one is the least.
-func (e *Encoder) setGroup(labels []grouping.Label) {
+func (e *Encoder) setGroup(labels []grouping.Label, added []string) {
 	e.group = e.group[:0]
 	instance := false
 	for i, l := range labels {
@@ -116,7 +145,7 @@ func (e *Encoder) setGroup(labels []grouping.Label) {
 				e.group = append(e.group, slot{name: []byte(model.InstanceLabel), hole: -1})
 			}
 		}
-		e.group = append(e.group, slot{name: []byte(l.Name), value: []byte(l.Value), hole: i})
+		e.group = append(e.group, slot{name: []byte(l.Name), value: []byte(l.Value), hole: i, added: slices.Contains(added, l.Name)})
 	}
 	if !instance {
 		e.group = append(e.group, slot{name: []byte(model.InstanceLabel), hole: -1})
@@ -219,11 +248,12 @@ func extraForm(e *exposition.Extra) byte {
 
 // merge appends the labels of one metric: the pushed ones, overwritten and completed by those of the group.
 func (e *Encoder) merge(pushed []exposition.Label) {
-	group := e.group
+	group, start := e.group, len(e.slots)
+	e.moved = e.moved[:0]
 	for len(pushed) > 0 && len(group) > 0 {
 		switch c := bytes.Compare(pushed[0].Name, group[0].name); {
 		case c < 0:
-			e.slots = append(e.slots, slot{pushed[0].Name, pushed[0].Value, -1})
+			e.slots = append(e.slots, slot{name: pushed[0].Name, value: pushed[0].Value, hole: -1})
 			pushed = pushed[1:]
 		case c > 0:
 			e.slots = append(e.slots, group[0])
@@ -231,13 +261,40 @@ func (e *Encoder) merge(pushed []exposition.Label) {
 		case group[0].hole < 0: // the implicit instance yields to a pushed one
 			group = group[1:]
 		default:
+			if len(pushed[0].Value) > 0 {
+				group[0].replaced = true
+			}
+			if group[0].added && len(pushed[0].Value) > 0 {
+				e.moved = append(e.moved, slot{name: pushed[0].Name, value: pushed[0].Value, hole: -1})
+			}
 			pushed = pushed[1:]
 		}
 	}
 	for _, l := range pushed {
-		e.slots = append(e.slots, slot{l.Name, l.Value, -1})
+		e.slots = append(e.slots, slot{name: l.Name, value: l.Value, hole: -1})
 	}
 	e.slots = append(e.slots, group...)
+	if len(e.moved) > 0 {
+		e.keepMoved(start)
+	}
+}
+
+// keepMoved adds the labels that were moved to those of the metric that begin at start: each as exported_ and its name, with as many exported_ as it
+// takes until no label of that name has a value, the shorter names first. That is Prometheus' rule.
+func (e *Encoder) keepMoved(start int) {
+	slices.SortStableFunc(e.moved, func(a, b slot) int { return cmp.Compare(len(a.name), len(b.name)) })
+	for _, l := range e.moved {
+		for taken := true; taken; {
+			l.name = append([]byte(model.ExportedLabelPrefix), l.name...)
+			i, found := slices.BinarySearchFunc(e.slots[start:], l, func(a, b slot) int { return bytes.Compare(a.name, b.name) })
+			switch at := start + i; {
+			case !found:
+				e.slots, taken = slices.Insert(e.slots, at, l), false
+			case e.slots[at].hole < 0 && len(e.slots[at].value) == 0:
+				e.slots[at], taken = l, false
+			}
+		}
+	}
 }
 
 // compare orders metrics as the Pushgateway exposes them within a group: fewer labels first, then by the values in the

@@ -13,7 +13,9 @@ import (
 // A slot is one label of a metric that is being encoded.
 type slot struct {
 	name, value []byte
-	hole        int // index of the grouping label whose value this is, or -1
+	hole        int  // index of the grouping label whose value this is, or -1
+	added       bool // to the group's labels by somebody else than the pusher
+	replaced    bool // a pushed label of that name gave way to it
 }
 
 // An encoding is one that is being written: a header with the family, then the metrics, each of which may refer to the one

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
+	"github.com/prometheus/common/model"
+
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/fields"
 	"pushrelay/internal/grouping"
@@ -160,22 +162,28 @@ func (k *Set) findRepeated() {
 	}
 }
 
-// Fault returns why the series can never be exposed in a group with that key, for people; empty if they can.
-func (k *Set) Fault(key grouping.Key) string {
+// Fault returns why the series can never be exposed, for people; empty if they can.
+func (k *Set) Fault() string {
 	d := k.defect()
 	if d == nil {
 		return ""
 	}
-	return k.Describe(key, d.metric) + d.text
+	return k.Describe(d.metric) + d.text
 }
 
-// Describe returns the beginning of an error about one of the metrics in the group of that key, with a blank at its end; -1 stands for none
-// of them.
-func (k *Set) Describe(key grouping.Key, metric int) string {
+// IsRepeated says whether the set has a series twice, which is what Fault says then.
+func (k *Set) IsRepeated() bool {
+	d := k.defect()
+	return d != nil && d.text == CollectedBefore
+}
+
+// Describe returns the beginning of an error about one of the metrics, with its labels as they were pushed and a blank at its end; -1 stands for
+// none of them.
+func (k *Set) Describe(metric int) string {
 	text := "collected metric " + strconv.Quote(Shown(k.Name())) + " "
 	for r := k.read(); metric >= 0 && r.next(); {
 		if r.metric == metric {
-			return text + Shown(string(r.appendShown(nil, key.Labels()))) + " "
+			return text + Shown(string(r.appendShown(nil))) + " "
 		}
 	}
 	return text
@@ -280,19 +288,20 @@ func (r *reader) appendLabels(dst []byte, key grouping.Key) []byte {
 	return dst
 }
 
-// appendShown appends all labels of the current metric in braces, for people.
-func (r *reader) appendShown(dst []byte, group []grouping.Label) []byte {
+// appendShown appends the pushed labels of the current metric in braces, for people. An instance without a value is left out, since hardly anybody
+// pushes one: every metric without an instance gets it.
+func (r *reader) appendShown(dst []byte) []byte {
 	dst = append(dst, '{')
+	first := len(dst)
 	for i, l := range r.labels {
-		if i > 0 {
+		if l.hole >= 0 || l.name == model.InstanceLabel && r.values[i] == "" {
+			continue
+		}
+		if len(dst) > first {
 			dst = append(dst, ',')
 		}
-		value := r.values[i]
-		if l.hole >= 0 {
-			value = group[l.hole].Value
-		}
 		dst = append(exposition.AppendLabelName(dst, l.name), '=', '"')
-		dst = append(exposition.AppendEscapedLabelValue(dst, value), '"')
+		dst = append(exposition.AppendEscapedLabelValue(dst, r.values[i]), '"')
 	}
 	return append(dst, '}')
 }

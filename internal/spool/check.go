@@ -52,10 +52,24 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	if d.agentLabel != "" {
 		stored = stored.With(d.agentLabel, s.cfg.Agent)
 	}
-	if fault := series.Check(body, stored); fault != "" {
+	if fault := series.Check(body, stored, added(r, d.agentLabel)); fault != "" {
 		return nil, change.Contradiction(fault)
 	}
 	return familiesOf(body), nil
+}
+
+// added returns the names of the grouping labels that whoever wrote the body did not choose.
+func added(r *change.Change, agentLabel string) []string {
+	var names []string
+	if r.Owner != "" {
+		for _, l := range r.Key.Labels() {
+			names = append(names, l.Name)
+		}
+	}
+	if agentLabel != "" {
+		names = append(names, agentLabel)
+	}
+	return names
 }
 
 // holds says whether the spool knows the group.

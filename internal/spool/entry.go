@@ -76,7 +76,7 @@ func (c *entry) isFixed() bool { return c.answer != nil || c.sent&c.undecided !=
 
 // request returns the push as it is to be sent, its body appended to buf[:0].
 func (c *entry) request(buf []byte) (*change.Change, error) {
-	r := &change.Change{Operation: c.operation, Key: c.group.key, Format: c.format, At: c.pushedAt}
+	r := &change.Change{Operation: c.operation, Key: c.group.key, Format: c.format, At: c.pushedAt, MayBeHidden: c.owner != ""}
 	if c.bodyBytes == 0 {
 		return r, nil
 	}

@@ -11,6 +11,8 @@ const (
 	Interval    = interval
 	MtimeFamily = mtimeFamily
 	MaxFiles    = maxFiles
+
+	RefusedAgain = refusedAgain
 )
 
 var (

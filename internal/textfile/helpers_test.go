@@ -74,7 +74,7 @@ func (g *groups) Apply(ctx context.Context, r *change.Change) change.Outcome {
 		g.tb.Errorf("%s of format %d with a malformed body: %v\n%s", r.Operation, r.Format, err, r.Body)
 		return *change.Refuse(change.Invalid, "%v", err)
 	}
-	if fault := series.Check(body, r.Key); fault != "" {
+	if fault := series.Check(body, r.Key, names(r.Key)); fault != "" {
 		return *change.Contradiction(fault)
 	}
 	g.owned[r.Key], g.bodies[r.Key] = change.DigestOf(r), string(r.Body)
@@ -244,3 +244,11 @@ func bubble(t *testing.T, test func(t *testing.T, b *bench, events chan<- fsnoti
 }
 
 const replaceX, deleteX = `replace {job="node",textfile="x"}`, `delete {job="node",textfile="x"}`
+
+// names returns the names of a key's labels.
+func names(key grouping.Key) (list []string) {
+	for _, l := range key.Labels() {
+		list = append(list, l.Name)
+	}
+	return list
+}

@@ -24,6 +24,10 @@ const concurrent = 8
 // racy is how long after a change a file may change again without that its time tells.
 const racy = 2 * time.Second
 
+// refusedAgain is after which time a file that was refused is tried again although it has not changed: what it was refused for, a limit or a
+// setting of a relay, may have.
+const refusedAgain = 10 * time.Minute
+
 // A file is what was found out about a text file.
 type file struct {
 	info   fs.FileInfo // of what was read last, good or not; nil if nothing could be
@@ -37,6 +41,9 @@ type file struct {
 func (f *file) unchanged(now fs.FileInfo) bool {
 	return f.info != nil && sameContent(f.info, now) && f.readAt.Sub(f.info.ModTime()) > racy
 }
+
+// isRefused says that the content was found to be of no use, and need not be tried again yet.
+func (f *file) isRefused() bool { return f.fault != nil && time.Since(f.readAt) < refusedAgain }
 
 // A task is a file that is looked at.
 type task struct {
@@ -158,7 +165,7 @@ func (l *look) run(ctx context.Context) {
 // one looks at one file.
 func (l *look) one(ctx context.Context, t *task) {
 	pushed, owned := l.owned[t.key]
-	if info, err := os.Stat(t.path); err == nil && t.file.unchanged(info) && (t.file.fault != nil || owned && pushed == t.file.digest) {
+	if info, err := os.Stat(t.path); err == nil && t.file.unchanged(info) && (t.file.isRefused() || owned && pushed == t.file.digest) {
 		return
 	}
 	before := t.file
@@ -181,7 +188,7 @@ func (l *look) one(ctx context.Context, t *task) {
 	switch {
 	case owned && t.file.digest == pushed:
 		t.file.pushed = info.ModTime()
-	case t.file.digest == before.digest && before.fault != nil:
+	case t.file.digest == before.digest && before.isRefused():
 		t.file.fault = before.fault // it was refused, and would be again
 	default:
 		l.push(ctx, t, r)

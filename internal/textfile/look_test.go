@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
@@ -170,7 +174,7 @@ func TestBadFiles(t *testing.T) {
 		{"malformed", write("m 1\nm one\n"), "text format parsing error in line 2: expected float as value, got", nil},
 		{"timestamp", write("m 1 900000000000\n"), "pushed metrics must not have timestamps", []string{replaceX}},
 		{"series twice", write("m 1\nm 2\n"), "was collected before", []string{replaceX}},
-		{"series of the same labels under the key", write("m{job=\"a\"} 1\nm{job=\"b\"} 2\n"), "was collected before", []string{replaceX}},
+		{"series of the same labels under the key", write("m{job=\"a\"} 1\nm{exported_job=\"a\"} 2\n"), "was collected before", []string{replaceX}},
 		{"beyond the limits", write("m{a=\"1\",b=\"1\",c=\"1\",d=\"1\"} 1\n"), "more than 3 labels", nil},
 		{"buckets twice", write("# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"1.0\"} 1\n"), "was collected before", []string{replaceX}},
 		{"the agent's own metric", write(textfile.MtimeFamily + " 1\n"), "is the agent's to make", nil},
@@ -292,7 +296,30 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestRefusedForGood: the push is not tried again until the file changes.
+// TestRefusedAgain: what was refused is tried again slowly, also if the file has not changed.
+func TestRefusedAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench, _ chan<- fsnotify.Event) {
+		b.groups.fail = func(*change.Change) error { return change.Refuse(change.Inconsistent, "more than 3 series") }
+		b.write("x.prom", "m 1\n")
+		time.Sleep(textfile.RefusedAgain / 2)
+		if got := b.groups.took(); !slices.Equal(got, []string{replaceX}) {
+			t.Errorf("asked for %q, want once", got)
+		}
+		b.groups.mu.Lock()
+		b.groups.fail = nil
+		b.groups.mu.Unlock()
+		time.Sleep(textfile.RefusedAgain)
+		if got := b.groups.took(); !slices.Equal(got, []string{replaceX}) {
+			t.Errorf("later asked for %q, want once more", got)
+		}
+		time.Sleep(2 * textfile.RefusedAgain)
+		if got := b.groups.took(); len(got) > 0 {
+			t.Errorf("asked for %q after it was taken", got)
+		}
+	})
+}
+
+// TestRefusedForGood: the push is not tried again at once, unless the file changes.
 func TestRefusedForGood(t *testing.T) {
 	b := newBench(t)
 	b.write("x.prom", "m 1\n")

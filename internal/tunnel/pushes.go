@@ -33,6 +33,8 @@ func ChangeToProto(r *change.Change) *relayv1.ChangeBegin {
 		Operation: operations[r.Operation],
 		BodyBytes: uint64(len(r.Body)),
 		Age:       durationpb.New(max(0, time.Since(r.At))),
+
+		MayBeHidden: r.MayBeHidden,
 	}
 	if r.Operation.HasBody() {
 		begin.Format = formats[r.Format]
@@ -61,7 +63,7 @@ func ChangeFromProto(begin *relayv1.ChangeBegin, begun time.Time, body []byte, n
 	if err != nil {
 		return nil, change.Refuse(change.Invalid, "grouping key: %v", err)
 	}
-	r := &change.Change{Key: key, Body: body, At: begun.Add(-max(0, begin.GetAge().AsDuration()))}
+	r := &change.Change{Key: key, Body: body, MayBeHidden: begin.GetMayBeHidden(), At: begun.Add(-max(0, begin.GetAge().AsDuration()))}
 	r.Refused = fill(r, begin, names)
 	return r, nil
 }

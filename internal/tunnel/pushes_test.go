@@ -28,7 +28,7 @@ func origin(sequence uint64) *change.Origin {
 func TestChangesTravel(t *testing.T) {
 	key := must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: "j"}, grouping.Label{Name: "k", Value: ""}))
 	for _, want := range []*change.Change{
-		{Operation: change.Replace, Key: key, Format: exposition.Text004, Body: []byte("m 1\n")},
+		{Operation: change.Replace, Key: key, Format: exposition.Text004, Body: []byte("m 1\n"), MayBeHidden: true},
 		{Operation: change.Merge, Key: key, Format: exposition.ProtobufDelimited, Body: []byte("x"), Origin: origin(1)},
 		{Operation: change.Delete, Key: key, Origin: origin(1 << 63)},
 		{Operation: change.Fail, Key: key, Origin: origin(7)},

@@ -11,24 +11,33 @@ import (
 
 // TestOnlyWhatWasAnnouncedIsSent: a relay of an earlier release is sent nothing that it would not understand (T9).
 func TestOnlyWhatWasAnnouncedIsSent(t *testing.T) {
-	const origin, failure = relayv1.Capability_CAPABILITY_PUSH_ORIGIN, relayv1.Capability_CAPABILITY_PUSH_FAILURE
+	const (
+		origin  = relayv1.Capability_CAPABILITY_PUSH_ORIGIN
+		failure = relayv1.Capability_CAPABILITY_PUSH_FAILURE
+		hidden  = relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN
+	)
 	for _, tt := range []struct {
 		name       string
 		announced  []relayv1.Capability
 		operation  change.Operation
 		sent       bool
 		withOrigin bool
+		mayHide    bool
 	}{
 		{name: "everything", announced: []relayv1.Capability{origin, failure}, operation: change.Fail, sent: true, withOrigin: true},
 		{name: "no failures", announced: []relayv1.Capability{origin}, operation: change.Fail},
 		{name: "no failures, and a push", announced: []relayv1.Capability{origin}, operation: change.Merge, sent: true, withOrigin: true},
+		{name: "hiding", announced: []relayv1.Capability{hidden}, operation: change.Replace, sent: true, mayHide: true},
 		{name: "no origins", announced: []relayv1.Capability{failure, 99}, operation: change.Replace, sent: true},
 	} {
 		s := &session{welcome: &relayv1.Welcome{Capabilities: tt.announced}}
-		r := &change.Change{Operation: tt.operation, Origin: &change.Origin{Sequence: 1}}
+		r := &change.Change{Operation: tt.operation, Origin: &change.Origin{Sequence: 1}, MayBeHidden: true}
 		err := s.supports(r)
 		if errors.Is(err, tunnel.ErrUnsupported) == tt.sent {
 			t.Errorf("%s: supports(%v) = %v", tt.name, tt.operation, err)
+		}
+		if tt.sent && r.MayBeHidden != tt.mayHide {
+			t.Errorf("%s: may be hidden: %t", tt.name, r.MayBeHidden)
 		}
 		if tt.sent && (r.Origin != nil) != tt.withOrigin {
 			t.Errorf("%s: the origin is %v", tt.name, r.Origin)

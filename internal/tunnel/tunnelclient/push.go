@@ -125,6 +125,7 @@ func (s *session) supports(r *change.Change) error {
 	if !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH_ORIGIN) {
 		r.Origin = nil
 	}
+	r.MayBeHidden = r.MayBeHidden && tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN)
 	return nil
 }
 

@@ -121,6 +121,7 @@ var capabilities = []relayv1.Capability{
 	relayv1.Capability_CAPABILITY_PUSH,
 	relayv1.Capability_CAPABILITY_PUSH_ORIGIN,
 	relayv1.Capability_CAPABILITY_PUSH_FAILURE,
+	relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN,
 	relayv1.Capability_CAPABILITY_DELIVER_AGAIN,
 }
 

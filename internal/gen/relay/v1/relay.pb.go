@@ -72,6 +72,8 @@ const (
 	Capability_CAPABILITY_PUSH_GZIP Capability = 6
 	// Agent: honours ScrapeRequest.deliver_on. Relay: ends a DeliverScrape itself once it has no further use for it.
 	Capability_CAPABILITY_DELIVER_AGAIN Capability = 7
+	// Relay: honours ChangeBegin.may_be_hidden.
+	Capability_CAPABILITY_MAY_BE_HIDDEN Capability = 8
 )
 
 // Enum value maps for Capability.
@@ -85,6 +87,7 @@ var (
 		5: "CAPABILITY_PUSH_FAILURE",
 		6: "CAPABILITY_PUSH_GZIP",
 		7: "CAPABILITY_DELIVER_AGAIN",
+		8: "CAPABILITY_MAY_BE_HIDDEN",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED":   0,
@@ -95,6 +98,7 @@ var (
 		"CAPABILITY_PUSH_FAILURE":  5,
 		"CAPABILITY_PUSH_GZIP":     6,
 		"CAPABILITY_DELIVER_AGAIN": 7,
+		"CAPABILITY_MAY_BE_HIDDEN": 8,
 	}
 )
 
@@ -2173,7 +2177,10 @@ type ChangeBegin struct {
 	// Where the change comes from. Unset: the relay does not remember it, and a change sent twice is applied twice.
 	// Malformed: verdict invalid. An agent has at most one undecided change of a group, or else one that is put off would be
 	// taken for a duplicate once the next of its group is decided.
-	Origin        *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
+	Origin *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
+	// A family that does not fit is kept and not exposed until it does, instead of the change being rejected; and labels of samples that have
+	// the name of a grouping label are kept as exported_…, as at a scrape. For what was not pushed by somebody who waits, such as text files.
+	MayBeHidden   bool `protobuf:"varint,9,opt,name=may_be_hidden,json=mayBeHidden,proto3" json:"may_be_hidden,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2262,6 +2269,13 @@ func (x *ChangeBegin) GetOrigin() *Origin {
 		return x.Origin
 	}
 	return nil
+}
+
+func (x *ChangeBegin) GetMayBeHidden() bool {
+	if x != nil {
+		return x.MayBeHidden
+	}
+	return false
 }
 
 // Origin identifies a change together with the agent's identity, for exactly once.
@@ -3413,7 +3427,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x05begin\x18\x02 \x01(\v2\x15.relay.v1.ChangeBeginH\x00R\x05begin\x12\x16\n" +
 	"\x05chunk\x18\x03 \x01(\fH\x00R\x05chunk\x12'\n" +
 	"\x03end\x18\x04 \x01(\v2\x13.relay.v1.ChangeEndH\x00R\x03endB\x06\n" +
-	"\x04part\"\xe4\x02\n" +
+	"\x04part\"\x88\x03\n" +
 	"\vChangeBegin\x12\x16\n" +
 	"\x06change\x18\x01 \x01(\x04R\x06change\x121\n" +
 	"\toperation\x18\x02 \x01(\x0e2\x13.relay.v1.OperationR\toperation\x122\n" +
@@ -3423,7 +3437,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\n" +
 	"body_bytes\x18\x06 \x01(\x04R\tbodyBytes\x12+\n" +
 	"\x03age\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03age\x12(\n" +
-	"\x06origin\x18\b \x01(\v2\x10.relay.v1.OriginR\x06origin\"[\n" +
+	"\x06origin\x18\b \x01(\v2\x10.relay.v1.OriginR\x06origin\x12\"\n" +
+	"\rmay_be_hidden\x18\t \x01(\bR\vmayBeHidden\"[\n" +
 	"\x06Origin\x12\x1d\n" +
 	"\n" +
 	"journal_id\x18\x01 \x01(\fR\tjournalId\x12\x1a\n" +
@@ -3487,7 +3502,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\rScrapeFailure\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.relay.v1.ScrapeFailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x17\n" +
-	"\x15DeliverScrapeResponse*\xe1\x01\n" +
+	"\x15DeliverScrapeResponse*\xff\x01\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -3497,7 +3512,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x16CAPABILITY_PUSH_ORIGIN\x10\x04\x12\x1b\n" +
 	"\x17CAPABILITY_PUSH_FAILURE\x10\x05\x12\x18\n" +
 	"\x14CAPABILITY_PUSH_GZIP\x10\x06\x12\x1c\n" +
-	"\x18CAPABILITY_DELIVER_AGAIN\x10\a*\xb0\x02\n" +
+	"\x18CAPABILITY_DELIVER_AGAIN\x10\a\x12\x1c\n" +
+	"\x18CAPABILITY_MAY_BE_HIDDEN\x10\b*\xb0\x02\n" +
 	"\x10SessionEndReason\x12\"\n" +
 	"\x1eSESSION_END_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dSESSION_END_REASON_SUPERSEDED\x10\x01\x12\x1f\n" +

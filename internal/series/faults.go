@@ -1,0 +1,40 @@
+package series
+
+import "fmt"
+
+const (
+	// maxFaults and maxFaultBytes bound how many faults of a push are told, and how long they are together.
+	maxFaults     = 10
+	maxFaultBytes = 4 << 10
+)
+
+// Faults are what is wrong with a push, in the order in which it was found. The zero Faults are none.
+type Faults struct {
+	text  []byte
+	told  int
+	total int
+}
+
+// Add adds a fault. As many are told as somebody reads, and the others are counted.
+func (f *Faults) Add(text string) {
+	f.total++
+	if f.told > 0 && (f.told == maxFaults || len(f.text)+len(text) > maxFaultBytes) {
+		return
+	}
+	if f.told > 0 {
+		f.text = append(f.text, "; "...)
+	}
+	f.text = append(f.text, text...)
+	f.told++
+}
+
+// Any says whether there is a fault.
+func (f *Faults) Any() bool { return f.total > 0 }
+
+// String returns the faults for people; empty if there are none.
+func (f *Faults) String() string {
+	if f.told == f.total {
+		return string(f.text)
+	}
+	return fmt.Sprintf("%s; and %d more", f.text, f.total-f.told)
+}
