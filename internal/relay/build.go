@@ -57,7 +57,6 @@ func (s *Server) build() error {
 	if err := s.newStore(dataDir); err != nil {
 		return err
 	}
-	s.usedBefore = wasUsed(dataDir) // before anything is made in it
 	if err := s.prepareTunnel(dataDir); err != nil {
 		return err
 	}
@@ -74,16 +73,14 @@ func (s *Server) newStore(dataDir string) error {
 	if s.opts.DisableConsistencyCheck {
 		check = groupstore.CheckQuarantine
 	}
-	s.openStore(dataDir, groupstore.Config{
+	s.durability = newDurability(dataDir, &s.opts, groupstore.Config{
 		OwnFamilies: own, Check: check, MaxSeries: s.opts.MaxSeries, MaxGroups: s.opts.MaxGroups,
 		AccountLabel: s.opts.AgentLabel, MaxAccountSeries: s.opts.AgentMaxSeries, MaxAccountGroups: s.opts.AgentMaxGroups,
-	})
-	registerStoreMetrics(s.telemetry, s.store, s.storeFailure)
+	}, s.telemetry)
+	s.store = s.durability.store
+	registerStoreMetrics(s.telemetry, s.store, s.durability.failure)
 	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.logger)
 	s.telemetry.MustRegister(s.quotas)
-	if s.exports() {
-		s.exportFailures = newExportFailures(s.telemetry)
-	}
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
 	s.ingester = ingest.New(ingest.Config{
 		Store: s.store, Limits: s.opts.PushLimits, Names: s.opts.names(),
@@ -127,7 +124,7 @@ func (s *Server) newTunnel() error {
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
-		StoreID: s.storeID(), History: s.storeHistory(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
+		StoreID: s.durability.id(), History: s.durability.history(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
 	})
 	return nil
 }

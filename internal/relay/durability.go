@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/version"
 	"golang.org/x/sync/errgroup"
 
@@ -22,40 +23,46 @@ import (
 // storeDir is where the store's log is in a data dir.
 func storeDir(dataDir string) string { return filepath.Join(dataDir, "store") }
 
-// openStore makes the store, with a log that is not read yet, or without one in memory only.
-func (s *Server) openStore(dataDir string, cfg groupstore.Config) {
+// durability is how a relay's store lives: in the data dir, or in memory only.
+type durability struct {
+	// static after newDurability
+	store      *groupstore.Store
+	disk       *keep.Disk // what keeps the store; nil in memory only
+	dataDir    string     // empty in memory only
+	usedBefore bool       // some relay has run on the data dir before; seen before anything is made in it
+	handover   handover
+	logger     *slog.Logger
+}
+
+// newDurability makes the store, with a log that is not read yet, or without one in memory only.
+func newDurability(dataDir string, opts *Options, cfg groupstore.Config, reg prometheus.Registerer) *durability {
+	d := &durability{dataDir: dataDir, usedBefore: wasUsed(dataDir), logger: opts.Logger}
 	if dataDir == "" {
-		s.store = groupstore.New(cfg)
-		return
+		d.store = groupstore.New(cfg)
+	} else {
+		d.disk = keep.New(keep.Config{
+			Dir: storeDir(dataDir), Store: cfg, Release: version.Version, NoLock: opts.DataDirNoLock, Progress: opts.progress("recovering the store"),
+			Logger: opts.Logger.With(slog.String("component", "store")), Registerer: reg,
+		})
+		d.store = d.disk.Store()
 	}
-	s.disk = keep.New(keep.Config{
-		Dir: storeDir(dataDir), Store: cfg, Release: version.Version, NoLock: s.opts.DataDirNoLock, Progress: s.progress("recovering the store"),
-		Logger: s.logger.With(slog.String("component", "store")), Registerer: s.telemetry,
-	})
-	s.store = s.disk.Store()
+	d.handover = newHandover(opts, d.store, d.disk, reg)
+	return d
 }
 
-// progress returns what is to be told of one kind of work.
-func (s *Server) progress(what string) func(done, total int64) {
-	if s.opts.Progress == nil {
-		return nil
-	}
-	return func(done, total int64) { s.opts.Progress(what, done, total) }
-}
-
-// recoverStore fills the store with what the data dir has, and with what a Pushgateway has left.
-func (s *Server) recoverStore(ctx context.Context) error {
-	if s.disk != nil {
-		keep.RemoveLeftovers(s.opts.DataDir) // of backups that were written there
-		if err := s.disk.Recover(ctx); err != nil {
-			return explainStoreError(s.opts.DataDir, err)
+// recover fills the store with what the data dir has, and with what a Pushgateway has left.
+func (d *durability) recover(ctx context.Context) error {
+	if d.disk != nil {
+		keep.RemoveLeftovers(d.dataDir) // of backups that were written there
+		if err := d.disk.Recover(ctx); err != nil {
+			return explainStoreError(d.dataDir, err)
 		}
-		if s.usedBefore && s.disk.Fresh() {
-			s.logger.Warn("the store is missing from a data dir that was in use: the relay begins with an empty one under a new store id; agents send again what they have, and what was pushed to the relay itself comes back from a backup only (stop the relay, move the new store away, relay-server restore)",
-				slog.String("dir", storeDir(s.opts.DataDir)), slog.String("store_id", s.disk.ID().String()))
+		if d.usedBefore && d.disk.Fresh() {
+			d.logger.Warn("the store is missing from a data dir that was in use: the relay begins with an empty one under a new store id; agents send again what they have, and what was pushed to the relay itself comes back from a backup only (stop the relay, move the new store away, relay-server restore)",
+				slog.String("dir", storeDir(d.dataDir)), slog.String("store_id", d.disk.ID().String()))
 		}
 	}
-	return s.importFile(ctx)
+	return d.handover.take(ctx)
 }
 
 // explainStoreError adds to an error what its reader can do.
@@ -85,29 +92,29 @@ func adviseRepair(dataDir string, err error) error {
 		dataDir, err, dataDir)
 }
 
-// storeLosses returns what the store has lost, and nobody has taken note of.
-func (s *Server) storeLosses() []wal.Loss {
-	if s.disk == nil {
+// losses returns what the store has lost, and nobody has taken note of.
+func (d *durability) losses() []wal.Loss {
+	if d.disk == nil {
 		return nil
 	}
-	return s.disk.Losses()
+	return d.disk.Losses()
 }
 
-// storeID identifies the store to agents. One in memory is made anew at every start.
-func (s *Server) storeID() [16]byte {
-	if s.disk != nil {
-		return s.disk.ID()
+// id identifies the store to agents. One in memory is made anew at every start.
+func (d *durability) id() [16]byte {
+	if d.disk != nil {
+		return d.disk.ID()
 	}
 	return randomID()
 }
 
-// storeHistory returns what tells where the store has been. One in memory has just this epoch.
-func (s *Server) storeHistory() func() history.History {
-	if s.disk != nil {
-		return s.disk.History
+// history returns what tells where the store has been. One in memory has just this epoch.
+func (d *durability) history() func() history.History {
+	if d.disk != nil {
+		return d.disk.History
 	}
 	only := []history.Epoch{{ID: randomID()}}
-	return func() history.History { return history.History{Epochs: only, Position: s.store.Position()} }
+	return func() history.History { return history.History{Epochs: only, Position: d.store.Position()} }
 }
 
 func randomID() (id [16]byte) {
@@ -115,45 +122,45 @@ func randomID() (id [16]byte) {
 	return id
 }
 
-// storeFailure returns why the store cannot be changed, nil if it can.
-func (s *Server) storeFailure() error {
-	if s.disk == nil {
+// failure returns why the store cannot be changed, nil if it can.
+func (d *durability) failure() error {
+	if d.disk == nil {
 		return nil
 	}
-	return s.disk.Failure()
+	return d.disk.Failure()
 }
 
-// runStore starts what belongs to the store while the relay runs.
-func (s *Server) runStore(ctx context.Context, serving *errgroup.Group) {
-	if s.disk != nil {
-		serving.Go(func() error { return s.disk.Run(ctx) })
+// run starts what belongs to the store while the relay runs.
+func (d *durability) run(ctx context.Context, serving *errgroup.Group) {
+	if d.disk != nil {
+		serving.Go(func() error { return d.disk.Run(ctx) })
 	}
-	if s.exports() {
-		serving.Go(func() error { return s.exportOften(ctx) })
+	if d.handover.exports {
+		serving.Go(func() error { return d.handover.exportOften(ctx) })
 	}
 }
 
-// keepStore ends the store after the last push: a Pushgateway's file is written, and the log is closed.
-func (s *Server) keepStore() error {
-	if s.exports() {
+// end ends the store after the last push: a Pushgateway's file is written, and the log is closed.
+func (d *durability) end() error {
+	if d.handover.exports {
 		ctx, cancel := context.WithTimeout(context.Background(), exportGrace) // the caller's context has ended; this one ends here
 		defer cancel()
-		s.export(ctx)
+		d.handover.export(ctx)
 	}
-	return s.closeStore()
+	return d.close()
 }
 
 // exportGrace bounds the wait for the log before the last export.
 const exportGrace = 5 * time.Second
 
-func (s *Server) closeStore() error {
-	if s.disk == nil {
+func (d *durability) close() error {
+	if d.disk == nil {
 		return nil
 	}
-	err := s.disk.Close()
+	err := d.disk.Close()
 	if errors.Is(err, wal.ErrUnwritable) {
 		// Whatever was acknowledged is there, so that the end is an orderly one.
-		s.logger.Error("the store was closed while it could not be written: changes that were answered with 503 may be lost", slog.Any("err", err))
+		d.logger.Error("the store was closed while it could not be written: changes that were answered with 503 may be lost", slog.Any("err", err))
 		return nil
 	}
 	if err != nil {

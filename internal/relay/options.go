@@ -143,3 +143,11 @@ func (o *Options) names() metric.NameScheme {
 	}
 	return metric.LegacyNames
 }
+
+// progress returns what is to be told of one kind of work, nil for nobody.
+func (o *Options) progress(what string) func(done, total int64) {
+	if o.Progress == nil {
+		return nil
+	}
+	return func(done, total int64) { o.Progress(what, done, total) }
+}

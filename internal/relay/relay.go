@@ -4,7 +4,7 @@
 // [New] checks everything that can be wrong and binds the listeners; [Server.Run] runs it all until its context ends,
 // drains, and waits for every part. It puts together what others do: options.go and validate.go, build.go and listen.go, run.go,
 // and routes.go. Beside that it has what stands between its parts or speaks the words of the flags: how the store lives in the data dir
-// (durability.go), the Pushgateway's file (durability_file.go), the relay's certificate, how much of the store each agent holds
+// (durability.go), the Pushgateway's file (handover.go), the relay's certificate, how much of the store each agent holds
 // (quotas.go), and the commands on the data dir. Start reading at [Options], then routes.go.
 package relay
 
@@ -20,7 +20,6 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/ingest"
-	"pushrelay/internal/keep"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/roster"
@@ -45,14 +44,13 @@ type Server struct {
 	instrument    push.Instrument        // counts requests for the legacy metrics
 	laterFamilies []groupstore.OwnFamily // metric families of ours that have no series yet
 	store         *groupstore.Store
-	disk          *keep.Disk // what keeps the store; nil in memory only
+	durability    *durability
 	agents        *roster.Registry
 	ingester      *ingest.Ingester
 	quotas        *quotas
 	budget        *push.Budget
 	authority     *authority.Authority // nil if certificate files are given, or without a data dir
 	grpc          net.Listener         // nil if agents cannot dial in
-	usedBefore    bool                 // some relay has run on the data dir before
 	web           *httpserver.Server
 	routes        *routes
 	startedAt     time.Time
@@ -60,11 +58,6 @@ type Server struct {
 	// set by Run before the state is ready
 	tunnel       *tunnelserver.Server // nil if agents cannot dial in
 	certificates *mtls.Reloader       // what the tunnel shows; nil with it
-
-	// exported is the position of the store at the last export, nil before it; owned by exportOften, then by keepStore.
-	exported *uint64
-	// exportFailures is nil unless a Pushgateway's file is written.
-	exportFailures prometheus.Counter
 
 	state atomic.Int32
 	quit  chan struct{} // /-/quit asks for an end; one slot

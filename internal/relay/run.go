@@ -28,19 +28,19 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stopServing()
 	serving, serveCtx := errgroup.WithContext(serveCtx)
 	serving.Go(func() error { return s.web.Run(serveCtx, s.routes.handler, httpGrace) })
-	err := s.recoverStore(ctx)
+	err := s.durability.recover(ctx)
 	if err == nil {
 		err = s.newTunnel()
 	}
 	if err != nil {
 		stopServing()
-		err = errors.Join(err, serving.Wait(), s.closeGRPC(), s.closeStore())
+		err = errors.Join(err, serving.Wait(), s.closeGRPC(), s.durability.close())
 		if ctx.Err() != nil {
 			return nil // it was asked to end before it was ready
 		}
 		return err
 	}
-	s.runStore(serveCtx, serving)
+	s.durability.run(serveCtx, serving)
 	serving.Go(func() error { return s.agents.Run(serveCtx) })
 	serving.Go(func() error { return s.quotas.Run(serveCtx) })
 	if s.tunnel != nil {
@@ -63,7 +63,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	err = errors.Join(err, s.keepStore())
+	err = errors.Join(err, s.durability.end())
 	s.logger.Info("relay stopped")
 	return err
 }
