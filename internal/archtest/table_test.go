@@ -55,6 +55,7 @@ var table = map[string]place{
 	"internal/yamldoc":     {0, shared},
 	"internal/loglimit":    {0, shared},
 	"internal/datadir":     {0, shared},
+	"internal/monotonic":   {0, shared},
 
 	"internal/authority":    {0, relayOnly},
 	"internal/exposition":   {0, shared},
@@ -88,8 +89,9 @@ var arrows = map[string]map[string]string{
 	"internal/exposition": {"internal/metric": "what it scans are families of these types and names"},
 	"internal/grouping":   {"internal/metric": "labels of a key and of a metric are named by one scheme"},
 	"internal/httpserver": {
-		"internal/yamldoc":  "a web configuration is read to its end",
-		"internal/loglimit": "a broken web configuration is logged by whoever asks",
+		"internal/yamldoc":   "a web configuration is read to its end",
+		"internal/loglimit":  "a broken web configuration is logged by whoever asks",
+		"internal/monotonic": "when a connection or an answer moved last is seen by whoever waits",
 	},
 	"internal/push":                {"internal/change": "what arrives and how it ended are its words"},
 	"internal/targets":             {"internal/textfile": "directories of text files stand in the same configuration file"},

@@ -4,11 +4,12 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"pushrelay/internal/monotonic"
 )
 
 const (
@@ -27,7 +28,6 @@ const (
 type reserve struct {
 	limit, kept int // of all descriptors; 0 for no limit
 	logger      *slog.Logger
-	begun       time.Time
 
 	mu     sync.Mutex
 	open   map[*watchedConn]bool // guarded by mu; the HTTP connections
@@ -38,7 +38,7 @@ type reserve struct {
 func newReserve(logger *slog.Logger) *reserve {
 	limit := descriptorLimit()
 	return &reserve{
-		limit: limit, kept: min(max(limit/8, leastReserve), mostReserve), logger: logger, begun: time.Now(),
+		limit: limit, kept: min(max(limit/8, leastReserve), mostReserve), logger: logger,
 		open: map[*watchedConn]bool{}, told: rate.NewLimiter(rate.Every(tellEvery), 1),
 	}
 }
@@ -117,7 +117,7 @@ func (r *reserve) makeRoom(except *watchedConn, spared int) bool {
 		if looked++; looked > lookedAt {
 			break
 		}
-		if c != except && (silent == nil || c.movedAt.Load() < silent.movedAt.Load()) {
+		if c != except && (silent == nil || c.movedAt.Load().Before(silent.movedAt.Load())) {
 			silent = c
 		}
 	}
@@ -143,7 +143,7 @@ func (r *reserve) makeRoom(except *watchedConn, spared int) bool {
 
 func (r *reserve) watch(conn net.Conn) *watchedConn {
 	w := &watchedConn{Conn: conn, reserve: r}
-	w.moved()
+	w.movedAt.SetNow()
 	r.mu.Lock()
 	r.open[w] = true
 	r.mu.Unlock()
@@ -155,16 +155,14 @@ type watchedConn struct {
 	net.Conn
 
 	reserve *reserve
-	movedAt atomic.Int64 // nanoseconds from the reserve's begun
+	movedAt monotonic.Time
 }
-
-func (c *watchedConn) moved() { c.movedAt.Store(int64(time.Since(c.reserve.begun))) }
 
 // Read reads and notes that something came.
 func (c *watchedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		c.moved()
+		c.movedAt.SetNow()
 	}
 	return n, err
 }
@@ -173,7 +171,7 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 func (c *watchedConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	if n > 0 {
-		c.moved()
+		c.movedAt.SetNow()
 	}
 	return n, err
 }

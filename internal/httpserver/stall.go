@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"pushrelay/internal/monotonic"
 )
 
 const (
@@ -20,16 +22,15 @@ type StallWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	piece   int // how much is written at once
-	begun   time.Time
 	movedAt time.Time
 
-	since  atomic.Int64 // nanoseconds from begun to when the piece that is being written began; 0 between two
-	isOver atomic.Bool  // it was cut
+	since  monotonic.Time // when the piece that is being written began; none between two
+	isOver atomic.Bool    // it was cut
 }
 
 // NewStallWriter returns a writer to the body of the answer. It is used by one goroutine.
 func NewStallWriter(w http.ResponseWriter) *StallWriter {
-	return &StallWriter{w: w, control: http.NewResponseController(w), piece: stallPiece, begun: time.Now()}
+	return &StallWriter{w: w, control: http.NewResponseController(w), piece: stallPiece}
 }
 
 // Write writes in pieces.
@@ -41,12 +42,12 @@ func (s *StallWriter) Write(p []byte) (written int, err error) {
 			s.control.SetWriteDeadline(now.Add(stall)) //nolint:errcheck // Not every ResponseWriter has deadlines.
 			s.movedAt = now
 		}
-		s.since.Store(max(1, int64(now.Sub(s.begun))))
+		s.since.SetNow()
 		if s.isOver.Load() {
 			s.control.SetWriteDeadline(time.Now()) //nolint:errcheck // As above. It may have been moved on since it was cut.
 		}
 		n, err := s.w.Write(p[:min(len(p), s.piece)])
-		s.since.Store(0)
+		s.since.Clear()
 		written += n
 		if err != nil {
 			return written, err
@@ -60,10 +61,10 @@ func (s *StallWriter) Write(p []byte) (written int, err error) {
 // cut may.
 func (s *StallWriter) blocked() time.Duration {
 	since := s.since.Load()
-	if since == 0 {
+	if since.IsZero() {
 		return 0
 	}
-	return time.Since(s.begun) - time.Duration(since)
+	return time.Since(since)
 }
 
 // cut lets the write that is going on fail, and all further ones.

@@ -4,15 +4,16 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"pushrelay/internal/monotonic"
 )
 
 // Conn is the transport of one session. It knows when the last byte came, and what was under way when it ended.
 type Conn struct {
 	net.Conn
 
-	begun time.Time
-	heard atomic.Int64 // nanoseconds from begun to the last byte received: no wall clock, which may be set
-	stuck atomic.Int64 // see Stuck
+	heard monotonic.Time // when the last byte came
+	stuck atomic.Int64   // see Stuck
 }
 
 // InFlight is what this end's system knows of bytes that were written and that the other end's has not acknowledged.
@@ -29,14 +30,16 @@ const stuckRepeats = 3
 
 // Track returns the connection with its life watched from now on.
 func Track(c net.Conn) *Conn {
-	return &Conn{Conn: c, begun: time.Now()}
+	tracked := &Conn{Conn: c}
+	tracked.heard.SetNow()
+	return tracked
 }
 
 // Read reads from the connection and notes the time.
 func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		c.heard.Store(int64(time.Since(c.begun)))
+		c.heard.SetNow()
 	}
 	return n, err
 }
@@ -50,7 +53,7 @@ func (c *Conn) Close() error {
 }
 
 // Heard returns when the last byte came, with a monotonic reading.
-func (c *Conn) Heard() time.Time { return c.begun.Add(time.Duration(c.heard.Load())) }
+func (c *Conn) Heard() time.Time { return c.heard.Load() }
 
 // InFlight returns what is under way now.
 func (c *Conn) InFlight() InFlight { return inFlight(c.Conn) }

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/target"
 	"pushrelay/internal/tunnel"
@@ -33,8 +34,6 @@ type session struct {
 	welcome *relayv1.Welcome
 	ctx     context.Context // ends with the session; its cause says why
 	end     func(cause error)
-	// startedAt has a monotonic reading: what is measured from it is no matter of the clock.
-	startedAt time.Time
 	// toldTargets is the version of the targets that the hello had; 0 if it had none, because there are none yet or too many
 	// for one message: on a narrow link they would take the time of the attempt.
 	toldTargets uint64
@@ -45,8 +44,7 @@ type session struct {
 	announced chan struct{}
 
 	roundTrip atomic.Int64   // nanoseconds, as the relay measured it; 0 before the first measurement
-	beatAt    atomic.Int64   // nanoseconds from startedAt to the relay's last heartbeat
-	progress  atomic.Int64   // nanoseconds from startedAt to the last chunk of a scrape that the relay took, or of its last verdict
+	alive     monotonic.Time // the relay's last heartbeat, the last chunk of a scrape that it took, or its last verdict
 	scrapes   sync.WaitGroup // the goroutines that answer scrapes
 	changes   *changeStream  // nil if the relay takes no pushes, or there is no spool
 	// spoolChanged wakes the report on the spool. One slot.
@@ -65,7 +63,7 @@ func (l *Link) open(ctx context.Context, a *attempt) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		link: l, cc: cc, conn: conn, client: relayv1.NewRelayServiceClient(cc), startedAt: time.Now(),
+		link: l, cc: cc, conn: conn, client: relayv1.NewRelayServiceClient(cc),
 		out:        make(chan *relayv1.AttachRequest, outboundEvents),
 		announced:  make(chan struct{}, 1),
 		running:    map[uint64]context.CancelFunc{},
@@ -73,6 +71,7 @@ func (l *Link) open(ctx context.Context, a *attempt) (*session, error) {
 
 		spoolChanged: make(chan struct{}, 1),
 	}
+	s.alive.SetNow()
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	// The session outlives the attempt, and ends with it only if there is no welcome by then.
 	impatient := context.AfterFunc(a.ctx, func() { s.end(context.Cause(a.ctx)) })
@@ -177,7 +176,7 @@ func (s *session) receive() error {
 		case *relayv1.AttachResponse_ScrapeCancel:
 			s.cancelScrape(event.ScrapeCancel.GetScrape())
 		case *relayv1.AttachResponse_Heartbeat:
-			s.beatAt.Store(int64(time.Since(s.startedAt)))
+			s.alive.SetNow()
 			s.roundTrip.Store(int64(event.Heartbeat.GetRoundTrip().AsDuration()))
 			echo := &relayv1.HeartbeatEcho{SentAt: event.Heartbeat.GetSentAt(), EchoedAt: timestamppb.Now()}
 			s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_HeartbeatEcho{HeartbeatEcho: echo}})
@@ -268,7 +267,7 @@ func (s *session) announce(targets target.Set) {
 }
 
 // moved notes that the relay has taken a part of a scrape, or decided a change.
-func (s *session) moved() { s.progress.Store(int64(time.Since(s.startedAt))) }
+func (s *session) moved() { s.alive.SetNow() }
 
 var errSilent = errors.New("nothing was heard of the relay for too long")
 
@@ -282,7 +281,7 @@ func (s *session) watch() {
 		case <-s.ctx.Done():
 			return
 		case now := <-look.C:
-			alive := s.startedAt.Add(time.Duration(max(s.beatAt.Load(), s.progress.Load())))
+			alive := s.alive.Load()
 			if heard := s.conn.Heard(); heard.Before(alive) {
 				alive = heard
 			}

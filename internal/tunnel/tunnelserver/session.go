@@ -13,6 +13,7 @@ import (
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/roster"
 	"pushrelay/internal/tunnel"
 )
@@ -39,11 +40,11 @@ type session struct {
 	out    outbox
 
 	inFlight  atomic.Int64 // scrapes and changes in progress
-	progress  atomic.Int64 // nanoseconds from startedAt to the last part of a scrape or change received
 	roundTrip atomic.Int64 // nanoseconds, 0 before the first measurement
+	// alive is when the last echo came, or the last part of a scrape or change.
+	alive monotonic.Time
 
 	// owned by receive
-	echoedAt  atomic.Int64      // nanoseconds from startedAt to the last echo; read by watch
 	targets   announcedTargets  // what came of them
 	forgotten tunnel.SpoolState // the last that said how far a journal is passed
 	copyAt    string            // the address of a relay that the agent takes for a copy; empty for none
@@ -69,6 +70,7 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 		scrapes:   map[uint64]*scrapeCall{},
 		targets:   newAnnouncedTargets(),
 	}
+	ss.alive.SetNow()
 	ss.ctx, ss.cancel = context.WithCancelCause(stream.Context())
 	return ss
 }
@@ -184,7 +186,7 @@ func (ss *session) receive() {
 // takeEcho measures the round trip and the clock skew.
 func (ss *session) takeEcho(echo *relayv1.HeartbeatEcho) {
 	now := time.Now()
-	ss.echoedAt.Store(int64(now.Sub(ss.startedAt)))
+	ss.alive.SetNow()
 	sentAt, echoedAt := echo.GetSentAt().AsTime(), echo.GetEchoedAt().AsTime()
 	roundTrip := now.Sub(sentAt)
 	if roundTrip < 0 || roundTrip > tunnel.SilenceLimit {
@@ -260,7 +262,7 @@ func repeat(delay time.Duration, f func() time.Duration) *time.Timer {
 }
 
 // moved notes that a part of a scrape or of a change has come.
-func (ss *session) moved() { ss.progress.Store(int64(time.Since(ss.startedAt))) }
+func (ss *session) moved() { ss.alive.SetNow() }
 
 // checkLife closes what is dead: a connection that brings nothing, at once and with its socket; a session whose agent
 // acknowledges packets but not heartbeats, unless a scrape or a push still makes progress. It returns when to look again,
@@ -276,7 +278,7 @@ func (ss *session) checkLife(now time.Time) time.Duration {
 		ss.conn.close()
 		return 0
 	}
-	alive := ss.startedAt.Add(time.Duration(max(ss.echoedAt.Load(), ss.progress.Load())))
+	alive := ss.alive.Load()
 	if now.Sub(alive) >= tunnel.SilenceLimit {
 		ss.end(silent)
 		return 0
