@@ -17,30 +17,33 @@ func (p *Parser) Cut(f Format, body []byte, keep func(name []byte) bool) ([]byte
 		return nil, errHuge
 	}
 	// The wider scheme understands every body that the narrower one takes in the same way.
-	p.reset(body, Options{Names: metric.UTF8Names})
+	o := Options{Names: metric.UTF8Names}
 	if f == ProtobufDelimited {
-		return p.cutProtobuf(body, keep)
+		p.text.reset(nil, o)
+		m := protobufParser{out: &p.text.out}
+		return m.cut(body, keep)
 	}
-	return p.cutText(keep)
+	p.text.reset(body, o)
+	return p.text.cut(keep)
 }
 
-// cutText scans line by line, because the family of a line depends on the lines before it: h_sum is a line of the histogram
+// cut scans line by line, because the family of a line depends on the lines before it: h_sum is a line of the histogram
 // h, if one is known by then, and a family of its own otherwise.
-func (p *Parser) cutText(keep func(name []byte) bool) ([]byte, error) {
+func (t *textParser) cut(keep func(name []byte) bool) ([]byte, error) {
 	var kept []byte
 	last, keeps := int32(-1), false
-	for i := 0; i < len(p.src); {
-		p.text.current = -1 // for lines that name no family
-		next, err := p.textLine(i)
+	for i := 0; i < len(t.src); {
+		t.current = -1 // for lines that name no family
+		next, err := t.textLine(i)
 		if err != nil {
 			return nil, err
 		}
-		if current := p.text.current; current >= 0 {
-			if current != last {
-				last, keeps = current, keep(p.families[current].Name)
+		if t.current >= 0 {
+			if t.current != last {
+				last, keeps = t.current, keep(t.currentName())
 			}
 			if keeps {
-				kept = append(kept, p.src[i:next]...)
+				kept = append(kept, t.src[i:next]...)
 			}
 		}
 		i = next
@@ -48,15 +51,15 @@ func (p *Parser) cutText(keep func(name []byte) bool) ([]byte, error) {
 	return kept, nil
 }
 
-// cutProtobuf copies all messages of a name: the last one of them counts, even if it is empty.
-func (p *Parser) cutProtobuf(body []byte, keep func(name []byte) bool) ([]byte, error) {
+// cut copies all messages of a name: the last one of them counts, even if it is empty.
+func (p *protobufParser) cut(body []byte, keep func(name []byte) bool) ([]byte, error) {
 	var kept []byte
 	for len(body) > 0 {
-		msg, rest, err := p.nextMessage(body)
+		msg, rest, err := nextMessage(body)
 		if err != nil {
 			return nil, err
 		}
-		head, err := p.protoFamilyHead(msg)
+		head, err := p.familyHead(msg)
 		if err != nil {
 			return nil, err
 		}

@@ -9,73 +9,77 @@ import (
 	"pushrelay/internal/metric"
 )
 
-// finish puts what was scanned in order and returns it.
-func (p *Parser) finish() (*Body, error) {
-	for m := range p.series {
-		p.joinParts(int32(m))
+// joinLines makes the points of all histograms and summaries out of their lines.
+func (b *builder) joinLines() {
+	for m := range b.series {
+		b.joinParts(int32(m))
 	}
-	if len(p.body.Points) > p.maxSeries {
-		return nil, p.seriesError()
+}
+
+// finish puts what was scanned in order and returns it. Every metric has its points by then.
+func (b *builder) finish() (*Body, error) {
+	if len(b.body.Points) > b.maxSeries {
+		return nil, b.seriesError()
 	}
-	if p.inconsistent != nil {
-		return nil, p.inconsistent
+	if b.inconsistent != nil {
+		return nil, b.inconsistent
 	}
-	p.groupMetrics()
-	return &p.body, nil
+	b.groupMetrics()
+	return &b.body, nil
 }
 
 // groupMetrics makes the metrics of each family contiguous and lists the families that have any.
-func (p *Parser) groupMetrics() {
+func (b *builder) groupMetrics() {
 	next := int32(0)
-	for i := range p.families {
-		fam := &p.families[i]
+	for i := range b.families {
+		fam := &b.families[i]
 		if fam.count == 0 {
 			continue
 		}
 		fam.Metrics = Range{Start: fam.end - fam.count, End: fam.end}
-		if p.interleaved {
+		if b.interleaved {
 			fam.Metrics = Range{Start: next, End: next}
 			next += fam.count
 		}
 	}
-	if p.interleaved {
-		p.spare = slices.Grow(p.spare[:0], int(next))[:next]
-		for m, s := range p.series {
+	if b.interleaved {
+		b.spare = slices.Grow(b.spare[:0], int(next))[:next]
+		for m, s := range b.series {
 			if s.family < 0 {
 				continue // of a family that was replaced
 			}
-			fam := &p.families[s.family]
-			p.spare[fam.Metrics.End] = p.body.Metrics[m]
+			fam := &b.families[s.family]
+			b.spare[fam.Metrics.End] = b.body.Metrics[m]
 			fam.Metrics.End++
 		}
-		p.spare, p.body.Metrics = p.body.Metrics, p.spare
+		b.spare, b.body.Metrics = b.body.Metrics, b.spare
 	}
-	for i := range p.families {
-		if p.families[i].count > 0 {
-			p.body.Families = append(p.body.Families, p.families[i].Family)
+	for i := range b.families {
+		if b.families[i].count > 0 {
+			b.body.Families = append(b.body.Families, b.families[i].Family)
 		}
 	}
 }
 
 // joinParts makes the points of a histogram or summary out of its lines: buckets or quantiles by their bounds, then sum and
 // count, with those that are missing. It does nothing for a metric whose points are there already.
-func (p *Parser) joinParts(m int32) {
-	fam := &p.families[p.series[m].family].Family
+func (b *builder) joinParts(m int32) {
+	fam := &b.families[b.series[m].family].Family
 	if fam.Type.Simple() {
 		return
 	}
 	zero := Point{Token: zeroToken}
 	sum, count := zero, zero
 	var roles [metric.CountLine + 1]bool
-	start := len(p.body.Points)
-	for at := p.series[m].first; at >= 0; at = p.parts[at].next {
-		part := &p.parts[at]
+	start := len(b.body.Points)
+	for at := b.series[m].first; at >= 0; at = b.parts[at].next {
+		part := &b.parts[at]
 		if part.role == metric.BoundLine {
-			p.body.Points = append(p.body.Points, part.Point)
+			b.body.Points = append(b.body.Points, part.Point)
 			continue
 		}
 		if roles[part.role] {
-			p.duplicatePart(m, part.role)
+			b.duplicatePart(m, part.role)
 		}
 		roles[part.role] = true
 		if part.role == metric.SumLine {
@@ -84,10 +88,10 @@ func (p *Parser) joinParts(m int32) {
 			count = part.Point
 		}
 	}
-	if !boundsRise(p.body.Points[start:]) {
-		p.sortBounds(m, start)
+	if !boundsRise(b.body.Points[start:]) {
+		b.sortBounds(m, start)
 	}
-	p.endPoints(m, start, sum, count)
+	b.endPoints(m, start, sum, count)
 }
 
 // boundsRise says whether each bound is above the one before it.
@@ -101,33 +105,33 @@ func boundsRise(points []Point) bool {
 }
 
 // sortBounds sorts the buckets or quantiles of a metric, which are the points from start on.
-func (p *Parser) sortBounds(m int32, start int) {
-	points := p.body.Points[start:]
-	slices.SortStableFunc(points, func(a, b Point) int { return cmp.Compare(a.Bound, b.Bound) })
+func (b *builder) sortBounds(m int32, start int) {
+	points := b.body.Points[start:]
+	slices.SortStableFunc(points, func(x, y Point) int { return cmp.Compare(x.Bound, y.Bound) })
 	for i := 1; i < len(points); i++ {
 		if points[i-1].Bound == points[i].Bound {
-			p.duplicatePart(m, metric.BoundLine)
+			b.duplicatePart(m, metric.BoundLine)
 		}
 	}
 }
 
 // endPoints adds sum and count, and before them the +Inf bucket that a histogram lacks, to the points of a metric, which are
 // those from start on.
-func (p *Parser) endPoints(m int32, start int, sum, count Point) {
-	fam := &p.families[p.series[m].family].Family
-	n := len(p.body.Points)
+func (b *builder) endPoints(m int32, start int, sum, count Point) {
+	fam := &b.families[b.series[m].family].Family
+	n := len(b.body.Points)
 	sum.Bound, count.Bound = 0, 0
-	if fam.Type.Bucketed() && (n == start || !math.IsInf(p.body.Points[n-1].Bound, +1)) {
-		p.body.Points = append(p.body.Points, Point{Bound: math.Inf(+1), Value: count.Value, Token: count.Token})
+	if fam.Type.Bucketed() && (n == start || !math.IsInf(b.body.Points[n-1].Bound, +1)) {
+		b.body.Points = append(b.body.Points, Point{Bound: math.Inf(+1), Value: count.Value, Token: count.Token})
 	}
-	p.body.Points = append(p.body.Points, sum, count)
-	p.body.Metrics[m].Points = Range{Start: int32(start), End: int32(len(p.body.Points))}
+	b.body.Points = append(b.body.Points, sum, count)
+	b.body.Metrics[m].Points = Range{Start: int32(start), End: int32(len(b.body.Points))}
 }
 
-func (p *Parser) duplicatePart(m int32, r metric.Role) {
-	fam := &p.families[p.series[m].family].Family
-	labels := p.body.Metrics[m].Labels
-	p.contradiction([]byte(string(fam.Name)+fam.Type.Suffix(r)), p.body.Labels[labels.Start:labels.End],
+func (b *builder) duplicatePart(m int32, r metric.Role) {
+	fam := &b.families[b.series[m].family].Family
+	labels := b.body.Metrics[m].Labels
+	b.contradiction([]byte(string(fam.Name)+fam.Type.Suffix(r)), b.body.Labels[labels.Start:labels.End],
 		"was collected before with the same name and label values")
 }
 

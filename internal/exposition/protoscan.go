@@ -21,66 +21,60 @@ var errWire = &ParseError{Msg: "proto: cannot parse invalid wire-format data"}
 // errOverflow says that a length is no number.
 var errOverflow = &ParseError{Msg: "proto: variable length integer overflow"}
 
-// ParseProtobuf parses a body of delimited io.prometheus.client.MetricFamily messages. What it returns is valid until the
-// parser is used again, and only as long as body is not changed. Of several families with one name the last is taken.
-// Errors are as those of [Parser.ParseText].
-func (p *Parser) ParseProtobuf(body []byte, o Options) (*Body, error) {
-	if len(body) > math.MaxInt32 {
-		return nil, errHuge
-	}
-	p.reset(body, o)
+// protobufParser reads the messages of a body in delimited protobuf and hands on to a builder what they say. It is made anew
+// for each body.
+type protobufParser struct {
+	out     *builder // the Parser's, as the scratch memory is
+	scratch scratch
+
+	// family is the family whose metrics are being read, by its index, and fam the same in the builder; fam is valid until the
+	// next family.
+	family int32
+	fam    *parsedFamily
+	// value is what has been read of the current metric.
+	value protoValue
+}
+
+// parse reads the whole body.
+func (p *protobufParser) parse(body []byte) error {
 	for len(body) > 0 {
-		msg, rest, err := p.nextMessage(body)
+		msg, rest, err := nextMessage(body)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if err := p.protoFamily(msg); err != nil {
-			return nil, err
+		if err := p.familyMessage(msg); err != nil {
+			return err
 		}
 		body = rest
 	}
-	if len(p.body.Points) > p.maxSeries {
-		return nil, p.seriesError()
-	}
-	if p.inconsistent != nil {
-		return nil, p.inconsistent
-	}
-	p.groupMetrics()
-	return &p.body, nil
+	return nil
 }
 
+// malformed says what is wrong with a message.
+func malformed(msg string) error { return &ParseError{Msg: msg} }
+
 // nextMessage takes the first message, with its length in front of it, off a body that is not empty.
-func (p *Parser) nextMessage(body []byte) (msg, rest []byte, err error) {
+func nextMessage(body []byte) (msg, rest []byte, err error) {
 	size, n := consumeVarint(body)
 	if n < 0 {
 		if errors.Is(protowire.ParseError(n), io.ErrUnexpectedEOF) {
-			return nil, nil, p.malformed(io.ErrUnexpectedEOF.Error())
+			return nil, nil, malformed(io.ErrUnexpectedEOF.Error())
 		}
 		return nil, nil, errOverflow
 	}
 	body = body[n:]
 	if size > uint64(len(body)) {
 		// Found before anything is allocated for it: a body of five bytes may claim to hold 4 GiB.
-		return nil, nil, p.malformed(io.ErrUnexpectedEOF.Error())
+		return nil, nil, malformed(io.ErrUnexpectedEOF.Error())
 	}
 	return body[:size], body[size:], nil
 }
 
-// protoFamily scans a MetricFamily. Its fields may come in any order, so that what is said of the family is read before its
+// familyMessage reads a MetricFamily. Its fields may come in any order, so that what is said of the family is read before its
 // metrics are.
-func (p *Parser) protoFamily(msg []byte) error {
-	head, err := p.protoFamilyHead(msg)
-	if err != nil {
+func (p *protobufParser) familyMessage(msg []byte) error {
+	if err := p.beginFamily(msg); err != nil {
 		return err
-	}
-	f, ok := p.findFamily(head.Name)
-	if ok {
-		p.replaceFamily(f, head)
-	} else {
-		if f, err = p.addFamily(head.Name); err != nil {
-			return err
-		}
-		p.families[f].Family = head
 	}
 	for len(msg) > 0 {
 		field, rest, ok := nextField(msg)
@@ -91,17 +85,37 @@ func (p *Parser) protoFamily(msg []byte) error {
 		if !field.is(4, protowire.BytesType) {
 			continue
 		}
-		if err := p.protoMetric(f, field.bytes); err != nil {
+		if err := p.metric(field.bytes); err != nil {
 			return err
 		}
-		if len(p.body.Points) > p.maxSeries {
-			return p.seriesError()
+		if len(p.out.body.Points) > p.out.maxSeries {
+			return p.out.seriesError()
 		}
 	}
 	return nil
 }
 
-func (p *Parser) protoFamilyHead(msg []byte) (Family, error) {
+// beginFamily makes the family of a MetricFamily the current one. It takes the place of an earlier one with its name.
+func (p *protobufParser) beginFamily(msg []byte) error {
+	head, err := p.familyHead(msg)
+	if err != nil {
+		return err
+	}
+	f, ok := p.out.findFamily(head.Name)
+	if ok {
+		p.out.replaceFamily(f, head)
+	} else {
+		if f, err = p.out.addFamily(head.Name); err != nil {
+			return err
+		}
+		p.out.families[f].Family = head
+	}
+	p.family, p.fam = f, &p.out.families[f]
+	return nil
+}
+
+// familyHead reads what a MetricFamily says of the family itself.
+func (p *protobufParser) familyHead(msg []byte) (Family, error) {
 	// A family that does not say its type is a counter: that is the default of the enumeration.
 	fam := Family{Type: metric.Counter}
 	for len(msg) > 0 {
@@ -119,38 +133,26 @@ func (p *Parser) protoFamilyHead(msg []byte) (Family, error) {
 			number := int32(field.bits)
 			t, ok := metric.OfProto(dto.MetricType(number))
 			if !ok {
-				return fam, p.malformed(fmt.Sprintf("unknown metric type %d", number))
+				return fam, malformed(fmt.Sprintf("unknown metric type %d", number))
 			}
 			fam.Type = t
 		case field.is(5, protowire.BytesType):
 			fam.Unit = field.bytes
 		}
 	}
-	if !metric.ValidMetricName(p.names, fam.Name) {
-		return fam, p.malformed(fmt.Sprintf("invalid metric name %q", fam.Name))
+	if !metric.ValidMetricName(p.out.names, fam.Name) {
+		return fam, malformed(fmt.Sprintf("invalid metric name %q", fam.Name))
 	}
-	if len(fam.Name) > p.maxLabelLength {
-		return fam, p.lengthError(fam.Name)
+	if len(fam.Name) > p.out.maxLabelLength {
+		return fam, p.out.lengthError(fam.Name)
 	}
 	if !utf8.Valid(fam.Help) {
 		fam.Help = repairHelp(fam.Help)
 	}
 	if !utf8.Valid(fam.Unit) {
-		return fam, p.malformed(fmt.Sprintf("invalid unit %q for metric %q", fam.Unit, fam.Name))
+		return fam, malformed(fmt.Sprintf("invalid unit %q for metric %q", fam.Unit, fam.Name))
 	}
 	return fam, nil
-}
-
-// replaceFamily puts a family in the place of an earlier one with the same name, whose metrics are forgotten.
-func (p *Parser) replaceFamily(f int32, head Family) {
-	fam := &p.families[f]
-	if fam.count > 0 {
-		for m := fam.end - fam.count; m < fam.end; m++ {
-			p.series[m].family = -1
-		}
-		p.interleaved = true
-	}
-	*fam = parsedFamily{Family: head}
 }
 
 // protoValue is what is read of one Metric before it is put together.
@@ -168,10 +170,9 @@ type protoValue struct {
 	firstPoint, firstLabel int32   // where points and labels begin in the body
 }
 
-// protoMetric scans a Metric of a family and adds it to the body.
-func (p *Parser) protoMetric(f int32, msg []byte) error {
-	fam := &p.families[f]
-	v := protoValue{firstPoint: int32(len(p.body.Points)), firstLabel: int32(len(p.body.Labels))}
+// metric reads a Metric of the current family and adds it to the body.
+func (p *protobufParser) metric(msg []byte) error {
+	p.value = protoValue{firstPoint: int32(len(p.out.body.Points)), firstLabel: int32(len(p.out.body.Labels))}
 	for rest := msg; len(rest) > 0; {
 		var field wireField
 		var ok bool
@@ -181,81 +182,80 @@ func (p *Parser) protoMetric(f int32, msg []byte) error {
 		var err error
 		switch {
 		case field.is(1, protowire.BytesType):
-			err = p.protoLabel(fam, &v, field.bytes)
-		case field.is(fam.Type.ValueField(), protowire.BytesType):
-			v.present = true
-			err = p.protoValueOf(fam, &v, field.bytes)
+			err = p.label(field.bytes)
+		case field.is(p.fam.Type.ValueField(), protowire.BytesType):
+			p.value.present = true
+			err = p.valueOf(field.bytes)
 		case field.is(6, protowire.VarintType):
-			v.hasTimestamp = true
+			p.value.hasTimestamp = true
 		case field.kind == protowire.BytesType && metric.IsValueField(field.number):
-			v.beyond = true // A value of another type does not count, but it must be well formed.
+			p.value.beyond = true // A value of another type does not count, but it must be well formed.
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return p.addProtoMetric(f, msg, &v)
+	return p.addMetric(msg)
 }
 
-// addProtoMetric checks a metric as a whole and adds it.
-func (p *Parser) addProtoMetric(f int32, msg []byte, v *protoValue) error {
-	fam := &p.families[f]
-	r := Range{Start: v.firstLabel, End: int32(len(p.body.Labels))}
-	if err := p.checkLabels(fam.Name, r); err != nil {
+// addMetric checks a metric as a whole and adds it.
+func (p *protobufParser) addMetric(msg []byte) error {
+	r := Range{Start: p.value.firstLabel, End: int32(len(p.out.body.Labels))}
+	if err := p.out.checkLabels(p.fam.Name, r); err != nil {
 		return err
 	}
-	p.orderLabels(fam, r)
-	created, err := p.protoCreated(fam, v)
+	p.orderLabels(r)
+	created, err := p.value.created(p.fam.Name)
 	if err != nil {
 		return err
 	}
-	m := p.addMetric(f, Metric{Labels: r, HasTimestamp: v.hasTimestamp, Created: created})
-	if err := p.addProtoPoints(m, fam, v); err != nil {
+	m := p.out.addMetric(p.family, Metric{Labels: r, HasTimestamp: p.value.hasTimestamp, Created: created})
+	if err := p.addPoints(m); err != nil {
 		return err
 	}
-	if v.beyond {
-		extra, err := p.extraOf(fam, p.body.Labels[r.Start:r.End], msg)
+	if p.value.beyond {
+		extra, err := p.extraOf(p.out.body.Labels[r.Start:r.End], msg)
 		if err != nil {
 			return err
 		}
-		p.body.Metrics[m].Extra = extra
+		p.out.body.Metrics[m].Extra = extra
 	}
-	if !v.present {
-		p.contradiction(fam.Name, p.body.Labels[r.Start:r.End], "is not a "+fam.Type.Protobuf())
+	if !p.value.present {
+		p.out.contradiction(p.fam.Name, p.out.body.Labels[r.Start:r.End], "is not a "+p.fam.Type.Protobuf())
 	}
 	return nil
 }
 
-// addProtoPoints adds the points of a metric whose buckets or quantiles are there already.
-func (p *Parser) addProtoPoints(m int32, fam *parsedFamily, v *protoValue) error {
-	start := int(v.firstPoint)
-	if fam.Type.Simple() {
-		p.body.Points = append(p.body.Points, p.point(v.value))
-		p.body.Metrics[m].Points = Range{Start: v.firstPoint, End: v.firstPoint + 1}
+// addPoints adds the points of a metric whose buckets or quantiles are there already.
+func (p *protobufParser) addPoints(m int32) error {
+	start := int(p.value.firstPoint)
+	if p.fam.Type.Simple() {
+		p.out.body.Points = append(p.out.body.Points, p.point(p.value.value))
+		p.out.body.Metrics[m].Points = Range{Start: p.value.firstPoint, End: p.value.firstPoint + 1}
 		return nil
 	}
-	count := v.countFloat
+	count := p.value.countFloat
 	if count == 0 {
-		count = float64(v.count)
+		count = float64(p.value.count)
 	}
 	if count < 0 {
-		return p.malformed(fmt.Sprintf("negative count for histogram %q", fam.Name))
+		return malformed(fmt.Sprintf("negative count for histogram %q", p.fam.Name))
 	}
-	if !boundsRise(p.body.Points[start:]) {
-		p.sortBounds(m, start)
+	if !boundsRise(p.out.body.Points[start:]) {
+		p.out.sortBounds(m, start)
 	}
-	p.endPoints(m, start, p.point(v.sum), p.point(count))
+	p.out.endPoints(m, start, p.point(p.value.sum), p.point(count))
 	return nil
 }
 
 // point makes a point of a number.
-func (p *Parser) point(f float64) Point {
+func (p *protobufParser) point(f float64) Point {
 	f = canonical(f)
-	return Point{Value: f, Token: p.token(f)}
+	return Point{Value: f, Token: p.scratch.token(f)}
 }
 
-// protoLabel scans a LabelPair and adds it to the body.
-func (p *Parser) protoLabel(fam *parsedFamily, v *protoValue, msg []byte) error {
+// label reads a LabelPair and adds it to the body.
+func (p *protobufParser) label(msg []byte) error {
 	var l Label
 	for len(msg) > 0 {
 		field, rest, ok := nextField(msg)
@@ -270,44 +270,44 @@ func (p *Parser) protoLabel(fam *parsedFamily, v *protoValue, msg []byte) error 
 			l.Value = field.bytes
 		}
 	}
-	if !metric.ValidLabelName(p.names, l.Name) {
-		return p.malformed(fmt.Sprintf("invalid label name %q", l.Name))
+	if !metric.ValidLabelName(p.out.names, l.Name) {
+		return malformed(fmt.Sprintf("invalid label name %q", l.Name))
 	}
 	if !utf8.Valid(l.Value) {
-		return p.malformed(fmt.Sprintf("invalid label value %q", l.Value))
+		return malformed(fmt.Sprintf("invalid label value %q", l.Value))
 	}
-	if max(len(l.Name), len(l.Value)) > p.maxLabelLength {
-		return p.lengthError(fam.Name)
+	if max(len(l.Name), len(l.Value)) > p.out.maxLabelLength {
+		return p.out.lengthError(p.fam.Name)
 	}
-	if len(p.body.Labels)-int(v.firstLabel) >= p.maxLabels {
-		return p.labelsError(fam.Name)
+	if len(p.out.body.Labels)-int(p.value.firstLabel) >= p.out.maxLabels {
+		return p.out.labelsError(p.fam.Name)
 	}
-	p.body.Labels = append(p.body.Labels, l)
+	p.out.body.Labels = append(p.out.body.Labels, l)
 	return nil
 }
 
 // orderLabels sorts the labels of a metric by name and looks for those that cannot be among them.
-func (p *Parser) orderLabels(fam *parsedFamily, r Range) {
-	labels := p.body.Labels[r.Start:r.End]
+func (p *protobufParser) orderLabels(r Range) {
+	labels := p.out.body.Labels[r.Start:r.End]
 	byName := func(a, b Label) int { return bytes.Compare(a.Name, b.Name) }
 	if !slices.IsSortedFunc(labels, byName) {
 		slices.SortFunc(labels, byName)
 	}
-	implicit := fam.Type.BoundLabel()
+	implicit := p.fam.Type.BoundLabel()
 	for i, l := range labels {
 		if i > 0 && bytes.Equal(labels[i-1].Name, l.Name) {
-			p.contradiction(fam.Name, labels, fmt.Sprintf("has two or more labels with the same name: %s", l.Name))
+			p.out.contradiction(p.fam.Name, labels, fmt.Sprintf("has two or more labels with the same name: %s", l.Name))
 		}
 		if string(l.Name) == implicit {
-			p.contradiction(fam.Name, labels, fmt.Sprintf("must not have an explicit %q label", implicit))
+			p.out.contradiction(p.fam.Name, labels, fmt.Sprintf("must not have an explicit %q label", implicit))
 		}
 	}
 }
 
-// protoCreated returns the created timestamp of a metric in nanoseconds.
-func (p *Parser) protoCreated(fam *parsedFamily, v *protoValue) (int64, error) {
+// created returns the created timestamp of a metric in nanoseconds.
+func (v *protoValue) created(metric []byte) (int64, error) {
 	if !validTimestamp(v.seconds, v.nanos) {
-		return 0, p.malformed(fmt.Sprintf("invalid created timestamp for metric %q", fam.Name))
+		return 0, malformed(fmt.Sprintf("invalid created timestamp for metric %q", metric))
 	}
 	return v.seconds*1e9 + v.nanos, nil
 }

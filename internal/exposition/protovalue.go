@@ -9,9 +9,9 @@ import (
 	"pushrelay/internal/metric"
 )
 
-// protoValueOf scans the value of a metric: a Gauge, Counter, Untyped, Summary or Histogram message. If there are several,
+// valueOf scans the value of a metric: a Gauge, Counter, Untyped, Summary or Histogram message. If there are several,
 // they are merged as protobuf has it: what comes later wins, and buckets and quantiles add up.
-func (p *Parser) protoValueOf(fam *parsedFamily, v *protoValue, msg []byte) error {
+func (p *protobufParser) valueOf(msg []byte) error {
 	for len(msg) > 0 {
 		field, rest, ok := nextField(msg)
 		if !ok {
@@ -20,12 +20,12 @@ func (p *Parser) protoValueOf(fam *parsedFamily, v *protoValue, msg []byte) erro
 		msg = rest
 		var err error
 		switch {
-		case fam.Type.Simple():
-			err = v.simpleField(fam.Type, &field)
-		case fam.Type.Bucketed():
-			err = p.histogramField(fam, v, &field)
+		case p.fam.Type.Simple():
+			err = p.value.simpleField(p.fam.Type, &field)
+		case p.fam.Type.Bucketed():
+			err = p.histogramField(&field)
 		default:
-			err = p.summaryField(fam, v, &field)
+			err = p.summaryField(&field)
 		}
 		if err != nil {
 			return err
@@ -47,21 +47,21 @@ func (v *protoValue) simpleField(t metric.Type, field *wireField) error {
 	return nil
 }
 
-func (p *Parser) summaryField(fam *parsedFamily, v *protoValue, field *wireField) error {
+func (p *protobufParser) summaryField(field *wireField) error {
 	switch {
 	case field.is(1, protowire.VarintType):
-		v.count = field.bits
+		p.value.count = field.bits
 	case field.is(2, protowire.Fixed64Type):
-		v.sum = math.Float64frombits(field.bits)
+		p.value.sum = math.Float64frombits(field.bits)
 	case field.is(3, protowire.BytesType):
-		return p.quantile(fam, field.bytes)
+		return p.quantile(field.bytes)
 	case field.is(4, protowire.BytesType):
-		return v.createdField(field.bytes)
+		return p.value.createdField(field.bytes)
 	}
 	return nil
 }
 
-func (p *Parser) quantile(fam *parsedFamily, msg []byte) error {
+func (p *protobufParser) quantile(msg []byte) error {
 	var rank, value float64
 	for len(msg) > 0 {
 		field, rest, ok := nextField(msg)
@@ -76,29 +76,29 @@ func (p *Parser) quantile(fam *parsedFamily, msg []byte) error {
 			value = math.Float64frombits(field.bits)
 		}
 	}
-	return p.addBound(fam, rank, value)
+	return p.addBound(rank, value)
 }
 
-func (p *Parser) histogramField(fam *parsedFamily, v *protoValue, field *wireField) error {
+func (p *protobufParser) histogramField(field *wireField) error {
 	switch {
 	case field.is(1, protowire.VarintType):
-		v.count = field.bits
+		p.value.count = field.bits
 	case field.is(2, protowire.Fixed64Type):
-		v.sum = math.Float64frombits(field.bits)
+		p.value.sum = math.Float64frombits(field.bits)
 	case field.is(3, protowire.BytesType):
-		return p.bucket(fam, v, field.bytes)
+		return p.bucket(field.bytes)
 	case field.is(4, protowire.Fixed64Type):
-		v.countFloat = math.Float64frombits(field.bits)
-		v.beyond = v.beyond || v.countFloat != 0
+		p.value.countFloat = math.Float64frombits(field.bits)
+		p.value.beyond = p.value.beyond || p.value.countFloat != 0
 	case field.is(15, protowire.BytesType):
-		return v.createdField(field.bytes)
+		return p.value.createdField(field.bytes)
 	case field.number >= 5 && field.number <= 16:
-		v.beyond = true // of a native histogram
+		p.value.beyond = true // of a native histogram
 	}
 	return nil
 }
 
-func (p *Parser) bucket(fam *parsedFamily, v *protoValue, msg []byte) error {
+func (p *protobufParser) bucket(msg []byte) error {
 	var count uint64
 	var countFloat, bound float64
 	for len(msg) > 0 {
@@ -113,32 +113,32 @@ func (p *Parser) bucket(fam *parsedFamily, v *protoValue, msg []byte) error {
 		case field.is(2, protowire.Fixed64Type):
 			bound = math.Float64frombits(field.bits)
 		case field.is(3, protowire.BytesType):
-			v.beyond = true // an exemplar
+			p.value.beyond = true // an exemplar
 		case field.is(4, protowire.Fixed64Type):
 			countFloat = math.Float64frombits(field.bits)
-			v.beyond = v.beyond || countFloat != 0
+			p.value.beyond = p.value.beyond || countFloat != 0
 		}
 	}
 	if countFloat < 0 {
-		return p.malformed(fmt.Sprintf("negative bucket population for histogram %q", fam.Name))
+		return malformed(fmt.Sprintf("negative bucket population for histogram %q", p.fam.Name))
 	}
 	if countFloat == 0 {
 		countFloat = float64(count)
 	}
-	return p.addBound(fam, bound, countFloat)
+	return p.addBound(bound, countFloat)
 }
 
 // addBound adds a bucket or quantile to the points of the current metric.
-func (p *Parser) addBound(fam *parsedFamily, bound, value float64) error {
+func (p *protobufParser) addBound(bound, value float64) error {
 	if bound != bound {
-		return p.malformed(fmt.Sprintf("metric %q has a %s that is not a number", fam.Name, fam.Type.BoundLabel()))
+		return malformed(fmt.Sprintf("metric %q has a %s that is not a number", p.fam.Name, p.fam.Type.BoundLabel()))
 	}
-	if len(p.body.Points) >= p.maxSeries {
-		return p.seriesError()
+	if len(p.out.body.Points) >= p.out.maxSeries {
+		return p.out.seriesError()
 	}
 	point := p.point(value)
 	point.Bound = canonical(bound)
-	p.body.Points = append(p.body.Points, point)
+	p.out.body.Points = append(p.out.body.Points, point)
 	return nil
 }
 

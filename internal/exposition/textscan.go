@@ -3,21 +3,27 @@ package exposition
 import (
 	"bytes"
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"pushrelay/internal/metric"
 )
 
-// textState is where the scan of a text body stands.
+// textParser reads the lines of a body in text format 0.0.4 and hands on to its builder what they say. It must be reset first.
+type textParser struct {
+	textScanner
+
+	out builder
+
+	textState
+}
+
+// textState is what a textParser knows of the lines so far.
 type textState struct {
-	line    int         // counted from 1
-	samples int         // lines with a sample so far
-	labels  int32       // where the labels of the current line begin in the body
-	current int32       // the family that was named last, -1 at first
-	role    metric.Role // what a sample is by the suffix of its name; a BoundLine if it has none
+	samples    int         // lines with a sample so far
+	firstLabel int32       // where the labels of the current line begin in the body
+	current    int32       // the family that was named last, -1 at first
+	role       metric.Role // what a sample is by the suffix of its name; a BoundLine if it has none
 
 	// lastName is the metric name that was looked up last, with what was found: most lines repeat it.
 	lastName   []byte
@@ -34,105 +40,108 @@ type textState struct {
 	prefixFamily, prefixMetric int32
 }
 
-// ParseText parses a body in text format 0.0.4. What it returns is valid until the parser is used again, and only as long
-// as body is not changed. Errors are a [*ParseError], a [*LimitError] or an [*InconsistentError], in the order in which one
-// of them is found first, the last kind only if there is no other.
-func (p *Parser) ParseText(body []byte, o Options) (*Body, error) {
-	if len(body) > math.MaxInt32 {
-		return nil, errHuge
-	}
-	p.reset(body, o)
-	for i := 0; i < len(p.src); {
-		next, err := p.textLine(i)
+// reset lets go of the body before, and makes ready for another one.
+func (t *textParser) reset(src []byte, o Options) {
+	t.src, t.line = src, 0
+	t.scratch.reset()
+	t.textState = textState{current: -1, lastFamily: -1}
+	t.out.reset(o)
+}
+
+// parse reads the whole body.
+func (t *textParser) parse() error {
+	for i := 0; i < len(t.src); {
+		next, err := t.textLine(i)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		i = next
 	}
-	return p.finish()
+	t.out.joinLines()
+	return nil
 }
 
 // textLine scans the line that begins at i and returns where the next one begins.
-func (p *Parser) textLine(i int) (int, error) {
-	p.text.line++
-	i = p.skipBlanks(i)
-	if i == len(p.src) {
+func (t *textParser) textLine(i int) (int, error) {
+	t.line++
+	i = t.skipBlanks(i)
+	if i == len(t.src) {
 		return i, nil // Blanks without a line feed may end a body; nothing else may.
 	}
-	switch p.src[i] {
+	switch t.src[i] {
 	case '\n':
 		return i + 1, nil
 	case '#':
-		return p.comment(i + 1)
+		return t.comment(i + 1)
 	default:
-		return p.sample(i)
+		return t.sample(i)
 	}
 }
 
 // comment scans a comment, which may be a HELP or TYPE line, from behind its #.
-func (p *Parser) comment(i int) (int, error) {
-	i = p.skipBlanks(i)
-	keyword, i := p.word(i)
-	if i == len(p.src) {
-		return 0, p.endOfInput()
+func (t *textParser) comment(i int) (int, error) {
+	i = t.skipBlanks(i)
+	keyword, i := t.word(i)
+	if i == len(t.src) {
+		return 0, t.endOfInput()
 	}
-	if p.src[i] == '\n' {
+	if t.src[i] == '\n' {
 		return i + 1, nil
 	}
 	isHelp := string(keyword) == "HELP"
 	if !isHelp && string(keyword) != "TYPE" {
-		end := bytes.IndexByte(p.src[i:], '\n')
+		end := bytes.IndexByte(t.src[i:], '\n')
 		if end < 0 {
-			return 0, p.endOfInput()
+			return 0, t.endOfInput()
 		}
 		return i + end + 1, nil
 	}
-	name, i, err := p.name(p.skipBlanks(i), metricNameByte)
+	name, i, err := t.name(t.skipBlanks(i), metricNameByte)
 	if err != nil {
 		return 0, err
 	}
-	if p.src[i] == '\n' {
+	if t.src[i] == '\n' {
 		return i + 1, nil
 	}
-	if !isBlank(p.src[i]) {
-		return 0, p.malformed("invalid metric name in comment")
+	if !isBlank(t.src[i]) {
+		return 0, t.malformed("invalid metric name in comment")
 	}
-	if err := p.nameFamily(name); err != nil {
+	if err := t.nameFamily(name); err != nil {
 		return 0, err
 	}
-	i = p.skipBlanks(i)
-	if i == len(p.src) {
-		return 0, p.endOfInput()
+	i = t.skipBlanks(i)
+	if i == len(t.src) {
+		return 0, t.endOfInput()
 	}
-	if p.src[i] == '\n' {
+	if t.src[i] == '\n' {
 		return i + 1, nil
 	}
 	if isHelp {
-		return p.help(i)
+		return t.help(i)
 	}
-	return p.typeLine(i)
+	return t.typeLine(i)
 }
 
 // help scans the text of a HELP line.
-func (p *Parser) help(i int) (int, error) {
-	fam := &p.families[p.text.current]
+func (t *textParser) help(i int) (int, error) {
+	fam := &t.out.families[t.current]
 	if fam.HasHelp {
-		return 0, p.malformed(fmt.Sprintf("second HELP line for metric name %q", fam.Name))
+		return 0, t.malformed(fmt.Sprintf("second HELP line for metric name %q", fam.Name))
 	}
-	end := bytes.IndexByte(p.src[i:], '\n')
-	line := p.src[i:]
+	end := bytes.IndexByte(t.src[i:], '\n')
+	line := t.src[i:]
 	if end >= 0 {
 		line = line[:end]
 	}
 	if bytes.IndexByte(line, '\\') >= 0 {
-		start := len(p.scratch)
+		start := len(t.scratch)
 		var err error
-		if i, err = p.unescape(i, start, toLineEnd); err != nil {
+		if i, err = t.unescape(i, start, toLineEnd); err != nil {
 			return 0, err
 		}
-		line = p.scratch[start:]
+		line = t.scratch[start:]
 	} else if end < 0 {
-		return 0, p.endOfInput()
+		return 0, t.endOfInput()
 	} else {
 		i += end
 	}
@@ -144,46 +153,45 @@ func (p *Parser) help(i int) (int, error) {
 }
 
 // typeLine scans the type of a TYPE line.
-func (p *Parser) typeLine(i int) (int, error) {
-	fam := &p.families[p.text.current]
+func (t *textParser) typeLine(i int) (int, error) {
+	fam := &t.out.families[t.current]
 	if fam.typed {
-		return 0, p.malformed(fmt.Sprintf("second TYPE line for metric name %q, or TYPE reported after samples", fam.Name))
+		return 0, t.malformed(fmt.Sprintf("second TYPE line for metric name %q, or TYPE reported after samples", fam.Name))
 	}
-	end := bytes.IndexByte(p.src[i:], '\n')
+	end := bytes.IndexByte(t.src[i:], '\n')
 	if end < 0 {
-		return 0, p.endOfInput()
+		return 0, t.endOfInput()
 	}
-	word := p.src[i : i+end]
-	t, ok := metric.OfText(string(word))
+	word := t.src[i : i+end]
+	typ, ok := metric.OfText(string(word))
 	if !ok {
 		// expfmt drops backslashes here and takes any case; both are too rare to look for first.
 		spelled := strings.ReplaceAll(string(word), `\`, "")
-		if t, ok = metric.OfText(strings.ToLower(strings.ToUpper(spelled))); !ok {
-			return 0, p.malformed(fmt.Sprintf("unknown metric type %q", spelled))
+		if typ, ok = metric.OfText(strings.ToLower(strings.ToUpper(spelled))); !ok {
+			return 0, t.malformed(fmt.Sprintf("unknown metric type %q", spelled))
 		}
 	}
-	fam.Type, fam.typed = t, true
+	fam.Type, fam.typed = typ, true
 	return i + end + 1, nil
 }
 
 // nameFamily makes the family that a metric name belongs to the current one and adds it if there is none yet. The name of
 // a sum, a count or a bucket belongs to the summary or histogram of the name before the suffix, if one is known by then.
-func (p *Parser) nameFamily(name []byte) error {
-	t := &p.text
+func (t *textParser) nameFamily(name []byte) error {
 	if t.lastFamily >= 0 && bytes.Equal(name, t.lastName) {
 		t.current, t.role = t.lastFamily, t.lastRole
 		return nil
 	}
-	if !metric.ValidMetricName(p.names, name) {
-		return p.malformed(fmt.Sprintf("invalid metric name %q", name))
+	if !metric.ValidMetricName(t.out.names, name) {
+		return t.malformed(fmt.Sprintf("invalid metric name %q", name))
 	}
-	if len(name) > p.maxLabelLength {
-		return p.lengthError(name)
+	if len(name) > t.out.maxLabelLength {
+		return t.out.lengthError(name)
 	}
-	t.current, t.role = p.lookUpFamily(name)
+	t.current, t.role = t.lookUpFamily(name)
 	if t.current < 0 {
 		var err error
-		if t.current, err = p.addFamily(name); err != nil {
+		if t.current, err = t.out.addFamily(name); err != nil {
 			return err
 		}
 	}
@@ -191,57 +199,17 @@ func (p *Parser) nameFamily(name []byte) error {
 	return nil
 }
 
-func (p *Parser) lookUpFamily(name []byte) (int32, metric.Role) {
-	if f, ok := p.findFamily(name); ok {
+func (t *textParser) lookUpFamily(name []byte) (int32, metric.Role) {
+	if f, ok := t.out.findFamily(name); ok {
 		return f, metric.BoundLine
 	}
 	base, r, ok := metric.CutSuffix(name)
 	if !ok {
 		return -1, metric.BoundLine
 	}
-	f, ok := p.findFamily(base)
-	if !ok || p.families[f].Type.Suffix(r) == "" {
+	f, ok := t.out.findFamily(base)
+	if !ok || t.out.families[f].Type.Suffix(r) == "" {
 		return -1, metric.BoundLine
 	}
 	return f, r
 }
-
-// timestamp scans what follows a value that does not end its line.
-func (p *Parser) timestamp(i int) (int, error) {
-	token, i := p.word(p.skipBlanks(i))
-	if i == len(p.src) {
-		return 0, p.endOfInput()
-	}
-	if _, err := strconv.ParseInt(string(token), 10, 64); err != nil {
-		return 0, p.malformed(fmt.Sprintf("expected integer as timestamp, got %q", token))
-	}
-	end := bytes.IndexByte(p.src[i:], '\n')
-	if end < 0 {
-		return 0, p.endOfInput()
-	}
-	if end > 0 {
-		spurious := strings.ReplaceAll(string(p.src[i:i+end]), `\`, "")
-		return 0, p.malformed(fmt.Sprintf("spurious string after timestamp: %q", spurious))
-	}
-	return i + 1, nil
-}
-
-func (p *Parser) skipBlanks(i int) int {
-	for i < len(p.src) && isBlank(p.src[i]) {
-		i++
-	}
-	return i
-}
-
-// word returns the bytes from i up to the next blank or line feed, and where that is: the end of the body if there is none.
-func (p *Parser) word(i int) ([]byte, int) {
-	start := i
-	for i < len(p.src) && !isBlank(p.src[i]) && p.src[i] != '\n' {
-		i++
-	}
-	return p.src[start:i], i
-}
-
-func (p *Parser) endOfInput() error { return p.malformed("unexpected end of input stream") }
-
-func isBlank(b byte) bool { return b == ' ' || b == '\t' }
