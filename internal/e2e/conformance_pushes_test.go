@@ -288,7 +288,7 @@ var consistencyBehaviours = []behaviour{
 	{
 		// S17: new names of ours must not turn pushes down that were taken before.
 		name: "the relay's own names", unlike: "has no reserved names", do: []request{
-			put("/job/j", "relay_anything 1\n").refused("relay_anything"),
+			put("/job/j", "relay_scrapes_total 1\n").refused("relay_scrapes_total"),
 		},
 		want: `group{instance="",job="j"} rejected`,
 	},

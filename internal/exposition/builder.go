@@ -30,8 +30,8 @@ type builder struct {
 
 	// interleaved says that the metrics of some family are not contiguous yet.
 	interleaved bool
-	// inconsistent is the first such error. It is returned only if the body has no other fault, which goes first.
-	inconsistent *InconsistentError
+	// contradictions are returned only if the body has no other fault, which goes first.
+	contradictions Faults
 }
 
 // parsedFamily is a family while its body is parsed.
@@ -74,7 +74,7 @@ func (b *builder) reset(o Options) {
 	b.spare = reuse(b.spare)
 	b.byName.reset()
 	b.bySeries.reset()
-	b.interleaved, b.inconsistent = false, nil
+	b.interleaved, b.contradictions = false, Faults{}
 }
 
 // limitOf makes a limit of an option, in which 0 is none.
@@ -94,12 +94,14 @@ func reuse[T any](s []T) []T {
 	return s[:0]
 }
 
-// contradiction notes down the first [InconsistentError].
+// contradiction notes down a part of an [InconsistentError].
 func (b *builder) contradiction(name []byte, labels []Label, what string) {
-	if b.inconsistent == nil {
-		msg := fmt.Sprintf("collected metric %q { %s } %s", name, appendLabels(nil, labels), what)
-		b.inconsistent = &InconsistentError{Msg: msg}
+	if b.contradictions.full() {
+		b.contradictions.Add("")
+		return
 	}
+	shown := Shown(string(appendLabels(nil, labels)))
+	b.contradictions.Add(fmt.Sprintf("collected metric %q {%s} %s", Shown(string(name)), shown, what))
 }
 
 func (b *builder) seriesError() error { return &LimitError{Limit: SeriesLimit, Max: b.maxSeries} }
@@ -167,7 +169,7 @@ func (b *builder) checkLabels(metric []byte, r Range) error {
 	labels := b.body.Labels[r.Start:r.End]
 	for _, l := range labels {
 		if len(l.Name) >= 2 && l.Name[0] == '_' && l.Name[1] == '_' {
-			b.contradiction(metric, labels, "has a label with an invalid name: "+string(l.Name))
+			b.contradiction(metric, labels, "has a label with an invalid name: "+Shown(string(l.Name)))
 		}
 	}
 	return nil

@@ -51,10 +51,10 @@ type LimitError struct {
 func (e *LimitError) Error() string {
 	switch e.Limit {
 	case LabelsLimit:
-		return fmt.Sprintf("metric %q has more than %d labels", e.Metric, e.Max)
+		return fmt.Sprintf("metric %q has more than %d labels (--push.max-labels)", e.Metric, e.Max)
 	case LabelLengthLimit:
-		return fmt.Sprintf("metric %q has a name or a label that is longer than %d bytes", e.Metric, e.Max)
+		return fmt.Sprintf("metric %q has a name or a label that is longer than %d bytes (--push.max-label-length)", e.Metric, e.Max)
 	default:
-		return fmt.Sprintf("push has more than %d series", e.Max)
+		return fmt.Sprintf("push has more than %d series (--push.max-series)", e.Max)
 	}
 }

@@ -21,8 +21,8 @@ func (b *builder) finish() (*Body, error) {
 	if len(b.body.Points) > b.maxSeries {
 		return nil, b.seriesError()
 	}
-	if b.inconsistent != nil {
-		return nil, b.inconsistent
+	if b.contradictions.Any() {
+		return nil, &InconsistentError{Msg: b.contradictions.String()}
 	}
 	b.groupMetrics()
 	return &b.body, nil
@@ -110,7 +110,7 @@ func (b *builder) sortBounds(m int32, start int) {
 	slices.SortStableFunc(points, func(x, y Point) int { return cmp.Compare(x.Bound, y.Bound) })
 	for i := 1; i < len(points); i++ {
 		if points[i-1].Bound == points[i].Bound {
-			b.duplicatePart(m, metric.BoundLine)
+			b.duplicateBound(m, points[i].Bound)
 		}
 	}
 }
@@ -128,12 +128,23 @@ func (b *builder) endPoints(m int32, start int, sum, count Point) {
 	b.body.Metrics[m].Points = Range{Start: int32(start), End: int32(len(b.body.Points))}
 }
 
+// duplicateBound notes down that a metric has a bucket or a quantile twice.
+func (b *builder) duplicateBound(m int32, bound float64) {
+	fam := &b.families[b.series[m].family].Family
+	labels := b.body.Metrics[m].Labels
+	shown := append(slices.Clone(b.body.Labels[labels.Start:labels.End]), Label{Name: []byte(fam.Type.BoundLabel()), Value: AppendFloat(nil, bound)})
+	b.contradiction([]byte(string(fam.Name)+fam.Type.Suffix(metric.BoundLine)), shown, collectedBefore)
+}
+
 func (b *builder) duplicatePart(m int32, r metric.Role) {
 	fam := &b.families[b.series[m].family].Family
 	labels := b.body.Metrics[m].Labels
 	b.contradiction([]byte(string(fam.Name)+fam.Type.Suffix(r)), b.body.Labels[labels.Start:labels.End],
-		"was collected before with the same name and label values")
+		collectedBefore)
 }
+
+// collectedBefore is what clients know as the word for a series that is there twice.
+const collectedBefore = "was collected before with the same name and label values"
 
 // zeroToken is the token of values that were left out. It is never written to.
 var zeroToken = bytes.Clone([]byte("0"))

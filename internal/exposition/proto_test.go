@@ -139,16 +139,16 @@ func TestParseProtobufInconsistent(t *testing.T) {
 		family *dto.MetricFamily
 		want   string
 	}{
-		{"103 counter with the value of a gauge", family("m", dto.MetricType_COUNTER, gauge(1, "a", "b")), `collected metric "m" { a="b" } is not a COUNTER`},
-		{"no type, which is a counter", &dto.MetricFamily{Name: new("m"), Metric: []*dto.Metric{gauge(1)}}, `collected metric "m" {  } is not a COUNTER`},
-		{"gauge histogram with the value of a gauge", family("m", dto.MetricType_GAUGE_HISTOGRAM, gauge(1)), `collected metric "m" {  } is not a GAUGE_HISTOGRAM`},
-		{"no value at all", family("m", dto.MetricType_UNTYPED, &dto.Metric{}), `collected metric "m" {  } is not a UNTYPED`},
-		{"label twice", family("m", dto.MetricType_GAUGE, gauge(1, "b", "1", "a", "2", "b", "3")), `collected metric "m" { a="2",b="1",b="3" } has two or more labels with the same name: b`},
-		{"name as a label", family("m", dto.MetricType_GAUGE, gauge(1, "__name__", "x")), `collected metric "m" { __name__="x" } has a label with an invalid name: __name__`},
-		{"quantile", family("m", dto.MetricType_SUMMARY, &dto.Metric{Label: labelPairs("quantile", "x"), Summary: &dto.Summary{}}), `collected metric "m" { quantile="x" } must not have an explicit "quantile" label`},
-		{"le", family("m", dto.MetricType_HISTOGRAM, &dto.Metric{Label: labelPairs("le", "x"), Histogram: &dto.Histogram{}}), `collected metric "m" { le="x" } must not have an explicit "le" label`},
-		{"bucket twice", family("m", dto.MetricType_HISTOGRAM, bounds(0, 1, math.Copysign(0, -1))), `collected metric "m_bucket" {  } was collected before with the same name and label values`},
-		{"+Inf twice", family("m", dto.MetricType_HISTOGRAM, bounds(math.Inf(1), math.Inf(1))), `collected metric "m_bucket" {  } was collected before with the same name and label values`},
+		{"103 counter with the value of a gauge", family("m", dto.MetricType_COUNTER, gauge(1, "a", "b")), `collected metric "m" {a="b"} is not a COUNTER`},
+		{"no type, which is a counter", &dto.MetricFamily{Name: new("m"), Metric: []*dto.Metric{gauge(1)}}, `collected metric "m" {} is not a COUNTER`},
+		{"gauge histogram with the value of a gauge", family("m", dto.MetricType_GAUGE_HISTOGRAM, gauge(1)), `collected metric "m" {} is not a GAUGE_HISTOGRAM`},
+		{"no value at all", family("m", dto.MetricType_UNTYPED, &dto.Metric{}), `collected metric "m" {} is not a UNTYPED`},
+		{"label twice", family("m", dto.MetricType_GAUGE, gauge(1, "b", "1", "a", "2", "b", "3")), `collected metric "m" {a="2",b="1",b="3"} has two or more labels with the same name: b`},
+		{"name as a label", family("m", dto.MetricType_GAUGE, gauge(1, "__name__", "x")), `collected metric "m" {__name__="x"} has a label with an invalid name: __name__`},
+		{"quantile", family("m", dto.MetricType_SUMMARY, &dto.Metric{Label: labelPairs("quantile", "x"), Summary: &dto.Summary{}}), `collected metric "m" {quantile="x"} must not have an explicit "quantile" label`},
+		{"le", family("m", dto.MetricType_HISTOGRAM, &dto.Metric{Label: labelPairs("le", "x"), Histogram: &dto.Histogram{}}), `collected metric "m" {le="x"} must not have an explicit "le" label`},
+		{"bucket twice", family("m", dto.MetricType_HISTOGRAM, bounds(0, 1, math.Copysign(0, -1))), `collected metric "m_bucket" {le="0"} was collected before with the same name and label values`},
+		{"+Inf twice", family("m", dto.MetricType_HISTOGRAM, bounds(math.Inf(1), math.Inf(1))), `collected metric "m_bucket" {le="+Inf"} was collected before with the same name and label values`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -73,14 +73,14 @@ func TestParseTextErrors(t *testing.T) {
 func TestParseTextInconsistent(t *testing.T) {
 	const twice = " was collected before with the same name and label values"
 	tests := []struct{ name, body, want string }{
-		{"86 reserved label", "m{__x=\"1\"} 1\n", `collected metric "m" { __x="1" } has a label with an invalid name: __x`},
-		{"bucket twice", "# TYPE h histogram\nh_bucket{a=\"b\",le=\"1\"} 1\nh_bucket{a=\"b\",le=\"1.0\"} 1\n", `collected metric "h_bucket" { a="b" }` + twice},
-		{"zero twice", "# TYPE h histogram\nh_bucket{le=\"0\"} 1\nh_bucket{le=\"-0\"} 1\n", `collected metric "h_bucket" {  }` + twice},
-		{"bucket twice, apart", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 1\nh_bucket{le=\"1\"} 1\n", `collected metric "h_bucket" {  }` + twice},
-		{"sum twice", "# TYPE h histogram\nh_sum 1\nh_sum 1\n", `collected metric "h_sum" {  }` + twice},
-		{"count twice", "# TYPE h gaugehistogram\nh_count 1\nh_count 1\n", `collected metric "h_count" {  }` + twice},
-		{"quantile twice", "# TYPE s summary\ns{quantile=\"0.5\"} 1\ns{quantile=\"5e-1\"} 1\n", `collected metric "s" {  }` + twice},
-		{"sum of a summary twice", "# TYPE s summary\ns_sum{b=\"Π\",a=\"\\n\"} 1\ns_sum{a=\"\\n\",b=\"Π\"} 1\n", `collected metric "s_sum" { a="\n",b="Π" }` + twice},
+		{"86 reserved label", "m{__x=\"1\"} 1\n", `collected metric "m" {__x="1"} has a label with an invalid name: __x`},
+		{"bucket twice", "# TYPE h histogram\nh_bucket{a=\"b\",le=\"1\"} 1\nh_bucket{a=\"b\",le=\"1.0\"} 1\n", `collected metric "h_bucket" {a="b",le="1"}` + twice},
+		{"zero twice", "# TYPE h histogram\nh_bucket{le=\"0\"} 1\nh_bucket{le=\"-0\"} 1\n", `collected metric "h_bucket" {le="0"}` + twice},
+		{"bucket twice, apart", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_bucket{le=\"2\"} 1\nh_bucket{le=\"1\"} 1\n", `collected metric "h_bucket" {le="1"}` + twice},
+		{"sum twice", "# TYPE h histogram\nh_sum 1\nh_sum 1\n", `collected metric "h_sum" {}` + twice},
+		{"count twice", "# TYPE h gaugehistogram\nh_count 1\nh_count 1\n", `collected metric "h_count" {}` + twice},
+		{"quantile twice", "# TYPE s summary\ns{quantile=\"0.5\"} 1\ns{quantile=\"5e-1\"} 1\n", `collected metric "s" {quantile="0.5"}` + twice},
+		{"sum of a summary twice", "# TYPE s summary\ns_sum{b=\"Π\",a=\"\\n\"} 1\ns_sum{a=\"\\n\",b=\"Π\"} 1\n", `collected metric "s_sum" {a="\n",b="Π"}` + twice},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -172,17 +172,17 @@ func TestLimits(t *testing.T) {
 	limits := exposition.Limits{MaxSeries: 3, MaxLabels: 2, MaxLabelLength: 10}
 	tests := []struct{ name, body, want string }{
 		{"as many series as allowed", "m 1\nm 2\nm 3\n", ""},
-		{"one series more", "m 1\nm 2\nm 3\nm 4\n", "push has more than 3 series"},
-		{"series that are added", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 1\n", "push has more than 3 series"},
-		{"dropped lines count", "# TYPE s summary\ns 1\ns 1\ns 1\ns 1\n", "push has more than 3 series"},
-		{"families without series", "# TYPE a gauge\n# TYPE b gauge\n# TYPE c gauge\n# TYPE d gauge\n", "push has more than 3 series"},
+		{"one series more", "m 1\nm 2\nm 3\nm 4\n", "push has more than 3 series (--push.max-series)"},
+		{"series that are added", "# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_count 1\n", "push has more than 3 series (--push.max-series)"},
+		{"dropped lines count", "# TYPE s summary\ns 1\ns 1\ns 1\ns 1\n", "push has more than 3 series (--push.max-series)"},
+		{"families without series", "# TYPE a gauge\n# TYPE b gauge\n# TYPE c gauge\n# TYPE d gauge\n", "push has more than 3 series (--push.max-series)"},
 		{"as many labels as allowed", "m{a=\"\",b=\"\"} 1\n", ""},
-		{"one label more", "m{a=\"\",b=\"\",c=\"\"} 1\n", `metric "m" has more than 2 labels`},
+		{"one label more", "m{a=\"\",b=\"\",c=\"\"} 1\n", `metric "m" has more than 2 labels (--push.max-labels)`},
 		{"le does not count", "# TYPE h histogram\nh_bucket{a=\"\",b=\"\",le=\"+Inf\"} 1\n", ""},
-		{"le counts elsewhere", "m{a=\"\",b=\"\",le=\"+Inf\"} 1\n", `metric "m" has more than 2 labels`},
-		{"long value", "m{a=\"" + long + "\"} 1\n", `metric "m" has a name or a label that is longer than 10 bytes`},
-		{"long label name", "m{" + long + "=\"\"} 1\n", `metric "m" has a name or a label that is longer than 10 bytes`},
-		{"long metric name", long + " 1\n", `metric "xxxxxxxxxx…" has a name or a label that is longer than 10 bytes`},
+		{"le counts elsewhere", "m{a=\"\",b=\"\",le=\"+Inf\"} 1\n", `metric "m" has more than 2 labels (--push.max-labels)`},
+		{"long value", "m{a=\"" + long + "\"} 1\n", `metric "m" has a name or a label that is longer than 10 bytes (--push.max-label-length)`},
+		{"long label name", "m{" + long + "=\"\"} 1\n", `metric "m" has a name or a label that is longer than 10 bytes (--push.max-label-length)`},
+		{"long metric name", long + " 1\n", `metric "xxxxxxxxxx…" has a name or a label that is longer than 10 bytes (--push.max-label-length)`},
 		{"as long as allowed", long[1:] + "{" + long[1:] + "=\"" + long[1:] + "\"} 1\n", ""},
 	}
 	for _, tt := range tests {

@@ -3,6 +3,7 @@ package groupstore
 import (
 	"strconv"
 
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/series"
 )
@@ -33,7 +34,7 @@ func (t *trial) judge(k *series.Set) *hiding {
 		return &hiding{reason: fault}
 	}
 	if own, ok := t.s.own[k.Name()]; ok && own.Type != k.Type() {
-		return &hiding{reason: "gathered metric family " + series.Shown(k.Name()) + " has type " + k.Type().Protobuf() +
+		return &hiding{reason: "gathered metric family " + exposition.Shown(k.Name()) + " has type " + k.Type().Protobuf() +
 			" but should have " + own.Type.Protobuf()}
 	}
 	if h := t.falseClaim(k); h != nil {
@@ -86,8 +87,8 @@ func (t *trial) suffixClash(k *series.Set) *hiding {
 			continue
 		}
 		if _, ok := t.typeOf(k.Name() + suffix); ok {
-			return &hiding{name: k.Name() + suffix, reason: "collected histogram or summary named " + strconv.Quote(series.Shown(k.Name())) +
-				" collides with previously collected metric named " + strconv.Quote(series.Shown(k.Name())+suffix) + t.holderOf("", k.Name()+suffix)}
+			return &hiding{name: k.Name() + suffix, reason: "collected histogram or summary named " + strconv.Quote(exposition.Shown(k.Name())) +
+				" collides with previously collected metric named " + strconv.Quote(exposition.Shown(k.Name())+suffix) + t.holderOf("", k.Name()+suffix)}
 		}
 	}
 	return nil
@@ -105,7 +106,7 @@ func (t *trial) holder(text string, x *exposure, name string) string {
 	if g == nil {
 		return ""
 	}
-	return text + " in group " + series.Shown(g.key.String())
+	return text + " in group " + exposition.Shown(g.key.String())
 }
 
 // holderOf is holder for a family that may also be one of the push, or the program's own.

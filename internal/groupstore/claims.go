@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/series"
 	"pushrelay/internal/smallmap"
 )
@@ -82,7 +83,7 @@ func (t *trial) falseClaim(k *series.Set) *hiding {
 	for metric, name := range t.s.accounts.claimsOf(t.g, k) {
 		if t.s.accounts.isHeld(name) {
 			return &hiding{name: t.s.accounts.waitName(name), reason: k.Describe(metric) + "has the label " + t.s.accounts.label + " of " +
-				series.Shown(name) + ", which only pushes through " + series.Shown(name) + " get"}
+				exposition.Shown(name) + ", which only pushes through " + exposition.Shown(name) + " get"}
 		}
 	}
 	return nil

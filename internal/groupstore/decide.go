@@ -2,6 +2,7 @@ package groupstore
 
 import (
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/series"
 )
 
@@ -87,7 +88,7 @@ func (x *decision) fail(reason string) {
 //
 // A family whose set of series the group exposes already is not judged: it changes nothing for anybody else, and what is
 // new beside it is judged against it. If the change makes the group hold its account, what claims that is judged as gone.
-func (s *Store) judgeAll(e *Effect, g *group, inVain string, holding bool) (misfits series.Faults) {
+func (s *Store) judgeAll(e *Effect, g *group, inVain string, holding bool) (misfits exposition.Faults) {
 	if e.hidden != "" {
 		for i := range e.parts {
 			e.parts[i].hidden = &hiding{reason: e.hidden}

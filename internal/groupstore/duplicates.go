@@ -1,6 +1,9 @@
 package groupstore
 
-import "pushrelay/internal/series"
+import (
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/series"
+)
 
 // duplicate finds a group of another shape that exposes a series which the family would expose, too.
 func (t *trial) duplicate(k *series.Set) *hiding {
@@ -131,7 +134,7 @@ func (t *trial) sharedWith(k *series.Set, owner *group) *hiding {
 		return nil
 	}
 	if metric, ok := k.Shared(t.g.key, p.set, owner.key); ok {
-		return &hiding{name: k.Name(), by: owner, reason: k.Describe(metric) + series.CollectedBefore + ", in group " + series.Shown(owner.key.String())}
+		return &hiding{name: k.Name(), by: owner, reason: k.Describe(metric) + series.CollectedBefore + ", in group " + exposition.Shown(owner.key.String())}
 	}
 	return nil
 }

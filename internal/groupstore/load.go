@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/series"
 )
@@ -316,7 +317,7 @@ func (l *Loader) Finish() error {
 			continue
 		}
 		if h.h.by == nil {
-			return fmt.Errorf("loading the store: family %q of group %v waits for a group that is not there", series.Shown(h.family), h.g.key)
+			return fmt.Errorf("loading the store: family %q of group %v waits for a group that is not there", exposition.Shown(h.family), h.g.key)
 		}
 	}
 	for _, h := range l.fallen {

@@ -26,9 +26,9 @@ func (u universe) oddText() string {
 	types := []string{"gauge", "counter", "histogram", "summary", "gaugehistogram", "untyped"}
 	for range 1 + u.IntN(6) {
 		if u.IntN(4) == 0 {
-			fmt.Fprintf(&b, "# TYPE %s %s\n", u.pick("h", "h", "s", "h_count", "s_bucket", "relay_h"), u.pick(types...))
+			fmt.Fprintf(&b, "# TYPE %s %s\n", u.pick("h", "h", "s", "h_count", "s_bucket", "relay_scrapes_total"), u.pick(types...))
 		}
-		name := u.pick("m", "m", "m", "h", "h_sum", "h_sum", "s_sum", "h_bucket", "s", "s_count", "s_bucket", "relay_h", "x\x00y", series.PushTimeFamily, series.FailureTimeFamily)
+		name := u.pick("m", "m", "m", "h", "h_sum", "h_sum", "s_sum", "h_bucket", "s", "s_count", "s_bucket", "relay_scrapes_total", "x\x00y", series.PushTimeFamily, series.FailureTimeFamily)
 		inside := []string{fmt.Sprintf("%q", name)}
 		if u.IntN(12) > 0 {
 			name = strings.ReplaceAll(name, "\x00", "_")

@@ -61,7 +61,7 @@ func TestQuarantine(t *testing.T) {
 	exposes(`m{instance="",job="c"} 3`)
 	s.put(c, "z 1\n")
 	exposes(`m{instance="",job="a"} 1`, `m{instance="",job="b"} 2`, `z{instance="",job="c"} 1`)
-	s.put(c, "own 1\nm{__bad=\"1\"} 1\nrelay_x 1\nn 1\nn{k=\"\"} 2\n")
+	s.put(c, "own 1\nm{__bad=\"1\"} 1\nrelay_scrapes_total 1\nn 1\nn{k=\"\"} 2\n")
 	exposes(`m{instance="",job="a"} 1`, `m{instance="",job="b"} 2`)
 	if got := s.store.Stats().Quarantined; got != 4 {
 		t.Errorf("%d families in quarantine, want 4", got)

@@ -1,6 +1,7 @@
 package groupstore_test
 
 import (
+	"bytes"
 	"errors"
 	"math/rand/v2"
 	"regexp"
@@ -285,5 +286,31 @@ func TestLoaderRefuses(t *testing.T) {
 				t.Error("no error")
 			}
 		})
+	}
+}
+
+// TestReservedSince: a family that an earlier release took under a name that is the relay's own by now is kept and hidden, in a snapshot and in a log.
+func TestReservedSince(t *testing.T) {
+	log := &journal{}
+	s := newTester(t, groupstore.Config{Log: log})
+	k := key(t, "job", "a")
+	s.put(k, "m 1\npush_uq 1\n")
+	rename := func(record []byte) []byte { return bytes.ReplaceAll(record, []byte("push_uq"), []byte("push_up")) }
+	var records [][]byte
+	for _, r := range cut(t, s.store) {
+		records = append(records, rename(r))
+	}
+	loaded := load(t, groupstore.Config{}, records)
+	replayed := newTester(t, groupstore.Config{})
+	if err := replayed.store.Replay(rename(groupstore.AppendEffect(nil, 1, log.changes[0]))); err != nil {
+		t.Fatal(err)
+	}
+	for name, s := range map[string]*tester{"loaded": loaded, "replayed": replayed} {
+		if got := s.text(); strings.Contains(got, "push_up") || !strings.Contains(got, "\nm{") {
+			t.Errorf("%s, exposed:\n%s", name, got)
+		}
+		if got := s.groups(); len(got) != 1 || !strings.Contains(got[0], "push_up@0s!") {
+			t.Errorf("%s, groups: %q", name, got)
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
+	"pushrelay/internal/series"
 	"pushrelay/internal/wal"
 )
 
@@ -297,11 +298,37 @@ func (d *Disk) Close() error {
 	return nil
 }
 
+// toldNames is how many names a line of the log tells.
+const toldNames = 10
+
+// reservedNames returns names of families that are hidden since nobody may push them any more, and how many such families there are.
+func reservedNames(store *groupstore.Store, stats groupstore.Stats) (names []string, families int) {
+	if stats.Quarantined == 0 {
+		return nil, 0
+	}
+	for g := range store.Snapshot().Groups() {
+		for f := range g.Families() {
+			if f.Quarantined() == "" || !series.IsReserved(f.Name()) {
+				continue
+			}
+			families++
+			if len(names) < toldNames && !slices.Contains(names, f.Name()) {
+				names = append(names, f.Name())
+			}
+		}
+	}
+	return names, families
+}
+
 // report logs what recovery found.
 func (d *Disk) report(found wal.Recovery, took time.Duration) {
 	stats := d.store.Stats()
 	d.cfg.Logger.Info("store recovered", slog.Int("groups", stats.Groups), slog.Int("series", stats.Series),
 		slog.Int64("bytes", found.Bytes), slog.Duration("duration", took))
+	if names, families := reservedNames(d.store, stats); families > 0 {
+		d.cfg.Logger.Warn("metric families are kept and not exposed, because their names are the relay's own by now: push them under other names",
+			slog.Int("families", families), slog.Any("names", names))
+	}
 	if c := found.CutOff; c != nil {
 		if c.InDoubt {
 			d.cfg.Logger.Error("what is behind the last sound change of the log was cut off, and may have been acknowledged", c.Attrs()...)

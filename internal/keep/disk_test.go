@@ -1,6 +1,7 @@
 package keep_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -398,5 +399,20 @@ func TestImports(t *testing.T) {
 	defer k.close()
 	if !k.Imported(i.Name) || k.Imported("/another") {
 		t.Error("what was imported is forgotten, or something else is remembered")
+	}
+}
+
+// TestReservedNamesAreTold: what is hidden since its name is the relay's own is told at the start.
+func TestReservedNamesAreTold(t *testing.T) {
+	cfg := config(t.TempDir())
+	cfg.Store.Check = groupstore.CheckQuarantine
+	k := open(t, cfg)
+	k.mustPush(change.Replace, "a", "m 1\npush_up 1\n")
+	k.close()
+	var log bytes.Buffer
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	open(t, cfg).close()
+	if !strings.Contains(log.String(), "names=[push_up]") {
+		t.Errorf("the log does not tell it:\n%s", &log)
 	}
 }

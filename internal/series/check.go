@@ -71,7 +71,7 @@ func (c *checker) isSuspect(b *exposition.Body, group []grouping.Label, added []
 	suffixed, complex := false, false
 	for i := range b.Families {
 		f := &b.Families[i]
-		if !soundName(f.Name) || hasPrefix(f.Name, reservedPrefix) || c.areSuspect(b, f, group, added) {
+		if !soundName(f.Name) || IsReserved(f.Name) || c.areSuspect(b, f, group, added) {
 			return true
 		}
 		_, _, hasSuffix := metric.CutSuffix(f.Name)
@@ -138,7 +138,7 @@ func (c *checker) sum(labels []exposition.Label, group []grouping.Label, added [
 
 // fault returns what is wrong with the families that were encoded.
 func (c *checker) fault() string {
-	var faults Faults
+	var faults exposition.Faults
 	c.sound = c.sound[:0]
 	text := string(c.encoding.out)
 	for i := range c.Len() {
@@ -190,5 +190,5 @@ func SuffixedBy(name string, typeOf func(name string) (metric.Type, bool)) (base
 
 // Clash says that a family has the name of another one's series.
 func Clash(name, base string, typ metric.Type) string {
-	return "collected metric named " + strconv.Quote(Shown(name)) + " collides with previously collected " + typ.Text() + " named " + strconv.Quote(Shown(base))
+	return "collected metric named " + strconv.Quote(exposition.Shown(name)) + " collides with previously collected " + typ.Text() + " named " + strconv.Quote(exposition.Shown(base))
 }

@@ -112,7 +112,7 @@ func (e *Encoder) InVain() string {
 	if len(names) == 0 {
 		return ""
 	}
-	return " once the labels of the group have taken the place of its own " + Shown(strings.Join(names, ", "))
+	return " once the labels of the group have taken the place of its own " + exposition.Shown(strings.Join(names, ", "))
 }
 
 // pieces returns the two pieces of a family's encoding.

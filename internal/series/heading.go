@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/smallmap"
@@ -166,8 +167,8 @@ func (h *heading) nameDefect() *defect {
 		return &defect{metric: -1, text: "has no name"}
 	case !soundName(h.Name()):
 		return &defect{metric: -1, text: "has a name that cannot be exposed"}
-	case strings.HasPrefix(h.Name(), reservedPrefix):
-		return &defect{metric: -1, text: "has a reserved name: " + reservedPrefix + "* are the relay's own metrics"}
+	case IsReserved(h.Name()):
+		return &defect{metric: -1, text: "has a reserved name: it is the relay's own"}
 	}
 	return nil
 }
@@ -182,7 +183,7 @@ func (h *heading) judgeLabels(labels []labelSlot) (legacy bool, fault string) {
 		switch {
 		case fault != "":
 		case !soundLabel(l.name):
-			fault = "has a label with an invalid name: " + Shown(l.name)
+			fault = "has a label with an invalid name: " + exposition.Shown(l.name)
 		case l.name == bound:
 			fault = "must not have an explicit " + strconv.Quote(l.name) + " label"
 		}

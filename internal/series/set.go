@@ -90,7 +90,7 @@ func (k *Set) survey(r *reader, h Hasher) (sum uint64) {
 		}
 		sum += h.Pair(l.name, value)
 		if !utf8.ValidString(value) {
-			k.note(r.metric, "has a label named "+strconv.Quote(Shown(l.name))+" whose value is not utf8")
+			k.note(r.metric, "has a label named "+strconv.Quote(exposition.Shown(l.name))+" whose value is not utf8")
 		}
 	}
 	return sum
@@ -180,24 +180,13 @@ func (k *Set) IsRepeated() bool {
 // Describe returns the beginning of an error about one of the metrics, with its labels as they were pushed and a blank at its end; -1 stands for
 // none of them.
 func (k *Set) Describe(metric int) string {
-	text := "collected metric " + strconv.Quote(Shown(k.Name())) + " "
+	text := "collected metric " + strconv.Quote(exposition.Shown(k.Name())) + " "
 	for r := k.read(); metric >= 0 && r.next(); {
 		if r.metric == metric {
-			return text + Shown(string(r.appendShown(nil))) + " "
+			return text + exposition.Shown(string(r.appendShown(nil))) + " "
 		}
 	}
 	return text
-}
-
-// shownBytes is how much of a name or of labels an error tells: a series may have a megabyte of them.
-const shownBytes = 1 << 10
-
-// Shown returns a name, or labels, as errors show them: cut where they are too long to be told.
-func Shown(text string) string {
-	if len(text) <= shownBytes {
-		return text
-	}
-	return strings.ToValidUTF8(text[:shownBytes], "") + "…"
 }
 
 // Labelled yields the metrics that have a pushed label of that name whose value is not empty, each with the value.

@@ -1,6 +1,9 @@
-package series
+package exposition
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 const (
 	// maxFaults and maxFaultBytes bound how many faults of a push are told, and how long they are together.
@@ -28,6 +31,9 @@ func (f *Faults) Add(text string) {
 	f.told++
 }
 
+// full says that further faults are only counted.
+func (f *Faults) full() bool { return f.told == maxFaults }
+
 // Any says whether there is a fault.
 func (f *Faults) Any() bool { return f.total > 0 }
 
@@ -37,4 +43,15 @@ func (f *Faults) String() string {
 		return string(f.text)
 	}
 	return fmt.Sprintf("%s; and %d more", f.text, f.total-f.told)
+}
+
+// shownBytes is how much of a name or of labels an error tells: a series may have a megabyte of them.
+const shownBytes = 1 << 10
+
+// Shown returns a name, or labels, as errors show them: cut where they are too long to be told.
+func Shown(text string) string {
+	if len(text) <= shownBytes {
+		return text
+	}
+	return strings.ToValidUTF8(text[:shownBytes], "") + "…"
 }
