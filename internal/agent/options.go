@@ -36,6 +36,8 @@ type Options struct {
 	Web *web.FlagConfig
 	// WebOptional are those of its addresses that are left out where the machine has no such address.
 	WebOptional []string
+	// AllowedHosts are names of this machine, beside its own and localhost, by which browsers and scrapers on it may ask for it.
+	AllowedHosts []string
 	// Logger is required.
 	Logger *slog.Logger
 }

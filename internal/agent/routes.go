@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/agentapi"
+	"pushrelay/internal/httpserver"
 	"pushrelay/internal/push"
 )
 
@@ -30,7 +31,8 @@ func (a *Agent) routes() http.Handler {
 	r.Post("/-/reload", a.reload)
 	mux := http.NewServeMux() // cleans paths, as in front of a Pushgateway
 	mux.Handle("/", r)
-	return push.RefuseAmbiguous("", mux)
+	const hint = "let a program on this machine do it"
+	return httpserver.RefuseOtherSites(nil, hint, httpserver.RefuseOtherHosts(a.opts.AllowedHosts, push.RefuseAmbiguous("", mux)))
 }
 
 // healthy also says that this is an agent.

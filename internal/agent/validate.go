@@ -41,6 +41,11 @@ func (o *Options) validate() error {
 			return fmt.Errorf("%s is missing: `relay-server agent-certificate NAME --out DIR` on the relay makes the files", file.flag)
 		}
 	}
+	for _, host := range o.AllowedHosts {
+		if strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.Trim(host, ".") == "" {
+			return fmt.Errorf("--web.allowed-host %q is not the name of a host, want it without scheme and port, such as agent.example.org", host)
+		}
+	}
 	if o.PushWait <= 0 {
 		return fmt.Errorf("--push.wait is %s, want more than nothing", o.PushWait)
 	}

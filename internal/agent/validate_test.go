@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"pushrelay/internal/agent"
+	"pushrelay/internal/mtls"
 )
 
 // What is no URL of a proxy is refused, without a word of it: it may hold a password.
@@ -89,6 +90,20 @@ func TestRelayAddresses(t *testing.T) {
 		_, err := agent.New(agent.Options{RelayAddresses: []string{address}, PushWait: 1})
 		if err == nil || strings.Contains(err.Error(), "--relay.address") == taken {
 			t.Errorf("--relay.address %q: error = %v, want it taken: %v", address, err, taken)
+		}
+	}
+}
+
+// Names of hosts are given as browsers write them, without what belongs to a URL.
+func TestAllowedHosts(t *testing.T) {
+	for host, taken := range map[string]bool{
+		"agent.example.org": true, "pushgateway": true, "127.0.0.1": true, "Agent_1.": true,
+		"http://agent.test": false, "agent.test:9091": false, "agent.test/": false, "": false, "*": false, "*.test": false, "a b": false, ".": false,
+	} {
+		missing := mtls.Files{CAFile: "/missing", CertFile: "/missing", KeyFile: "/missing"}
+		_, err := agent.New(agent.Options{RelayAddresses: []string{"relay.test:9443"}, TLS: missing, PushWait: 1, AllowedHosts: []string{host}})
+		if err == nil || strings.Contains(err.Error(), "--web.allowed-host") == taken {
+			t.Errorf("--web.allowed-host %q: error = %v, want it taken: %v", host, err, taken)
 		}
 	}
 }

@@ -125,3 +125,30 @@ func TestCutOfHTTP10(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnPageThroughNginx: nginx by default tells the relay its own address as Host. A page of the external URL is the relay's all the same,
+// and every other one is another site's, whether it names the relay or not.
+func TestOwnPageThroughNginx(t *testing.T) {
+	t.Parallel()
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	url := startNginx(t, startRelay(t, "--web.external-url=http://relay.test/").url)
+	for origin, want := range map[string]int{"": 200, "http://relay.test": 200, "http://evil.test": 403, "http://relay.test:81": 403, "null": 403} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url+"/metrics/job/page", strings.NewReader("m 1\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = "relay.test"
+		if origin != "" {
+			req.Header.Set("Origin", origin)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != want || want == 403 && !strings.Contains(string(text), "--web.external-url") {
+			t.Errorf("a push of a page of %q is answered %d %q (%v), want %d", origin, resp.StatusCode, text, err, want)
+		}
+	}
+}

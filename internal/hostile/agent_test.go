@@ -24,16 +24,20 @@ type certificate struct {
 	tls *tls.Config
 }
 
-// issue issues a certificate as an operator does.
-func (r *relay) issue(name string) certificate {
+// files issues a certificate as an operator does.
+func (r *relay) files(name string) mtls.Files {
 	r.t.Helper()
 	dir := filepath.Join(r.dir, "certificate-"+name)
 	if out, err := exec.Command(relayServer, "agent-certificate", name, "--data.dir="+r.data(), "--out="+dir).CombinedOutput(); err != nil {
 		r.t.Fatalf("issuing a certificate: %v\n%s", err, out)
 	}
-	reloader, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: mtls.Files{
-		CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"), CAFile: filepath.Join(dir, "ca.crt"),
-	}})
+	return mtls.Files{CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"), CAFile: filepath.Join(dir, "ca.crt")}
+}
+
+// issue issues a certificate for an agent that the test plays.
+func (r *relay) issue(name string) certificate {
+	r.t.Helper()
+	reloader, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: r.files(name)})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// relayServer is the program under test, built once from the checkout.
-var relayServer string
+// relayServer and relayAgent are the programs under test, built once from the checkout.
+var relayServer, relayAgent string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -28,12 +28,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	relayServer = filepath.Join(dir, "relay-server")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", relayServer, "./cmd/relay-server")
+	relayServer, relayAgent = filepath.Join(dir, "relay-server"), filepath.Join(dir, "relay-agent")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir, "./cmd/relay-server", "./cmd/relay-agent")
 	build.Dir = filepath.Join("..", "..")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "hostile: building the relay: %v\n%s", err, out)
+		fmt.Fprintf(os.Stderr, "hostile: building the programs: %v\n%s", err, out)
 		return 1
 	}
 	return m.Run()

@@ -88,7 +88,9 @@ func (s *Server) newRoutes() (*routes, error) {
 	mux := http.NewServeMux() // cleans paths, as in front of a Pushgateway
 	mux.Handle("/", r)
 	refusing := push.RefuseAmbiguous(prefix, mux)
-	return &routes{handler: s.untilReady(prefix, pushesToSelf(prefix, external, refusing, scrapes.Proxy(s.agents, refusing)))}, nil
+	handler := s.untilReady(prefix, pushesToSelf(prefix, external, refusing, scrapes.Proxy(s.agents, refusing)))
+	const hint = "if this is the relay's own address behind a proxy, say so with --web.external-url"
+	return &routes{handler: httpserver.RefuseOtherSites(external, hint, handler)}, nil
 }
 
 // untilReady answers 503 to whatever cannot be answered before the store is recovered.
