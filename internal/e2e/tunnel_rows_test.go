@@ -110,6 +110,7 @@ func newRowsHouse(t *testing.T) *rowsHouse {
     tls_config: {insecure_skip_verify: true}
     static_configs: [{targets: [%q]}]
   - job_name: named
+    proxy_paths: [/federate]
     static_configs: [{targets: [%q], labels: {instance: "Node.Example.org:9100"}}]
   - job_name: refused
     static_configs: [{targets: ["127.0.0.1:1"]}]

@@ -31,13 +31,20 @@ type Endpoint struct {
 	RoundTripper http.RoundTripper
 	// FollowRedirects says whether redirects within the target's own scheme, host and port are followed. No other ever is.
 	FollowRedirects bool
+	// Job is the name of the scrape configuration, for errors.
+	Job string
+	// ProxyPaths are the paths that may be asked for in place of the target's own. Nil stands for its own path alone; empty for none.
+	ProxyPaths []string
+	// Credentials are those of RoundTripper.
+	Credentials Credentials
 }
 
 // HTTPScraper scrapes configured targets over HTTP, and nothing else: a target is asked for by name, its address comes
 // from the configuration. It is safe for concurrent use.
 type HTTPScraper struct {
 	mu        sync.RWMutex
-	endpoints map[string]*Endpoint // guarded by mu; replaced whole by Configure
+	endpoints map[string]*Endpoint   // guarded by mu; by name; replaced whole by Configure
+	places    map[string][]*Endpoint // guarded by mu; by scheme and address; replaced whole by Configure
 }
 
 // NewHTTPScraper returns a scraper without targets; Configure gives it some.
@@ -45,30 +52,49 @@ func NewHTTPScraper() *HTTPScraper { return &HTTPScraper{} }
 
 // Configure replaces all endpoints. Scrapes that run go on with the old ones.
 func (s *HTTPScraper) Configure(endpoints []*Endpoint) {
-	byName := make(map[string]*Endpoint, len(endpoints))
+	byName, byPlace := make(map[string]*Endpoint, len(endpoints)), map[string][]*Endpoint{}
 	for _, e := range endpoints {
 		byName[e.Target.Name] = e
+		byPlace[e.place()] = append(byPlace[e.place()], e)
 	}
 	s.mu.Lock()
-	s.endpoints = byName
+	s.endpoints, s.places = byName, byPlace
 	s.mu.Unlock()
+}
+
+// find returns the endpoint of a request. Where several jobs have targets at one address, a relay cannot know which of them lets a proxied request
+// through: the first that does serves it.
+func (s *HTTPScraper) find(r *Request) (*Endpoint, *Error) {
+	s.mu.RLock()
+	endpoints, places := s.endpoints, s.places
+	s.mu.RUnlock()
+	e := endpoints[r.Target]
+	if e == nil {
+		return nil, Errorf(TargetUnknown, "the agent has no target %q", r.Target)
+	}
+	if r.Path == "" {
+		return e, e.checkQuery(r.RawQuery)
+	}
+	denied := e.checkProxied(r)
+	if denied == nil {
+		return e, nil
+	}
+	for _, other := range places[e.place()] {
+		if other.checkProxied(r) == nil {
+			return other, nil
+		}
+	}
+	return nil, denied
 }
 
 // Scrape asks the target named by the request. See [Scraper].
 func (s *HTTPScraper) Scrape(ctx context.Context, r *Request) (*Response, error) {
-	s.mu.RLock()
-	e := s.endpoints[r.Target]
-	s.mu.RUnlock()
-	if e == nil {
-		return nil, Errorf(TargetUnknown, "the agent has no target %q", r.Target)
-	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return nil, Errorf(Denied, "method %q is not allowed, a scrape is GET or HEAD", r.Method)
 	}
-	if r.Path == "" {
-		if err := e.checkQuery(r.RawQuery); err != nil {
-			return nil, err
-		}
+	e, denied := s.find(r)
+	if denied != nil {
+		return nil, denied
 	}
 	u, err := e.url(r)
 	if err != nil {
@@ -86,7 +112,7 @@ func (s *HTTPScraper) Scrape(ctx context.Context, r *Request) (*Response, error)
 	if _, set := req.Header["User-Agent"]; !set {
 		req.Header["User-Agent"] = nil // or net/http would add its own
 	}
-	resp, err := e.client().Do(req)
+	resp, err := e.client(r.Path != "").Do(req)
 	if err != nil {
 		return nil, AsError(ctx, plain(err))
 	}
@@ -132,7 +158,7 @@ func (e *Endpoint) url(r *Request) (*url.URL, error) {
 
 // checkQuery refuses what a scraper asks for beyond the target's own parameters: to leave it out without a word would give
 // another answer than was asked for.
-func (e *Endpoint) checkQuery(query string) error {
+func (e *Endpoint) checkQuery(query string) *Error {
 	params, err := url.ParseQuery(query)
 	if err != nil {
 		return Errorf(ParamsUnknown, "the query is malformed: %v", err)
@@ -151,6 +177,11 @@ func (e *Endpoint) checkQuery(query string) error {
 			strings.Join(unknown, ", "))
 	}
 	return nil
+}
+
+// place is where the endpoint is.
+func (e *Endpoint) place() string {
+	return e.Target.Scheme + "://" + canonicalHost(e.Target.Scheme, e.Target.Address)
 }
 
 // isAt reports whether a URL leads to the target itself, however it is written.
@@ -175,13 +206,16 @@ func canonicalHost(scheme, hostport string) string {
 }
 
 // client returns an HTTP client that stays with the target: a redirect to another scheme, host or port is its answer (T28), since
-// following it would reach what nobody configured, with the target's credentials.
-func (e *Endpoint) client() *http.Client {
+// following it would reach what nobody configured, with the target's credentials. Neither is one to a path that is not listed.
+func (e *Endpoint) client(proxied bool) *http.Client {
 	return &http.Client{
 		Transport: locating{e.RoundTripper},
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
 			if !e.FollowRedirects || !e.isAt(next.URL) || len(via) > 5 {
 				return http.ErrUseLastResponse
+			}
+			if !e.mayRedirectTo(next.URL, proxied) {
+				return e.errUnlisted(next)
 			}
 			return nil
 		},

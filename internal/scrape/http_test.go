@@ -36,6 +36,7 @@ func site(t *testing.T, h http.HandlerFunc) (*scrape.HTTPScraper, *httptest.Serv
 	s.Configure([]*scrape.Endpoint{{
 		Target: target.Target{Name: "t", Address: server.Listener.Addr().String(), Scheme: "http", MetricsPath: "/own"},
 		Params: url.Values{"p": {"1"}}, RoundTripper: rt, FollowRedirects: true,
+		Job: "job", Credentials: scrape.HeaderCredentials, ProxyPaths: []string{"/fed%2Ferate", "/large", "/chunked", "/cut", "/slow"},
 	}})
 	return s, server
 }
@@ -117,17 +118,18 @@ func TestHTTPScraperStaysWithTheTarget(t *testing.T) {
 		location string
 		says     string // in the error; empty if the redirect is followed
 	}{
-		"another host":    {elsewhere.URL + "/x", `a redirect to "` + elsewhere.URL + `/x"`},
-		"another scheme":  {"https://user:secret@SELF/x", `a redirect to "https://`},
-		"the same target": {"/there", ""},
-		"for ever":        {"/own", `a redirect to "/own"`},
-		"no URL":          {"http://user:secret@%zz", "a redirect to no valid URL"},
-		"nowhere":         {"", "a redirect to no valid URL"},
+		"another host":   {elsewhere.URL + "/x", `a redirect to "` + elsewhere.URL + `/x"`},
+		"another scheme": {"https://user:secret@SELF/x", `a redirect to "https://`},
+		"the same path":  {"/own/", ""},
+		"another path":   {"/there", `a redirect to the path "/there"`},
+		"for ever":       {"/own", `a redirect to "/own"`},
+		"no URL":         {"http://user:secret@%zz", "a redirect to no valid URL"},
+		"nowhere":        {"", "a redirect to no valid URL"},
 	} {
 		for _, method := range []string{"GET", "HEAD"} {
 			t.Run(name+" "+method, func(t *testing.T) {
 				s, _ := site(t, func(w http.ResponseWriter, r *http.Request) {
-					if r.URL.Path == "/there" {
+					if r.URL.Path == "/own/" {
 						return
 					}
 					if tt.location != "" {

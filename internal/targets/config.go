@@ -41,6 +41,8 @@ type ScrapeConfig struct {
 	MetricsPath string `yaml:"metrics_path"`
 	// Params are query parameters of every scrape.
 	Params url.Values `yaml:"params"`
+	// ProxyPaths are the paths that relays may ask for as a proxy, with any parameters. Nil stands for MetricsPath alone; empty for none.
+	ProxyPaths []string `yaml:"proxy_paths"`
 	// ScrapeInterval and ScrapeTimeout are told to Prometheus by service discovery, both or, if they are 0, neither.
 	ScrapeInterval model.Duration `yaml:"scrape_interval"`
 	ScrapeTimeout  model.Duration `yaml:"scrape_timeout"`

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/prometheus/common/config"
+
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 )
@@ -11,7 +13,7 @@ import (
 // job is a scrape configuration that is in use.
 type job struct {
 	cfg  *ScrapeConfig
-	base scrape.Endpoint // RoundTripper and FollowRedirects of all its targets
+	base scrape.Endpoint // what all its targets have in common
 }
 
 // newJobs makes the transports of all jobs. Nothing is in use before all of it succeeded.
@@ -22,9 +24,23 @@ func newJobs(cfg *Config) ([]*job, error) {
 		if err != nil {
 			return nil, err
 		}
-		jobs = append(jobs, &job{cfg: sc, base: scrape.Endpoint{RoundTripper: rt, FollowRedirects: sc.HTTPClient.FollowRedirects}})
+		jobs = append(jobs, &job{cfg: sc, base: scrape.Endpoint{
+			RoundTripper: rt, FollowRedirects: sc.HTTPClient.FollowRedirects,
+			Job: sc.JobName, ProxyPaths: sc.ProxyPaths, Credentials: credentialsOf(&sc.HTTPClient),
+		}})
 	}
 	return jobs, nil
+}
+
+// credentialsOf returns what the settings of a job add to each of its requests.
+func credentialsOf(cfg *config.HTTPClientConfig) scrape.Credentials {
+	switch tls := cfg.TLSConfig; {
+	case tls.Cert != "" || tls.CertFile != "" || tls.CertRef != "" || tls.Key != "" || tls.KeyFile != "" || tls.KeyRef != "":
+		return scrape.ClientCertificate
+	case cfg.BasicAuth != nil || cfg.Authorization != nil || cfg.OAuth2 != nil || cfg.BearerToken != "" || cfg.BearerTokenFile != "" || cfg.HTTPHeaders != nil:
+		return scrape.HeaderCredentials
+	}
+	return scrape.NoCredentials
 }
 
 // An unnamed endpoint waits until all targets of the agent are known.

@@ -22,6 +22,11 @@ func (sc *ScrapeConfig) validate() error {
 	if err := checkPath("metrics_path", sc.MetricsPath); err != nil {
 		return err
 	}
+	for _, path := range sc.ProxyPaths {
+		if err := checkProxyPath(path); err != nil {
+			return err
+		}
+	}
 	if err := sc.HTTPClient.Validate(); err != nil {
 		return err
 	}
@@ -48,6 +53,19 @@ func (sc *ScrapeConfig) validate() error {
 	// The static targets are all there is to check without reading another file.
 	_, err := sc.targets(sc.StaticConfigs)
 	return err
+}
+
+// checkProxyPath refuses a path that no request can have, or that means less than it says.
+func checkProxyPath(path string) error {
+	switch {
+	case !strings.HasPrefix(path, "/"):
+		return fmt.Errorf("proxy_paths: %q does not begin with a slash", path)
+	case strings.ContainsAny(path, "?#"):
+		return fmt.Errorf("proxy_paths: %q is more than a path: a request for it may have any parameters, leave out what begins with ? or #", path)
+	case strings.Contains(path, "*"):
+		return fmt.Errorf("proxy_paths: %q looks like a pattern: every path is listed by itself (a star in a path is written %%2A)", path)
+	}
+	return nil
 }
 
 // checkTargets returns an error, and the index of its job, if two targets of the file are equal or all of them are more than a relay
