@@ -3,6 +3,8 @@ package spool
 import (
 	"errors"
 
+	"github.com/prometheus/common/model"
+
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
@@ -13,14 +15,15 @@ import (
 
 // demands are what a relay refuses without looking at other groups.
 type demands struct {
-	limits     exposition.Limits
+	limits     exposition.Limits // while it has a session
 	agentLabel string
+	attached   bool
 }
 
 // check refuses what no relay would take: all that needs nothing but the push is judged here, connected or not (T14). It
 // returns the families of the body.
 func (s *Spool) check(r *change.Change) ([]uint64, error) {
-	d := s.strictest()
+	d := s.demanded()
 	if d.agentLabel != "" {
 		if _, has := r.Key.Get(d.agentLabel); has {
 			return nil, change.OwnAgentLabel(r.Key, d.agentLabel)
@@ -84,19 +87,36 @@ func (s *Spool) putBack(parser *exposition.Parser) {
 	s.parsers.Put(parser)
 }
 
-// strictest returns the limits of the agent and of all relays that were met, taken together.
-func (s *Spool) strictest() demands {
+// demanded returns what no relay takes, or the agent's flags do not allow. What one relay takes and another does not is for the other to refuse, by its
+// verdict: here it would keep pushes from both. So would what a relay says that has no session any more: its limits may be others when it is back.
+func (s *Spool) demanded() demands {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := demands{limits: s.cfg.Limits}
-	for _, relay := range s.demands {
-		d.limits.MaxDecompressedBytes = lesser(d.limits.MaxDecompressedBytes, relay.limits.MaxDecompressedBytes)
-		d.limits.MaxSeries = lesser(d.limits.MaxSeries, relay.limits.MaxSeries)
-		d.limits.MaxLabels = lesser(d.limits.MaxLabels, relay.limits.MaxLabels)
-		d.limits.MaxLabelLength = lesser(d.limits.MaxLabelLength, relay.limits.MaxLabelLength)
-		if relay.agentLabel != "" {
-			d.agentLabel = relay.agentLabel
+	var loosest exposition.Limits
+	for i, address := range s.cfg.Relays {
+		relay := s.demands[address]
+		if i == 0 {
+			loosest, d.agentLabel, d.attached = relay.limits, relay.agentLabel, relay.attached
+			continue
 		}
+		loosest.MaxDecompressedBytes = greater(loosest.MaxDecompressedBytes, relay.limits.MaxDecompressedBytes)
+		loosest.MaxSeries = greater(loosest.MaxSeries, relay.limits.MaxSeries)
+		loosest.MaxLabels = greater(loosest.MaxLabels, relay.limits.MaxLabels)
+		loosest.MaxLabelLength = greater(loosest.MaxLabelLength, relay.limits.MaxLabelLength)
+		d.attached = d.attached && relay.attached
+		if relay.agentLabel != d.agentLabel {
+			d.agentLabel = ""
+		}
+	}
+	if d.agentLabel == model.JobLabel { // which every group has
+		d.agentLabel = ""
+	}
+	if d.attached {
+		d.limits.MaxDecompressedBytes = lesser(d.limits.MaxDecompressedBytes, loosest.MaxDecompressedBytes)
+		d.limits.MaxSeries = lesser(d.limits.MaxSeries, loosest.MaxSeries)
+		d.limits.MaxLabels = lesser(d.limits.MaxLabels, loosest.MaxLabels)
+		d.limits.MaxLabelLength = lesser(d.limits.MaxLabelLength, loosest.MaxLabelLength)
 	}
 	return d
 }
@@ -107,4 +127,12 @@ func lesser[T int | int64](a, b T) T {
 		return b
 	}
 	return a
+}
+
+// greater returns the higher of two limits, where 0 is none.
+func greater[T int | int64](a, b T) T {
+	if a == 0 || b == 0 {
+		return 0
+	}
+	return max(a, b)
 }

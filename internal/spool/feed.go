@@ -20,7 +20,8 @@ type Attachment struct {
 	Decided Decided
 	// History is where the store has been; zero for a relay that does not tell.
 	History history.History
-	// Limits and AgentLabel are what the relay refuses, so that the spool can refuse it before (T14).
+	// Limits and AgentLabel are what the relay refuses, so that the spool can refuse it before (T14), if no other relay takes it. Limits count
+	// until the session ends.
 	Limits     exposition.Limits
 	AgentLabel string
 }
@@ -64,7 +65,7 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	}
 	s.groups.recount()
 	delete(s.away, a.Relay)
-	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel}
+	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel, attached: true}
 	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}}
 	f.place(inherited)
 	return f, nil
@@ -111,6 +112,7 @@ func (f *Feed) Detach() {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.demands[f.to.Relay] = demands{agentLabel: f.to.AgentLabel}
 	f.stopSending("went away")
 	cur := f.cursor
 	if !s.cursors.have(cur) {

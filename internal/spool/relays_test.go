@@ -3,11 +3,14 @@ package spool_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/spool"
 )
 
 // A relay that lost its data gets it back, and one that was met does not get again what was deleted there (T18).
@@ -190,4 +193,54 @@ func TestBehindAHeldPush(t *testing.T) {
 			t.Errorf("they waited %s", waited)
 		}
 	})
+}
+
+// TestLimitsOfRelays: what one relay says that it takes keeps no push from another, nor from itself once its session is over. What no relay
+// takes is refused while all say so.
+func TestLimitsOfRelays(t *testing.T) {
+	const three = "m 1\nn 1\no 1\n"
+	for _, tt := range []struct {
+		name   string
+		series []int  // that each relay takes; 0 for any, -1 for one without a session
+		label  string // that each adds
+		after  bool   // of the sessions
+		taken  bool
+	}{
+		{"one with a limit", []int{2}, "", false, false},
+		{"one with a limit, after its session", []int{2}, "", true, true},
+		{"one of two has a limit", []int{2, 0}, "", false, true},
+		{"another limit each", []int{2, 3}, "", false, true},
+		{"too little each", []int{1, 2}, "", false, false},
+		{"one of two is away", []int{1, -1}, "", false, true},
+		{"one that adds the label of every group", []int{0}, "job", false, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, []string{"a:1", "b:1"}[:len(tt.series)]...)
+				defer func() { h.close() }()
+				var feeds []*spool.Feed
+				for i, series := range tt.series {
+					if series < 0 {
+						continue
+					}
+					feed, err := h.Attach(spool.Attachment{
+						Relay: h.cfg.Relays[i], Store: spool.StoreID{byte(i + 1)}, Limits: exposition.Limits{MaxSeries: series}, AgentLabel: tt.label,
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+					feeds = append(feeds, feed)
+				}
+				if tt.after {
+					for _, feed := range feeds {
+						feed.Detach()
+					}
+				}
+				_, err := h.do(change.Replace, "j", three)
+				if taken := err == nil; taken != tt.taken || !taken && !strings.Contains(err.Error(), "more than 2 series") {
+					t.Errorf("a push of three series: %v, want it taken: %v", err, tt.taken)
+				}
+			})
+		})
+	}
 }

@@ -73,7 +73,7 @@ type Spool struct {
 	journal    journal
 	groups     groups
 	cursors    cursors
-	demands    map[string]demands // of the relays, by address, as they were when a session began last
+	demands    map[string]demands // of the relays, by address, as they were when a session began last; limits until it ended
 	away       absences
 	rejections rejections
 }

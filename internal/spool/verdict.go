@@ -11,6 +11,9 @@ import (
 // defaultRetry is when a change is tried again that a relay wants later, unless the relay says when.
 const defaultRetry = time.Second
 
+// retrySpread is how far apart changes at least are tried again that one relay wants later, on average.
+const retrySpread = time.Millisecond
+
 // Decide notes the relay's verdict on a change. One that is not final holds back the change's group alone.
 func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	s := f.spool
@@ -127,6 +130,8 @@ func (f *Feed) hold(g *group, o change.Outcome) {
 		retry = o.RetryAfter
 	}
 	s.cfg.Logger.Debug("relay wants a change later", slog.String("addr", cur.name()), slog.String("grouping_key", g.key.String()), slog.String("err", o.Detail))
+	// Of many groups none is due so soon that a relay which puts all off has the agent send all the time.
+	retry = max(retry, time.Duration(len(cur.held))*retrySpread)
 	g.held |= of(cur.slot)
 	var timer *time.Timer
 	timer = time.AfterFunc(retry, func() {

@@ -43,6 +43,7 @@ type house struct {
 	metrics   *prometheus.Registry
 	journals  *journals
 	log       *logLines // of the relay
+	agentLog  *logLines // of agents; nil for none
 	addr      string
 	dial      func(ctx context.Context, network, address string) (net.Conn, error) // of agents; nil: the network's
 	resolve   func(ctx context.Context, host string) ([]netip.Addr, error)         // of agents
@@ -192,7 +193,7 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 	}
 	link := tunnelclient.NewLink(tunnelclient.Config{
 		Address: h.addr, Dial: h.dial, Resolve: h.resolve, Proxy: h.proxy, Certificates: certificates, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
-		ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
+		ProcessID: tunnelclient.NewProcessID(), Logger: h.agentLog.logger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
 	})
 	link.SetTargets(target.Set{Completeness: target.Complete, Targets: []target.Target{{
 		Name: "t", Job: "job", Instance: "i", Address: "localhost:1", Scheme: "http", MetricsPath: "/metrics",

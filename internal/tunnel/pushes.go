@@ -139,7 +139,7 @@ func VerdictToProto(number uint64, o change.Outcome) *relayv1.PushResponse {
 }
 
 // VerdictFromProto returns what the relay made of a change: a 400 of the relay is a 400 at the agent. What the relay puts off is
-// change.Unavailable or change.Full, with the delay that it asks for.
+// change.Unavailable or change.Full, with the delay that it asks for as [ChangeDelay] has it.
 func VerdictFromProto(p *relayv1.PushResponse) change.Outcome {
 	decided := pointFromProto(p.GetDecided())
 	switch v := p.GetVerdict().(type) {
@@ -154,7 +154,8 @@ func VerdictFromProto(p *relayv1.PushResponse) change.Outcome {
 		return change.Outcome{Kind: kind, Detail: Text(v.Rejected.GetMessage()), Decided: decided}
 	case *relayv1.PushResponse_Later:
 		kind := change.KindOf(change.Later, int32(v.Later.GetReason()))
-		return change.Outcome{Kind: kind, Detail: Text(v.Later.GetMessage()), RetryAfter: v.Later.GetRetryAfter().AsDuration()}
+		after, _ := ChangeDelay(v.Later)
+		return change.Outcome{Kind: kind, Detail: Text(v.Later.GetMessage()), RetryAfter: after}
 	default:
 		return change.Outcome{Kind: change.Unavailable, Detail: "the relay gave a verdict that this agent does not know"}
 	}

@@ -64,6 +64,8 @@ func NewProcessID() [16]byte {
 type Link struct {
 	cfg       Config
 	addresses addresses // owned by Run
+	pace      pace      // owned by Run
+	complains sync.Once // of a relay that asks for what cannot be meant
 
 	mu      sync.Mutex
 	current *session   // guarded by mu; nil while not attached
@@ -131,6 +133,7 @@ func (l *Link) Run(ctx context.Context) error {
 	limit := tunnel.BackoffBase
 	for {
 		startedAt := time.Now()
+		l.pace.begin(startedAt)
 		a := newAttempt(ctx)
 		s, err := l.open(ctx, a)
 		spent := a.silence() // of the time to the next attempt
@@ -153,7 +156,7 @@ func (l *Link) Run(ctx context.Context) error {
 			return nil //nolint:nilerr // The session ended because the agent does.
 		}
 		// A machine that stood still may have spent more than there was.
-		wait := backoff(min(limit, max(tunnel.BackoffCap-spent, tunnel.BackoffBase)), err)
+		wait := max(l.backoff(min(limit, max(tunnel.BackoffCap-spent, tunnel.BackoffBase)), err), l.pace.left(time.Now()))
 		limit = min(2*limit, tunnel.BackoffCap)
 		l.cfg.Logger.Warn("no session with the relay", slog.String("addr", l.cfg.Address), slog.String("remote_addr", remote), slog.Any("err", err), slog.Duration("retry_in", wait.Round(time.Millisecond)))
 		select {
@@ -165,8 +168,8 @@ func (l *Link) Run(ctx context.Context) error {
 }
 
 // backoff is a random part of the limit, so that agents that lost the relay together do not come back together. It is
-// never less than what the relay asked for.
-func backoff(limit time.Duration, err error) time.Duration {
+// never less than what the relay asked for, within bounds.
+func (l *Link) backoff(limit time.Duration, err error) time.Duration {
 	wait := time.Duration(mathrand.Int64N(int64(limit)))
 	ended, ok := errors.AsType[*endedError](err)
 	if !ok {
@@ -177,7 +180,18 @@ func backoff(limit time.Duration, err error) time.Duration {
 		// other all the time.
 		wait = tunnel.SupersededWait + time.Duration(mathrand.Int64N(int64(tunnel.SupersededSpread)))
 	}
-	return wait + ended.end.GetRetryAfter().AsDuration()
+	asked, err := tunnel.SessionDelay(ended.end)
+	if err != nil {
+		l.complain(err)
+	}
+	return wait + asked
+}
+
+// complain says once that the relay asks for what it cannot mean.
+func (l *Link) complain(err error) {
+	l.complains.Do(func() {
+		l.cfg.Logger.Warn("the relay breaks the protocol; this is said once", slog.String("addr", l.cfg.Address), slog.Any("err", err))
+	})
 }
 
 // serve serves a session until it ends, and returns why.

@@ -144,6 +144,9 @@ func (c *changeStream) takeVerdicts(stream relayv1.RelayService_PushClient) erro
 		if decided == nil {
 			continue
 		}
+		if _, err := tunnel.ChangeDelay(verdict.GetLater()); err != nil {
+			c.session.link.complain(err)
+		}
 		c.feed.Decide(decided, tunnel.VerdictFromProto(verdict))
 		c.window.release(decided.Bytes)
 		c.session.reportSpool()

@@ -19,7 +19,7 @@ const refusalsPerScrape = 4
 // startScrape answers a request in a goroutine of its own, which run waits for.
 func (s *session) startScrape(r *relayv1.ScrapeRequest) {
 	limit := s.link.cfg.MaxConcurrentScrapes
-	ctx, cancel := context.WithTimeout(s.ctx, r.GetTimeout().AsDuration())
+	ctx, cancel := context.WithTimeout(s.ctx, min(r.GetTimeout().AsDuration(), tunnel.MaxScrapeTime))
 	s.mu.Lock()
 	running := len(s.running)
 	ignored := running >= limit*refusalsPerScrape || len(s.deliveries) >= tunnel.MaxStreams ||

@@ -165,6 +165,7 @@ func (s *session) close() {
 
 // receive takes the relay's events until the stream ends.
 func (s *session) receive() error {
+	drains := false
 	for {
 		response, err := s.stream.Recv()
 		if err != nil {
@@ -177,13 +178,17 @@ func (s *session) receive() error {
 			s.cancelScrape(event.ScrapeCancel.GetScrape())
 		case *relayv1.AttachResponse_Heartbeat:
 			s.alive.SetNow()
-			s.roundTrip.Store(int64(event.Heartbeat.GetRoundTrip().AsDuration()))
+			s.roundTrip.Store(int64(max(0, event.Heartbeat.GetRoundTrip().AsDuration())))
 			echo := &relayv1.HeartbeatEcho{SentAt: event.Heartbeat.GetSentAt(), EchoedAt: timestamppb.Now()}
 			s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_HeartbeatEcho{HeartbeatEcho: echo}})
 			s.reportSpool()
 		case *relayv1.AttachResponse_End:
 			return &endedError{end: event.End}
 		case *relayv1.AttachResponse_Drain:
+			if drains {
+				continue
+			}
+			drains = true
 			s.link.cfg.Logger.Info("relay is about to stop", slog.String("addr", s.link.cfg.Address), slog.Duration("within", event.Drain.GetWithin().AsDuration()))
 			if s.changes != nil {
 				s.changes.feed.Drain()

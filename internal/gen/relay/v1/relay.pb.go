@@ -1967,7 +1967,7 @@ type SessionEnd struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Why.
 	Reason SessionEndReason `protobuf:"varint,1,opt,name=reason,proto3,enum=relay.v1.SessionEndReason" json:"reason,omitempty"`
-	// The least time that the agent waits before it attaches again; unset: its own backoff alone.
+	// The least time that the agent waits before it attaches again; unset: its own backoff alone. An agent takes 0 to 5 minutes.
 	RetryAfter *durationpb.Duration `protobuf:"bytes,2,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	// Where the session that took over came from (SUPERSEDED), as host:port, for the log.
 	SupersededBy string `protobuf:"bytes,3,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
@@ -2631,7 +2631,7 @@ type Later struct {
 	Reason LaterReason `protobuf:"varint,1,opt,name=reason,proto3,enum=relay.v1.LaterReason" json:"reason,omitempty"`
 	// Why, for people.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	// The least delay before this group is tried again; unset: 1 s.
+	// The least delay before this group is tried again; unset: 1 s. An agent takes 100 ms to 5 minutes.
 	RetryAfter    *durationpb.Duration `protobuf:"bytes,3,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2760,7 +2760,7 @@ type ScrapeRequest struct {
 	// The most bytes of body that the relay takes; 0: no limit.
 	MaxBodyBytes uint64 `protobuf:"varint,6,opt,name=max_body_bytes,json=maxBodyBytes,proto3" json:"max_body_bytes,omitempty"`
 	// Path to ask for instead of the target's own, percent-encoded, with a leading slash; empty: the target's own path
-	// and parameters. Needs CAPABILITY_SCRAPE_PATH.
+	// and parameters. An agent refuses one that its configuration does not list. Needs CAPABILITY_SCRAPE_PATH.
 	Path string `protobuf:"bytes,7,opt,name=path,proto3" json:"path,omitempty"`
 	// The query, percent-encoded, without the question mark. With a path: what to ask for. Without one: what the scraper
 	// asked with; the agent refuses it with SCRAPE_FAILURE_REASON_PARAMS unless all of it is among the target's own

@@ -1,0 +1,255 @@
+package tunnel_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"pushrelay/internal/authority"
+	"pushrelay/internal/change"
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/tunnel"
+)
+
+// evilRelay is a relay that says what the test wants.
+type evilRelay struct {
+	relayv1.UnimplementedRelayServiceServer
+	end    *relayv1.SessionEnd // ends every session at once, if there is one
+	refuse bool                // before it begins
+	drains int                 // how often it says that it is about to stop
+	later  *relayv1.Later      // the verdict on every change
+
+	mu       sync.Mutex
+	attaches []time.Time // guarded by mu
+	changes  int         // guarded by mu; that came
+}
+
+func (e *evilRelay) Attach(stream relayv1.RelayService_AttachServer) error {
+	e.mu.Lock()
+	e.attaches = append(e.attaches, time.Now())
+	e.mu.Unlock()
+	if _, err := stream.Recv(); err != nil {
+		return err
+	}
+	if e.refuse {
+		refusal, err := status.New(codes.Unavailable, "no").WithDetails(e.end)
+		if err != nil {
+			return err
+		}
+		return refusal.Err()
+	}
+	welcome := &relayv1.Welcome{Session: 1, StoreId: make([]byte, 16), Capabilities: []relayv1.Capability{relayv1.Capability_CAPABILITY_PUSH, relayv1.Capability_CAPABILITY_PUSH_ORIGIN}}
+	events := []*relayv1.AttachResponse{{Event: &relayv1.AttachResponse_Welcome{Welcome: welcome}}}
+	for range e.drains {
+		events = append(events, &relayv1.AttachResponse{Event: &relayv1.AttachResponse_Drain{Drain: &relayv1.Drain{}}})
+	}
+	if e.end != nil {
+		events = append(events, &relayv1.AttachResponse{Event: &relayv1.AttachResponse_End{End: e.end}})
+	}
+	for _, event := range events {
+		if err := stream.Send(event); err != nil {
+			return err
+		}
+	}
+	beats := time.NewTicker(tunnel.HeartbeatInterval)
+	defer beats.Stop()
+	for {
+		select {
+		case <-stream.Context().Done():
+			return nil
+		case <-beats.C:
+			if err := stream.Send(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_Heartbeat{Heartbeat: &relayv1.Heartbeat{}}}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (e *evilRelay) Push(stream relayv1.RelayService_PushServer) error {
+	number := uint64(0)
+	for {
+		part, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if begin := part.GetBegin(); begin != nil {
+			number = begin.GetChange()
+		}
+		if part.GetEnd() == nil {
+			continue
+		}
+		e.mu.Lock()
+		e.changes++
+		e.mu.Unlock()
+		if err := stream.Send(&relayv1.PushResponse{Change: number, Verdict: &relayv1.PushResponse_Later{Later: e.later}}); err != nil {
+			return err
+		}
+	}
+}
+
+// counts returns when agents attached, and how many changes came.
+func (e *evilRelay) counts() (attaches []time.Time, changes int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append(attaches, e.attaches...), e.changes
+}
+
+// under runs a test in a bubble with an agent of an evil relay.
+func under(t *testing.T, e *evilRelay, test func(t *testing.T, agent *dialled, log *logLines)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(time.Millisecond)
+		t.Cleanup(n.pumps.Wait)
+		t.Cleanup(func() { n.Close() })
+		ca := must[*authority.Authority](t)(authority.Create(filepath.Join(t.TempDir(), "authority"), authority.Config{}))
+		ensured := must[authority.RelayCertificate](t)(ca.EnsureRelay([]string{"127.0.0.1"}))
+		certificates := must[*mtls.Reloader](t)(mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: ensured.Files}))
+		server := grpc.NewServer(grpc.Creds(credentials.NewTLS(mtls.RelayTLSConfig(certificates))))
+		relayv1.RegisterRelayServiceServer(server, e)
+		var serving sync.WaitGroup
+		serving.Go(func() { server.Serve(n) })
+		t.Cleanup(func() {
+			server.Stop()
+			serving.Wait()
+		})
+		h := &house{t: t, authority: ca, addr: n.Addr().String(), dial: n.Dial, agentLog: &logLines{}}
+		agent, stop := h.start(ca, "site", scraperFunc(nil))
+		test(t, agent, h.agentLog)
+		stop()
+	})
+}
+
+// TestSessionDelaysOfEvilRelays: a relay neither keeps an agent away for ever nor has it dial all the time, however it says so.
+func TestSessionDelaysOfEvilRelays(t *testing.T) {
+	const century = 100 * 365 * 24 * 3600
+	for name, tt := range map[string]struct {
+		end    *durationpb.Duration
+		reason relayv1.SessionEndReason
+		faulty bool
+	}{
+		"a century":            {&durationpb.Duration{Seconds: century}, 0, false},
+		"superseded":           {&durationpb.Duration{Seconds: century}, relayv1.SessionEndReason_SESSION_END_REASON_SUPERSEDED, false},
+		"overflow":             {&durationpb.Duration{Seconds: math.MaxInt64}, 0, true},
+		"overflow, superseded": {&durationpb.Duration{Seconds: math.MaxInt64 / 1_000_000_000, Nanos: 854775807}, relayv1.SessionEndReason_SESSION_END_REASON_SUPERSEDED, true},
+		"negative":             {&durationpb.Duration{Seconds: -century}, 0, true},
+		"negative, superseded": {&durationpb.Duration{Seconds: -century}, relayv1.SessionEndReason_SESSION_END_REASON_SUPERSEDED, true},
+		"at once":              {&durationpb.Duration{}, 0, false},
+		"no delay":             {nil, 0, false},
+	} {
+		for _, refuse := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, before a session: %v", name, refuse), func(t *testing.T) {
+				e := &evilRelay{end: &relayv1.SessionEnd{Reason: tt.reason, RetryAfter: tt.end}, refuse: refuse}
+				under(t, e, func(t *testing.T, _ *dialled, log *logLines) {
+					const watched = 10 * time.Minute
+					begun := time.Now()
+					time.Sleep(watched)
+					attaches, _ := e.counts()
+					last := begun
+					for i, at := range append(attaches, time.Now()) {
+						if away := at.Sub(last); away > 5*time.Minute+tunnel.SupersededWait+tunnel.SupersededSpread+tunnel.BackoffCap {
+							t.Errorf("the agent stayed away for %s", away)
+						}
+						if last = at; i >= tunnel.AttachBurst && at.Sub(attaches[i-tunnel.AttachBurst]) < tunnel.AttachWindow {
+							t.Errorf("attempts %d to %d took %s", i-tunnel.AttachBurst, i, at.Sub(attaches[i-tunnel.AttachBurst]))
+						}
+					}
+					if most := int(watched / time.Second / 4); len(attaches) > most {
+						t.Errorf("the agent attached %d times in %s, want %d at most", len(attaches), watched, most)
+					}
+					said := 0
+					if tt.faulty {
+						said = 1
+					}
+					if lines := log.with("breaks the protocol"); len(lines) != said {
+						t.Errorf("the log has of the relay's error: %q, want it said: %d", lines, said)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestChangeDelaysOfEvilRelays: what a relay wants later comes neither all the time nor never.
+func TestChangeDelaysOfEvilRelays(t *testing.T) {
+	for name, tt := range map[string]struct {
+		later  *durationpb.Duration
+		groups int
+		most   int // changes that come in 16 s, in 2 s of many groups
+		faulty bool
+	}{
+		"a nanosecond":                 {durationpb.New(1), 1, 161, false},
+		"negative":                     {durationpb.New(-time.Hour), 1, 161, true},
+		"a nanosecond for many groups": {durationpb.New(1), 400, 2 * 2 * 1000, false},
+		"a century":                    {durationpb.New(100 * 365 * 24 * time.Hour), 1, 1, false},
+		"overflow":                     {&durationpb.Duration{Seconds: math.MaxInt64}, 1, 1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := &evilRelay{later: &relayv1.Later{RetryAfter: tt.later}}
+			under(t, e, func(t *testing.T, agent *dialled, log *logLines) {
+				for i := range tt.groups {
+					key := must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: fmt.Sprint(i)}))
+					go agent.spool.Apply(t.Context(), &change.Change{Operation: change.Replace, Key: key, Body: []byte("m 1\n"), At: time.Now()})
+				}
+				watched := 16 * time.Second
+				if tt.groups > 1 {
+					watched = 2 * time.Second
+				}
+				time.Sleep(watched)
+				_, came := e.counts()
+				if came == 0 || came > tt.most {
+					t.Errorf("%d changes came, want 1 to %d", came, tt.most)
+				}
+				if tt.groups > 1 {
+					return
+				}
+				time.Sleep(5 * time.Minute)
+				if _, all := e.counts(); all <= came {
+					t.Error("no change came again within five minutes")
+				}
+				said := 0
+				if tt.faulty {
+					said = 1
+				}
+				if lines := log.with("breaks the protocol"); len(lines) != said {
+					t.Errorf("the log has of the relay's error: %q, want it said: %d", lines, said)
+				}
+			})
+		})
+	}
+}
+
+// TestDrainsOfEvilRelays: that a relay is about to stop is said once in a session.
+func TestDrainsOfEvilRelays(t *testing.T) {
+	under(t, &evilRelay{drains: 10_000}, func(t *testing.T, _ *dialled, log *logLines) {
+		time.Sleep(time.Minute)
+		if lines := log.with("about to stop"); len(lines) != 1 {
+			t.Errorf("the log has %d lines of it, want 1", len(lines))
+		}
+	})
+}
+
+// logger returns what logs to the lines; one that logs nothing for nil.
+func (l *logLines) logger() *slog.Logger {
+	if l == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(l, nil))
+}
