@@ -1,6 +1,7 @@
 package scrape
 
 import (
+	"maps"
 	"mime"
 	"net/http"
 	"net/textproto"
@@ -21,9 +22,35 @@ var hopByHop = []string{
 	"Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// requestOnly are further headers of a scraper's request that its target must not see: credentials, which are for the
-// relay, since the agent has those of its targets in its own configuration; and Id, by which other tunnels correlate.
-var requestOnly = []string{"Authorization", "Cookie", "Expect", "Id", TimeoutHeader}
+// wayNames and wayPrefixes begin the names of headers by which those on a request's way tell who asked and for what. Most are added by proxies,
+// and anybody can send them: a target that believes the agent would believe them, and those that replace method or path would get around what
+// the agent's file lists.
+var (
+	wayNames = []string{
+		"client-ip", "forwarded", "front-end-https", "http2-settings", "true-client-ip", "via", "x-host", "x-method-override", "x-originating-ip", "x-scheme", "x-url-scheme",
+	}
+	wayPrefixes = []string{
+		"cf-", "proxy-", "remote-", "ssl-", "x-client-", "x-cluster-client-", "x-envoy-", "x-forwarded-", "x-http-method", "x-original-", "x-real-", "x-remote-", "x-rewrite-", "x-ssl-",
+	}
+)
+
+// secretParts are in the names of headers that hold credentials, whatever they are called where: those that a proxy adds for the relay
+// are no more a target's business than the relay's password is.
+var secretParts = []string{
+	"access-key", "api-key", "apikey", "assertion", "auth", "cookie", "credential", "csrf", "jwt", "passw", "secret", "session", "signature", "token", "xsrf",
+}
+
+// isPrivate reports whether a header of a scraper's request is between it, the relay and those between them. So is one whose name has an underscore:
+// to many targets it is the same as one with a hyphen, and nginx lets none through either.
+func isPrivate(name string) bool {
+	name = strings.ToLower(name)
+	return strings.Contains(name, "_") || slices.Contains(wayNames, name) ||
+		slices.ContainsFunc(wayPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) ||
+		slices.ContainsFunc(secretParts, func(part string) bool { return strings.Contains(name, part) })
+}
+
+// requestOnly are further headers of a scraper's request that its target must not see, such as Id, by which other tunnels correlate.
+var requestOnly = []string{"Expect", "Id", TimeoutHeader}
 
 // answered are the headers of a target's answer that reach the scraper. An answer is data of somebody whom the relay does not know,
 // below the relay's own address: cookies, places, links, policies and whatever else a browser or a client acts on would speak for
@@ -36,7 +63,8 @@ const maxAnsweredBytes = 1 << 10
 // expositionTypes are the media types that reach the scraper as they are.
 var expositionTypes = []string{"text/plain", "application/openmetrics-text", "application/vnd.google.protobuf"}
 
-// RequestHeader returns a copy of what a scraper sent, without all that must not reach the target.
+// RequestHeader returns a copy of what a scraper sent, without all that must not reach the target: what concerns one connection, what proxies add,
+// and credentials, which are for the relay, since the agent has those of its targets in its own configuration.
 func RequestHeader(h http.Header) http.Header {
 	out := h.Clone()
 	if out == nil {
@@ -48,6 +76,7 @@ func RequestHeader(h http.Header) http.Header {
 	for _, name := range requestOnly {
 		delete(out, name)
 	}
+	maps.DeleteFunc(out, func(name string, _ []string) bool { return isPrivate(name) })
 	deleteNamed(out, h)
 	return out
 }

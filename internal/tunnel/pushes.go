@@ -63,9 +63,22 @@ func ChangeFromProto(begin *relayv1.ChangeBegin, begun time.Time, body []byte, n
 	if err != nil {
 		return nil, change.Refuse(change.Invalid, "grouping key: %v", err)
 	}
-	r := &change.Change{Key: key, Body: body, MayBeHidden: begin.GetMayBeHidden(), At: begun.Add(-max(0, begin.GetAge().AsDuration()))}
+	r := &change.Change{Key: key, Body: body, MayBeHidden: begin.GetMayBeHidden(), At: pushedAt(begun, begin.GetAge().AsDuration())}
 	r.Refused = fill(r, begin, names)
 	return r, nil
+}
+
+// firstPush is the earliest time that a push can have. One before 1970 would be negative for Prometheus, and that of 1970 is that of a group which was
+// never pushed.
+var firstPush = time.Unix(1, 0)
+
+// pushedAt is when a push was made that began to come then, at that age (T19). An agent whose clock was set, or who wants to, says any age.
+func pushedAt(begun time.Time, age time.Duration) time.Time {
+	at := begun.Add(-max(0, age))
+	if at.Before(firstPush) {
+		return firstPush
+	}
+	return at
 }
 
 // fill sets what a change says beside its group and its body, and returns what is wrong with that.

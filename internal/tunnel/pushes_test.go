@@ -3,6 +3,7 @@ package tunnel_test
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
@@ -219,5 +221,29 @@ func TestJournalsAndSpoolStatesTravel(t *testing.T) {
 	malformed := &relayv1.SpoolState{PendingChanges: 3, DecidedThrough: 7, JournalId: []byte("short")}
 	if got := tunnel.SpoolFromProto(malformed); got != (tunnel.SpoolState{Pending: 3}) {
 		t.Errorf("SpoolFromProto = %+v", got)
+	}
+}
+
+// TestAgesOfPushes: whatever age an agent gives, the push was made after 1970 and not later than it came.
+func TestAgesOfPushes(t *testing.T) {
+	begun := time.Unix(1_800_000_000, 0)
+	for name, tt := range map[string]struct {
+		age  *durationpb.Duration
+		want time.Time
+	}{
+		"none":        {nil, begun},
+		"usual":       {durationpb.New(time.Hour), begun.Add(-time.Hour)},
+		"negative":    {durationpb.New(-time.Hour), begun},
+		"a century":   {durationpb.New(100 * 365 * 24 * time.Hour), time.Unix(1, 0)},
+		"from 1970":   {&durationpb.Duration{Seconds: begun.Unix()}, time.Unix(1, 0)},
+		"overflowing": {&durationpb.Duration{Seconds: math.MaxInt64, Nanos: math.MaxInt32}, time.Unix(1, 0)},
+		"impossible":  {&durationpb.Duration{Seconds: math.MinInt64, Nanos: math.MinInt32}, begun},
+	} {
+		c, err := tunnel.ChangeFromProto(&relayv1.ChangeBegin{
+			Operation: relayv1.Operation_OPERATION_DELETE, GroupingKey: []*relayv1.Label{{Name: "job", Value: "j"}}, Age: tt.age,
+		}, begun, nil, metric.LegacyNames)
+		if err != nil || !c.At.Equal(tt.want) {
+			t.Errorf("%s: %v, %v, want %v", name, c.At, err, tt.want)
+		}
 	}
 }
