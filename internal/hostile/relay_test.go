@@ -4,6 +4,7 @@ package hostile_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -65,6 +66,9 @@ func startRelay(t *testing.T, flags ...string) *relay {
 		if strings.Contains(strings.Join(flags, " "), "--web.config.file") {
 			r.url = "http://right:right@" + r.web
 		}
+		if strings.Contains(strings.Join(flags, " "), tlsConfig) {
+			r.url = "https://" + r.web
+		}
 		status, _ := r.do(t.Context(), http.MethodGet, "/-/ready", "")
 		return status == http.StatusOK
 	})
@@ -103,7 +107,7 @@ func (r *relay) do(ctx context.Context, method, path, body string) (int, string)
 }
 
 // client makes the requests of the honest.
-var client = &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}
+var client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, Timeout: time.Minute}
 
 // elsewhere makes connections from another address than the honest have.
 var elsewhere = &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 9)}}

@@ -32,14 +32,21 @@ func (l *connListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, server: l.server}, nil
+	return &conn{Conn: c, server: l.server, waste: NewWaste()}, nil
 }
 
 // conn is a connection of the server, below TLS if there is TLS.
 type conn struct {
 	net.Conn
 	server *Server
+	waste  *Waste
 	unread atomic.Bool // there is a request whose body was not read to its end, as far as is known
+}
+
+// Read reads, once the connection may be read.
+func (c *conn) Read(p []byte) (int, error) {
+	c.waste.Rest()
+	return c.Conn.Read(p)
 }
 
 // CloseWrite ends the answer, and then reads on if the request did not end yet. net/http calls it where a request was not
@@ -59,6 +66,7 @@ func (c *conn) CloseWrite() error {
 // Close closes the connection once its request has been read, or at once if it is called again, or to cut off what is left at the end:
 // a handler may still be reading then, whose read and its deadline stand in the way of ours.
 func (c *conn) Close() error {
+	c.waste.Close()
 	if c.unread.Load() && c.server.ending.Err() == nil {
 		c.CloseWrite() //nolint:errcheck // Of a connection that is broken nothing is read either.
 	}

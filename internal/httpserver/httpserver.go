@@ -239,7 +239,7 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 
 func (s *Server) newHTTP(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           tellCuts(boundBodies(refuseOtherSchemes(handler))),
+		Handler:           countResets(tellCuts(boundBodies(refuseOtherSchemes(handler)))),
 		ConnContext:       withConn,
 		ConnState:         observeState,
 		ReadHeaderTimeout: headerTimeout,

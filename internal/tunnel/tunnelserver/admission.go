@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/httpserver"
 )
 
 // What one identity may have and do. An agent has one connection; after an outage some that are dead are not known to be yet, and those of
@@ -97,11 +98,19 @@ func overloadedBy(message string) *sessionEnd {
 type admittedConn struct {
 	net.Conn
 
-	left func()
+	waste *httpserver.Waste
+	left  func()
+}
+
+// Read reads, once the connection may be read.
+func (c *admittedConn) Read(p []byte) (int, error) {
+	c.waste.Rest()
+	return c.Conn.Read(p)
 }
 
 // Close closes the connection.
 func (c *admittedConn) Close() error {
+	c.waste.Close()
 	c.left()
 	return c.Conn.Close()
 }

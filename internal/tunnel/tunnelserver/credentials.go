@@ -11,11 +11,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/httpserver"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/tunnel"
 )
@@ -31,6 +34,7 @@ type connection struct {
 	conn      *tunnel.Conn
 	number    int         // of the connections that the agent had when it came, with this one
 	patience  *time.Timer // closes it unless a session begins
+	waste     *httpserver.Waste
 	attaching atomic.Bool // there is, or was, an attempt to open a session on it
 }
 
@@ -54,6 +58,23 @@ func connectionOf(ctx context.Context) (*connection, error) {
 		}
 	}
 	return nil, status.Error(codes.Unauthenticated, "the call did not come over mutual TLS")
+}
+
+// countWaste counts the calls of a connection that come to nothing: those that the agent gives up, and those that are refused. Those that bring the
+// answers to scrapes do too when a scraper gives up, which is no fault of the agent's: DeliverScrape says which count.
+func countWaste(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	err := handler(srv, stream)
+	if err != nil && info.FullMethod != relayv1.RelayService_DeliverScrape_FullMethodName {
+		if conn, unknown := connectionOf(stream.Context()); unknown == nil {
+			conn.waste.Add()
+		}
+	}
+	return err
+}
+
+// unknownCall answers calls that there are none of, so that they are counted as well.
+func unknownCall(any, grpc.ServerStream) error {
+	return status.Error(codes.Unimplemented, "the relay has no such call")
 }
 
 // relayCredentials does the TLS handshake of accepted connections. gRPC's own would not tell the connection of a call.
@@ -104,7 +125,7 @@ func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		State:          conn.ConnectionState(),
 		CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
 	}
-	return c.admit(conn, &connection{TLSInfo: info, peer: id, conn: tracked})
+	return c.admit(conn, &connection{TLSInfo: info, peer: id, conn: tracked, waste: httpserver.NewWaste()})
 }
 
 // errTooMany ends a handshake of an agent that has connections beyond what is worth an answer.
@@ -113,7 +134,7 @@ var errTooMany = errors.New("the agent has too many connections")
 // admit counts a connection, which has a while to begin a session.
 func (c *relayCredentials) admit(conn net.Conn, known *connection) (net.Conn, credentials.AuthInfo, error) {
 	agent := known.peer.Agent
-	admitted := &admittedConn{Conn: conn, left: sync.OnceFunc(func() { c.admission.leave(agent) })}
+	admitted := &admittedConn{Conn: conn, waste: known.waste, left: sync.OnceFunc(func() { c.admission.leave(agent) })}
 	known.number = c.admission.connect(agent)
 	if known.number > maxConnections+maxRefused {
 		admitted.Close() //nolint:errcheck // Nobody is told.

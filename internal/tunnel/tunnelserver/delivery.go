@@ -42,20 +42,30 @@ var errNotWanted = status.Error(codes.Canceled, "nobody waits for this scrape an
 
 // DeliverScrape takes the answer to a scrape, and others after it. See relay.proto.
 func (s *Server) DeliverScrape(stream relayv1.RelayService_DeliverScrapeServer) error {
+	conn, err := connectionOf(stream.Context())
+	if err != nil {
+		return err
+	}
 	first, err := stream.Recv()
 	if err != nil {
+		conn.waste.Add()
 		return err
 	}
 	reference := first.GetReference()
 	if reference == nil {
+		conn.waste.Add()
 		return status.Error(codes.InvalidArgument, "the first message of DeliverScrape must be a reference")
 	}
 	ss, err := s.sessionOn(stream.Context(), reference.GetSession())
 	if err != nil {
+		conn.waste.Add()
 		return err
 	}
 	call := ss.claim(reference.GetScrape())
 	if call == nil {
+		if !ss.excuses() {
+			conn.waste.Add()
+		}
 		return status.Errorf(codes.NotFound, "no scrape %d waits in this session", reference.GetScrape())
 	}
 	d := &delivery{opened: reference.GetScrape(), stream: stream, finished: make(chan struct{})}
@@ -81,6 +91,17 @@ func (ss *session) claim(id uint64) *scrapeCall {
 	call := ss.scrapes[id]
 	delete(ss.scrapes, id)
 	return call
+}
+
+// excuses reports whether a call may be for a scrape that was given up here: there are as many as there were scrapes.
+func (ss *session) excuses() bool {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if ss.excused >= ss.lastScrape {
+		return false
+	}
+	ss.excused++
+	return true
 }
 
 // newCall numbers a scrape. It is answered on a stream that was kept, or else by the call, which waits for one.

@@ -127,6 +127,8 @@ func New(cfg Config) *Server {
 		grpc.InitialConnWindowSize(tunnel.ConnectionWindowBytes),
 		grpc.ReadBufferSize(tunnel.ReadBufferBytes),
 		grpc.WaitForHandlers(true),
+		grpc.StreamInterceptor(countWaste),
+		grpc.UnknownServiceHandler(unknownCall),
 	)
 	relayv1.RegisterRelayServiceServer(s.grpc, s)
 	return s

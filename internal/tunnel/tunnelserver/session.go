@@ -52,6 +52,7 @@ type session struct {
 	mu         sync.Mutex
 	scrapes    map[uint64]*scrapeCall // guarded by mu; those that no stream answers yet
 	lastScrape uint64                 // guarded by mu
+	excused    uint64                 // guarded by mu; calls for scrapes that nobody waited for any more
 	kept       []*delivery            // guarded by mu; streams between two answers
 	dropping   bool                   // guarded by mu; a timer for dropUnused runs
 }
