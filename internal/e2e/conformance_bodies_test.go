@@ -20,7 +20,7 @@ const pushedM = `
 
 var bodyBehaviours = []behaviour{
 	{name: "no line feed at the end", do: []request{
-		put("/job/j", "m 1").refused("text format parsing error in line 1: unexpected end of input stream\n"),
+		put("/job/j", "m 1").refused("text format parsing error in line 1: unexpected end of input stream"),
 	}},
 	{name: "carriage return", do: []request{put("/job/j", "m 1\r\n").refused(`expected float as value, got "1\r"`)}},
 	{name: "no exposition", do: []request{put("/job/j", "blablabla\n").refused(`text format parsing error in line 1: expected float as value, got ""`)}},
@@ -110,6 +110,11 @@ var encodingBehaviours = []behaviour{
 			{method: http.MethodPut, path: "/metrics/job/j", chunked: true, status: http.StatusOK, exact: true, header: http.Header{"Content-Encoding": {"gzip"}}},
 			del("/job/other", "").with("Content-Encoding", "gzip"), del("/job/other", "x").with("Content-Encoding", "gzip"),
 		},
+	},
+	{
+		// Kept: nobody looks into a comment, and what ends its line is part of a HELP.
+		name: "carriage returns in comments", do: []request{put("/job/j", "# a comment\r\n# HELP m That.\r\n# TYPE m gauge\nm 1\n")},
+		want: "# HELP m That.\r\n# TYPE m gauge\nm{instance=\"\",job=\"j\"} 1\ngroup{instance=\"\",job=\"j\"} pushed",
 	},
 	{name: "gzip that does not say so", do: []request{put("/job/j", inGzip("m 1\n")).refused("invalid metric name")}},
 	{

@@ -173,6 +173,6 @@ func (s *textScanner) word(i int) ([]byte, int) {
 	return s.src[start:i], i
 }
 
-func (s *textScanner) endOfInput() error { return s.malformed("unexpected end of input stream") }
+func (s *textScanner) endOfInput() error { return s.malformed(endOfInput) }
 
 func isBlank(b byte) bool { return b == ' ' || b == '\t' }

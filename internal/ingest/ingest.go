@@ -111,7 +111,7 @@ func (in *Ingester) parsed(ctx context.Context, c *change.Change) (change.Outcom
 		return in.cfg.Store.Apply(ctx, c, groupstore.Content{Fault: inconsistent.Error()})
 	}
 	if err != nil {
-		err = &change.Outcome{Kind: change.Invalid, Detail: err.Error()}
+		err = &change.Outcome{Kind: change.Invalid, Detail: exposition.Diagnose(err, c.Format, c.Body)}
 	} else {
 		err = in.refuseForged(c, body)
 	}

@@ -136,7 +136,9 @@ func TestRefusals(t *testing.T) {
 		failure bool   // whether the group's failure time is set
 	}{
 		{"malformed text", change.Change{Body: []byte("blablabla\n")}, change.Invalid, `text format parsing error in line 1: expected float as value, got ""`, false},
-		{"no line feed", change.Change{Body: []byte("m 1")}, change.Invalid, "text format parsing error in line 1: unexpected end of input stream", false},
+		{"no line feed", change.Change{Body: []byte("m 1")}, change.Invalid, "text format parsing error in line 1: unexpected end of input stream; the body has no line feed: curl -d @FILE drops them", false},
+		{"CR LF", change.Change{Body: []byte("m 1\r\n")}, change.Invalid, `expected float as value, got "1\r"; the body has CR LF where lines end`, false},
+		{"text that says protobuf", change.Change{Format: exposition.ProtobufDelimited, Body: []byte("metric_of_mine 1\n")}, change.Invalid, "; the body is text, although its Content-Type header says protobuf", false},
 		{"truncated protobuf", change.Change{Format: exposition.ProtobufDelimited, Body: []byte{9, 1}}, change.Invalid, "unexpected EOF", false},
 		{"timestamp", change.Change{Body: []byte("m 1 1000\n")}, change.Inconsistent, inconsistent + "pushed metrics must not have timestamps", true},
 		{

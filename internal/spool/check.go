@@ -49,7 +49,7 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 		return nil, change.Contradiction(inconsistent.Error())
 	}
 	if err != nil {
-		return nil, &change.Outcome{Kind: change.Invalid, Detail: err.Error()}
+		return nil, &change.Outcome{Kind: change.Invalid, Detail: exposition.Diagnose(err, r.Format, r.Body)}
 	}
 	stored := r.Key
 	if d.agentLabel != "" {

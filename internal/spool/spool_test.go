@@ -305,6 +305,7 @@ func TestChecksAtTheAgent(t *testing.T) {
 			failures   int
 		}{
 			{name: "malformed", body: "m{ 1\n", kind: change.Invalid},
+			{name: "last line feed", body: "m 1\nn 1", kind: change.Invalid, says: "; the body has no line feed at its end"},
 			{name: "timestamp", body: "m 1 1000\n", kind: change.Inconsistent, says: "timestamps", failures: 1},
 			{name: "twice", body: "m{a=\"\"} 1\nm 2\n", kind: change.Inconsistent, says: "collected before", failures: 1},
 			{name: "contradiction", body: "m{__a=\"\"} 1\n", kind: change.Inconsistent, failures: 1},
