@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"pushrelay/internal/agentapi"
+	"pushrelay/internal/exposition"
 )
 
 // maxPushBytes bounds what is read of a file; what an agent takes is for its own flags to say, and less.
@@ -17,7 +18,7 @@ const maxPushBytes = 256 << 20
 
 const exitCodesHelp = `Exit codes: 0 taken by the relays, or kept by the agent until they are there (that is told on standard output); 1 refused, the same again will not help; 2 wrong command line; 3 not possible now (agent or relays out of reach, limits of the store): try again.`
 
-const pushHelp = `Push metrics in the text format from a file, or from standard input. Metrics of other names in the group stay.
+const pushHelp = `Push metrics in the text format from a file, or from standard input. Metrics of other names in the group stay. A byte order mark, CR LF at the ends of lines and a missing last line feed do no harm.
 
 Two machines that push through one agent write one group unless their keys differ: --grouping=instance=$(hostname) on each.
 
@@ -102,14 +103,11 @@ func (c *pushCommands) read(stdin io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
-	if len(body) == 0 {
-		return nil, errors.New(name + " is empty, there is nothing to push (relay-agent delete removes a group)")
-	}
 	if len(body) > maxPushBytes {
 		return nil, fmt.Errorf("%s has more than %d bytes", name, maxPushBytes)
 	}
-	if body[len(body)-1] != '\n' {
-		body = append(body, '\n') // echo -n and printf leave it out
+	if body = exposition.Tidy(body); len(body) == 0 {
+		return nil, errors.New(name + " is empty, there is nothing to push (relay-agent delete removes a group)")
 	}
 	return body, nil
 }

@@ -148,7 +148,7 @@ func TestPushAndDelete(t *testing.T) {
 	run := func(stdin string, args ...string) result {
 		return outputWithInput(t, agent.at(append(args[:1:1], append(group, args[1:]...)...)...), stdin)
 	}
-	wantResult(t, run("first 1", "push"), 0, "", "")
+	wantResult(t, run("\uFEFF# TYPE first gauge\r\nfirst 1\r", "push"), 0, "", "")
 	wantResult(t, run("", "push", file), 0, "", "")
 	wantSeries(t, relay.url, series("first"), 1)
 	wantSeries(t, relay.url, series("second"), 2)
@@ -157,7 +157,9 @@ func TestPushAndDelete(t *testing.T) {
 	wantNoSeries(t, relay.url, series("first"))
 
 	wantResult(t, run("third x\n", "push"), 1, "", "relay-agent push: text format parsing error in line 1")
+	wantResult(t, run("\xFF\xFEt\x00h\x00", "push"), 1, "", "the body is UTF-16")
 	wantResult(t, run("", "push"), 1, "", "standard input is empty")
+	wantResult(t, run("\uFEFF", "push"), 1, "", "standard input is empty")
 	wantResult(t, run("", "push", "/nowhere/file"), 1, "", "/nowhere/file: no such file")
 	wantResult(t, run("", "push", t.TempDir()), 1, "", "is a directory")
 	wantSeries(t, relay.url, series("third"), 3)

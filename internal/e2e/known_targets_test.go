@@ -233,7 +233,7 @@ func TestTextfilesInTheStatus(t *testing.T) {
 	}
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "good.prom"), "good 1\n")
-	writeFile(t, filepath.Join(dir, "half.prom"), "half 1")
+	writeFile(t, filepath.Join(dir, "half.prom"), "half")
 	writeFile(t, filepath.Join(dir, "hidden.prom"), "# TYPE clash counter\nclash 1\n")
 	a := startAgent(t, r, "site-a", fmt.Sprintf("textfile_configs: [{directory: %q, job: scripts}]\n", dir))
 	eventually(t, 20*time.Second, "the status names both files", func() error {

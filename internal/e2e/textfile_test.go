@@ -59,7 +59,7 @@ func TestTextfiles(t *testing.T) {
 		"backup_bytes" + labels + "1\n",
 		fmt.Sprintf(`node_textfile_mtime_seconds{agent="site-a",file="%s/backup.prom",instance="",job="scripts",textfile="backup",zone="z"} `, dir),
 	})
-	write("backup.prom", "backup_bytes 2")
+	write("backup.prom", "backup_bytes{")
 	eventually(t, 5*time.Second, "half a file is reported", func() error {
 		if page := mustGet(t, agent.url+"/metrics"); !strings.Contains(page, fmt.Sprintf(`relay_agent_textfile_error{file="%s/backup.prom"} 1`, dir)) {
 			return fmt.Errorf("no error:\n%s", tail(page, 20))
@@ -67,7 +67,7 @@ func TestTextfiles(t *testing.T) {
 		return nil
 	})
 	shows("half a file", []string{"backup_bytes" + labels + "1\n"})
-	write("backup.prom", "# TYPE backup_bytes gauge\nbackup_bytes 2\n")
+	write("backup.prom", "\uFEFF# TYPE backup_bytes gauge\r\nbackup_bytes 2")
 	write("other.prom", "other 1\n")
 	shows("a whole file", []string{"backup_bytes" + labels + "2\n", "other{"})
 	pushed := pushTime(t, relay, "backup")

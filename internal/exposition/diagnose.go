@@ -28,6 +28,27 @@ func Diagnose(err error, f Format, body []byte) string {
 	return err.Error() + "; the body " + found.looks + ": " + found.push
 }
 
+// DiagnoseFile is [Diagnose] for a text that a program of this project read itself, from a file whose owner reads the error.
+func DiagnoseFile(err error, content []byte) string {
+	parse, ok := errors.AsType[*ParseError](err)
+	if !ok {
+		return err.Error()
+	}
+	return err.Error() + ofFile(look(Text004, parse, content))
+}
+
+// ofFile returns what is said of a file for a mistake, behind what else is said; empty without one.
+func ofFile(found *mistake) string {
+	if found == nil {
+		return ""
+	}
+	said := "; the file " + found.looks
+	if found.file != "" {
+		said += ": " + found.file
+	}
+	return said
+}
+
 // A mistake is what a body or file is or has that keeps it from being read.
 type mistake struct {
 	looks string // what follows "the body" or "the file"

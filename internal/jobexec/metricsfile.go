@@ -131,9 +131,7 @@ func (f *metricsFile) read() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(content) > 0 && content[len(content)-1] != '\n' {
-		content = append(content, '\n') // echo -n and printf leave it out
-	}
+	content = exposition.Tidy(content)
 	if err := check(content); err != nil {
 		return nil, err
 	}
@@ -168,7 +166,7 @@ func readRegular(path string) ([]byte, error) {
 func check(content []byte) error {
 	body, err := new(exposition.Parser).ParseText(content, exposition.Options{Names: metric.UTF8Names})
 	if err != nil {
-		return err
+		return errors.New(exposition.DiagnoseFile(err, content))
 	}
 	for _, family := range body.Families {
 		if slices.ContainsFunc(ownMetrics, func(m ownMetric) bool { return m.name == string(family.Name) }) {

@@ -9,6 +9,7 @@ import (
 const (
 	Settle      = settle
 	Interval    = interval
+	Racy        = racy
 	MtimeFamily = mtimeFamily
 	MaxFiles    = maxFiles
 

@@ -51,8 +51,10 @@ type task struct {
 	key  grouping.Key
 	file file // what was known, then what is
 	gone bool
-	err  error // why the push was not possible at the time
-	late bool  // a push is due that was not tried, or not possible
+	// unended says that the last line has no line feed and that the file was modified just now: somebody may still write to it.
+	unended bool
+	err     error // why the push was not possible at the time
+	late    bool  // a push is due that was not tried, or not possible
 }
 
 // A look compares all files with what was pushed.
@@ -150,7 +152,7 @@ func (l *look) run(ctx context.Context) {
 	}
 	group.Wait() //nolint:errcheck // None returns one.
 	c := l.c
-	c.files = make(map[string]*file, len(l.tasks))
+	c.files, c.unended = make(map[string]*file, len(l.tasks)), false
 	for _, t := range l.tasks {
 		if t.gone {
 			continue // Its group goes with the next look: this may be a directory that was taken away just now.
@@ -159,6 +161,7 @@ func (l *look) run(ctx context.Context) {
 		c.faults.note(badFile, t.path, t.file.fault)
 		l.found.files = append(l.found.files, fileFound{path: t.path, fault: t.file.fault, pushed: t.file.pushed})
 		l.count(t.late, t.err)
+		c.unended = c.unended || t.unended
 	}
 }
 
@@ -178,7 +181,12 @@ func (l *look) one(ctx context.Context, t *task) {
 	}
 	var r *change.Change
 	if err == nil {
-		r, err = l.request(t, content)
+		if t.unended = isUnended(content) && isFresh(info, t.file.readAt); t.unended {
+			t.file, t.late = before, true
+			t.file.info = nil // so that it is read again
+			return
+		}
+		r, err = l.request(t, exposition.Tidy(content))
 	}
 	if err != nil {
 		t.file.fault = err
@@ -193,6 +201,16 @@ func (l *look) one(ctx context.Context, t *task) {
 	default:
 		l.push(ctx, t, r)
 	}
+}
+
+// isUnended says whether the last line lacks its line feed. Whoever writes a file piece by piece leaves it so in between, where half a
+// number is a number.
+func isUnended(content []byte) bool { return len(content) > 0 && content[len(content)-1] != '\n' }
+
+// isFresh says whether the file was modified just before it was read. A time to come says nothing.
+func isFresh(info fs.FileInfo, readAt time.Time) bool {
+	age := readAt.Sub(info.ModTime())
+	return age >= 0 && age <= racy
 }
 
 // request makes the push of a file's content, or says what is wrong with it. What is well formed and contradicts itself is left

@@ -169,8 +169,8 @@ func TestBadFiles(t *testing.T) {
 		says  string
 		asked []string // what is well formed is for others to judge, once
 	}{
-		{"half written", write("m 1\nm{a=\"b\""), "unexpected end of input stream", nil},
-		{"without the last line feed", write("m 1"), "unexpected end of input stream", nil},
+		{"half written", write("m 1\nm{a=\"b\""), "text format parsing error in line 2: ", nil},
+		{"UTF-16", write("\xFF\xFEm\x00 \x001\x00\n\x00"), "text format parsing error in line 1: ", nil},
 		{"malformed", write("m 1\nm one\n"), "text format parsing error in line 2: expected float as value, got", nil},
 		{"timestamp", write("m 1 900000000000\n"), "pushed metrics must not have timestamps", []string{replaceX}},
 		{"series twice", write("m 1\nm 2\n"), "was collected before", []string{replaceX}},
@@ -206,6 +206,28 @@ func TestBadFiles(t *testing.T) {
 			b.write("x.prom", "m 2\n")
 			b.look(replaceX)
 			b.metrics(`directory_error{DIR} 0 error{DIR/x.prom} 0 files 1 mtime_seconds{DIR/x.prom} 9.0000000025e+08 waiting_files 0`)
+		})
+	}
+}
+
+// TestTidied: what editors and other systems leave in a file is not pushed, and keeps nothing else from being so.
+func TestTidied(t *testing.T) {
+	for name, content := range map[string]string{
+		"byte order mark": "\uFEFFm 1\n", "CR LF": "m 1\r\n", "no line feed at the end": "m 1", "all of it": "\uFEFFm 1\r",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.write("x.prom", content)
+			b.look(replaceX)
+			b.look()
+			if got, _, _ := strings.Cut(b.groups.bodies[keyOf(t, "job", "node", "textfile", "x")], "#"); got != "m 1\n" {
+				t.Errorf("pushed %q", got)
+			}
+			b.restart()
+			b.apply(textfile.Directory{Path: b.dir, Job: "node"})
+			b.look()
+			b.write("x.prom", "m 1\n") // which says the same
+			b.look()
 		})
 	}
 }
@@ -258,7 +280,7 @@ func TestFaults(t *testing.T) {
 	missing := filepath.Join(b.dir, "missing")
 	b.apply(textfile.Directory{Path: b.dir, Job: "node"}, textfile.Directory{Path: missing, Job: "other"})
 	b.write("good.prom", "m 1\n")
-	b.write("half.prom", "m 1")
+	b.write("half.prom", "m")
 	b.write("clash.prom", "n 1\n")
 	b.groups.fail = func(r *change.Change) error {
 		if name, _ := r.Key.Get("textfile"); name == "clash" {

@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Pushes of text files, and deletes of removed ones, by result: taken, refused for good, or not possible at the time.",
 		}, []string{"result"}),
 		files:       describe("files", "Text files that are there, good or not."),
-		waiting:     describe("waiting_files", "Text files, and removed ones, of which the agent itself could not take the push yet."),
+		waiting:     describe("waiting_files", "Text files, and removed ones, of which the agent itself could not take the push yet, or that may be half written."),
 		failed:      describe("error", "Whether the text file cannot be used as it is; its last good content stays.", "file"),
 		directories: describe("directory_error", "Whether the directory cannot be read, or something in it is not looked at; nothing is deleted because of that.", "directory"),
 		mtime:       describe("mtime_seconds", "When the content of the text file that was pushed last was modified, in seconds since the epoch.", "file"),

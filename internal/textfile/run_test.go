@@ -52,6 +52,48 @@ func TestRunHearsOfChanges(t *testing.T) {
 	})
 }
 
+// TestRunWaitsForTheEnd: a file that was written to just now and does not end in a line feed may be half written, so that half a number
+// would be pushed. It is read again until it does, or rests.
+func TestRunWaitsForTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bench, events chan<- fsnotify.Event) {
+		path := filepath.Join(b.dir, "x.prom")
+		writes := func(content string) {
+			t.Helper()
+			b.write("x.prom", content)
+			if err := os.Chtimes(path, time.Now(), time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			events <- fsnotify.Event{Name: path, Op: fsnotify.Write}
+			time.Sleep(2 * textfile.Settle)
+			synctest.Wait()
+		}
+		wants := func(body string, want ...string) {
+			t.Helper()
+			got, _, _ := strings.Cut(b.groups.bodies[keyOf(t, "job", "node", "textfile", "x")], "#")
+			if diff := cmp.Diff(want, b.groups.took()); diff != "" || got != body {
+				t.Errorf("the group holds %q, want %q (-want +got):\n%s", got, body, diff)
+			}
+		}
+		writes("m 123\n")
+		wants("m 123\n", replaceX)
+		writes("m 4")
+		wants("m 123\n")
+		if faults := b.Faults(); len(faults) > 0 {
+			t.Errorf("a file that is being written is at fault: %v", faults)
+		}
+		writes("m 45")
+		wants("m 123\n")
+		writes("m 456\n")
+		wants("m 456\n", replaceX)
+		writes("m 7")
+		time.Sleep(2 * textfile.Racy)
+		synctest.Wait()
+		wants("m 7\n", replaceX)
+		time.Sleep(time.Hour)
+		wants("m 7\n")
+	})
+}
+
 // TestRunWaitsForDirectories: without a configuration nothing is known of what was pushed, and nothing is deleted.
 func TestRunWaitsForDirectories(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bench, _ chan<- fsnotify.Event) {

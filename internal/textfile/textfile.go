@@ -1,8 +1,8 @@
 // Package textfile pushes what local scripts leave in files: every *.prom file of a directory is a group, as long as the
 // file is there.
 //
-// It reads the files that node_exporter's textfile collector reads, in the same way, so that a directory can be handed
-// over as it is. It promises that a group holds one whole version of its file, the newest that was good; that a file which
+// It reads the files that node_exporter's textfile collector reads, so that a directory can be handed over as it is, and forgives
+// what windows_exporter's forgives. It promises that a group holds one whole version of its file, the newest that was good; that a file which
 // is removed takes its group with it, also while nobody looked; and that what cannot be read deletes nothing. What was
 // pushed it does not remember itself: it compares the files with what [Groups] says and pushes what differs. It
 // knows neither relays nor disks other than those directories. Start reading at [Collector], then at Collector.look.
@@ -143,6 +143,8 @@ type Collector struct {
 	faults *faults
 	retry  time.Duration // the wait after the last push that was not possible; 0 if all were
 	pause  time.Time     // no push before that
+	// unended says that a file may be half written, so that it is looked at again soon.
+	unended bool
 
 	mu          sync.Mutex
 	directories []checkedDirectory // guarded by mu; replaced whole; nil until Apply
@@ -267,6 +269,9 @@ func (c *Collector) lookAndPlan(ctx context.Context, src *source) time.Time {
 	c.faults.note(notWatched, "", src.watch(directories))
 	c.look(ctx, directories)
 	next := time.Now().Add(interval)
+	if c.unended {
+		next = time.Now().Add(racy)
+	}
 	if !c.pause.IsZero() && c.pause.Before(next) {
 		return c.pause
 	}
