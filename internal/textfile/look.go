@@ -214,12 +214,13 @@ func isFresh(info fs.FileInfo, readAt time.Time) bool {
 }
 
 // request makes the push of a file's content, or says what is wrong with it. What is well formed and contradicts itself is left
-// to [Groups], where a refusal sets the group's failure time.
+// to [Groups], where a refusal sets the group's failure time. What is not well formed is described and never quoted: it may be a file with
+// secrets that somebody linked into the directory, and whoever asks for the agent's status reads what is wrong.
 func (l *look) request(t *task, content []byte) (*change.Change, error) {
 	var parser exposition.Parser
 	body, err := parser.ParseText(content, exposition.Options{Names: metric.UTF8Names, Limits: l.c.cfg.Limits})
 	if _, inconsistent := errors.AsType[*exposition.InconsistentError](err); err != nil && !inconsistent {
-		return nil, err
+		return nil, errors.New(exposition.Describe(err, content))
 	}
 	if body != nil && slices.ContainsFunc(body.Families, isMtimeFamily) {
 		return nil, fmt.Errorf("metric family %s is the agent's to make: it tells when the file was modified", mtimeFamily)

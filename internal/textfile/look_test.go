@@ -169,9 +169,9 @@ func TestBadFiles(t *testing.T) {
 		says  string
 		asked []string // what is well formed is for others to judge, once
 	}{
-		{"half written", write("m 1\nm{a=\"b\""), "text format parsing error in line 2: ", nil},
-		{"UTF-16", write("\xFF\xFEm\x00 \x001\x00\n\x00"), "text format parsing error in line 1: ", nil},
-		{"malformed", write("m 1\nm one\n"), "text format parsing error in line 2: expected float as value, got", nil},
+		{"half written", write("m 1\nm{a=\"b\""), "line 2 is not in the text format: ", nil},
+		{"UTF-16", write("\xFF\xFEm\x00 \x001\x00\n\x00"), "line 1 is not in the text format: invalid metric name; the file is UTF-16", nil},
+		{"malformed", write("m 1\nm one\n"), "line 2 is not in the text format: expected float as value, got …", nil},
 		{"timestamp", write("m 1 900000000000\n"), "pushed metrics must not have timestamps", []string{replaceX}},
 		{"series twice", write("m 1\nm 2\n"), "was collected before", []string{replaceX}},
 		{"series of the same labels under the key", write("m{job=\"a\"} 1\nm{exported_job=\"a\"} 2\n"), "was collected before", []string{replaceX}},
@@ -206,6 +206,50 @@ func TestBadFiles(t *testing.T) {
 			b.write("x.prom", "m 2\n")
 			b.look(replaceX)
 			b.metrics(`directory_error{DIR} 0 error{DIR/x.prom} 0 files 1 mtime_seconds{DIR/x.prom} 9.0000000025e+08 waiting_files 0`)
+		})
+	}
+}
+
+// TestSecretsAreNotTold: of a file that is no exposition nothing is told but its kind, the line and the kind of mistake.
+func TestSecretsAreNotTold(t *testing.T) {
+	const secret = "hunter2"
+	for name, content := range map[string]string{
+		"passwords of users": "root:$6$hunter2$hunter2:19000:0:99999:7:::\n",
+		"variables":          "PASSWORD=hunter2\n",
+		"a token":            "hunter2\n",
+		"a token, unended":   "hunter2",
+		"a long token":       strings.Repeat("hunter2", 10_000) + "\n",
+		"labels":             "hunter2{a=\"1\",b=\"1\",c=\"1\",d=\"1\"} 1\n",
+		"a key":              "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+		"YAML":               "basic_auth:\n  password: hunter2\n",
+		"JSON":               `{"password":"hunter2"}`,
+		"an INI file":        "[login]\npassword = hunter2\n",
+		"after good lines":   "m 1\nm{a=\"hunter2\" hunter2} hunter2\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.write("secret", content)
+			if err := os.Symlink("secret", filepath.Join(b.dir, "x.prom")); err != nil {
+				t.Fatal(err)
+			}
+			b.look()
+			faults := b.Faults()
+			if len(faults) != 1 {
+				t.Fatalf("faults = %v, want one", faults)
+			}
+			var page strings.Builder
+			families, err := b.registry.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, family := range families {
+				page.WriteString(family.String())
+			}
+			for where, said := range map[string]string{"fault": faults[0].Err.Error(), "log": b.log.String(), "metrics": page.String()} {
+				if strings.Contains(said, secret[:4]) {
+					t.Errorf("the %s tells what is in the file: %s", where, said)
+				}
+			}
 		})
 	}
 }
