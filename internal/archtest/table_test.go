@@ -56,6 +56,7 @@ var table = map[string]place{
 	"internal/loglimit":    {0, shared},
 	"internal/datadir":     {0, shared},
 	"internal/monotonic":   {0, shared},
+	"internal/fileowner":   {0, shared},
 
 	"internal/authority":    {0, relayOnly},
 	"internal/exposition":   {0, shared},

@@ -7,13 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"pushrelay/internal/fileowner"
 	"pushrelay/internal/yamldoc"
 )
 
@@ -161,7 +161,8 @@ func hasPattern(path string) bool { return strings.ContainsAny(path, "*?[") }
 // readTargetFile reads a list of targets, YAML or JSON, which is YAML. Nil is a file with nothing in it, not even an empty
 // list.
 func readTargetFile(file string) ([]*StaticConfig, error) {
-	raw, err := os.ReadFile(file)
+	// Patterns may match what somebody else put there: a link of theirs to a file that only the agent may read would show it in the log.
+	raw, err := fileowner.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading targets: %w", err)
 	}

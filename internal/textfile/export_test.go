@@ -2,8 +2,12 @@ package textfile
 
 import (
 	"context"
+	"io/fs"
+	"path/filepath"
 
 	"github.com/fsnotify/fsnotify"
+
+	"pushrelay/internal/fileowner"
 )
 
 const (
@@ -16,10 +20,17 @@ const (
 	RefusedAgain = refusedAgain
 )
 
-var (
-	ReadWhole  = readWhole
-	ErrChanged = errChanged
-)
+var ErrChanged = errChanged
+
+// ReadWhole reads the file of a path.
+func ReadWhole(path string, limit int64) ([]byte, fs.FileInfo, error) {
+	dir, err := fileowner.OpenDir(filepath.Dir(path))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer dir.Close()
+	return readWhole(dir, path, limit)
+}
 
 // SetEvents makes what is given the only source of changes: in a bubble of testing/synctest there is no operating system.
 func (c *Collector) SetEvents(events <-chan fsnotify.Event, errs <-chan error) {

@@ -14,6 +14,7 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/fileowner"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
 )
@@ -47,6 +48,7 @@ func (f *file) isRefused() bool { return f.fault != nil && time.Since(f.readAt) 
 
 // A task is a file that is looked at.
 type task struct {
+	dir  *os.File // the directory, open until all files were looked at
 	path string
 	key  grouping.Key
 	file file // what was known, then what is
@@ -62,6 +64,7 @@ type look struct {
 	c       *Collector
 	owned   map[grouping.Key]change.Digest
 	present map[grouping.Key]bool // groups whose file is there, or may be
+	opened  []*os.File            // the directories
 	tasks   []*task
 	found   *findings
 	mayPush bool // no pause is on
@@ -78,6 +81,9 @@ func (c *Collector) look(ctx context.Context, directories []checkedDirectory) {
 		l.list(d)
 	}
 	l.run(ctx)
+	for _, dir := range l.opened {
+		dir.Close() //nolint:errcheck // It was only read.
+	}
 	l.removeOrphans(ctx, directories)
 	if ctx.Err() != nil {
 		return // what failed did so because everything ends
@@ -88,7 +94,13 @@ func (c *Collector) look(ctx context.Context, directories []checkedDirectory) {
 
 // list finds the files of a directory.
 func (l *look) list(d checkedDirectory) {
-	names, odd, err := list(d.path)
+	dir, err := fileowner.OpenDir(d.path)
+	var names []string
+	var odd string
+	if err == nil {
+		l.opened = append(l.opened, dir)
+		names, odd, err = list(dir)
+	}
 	if err != nil {
 		l.keepAll(d)
 	}
@@ -112,7 +124,7 @@ func (l *look) list(d checkedDirectory) {
 			}
 			free--
 		}
-		t := &task{path: filepath.Join(d.path, name+suffix), key: key}
+		t := &task{dir: dir, path: filepath.Join(d.path, name+suffix), key: key}
 		if known := l.c.files[t.path]; known != nil {
 			t.file = *known
 		}
@@ -173,7 +185,7 @@ func (l *look) one(ctx context.Context, t *task) {
 	}
 	before := t.file
 	t.file = file{readAt: time.Now(), pushed: before.pushed}
-	content, info, err := readWhole(t.path, limitOf(l.c.cfg.Limits))
+	content, info, err := readWhole(t.dir, t.path, limitOf(l.c.cfg.Limits))
 	t.file.info = info
 	if errors.Is(err, errGone) {
 		t.gone = true

@@ -6,11 +6,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/fileowner"
 )
 
 const (
@@ -25,14 +27,9 @@ const (
 // errGone says that a file was removed.
 var errGone = errors.New("file is gone")
 
-// list returns the names of the text files of a directory, sorted and without their suffix. odd is one that cannot be a
+// list returns the names of the text files of an open directory, sorted and without their suffix. odd is one that cannot be a
 // label, if there is such a file.
-func list(path string) (names []string, odd string, err error) {
-	dir, err := os.Open(path)
-	if err != nil {
-		return nil, "", err
-	}
-	defer dir.Close() //nolint:errcheck // It was only read.
+func list(dir *os.File) (names []string, odd string, err error) {
 	for {
 		// In portions, because the directory may be full of other things.
 		portion, err := dir.ReadDir(1024)
@@ -55,11 +52,12 @@ func list(path string) (names []string, odd string, err error) {
 	}
 }
 
-// readWhole returns one whole version of a file and what was known of it then. It follows symbolic links, as node_exporter
-// does. The error is errGone if there is no such file; a link that leads nowhere is one.
-func readWhole(path string, limit int64) (content []byte, info fs.FileInfo, err error) {
+// readWhole returns one whole version of a file of a directory, and what was known of it then. It follows symbolic links, as
+// node_exporter does, but only those of root and of the file's owner: whoever may write into the directory must not have this
+// program read what they may not. The error is errGone if there is no such file; a link that leads nowhere is one.
+func readWhole(dir *os.File, path string, limit int64) (content []byte, info fs.FileInfo, err error) {
 	for range attempts {
-		content, info, err = readOnce(path, limit)
+		content, info, err = readOnce(dir, filepath.Base(path), limit)
 		if !errors.Is(err, errChanged) {
 			break
 		}
@@ -77,17 +75,8 @@ var errChanged = errors.New("file changed while it was read: write to another na
 
 // readOnce reads what one descriptor shows. A file that another one takes the place of meanwhile is still the one that was
 // opened.
-func readOnce(path string, limit int64) (content []byte, info fs.FileInfo, err error) {
-	// Opening a device may do something, so that nothing but a regular file is opened at all. What takes its place right
-	// then is found below, and a pipe without a writer does not hold openFlags up.
-	info, err = os.Stat(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := regular(info, limit); err != nil {
-		return nil, info, err
-	}
-	f, err := os.OpenFile(path, openFlags, 0)
+func readOnce(dir *os.File, name string, limit int64) (content []byte, info fs.FileInfo, err error) {
+	f, err := fileowner.OpenIn(dir, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,8 +84,8 @@ func readOnce(path string, limit int64) (content []byte, info fs.FileInfo, err e
 	if info, err = f.Stat(); err != nil {
 		return nil, nil, err
 	}
-	if err := regular(info, limit); err != nil {
-		return nil, info, err
+	if info.Size() > limit {
+		return nil, info, fmt.Errorf("is larger than %d bytes", limit)
 	}
 	content = make([]byte, 0, info.Size()+extra)
 	for len(content) < cap(content) {
@@ -121,20 +110,6 @@ func readOnce(path string, limit int64) (content []byte, info fs.FileInfo, err e
 
 // extra is room behind the content for the lines that are added.
 const extra = 512
-
-// regular says what is wrong with a file that cannot be read.
-func regular(info fs.FileInfo, limit int64) error {
-	switch {
-	case info.IsDir():
-		return errors.New("is a directory")
-	case !info.Mode().IsRegular():
-		return errors.New("is no regular file")
-	case info.Size() > limit:
-		return fmt.Errorf("is larger than %d bytes", limit)
-	default:
-		return nil
-	}
-}
 
 // sameContent says whether a file seems to hold what it held before.
 func sameContent(before, after fs.FileInfo) bool {

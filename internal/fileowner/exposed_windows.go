@@ -1,0 +1,3 @@
+package fileowner
+
+func exposed(string, purpose) *Exposure { return nil }
