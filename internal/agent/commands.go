@@ -51,6 +51,9 @@ func AcknowledgeLoss(dataDir string, out io.Writer) error {
 
 // spoolAt returns where the spool of a data dir is, which must be there.
 func spoolAt(dataDir string) (spool.Place, error) {
+	if err := datadir.CheckLinks(dataDir); err != nil {
+		return spool.Place{}, fmt.Errorf("--data.dir %s: %w", dataDir, err)
+	}
 	if _, err := os.Stat(spoolDir(dataDir)); errors.Is(err, fs.ErrNotExist) {
 		return spool.Place{}, fmt.Errorf("--data.dir %s holds no spool", dataDir)
 	}

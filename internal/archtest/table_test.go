@@ -86,7 +86,11 @@ var table = map[string]place{
 
 // arrows are the imports within one layer that the table allows: from -> to -> why.
 var arrows = map[string]map[string]string{
-	"internal/authority":  {"internal/mtls": "the identity that it signs is the one that mtls reads"},
+	"internal/authority": {
+		"internal/mtls":      "the identity that it signs is the one that mtls reads",
+		"internal/fileowner": "keys are written where nobody else may put a link",
+	},
+	"internal/datadir":    {"internal/fileowner": "a part of it may lie elsewhere, by a link of its owner"},
 	"internal/exposition": {"internal/metric": "what it scans are families of these types and names"},
 	"internal/grouping":   {"internal/metric": "labels of a key and of a metric are named by one scheme"},
 	"internal/httpserver": {

@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
+
+	"pushrelay/internal/fileowner"
 )
 
 // lockName is the file whose lock the processes take turns with. It is never removed: a process that holds the lock of a
@@ -16,6 +19,9 @@ const dirMode fs.FileMode = 0o700
 
 // inDir is withLock in a directory that is created if needed.
 func inDir(dir string, f func() error) error {
+	if err := fileowner.CheckLinks(dir); err != nil {
+		return err
+	}
 	if err := makeDir(filepath.Clean(dir)); err != nil {
 		return fmt.Errorf("creating directory: %w", err)
 	}
@@ -25,6 +31,9 @@ func inDir(dir string, f func() error) error {
 // withLock calls f while no other process, and no other goroutine of this one, is in withLock of the same directory. f
 // must be short: others wait without end. The system releases the lock of a process that dies.
 func withLock(dir string, f func() error) error {
+	if err := fileowner.CheckLinks(dir); err != nil {
+		return err
+	}
 	lock, err := openLock(dir)
 	if err != nil {
 		return fmt.Errorf("locking directory: %w", err)
@@ -42,7 +51,11 @@ func openLock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	lock, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|noFollow, keyMode)
 	if errors.Is(err, fs.ErrExist) {
-		return os.OpenFile(path, os.O_RDWR|noFollow, 0)
+		lock, err = os.OpenFile(path, os.O_RDWR|noFollow, 0)
+		if errors.Is(err, syscall.ELOOP) {
+			err = fmt.Errorf("%q is a link, which it never is by itself: find out who put it there, and remove it", path)
+		}
+		return lock, err
 	}
 	if err != nil {
 		return nil, err

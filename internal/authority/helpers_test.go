@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"os"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"pushrelay/internal/authority"
@@ -100,14 +99,4 @@ func remove(tb testing.TB, dir string, names ...string) {
 			tb.Fatal(err)
 		}
 	}
-}
-
-func owner(tb testing.TB, path string) (uid, gid uint32) {
-	tb.Helper()
-	stat, err := os.Stat(path)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	sys := stat.Sys().(*syscall.Stat_t)
-	return sys.Uid, sys.Gid
 }

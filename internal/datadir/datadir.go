@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"pushrelay/internal/fileowner"
 )
 
 // Default returns the data dir of a program that was given none: what systemd has made for it, or else the fallback.
@@ -49,7 +51,7 @@ func Open(dir string, choice Choice, logger *slog.Logger) (string, error) {
 	if err == nil || errors.Is(err, syscall.ENOSPC) { // on a full disk what is there is served as it is (S20)
 		return dir, nil
 	}
-	if choice == Asked {
+	if _, planted := errors.AsType[*fileowner.LinkError](err); planted || choice == Asked { // what somebody tampers with is not given up for nothing
 		return "", fmt.Errorf("--data.dir %s: %w", dir, err)
 	}
 	logger.Warn("nothing is kept over a restart: the default data dir cannot be used, set --data.dir", slog.String("dir", dir), slog.Any("err", err))
@@ -57,7 +59,13 @@ func Open(dir string, choice Choice, logger *slog.Logger) (string, error) {
 }
 
 func makeWritable(dir string) error {
+	if err := fileowner.CheckLinks(dir); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := CheckLinks(dir); err != nil {
 		return err
 	}
 	probe, err := os.CreateTemp(dir, ".writable-*")
@@ -66,4 +74,24 @@ func makeWritable(dir string) error {
 	}
 	probe.Close() //nolint:errcheck // It was only to see whether it can be made.
 	return os.Remove(probe.Name())
+}
+
+// CheckLinks says what is wrong with the links in a data dir, which may lead a part of it elsewhere: one that somebody else than
+// root or the owner of what it leads to has made. A data dir that is not there is all right.
+func CheckLinks(dir string) error {
+	if err := fileowner.CheckLinks(dir); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil //nolint:nilerr // Whoever needs what is in it says so.
+	}
+	for _, entry := range entries {
+		if entry.Type()&os.ModeSymlink != 0 {
+			if err := fileowner.CheckLinks(filepath.Join(dir, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

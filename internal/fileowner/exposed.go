@@ -25,7 +25,7 @@ func Exposed(path string) *Exposure { return exposed(path, itself) }
 // or everybody may write to it. A directory that is not there yet is judged by those above it. Whoever has become root by sudo is
 // not somebody else.
 func CheckOutput(dir string) error {
-	if err := CheckDir(dir); err != nil {
+	if err := CheckLinks(dir); err != nil {
 		return err
 	}
 	if e := exposed(dir, output); e != nil && !e.Group {

@@ -82,20 +82,20 @@ func OpenDir(path string) (*os.File, error) {
 	})
 }
 
-// CheckDir says what is wrong with the way to a directory: a link on it that somebody else than root or the owner of the directory
-// made. Of a directory that is not there it judges what is there of the way.
-func CheckDir(path string) error {
-	dir, err := OpenDir(path)
-	switch parent := filepath.Dir(path); {
-	case err == nil:
-		return dir.Close()
-	case errors.Is(err, fs.ErrNotExist) && parent != path:
-		return CheckDir(parent)
+// errThere says that something is there and its links are to be followed.
+var errThere = errors.New("is there")
+
+// CheckLinks says what is wrong with the way to a file or a directory: a link on it that somebody else than root or the owner of
+// what it leads to has made, as a [*LinkError]. It opens nothing. Of what is not there it judges what is there of the way.
+func CheckLinks(path string) error {
+	_, err := open(nil, path, func(fs.FileMode) error { return errThere })
+	if parent := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && parent != path {
+		return CheckLinks(parent)
 	}
 	if _, ok := errors.AsType[*LinkError](err); ok {
 		return err
 	}
-	return nil // whoever uses it says what is wrong
+	return nil // whoever uses it says what else is wrong
 }
 
 func open(dir *os.File, name string, want func(fs.FileMode) error) (f *os.File, err error) {

@@ -55,7 +55,6 @@ func startRelay(t *testing.T, flags ...string) *relay {
 			t.Errorf("the relay ended with %v:\n%s", err, tail(r.logged()))
 		}
 	})
-	starts := regexp.MustCompile(`relay starts.* addr=(\S+) .*grpc_addr=(\S+)`)
 	eventually(t, "relay is ready", func() bool {
 		found := starts.FindStringSubmatch(r.logged())
 		if found == nil {
@@ -74,6 +73,9 @@ func startRelay(t *testing.T, flags ...string) *relay {
 	})
 	return r
 }
+
+// starts is the line of the log that tells the addresses.
+var starts = regexp.MustCompile(`relay starts.* addr=(\S+) .*grpc_addr=(\S+)`)
 
 func (r *relay) data() string { return filepath.Join(r.dir, "data") }
 func (r *relay) log() string  { return filepath.Join(r.dir, "log") }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -43,11 +44,20 @@ func listenUnix(path string) (net.Listener, error) {
 	if !hasMode(UnixPrefix + path) {
 		return l, nil
 	}
-	if err := os.Chmod(path, socketMode); err != nil {
+	if err := setSocketMode(path); err != nil {
 		l.Close()
 		return nil, err
 	}
 	return l, nil
+}
+
+// setSocketMode stays in the directory of the socket, whatever link somebody has put in its place.
+func setSocketMode(path string) error {
+	dir, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Chmod(filepath.Base(path), socketMode), dir.Close())
 }
 
 // removeDeadSocket removes the socket at the path if nobody listens on it.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/common/version"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/keep"
 	"pushrelay/internal/wal"
 )
@@ -34,8 +35,11 @@ func (k Keep) place(what string) keep.Place {
 	return p
 }
 
-// existing refuses a data dir without a store, so that a misspelled one is not made.
+// existing refuses a data dir without a store, so that a misspelled one is not made, and one that somebody else has led elsewhere.
 func (k Keep) existing() error {
+	if err := datadir.CheckLinks(k.DataDir); err != nil {
+		return fmt.Errorf("--data.dir %s: %w", k.DataDir, err)
+	}
 	if _, err := os.Stat(storeDir(k.DataDir)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("--data.dir %s holds no store", k.DataDir)
 	}
@@ -57,6 +61,9 @@ func (k Keep) Backup(ctx context.Context, file string, out io.Writer) error {
 
 // Restore makes the store of an empty data dir from a backup, and says on out what it holds.
 func (k Keep) Restore(ctx context.Context, file string, out io.Writer) error {
+	if err := datadir.CheckLinks(k.DataDir); err != nil {
+		return fmt.Errorf("--data.dir %s: %w", k.DataDir, err)
+	}
 	s, err := keep.Restore(ctx, k.place("restoring"), file)
 	if backup, ok := errors.AsType[*keep.BackupError](err); ok {
 		return fmt.Errorf("%w; the data dir was not touched: restore another backup", backup)

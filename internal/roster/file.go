@@ -9,7 +9,6 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"pushrelay/internal/datadir"
@@ -77,7 +76,7 @@ func load(file string) (known []*listedAgent, damaged, err error) {
 	}
 	if damaged != nil {
 		// The file itself stays until another one takes its place: whoever starts again before that must see that something is lost.
-		if err := replaceFile(file+damagedSuffix, raw); err != nil {
+		if err := datadir.ReplaceFile(file+damagedSuffix, raw); err != nil {
 			return nil, nil, fmt.Errorf("setting the damaged file of known agents aside: %w", err)
 		}
 		return nil, damaged, nil
@@ -213,35 +212,9 @@ func (r *Registry) save() error {
 	if bytes.Equal(raw, r.saved) {
 		return nil
 	}
-	if err := replaceFile(r.cfg.File, raw); err != nil {
+	if err := datadir.ReplaceFile(r.cfg.File, raw); err != nil {
 		return err
 	}
 	r.saved = raw
-	return nil
-}
-
-// replaceFile writes a new file beside the old one and renames it over it, each step on disk before the next.
-func replaceFile(file string, content []byte) error {
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return fmt.Errorf("replacing %s: %w", file, err)
-	}
-	defer dir.Close() //nolint:errcheck // Opened for its Sync only.
-	temporary := file + ".tmp"
-	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("replacing %s: %w", file, err)
-	}
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(temporary, file)
-	}
-	if err == nil {
-		err = dir.Sync()
-	}
-	if err != nil {
-		return fmt.Errorf("replacing %s: %w", file, err)
-	}
 	return nil
 }

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -73,11 +75,14 @@ func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
 
 func (osFS) Remove(path string) error { return os.Remove(path) }
 
-// Lock never removes the lock file: whoever locks a removed file shares it with nobody.
+// Lock never removes the lock file: whoever locks a removed file shares it with nobody. Only one that it made itself is given to
+// the owner of the directory, who may have put another file there.
 func (osFS) Lock(path string) (io.Closer, error) {
-	_, err := os.Lstat(path)
-	isNew := os.IsNotExist(err)
-	f, err := open(path, os.O_RDWR|os.O_CREATE)
+	f, err := open(path, os.O_RDWR|os.O_CREATE|os.O_EXCL)
+	isNew := err == nil
+	if errors.Is(err, fs.ErrExist) {
+		f, err = open(path, os.O_RDWR)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +126,9 @@ type osFile struct{ *os.File }
 
 func open(path string, flags int) (osFile, error) {
 	f, err := os.OpenFile(path, flags|noFollow, fileMode)
+	if errors.Is(err, syscall.ELOOP) {
+		return osFile{}, fmt.Errorf("%q is a link, and no file of a log is one: find out who put it there, and remove it", path)
+	}
 	if err != nil {
 		return osFile{}, err
 	}
