@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/datadir"
+	"pushrelay/internal/fileowner"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/mtls"
@@ -65,6 +66,7 @@ func (a *Agent) build(identity string, cfg *targets.Config) error {
 	if err != nil {
 		return err
 	}
+	a.warnOfOthers(dataDir)
 	a.registerMetrics()
 	a.spool = spool.New(spool.Config{
 		Dir: spoolDir(dataDir), Agent: identity, Relays: a.opts.RelayAddresses, MaxBytes: a.opts.SpoolMaxBytes, Wait: a.opts.PushWait,
@@ -90,6 +92,19 @@ func (a *Agent) build(identity string, cfg *targets.Config) error {
 		Logger:  a.logger.With(slog.String("component", "push")),
 	})
 	return nil
+}
+
+// warnOfOthers says who else may write to what the agent relies on. The configuration file says so of itself, whenever it is read.
+func (a *Agent) warnOfOthers(dataDir string) {
+	relied := append(datadir.Parts(dataDir),
+		fileowner.Named{Name: "--tls.key-file", Path: a.opts.TLS.KeyFile},
+		fileowner.Named{Name: "--tls.cert-file", Path: a.opts.TLS.CertFile},
+		fileowner.Named{Name: "--tls.ca-file", Path: a.opts.TLS.CAFile},
+		fileowner.Named{Name: "--web.config.file", Path: *a.opts.Web.WebConfigFile},
+	)
+	for _, warning := range fileowner.Warnings(relied...) {
+		a.logger.Warn("others may change what the agent relies on", slog.String("warning", warning))
+	}
 }
 
 func (a *Agent) newLinks(scraper scrape.Scraper) error {

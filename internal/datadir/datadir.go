@@ -95,3 +95,20 @@ func CheckLinks(dir string) error {
 	}
 	return nil
 }
+
+// Parts returns a data dir and what lies in it, as a program relies on it; nothing for one in memory. Where others may write to the
+// data dir itself, what lies in it adds nothing.
+func Parts(dir string) []fileowner.Named {
+	if dir == "" {
+		return nil
+	}
+	parts := []fileowner.Named{{Name: "--data.dir", Path: dir}}
+	entries, err := os.ReadDir(dir)
+	if err != nil || fileowner.Exposed(dir) != nil {
+		return parts // Whoever needs what is in it says so.
+	}
+	for _, entry := range entries {
+		parts = append(parts, fileowner.Named{Name: entry.Name() + " in --data.dir", Path: filepath.Join(dir, entry.Name())})
+	}
+	return parts
+}

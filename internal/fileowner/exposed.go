@@ -2,6 +2,7 @@ package fileowner
 
 import (
 	"fmt"
+	"strings"
 )
 
 // An Exposure says who else than root and the user of this process may write somewhere.
@@ -20,6 +21,34 @@ func (e *Exposure) String() string { return fmt.Sprintf("%s may write to %q", e.
 // Exposed says who else than root and the user of this process may write to a file or a directory, or put another one in its
 // place because they may write to a directory above it; nil if nobody. Of what is not there it judges the directories above.
 func Exposed(path string) *Exposure { return exposed(path, itself) }
+
+// A Named is a file or a directory that a program relies on, and what its people call it: the flag, for instance.
+type Named struct{ Name, Path string }
+
+// Warnings says of all that a program relies on what others may write to, one line for each place that they may write to. An
+// empty path is none.
+func Warnings(relied ...Named) []string {
+	var places []string
+	names := map[string][]string{}
+	for _, n := range relied {
+		if n.Path == "" {
+			continue
+		}
+		e := Exposed(n.Path)
+		if e == nil {
+			continue
+		}
+		place := e.String()
+		if names[place] == nil {
+			places = append(places, place)
+		}
+		names[place] = append(names[place], n.Name)
+	}
+	for i, place := range places {
+		places[i] = fmt.Sprintf("%s, and so decides what is in %s: take that right away with chown or chmod, or lay it elsewhere", place, strings.Join(names[place], ", "))
+	}
+	return places
+}
 
 // CheckOutput says what is wrong with a directory that keys are to be written into, or with one above it: it belongs to somebody else,
 // or everybody may write to it. A directory that is not there yet is judged by those above it. Whoever has become root by sudo is

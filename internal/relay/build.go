@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/datadir"
+	"pushrelay/internal/fileowner"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/ingest"
 	"pushrelay/internal/mtls"
@@ -43,6 +44,7 @@ func (s *Server) build() error {
 	if err != nil {
 		return err
 	}
+	s.warnOfOthers(dataDir)
 	s.instrument = uncounted
 	if opts.LegacyMetrics {
 		s.instrument, s.laterFamilies = newLegacyInstrument(s.telemetry), legacyFamilies
@@ -62,6 +64,20 @@ func (s *Server) build() error {
 	}
 	s.routes, err = s.newRoutes()
 	return err
+}
+
+// warnOfOthers says who else may write to what the relay relies on.
+func (s *Server) warnOfOthers(dataDir string) {
+	relied := append(datadir.Parts(dataDir),
+		fileowner.Named{Name: "--grpc.tls.key-file", Path: s.opts.GRPCTLS.KeyFile},
+		fileowner.Named{Name: "--grpc.tls.cert-file", Path: s.opts.GRPCTLS.CertFile},
+		fileowner.Named{Name: "--grpc.tls.client-ca-file", Path: s.opts.GRPCTLS.CAFile},
+		fileowner.Named{Name: "--web.config.file", Path: *s.opts.Web.WebConfigFile},
+		fileowner.Named{Name: "--persistence.file", Path: s.opts.PersistenceFile},
+	)
+	for _, warning := range fileowner.Warnings(relied...) {
+		s.logger.Warn("others may change what the relay relies on", slog.String("warning", warning))
+	}
 }
 
 func (s *Server) newStore(dataDir string) error {

@@ -9,13 +9,21 @@ import (
 
 	"github.com/prometheus/common/config"
 
+	"pushrelay/internal/fileowner"
 	"pushrelay/internal/mtls"
 )
 
 // FileWarnings returns a warning for each file and directory that the configuration names and that is not there or is read in part,
-// one line each. It may come later, so that this is no error.
+// one line each. It may come later, so that this is no error. Before them it says who else may write to the configuration file and
+// to the files with secrets and certificates; target files and text files are for others to write.
 func (c *Config) FileWarnings() []string {
-	var warnings []string
+	relied := []fileowner.Named{{Name: "the configuration file", Path: c.file}}
+	for _, sc := range c.ScrapeConfigs {
+		for _, secret := range append(secretFiles(&sc.HTTPClient), tlsFiles(&sc.HTTPClient)...) {
+			relied = append(relied, fileowner.Named{Name: fmt.Sprintf("%s of job %q", secret.key, sc.JobName), Path: secret.file})
+		}
+	}
+	warnings := fileowner.Warnings(relied...)
 	for _, sc := range c.ScrapeConfigs {
 		for _, files := range sc.FileSDConfigs {
 			for _, pattern := range files.Files {
@@ -102,4 +110,9 @@ func secretFiles(c *config.HTTPClientConfig) []secretFile {
 		}
 	}
 	return files
+}
+
+// tlsFiles are those that are read with the configuration.
+func tlsFiles(c *config.HTTPClientConfig) []secretFile {
+	return []secretFile{{"ca_file", c.TLSConfig.CAFile}, {"cert_file", c.TLSConfig.CertFile}, {"key_file", c.TLSConfig.KeyFile}}
 }

@@ -1,0 +1,32 @@
+//go:build unix
+
+package relay_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestWhatOthersMayWriteIsToldAtTheStart: the data dir, and what lies in it.
+func TestWhatOthersMayWriteIsToldAtTheStart(t *testing.T) {
+	for open, want := range map[string]string{
+		"":      `"everybody may write to \"DATA\", and so decides what is in --data.dir: `,
+		"store": `"everybody may write to \"DATA/store\", and so decides what is in store in --data.dir: `,
+	} {
+		data := filepath.Join(t.TempDir(), "data")
+		if err := os.MkdirAll(filepath.Join(data, "store"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if told := runOnce(t, data); strings.Contains(told, "may write to") {
+			t.Errorf("the log of a good one:\n%s", told)
+		}
+		if err := os.Chmod(filepath.Join(data, open), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if told := runOnce(t, data); strings.Count(told, "others may change what the relay relies on") != 1 || !strings.Contains(told, strings.ReplaceAll(want, "DATA", data)) {
+			t.Errorf("the log:\n%s\nwant %s", told, want)
+		}
+	}
+}
