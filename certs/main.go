@@ -68,6 +68,9 @@ func run(args []string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := authority.CheckOut(o.out); err != nil {
+		return err
+	}
 	ca, err := authority.OpenOrCreate(o.out, authority.Config{TrustDomain: o.trustDomain})
 	if err != nil {
 		return err

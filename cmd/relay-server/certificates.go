@@ -31,7 +31,7 @@ func certificateCommands(app *kingpin.Application) *commands {
 	c.agentName = c.agent.Arg("name", "Name of the agent: its identity, lower-case letters, digits, dots and dashes.").Required().String()
 	c.relayNames = c.relay.Flag("server-name", "Name or address by which agents dial the second relay (repeatable; default: the names of this relay).").PlaceHolder("NAME").Strings()
 	for _, command := range []*kingpin.CmdClause{c.agent, c.relay} {
-		command.Flag("out", "Directory to write to; it is made if needed.").Required().PlaceHolder("DIR").StringVar(c.out)
+		command.Flag("out", "Directory to write to, your own or root's; it is made if needed.").Required().PlaceHolder("DIR").StringVar(c.out)
 	}
 	return c
 }

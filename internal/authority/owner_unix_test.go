@@ -3,8 +3,10 @@
 package authority_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -36,6 +38,7 @@ func TestRootLeavesFilesToTheOwnerOfTheDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Setenv("SUDO_UID", "12345") // to somebody else keys are not given
 	out := filepath.Join(dataDir, "out", "a")
 	if err := authority.WriteIssued(out, "agent", issued); err != nil {
 		t.Fatal(err)
@@ -52,6 +55,37 @@ func TestRootLeavesFilesToTheOwnerOfTheDirectory(t *testing.T) {
 	for _, path := range paths {
 		if gotUID, gotGID := owner(t, path); gotUID != uid || gotGID != gid {
 			t.Errorf("%s belongs to %d:%d, want %d:%d", path, gotUID, gotGID, uid, gid)
+		}
+	}
+}
+
+// TestKeysAreNotWrittenForOthers: root writes no key where somebody else could take it, who would otherwise even be given it. Nothing
+// is left behind.
+func TestKeysAreNotWrittenForOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: there are two users")
+	}
+	const alice = 61001
+	_, ca := newAuthority(t)
+	issued, err := ca.IssueAgent("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, elsewhere, tmp := t.TempDir(), t.TempDir(), t.TempDir()
+	open, link := filepath.Join(home, "open"), filepath.Join(home, "link")
+	err = errors.Join(os.Mkdir(open, 0o700), os.Chmod(open, 0o777), os.Symlink(elsewhere, link), os.Lchown(link, alice, alice), os.Chown(home, alice, alice), os.Chmod(tmp, 0o777))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{home, filepath.Join(home, "new", "deeper"), open, link, filepath.Join(link, "new"), tmp, filepath.Join(tmp, "new")} {
+		err := authority.WriteIssued(dir, "agent", issued)
+		if err == nil || !strings.Contains(err.Error(), home) && !strings.Contains(err.Error(), tmp) {
+			t.Errorf("WriteIssued(%s) = %v, want that it is refused and where that lies", dir, err)
+		}
+	}
+	for dir, want := range map[string]int{home: 2, elsewhere: 0, tmp: 0, open: 0} {
+		if left, err := os.ReadDir(dir); err != nil || len(left) != want {
+			t.Errorf("%s has %v, %v", dir, left, err)
 		}
 	}
 }
