@@ -36,7 +36,7 @@ COUNT     ?= 1
 
 .PHONY: help
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## Show the whole thing on this machine: a push, a scrape through the tunnel, discovery
@@ -61,7 +61,32 @@ build-all: ## Build both for every platform that is released, into bin/<os>-<arc
 			echo "building bin/$$os-$$arch/$$program$$suffix"
 			GOOS=$$os GOARCH=$$arch $(BUILD) -o bin/$$os-$$arch/$$program$$suffix ./cmd/$$program
 		done
+		cp LICENSE THIRD_PARTY_NOTICES bin/$$os-$$arch/
 	done
+
+.PHONY: reproducible
+reproducible: ## Build twice, in two folders, and fail unless the programs are the same bytes
+	scripts/reproducible.sh
+
+.PHONY: sbom
+sbom: build bin/sbom ## Write a bill of materials (CycloneDX) of each program beside it, and check licences: bin/*.cdx.json
+	bin/sbom bom --version='$(VERSION)' $(PROGRAMS:%=bin/%)
+
+.PHONY: notices
+notices: bin/sbom ## Write THIRD_PARTY_NOTICES, the licences of all that is linked; after a change of go.mod
+	bin/sbom notices $(PROGRAMS:%=./cmd/%) >bin/notices
+	mv bin/notices THIRD_PARTY_NOTICES
+
+.PHONY: notices-check
+notices-check: bin/sbom ## Fail when THIRD_PARTY_NOTICES is not what is linked
+	@bin/sbom notices $(PROGRAMS:%=./cmd/%) | diff -u THIRD_PARTY_NOTICES - && exit
+	echo "THIRD_PARTY_NOTICES differs from what is linked: run 'make notices' and commit the result" >&2
+	exit 1
+
+# In a module of its own, so that what it needs stays out of the programs' go.mod.
+.PHONY: bin/sbom
+bin/sbom:
+	@go build -C scripts/sbom -o $(CURDIR)/bin/sbom .
 
 .PHONY: deps
 deps: ## Install the Debian packages that the tests use (needs root)
@@ -69,7 +94,11 @@ deps: ## Install the Debian packages that the tests use (needs root)
 
 .PHONY: test
 test: deps ## Run every test, with the race detector; installs what they need first
-	go test -json -race -shuffle=on -timeout=15m $(TESTFLAGS) $(PACKAGES) | go run ./scripts/testreport
+	tests() {
+		go test -json -race -shuffle=on -timeout=15m $(TESTFLAGS) $(PACKAGES)
+		[[ '$(PACKAGES)' != ./... ]] || go test -C scripts/sbom -json -shuffle=on $(TESTFLAGS) ./...
+	}
+	tests | go run ./scripts/testreport
 
 .PHONY: shorttest
 shorttest: ## Run the tests that need no other program, in seconds
@@ -100,6 +129,7 @@ fmt: ## Format Go and proto files
 .PHONY: lint
 lint: ## Lint Go and proto files
 	$(LINT) run
+	(cd scripts/sbom && go tool -modfile=../../internal/tools/go.mod golangci-lint run)
 	$(BUF) lint
 	$(BUF) format -d --exit-code
 
@@ -114,6 +144,7 @@ deadcode: ## Look for functions that nothing reaches
 .PHONY: tidy-check
 tidy-check: ## Fail when go.mod or go.sum is not tidy
 	go mod tidy -diff
+	go -C scripts/sbom mod tidy -diff
 
 .PHONY: clean
 clean: ## Remove what was built
