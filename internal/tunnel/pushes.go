@@ -157,7 +157,7 @@ func VerdictFromProto(p *relayv1.PushResponse) change.Outcome {
 	decided := pointFromProto(p.GetDecided())
 	switch v := p.GetVerdict().(type) {
 	case *relayv1.PushResponse_Applied:
-		o := change.Outcome{Kind: change.Applied, Duplicate: v.Applied.GetDuplicate(), Detail: v.Applied.GetHidden(), Decided: decided}
+		o := change.Outcome{Kind: change.Applied, Duplicate: v.Applied.GetDuplicate(), Detail: Text(v.Applied.GetHidden()), Decided: decided}
 		if v.Applied.GetUnchecked() {
 			o.Kind = change.Unchecked
 		}
