@@ -33,8 +33,8 @@ func (f pemFault) String() string { return fmt.Sprintf("line %d: %s", f.line, f.
 type marker struct {
 	line       int
 	begins     bool
-	blockType  string
-	start, end int // of the line in the text
+	blockType  string // as much of it as may be told
+	start, end int    // of the line in the text
 }
 
 var (
@@ -43,7 +43,7 @@ var (
 	// of the line that may be told: around it can be a key.
 	markerRE = regexp.MustCompile(`[-\x{2010}-\x{2015}]{4,} ?((?:BEGIN|END) [A-Z0-9][A-Z0-9 ]{0,60})`)
 	// wholeMarkerRE is a marker that encoding/pem takes, continuedRE one with something directly after it.
-	wholeMarkerRE = regexp.MustCompile(`^-----(BEGIN|END) ([^-]+)-----$`)
+	wholeMarkerRE = regexp.MustCompile(`^-----(BEGIN|END) [^-]+-----$`)
 	continuedRE   = regexp.MustCompile(`^-----(?:BEGIN|END) [^-]+-----[^ \t]`)
 )
 
@@ -93,7 +93,8 @@ func findMarkers(text []byte) (markers []marker, faults []pemFault, err error) {
 		switch whole := wholeMarkerRE.FindStringSubmatch(line); {
 		case len(found) == 0, strings.HasPrefix(strings.TrimLeft(line, " \t"), "#"): // whoever writes a comment knows it
 		case whole != nil:
-			markers = append(markers, marker{number, whole[1] == "BEGIN", whole[2], start, end})
+			_, told, _ := strings.Cut(line[found[0][2]:found[0][3]], " ")
+			markers = append(markers, marker{number, whole[1] == "BEGIN", told, start, end})
 		case len(found) > 1, continuedRE.MatchString(line), found[0][0] > 0 && !strings.ContainsRune(" \t", rune(line[found[0][0]-1])):
 			last := found[len(found)-1]
 			return nil, nil, fmt.Errorf("line %d: a line feed is missing before or after %q: were files joined that do not end in one?", number, line[last[2]:last[3]])
