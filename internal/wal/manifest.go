@@ -157,8 +157,8 @@ func decodeManifest(text []byte) (*manifest, bool) {
 	if json.Unmarshal(body, m) != nil {
 		return nil, false
 	}
-	sorted := slices.IsSortedFunc(m.Segments, func(a, b named) int {
-		if a.ID < b.ID {
+	sorted := slices.IsSortedFunc(m.Segments, func(a, b named) int { // and none twice
+		if a.ID <= b.ID {
 			return -1
 		}
 		return 1
