@@ -158,14 +158,18 @@ func expand(configs []*FileSDConfig) (files, unmatched []string) {
 
 func hasPattern(path string) bool { return strings.ContainsAny(path, "*?[") }
 
-// readTargetFile reads a list of targets, YAML or JSON, which is YAML. Nil is a file with nothing in it, not even an empty
-// list.
+// readTargetFile reads a file with a list of targets, as parseTargets does.
 func readTargetFile(file string) ([]*StaticConfig, error) {
 	// Patterns may match what somebody else put there: a link of theirs to a file that only the agent may read would show it in the log.
 	raw, err := fileowner.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading targets: %w", err)
 	}
+	return parseTargets(raw)
+}
+
+// parseTargets reads a list of targets, YAML or JSON, which is YAML. Nil is a text with nothing in it, not even an empty list.
+func parseTargets(raw []byte) ([]*StaticConfig, error) {
 	if _, err := yamldoc.Parse(raw); err != nil {
 		return nil, fmt.Errorf("reading targets: %w", err)
 	}
