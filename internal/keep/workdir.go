@@ -71,9 +71,12 @@ func (w *workDir) finish(file string) error {
 
 // remove removes the directory and what is beside it. A backup does not depend on that, and the next one tries again.
 func (w *workDir) remove() {
-	beside, _ := filepath.Glob(w.path + unfinishedSuffix + "*") // The pattern is a good one, or nothing matches.
+	// By its name, which is no pattern: that of what was found may have been chosen by whoever may write there.
+	beside, _ := os.ReadDir(filepath.Dir(w.path)) // What cannot be listed stays.
 	for _, file := range beside {
-		os.Remove(file) //nolint:errcheck // See above.
+		if strings.HasPrefix(file.Name(), filepath.Base(w.unfinished())) {
+			os.Remove(filepath.Join(filepath.Dir(w.path), file.Name())) //nolint:errcheck // See above.
+		}
 	}
 	// Whoever waits for the lock must not get that of a directory that is about to go.
 	os.Remove(w.lockFile()) //nolint:errcheck // See above.

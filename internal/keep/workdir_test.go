@@ -102,3 +102,25 @@ func TestTidyingDisturbsNoBackup(t *testing.T) {
 		t.Errorf("left beside the backup: %q", got)
 	}
 }
+
+// TestNamesOfLeftoversAreNoPatterns: what somebody made with a star in its name takes nothing of a backup that is being made with it.
+func TestNamesOfLeftoversAreNoPatterns(t *testing.T) {
+	t.Parallel()
+	beside := t.TempDir()
+	planted, others := filepath.Join(beside, ".backup-*"), filepath.Join(beside, ".backup-7.unfinished")
+	own := planted + ".unfinished.tmp"
+	if err := os.Mkdir(planted, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{filepath.Join(planted, "lock"), others, own} {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep.RemoveLeftovers(beside)
+	for path, stays := range map[string]bool{planted: false, own: false, others: true} {
+		if _, err := os.Lstat(path); (err == nil) != stays {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
