@@ -95,8 +95,10 @@ deps: ## Install the Debian packages that the tests use (needs root)
 .PHONY: test
 test: deps ## Run every test, with the race detector; installs what they need first
 	tests() {
-		go test -json -race -shuffle=on -timeout=15m $(TESTFLAGS) $(PACKAGES)
-		[[ '$(PACKAGES)' != ./... ]] || go test -C scripts/sbom -json -shuffle=on $(TESTFLAGS) ./...
+		local rc=0
+		go test -json -race -shuffle=on -timeout=15m $(TESTFLAGS) $(PACKAGES) || rc=1
+		[[ '$(PACKAGES)' != ./... ]] || go test -C scripts/sbom -json -shuffle=on $(TESTFLAGS) ./... || rc=1
+		return $$rc
 	}
 	tests | go run ./scripts/testreport
 
