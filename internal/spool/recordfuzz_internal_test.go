@@ -16,7 +16,7 @@ func FuzzRecords(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	c := &entry{sequence: 3, operation: change.Replace, group: &group{key: key}, body: []byte("x"), bodyBytes: 1, families: []uint64{1, 2}, takenAt: time.Unix(1, 2), owner: "o", applied: true}
+	c := &entry{sequence: 3, operation: change.Replace, group: &group{key: key}, body: []byte("x"), bodyBytes: 1, families: []uint64{1, 2}, pushedAt: time.Unix(1, 2), owner: "o", applied: true}
 	f.Add(appendChange(nil, c, 5, 4))
 	f.Add(appendVerdict(nil, verdict{slot: 1, sequence: 7, decision: rejectedDecision, point: history.Point{Epoch: history.EpochID{1}, Position: 9}}))
 	f.Add(cursorRecord(&cursor{slot: 2, id: StoreID{1}, addresses: []string{"a:1", "b:2"}, highest: 8, withdrawn: []Decided{{Sequence: 9}}}, newCursor))
