@@ -26,7 +26,7 @@ var reasons = []string{
 // described is the form of what is said, with the reason as its group; empty where a limit was passed.
 var described = regexp.MustCompile(`^(?s:` +
 	`line [0-9]+ is not in the text format: (.+?)(?:; the file (?:is|has|begins) [-A-Za-z0-9 .,:()/+=;"{}]*)?` +
-	`|metric … has more than [0-9]+ labels|metric … has a name or a label that is longer than [0-9]+ bytes|push has more than [0-9]+ series)$`)
+	`|metric … has more than [0-9]+ labels \(--push.max-labels\)|metric … has a name or a label that is longer than [0-9]+ bytes \(--push.max-label-length\)|push has more than [0-9]+ series \(--push.max-series\))$`)
 
 // describe parses a text and returns what is said of it as a file; empty if it is well formed.
 func describe(text string, names metric.NameScheme) string {
@@ -80,8 +80,8 @@ func TestDescribe(t *testing.T) {
 		{"# TYPE hunter2 histogram\nhunter2_count -1\n", "line 2 is not in the text format: negative count for histogram …"},
 		{"# HELP m \\'hunter2\n", "line 1 is not in the text format: invalid escape sequence …"},
 		{"# HELP m \\\"\\hunter2\n", "line 1 is not in the text format: invalid escape sequence …"},
-		{"hunter2{a=\"\",b=\"\",c=\"\",d=\"\",e=\"\"} 1\n", "metric … has more than 3 labels"},
-		{long + " 1\n", "metric … has a name or a label that is longer than 64 bytes"},
+		{"hunter2{a=\"\",b=\"\",c=\"\",d=\"\",e=\"\"} 1\n", "metric … has more than 3 labels (--push.max-labels)"},
+		{long + " 1\n", "metric … has a name or a label that is longer than 64 bytes (--push.max-label-length)"},
 		{"-----BEGIN PRIVATE KEY-----\nhunter2\n", "line 1 is not in the text format: invalid metric name; the file is PEM, such as keys and certificates are in"},
 		{`{"password":"hunter2"}`, "line 1 is not in the text format: unexpected end of metric name …; the file is JSON: write the text format, a line such as NAME{LABEL=\"VALUE\"} 1 for each sample"},
 		{inUTF16("\uFEFFhunter2", true), "line 1 is not in the text format: invalid metric name; the file is UTF-16, as PowerShell writes it: write it as UTF-8 (in PowerShell: Out-File -Encoding utf8)"},
