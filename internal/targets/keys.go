@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"pushrelay/internal/textfile"
+	"pushrelay/internal/yamldoc"
 )
 
 // refusedKeys are keys of a scrape configuration that would change what Prometheus stores if they were ignored.
@@ -59,7 +60,7 @@ func judgeKeys(root *yaml.Node) (warnings []string, err error) {
 		case slices.Contains(prometheusSections, key.Value):
 			warnings = append(warnings, fmt.Sprintf("line %d: %s is Prometheus' own and has no effect on the agent", key.Line, key.Value))
 		default:
-			return nil, fmt.Errorf("line %d: unknown key %q, want scrape_configs or textfile_configs", key.Line, key.Value)
+			return nil, fmt.Errorf("line %d: unknown key %s, want scrape_configs or textfile_configs", key.Line, yamldoc.Key(key.Value))
 		}
 	}
 	return warnings, nil
@@ -81,7 +82,7 @@ func judgeScrapeConfig(sc *yaml.Node) (warnings []string, err error) {
 		case slices.Contains(leftToPrometheus, key.Value):
 			warnings = append(warnings, fmt.Sprintf("line %d: %s has no effect on the agent: put it into Prometheus' job for the relay's /sd/targets", key.Line, key.Value))
 		case !known[key.Value]:
-			return nil, fmt.Errorf("line %d: unknown key %q in a scrape configuration", key.Line, key.Value)
+			return nil, fmt.Errorf("line %d: unknown key %s in a scrape configuration", key.Line, yamldoc.Key(key.Value))
 		}
 	}
 	return warnings, nil
@@ -94,7 +95,7 @@ func judgeTextfileConfig(directory *yaml.Node) error {
 	known := fieldsOf[textfile.Directory]()
 	for key := range pairs(directory) {
 		if !known[key.Value] {
-			return fmt.Errorf("line %d: unknown key %q in textfile_configs, want directory, job and labels", key.Line, key.Value)
+			return fmt.Errorf("line %d: unknown key %s in textfile_configs, want directory, job and labels", key.Line, yamldoc.Key(key.Value))
 		}
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -34,7 +33,7 @@ func (sc *ScrapeConfig) targets(lists []*StaticConfig) ([]configured, error) {
 		for _, address := range list.Targets {
 			c, err := sc.target(address, list.Labels)
 			if err != nil {
-				return nil, fmt.Errorf("target %q: %w", address, err)
+				return nil, fmt.Errorf("target %q: %w", shownAddress(address), err)
 			}
 			out = append(out, c)
 		}
@@ -106,20 +105,28 @@ func checkPath(setting, path string) error {
 	if params, err := url.ParseQuery(query); err == nil && len(params) > 0 {
 		hint = fmt.Sprintf("write %q there, and in the job params: %s", before, flowOf(params))
 	}
-	return fmt.Errorf("%s %q holds a query: %s", setting, path, hint)
+	return fmt.Errorf("%s %q holds a query: %s", setting, before+"?…", hint)
 }
 
-// flowOf writes parameters as YAML of one line.
+// flowOf writes parameters as YAML of one line, without their values: tokens are among them.
 func flowOf(params url.Values) string {
 	var pairs []string
 	for _, name := range slices.Sorted(maps.Keys(params)) {
-		var values []string
-		for _, value := range params[name] {
-			values = append(values, strconv.Quote(value))
-		}
+		values := slices.Repeat([]string{`"…"`}, len(params[name]))
 		pairs = append(pairs, fmt.Sprintf("%q: [%s]", name, strings.Join(values, ", ")))
 	}
 	return "{" + strings.Join(pairs, ", ") + "}"
+}
+
+// shownAddress returns an address as errors tell it: without user, password and parameters, which do not belong there but may be there.
+func shownAddress(address string) string {
+	if before, _, found := strings.Cut(address, "?"); found {
+		address = before + "?…"
+	}
+	if at := strings.LastIndexByte(address, '@'); at >= 0 {
+		return "…" + address[at:]
+	}
+	return address
 }
 
 func checkAddress(address string) error {
@@ -128,6 +135,12 @@ func checkAddress(address string) error {
 	}
 	if strings.Contains(address, "://") {
 		return errors.New("write host:port alone, the scheme has a setting of its own")
+	}
+	if strings.Contains(address, "@") {
+		return errors.New("write host:port alone, user and password belong into basic_auth of the job")
+	}
+	if strings.ContainsAny(address, "/?#") {
+		return errors.New("it is not host:port; scheme and path have settings of their own")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -168,7 +169,8 @@ func readTargetFile(file string) ([]*StaticConfig, error) {
 	return parseTargets(raw)
 }
 
-// parseTargets reads a list of targets, YAML or JSON, which is YAML. Nil is a text with nothing in it, not even an empty list.
+// parseTargets reads a list of targets, YAML or JSON, which is YAML. Nil is a text with nothing in it, not even an empty
+// list. Of a text that is no such list nothing is told but the line: a pattern may match a file that holds secrets.
 func parseTargets(raw []byte) ([]*StaticConfig, error) {
 	if _, err := yamldoc.Parse(raw); err != nil {
 		return nil, fmt.Errorf("reading targets: %w", err)
@@ -177,10 +179,22 @@ func parseTargets(raw []byte) ([]*StaticConfig, error) {
 	decoder := yaml.NewDecoder(bytes.NewReader(raw))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&lists); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("reading targets: %w", yamldoc.Plain(err))
+		return nil, fmt.Errorf("reading targets: %s", noTargets(err))
 	}
 	if slices.Contains(lists, nil) {
 		return nil, errors.New("reading targets: an element of the list is empty")
 	}
 	return lists, nil
+}
+
+// lineRE finds the line in an error of decoding.
+var lineRE = regexp.MustCompile(`^line [0-9]+: `)
+
+// noTargets says of a file that could not be decoded where it is no list of targets.
+func noTargets(err error) string {
+	const want = "want a list of elements with targets, a list of host:port, and perhaps labels, a mapping of names to texts, and nothing else"
+	if list, ok := errors.AsType[*yaml.TypeError](err); ok && len(list.Errors) > 0 {
+		return lineRE.FindString(list.Errors[0]) + want
+	}
+	return want
 }

@@ -1,5 +1,6 @@
 // Package yamldoc reads YAML texts that hold one document. Libraries stop at the end of the first document, and a text ends
-// early where somebody pasted a part with its indent, or joined two files: what follows would be ignored without a word.
+// early where somebody pasted a part with its indent, or joined two files: what follows would be ignored without a word. They also
+// quote in errors what may be a password, which [Conceal] takes out.
 //
 // It knows nothing of what the texts mean.
 package yamldoc
@@ -56,10 +57,10 @@ func strays(text []byte) bool {
 	return err != nil && !errors.Is(err, io.EOF)
 }
 
-// Plain takes the library's own prefix and line breaks off an error.
+// Plain takes the library's own prefix and line breaks off an error, and what may be a secret: see [Conceal].
 func Plain(err error) error {
 	if list, ok := errors.AsType[*yaml.TypeError](err); ok {
-		return errors.New(strings.Join(list.Errors, "; "))
+		return errors.New(Conceal(strings.Join(list.Errors, "; ")))
 	}
-	return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
+	return errors.New(Conceal(strings.TrimPrefix(err.Error(), "yaml: ")))
 }
