@@ -91,8 +91,11 @@ func Listen(cfg Config) (*Server, error) {
 // checkConfig checks a web configuration file, also behind the end at which web.Validate stops: passwords that stand there
 // would protect nothing.
 func checkConfig(file string) error {
-	if err := web.Validate(file); err != nil || file == "" {
-		return err
+	if err := web.Validate(file); err != nil {
+		return errors.New(oneLine(err.Error()))
+	}
+	if file == "" {
+		return nil
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -209,7 +212,7 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 	defer s.end()
 	serving, ended := errgroup.WithContext(ctx)
 	passwords := newPasswords()
-	toolkit := slog.New(loglimit.New().Handler(s.cfg.Logger.Handler())) // it logs a broken configuration at every request
+	toolkit := slog.New(loglimit.New().Handler(&discreet{s.cfg.Logger.Handler()})) // it logs a broken configuration at every request
 	for _, l := range s.listeners {
 		server := s.newHTTP(handler) // each has its own: what serves with the web configuration changes it
 		s.servers = append(s.servers, server)
@@ -246,7 +249,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 		IdleTimeout:       idleTimeout,
 		WriteTimeout:      writeTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(&discreet{s.cfg.Logger.Handler()}, slog.LevelDebug),
 	}
 }
 
