@@ -253,27 +253,39 @@ func TestAddedLabels(t *testing.T) {
 		want []string
 	}{
 		{
-			"chosen", pushing{}, "m{agent=\"x\",job=\"x\"} 1\n",
+			"chosen",
+			pushing{},
+			"m{agent=\"x\",job=\"x\"} 1\n",
 			[]string{`m{agent="site",instance="",job="j"} 1`},
 		},
 		{
-			"of the agent", pushing{Agent: "site"}, "m{agent=\"x\",job=\"x\"} 1\nm{agent=\"y\",job=\"x\"} 2\n",
+			"of the agent",
+			pushing{Agent: "site"},
+			"m{agent=\"x\",job=\"x\"} 1\nm{agent=\"y\",job=\"x\"} 2\n",
 			[]string{`m{agent="site",exported_agent="x",instance="",job="j"} 1`, `m{agent="site",exported_agent="y",instance="",job="j"} 2`},
 		},
 		{
-			"of a file", pushing{Agent: "site", MayBeHidden: true}, "m{agent=\"x\",job=\"x\",z=\"\"} 1\n",
+			"of a file",
+			pushing{Agent: "site", MayBeHidden: true},
+			"m{agent=\"x\",job=\"x\",z=\"\"} 1\n",
 			[]string{`m{agent="site",exported_agent="x",exported_job="x",instance="",job="j",z=""} 1`},
 		},
 		{
-			"taken", pushing{Agent: "site"}, "m{agent=\"x\",exported_agent=\"y\"} 1\n",
+			"taken",
+			pushing{Agent: "site"},
+			"m{agent=\"x\",exported_agent=\"y\"} 1\n",
 			[]string{`m{agent="site",exported_agent="y",exported_exported_agent="x",instance="",job="j"} 1`},
 		},
 		{
-			"taken by nothing", pushing{Agent: "site"}, "m{agent=\"x\",exported_agent=\"\"} 1\n",
+			"taken by nothing",
+			pushing{Agent: "site"},
+			"m{agent=\"x\",exported_agent=\"\"} 1\n",
 			[]string{`m{agent="site",exported_agent="x",instance="",job="j"} 1`},
 		},
 		{
-			"empty", pushing{Agent: "site"}, "m{agent=\"\"} 1\n",
+			"empty",
+			pushing{Agent: "site"},
+			"m{agent=\"\"} 1\n",
 			[]string{`m{agent="site",instance="",job="j"} 1`},
 		},
 	} {

@@ -68,16 +68,16 @@ func (c *checker) isSuspect(b *exposition.Body, group []grouping.Label, added []
 			return true
 		}
 	}
-	suffixed, complex := false, false
+	suffixed, bases := false, false
 	for i := range b.Families {
 		f := &b.Families[i]
 		if !soundName(f.Name) || IsReserved(f.Name) || c.areSuspect(b, f, group, added) {
 			return true
 		}
 		_, _, hasSuffix := metric.CutSuffix(f.Name)
-		suffixed, complex = suffixed || hasSuffix, complex || !f.Type.Simple()
+		suffixed, bases = suffixed || hasSuffix, bases || !f.Type.Simple()
 	}
-	return suffixed && complex
+	return suffixed && bases
 }
 
 // areSuspect does what isSuspect does for the metrics of a family.

@@ -79,9 +79,8 @@ func (r *Renderer) AppendMetrics(dst []byte, k *Set, labels *Pairs, values strin
 	*v = valueReader{typ: k.typ, points: v.points, scratch: v.scratch}
 	v.created, v.extras, v.tokens = k.sections(values)
 	for i := range k.metrics {
-		r.metric = r.metric[:0]
-		n := 0
-		r.metric, n, literals = pieces.appendPairs(r.metric, segments, literals, labels)
+		var n int
+		r.metric, n, literals = pieces.appendPairs(r.metric[:0], segments, literals, labels)
 		segments = segments[n:]
 		var bounds []float64
 		if len(pieces.bounds) > 0 {
@@ -106,7 +105,7 @@ func (r *Renderer) AppendGauge(dst []byte, k *Set, labels *Pairs, value float64)
 }
 
 // appendPairs appends the labels of one metric. It returns how many segments they took, and the literals that are left.
-func (p *rendition) appendPairs(dst []byte, segments []segment, literals []byte, labels *Pairs) (pairs []byte, n int, rest []byte) {
+func (r *rendition) appendPairs(dst []byte, segments []segment, literals []byte, labels *Pairs) (pairs []byte, n int, rest []byte) {
 	for n, s := range segments {
 		dst = append(dst, literals[:s.length]...)
 		literals = literals[s.length:]
@@ -114,7 +113,7 @@ func (p *rendition) appendPairs(dst []byte, segments []segment, literals []byte,
 		case s.from == s.to:
 			return dst, n + 1, literals
 		case s.to == valueOnly:
-			pair := p.pairs[s.from]
+			pair := r.pairs[s.from]
 			dst = AppendPair(dst, pair.name, labels.value(pair.hole))
 		default:
 			dst = append(dst, labels.run(s.from, s.to)...)
