@@ -1,8 +1,6 @@
 package groupstore
 
 import (
-	"strconv"
-
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/series"
@@ -34,8 +32,7 @@ func (t *trial) judge(k *series.Set) *hiding {
 		return &hiding{reason: fault}
 	}
 	if own, ok := t.s.own[k.Name()]; ok && own.Type != k.Type() {
-		return &hiding{reason: "gathered metric family " + exposition.Shown(k.Name()) + " has type " + k.Type().Protobuf() +
-			" but should have " + own.Type.Protobuf()}
+		return &hiding{reason: series.OtherType(k.Name(), k.Type(), own.Type)}
 	}
 	if h := t.falseClaim(k); h != nil {
 		return h
@@ -43,8 +40,8 @@ func (t *trial) judge(k *series.Set) *hiding {
 	if x := t.s.exposed.of(k.Name()); x != nil && t.others(x, k.Name()) > 0 && x.typ != k.Type() {
 		return &hiding{name: k.Name(), reason: k.Describe(0) + "is not a " + x.typ.Protobuf() + t.holder(", which it is", x, k.Name())}
 	}
-	if h := t.suffixClash(k); h != nil {
-		return h
+	if other, fault := series.SuffixClash(k.Name(), k.Type(), t.typeOf); fault != "" {
+		return &hiding{name: other, reason: fault + t.holderOf("", other)}
 	}
 	return t.duplicate(k)
 }
@@ -72,28 +69,6 @@ func (t *trial) typeOf(name string) (metric.Type, bool) {
 	return 0, false
 }
 
-// suffixClash finds a family whose series would have the names of another family's series, because histograms and summaries
-// are exposed with suffixes.
-func (t *trial) suffixClash(k *series.Set) *hiding {
-	if base, typ, ok := series.SuffixedBy(k.Name(), t.typeOf); ok {
-		return &hiding{name: base, reason: series.Clash(k.Name(), base, typ) + t.holderOf("", base)}
-	}
-	if k.Type().Simple() {
-		return nil
-	}
-	for _, role := range [...]metric.Role{metric.CountLine, metric.SumLine, metric.BoundLine} {
-		suffix := k.Type().Suffix(role)
-		if suffix == "" {
-			continue
-		}
-		if _, ok := t.typeOf(k.Name() + suffix); ok {
-			return &hiding{name: k.Name() + suffix, reason: "collected histogram or summary named " + strconv.Quote(exposition.Shown(k.Name())) +
-				" collides with previously collected metric named " + strconv.Quote(exposition.Shown(k.Name())+suffix) + t.holderOf("", k.Name()+suffix)}
-		}
-	}
-	return nil
-}
-
 // holder says, for people, in which other group a family is exposed: the text and the group; nothing if that cannot be found quickly.
 func (t *trial) holder(text string, x *exposure, name string) string {
 	g := x.example
@@ -111,11 +86,9 @@ func (t *trial) holder(text string, x *exposure, name string) string {
 
 // holderOf is holder for a family that may also be one of the push, or the program's own.
 func (t *trial) holderOf(text, name string) string {
-	if _, own := t.s.own[name]; own {
-		return ", which is the relay's own"
-	}
+	_, own := t.s.own[name]
 	x := t.s.exposed.of(name)
-	if _, pushed := searchPart(t.parts, name); pushed || x == nil {
+	if _, pushed := searchPart(t.parts, name); own || pushed || x == nil {
 		return ""
 	}
 	return t.holder(text, x, name)
