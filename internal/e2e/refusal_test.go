@@ -70,6 +70,7 @@ func TestRelayRefuses(t *testing.T) {
 		{"no number", []string{"--push.max-series=x"}, []string{"x"}},
 		{"log level", []string{"--log.level=loud"}, []string{"loud"}},
 		{"impossible label", []string{"--push.agent-label=a-b"}, []string{"a-b"}},
+		{"long label", []string{"--push.agent-label=" + strings.Repeat("a", 129)}, []string{"--push.agent-label", "128"}},
 		{"no address", []string{"--web.listen-address=nonsense"}, []string{"nonsense"}},
 		{"port taken", []string{"--web.listen-address=" + taken}, []string{taken}},
 		{"agents' port taken", []string{"--grpc.listen-address=" + taken}, []string{taken}},

@@ -81,7 +81,8 @@ func (s *Server) warnOfOthers(dataDir string) {
 }
 
 func (s *Server) newStore(dataDir string) error {
-	own, err := ownFamilies(s.telemetry, s.laterFamilies)
+	var err error
+	s.ownFamilies, err = ownFamilies(s.telemetry, s.laterFamilies)
 	if err != nil {
 		return err
 	}
@@ -90,7 +91,7 @@ func (s *Server) newStore(dataDir string) error {
 		check = groupstore.CheckQuarantine
 	}
 	s.durability = newDurability(dataDir, &s.opts, groupstore.Config{
-		OwnFamilies: own, Check: check, MaxSeries: s.opts.MaxSeries, MaxGroups: s.opts.MaxGroups,
+		OwnFamilies: s.ownFamilies, Check: check, MaxSeries: s.opts.MaxSeries, MaxGroups: s.opts.MaxGroups,
 		AccountLabel: s.opts.AgentLabel, MaxAccountSeries: s.opts.AgentMaxSeries, MaxAccountGroups: s.opts.AgentMaxGroups,
 	}, s.telemetry)
 	s.store = s.durability.store
@@ -138,7 +139,7 @@ func (s *Server) newTunnel() error {
 	s.tunnel = tunnelserver.New(tunnelserver.Config{
 		Certificates: s.certificates, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
-		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(),
+		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(), OwnFamilies: s.toldFamilies(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
 		StoreID: s.durability.id(), History: s.durability.history(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
 	})

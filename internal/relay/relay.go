@@ -43,6 +43,7 @@ type Server struct {
 	telemetry     *prometheus.Registry
 	instrument    push.Instrument        // counts requests for the legacy metrics
 	laterFamilies []groupstore.OwnFamily // metric families of ours that have no series yet
+	ownFamilies   []groupstore.OwnFamily // all metric families of ours that anybody might push as well
 	store         *groupstore.Store
 	durability    *durability
 	agents        *roster.Registry

@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -12,6 +13,9 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
 )
+
+// ownPrefix begins the names that nobody else may push (S17).
+const ownPrefix = "relay_"
 
 // newTelemetry returns the registry of the relay's own metrics, with those that concern no part of it.
 func newTelemetry() *prometheus.Registry {
@@ -53,6 +57,21 @@ func newExportFailures(reg prometheus.Registerer) prometheus.Counter {
 		Name: "relay_pushgateway_file_failures_total",
 		Help: "Writes of the Pushgateway's file (--persistence.file) that failed; the store itself is not concerned.",
 	})
+}
+
+// toldFamilies are the own families that agents are told of, so that they refuse a push of another type as this relay does (T14): of the others
+// all know by their names, and without the check none are refused.
+func (s *Server) toldFamilies() map[string]metric.Type {
+	if s.opts.DisableConsistencyCheck {
+		return nil
+	}
+	told := map[string]metric.Type{}
+	for _, f := range s.ownFamilies {
+		if !strings.HasPrefix(f.Name, ownPrefix) {
+			told[f.Name] = f.Type
+		}
+	}
+	return told
 }
 
 // ownFamilies lists the families that anybody might push as well: those that are there, and others that come later. Those that begin with relay_ nobody may push at all

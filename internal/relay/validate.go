@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"pushrelay/internal/mtls"
+	"pushrelay/internal/tunnel"
 )
 
 func (o *Options) validate() error {
@@ -17,6 +18,9 @@ func (o *Options) validate() error {
 	}
 	if o.AgentLabel != "" && (!model.LegacyValidation.IsValidLabelName(o.AgentLabel) || strings.HasPrefix(o.AgentLabel, model.ReservedLabelPrefix)) {
 		return fmt.Errorf("--push.agent-label %q is not a label name", o.AgentLabel)
+	}
+	if n := len(o.AgentLabel); n > tunnel.MaxNameBytes {
+		return fmt.Errorf("--push.agent-label has %d bytes, and agents know one of up to %d", n, tunnel.MaxNameBytes)
 	}
 	if o.AgentLabel == model.JobLabel {
 		return errors.New("--push.agent-label cannot be job: every group has that label already")

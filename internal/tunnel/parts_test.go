@@ -25,6 +25,7 @@ func TestMessagesOfManyPartsAreRefused(t *testing.T) {
 		"labels":            targets(&relayv1.TargetSet{Targets: []*relayv1.Target{{Labels: repeated(many, &relayv1.Label{})}}}),
 		"targets of hellos": &relayv1.AttachRequest{Event: &relayv1.AttachRequest_Hello{Hello: &relayv1.Hello{Targets: &relayv1.TargetSet{Targets: repeated(many, &relayv1.Target{})}}}},
 		"journals":          &relayv1.AttachRequest{Event: &relayv1.AttachRequest_Hello{Hello: &relayv1.Hello{JournalIds: make([][]byte, many)}}},
+		"own families":      &relayv1.AttachResponse{Event: &relayv1.AttachResponse_Welcome{Welcome: &relayv1.Welcome{OwnFamilies: repeated(many, &relayv1.OwnFamily{})}}},
 		"grouping labels":   &relayv1.PushRequest{Part: &relayv1.PushRequest_Begin{Begin: &relayv1.ChangeBegin{GroupingKey: repeated(many, &relayv1.Label{})}}},
 		"headers":           &relayv1.DeliverScrapeRequest{Part: &relayv1.DeliverScrapeRequest_Head{Head: &relayv1.ScrapeHead{Headers: repeated(many, &relayv1.Header{})}}},
 	} {

@@ -178,13 +178,17 @@ func TestWelcomesTravel(t *testing.T) {
 		StoreId: []byte("0123456789abcdef"), Limits: tunnel.LimitsToProto(limits), Journals: []*relayv1.JournalState{tunnel.JournalToProto(state)},
 	}
 	w.Limits.AgentLabel, w.Limits.Utf8Names = "agent", true
+	own := map[string]metric.Type{
+		"u": metric.Untyped, "g": metric.Gauge, "c": metric.Counter, "s": metric.Summary, "h": metric.Histogram, "gh": metric.GaugeHistogram,
+	}
+	w.OwnFamilies = tunnel.OwnFamiliesToProto(own)
 	got, err := tunnel.WelcomeFromProto(w)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := tunnel.Welcome{
 		StoreID: [16]byte([]byte("0123456789abcdef")), Limits: limits, AgentLabel: "agent", Names: metric.UTF8Names,
-		Journals: []tunnel.JournalState{state},
+		Journals: []tunnel.JournalState{state}, OwnFamilies: own,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("WelcomeFromProto (-want +got):\n%s", diff)
@@ -196,6 +200,40 @@ func TestWelcomesTravel(t *testing.T) {
 	w.Journals, w.StoreId = nil, nil
 	if _, err := tunnel.WelcomeFromProto(w); err == nil {
 		t.Error("a store without an id was taken")
+	}
+}
+
+// TestWelcomesAreBounded: what an agent remembers of a welcome has bounds, and no honest relay goes beyond them.
+func TestWelcomesAreBounded(t *testing.T) {
+	read := func(label string, families ...*relayv1.OwnFamily) tunnel.Welcome {
+		t.Helper()
+		w, err := tunnel.WelcomeFromProto(&relayv1.Welcome{StoreId: make([]byte, 16), Limits: &relayv1.Limits{AgentLabel: label}, OwnFamilies: families})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	const gauge = relayv1.FamilyType_FAMILY_TYPE_GAUGE
+	long := strings.Repeat("x", tunnel.MaxNameBytes+1)
+	many := map[string]metric.Type{long: metric.Gauge}
+	var families []*relayv1.OwnFamily
+	for i := range 3 * tunnel.MaxOwnFamilies {
+		many[fmt.Sprint("m", i)] = metric.Gauge
+		families = append(families, &relayv1.OwnFamily{Name: fmt.Sprint("m", i), Type: gauge})
+	}
+	if n := len(tunnel.OwnFamiliesToProto(many)); n != tunnel.MaxOwnFamilies {
+		t.Errorf("a relay tells of %d families", n)
+	}
+	if n := len(read("", families...).OwnFamilies); n != tunnel.MaxOwnFamilies {
+		t.Errorf("an agent takes %d families", n)
+	}
+	got := read(long, nil, &relayv1.OwnFamily{Type: gauge}, &relayv1.OwnFamily{Name: long, Type: gauge}, &relayv1.OwnFamily{Name: "none"},
+		&relayv1.OwnFamily{Name: "later", Type: 99}, &relayv1.OwnFamily{Name: "g", Type: gauge})
+	if diff := cmp.Diff(map[string]metric.Type{"g": metric.Gauge}, got.OwnFamilies); diff != "" || got.AgentLabel != "" {
+		t.Errorf("the label is %q, the families (-want +got):\n%s", got.AgentLabel, diff)
+	}
+	if got := read("a.b"); got.AgentLabel != "" {
+		t.Errorf("the label is %q, and that is none", got.AgentLabel)
 	}
 }
 

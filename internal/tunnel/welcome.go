@@ -48,6 +48,9 @@ type Welcome struct {
 	AgentLabel string
 	// Names says which label names the relay takes.
 	Names metric.NameScheme
+	// OwnFamilies are the types, by name, of the families that the relay exposes beside the groups and does not take with another type; nil
+	// for a relay that tells none.
+	OwnFamilies map[string]metric.Type
 	// Journals are those that the agent asked after and that the relay has met.
 	Journals []JournalState
 	// History is where the store has been; zero for a relay that does not tell.
@@ -56,7 +59,10 @@ type Welcome struct {
 
 // WelcomeFromProto fails if the relay breaks the protocol.
 func WelcomeFromProto(w *relayv1.Welcome) (Welcome, error) {
-	out := Welcome{Limits: limitsFromProto(w.GetLimits()), AgentLabel: w.GetLimits().GetAgentLabel(), Names: metric.LegacyNames}
+	out := Welcome{Limits: limitsFromProto(w.GetLimits()), Names: metric.LegacyNames, OwnFamilies: ownFamiliesFromProto(w.GetOwnFamilies())}
+	if label := w.GetLimits().GetAgentLabel(); len(label) <= MaxNameBytes && metric.IsLegacyLabelName(label) {
+		out.AgentLabel = label
+	}
 	if w.GetLimits().GetUtf8Names() {
 		out.Names = metric.UTF8Names
 	}

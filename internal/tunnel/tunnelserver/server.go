@@ -53,9 +53,11 @@ type Config struct {
 	Journals Journals
 	// Limits are announced to agents and applied to what they send.
 	Limits exposition.Limits
-	// AgentLabel and Names are announced, so that agents can refuse what this relay would.
-	AgentLabel string
-	Names      metric.NameScheme
+	// AgentLabel, Names and OwnFamilies are announced, so that agents can refuse what this relay would. OwnFamilies are the types, by name, of
+	// the families that are exposed beside the groups, none if a push of another type is taken all the same.
+	AgentLabel  string
+	Names       metric.NameScheme
+	OwnFamilies map[string]metric.Type
 	// MaxConcurrentScrapes and MaxScrapeBodyBytes are announced; the registry and the scrape handler apply them.
 	MaxConcurrentScrapes int
 	MaxScrapeBodyBytes   int64
@@ -90,6 +92,8 @@ type Server struct {
 	grpc    *grpc.Server
 	budget  *push.Budget  // of agents' bodies
 	changes chan struct{} // one per change that is being decided
+	// ownFamilies are the same in each welcome.
+	ownFamilies []*relayv1.OwnFamily
 
 	// senders counts the goroutines that send to an Attach stream. They may end after their handler has returned; Stop
 	// waits for them.
@@ -109,7 +113,7 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, metrics: newMetrics(cfg.Registerer, cfg.Certificates), sessions: map[*connection]*session{}, epoch: cfg.History().Current(),
 		budget: cfg.Budget.Share(), changes: make(chan struct{}, maxChangesInFlight),
-		gate: newGate(maxUnknown), admission: newAdmission(), lines: loglimit.New(),
+		gate: newGate(maxUnknown), admission: newAdmission(), lines: loglimit.New(), ownFamilies: tunnel.OwnFamiliesToProto(cfg.OwnFamilies),
 	}
 	if share := s.budget.Size(); share > 0 && (cfg.Limits.MaxDecompressedBytes == 0 || cfg.Limits.MaxDecompressedBytes > share) {
 		s.cfg.Limits.MaxDecompressedBytes = share // a body beyond it could never be taken, and agents should know

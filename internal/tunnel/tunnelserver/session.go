@@ -116,6 +116,7 @@ func (ss *session) welcome(hello *relayv1.Hello) *relayv1.Welcome {
 		Limits:          limits,
 		Journals:        ss.journals(hello),
 		History:         tunnel.HistoryToProto(cfg.History()),
+		OwnFamilies:     ss.server.ownFamilies,
 	}
 }
 

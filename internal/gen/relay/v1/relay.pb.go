@@ -129,6 +129,75 @@ func (Capability) EnumDescriptor() ([]byte, []int) {
 	return file_relay_v1_relay_proto_rawDescGZIP(), []int{0}
 }
 
+// FamilyType is the type of a metric family.
+type FamilyType int32
+
+const (
+	// Never sent; passed over, like an unknown value.
+	FamilyType_FAMILY_TYPE_UNSPECIFIED FamilyType = 0
+	// One value of which no more is known.
+	FamilyType_FAMILY_TYPE_UNTYPED FamilyType = 1
+	// One value that may go up and down.
+	FamilyType_FAMILY_TYPE_GAUGE FamilyType = 2
+	// One value that goes up.
+	FamilyType_FAMILY_TYPE_COUNTER FamilyType = 3
+	// Quantiles, a sum and a count.
+	FamilyType_FAMILY_TYPE_SUMMARY FamilyType = 4
+	// Buckets, a sum and a count.
+	FamilyType_FAMILY_TYPE_HISTOGRAM FamilyType = 5
+	// A histogram whose buckets may go up and down.
+	FamilyType_FAMILY_TYPE_GAUGE_HISTOGRAM FamilyType = 6
+)
+
+// Enum value maps for FamilyType.
+var (
+	FamilyType_name = map[int32]string{
+		0: "FAMILY_TYPE_UNSPECIFIED",
+		1: "FAMILY_TYPE_UNTYPED",
+		2: "FAMILY_TYPE_GAUGE",
+		3: "FAMILY_TYPE_COUNTER",
+		4: "FAMILY_TYPE_SUMMARY",
+		5: "FAMILY_TYPE_HISTOGRAM",
+		6: "FAMILY_TYPE_GAUGE_HISTOGRAM",
+	}
+	FamilyType_value = map[string]int32{
+		"FAMILY_TYPE_UNSPECIFIED":     0,
+		"FAMILY_TYPE_UNTYPED":         1,
+		"FAMILY_TYPE_GAUGE":           2,
+		"FAMILY_TYPE_COUNTER":         3,
+		"FAMILY_TYPE_SUMMARY":         4,
+		"FAMILY_TYPE_HISTOGRAM":       5,
+		"FAMILY_TYPE_GAUGE_HISTOGRAM": 6,
+	}
+)
+
+func (x FamilyType) Enum() *FamilyType {
+	p := new(FamilyType)
+	*p = x
+	return p
+}
+
+func (x FamilyType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FamilyType) Descriptor() protoreflect.EnumDescriptor {
+	return file_relay_v1_relay_proto_enumTypes[1].Descriptor()
+}
+
+func (FamilyType) Type() protoreflect.EnumType {
+	return &file_relay_v1_relay_proto_enumTypes[1]
+}
+
+func (x FamilyType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FamilyType.Descriptor instead.
+func (FamilyType) EnumDescriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{1}
+}
+
 // SessionEndReason says why the relay ended a session.
 type SessionEndReason int32
 
@@ -187,11 +256,11 @@ func (x SessionEndReason) String() string {
 }
 
 func (SessionEndReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[1].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[2].Descriptor()
 }
 
 func (SessionEndReason) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[1]
+	return &file_relay_v1_relay_proto_enumTypes[2]
 }
 
 func (x SessionEndReason) Number() protoreflect.EnumNumber {
@@ -200,7 +269,7 @@ func (x SessionEndReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SessionEndReason.Descriptor instead.
 func (SessionEndReason) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{1}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{2}
 }
 
 // Operation is what a change does with its group.
@@ -248,11 +317,11 @@ func (x Operation) String() string {
 }
 
 func (Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[2].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[3].Descriptor()
 }
 
 func (Operation) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[2]
+	return &file_relay_v1_relay_proto_enumTypes[3]
 }
 
 func (x Operation) Number() protoreflect.EnumNumber {
@@ -261,7 +330,7 @@ func (x Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{2}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{3}
 }
 
 // BodyFormat is the exposition format of a change's body.
@@ -301,11 +370,11 @@ func (x BodyFormat) String() string {
 }
 
 func (BodyFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[3].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[4].Descriptor()
 }
 
 func (BodyFormat) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[3]
+	return &file_relay_v1_relay_proto_enumTypes[4]
 }
 
 func (x BodyFormat) Number() protoreflect.EnumNumber {
@@ -314,7 +383,7 @@ func (x BodyFormat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BodyFormat.Descriptor instead.
 func (BodyFormat) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{3}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
 }
 
 // BodyEncoding is how a change's body is compressed.
@@ -350,11 +419,11 @@ func (x BodyEncoding) String() string {
 }
 
 func (BodyEncoding) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[4].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[5].Descriptor()
 }
 
 func (BodyEncoding) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[4]
+	return &file_relay_v1_relay_proto_enumTypes[5]
 }
 
 func (x BodyEncoding) Number() protoreflect.EnumNumber {
@@ -363,7 +432,7 @@ func (x BodyEncoding) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BodyEncoding.Descriptor instead.
 func (BodyEncoding) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
 }
 
 // RejectReason sorts rejections. An unknown value counts as invalid.
@@ -420,11 +489,11 @@ func (x RejectReason) String() string {
 }
 
 func (RejectReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[5].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[6].Descriptor()
 }
 
 func (RejectReason) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[5]
+	return &file_relay_v1_relay_proto_enumTypes[6]
 }
 
 func (x RejectReason) Number() protoreflect.EnumNumber {
@@ -433,7 +502,7 @@ func (x RejectReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RejectReason.Descriptor instead.
 func (RejectReason) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
 }
 
 // LaterReason sorts refusals that pass. An unknown value counts as overloaded.
@@ -481,11 +550,11 @@ func (x LaterReason) String() string {
 }
 
 func (LaterReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[6].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[7].Descriptor()
 }
 
 func (LaterReason) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[6]
+	return &file_relay_v1_relay_proto_enumTypes[7]
 }
 
 func (x LaterReason) Number() protoreflect.EnumNumber {
@@ -494,7 +563,7 @@ func (x LaterReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LaterReason.Descriptor instead.
 func (LaterReason) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
 }
 
 // ScrapeMethod is the HTTP method of a scrape.
@@ -534,11 +603,11 @@ func (x ScrapeMethod) String() string {
 }
 
 func (ScrapeMethod) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[7].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[8].Descriptor()
 }
 
 func (ScrapeMethod) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[7]
+	return &file_relay_v1_relay_proto_enumTypes[8]
 }
 
 func (x ScrapeMethod) Number() protoreflect.EnumNumber {
@@ -547,7 +616,7 @@ func (x ScrapeMethod) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ScrapeMethod.Descriptor instead.
 func (ScrapeMethod) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
 }
 
 // ScrapeFailureReason says why there is no answer of the target. An unknown value counts as TARGET_UNREACHABLE.
@@ -612,11 +681,11 @@ func (x ScrapeFailureReason) String() string {
 }
 
 func (ScrapeFailureReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[8].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[9].Descriptor()
 }
 
 func (ScrapeFailureReason) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[8]
+	return &file_relay_v1_relay_proto_enumTypes[9]
 }
 
 func (x ScrapeFailureReason) Number() protoreflect.EnumNumber {
@@ -625,7 +694,7 @@ func (x ScrapeFailureReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ScrapeFailureReason.Descriptor instead.
 func (ScrapeFailureReason) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{9}
 }
 
 // AttachRequest is one event from the agent.
@@ -1019,7 +1088,11 @@ type Welcome struct {
 	Journals []*JournalState `protobuf:"bytes,7,rep,name=journals,proto3" json:"journals,omitempty"`
 	// Where the store has been; unset by a relay that does not tell. An agent that was told of a change (PushResponse.decided) that is
 	// not in this history has met a store that was put back to an older copy: it sends what it has as to a store that it has not met.
-	History       *StoreHistory `protobuf:"bytes,8,opt,name=history,proto3" json:"history,omitempty"`
+	History *StoreHistory `protobuf:"bytes,8,opt,name=history,proto3" json:"history,omitempty"`
+	// The metric families that the relay exposes beside the groups, at most 256, apart from those named relay_*: a push of one of these
+	// names and of another type is invalid. Unset by a relay that does not tell, or that does not refuse such a push; the relay alone
+	// judges then. The agent passes over what is beyond the bounds, and a type that it does not know.
+	OwnFamilies   []*OwnFamily `protobuf:"bytes,9,rep,name=own_families,json=ownFamilies,proto3" json:"own_families,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1110,6 +1183,68 @@ func (x *Welcome) GetHistory() *StoreHistory {
 	return nil
 }
 
+func (x *Welcome) GetOwnFamilies() []*OwnFamily {
+	if x != nil {
+		return x.OwnFamilies
+	}
+	return nil
+}
+
+// OwnFamily is a metric family of the relay itself.
+type OwnFamily struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name, at most 128 bytes.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Its type.
+	Type          FamilyType `protobuf:"varint,2,opt,name=type,proto3,enum=relay.v1.FamilyType" json:"type,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OwnFamily) Reset() {
+	*x = OwnFamily{}
+	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OwnFamily) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OwnFamily) ProtoMessage() {}
+
+func (x *OwnFamily) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OwnFamily.ProtoReflect.Descriptor instead.
+func (*OwnFamily) Descriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *OwnFamily) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OwnFamily) GetType() FamilyType {
+	if x != nil {
+		return x.Type
+	}
+	return FamilyType_FAMILY_TYPE_UNSPECIFIED
+}
+
 // StoreHistory is where a store has been: it counts its changes, and begins an epoch at each start.
 type StoreHistory struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1123,7 +1258,7 @@ type StoreHistory struct {
 
 func (x *StoreHistory) Reset() {
 	*x = StoreHistory{}
-	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_relay_v1_relay_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1135,7 +1270,7 @@ func (x *StoreHistory) String() string {
 func (*StoreHistory) ProtoMessage() {}
 
 func (x *StoreHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_relay_v1_relay_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1148,7 +1283,7 @@ func (x *StoreHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreHistory.ProtoReflect.Descriptor instead.
 func (*StoreHistory) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StoreHistory) GetEpochs() []*StoreEpoch {
@@ -1178,7 +1313,7 @@ type StoreEpoch struct {
 
 func (x *StoreEpoch) Reset() {
 	*x = StoreEpoch{}
-	mi := &file_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_relay_v1_relay_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1325,7 @@ func (x *StoreEpoch) String() string {
 func (*StoreEpoch) ProtoMessage() {}
 
 func (x *StoreEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_relay_v1_relay_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1338,7 @@ func (x *StoreEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreEpoch.ProtoReflect.Descriptor instead.
 func (*StoreEpoch) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StoreEpoch) GetId() []byte {
@@ -1233,7 +1368,7 @@ type StorePoint struct {
 
 func (x *StorePoint) Reset() {
 	*x = StorePoint{}
-	mi := &file_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_relay_v1_relay_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1380,7 @@ func (x *StorePoint) String() string {
 func (*StorePoint) ProtoMessage() {}
 
 func (x *StorePoint) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_relay_v1_relay_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1393,7 @@ func (x *StorePoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorePoint.ProtoReflect.Descriptor instead.
 func (*StorePoint) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StorePoint) GetEpoch() []byte {
@@ -1300,7 +1435,7 @@ type Limits struct {
 	// Bytes of one scraped body as the target sent it.
 	MaxScrapeBodyBytes uint64 `protobuf:"varint,10,opt,name=max_scrape_body_bytes,json=maxScrapeBodyBytes,proto3" json:"max_scrape_body_bytes,omitempty"`
 	// Name of the grouping label that the relay adds with the agent's identity; empty if it adds none. A push that
-	// brings it itself is invalid.
+	// brings it itself is invalid. At most 128 bytes; the agent takes a longer one, or what is no label name, for none.
 	AgentLabel string `protobuf:"bytes,11,opt,name=agent_label,json=agentLabel,proto3" json:"agent_label,omitempty"`
 	// Whether names beyond [a-zA-Z_:][a-zA-Z0-9_:]* are allowed.
 	Utf8Names     bool `protobuf:"varint,12,opt,name=utf8_names,json=utf8Names,proto3" json:"utf8_names,omitempty"`
@@ -1310,7 +1445,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_relay_v1_relay_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +1457,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_relay_v1_relay_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +1470,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Limits) GetMaxBodyBytes() uint64 {
@@ -1438,7 +1573,7 @@ type JournalState struct {
 
 func (x *JournalState) Reset() {
 	*x = JournalState{}
-	mi := &file_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_relay_v1_relay_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1585,7 @@ func (x *JournalState) String() string {
 func (*JournalState) ProtoMessage() {}
 
 func (x *JournalState) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_relay_v1_relay_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1598,7 @@ func (x *JournalState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalState.ProtoReflect.Descriptor instead.
 func (*JournalState) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *JournalState) GetJournalId() []byte {
@@ -1506,7 +1641,7 @@ type SpoolState struct {
 
 func (x *SpoolState) Reset() {
 	*x = SpoolState{}
-	mi := &file_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_relay_v1_relay_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +1653,7 @@ func (x *SpoolState) String() string {
 func (*SpoolState) ProtoMessage() {}
 
 func (x *SpoolState) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_relay_v1_relay_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +1666,7 @@ func (x *SpoolState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolState.ProtoReflect.Descriptor instead.
 func (*SpoolState) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{9}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SpoolState) GetPendingChanges() uint64 {
@@ -1581,7 +1716,7 @@ type TargetSet struct {
 
 func (x *TargetSet) Reset() {
 	*x = TargetSet{}
-	mi := &file_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_relay_v1_relay_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1593,7 +1728,7 @@ func (x *TargetSet) String() string {
 func (*TargetSet) ProtoMessage() {}
 
 func (x *TargetSet) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_relay_v1_relay_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1606,7 +1741,7 @@ func (x *TargetSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSet.ProtoReflect.Descriptor instead.
 func (*TargetSet) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{10}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TargetSet) GetTargets() []*Target {
@@ -1658,7 +1793,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_relay_v1_relay_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1805,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_relay_v1_relay_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1818,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{11}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Target) GetName() string {
@@ -1762,7 +1897,7 @@ type Label struct {
 
 func (x *Label) Reset() {
 	*x = Label{}
-	mi := &file_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_relay_v1_relay_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1909,7 @@ func (x *Label) String() string {
 func (*Label) ProtoMessage() {}
 
 func (x *Label) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_relay_v1_relay_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1922,7 @@ func (x *Label) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Label.ProtoReflect.Descriptor instead.
 func (*Label) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{12}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Label) GetName() string {
@@ -1818,7 +1953,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_relay_v1_relay_proto_msgTypes[13]
+	mi := &file_relay_v1_relay_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1830,7 +1965,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[13]
+	mi := &file_relay_v1_relay_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1843,7 +1978,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{13}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Heartbeat) GetSentAt() *timestamppb.Timestamp {
@@ -1873,7 +2008,7 @@ type HeartbeatEcho struct {
 
 func (x *HeartbeatEcho) Reset() {
 	*x = HeartbeatEcho{}
-	mi := &file_relay_v1_relay_proto_msgTypes[14]
+	mi := &file_relay_v1_relay_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2020,7 @@ func (x *HeartbeatEcho) String() string {
 func (*HeartbeatEcho) ProtoMessage() {}
 
 func (x *HeartbeatEcho) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[14]
+	mi := &file_relay_v1_relay_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2033,7 @@ func (x *HeartbeatEcho) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatEcho.ProtoReflect.Descriptor instead.
 func (*HeartbeatEcho) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{14}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HeartbeatEcho) GetSentAt() *timestamppb.Timestamp {
@@ -1927,7 +2062,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_relay_v1_relay_proto_msgTypes[15]
+	mi := &file_relay_v1_relay_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2074,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[15]
+	mi := &file_relay_v1_relay_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2087,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{15}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Drain) GetWithin() *durationpb.Duration {
@@ -1979,7 +2114,7 @@ type SessionEnd struct {
 
 func (x *SessionEnd) Reset() {
 	*x = SessionEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[16]
+	mi := &file_relay_v1_relay_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2126,7 @@ func (x *SessionEnd) String() string {
 func (*SessionEnd) ProtoMessage() {}
 
 func (x *SessionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[16]
+	mi := &file_relay_v1_relay_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2139,7 @@ func (x *SessionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
 func (*SessionEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{16}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SessionEnd) GetReason() SessionEndReason {
@@ -2053,7 +2188,7 @@ type PushRequest struct {
 
 func (x *PushRequest) Reset() {
 	*x = PushRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[17]
+	mi := &file_relay_v1_relay_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2200,7 @@ func (x *PushRequest) String() string {
 func (*PushRequest) ProtoMessage() {}
 
 func (x *PushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[17]
+	mi := &file_relay_v1_relay_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2213,7 @@ func (x *PushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushRequest.ProtoReflect.Descriptor instead.
 func (*PushRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{17}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PushRequest) GetPart() isPushRequest_Part {
@@ -2187,7 +2322,7 @@ type ChangeBegin struct {
 
 func (x *ChangeBegin) Reset() {
 	*x = ChangeBegin{}
-	mi := &file_relay_v1_relay_proto_msgTypes[18]
+	mi := &file_relay_v1_relay_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2199,7 +2334,7 @@ func (x *ChangeBegin) String() string {
 func (*ChangeBegin) ProtoMessage() {}
 
 func (x *ChangeBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[18]
+	mi := &file_relay_v1_relay_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2212,7 +2347,7 @@ func (x *ChangeBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeBegin.ProtoReflect.Descriptor instead.
 func (*ChangeBegin) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{18}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ChangeBegin) GetChange() uint64 {
@@ -2296,7 +2431,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_relay_v1_relay_proto_msgTypes[19]
+	mi := &file_relay_v1_relay_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2443,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[19]
+	mi := &file_relay_v1_relay_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2456,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{19}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Origin) GetJournalId() []byte {
@@ -2354,7 +2489,7 @@ type ChangeEnd struct {
 
 func (x *ChangeEnd) Reset() {
 	*x = ChangeEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	mi := &file_relay_v1_relay_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2366,7 +2501,7 @@ func (x *ChangeEnd) String() string {
 func (*ChangeEnd) ProtoMessage() {}
 
 func (x *ChangeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	mi := &file_relay_v1_relay_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2379,7 +2514,7 @@ func (x *ChangeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeEnd.ProtoReflect.Descriptor instead.
 func (*ChangeEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{20}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{21}
 }
 
 // PushResponse is one verdict.
@@ -2403,7 +2538,7 @@ type PushResponse struct {
 
 func (x *PushResponse) Reset() {
 	*x = PushResponse{}
-	mi := &file_relay_v1_relay_proto_msgTypes[21]
+	mi := &file_relay_v1_relay_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2550,7 @@ func (x *PushResponse) String() string {
 func (*PushResponse) ProtoMessage() {}
 
 func (x *PushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[21]
+	mi := &file_relay_v1_relay_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2563,7 @@ func (x *PushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushResponse.ProtoReflect.Descriptor instead.
 func (*PushResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{21}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PushResponse) GetChange() uint64 {
@@ -2520,7 +2655,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_relay_v1_relay_proto_msgTypes[22]
+	mi := &file_relay_v1_relay_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2667,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[22]
+	mi := &file_relay_v1_relay_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2680,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{22}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Applied) GetDuplicate() bool {
@@ -2582,7 +2717,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_relay_v1_relay_proto_msgTypes[23]
+	mi := &file_relay_v1_relay_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +2729,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[23]
+	mi := &file_relay_v1_relay_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +2742,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{23}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Rejected) GetReason() RejectReason {
@@ -2639,7 +2774,7 @@ type Later struct {
 
 func (x *Later) Reset() {
 	*x = Later{}
-	mi := &file_relay_v1_relay_proto_msgTypes[24]
+	mi := &file_relay_v1_relay_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2651,7 +2786,7 @@ func (x *Later) String() string {
 func (*Later) ProtoMessage() {}
 
 func (x *Later) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[24]
+	mi := &file_relay_v1_relay_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2664,7 +2799,7 @@ func (x *Later) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Later.ProtoReflect.Descriptor instead.
 func (*Later) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{24}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Later) GetReason() LaterReason {
@@ -2701,7 +2836,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_relay_v1_relay_proto_msgTypes[25]
+	mi := &file_relay_v1_relay_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2713,7 +2848,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[25]
+	mi := &file_relay_v1_relay_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2726,7 +2861,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{25}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Header) GetName() string {
@@ -2776,7 +2911,7 @@ type ScrapeRequest struct {
 
 func (x *ScrapeRequest) Reset() {
 	*x = ScrapeRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[26]
+	mi := &file_relay_v1_relay_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +2923,7 @@ func (x *ScrapeRequest) String() string {
 func (*ScrapeRequest) ProtoMessage() {}
 
 func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[26]
+	mi := &file_relay_v1_relay_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +2936,7 @@ func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeRequest.ProtoReflect.Descriptor instead.
 func (*ScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{26}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ScrapeRequest) GetScrape() uint64 {
@@ -2878,7 +3013,7 @@ type ScrapeCancel struct {
 
 func (x *ScrapeCancel) Reset() {
 	*x = ScrapeCancel{}
-	mi := &file_relay_v1_relay_proto_msgTypes[27]
+	mi := &file_relay_v1_relay_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2890,7 +3025,7 @@ func (x *ScrapeCancel) String() string {
 func (*ScrapeCancel) ProtoMessage() {}
 
 func (x *ScrapeCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[27]
+	mi := &file_relay_v1_relay_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2903,7 +3038,7 @@ func (x *ScrapeCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeCancel.ProtoReflect.Descriptor instead.
 func (*ScrapeCancel) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{27}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ScrapeCancel) GetScrape() uint64 {
@@ -2932,7 +3067,7 @@ type DeliverScrapeRequest struct {
 
 func (x *DeliverScrapeRequest) Reset() {
 	*x = DeliverScrapeRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[28]
+	mi := &file_relay_v1_relay_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2944,7 +3079,7 @@ func (x *DeliverScrapeRequest) String() string {
 func (*DeliverScrapeRequest) ProtoMessage() {}
 
 func (x *DeliverScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[28]
+	mi := &file_relay_v1_relay_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2957,7 +3092,7 @@ func (x *DeliverScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverScrapeRequest.ProtoReflect.Descriptor instead.
 func (*DeliverScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{28}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeliverScrapeRequest) GetPart() isDeliverScrapeRequest_Part {
@@ -3065,7 +3200,7 @@ type ScrapeReference struct {
 
 func (x *ScrapeReference) Reset() {
 	*x = ScrapeReference{}
-	mi := &file_relay_v1_relay_proto_msgTypes[29]
+	mi := &file_relay_v1_relay_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3212,7 @@ func (x *ScrapeReference) String() string {
 func (*ScrapeReference) ProtoMessage() {}
 
 func (x *ScrapeReference) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[29]
+	mi := &file_relay_v1_relay_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3225,7 @@ func (x *ScrapeReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeReference.ProtoReflect.Descriptor instead.
 func (*ScrapeReference) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{29}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ScrapeReference) GetSession() uint64 {
@@ -3122,7 +3257,7 @@ type ScrapeHead struct {
 
 func (x *ScrapeHead) Reset() {
 	*x = ScrapeHead{}
-	mi := &file_relay_v1_relay_proto_msgTypes[30]
+	mi := &file_relay_v1_relay_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3269,7 @@ func (x *ScrapeHead) String() string {
 func (*ScrapeHead) ProtoMessage() {}
 
 func (x *ScrapeHead) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[30]
+	mi := &file_relay_v1_relay_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3282,7 @@ func (x *ScrapeHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeHead.ProtoReflect.Descriptor instead.
 func (*ScrapeHead) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{30}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ScrapeHead) GetStatus() uint32 {
@@ -3182,7 +3317,7 @@ type ScrapeEnd struct {
 
 func (x *ScrapeEnd) Reset() {
 	*x = ScrapeEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[31]
+	mi := &file_relay_v1_relay_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3194,7 +3329,7 @@ func (x *ScrapeEnd) String() string {
 func (*ScrapeEnd) ProtoMessage() {}
 
 func (x *ScrapeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[31]
+	mi := &file_relay_v1_relay_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3207,7 +3342,7 @@ func (x *ScrapeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeEnd.ProtoReflect.Descriptor instead.
 func (*ScrapeEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{31}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ScrapeEnd) GetBodyBytes() uint64 {
@@ -3230,7 +3365,7 @@ type ScrapeFailure struct {
 
 func (x *ScrapeFailure) Reset() {
 	*x = ScrapeFailure{}
-	mi := &file_relay_v1_relay_proto_msgTypes[32]
+	mi := &file_relay_v1_relay_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3242,7 +3377,7 @@ func (x *ScrapeFailure) String() string {
 func (*ScrapeFailure) ProtoMessage() {}
 
 func (x *ScrapeFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[32]
+	mi := &file_relay_v1_relay_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3255,7 +3390,7 @@ func (x *ScrapeFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeFailure.ProtoReflect.Descriptor instead.
 func (*ScrapeFailure) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{32}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ScrapeFailure) GetReason() ScrapeFailureReason {
@@ -3281,7 +3416,7 @@ type DeliverScrapeResponse struct {
 
 func (x *DeliverScrapeResponse) Reset() {
 	*x = DeliverScrapeResponse{}
-	mi := &file_relay_v1_relay_proto_msgTypes[33]
+	mi := &file_relay_v1_relay_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3293,7 +3428,7 @@ func (x *DeliverScrapeResponse) String() string {
 func (*DeliverScrapeResponse) ProtoMessage() {}
 
 func (x *DeliverScrapeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[33]
+	mi := &file_relay_v1_relay_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3306,7 +3441,7 @@ func (x *DeliverScrapeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverScrapeResponse.ProtoReflect.Descriptor instead.
 func (*DeliverScrapeResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{33}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{34}
 }
 
 var File_relay_v1_relay_proto protoreflect.FileDescriptor
@@ -3336,7 +3471,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"process_id\x18\x04 \x01(\fR\tprocessId\x12-\n" +
 	"\atargets\x18\x05 \x01(\v2\x13.relay.v1.TargetSetR\atargets\x12\x1f\n" +
 	"\vjournal_ids\x18\x06 \x03(\fR\n" +
-	"journalIds\"\xd8\x02\n" +
+	"journalIds\"\x90\x03\n" +
 	"\aWelcome\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12)\n" +
 	"\x10protocol_version\x18\x02 \x01(\rR\x0fprotocolVersion\x128\n" +
@@ -3345,7 +3480,11 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\bstore_id\x18\x05 \x01(\fR\astoreId\x12(\n" +
 	"\x06limits\x18\x06 \x01(\v2\x10.relay.v1.LimitsR\x06limits\x122\n" +
 	"\bjournals\x18\a \x03(\v2\x16.relay.v1.JournalStateR\bjournals\x120\n" +
-	"\ahistory\x18\b \x01(\v2\x16.relay.v1.StoreHistoryR\ahistory\"X\n" +
+	"\ahistory\x18\b \x01(\v2\x16.relay.v1.StoreHistoryR\ahistory\x126\n" +
+	"\fown_families\x18\t \x03(\v2\x13.relay.v1.OwnFamilyR\vownFamilies\"I\n" +
+	"\tOwnFamily\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x14.relay.v1.FamilyTypeR\x04type\"X\n" +
 	"\fStoreHistory\x12,\n" +
 	"\x06epochs\x18\x01 \x03(\v2\x14.relay.v1.StoreEpochR\x06epochs\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\"8\n" +
@@ -3513,7 +3652,16 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x17CAPABILITY_PUSH_FAILURE\x10\x05\x12\x18\n" +
 	"\x14CAPABILITY_PUSH_GZIP\x10\x06\x12\x1c\n" +
 	"\x18CAPABILITY_DELIVER_AGAIN\x10\a\x12\x1c\n" +
-	"\x18CAPABILITY_MAY_BE_HIDDEN\x10\b*\xb0\x02\n" +
+	"\x18CAPABILITY_MAY_BE_HIDDEN\x10\b*\xc7\x01\n" +
+	"\n" +
+	"FamilyType\x12\x1b\n" +
+	"\x17FAMILY_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13FAMILY_TYPE_UNTYPED\x10\x01\x12\x15\n" +
+	"\x11FAMILY_TYPE_GAUGE\x10\x02\x12\x17\n" +
+	"\x13FAMILY_TYPE_COUNTER\x10\x03\x12\x17\n" +
+	"\x13FAMILY_TYPE_SUMMARY\x10\x04\x12\x19\n" +
+	"\x15FAMILY_TYPE_HISTOGRAM\x10\x05\x12\x1f\n" +
+	"\x1bFAMILY_TYPE_GAUGE_HISTOGRAM\x10\x06*\xb0\x02\n" +
 	"\x10SessionEndReason\x12\"\n" +
 	"\x1eSESSION_END_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dSESSION_END_REASON_SUPERSEDED\x10\x01\x12\x1f\n" +
@@ -3584,119 +3732,123 @@ func file_relay_v1_relay_proto_rawDescGZIP() []byte {
 	return file_relay_v1_relay_proto_rawDescData
 }
 
-var file_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_relay_v1_relay_proto_goTypes = []any{
 	(Capability)(0),               // 0: relay.v1.Capability
-	(SessionEndReason)(0),         // 1: relay.v1.SessionEndReason
-	(Operation)(0),                // 2: relay.v1.Operation
-	(BodyFormat)(0),               // 3: relay.v1.BodyFormat
-	(BodyEncoding)(0),             // 4: relay.v1.BodyEncoding
-	(RejectReason)(0),             // 5: relay.v1.RejectReason
-	(LaterReason)(0),              // 6: relay.v1.LaterReason
-	(ScrapeMethod)(0),             // 7: relay.v1.ScrapeMethod
-	(ScrapeFailureReason)(0),      // 8: relay.v1.ScrapeFailureReason
-	(*AttachRequest)(nil),         // 9: relay.v1.AttachRequest
-	(*AttachResponse)(nil),        // 10: relay.v1.AttachResponse
-	(*Hello)(nil),                 // 11: relay.v1.Hello
-	(*Welcome)(nil),               // 12: relay.v1.Welcome
-	(*StoreHistory)(nil),          // 13: relay.v1.StoreHistory
-	(*StoreEpoch)(nil),            // 14: relay.v1.StoreEpoch
-	(*StorePoint)(nil),            // 15: relay.v1.StorePoint
-	(*Limits)(nil),                // 16: relay.v1.Limits
-	(*JournalState)(nil),          // 17: relay.v1.JournalState
-	(*SpoolState)(nil),            // 18: relay.v1.SpoolState
-	(*TargetSet)(nil),             // 19: relay.v1.TargetSet
-	(*Target)(nil),                // 20: relay.v1.Target
-	(*Label)(nil),                 // 21: relay.v1.Label
-	(*Heartbeat)(nil),             // 22: relay.v1.Heartbeat
-	(*HeartbeatEcho)(nil),         // 23: relay.v1.HeartbeatEcho
-	(*Drain)(nil),                 // 24: relay.v1.Drain
-	(*SessionEnd)(nil),            // 25: relay.v1.SessionEnd
-	(*PushRequest)(nil),           // 26: relay.v1.PushRequest
-	(*ChangeBegin)(nil),           // 27: relay.v1.ChangeBegin
-	(*Origin)(nil),                // 28: relay.v1.Origin
-	(*ChangeEnd)(nil),             // 29: relay.v1.ChangeEnd
-	(*PushResponse)(nil),          // 30: relay.v1.PushResponse
-	(*Applied)(nil),               // 31: relay.v1.Applied
-	(*Rejected)(nil),              // 32: relay.v1.Rejected
-	(*Later)(nil),                 // 33: relay.v1.Later
-	(*Header)(nil),                // 34: relay.v1.Header
-	(*ScrapeRequest)(nil),         // 35: relay.v1.ScrapeRequest
-	(*ScrapeCancel)(nil),          // 36: relay.v1.ScrapeCancel
-	(*DeliverScrapeRequest)(nil),  // 37: relay.v1.DeliverScrapeRequest
-	(*ScrapeReference)(nil),       // 38: relay.v1.ScrapeReference
-	(*ScrapeHead)(nil),            // 39: relay.v1.ScrapeHead
-	(*ScrapeEnd)(nil),             // 40: relay.v1.ScrapeEnd
-	(*ScrapeFailure)(nil),         // 41: relay.v1.ScrapeFailure
-	(*DeliverScrapeResponse)(nil), // 42: relay.v1.DeliverScrapeResponse
-	(*durationpb.Duration)(nil),   // 43: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(FamilyType)(0),               // 1: relay.v1.FamilyType
+	(SessionEndReason)(0),         // 2: relay.v1.SessionEndReason
+	(Operation)(0),                // 3: relay.v1.Operation
+	(BodyFormat)(0),               // 4: relay.v1.BodyFormat
+	(BodyEncoding)(0),             // 5: relay.v1.BodyEncoding
+	(RejectReason)(0),             // 6: relay.v1.RejectReason
+	(LaterReason)(0),              // 7: relay.v1.LaterReason
+	(ScrapeMethod)(0),             // 8: relay.v1.ScrapeMethod
+	(ScrapeFailureReason)(0),      // 9: relay.v1.ScrapeFailureReason
+	(*AttachRequest)(nil),         // 10: relay.v1.AttachRequest
+	(*AttachResponse)(nil),        // 11: relay.v1.AttachResponse
+	(*Hello)(nil),                 // 12: relay.v1.Hello
+	(*Welcome)(nil),               // 13: relay.v1.Welcome
+	(*OwnFamily)(nil),             // 14: relay.v1.OwnFamily
+	(*StoreHistory)(nil),          // 15: relay.v1.StoreHistory
+	(*StoreEpoch)(nil),            // 16: relay.v1.StoreEpoch
+	(*StorePoint)(nil),            // 17: relay.v1.StorePoint
+	(*Limits)(nil),                // 18: relay.v1.Limits
+	(*JournalState)(nil),          // 19: relay.v1.JournalState
+	(*SpoolState)(nil),            // 20: relay.v1.SpoolState
+	(*TargetSet)(nil),             // 21: relay.v1.TargetSet
+	(*Target)(nil),                // 22: relay.v1.Target
+	(*Label)(nil),                 // 23: relay.v1.Label
+	(*Heartbeat)(nil),             // 24: relay.v1.Heartbeat
+	(*HeartbeatEcho)(nil),         // 25: relay.v1.HeartbeatEcho
+	(*Drain)(nil),                 // 26: relay.v1.Drain
+	(*SessionEnd)(nil),            // 27: relay.v1.SessionEnd
+	(*PushRequest)(nil),           // 28: relay.v1.PushRequest
+	(*ChangeBegin)(nil),           // 29: relay.v1.ChangeBegin
+	(*Origin)(nil),                // 30: relay.v1.Origin
+	(*ChangeEnd)(nil),             // 31: relay.v1.ChangeEnd
+	(*PushResponse)(nil),          // 32: relay.v1.PushResponse
+	(*Applied)(nil),               // 33: relay.v1.Applied
+	(*Rejected)(nil),              // 34: relay.v1.Rejected
+	(*Later)(nil),                 // 35: relay.v1.Later
+	(*Header)(nil),                // 36: relay.v1.Header
+	(*ScrapeRequest)(nil),         // 37: relay.v1.ScrapeRequest
+	(*ScrapeCancel)(nil),          // 38: relay.v1.ScrapeCancel
+	(*DeliverScrapeRequest)(nil),  // 39: relay.v1.DeliverScrapeRequest
+	(*ScrapeReference)(nil),       // 40: relay.v1.ScrapeReference
+	(*ScrapeHead)(nil),            // 41: relay.v1.ScrapeHead
+	(*ScrapeEnd)(nil),             // 42: relay.v1.ScrapeEnd
+	(*ScrapeFailure)(nil),         // 43: relay.v1.ScrapeFailure
+	(*DeliverScrapeResponse)(nil), // 44: relay.v1.DeliverScrapeResponse
+	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
 }
 var file_relay_v1_relay_proto_depIdxs = []int32{
-	11, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
-	19, // 1: relay.v1.AttachRequest.targets:type_name -> relay.v1.TargetSet
-	23, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
-	18, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
-	12, // 4: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
-	35, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
-	36, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
-	22, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
-	24, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
-	25, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
+	12, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
+	21, // 1: relay.v1.AttachRequest.targets:type_name -> relay.v1.TargetSet
+	25, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
+	20, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
+	13, // 4: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
+	37, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
+	38, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
+	24, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
+	26, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
+	27, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
 	0,  // 10: relay.v1.Hello.capabilities:type_name -> relay.v1.Capability
-	19, // 11: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
+	21, // 11: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
 	0,  // 12: relay.v1.Welcome.capabilities:type_name -> relay.v1.Capability
-	16, // 13: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
-	17, // 14: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
-	13, // 15: relay.v1.Welcome.history:type_name -> relay.v1.StoreHistory
-	14, // 16: relay.v1.StoreHistory.epochs:type_name -> relay.v1.StoreEpoch
-	20, // 17: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
-	21, // 18: relay.v1.Target.labels:type_name -> relay.v1.Label
-	43, // 19: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
-	43, // 20: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
-	44, // 21: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
-	43, // 22: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
-	44, // 23: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
-	44, // 24: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
-	43, // 25: relay.v1.Drain.within:type_name -> google.protobuf.Duration
-	1,  // 26: relay.v1.SessionEnd.reason:type_name -> relay.v1.SessionEndReason
-	43, // 27: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
-	27, // 28: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
-	29, // 29: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
-	2,  // 30: relay.v1.ChangeBegin.operation:type_name -> relay.v1.Operation
-	21, // 31: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
-	3,  // 32: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
-	4,  // 33: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
-	43, // 34: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
-	28, // 35: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
-	31, // 36: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
-	32, // 37: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
-	33, // 38: relay.v1.PushResponse.later:type_name -> relay.v1.Later
-	15, // 39: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
-	5,  // 40: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
-	6,  // 41: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
-	43, // 42: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
-	7,  // 43: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
-	34, // 44: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
-	43, // 45: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
-	38, // 46: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
-	39, // 47: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
-	40, // 48: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
-	41, // 49: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
-	34, // 50: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
-	8,  // 51: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
-	9,  // 52: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
-	26, // 53: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
-	37, // 54: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
-	10, // 55: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
-	30, // 56: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
-	42, // 57: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
-	55, // [55:58] is the sub-list for method output_type
-	52, // [52:55] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	18, // 13: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
+	19, // 14: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
+	15, // 15: relay.v1.Welcome.history:type_name -> relay.v1.StoreHistory
+	14, // 16: relay.v1.Welcome.own_families:type_name -> relay.v1.OwnFamily
+	1,  // 17: relay.v1.OwnFamily.type:type_name -> relay.v1.FamilyType
+	16, // 18: relay.v1.StoreHistory.epochs:type_name -> relay.v1.StoreEpoch
+	22, // 19: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
+	23, // 20: relay.v1.Target.labels:type_name -> relay.v1.Label
+	45, // 21: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
+	45, // 22: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
+	46, // 23: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
+	45, // 24: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
+	46, // 25: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
+	46, // 26: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
+	45, // 27: relay.v1.Drain.within:type_name -> google.protobuf.Duration
+	2,  // 28: relay.v1.SessionEnd.reason:type_name -> relay.v1.SessionEndReason
+	45, // 29: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
+	29, // 30: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
+	31, // 31: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
+	3,  // 32: relay.v1.ChangeBegin.operation:type_name -> relay.v1.Operation
+	23, // 33: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
+	4,  // 34: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
+	5,  // 35: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
+	45, // 36: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
+	30, // 37: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
+	33, // 38: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
+	34, // 39: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
+	35, // 40: relay.v1.PushResponse.later:type_name -> relay.v1.Later
+	17, // 41: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
+	6,  // 42: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
+	7,  // 43: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
+	45, // 44: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
+	8,  // 45: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
+	36, // 46: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
+	45, // 47: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
+	40, // 48: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
+	41, // 49: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
+	42, // 50: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
+	43, // 51: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
+	36, // 52: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
+	9,  // 53: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
+	10, // 54: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
+	28, // 55: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
+	39, // 56: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
+	11, // 57: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
+	32, // 58: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
+	44, // 59: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
+	57, // [57:60] is the sub-list for method output_type
+	54, // [54:57] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_relay_v1_relay_proto_init() }
@@ -3718,33 +3870,33 @@ func file_relay_v1_relay_proto_init() {
 		(*AttachResponse_Drain)(nil),
 		(*AttachResponse_End)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[10].OneofWrappers = []any{}
-	file_relay_v1_relay_proto_msgTypes[17].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[11].OneofWrappers = []any{}
+	file_relay_v1_relay_proto_msgTypes[18].OneofWrappers = []any{
 		(*PushRequest_Session)(nil),
 		(*PushRequest_Begin)(nil),
 		(*PushRequest_Chunk)(nil),
 		(*PushRequest_End)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[21].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[22].OneofWrappers = []any{
 		(*PushResponse_Applied)(nil),
 		(*PushResponse_Rejected)(nil),
 		(*PushResponse_Later)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[28].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[29].OneofWrappers = []any{
 		(*DeliverScrapeRequest_Reference)(nil),
 		(*DeliverScrapeRequest_Head)(nil),
 		(*DeliverScrapeRequest_Body)(nil),
 		(*DeliverScrapeRequest_End)(nil),
 		(*DeliverScrapeRequest_Failure)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[30].OneofWrappers = []any{}
+	file_relay_v1_relay_proto_msgTypes[31].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_v1_relay_proto_rawDesc), len(file_relay_v1_relay_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   34,
+			NumEnums:      10,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
