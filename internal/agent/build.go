@@ -11,7 +11,6 @@ import (
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/fileowner"
 	"pushrelay/internal/httpserver"
-	"pushrelay/internal/metric"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/scrape"
@@ -87,7 +86,7 @@ func (a *Agent) build(identity string, cfg *targets.Config) error {
 	a.pushes = push.NewHandler(push.HandlerConfig{
 		Applier: &countingApplier{applier: a.spool, metrics: newPushMetrics(a.registry)},
 		Limits:  a.opts.PushLimits,
-		Names:   a.names,
+		Names:   a.spool.Names,
 		Budget:  push.NewBudget(a.opts.PushLimits.MaxInflightBytes),
 		Logger:  a.logger.With(slog.String("component", "push")),
 	})
@@ -129,16 +128,6 @@ func (a *Agent) announce(set target.Set) {
 	for _, link := range a.links {
 		link.SetTargets(set)
 	}
-}
-
-// names is the scheme of label names in grouping keys: the wider one as soon as a relay announced that it takes it.
-func (a *Agent) names() metric.NameScheme {
-	for _, link := range a.links {
-		if link.Status().UTF8Names {
-			return metric.UTF8Names
-		}
-	}
-	return metric.LegacyNames
 }
 
 // spoolDir is where the spool is in a data dir; empty for one in memory.

@@ -33,6 +33,8 @@ type keptFormat struct {
 	// Journal is the id of the spool's journal, StoreID that of the store that it knows, and Spool what waits for it.
 	Journal, StoreID string
 	Spool            []keptGroup
+	// Refused is a push that the agent refuses without a relay, since it remembers what the relay said; empty for none.
+	Refused string `json:",omitempty"`
 }
 
 // A keptGroup is a group of which something waits in a spool.
@@ -156,6 +158,7 @@ func writeFormat(t *testing.T, dir string) {
 	h.agent.kept(t, "waits", 5)
 	relays, groups := h.spool(t)
 	kept.Journal, kept.StoreID, kept.Spool = h.journal(t), relays[0].StoreID, groups
+	kept.Refused = "{\"no.legacy.name\"} 1\n"
 	h.agent.stop(t)
 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -215,6 +218,11 @@ func readFormat(t *testing.T, dir string) {
 	}
 	if len(relays) != 1 || relays[0].StoreID != kept.StoreID || h.journal(t) != kept.Journal {
 		t.Errorf("the spool knows %+v, and is of journal %s; want the store %s and the journal %s", relays, h.journal(t), kept.StoreID, kept.Journal)
+	}
+	if kept.Refused != "" {
+		if got, err := fetch(http.MethodPut, h.agent.url+"/metrics/job/refused", strings.NewReader(kept.Refused)); err != nil || got.status != http.StatusBadRequest {
+			t.Errorf("a push that the relay does not take: %d %s, %v, want 400", got.status, got.body, err)
+		}
 	}
 	h.agent.stop(t)
 

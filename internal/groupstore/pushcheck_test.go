@@ -129,6 +129,48 @@ func TestCheckOfBodies(t *testing.T) {
 	}
 }
 
+// TestCheckOfOwnFamilies pushes at random into an empty store of a relay that has metrics of its own: of what [series.Check] finds no fault in,
+// [series.CheckOwn] refuses what the store refuses, in its words, and nothing else.
+func TestCheckOfOwnFamilies(t *testing.T) {
+	rounds := 15_000
+	if testing.Short() {
+		rounds = 3_000
+	}
+	seed := rand.Uint64()
+	u := universe{Rand: rand.New(rand.NewPCG(seed, 0))}
+	own := map[string]metric.Type{"m": metric.Gauge, "s": metric.Summary, "h_count": metric.Counter}
+	var families []groupstore.OwnFamily
+	for name, typ := range own {
+		families = append(families, groupstore.OwnFamily{Name: name, Type: typ})
+	}
+	parser := new(exposition.Parser)
+	taken, refused := 0, map[string]int{}
+	const kinds = 4 // another type, and names with suffixes on either side, of which one is told with the type
+	for n := 0; n < rounds || len(refused) < kinds && n < 20*rounds; n++ {
+		k, text := u.oddKey(t), u.oddText()
+		body, err := parser.ParseText([]byte(text), exposition.Options{Names: metric.UTF8Names})
+		if err != nil || series.Check(body, k) != "" {
+			continue
+		}
+		got, want := series.CheckOwn(body, own), ""
+		if _, err := apply(t.Context(), groupstore.New(groupstore.Config{OwnFamilies: families}), pushing{Operation: change.Replace, Key: k, Body: body, At: noon}); err != nil {
+			want = strings.TrimPrefix(err.Error(), "pushed metrics are invalid or inconsistent with existing metrics: ")
+		}
+		switch {
+		case got != want:
+			t.Fatalf("CheckOwn(%q) = %q, the store says %q (seed %d)", text, got, want, seed)
+		case got == "":
+			taken++
+		default:
+			refused[regexp.MustCompile(`family \S+|"[^"]*"|type \w+`).ReplaceAllString(got, "")]++
+		}
+	}
+	t.Logf("%d taken, refused: %v", taken, refused)
+	if taken < rounds/100 || len(refused) < kinds {
+		t.Errorf("the bodies are lopsided: %d taken, refused: %v", taken, refused)
+	}
+}
+
 // kindOf takes what is in quotes, and labels, off a reason.
 func kindOf(reason string) string {
 	return regexp.MustCompile(`"[^"]*"|named? .*|: .*`).ReplaceAllString(withoutLabels(reason), "")

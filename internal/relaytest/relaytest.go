@@ -38,6 +38,7 @@ type Agent struct {
 	*agent.Agent
 	// URL is that of its HTTP listener, without a trailing slash.
 	URL  string
+	opts agent.Options
 	stop func()
 }
 
@@ -97,18 +98,33 @@ func (r *Relay) StartAgent(t testing.TB, name, configFile string) *Agent {
 	opts.DataDir, opts.DataDirAsked = filepath.Join(dir, "agent-data"), true
 	opts.Web, opts.WebOptional = listenAnywhere(), nil
 	opts.Logger = promslog.NewNopLogger()
-	a, err := agent.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := &Agent{Agent: a, URL: "http://" + a.Addr().String()}
-	out.stop = run(t, a.Run)
+	out := startAgent(t, opts)
 	Eventually(t, "agent is attached", func() bool {
 		_, ready := Get(t, out.URL+"/-/ready")
 		_, known := Get(t, r.URL+"/api/v1/agents")
 		return strings.Contains(ready, ": connected since") && strings.Contains(known, `"agent":"`+name+`","connected":true`)
 	})
 	return out
+}
+
+func startAgent(t testing.TB, opts agent.Options) *Agent {
+	t.Helper()
+	a, err := agent.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Agent{Agent: a, URL: "http://" + a.Addr().String(), opts: opts, stop: run(t, a.Run)}
+}
+
+// Restart stops the agent and starts it again, on another port. It waits until the agent takes pushes, and for no relay.
+func (a *Agent) Restart(t testing.TB) *Agent {
+	t.Helper()
+	a.Stop()
+	opts := a.opts
+	opts.Web = listenAnywhere()
+	again := startAgent(t, opts)
+	Eventually(t, "agent is ready", func() bool { status, _ := Get(t, again.URL+"/-/ready"); return status == http.StatusOK })
+	return again
 }
 
 // Stop stops the agent as SIGTERM does, and waits for its end.

@@ -7,6 +7,38 @@ import (
 	"pushrelay/internal/metric"
 )
 
+// CheckOwn returns what is wrong with a body, for people, because of the metric families that the relay itself exposes, whose types own has by
+// name (S17); empty if nothing is. It is of the first family by name that has such a fault.
+//
+// The body is one that [Check] found no fault in.
+func CheckOwn(b *exposition.Body, own map[string]metric.Type) (fault string) {
+	if len(own) == 0 {
+		return ""
+	}
+	typeOf := func(name string) (metric.Type, bool) {
+		t, ok := own[name]
+		return t, ok
+	}
+	first := ""
+	for i := range b.Families {
+		f := &b.Families[i]
+		should, isOwn := own[string(f.Name)]
+		_, _, hasSuffix := metric.CutSuffix(f.Name)
+		if !isOwn && !hasSuffix && f.Type.Simple() || isTimeFamily(f.Name) {
+			continue // nearly all
+		}
+		name := string(f.Name)
+		_, found := SuffixClash(name, f.Type, typeOf)
+		if isOwn && should != f.Type {
+			found = OtherType(name, f.Type, should)
+		}
+		if found != "" && (fault == "" || name < first) {
+			fault, first = found, name
+		}
+	}
+	return fault
+}
+
 // OtherType says that a family of the relay itself has another type than a pushed one of that name.
 func OtherType(name string, pushed, own metric.Type) string {
 	return "gathered metric family " + exposition.Shown(name) + " has type " + pushed.Protobuf() + " but should have " + own.Protobuf()

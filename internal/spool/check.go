@@ -3,21 +3,19 @@ package spool
 import (
 	"errors"
 
-	"github.com/prometheus/common/model"
-
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
-	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 	"pushrelay/internal/series"
 )
 
 // demands are what a relay refuses without looking at other groups.
 type demands struct {
-	limits     exposition.Limits // while it has a session
-	agentLabel string
-	attached   bool
+	limits exposition.Limits // while it has a session
+	common
+
+	attached bool
 }
 
 // check refuses what no relay would take: all that needs nothing but the push is judged here, connected or not (T14). It
@@ -43,8 +41,7 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	}
 	parser := s.parsers.Get().(*exposition.Parser)
 	defer s.putBack(parser)
-	// Which names are allowed is the relays' setting; the wider scheme refuses nothing that one may take.
-	body, err := parser.Parse(r.Format, r.Body, exposition.Options{Names: metric.UTF8Names, Limits: d.limits})
+	body, err := parser.Parse(r.Format, r.Body, exposition.Options{Names: d.names, Limits: d.limits})
 	if inconsistent, ok := errors.AsType[*exposition.InconsistentError](err); ok {
 		return nil, change.Contradiction(inconsistent.Error())
 	}
@@ -57,6 +54,9 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	}
 	if fault := series.Check(body, stored, added(r, d.agentLabel)); fault != "" {
 		return nil, change.Contradiction(fault)
+	}
+	if err := d.checkOwn(body); err != nil {
+		return nil, err
 	}
 	return familiesOf(body), nil
 }
@@ -92,12 +92,12 @@ func (s *Spool) putBack(parser *exposition.Parser) {
 func (s *Spool) demanded() demands {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := demands{limits: s.cfg.Limits}
+	d := demands{limits: s.cfg.Limits, common: s.remembered.common(s.cfg.Relays)}
 	var loosest exposition.Limits
 	for i, address := range s.cfg.Relays {
 		relay := s.demands[address]
 		if i == 0 {
-			loosest, d.agentLabel, d.attached = relay.limits, relay.agentLabel, relay.attached
+			loosest, d.attached = relay.limits, relay.attached
 			continue
 		}
 		loosest.MaxDecompressedBytes = greater(loosest.MaxDecompressedBytes, relay.limits.MaxDecompressedBytes)
@@ -105,12 +105,6 @@ func (s *Spool) demanded() demands {
 		loosest.MaxLabels = greater(loosest.MaxLabels, relay.limits.MaxLabels)
 		loosest.MaxLabelLength = greater(loosest.MaxLabelLength, relay.limits.MaxLabelLength)
 		d.attached = d.attached && relay.attached
-		if relay.agentLabel != d.agentLabel {
-			d.agentLabel = ""
-		}
-	}
-	if d.agentLabel == model.JobLabel { // which every group has
-		d.agentLabel = ""
 	}
 	if d.attached {
 		d.limits.MaxDecompressedBytes = lesser(d.limits.MaxDecompressedBytes, loosest.MaxDecompressedBytes)

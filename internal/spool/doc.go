@@ -20,6 +20,7 @@
 //	groups     the changes, their order and their size; who has still to decide what; compacting
 //	slots      a cursor for each relay: how far it is, its queue, its sessions
 //	cursors    which relay is which, as they come, move and go
+//	remembered what each relay said of itself: how names are read, and what it never takes
 //	Feed       one session: what is under way in it, and what becomes of the verdicts
 //
 // journal calls none of the others; groups looks a cursor up in the slots; cursors changes journal, groups and slots together.

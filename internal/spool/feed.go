@@ -7,6 +7,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/history"
+	"pushrelay/internal/metric"
 )
 
 // Attachment is what a relay says when a session with it begins.
@@ -24,6 +25,11 @@ type Attachment struct {
 	// until the session ends.
 	Limits     exposition.Limits
 	AgentLabel string
+	// Names says which names the relay takes. OwnFamilies are the types, by name, of the metric families that it exposes beside the groups and does
+	// not take with another type; nil if it tells none. They and AgentLabel are remembered. Whoever attaches bounds them, and changes the map no
+	// more.
+	Names       metric.NameScheme
+	OwnFamilies map[string]metric.Type
 }
 
 // A Feed hands out the changes that a relay has still to decide, for as long as a session with it lives. One goroutine calls
@@ -65,7 +71,8 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	}
 	s.groups.recount()
 	delete(s.away, a.Relay)
-	s.demands[a.Relay] = demands{limits: a.Limits, agentLabel: a.AgentLabel, attached: true}
+	s.demands[a.Relay] = demands{limits: a.Limits, attached: true}
+	s.remembered.note(a.Relay, a.settings())
 	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}}
 	f.place(inherited)
 	return f, nil
@@ -112,7 +119,7 @@ func (f *Feed) Detach() {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.demands[f.to.Relay] = demands{agentLabel: f.to.AgentLabel}
+	delete(s.demands, f.to.Relay)
 	f.stopSending("went away")
 	cur := f.cursor
 	if !s.cursors.have(cur) {

@@ -14,7 +14,8 @@ import (
 //
 //	1  until a release was named
 //	2  the release and the format are named, before anything that they wrote
-const format = 2
+//	3  what relays say of themselves is remembered
+const format = 3
 
 // A writer is a release that writes the journal, and in which format. Its payload is understood by any release: fields of which
 // nothing is known are passed over.

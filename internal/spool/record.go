@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -12,6 +14,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
+	"pushrelay/internal/metric"
 )
 
 // Each payload of the journal begins with one byte that says what it is; fields follow in the wire format of protobuf. A
@@ -24,6 +27,9 @@ const (
 	attachPayload  = 'a' // a session began: what waited may have been sent since
 	journalPayload = 'j' // the journal has an id, and what is in it new numbers
 	writerPayload  = 'f' // which release writes, and in which format
+	// What a relay said of itself, and that it is forgotten.
+	settingsPayload  = 's'
+	forgottenPayload = 'o'
 )
 
 // decision is what a verdict payload says.
@@ -149,6 +155,21 @@ func appendJournal(b []byte, id JournalID, last uint64, n numbering) []byte {
 		pairs = protowire.AppendVarint(protowire.AppendVarint(pairs, p[0]), p[1])
 	}
 	return appendBytes(b, 3, pairs)
+}
+
+// appendSettings appends the payload of what a relay said of itself.
+func appendSettings(b []byte, address string, st settings) []byte {
+	b = appendBytes(append(b, settingsPayload), 1, address)
+	b = appendBytes(b, 2, st.agentLabel)
+	b = appendUint(b, 3, uint64(st.names))
+	for _, name := range slices.Sorted(maps.Keys(st.own)) {
+		b = appendBytes(b, 4, append([]byte{byte(st.own[name])}, name...))
+	}
+	return b
+}
+
+func appendForgotten(b []byte, address string) []byte {
+	return appendBytes(append(b, forgottenPayload), 1, address)
 }
 
 // eachField calls f with every field of a payload, its value as a number or as bytes, which alias the payload.
@@ -301,6 +322,45 @@ func decodeCursor(b []byte) (cur *cursor, a acquaintance, err error) {
 		err = errRecord
 	}
 	return cur, a, err
+}
+
+func decodeSettings(b []byte) (address string, st settings, err error) {
+	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
+		switch field {
+		case 1:
+			address = string(raw)
+		case 2:
+			st.agentLabel = string(raw)
+		case 3:
+			if v > uint64(metric.UTF8Names) {
+				return errRecord
+			}
+			st.names = metric.NameScheme(v)
+		case 4:
+			if len(raw) == 0 || !metric.Type(raw[0]).Known() {
+				return errRecord
+			}
+			if st.own == nil {
+				st.own = map[string]metric.Type{}
+			}
+			st.own[string(raw[1:])] = metric.Type(raw[0])
+		default:
+			return unknownField(field)
+		}
+		return nil
+	})
+	return address, st, err
+}
+
+func decodeForgotten(b []byte) (address string, err error) {
+	err = eachField(b, func(field protowire.Number, _ uint64, raw []byte) error {
+		if field != 1 {
+			return unknownField(field)
+		}
+		address = string(raw)
+		return nil
+	})
+	return address, err
 }
 
 func decodeJournal(b []byte) (id JournalID, last uint64, n numbering, err error) {

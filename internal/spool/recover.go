@@ -37,6 +37,7 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 		s.journal.id = newJournalID()
 		s.journal.note(appendJournal(nil, s.journal.id, 0, nil))
 	}
+	s.remembered.configure(s.cfg.Relays)
 	if err := s.cursors.configure(s.cfg.Relays); err != nil {
 		return false, err
 	}
@@ -132,6 +133,10 @@ func (r *replay) apply(payload []byte) (err error) {
 		err = r.journal(b)
 	case writerPayload:
 		err = r.wrote(b)
+	case settingsPayload:
+		err = r.settings(b)
+	case forgottenPayload:
+		err = r.forgotten(b)
 	default:
 		err = fmt.Errorf("a payload of the unknown kind %q: it was written by a later version", kind)
 	}
@@ -146,6 +151,22 @@ func (r *replay) wrote(b []byte) (err error) {
 	w, err := decodeWriter(b)
 	if err == nil {
 		r.writer = w
+	}
+	return err
+}
+
+func (r *replay) settings(b []byte) error {
+	address, st, err := decodeSettings(b)
+	if err == nil {
+		r.s.remembered.byAddress[address] = st
+	}
+	return err
+}
+
+func (r *replay) forgotten(b []byte) error {
+	address, err := decodeForgotten(b)
+	if err == nil {
+		delete(r.s.remembered.byAddress, address)
 	}
 	return err
 }

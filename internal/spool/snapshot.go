@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"pushrelay/internal/wal"
@@ -53,6 +54,7 @@ type frozen struct {
 	sequence uint64
 	attached relays // to whom anything may be sent after this moment
 	cursors  []cursor
+	settings map[string]settings // by address
 	recorded *receipt
 	changes  []frozenChange
 	underway []*entry // those that were not known to be on the disk
@@ -122,6 +124,7 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	for cur := range s.cursors.all() {
 		f.cursors = append(f.cursors, *cur)
 	}
+	f.settings = maps.Clone(s.remembered.byAddress)
 	for c := range s.groups.order.all() {
 		f.changes = append(f.changes, frozenChange{
 			entry: c, sequence: c.sequence, body: c.body, bodyBytes: c.bodyBytes, families: c.families, undecided: c.undecided, sent: c.sent, applied: c.applied,
@@ -142,6 +145,11 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 	}
 	for i := range f.cursors {
 		if err := w.Add(cursorRecord(&f.cursors[i], knownCursor)); err != nil {
+			return err
+		}
+	}
+	for address, st := range f.settings {
+		if err := w.Add(appendSettings(nil, address, st)); err != nil {
 			return err
 		}
 	}

@@ -73,7 +73,8 @@ type Spool struct {
 	journal    journal
 	groups     groups
 	cursors    cursors
-	demands    map[string]demands // of the relays, by address, as they were when a session began last; limits until it ended
+	demands    map[string]demands // of the relays, by address, while they have a session
+	remembered remembered
 	away       absences
 	rejections rejections
 }
@@ -86,6 +87,7 @@ func New(cfg Config) *Spool {
 	}
 	s.groups = groups{maxBytes: cfg.MaxBytes, parsers: &s.parsers, slots: &s.cursors.slots, byKey: map[grouping.Key]*group{}}
 	s.cursors = cursors{logger: cfg.Logger, journal: &s.journal, groups: &s.groups}
+	s.remembered = remembered{journal: &s.journal, byAddress: map[string]settings{}}
 	s.metrics = newMetrics(cfg.Registerer, s)
 	return s
 }

@@ -83,9 +83,8 @@ type Status struct {
 	Since     time.Time
 	// RoundTrip is the last measured; 0 before the first measurement of a session.
 	RoundTrip time.Duration
-	// RelayVersion is that of the relay of the last session, and UTF8Names whether it takes names beyond the legacy ones.
+	// RelayVersion is that of the relay of the last session.
 	RelayVersion string
-	UTF8Names    bool
 	// LastError is why the last session ended, or could not begin; empty if there was none.
 	LastError string
 }
@@ -199,7 +198,7 @@ func (l *Link) serve(s *session) error {
 	l.mu.Lock()
 	l.current = s
 	l.status.Connected, l.status.Since, l.status.LastError = true, time.Now(), ""
-	l.status.RelayVersion, l.status.UTF8Names = tunnel.Version(s.welcome.GetRelayVersion()), s.welcome.GetLimits().GetUtf8Names()
+	l.status.RelayVersion = tunnel.Version(s.welcome.GetRelayVersion())
 	if l.version != s.toldTargets {
 		s.announce(l.targets)
 	}

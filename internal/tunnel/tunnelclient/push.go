@@ -33,7 +33,7 @@ type changeStream struct {
 func (s *session) attachSpool(welcome tunnel.Welcome, asked spool.JournalID) error {
 	a := spool.Attachment{
 		Relay: s.link.cfg.Address, Store: welcome.StoreID, Journal: asked, History: welcome.History,
-		Limits: welcome.Limits, AgentLabel: welcome.AgentLabel,
+		Limits: welcome.Limits, AgentLabel: welcome.AgentLabel, Names: welcome.Names, OwnFamilies: welcome.OwnFamilies,
 	}
 	for _, j := range welcome.Journals {
 		if j.Journal == asked {
