@@ -84,11 +84,12 @@ func (a *Agent) build(identity string, cfg *targets.Config) error {
 		return err
 	}
 	a.pushes = push.NewHandler(push.HandlerConfig{
-		Applier: &countingApplier{applier: a.spool, metrics: newPushMetrics(a.registry)},
-		Limits:  a.opts.PushLimits,
-		Names:   a.spool.Names,
-		Budget:  push.NewBudget(a.opts.PushLimits.MaxInflightBytes),
-		Logger:  a.logger.With(slog.String("component", "push")),
+		Applier:      &countingApplier{applier: a.spool, metrics: newPushMetrics(a.registry)},
+		Limits:       a.opts.PushLimits,
+		Names:        a.spool.Names,
+		NamesInDoubt: a.spool.NamesInDoubt,
+		Budget:       push.NewBudget(a.opts.PushLimits.MaxInflightBytes),
+		Logger:       a.logger.With(slog.String("component", "push")),
 	})
 	return nil
 }

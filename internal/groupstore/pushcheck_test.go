@@ -149,7 +149,7 @@ func TestCheckOfOwnFamilies(t *testing.T) {
 	for n := 0; n < rounds || len(refused) < kinds && n < 20*rounds; n++ {
 		k, text := u.oddKey(t), u.oddText()
 		body, err := parser.ParseText([]byte(text), exposition.Options{Names: metric.UTF8Names})
-		if err != nil || series.Check(body, k) != "" {
+		if err != nil || series.Check(body, k, nil) != "" {
 			continue
 		}
 		got, want := series.CheckOwn(body, own), ""

@@ -41,6 +41,9 @@ type HandlerConfig struct {
 	Budget *Budget
 	// Names says which label names a grouping key may have, at the moment; nil stands for legacy names.
 	Names func() metric.NameScheme
+	// NamesInDoubt says why it is not known yet whether Names should be UTF-8 names, nil if it is; a nil function never does. A push whose path
+	// means another group then, or none now, is unavailable.
+	NamesInDoubt func() error
 	// Timeout bounds the wait for the pusher; 0 for no bound but the pusher's own.
 	Timeout time.Duration
 	// Logger reports refused pushes at debug level. Required.
@@ -109,13 +112,13 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 			return change.OutcomeOf(err)
 		}
 	}
-	key, err := grouping.FromPath(grouping.Path{
+	key, err := h.key(grouping.Path{
 		Job:       route.Param(r.Context(), "job"),
 		JobBase64: jobBase64,
 		Labels:    route.Param(r.Context(), "labels"),
-	}, h.names())
+	})
 	if err != nil {
-		return change.Outcome{Kind: change.Invalid, Detail: err.Error()}
+		return change.OutcomeOf(err)
 	}
 	c := &change.Change{Operation: op, Key: key, At: receivedAt}
 	if op != change.Delete {
@@ -134,6 +137,29 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 		defer end()
 	}
 	return h.cfg.Applier.Apply(ctx, c)
+}
+
+// retryInDoubt is when a path may mean one thing only: an agent is back about that long after its network.
+const retryInDoubt = 15 * time.Second
+
+// key returns the key that a path names.
+func (h *Handler) key(path grouping.Path) (grouping.Key, error) {
+	names := h.names()
+	key, err := grouping.FromPath(path, names)
+	if h.cfg.NamesInDoubt != nil && names != metric.UTF8Names {
+		wide, wideErr := grouping.FromPath(path, metric.UTF8Names)
+		if wideErr == nil && (err != nil || wide != key) {
+			if why := h.cfg.NamesInDoubt(); why != nil {
+				return grouping.Key{}, &change.Outcome{
+					Kind: change.Unavailable, Detail: fmt.Sprintf("what the label names in this path mean is not known yet: %v", why), RetryAfter: retryInDoubt,
+				}
+			}
+		}
+	}
+	if err != nil {
+		return grouping.Key{}, &change.Outcome{Kind: change.Invalid, Detail: err.Error()}
+	}
+	return key, nil
 }
 
 func (h *Handler) names() metric.NameScheme {

@@ -19,6 +19,7 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/push"
 )
 
@@ -216,5 +217,37 @@ func TestBudgetGivesBack(t *testing.T) {
 	cancel()
 	if _, err := budget.Buffer(ctx, push.Sender{}).Write([]byte("x")); !errors.Is(err, change.Unavailable) {
 		t.Errorf("a body beyond the budget: %v, want %v", err, change.Unavailable)
+	}
+}
+
+// TestNamesInDoubt: a path that reads as another group once UTF-8 names are taken, or as one at all, waits until that is known; any other does not.
+func TestNamesInDoubt(t *testing.T) {
+	doubt := errors.New("nobody said so")
+	for _, tt := range []struct {
+		method, path string
+		names        metric.NameScheme
+		doubt        error
+		status       int
+	}{
+		{"PUT", "/metrics/job/j/U__foo_2e_baz/1", metric.LegacyNames, doubt, 503},
+		{"POST", "/metrics/job/j/foo.bar@base64/MQ", metric.LegacyNames, doubt, 503},
+		{"DELETE", "/metrics/job/j/a/b/foo.bar/1", metric.LegacyNames, doubt, 503},
+		{"PUT", "/metrics/job/j/U__in_xxx_valid/1", metric.LegacyNames, doubt, 200},
+		{"PUT", "/metrics/job/j/a/b", metric.LegacyNames, doubt, 200},
+		{"PUT", "/metrics/job/j/__foo/1", metric.LegacyNames, doubt, 400},
+		{"PUT", "/metrics/job/j/foo.bar@base64/*", metric.LegacyNames, doubt, 400},
+		{"PUT", "/metrics/job/j/U__foo_2e_baz/1", metric.LegacyNames, nil, 200},
+		{"PUT", "/metrics/job/j/foo.bar/1", metric.LegacyNames, nil, 400},
+		{"PUT", "/metrics/job/j/U__foo_2e_baz/1", metric.UTF8Names, doubt, 200},
+	} {
+		r := route.New()
+		push.NewHandler(push.HandlerConfig{
+			Applier: &pusher{result: change.Outcome{Kind: change.Applied}}, Names: func() metric.NameScheme { return tt.names }, NamesInDoubt: func() error { return tt.doubt }, Logger: promslog.NewNopLogger(),
+		}).Mount(r, func(_ string, h http.HandlerFunc) http.HandlerFunc { return h })
+		w := httptest.NewRecorder()
+		r.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, strings.NewReader("m 1\n")))
+		if w.Code != tt.status || tt.status == 503 && (!strings.Contains(w.Body.String(), doubt.Error()) || w.Header().Get("Retry-After") != "15") {
+			t.Errorf("%s %s, scheme %d, %v: %d %s%v, want %d", tt.method, tt.path, tt.names, tt.doubt, w.Code, w.Body, w.Header(), tt.status)
+		}
 	}
 }

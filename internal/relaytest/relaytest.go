@@ -116,12 +116,16 @@ func startAgent(t testing.TB, opts agent.Options) *Agent {
 	return &Agent{Agent: a, URL: "http://" + a.Addr().String(), opts: opts, stop: run(t, a.Run)}
 }
 
-// Restart stops the agent and starts it again, on another port. It waits until the agent takes pushes, and for no relay.
-func (a *Agent) Restart(t testing.TB) *Agent {
+// Restart stops the agent and starts it again, on another port and with what edit makes of its options; nil leaves them. It waits until the agent
+// takes pushes, and for no relay.
+func (a *Agent) Restart(t testing.TB, edit func(*agent.Options)) *Agent {
 	t.Helper()
 	a.Stop()
 	opts := a.opts
 	opts.Web = listenAnywhere()
+	if edit != nil {
+		edit(&opts)
+	}
 	again := startAgent(t, opts)
 	Eventually(t, "agent is ready", func() bool { status, _ := Get(t, again.URL+"/-/ready"); return status == http.StatusOK })
 	return again

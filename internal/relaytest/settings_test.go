@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/agent"
 	"pushrelay/internal/relaytest"
 )
 
@@ -29,12 +30,22 @@ func TestMeaningOutlivesRestarts(t *testing.T) {
 	push("attached", "/own/2", "# TYPE pushgateway_http_requests_total gauge\npushgateway_http_requests_total 1\n", 400, "should have COUNTER")
 
 	r.Stop()
-	a = a.Restart(t)
+	a = a.Restart(t, nil)
 	push("away", "/U__foo_2e_baz/1", "m 2\n", 202, "")
 	push("away", "/foo.bar/1", "m 2\n", 202, "")
 	push("away", "/own/1", "# TYPE go_goroutines counter\ngo_goroutines 1\n", 400, foreign)
 	push("away", "/own/2", "# TYPE pushgateway_http_requests_total gauge\npushgateway_http_requests_total 1\n", 400, "should have COUNTER")
 	push("away", "/own/3", "# TYPE go_goroutines gauge\ngo_goroutines 1\n", 202, "")
+
+	// One that has no relay to remember guesses nothing. What means the same either way is taken.
+	var kept string
+	a = a.Restart(t, func(o *agent.Options) { kept, o.DataDir = o.DataDir, "" })
+	push("never met", "/U__foo_2e_baz/1", "m 3\n", 503, "no relay was met that could say whether it takes UTF-8 names")
+	push("never met", "/foo.bar/1", "m 3\n", 503, "push again once one is attached: relay "+address+" is not attached")
+	push("never met", "/U__in_xxx_valid/1", "m 3\n", 202, "")
+	push("never met", "/a-b@base64/*", "m 3\n", 400, "improper label name")
+	push("never met", "/__a/1", "m 3\n", 400, "__a")
+	a = a.Restart(t, func(o *agent.Options) { o.DataDir = kept })
 
 	opts.GRPCListenAddress, opts.Web = address, relaytest.Options(t).Web
 	opts.Logger = relaytest.Options(t).Logger

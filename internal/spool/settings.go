@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -125,4 +126,16 @@ func (s *Spool) Names() metric.NameScheme {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.remembered.inPaths()
+}
+
+// NamesInDoubt says why [Spool.Names] may be another scheme soon, for people: none of the relays was met yet, of which one may take the wider one.
+// It returns nil once one was.
+func (s *Spool) NamesInDoubt() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.remembered.byAddress) > 0 {
+		return nil
+	}
+	return fmt.Errorf("no relay was met that could say whether it takes UTF-8 names (--push.enable-utf8-names); push again once one is attached: %s",
+		s.away.tell(s.cfg.Relays))
 }

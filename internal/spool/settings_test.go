@@ -61,6 +61,9 @@ func TestSettingsAreRemembered(t *testing.T) {
 		}
 		reopen := func() { h.close(); h.open() }
 		check("before a relay was met", metric.LegacyNames, "", "", "")
+		if err := h.NamesInDoubt(); err == nil || !strings.Contains(err.Error(), "relay a:1 is not attached") {
+			t.Errorf("NamesInDoubt = %v before a relay was met", err)
+		}
 		const ofForeign = "gathered metric family go_goroutines has type COUNTER but should have GAUGE"
 		h.meet("a:1", 1, spool.Attachment{AgentLabel: "site", Names: metric.UTF8Names, OwnFamilies: goroutines, Limits: exposition.Limits{MaxSeries: 2}})
 		for _, again := range []struct {
@@ -78,6 +81,9 @@ func TestSettingsAreRemembered(t *testing.T) {
 			}},
 		} {
 			again.f()
+			if err := h.NamesInDoubt(); err != nil {
+				t.Errorf("%s: %v", again.when, err)
+			}
 			check(again.when, metric.UTF8Names, "", ofForeign, "which the relay adds")
 		}
 		h.wantRefused("after restarts", "m 1\nn 1\no 1\n", "")
