@@ -85,6 +85,7 @@ func TestDescribe(t *testing.T) {
 		{"-----BEGIN PRIVATE KEY-----\nhunter2\n", "line 1 is not in the text format: invalid metric name; the file is PEM, such as keys and certificates are in"},
 		{`{"password":"hunter2"}`, "line 1 is not in the text format: unexpected end of metric name …; the file is JSON: write the text format, a line such as NAME{LABEL=\"VALUE\"} 1 for each sample"},
 		{inUTF16("\uFEFFhunter2", true), "line 1 is not in the text format: invalid metric name; the file is UTF-16, as PowerShell writes it: write it as UTF-8 (in PowerShell: Out-File -Encoding utf8)"},
+		{gzipped(t, "m 1\n"), "line 1 is not in the text format: invalid metric name; the file is a gzip stream: decompress it"},
 		{"\x7fELF\x02\x01hunter2\n", "line 1 is not in the text format: invalid metric name; the file is no text, but application/octet-stream"},
 		{"%PDF-hunter2\n", "line 1 is not in the text format: invalid metric name; the file is no text, but application/pdf"},
 	} {

@@ -70,19 +70,19 @@ var (
 		"write it without",
 	}
 	isGzip = &mistake{
-		"is a gzip stream of which no Content-Encoding header tells", "send the header too: curl -H 'Content-Encoding: gzip' --data-binary @FILE URL, or decompress it first",
+		"is a gzip stream", "send the header that says so: curl -H 'Content-Encoding: gzip' --data-binary @FILE URL, or decompress it first",
 		"decompress it",
 	}
 	isSnappy = &mistake{
-		"is a snappy stream of which no Content-Encoding header tells", "send the header too: curl -H 'Content-Encoding: snappy' --data-binary @FILE URL, or decompress it first",
+		"is a snappy stream", "send the header that says so: curl -H 'Content-Encoding: snappy' --data-binary @FILE URL, or decompress it first",
 		"decompress it",
 	}
 	isZstd = &mistake{
-		"is a zstd stream, and the encodings that are taken are gzip and snappy", "decompress it first: zstd -dc FILE | curl --data-binary @- URL",
+		"is a zstd stream", "decompress it first, gzip and snappy alone are taken as they are: zstd -dc FILE | curl --data-binary @- URL",
 		"decompress it",
 	}
 	isCompressed = &mistake{
-		"is compressed, and the encodings that are taken are gzip and snappy", "decompress it first",
+		"is compressed", "decompress it first, gzip and snappy alone are taken as they are",
 		"decompress it",
 	}
 	isForm = &mistake{
@@ -106,8 +106,8 @@ var (
 		"",
 	}
 	isProtobuf = &mistake{
-		"is protobuf of which no Content-Type header tells",
-		"send it too: curl -H 'Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited' --data-binary @FILE URL",
+		"is protobuf",
+		"send the header that says so: curl -H 'Content-Type: application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited' --data-binary @FILE URL",
 		"write the text format",
 	}
 	isText = &mistake{"is text, although its Content-Type header says protobuf", "send it without that header", ""}
