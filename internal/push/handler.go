@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -217,6 +218,9 @@ func (h *Handler) readBody(w http.ResponseWriter, r *http.Request, arriving *sta
 	case errors.Is(err, exposition.ErrTooLarge):
 		return change.Refuse(change.TooLarge, "body is larger than %d bytes after decompression (--push.max-decompressed-size)", h.cfg.Limits.MaxDecompressedBytes)
 	default:
+		if encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding == "gzip" || encoding == "snappy" {
+			return change.Refuse(change.Invalid, "the header Content-Encoding says %s, and the body cannot be read so (leave the header out if it is not compressed): %v", encoding, err)
+		}
 		return change.Refuse(change.Invalid, "%v", err)
 	}
 }

@@ -135,7 +135,7 @@ func TestHandlerAnswers(t *testing.T) {
 		{name: "odd path", path: "/metrics/job/j/foo", status: 400, says: "odd number of components in label string \"/foo\"\n"},
 		{name: "delete of any size", method: "DELETE", body: "0123456789", limits: exposition.Limits{MaxBodyBytes: 9}, status: 202, pusher: pusher{result: change.Outcome{Kind: change.Applied}}},
 		{name: "at the program's end", status: 503, says: "in doubt, push again", pusher: pusher{err: fmt.Errorf("waiting: %w", context.Canceled)}},
-		{name: "bad gzip", encoding: "gzip", body: "plain text", status: 400},
+		{name: "bad gzip", encoding: "gzip", body: "plain text", status: 400, says: "the header Content-Encoding says gzip, and the body cannot be read so"},
 		{name: "too large", body: "0123456789", limits: exposition.Limits{MaxBodyBytes: 9}, status: 413, says: "--push.max-body-size"},
 		{name: "too large decompressed", encoding: "gzip", body: gzipped(t, strings.Repeat("x", 1000)), limits: exposition.Limits{MaxDecompressedBytes: 999}, status: 413, says: "--push.max-decompressed-size"},
 		{name: "too large for the budget", body: strings.Repeat("x", 100_000), limits: exposition.Limits{MaxInflightBytes: 99_999}, status: 413, says: "--push.max-inflight-bytes"},
