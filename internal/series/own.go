@@ -1,6 +1,8 @@
 package series
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 
 	"pushrelay/internal/exposition"
@@ -8,7 +10,7 @@ import (
 )
 
 // CheckOwn returns what is wrong with a body, for people, because of the metric families that the relay itself exposes, whose types own has by
-// name (S17); empty if nothing is. It is of the first family by name that has such a fault.
+// name (S17); empty if nothing is. As [Check] it tells of ten families.
 //
 // The body is one that [Check] found no fault in.
 func CheckOwn(b *exposition.Body, own map[string]metric.Type) (fault string) {
@@ -19,7 +21,8 @@ func CheckOwn(b *exposition.Body, own map[string]metric.Type) (fault string) {
 		t, ok := own[name]
 		return t, ok
 	}
-	first := ""
+	type found struct{ name, fault string }
+	var all []found
 	for i := range b.Families {
 		f := &b.Families[i]
 		should, isOwn := own[string(f.Name)]
@@ -28,15 +31,20 @@ func CheckOwn(b *exposition.Body, own map[string]metric.Type) (fault string) {
 			continue // nearly all
 		}
 		name := string(f.Name)
-		_, found := SuffixClash(name, f.Type, typeOf)
+		_, fault := SuffixClash(name, f.Type, typeOf)
 		if isOwn && should != f.Type {
-			found = OtherType(name, f.Type, should)
+			fault = OtherType(name, f.Type, should)
 		}
-		if found != "" && (fault == "" || name < first) {
-			fault, first = found, name
+		if fault != "" {
+			all = append(all, found{name, fault})
 		}
 	}
-	return fault
+	slices.SortFunc(all, func(a, b found) int { return cmp.Compare(a.name, b.name) })
+	var faults exposition.Faults
+	for _, of := range all {
+		faults.Add(of.fault)
+	}
+	return faults.String()
 }
 
 // OtherType says that a family of the relay itself has another type than a pushed one of that name.
