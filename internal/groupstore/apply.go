@@ -52,25 +52,25 @@ const (
 // The note of a rejection is not waited for unless it has an origin, and a log that refuses it refuses it silently: the one who pushed has the
 // answer. Nor is what [change.Forget] asks for: what is forgotten in vain is forgotten again.
 func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (change.Outcome, Finding) {
-	d := draft{change: c, operation: c.Operation, key: c.Key, at: nanoseconds(c.At)}
-	if refusal := s.draft(&d, &content); refusal != nil {
+	x := s.newDecision(draft{change: c, operation: c.Operation, key: c.Key, at: nanoseconds(c.At)})
+	defer s.release(x)
+	if refusal := s.draft(&x.draft, &content); refusal != nil {
 		return *refusal, OtherSeries
 	}
-	var v verdict
-	wait, err := s.take(&d, &v)
+	wait, err := s.take(x)
 	switch {
-	case v.found == Unmet:
+	case x.found == Unmet:
 		return change.Outcome{}, Unmet
-	case v.refusal != nil && c.Origin == nil, d.operation == change.Forget:
-		v.position = 0 // not waited for
+	case x.refusal != nil && c.Origin == nil, x.operation == change.Forget:
+		x.verdict.position = 0 // not waited for
 	case err != nil:
-		return notLogged(&d, err), OtherSeries
+		return notLogged(&x.draft, err), OtherSeries
 	case wait != nil:
 		if err := wait(ctx); err != nil {
-			return inDoubt(err, &v), v.found
+			return inDoubt(err, &x.verdict), x.found
 		}
 	}
-	return v.outcome(&d, s.check), v.found
+	return x.verdict.outcome(&x.draft, s.check), x.found
 }
 
 // notLogged is the outcome of a change that the log refuses.

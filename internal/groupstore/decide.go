@@ -8,7 +8,7 @@ import (
 
 // judge judges what is pushed to a group, and fills in what follows.
 func (x *decision) judge() {
-	d, e, g := x.draft, &x.effect, x.group
+	d, e, g := &x.draft, &x.effect, x.group
 	if d.operation == change.Delete {
 		if g != nil {
 			e.Operation, e.Key, e.Seen = change.Delete, d.key, g.state.version

@@ -28,26 +28,27 @@ type Import struct {
 // The function that is returned waits until the group is durable; it may be left uncalled, and it is nil if there is no log. So many groups
 // can be waited for together.
 func (s *Store) Import(in *Import) (quarantined []Quarantined, wait func(context.Context) error, err error) {
-	d := draft{
+	x := s.newDecision(draft{
 		change: &change.Change{}, operation: change.Replace, key: in.Key, labels: in.Key.Labels(), at: nanoseconds(in.PushedAt), imported: in,
-	}
+	})
+	defer s.release(x)
+	d := &x.draft
 	if in.Body != nil {
-		s.draftBody(&d, in.Body)
+		s.draftBody(d, in.Body)
 	}
 	if d.fault != "" {
 		return nil, nil, fmt.Errorf("importing group %v: %s", in.Key, d.fault)
 	}
-	s.prepareGroup(&d)
-	var v verdict
-	if wait, err = s.take(&d, &v); err != nil {
+	s.prepareGroup(d)
+	if wait, err = s.take(x); err != nil {
 		return nil, nil, fmt.Errorf("logging the import: %w", err)
 	}
-	return v.quarantined, wait, nil
+	return x.quarantined, wait, nil
 }
 
 // adoptImport decides an import: everything is kept.
 func (x *decision) adoptImport() {
-	d, e, g := x.draft, &x.effect, x.group
+	d, e, g := &x.draft, &x.effect, x.group
 	for i := range e.parts {
 		if at, ok := d.imported.FamilyPushedAt[e.parts[i].set.Name()]; ok {
 			e.parts[i].pushed = nanoseconds(at)

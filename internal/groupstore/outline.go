@@ -53,7 +53,7 @@ func (o *Outline) Equal(other *Outline) bool {
 
 // takesValues says whether the draft changes nothing but values of the group, and no origin stands in its way.
 func (x *decision) takesValues() bool {
-	d, g := x.draft, x.group
+	d, g := &x.draft, x.group
 	if g == nil || d.outline.replaced && d.change.MayBeHidden || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
 		return false
 	}
@@ -63,7 +63,7 @@ func (x *decision) takesValues() bool {
 
 // replaceValues decides a draft that changes nothing but values of the group.
 func (x *decision) replaceValues() {
-	d, e, g := x.draft, &x.effect, x.group
+	d, e, g := &x.draft, &x.effect, x.group
 	noted := g.state.noted()
 	e.Operation, e.Key, e.Seen = d.operation, d.key, g.state.version
 	e.PushedAt, e.FailedAt, e.Reason = d.at, noted.failed, noted.reason

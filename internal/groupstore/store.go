@@ -51,9 +51,10 @@ type Store struct {
 	maxSeries int
 	maxGroups int
 
-	log      Log
-	own      map[string]OwnFamily
-	encoders sync.Pool // of *series.Encoder
+	log       Log
+	own       map[string]OwnFamily
+	encoders  sync.Pool // of *series.Encoder
+	decisions sync.Pool // of *decision
 
 	// mu guards everything below, and with it all that is said to be guarded by it elsewhere. Changes are decided, logged
 	// and applied in one critical section, so that their order is the same everywhere.
@@ -92,6 +93,7 @@ func New(cfg Config) *Store {
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f
 	}
+	s.decisions.New = func() any { return new(decision) }
 	s.encoders.New = func() any { return new(series.Encoder) }
 	s.groups.hasher = series.NewHasher()
 	s.sets = series.NewTable(s.groups.hasher)

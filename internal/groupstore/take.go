@@ -8,20 +8,20 @@ import (
 
 // take decides a draft, logs what follows and applies it, in one critical section (S6): nothing else changes a store that is in use. The
 // function that is returned waits until that is durable; it may be nil. An error of the log means that nothing has changed.
-func (s *Store) take(d *draft, v *verdict) (wait func(context.Context) error, err error) {
+func (s *Store) take(x *decision) (wait func(context.Context) error, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	x := decision{Store: s, draft: d, verdict: v, group: s.groups.byKey[d.key.Canonical()]}
-	if d.change.Origin != nil {
-		x.source = s.origins.sourceOfJournal(d.change.Agent, d.change.Origin.Journal)
+	x.Store, x.group = s, s.groups.byKey[x.key.Canonical()]
+	if x.change.Origin != nil {
+		x.source = s.origins.sourceOfJournal(x.change.Agent, x.change.Origin.Journal)
 	}
-	current := d.change.Current == nil || d.change.Current()
+	current := x.change.Current == nil || x.change.Current()
 	if !x.isWanted(current) {
 		return nil, nil
 	}
-	v.found = OtherSeries
+	x.found = OtherSeries
 	if !current {
-		v.refusal = notCurrent()
+		x.refusal = notCurrent()
 		return nil, nil
 	}
 	x.decide()
@@ -36,16 +36,28 @@ func (s *Store) take(d *draft, v *verdict) (wait func(context.Context) error, er
 	}
 	s.position++
 	s.commit(&x.effect, x.group)
-	v.position = s.position
+	x.verdict.position = s.position
 	return wait, nil
 }
 
+// newDecision returns the decision of a draft, which release takes back.
+func (s *Store) newDecision(d draft) *decision {
+	x := s.decisions.Get().(*decision)
+	x.draft = d
+	return x
+}
+
+func (s *Store) release(x *decision) {
+	*x = decision{}
+	s.decisions.Put(x)
+}
+
 // A decision is what comes of a draft, with everything known (S1): an effect, which may be none, and a verdict. It changes nothing; it is made
-// under the store's lock.
+// under the store's lock. There is one for each push that is under way, and its memory is used again.
 type decision struct {
 	*Store
-	*draft
-	*verdict
+	draft
+	verdict
 
 	source *source // of the change's origin; nil without one
 	group  *group  // that the effect is about: the one that is there, or a new one; nil for none
@@ -95,7 +107,7 @@ func (x *decision) decide() {
 		x.moveMark(present)
 	}
 	if full := x.leavesTooMany(); full != nil {
-		x.effect, *x.verdict = Effect{}, verdict{found: OtherSeries, refusal: full}
+		x.effect, x.verdict = Effect{}, verdict{found: OtherSeries, refusal: full}
 	}
 }
 

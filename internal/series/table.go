@@ -38,7 +38,7 @@ func (t *Table) Clear() {
 	for f := range t.families.all {
 		f.headings = smallmap.Map[*heading]{}
 	}
-	*t = NewTable(t.hasher)
+	t.families, t.ids, t.freeIDs, t.counts = newFamilyTable(), 0, nil, Counts{} // and not hasher, which others read
 }
 
 // Counts returns the present sizes.
