@@ -10,16 +10,16 @@ import (
 	"pushrelay/internal/grouping"
 )
 
-// Content is what somebody who has looked at the body of a change says of it, and of the group: at most one of Body, Outline and Fault. The
+// Content is what somebody who has looked at the body of a change says of it, and of the group: at most one of Body, Sets and Fault. The
 // zero Content is an empty body, for whatever the group holds.
 type Content struct {
 	// Body is what was pushed. The store keeps nothing of it.
 	Body *exposition.Body
-	// Outline and Values are a body that differs from that of the outline in its values only. They are in the order and the form of
-	// [Outline.Values], and as exposition.AppendFloat writes numbers. The condition is that nothing but values of the group changes: it
+	// Sets and Values are a body that differs from the one that the sets were made of in its values only. They are in the order and the form of
+	// [Sets.Values], and as exposition.AppendFloat writes numbers. The condition is that nothing but values of the group changes: it
 	// exposes just these series, and the change is neither a duplicate nor superseded, and its carrier is current.
-	Outline *Outline
-	Values  string
+	Sets   *Sets
+	Values string
 	// Fault is why the body is refused whatever the store holds, or was by an agent (change.Fail), where a Pushgateway sets the failure time.
 	Fault string
 	// Version is what [Group.Version] said of the group: the condition is that it has not changed since. 0 is no condition.
@@ -53,7 +53,7 @@ const (
 // answer. Nor is what [change.Forget] asks for: what is forgotten in vain is forgotten again.
 func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (change.Outcome, Finding) {
 	x := s.newDecision(draft{change: c, operation: c.Operation, key: c.Key, at: nanoseconds(c.At)})
-	defer s.release(x)
+	defer x.release(&s.decisions)
 	if refusal := s.draft(&x.draft, &content); refusal != nil {
 		return *refusal, OtherSeries
 	}
@@ -139,9 +139,9 @@ func (s *Store) draft(d *draft, content *Content) (refusal *change.Outcome) {
 		d.fault, d.told = cmp.Or(content.Fault, "the push was rejected"), &change.Outcome{Kind: change.Applied}
 	case !d.operation.HasBody():
 		return nil
-	case content.Outline != nil:
-		d.outline = content.Outline
-		d.parts, d.lines, d.valueSize = content.Outline.parts(content.Values, d.at), content.Outline.lines, len(content.Values)
+	case content.Sets != nil:
+		d.known = content.Sets
+		d.parts, d.lines, d.valueSize = content.Sets.parts(content.Values, d.at), content.Sets.lines, len(content.Values)
 		return nil
 	case content.Fault != "":
 		d.fault, d.told = content.Fault, s.check.refusal(content.Fault)

@@ -54,9 +54,9 @@ func apply(ctx context.Context, s *groupstore.Store, p pushing) (change.Outcome,
 	return o, o.Err()
 }
 
-// pushValues pushes a body that has just the series of the outline. That the group does not have them says taken.
-func pushValues(ctx context.Context, s *groupstore.Store, p pushing, outline *groupstore.Outline, values string) (taken bool, err error) {
-	o, found := s.Apply(ctx, p.change(), groupstore.Content{Outline: outline, Values: values})
+// pushValues pushes a body that has just the series of the sets. That the group does not have them says taken.
+func pushValues(ctx context.Context, s *groupstore.Store, p pushing, sets *groupstore.Sets, values string) (taken bool, err error) {
+	o, found := s.Apply(ctx, p.change(), groupstore.Content{Sets: sets, Values: values})
 	if found == groupstore.Unmet {
 		return false, nil
 	}

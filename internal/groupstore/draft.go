@@ -20,7 +20,7 @@ type draft struct {
 	parts     []part // sorted by family name; their sets may not be in the table yet
 	lines     int
 	valueSize int             // bytes of the string that all values are cut from
-	outline   *Outline        // that the parts are of; nil if they are not
+	known     *Sets           // that the parts are of; nil if they are not
 	replaced  []string        // the pushed labels that gave way to those of the group
 	inVain    string          // what is to be said of that if series are there twice
 	fault     string          // what is wrong with the push whatever the store holds; empty if nothing
@@ -32,15 +32,15 @@ type draft struct {
 // draftBody encodes a body. It is not used after that.
 func (s *Store) draftBody(d *draft, b *exposition.Body) {
 	e := s.encoders.Get().(*series.Encoder)
-	d.fault = e.Encode(b, d.labels, s.added(d))
+	d.fault = e.Encode(b, d.labels, d.added(s.accounts.label))
 	d.replaced, d.inVain = e.Replaced(), e.InVain()
 	s.cutParts(d, e)
 	e.Release()
 	s.encoders.Put(e)
 }
 
-// added returns the names of the grouping labels that the pusher did not choose.
-func (s *Store) added(d *draft) []string {
+// added returns the names of the grouping labels that the pusher did not choose; accountLabel is that of agents, empty for none.
+func (d *draft) added(accountLabel string) []string {
 	if d.change.MayBeHidden {
 		names := make([]string, len(d.labels))
 		for i, l := range d.labels {
@@ -48,8 +48,8 @@ func (s *Store) added(d *draft) []string {
 		}
 		return names
 	}
-	if d.change.Agent != "" && s.accounts.label != "" {
-		return []string{s.accounts.label}
+	if d.change.Agent != "" && accountLabel != "" {
+		return []string{accountLabel}
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func (s *Store) Import(in *Import) (quarantined []Quarantined, wait func(context
 	x := s.newDecision(draft{
 		change: &change.Change{}, operation: change.Replace, key: in.Key, labels: in.Key.Labels(), at: nanoseconds(in.PushedAt), imported: in,
 	})
-	defer s.release(x)
+	defer x.release(&s.decisions)
 	d := &x.draft
 	if in.Body != nil {
 		s.draftBody(d, in.Body)

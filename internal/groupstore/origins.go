@@ -245,8 +245,8 @@ func (in *origins) adoptMarks(marks []mark) []mark {
 	return marks
 }
 
-// decided takes note of how far a mark says that its source was decided.
-func (m mark) decided() {
+// advance takes note of how far a mark says that its source was decided.
+func (m mark) advance() {
 	if m.sequence >= m.source.sequence {
 		m.source.sequence, m.source.digest = m.sequence, m.digest
 	}
@@ -268,7 +268,7 @@ func (in *origins) remark(canonical string, before, after []mark) {
 			}
 		}
 		if i < 0 || before[i] != m {
-			m.decided()
+			m.advance()
 		}
 	}
 	for _, m := range before {
@@ -284,7 +284,7 @@ func (in *origins) leaveTraces(canonical string, had, marks []mark) {
 	in.marks -= len(had)
 	for _, m := range marks {
 		in.addSource(m.source)
-		m.decided()
+		m.advance()
 		in.addTrace(m.source, keyedTrace{keyOfTrace(canonical), traceOf(m)})
 	}
 	for _, m := range had {

@@ -238,7 +238,7 @@ func TestFence(t *testing.T) {
 	if _, err := apply(t.Context(), s.store, p); err != nil {
 		t.Fatal(err)
 	}
-	o := s.store.Outline(&change.Change{Key: p.Key}, p.Body)
+	o := s.store.SetsOf(&change.Change{Key: p.Key}, p.Body)
 	values := pushing{Operation: put, Key: p.Key, At: noon, Origin: &origin{Source: "x", Sequence: 2}, Current: func() bool { return false }}
 	if taken, err := pushValues(t.Context(), s.store, values, o, "2\n"); taken || err != nil {
 		t.Errorf("values = %v, %v", taken, err)

@@ -117,7 +117,7 @@ func TestValuesThatWaited(t *testing.T) {
 	p := body(t, "m 1\n")
 	p.Key = key(t, "job", "a")
 	s.send(p, newJournal, 1)
-	o := s.store.Outline(&change.Change{Key: p.Key}, p.Body)
+	o := s.store.SetsOf(&change.Change{Key: p.Key}, p.Body)
 	for _, tt := range []struct {
 		at    time.Time
 		taken bool

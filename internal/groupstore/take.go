@@ -2,6 +2,7 @@ package groupstore
 
 import (
 	"context"
+	"sync"
 
 	"pushrelay/internal/change"
 )
@@ -40,16 +41,17 @@ func (s *Store) take(x *decision) (wait func(context.Context) error, err error) 
 	return wait, nil
 }
 
-// newDecision returns the decision of a draft, which release takes back.
+// newDecision returns the decision of a draft. It is to be released.
 func (s *Store) newDecision(d draft) *decision {
 	x := s.decisions.Get().(*decision)
 	x.draft = d
 	return x
 }
 
-func (s *Store) release(x *decision) {
+// release gives the decision back to the pool of its store.
+func (x *decision) release(pool *sync.Pool) {
 	*x = decision{}
-	s.decisions.Put(x)
+	pool.Put(x)
 }
 
 // A decision is what comes of a draft, with everything known (S1): an effect, which may be none, and a verdict. It changes nothing; it is made
@@ -66,7 +68,7 @@ type decision struct {
 
 // isWanted says whether the group is as the content of the change wants it.
 func (x *decision) isWanted(current bool) bool {
-	return (x.version == 0 || versionOf(x.group) == x.version) && (x.outline == nil || current && x.takesValues())
+	return (x.version == 0 || versionOf(x.group) == x.version) && (x.known == nil || current && x.takesValues())
 }
 
 // decide decides the draft with regard to its origin. What is decided for good moves the mark in any case, in the same record (T12, T13); what
@@ -80,7 +82,7 @@ func (x *decision) decide() {
 		x.forgetTraces()
 		x.group = nil
 		return
-	case x.outline != nil: // no origin is in the way
+	case x.known != nil: // no origin is in the way
 		x.replaceValues()
 		x.found = SameSeries
 		return

@@ -22,7 +22,7 @@ import (
 // Store is what the ingester needs of a grouping store; see [groupstore.Store] for the contracts.
 type Store interface {
 	Apply(ctx context.Context, c *change.Change, content groupstore.Content) (change.Outcome, groupstore.Finding)
-	Outline(c *change.Change, body *exposition.Body) *groupstore.Outline
+	SetsOf(c *change.Change, body *exposition.Body) *groupstore.Sets
 	Decided(agent string, journal [16]byte) (sequence uint64, digest change.Digest, ok bool)
 	Stats() groupstore.Stats
 }

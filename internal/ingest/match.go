@@ -21,7 +21,7 @@ func (in *Ingester) matched(ctx context.Context, c *change.Change, head uint64) 
 		if !ok {
 			continue
 		}
-		if o, found := in.cfg.Store.Apply(ctx, c, groupstore.Content{Outline: t.outline, Values: values}); found != groupstore.Unmet {
+		if o, found := in.cfg.Store.Apply(ctx, c, groupstore.Content{Sets: t.sets, Values: values}); found != groupstore.Unmet {
 			return o, found
 		}
 	}
@@ -37,11 +37,11 @@ func (in *Ingester) remember(c *change.Change, head uint64) {
 	}()
 	t := newTemplate(c.Body,
 		func(numbered []byte) (*exposition.Body, error) { return parser.ParseText(numbered, in.options()) },
-		func(b *exposition.Body) *groupstore.Outline {
+		func(b *exposition.Body) *groupstore.Sets {
 			if c.Agent == "" && in.namesAgents(c.Key, b) {
 				return nil // which agents are known is asked anew each time
 			}
-			return in.cfg.Store.Outline(c, b)
+			return in.cfg.Store.SetsOf(c, b)
 		})
 	if t != nil {
 		in.templates.add(head, t, max(templatesLeast, in.cfg.Store.Stats().Bytes/templatesShare))

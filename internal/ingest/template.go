@@ -15,12 +15,12 @@ import (
 // the store. A template serves every group that exposes just its series, and it is never in the way: what does not match
 // is parsed.
 type template struct {
-	outline *groupstore.Outline
-	text    string  // the body without its values
-	cuts    []int   // where in text each value was
-	order   []int32 // for each line of the store the value of the body that stands there, or noValue
-	counts  []bool  // for each value of the body whether it is a count, which has to be a whole number
-	size    int
+	sets   *groupstore.Sets
+	text   string  // the body without its values
+	cuts   []int   // where in text each value was
+	order  []int32 // for each line of the store the value of the body that stands there, or noValue
+	counts []bool  // for each value of the body whether it is a count, which has to be a whole number
+	size   int
 }
 
 // noValue marks lines that the body leaves out and that are zero then.
@@ -33,7 +33,7 @@ const maxTemplateValues = 100_000
 // newTemplate makes the template of a body that was pushed to the group of the given store. It lets the scanner tell which
 // value goes where: it numbers the values, and looks where the numbers come out. It returns nil if the body is none to make
 // a template of. It uses the parser.
-func newTemplate(body []byte, parse func([]byte) (*exposition.Body, error), outline func(*exposition.Body) *groupstore.Outline) *template {
+func newTemplate(body []byte, parse func([]byte) (*exposition.Body, error), setsOf func(*exposition.Body) *groupstore.Sets) *template {
 	values := valuesOf(body)
 	if len(values) == 0 || len(values) > maxTemplateValues {
 		return nil
@@ -54,17 +54,17 @@ func newTemplate(body []byte, parse func([]byte) (*exposition.Body, error), outl
 	if err != nil {
 		return nil
 	}
-	if t.outline = outline(parsed); t.outline == nil || !t.setOrder() || !t.setCounts(parsed) {
+	if t.sets = setsOf(parsed); t.sets == nil || !t.setOrder() || !t.setCounts(parsed) {
 		return nil
 	}
-	t.size = len(t.text) + 8*len(t.cuts) + 4*len(t.order) + len(t.counts) + len(t.outline.Values())
+	t.size = len(t.text) + 8*len(t.cuts) + 4*len(t.order) + len(t.counts) + len(t.sets.Values())
 	return t
 }
 
 // replaces says whether the other template is of no more use beside this one: it is for the same bodies and groups, but
 // perhaps of a time before the store forgot the series and met them again.
 func (t *template) replaces(other *template) bool {
-	return t.text == other.text && t.outline.Equal(other.outline)
+	return t.text == other.text && t.sets.Equal(other.sets)
 }
 
 // A stretch is a piece of a body.
@@ -97,9 +97,9 @@ func valueOf(line []byte) (stretch, bool) {
 	return stretch{bytes.LastIndexAny(trimmed, " \t}") + 1, len(trimmed)}, true
 }
 
-// setOrder reads from the values of the outline, which are numbers of values, where each value goes.
+// setOrder reads from the values of the sets, which are numbers of values, where each value goes.
 func (t *template) setOrder() bool {
-	for token := range strings.SplitSeq(strings.TrimSuffix(t.outline.Values(), "\n"), "\n") {
+	for token := range strings.SplitSeq(strings.TrimSuffix(t.sets.Values(), "\n"), "\n") {
 		n, ok := t.number(token)
 		if !ok {
 			return false
@@ -147,7 +147,7 @@ type matching struct {
 	values []byte
 }
 
-// match returns the values of a body in the order of the outline, if the body is the template's but for its values and
+// match returns the values of a body in the order of the sets, if the body is the template's but for its values and
 // those are plain numbers.
 func (t *template) match(body []byte, m *matching) (values string, ok bool) {
 	m.tokens, m.spans, m.values = m.tokens[:0], m.spans[:0], m.values[:0]

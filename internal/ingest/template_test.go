@@ -24,7 +24,7 @@ type countingStore struct {
 
 func (s *countingStore) Apply(ctx context.Context, c *change.Change, content groupstore.Content) (change.Outcome, groupstore.Finding) {
 	o, found := s.Store.Apply(ctx, c, content)
-	if content.Outline != nil && found != groupstore.Unmet {
+	if content.Sets != nil && found != groupstore.Unmet {
 		s.matched++
 	}
 	return o, found

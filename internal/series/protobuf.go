@@ -172,15 +172,15 @@ func (b *pieceBuilder) metric(r *reader) {
 		case l.hole < 0:
 			b.literals = AppendPair(b.literals, b.names[i], r.values[i])
 		case !b.k.legacy:
-			b.mark(uint32(len(b.pairs)), valueOnly)
+			b.endSegment(uint32(len(b.pairs)), valueOnly)
 			b.pairs = append(b.pairs, pair{l.hole, b.names[i]})
 		default:
 			n := b.run(r, i)
-			b.mark(uint32(l.hole), uint32(l.hole+n))
+			b.endSegment(uint32(l.hole), uint32(l.hole+n))
 			i += n - 1
 		}
 	}
-	b.mark(0, 0)
+	b.endSegment(0, 0)
 	if b.k.typ.Simple() {
 		return
 	}

@@ -124,7 +124,7 @@ func (b *pieceBuilder) prepare(k *Set, f Dialect) {
 	}
 }
 
-func (b *pieceBuilder) mark(from, to uint32) {
+func (b *pieceBuilder) endSegment(from, to uint32) {
 	b.segments = append(b.segments, segment{uint32(len(b.literals) - b.cut), from, to})
 	b.cut = len(b.literals)
 }
@@ -197,7 +197,7 @@ func (b *pieceBuilder) line(r *reader, suffix, boundLabel string, bound float64)
 		b.literals = append(b.literals, separator)
 		separator = ','
 		if n := b.run(r, i); n > 0 {
-			b.mark(uint32(r.labels[i].hole), uint32(r.labels[i].hole+n))
+			b.endSegment(uint32(r.labels[i].hole), uint32(r.labels[i].hole+n))
 			i += n - 1
 			continue
 		}
@@ -208,7 +208,7 @@ func (b *pieceBuilder) line(r *reader, suffix, boundLabel string, bound float64)
 		b.literals = append(exposition.AppendFloat(b.literals, bound), '"')
 	}
 	b.literals = append(b.literals, '}', ' ')
-	b.mark(0, 0)
+	b.endSegment(0, 0)
 }
 
 // label adds one label with its name.
@@ -216,7 +216,7 @@ func (b *pieceBuilder) label(r *reader, i int) {
 	b.literals = exposition.AppendLabelName(b.literals, b.names[i])
 	b.literals = append(b.literals, '=', '"')
 	if hole := r.labels[i].hole; hole >= 0 {
-		b.mark(uint32(hole), valueOnly)
+		b.endSegment(uint32(hole), valueOnly)
 	} else {
 		b.literals = exposition.AppendEscapedLabelValue(b.literals, r.values[i])
 	}

@@ -8,25 +8,25 @@ import (
 	"pushrelay/internal/series"
 )
 
-// Outline is what a body is to a group apart from its values: which series, and in which order the store keeps their values.
+// Sets is what a body is to a group apart from its values: which series, and in which order the store keeps their values.
 // It lets a pusher who knows that a body is the same but for its values skip what the body was parsed for (S11).
-type Outline struct {
+type Sets struct {
 	sets   []*series.Set // sorted by family name
-	values string        // of the body that the outline was made of
+	values string        // of the body that the sets were made of
 	lines  int
 	// replaced says that labels of the body gave way to those of the group, which they do not if the change may be hidden.
 	replaced bool
 }
 
-// Outline returns the outline of a body that a change has brought, or nil if the store would not take such a body or keeps
+// SetsOf returns the sets of a body that a change has brought, or nil if the store would not take such a body or keeps
 // more of it than its values as text.
-func (s *Store) Outline(c *change.Change, body *exposition.Body) *Outline {
+func (s *Store) SetsOf(c *change.Change, body *exposition.Body) *Sets {
 	d := draft{change: c, labels: c.Key.Labels()}
 	s.draftBody(&d, body)
-	if d.fault != "" || len(d.parts) == 0 || s.isOfOneKind(c, d.replaced) {
+	if d.fault != "" || len(d.parts) == 0 || isOfOneKind(c, d.replaced, s.accounts.label) {
 		return nil
 	}
-	o := &Outline{lines: d.lines, replaced: len(d.replaced) > 0}
+	o := &Sets{lines: d.lines, replaced: len(d.replaced) > 0}
 	for i := range d.parts {
 		if !d.parts[i].set.HasValuesOnly() {
 			return nil
@@ -37,24 +37,24 @@ func (s *Store) Outline(c *change.Change, body *exposition.Body) *Outline {
 	return o
 }
 
-// isOfOneKind says whether what becomes of the labels that gave way depends on who pushed, so that the outline would be wrong for others.
-func (s *Store) isOfOneKind(c *change.Change, replaced []string) bool {
-	return len(replaced) > 0 && (c.MayBeHidden || slices.Contains(replaced, s.accounts.label))
+// isOfOneKind says whether what becomes of the labels that gave way depends on who pushed, so that the sets would be wrong for others.
+func isOfOneKind(c *change.Change, replaced []string, accountLabel string) bool {
+	return len(replaced) > 0 && (c.MayBeHidden || slices.Contains(replaced, accountLabel))
 }
 
-// Values returns the values of the body that the outline was made of, in the order in which [Content] wants them,
+// Values returns the values of the body that the sets were made of, in the order in which [Content] wants them,
 // each followed by a line feed.
-func (o *Outline) Values() string { return o.values }
+func (o *Sets) Values() string { return o.values }
 
-// Equal says whether the outlines are of the same series in the same order, with the same grouping labels.
-func (o *Outline) Equal(other *Outline) bool {
+// Equal says whether they are the same series in the same order, with the same grouping labels.
+func (o *Sets) Equal(other *Sets) bool {
 	return slices.EqualFunc(o.sets, other.sets, (*series.Set).Equal)
 }
 
 // takesValues says whether the draft changes nothing but values of the group, and no origin stands in its way.
 func (x *decision) takesValues() bool {
 	d, g := &x.draft, x.group
-	if g == nil || d.outline.replaced && d.change.MayBeHidden || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
+	if g == nil || d.known.replaced && d.change.MayBeHidden || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
 		return false
 	}
 	_, duplicate, _ := x.covering()
@@ -70,8 +70,8 @@ func (x *decision) replaceValues() {
 	e.parts, e.lines, e.valueSize = d.parts, d.lines, d.valueSize
 }
 
-// parts cuts values into the parts of the outline's families; nil if they are not as many.
-func (o *Outline) parts(values string, at int64) []part {
+// parts cuts values into the parts of the sets' families; nil if they are not as many.
+func (o *Sets) parts(values string, at int64) []part {
 	parts := make([]part, len(o.sets))
 	for i, k := range o.sets {
 		end := 0
