@@ -21,6 +21,8 @@ type trial struct {
 	going   map[string]int
 	// inVain is what to say behind the reason that a series is there twice in the push itself.
 	inVain string
+	// looks is how many groups may still be looked at for what is told of faults.
+	looks int
 }
 
 // judge returns why the family cannot be exposed as part of the group, or nil.
@@ -73,7 +75,7 @@ func (t *trial) typeOf(name string) (metric.Type, bool) {
 func (t *trial) holder(text string, x *exposure, name string) string {
 	g := x.example
 	if g == nil || g.key == t.g.key {
-		g = t.s.slots.first(func(st *state) bool {
+		g = t.s.slots.first(&t.looks, func(st *state) bool {
 			p := st.find(name)
 			return p != nil && p.hidden == nil && st.group.key != t.g.key
 		})

@@ -98,7 +98,7 @@ func (s *Store) judgeAll(e *Effect, g *group, inVain string, holding bool) (misf
 	if unchanged(e.parts, g) == len(e.parts) {
 		return misfits
 	}
-	t := trial{s: s, g: g, inVain: inVain, parts: e.parts, accepted: make([]bool, len(e.parts)), leaving: leaving(e, g)}
+	t := trial{s: s, g: g, inVain: inVain, looks: maxLooks, parts: e.parts, accepted: make([]bool, len(e.parts)), leaving: leaving(e, g)}
 	if name := s.accounts.nameOf(g.key); holding && !s.accounts.isHeld(name) {
 		t.account = name
 	}

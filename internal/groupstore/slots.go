@@ -73,12 +73,16 @@ func inOrder(states []*state, sorted, room int) []*state {
 	return append(merged, rest...)
 }
 
-// maxLookedAt bounds how many groups are looked at for an error message.
-const maxLookedAt = 1024
+// maxLooks is how many groups are looked at for the error messages of one push.
+const maxLooks = 1024
 
-// first returns the first group of which that is true, among those that come first; nil if there is none.
-func (s *slots) first(is func(*state) bool) *group {
-	for _, st := range s.states[:min(len(s.states), maxLookedAt)] {
+// first returns the first group of which that is true, and nil if there is none among as many as there are looks left, which it counts down.
+func (s *slots) first(looks *int, is func(*state) bool) *group {
+	for _, st := range s.states {
+		if *looks == 0 {
+			return nil
+		}
+		*looks--
 		if st != nil && is(st) {
 			return st.group
 		}
