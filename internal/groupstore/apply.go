@@ -70,7 +70,7 @@ func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (c
 			return inDoubt(err, &x.verdict), x.found
 		}
 	}
-	return x.verdict.outcome(&x.draft, s.check), x.found
+	return x.outcome(&x.draft, s.check), x.found
 }
 
 // notLogged is the outcome of a change that the log refuses.
