@@ -1,0 +1,263 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/promql/parser"
+	"go.yaml.in/yaml/v3"
+)
+
+const rulesDir = "../../deploy/prometheus"
+
+// A rule is one of a rule file: an alert or a record.
+type rule struct {
+	Alert, Record, Expr string
+	Labels, Annotations map[string]string
+}
+
+// rulesOf returns the rules of all files in deploy/prometheus, and the names of these files.
+func rulesOf(t testing.TB) (rules []rule, files []string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(rulesDir, "*.rules.yml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no rule files: %v", err)
+	}
+	for i, file := range files {
+		var content struct{ Groups []struct{ Rules []rule } }
+		if err := yaml.Unmarshal([]byte(readFile(t, file)), &content); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		for _, g := range content.Groups {
+			rules = append(rules, g.Rules...)
+		}
+		if files[i], err = filepath.Abs(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return rules, files
+}
+
+// A ruleTest is what promtool's unit test has for one alert, as far as is looked at here.
+type ruleTest struct {
+	Name   string
+	Checks []struct {
+		Expr    string
+		Samples []struct{ Labels string } `yaml:"exp_samples"`
+	} `yaml:"promql_expr_test"`
+}
+
+// headingsOf returns the anchors of a page's headings, as GitHub makes them.
+func headingsOf(page string) []string {
+	dropped := regexp.MustCompile(`[^\p{L}\p{N} _-]`)
+	var anchors []string
+	for line := range strings.Lines(page) {
+		if heading, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && line[0] == '#' {
+			anchors = append(anchors, strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(strings.TrimSpace(heading)), ""), " ", "-"))
+		}
+	}
+	return anchors
+}
+
+// TestAlerts: promtool takes the rules and passes their unit tests, of which every alert has one in which it fires and does not; and whoever
+// is woken by it is told what is broken, what that means, what to do first, and where the rest stands.
+func TestAlerts(t *testing.T) {
+	t.Parallel()
+	promtool := requireProgram(t, "/usr/bin/promtool", "prometheus")
+	rules, files := rulesOf(t)
+	if r := output(t, command{path: promtool, args: append([]string{"check", "rules"}, files...)}); r.code != 0 {
+		t.Fatalf("promtool check rules:\n%s%s", r.stdout, r.stderr)
+	}
+
+	testFiles, err := filepath.Glob("testdata/rules/*.test.yml")
+	if err != nil || len(testFiles) == 0 {
+		t.Fatalf("no unit tests: %v", err)
+	}
+	fired, silent := map[string]string{}, map[string]bool{} // by alert: the labels with which it fired; whether it did not at some time
+	for _, file := range testFiles {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			if r := output(t, command{path: promtool, dir: filepath.Dir(file), args: []string{"test", "rules", filepath.Base(file)}}); r.code != 0 {
+				t.Errorf("promtool test rules:\n%s%s", r.stdout, r.stderr)
+			}
+		})
+		var content struct{ Tests []ruleTest }
+		if err := yaml.Unmarshal([]byte(readFile(t, file)), &content); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range content.Tests {
+			for _, check := range test.Checks {
+				if check.Expr != fmt.Sprintf(`ALERTS{alertname=%q,alertstate="firing"}`, test.Name) {
+					t.Errorf("%s: the test %s checks %s", file, test.Name, check.Expr)
+				}
+				silent[test.Name] = silent[test.Name] || len(check.Samples) == 0
+				for _, s := range check.Samples {
+					fired[test.Name] = s.Labels
+				}
+			}
+		}
+	}
+
+	sections := headingsOf(readFile(t, "../../docs/operations.md"))
+	used := regexp.MustCompile(`\$labels\.(\w+)`)
+	for _, r := range rules {
+		if r.Alert == "" {
+			continue
+		}
+		if fired[r.Alert] == "" || !silent[r.Alert] {
+			t.Errorf("%s: unit tests show it firing: %t, and not firing: %t", r.Alert, fired[r.Alert] != "", silent[r.Alert])
+		}
+		if !slices.Contains([]string{"page", "warn", "info"}, r.Labels["severity"]) {
+			t.Errorf("%s: severity %q", r.Alert, r.Labels["severity"])
+		}
+		for _, part := range []string{"What is broken: ", " For the data: ", " First: "} {
+			if strings.Count(r.Annotations["description"], part) != 1 {
+				t.Errorf("%s: the description does not have %q once", r.Alert, part)
+			}
+		}
+		section, ok := strings.CutPrefix(r.Annotations["runbook"], "docs/operations.md#")
+		if !ok || !slices.Contains(sections, section) {
+			t.Errorf("%s: there is no section %s", r.Alert, r.Annotations["runbook"])
+		}
+		for _, text := range r.Annotations {
+			for _, label := range used.FindAllStringSubmatch(text, -1) {
+				if !strings.Contains(fired[r.Alert], label[1]+"=") {
+					t.Errorf("%s: its text has the label %s, and it fires as %s", r.Alert, label[1], fired[r.Alert])
+				}
+			}
+		}
+	}
+}
+
+// metricsIn returns the names of the metrics in an expression of PromQL.
+func metricsIn(t testing.TB, expr string) (names []string) {
+	t.Helper()
+	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expr)
+	if err != nil {
+		t.Errorf("%s\n%v", expr, err)
+		return nil
+	}
+	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
+		if selector, ok := node.(*parser.VectorSelector); ok {
+			names = append(names, selector.Name)
+		}
+		return nil
+	})
+	return names
+}
+
+// watched starts a relay and an agent that have all their metrics: of jobs, of text files, of a target, of a Pushgateway's file, and of what
+// happened. The agent is a target of itself.
+func watched(t testing.TB) (*relay, *agent) {
+	t.Helper()
+	relay := startRelay(t, "--persistence.file="+filepath.Join(t.TempDir(), "pushgateway.data"))
+	textfiles := t.TempDir()
+	writeFile(t, filepath.Join(textfiles, "disk.prom"), "# TYPE disk_health gauge\ndisk_health 1\n")
+	agent := startAgent(t, relay, "site-a", "scrape_configs: []\n")
+	config := fmt.Sprintf("scrape_configs:\n  - job_name: relay-agent\n    static_configs:\n      - targets: [%q]\n"+
+		"textfile_configs:\n  - directory: %q\n    job: scripts\n", strings.TrimPrefix(agent.url, "http://"), textfiles)
+	writeFile(t, filepath.Join(agent.command.dir, "agent.yml"), config)
+	if r, err := fetch(http.MethodPost, agent.url+"/-/reload", nil); err != nil || r.status != http.StatusOK {
+		t.Fatalf("reload: %d %s %v", r.status, r.body, err)
+	}
+	agent.stop(t) // a session that ended
+	agent.start(t)
+	push(t, relay.url+"/metrics/job/direct", "# TYPE rows gauge\nrows 12\n")
+	mustOutput(t, command{path: programs.relayAgent, env: []string{"RELAY_AGENT_ADDRESS=" + agent.url}, args: []string{
+		"exec", "--job=backup", "--grouping=instance=db-1", "--", "true",
+	}})
+	eventually(t, stopTimeout, "the agent's own page through the relay", func() error {
+		for _, target := range relay.discovered(t) {
+			if _, err := wantOK(relay.url + target.Labels["__metrics_path__"]); err != nil {
+				return err
+			}
+		}
+		if page := mustGet(t, relay.url+"/metrics"); !strings.Contains(page, "relay_agent_clock_skew_seconds{") {
+			return fmt.Errorf("no heartbeat yet: %s", tail(page, 40))
+		}
+		if page := mustGet(t, agent.url+"/metrics"); !strings.Contains(page, "relay_agent_textfile_mtime_seconds{") || !strings.Contains(page, "relay_agent_scrapes_total{") {
+			return fmt.Errorf("it is not whole: %s", tail(page, 40))
+		}
+		return nil
+	})
+	return relay, agent
+}
+
+// exposed returns the names of the series of pages, and those that Prometheus itself and the rules add.
+func exposed(t testing.TB, rules []rule, pages ...string) map[string]bool {
+	t.Helper()
+	names := map[string]bool{"up": true, "ALERTS": true}
+	for _, r := range rules {
+		names[r.Record] = true
+	}
+	for _, page := range pages {
+		for line := range strings.Lines(page) {
+			if line[0] != '#' {
+				names[line[:strings.IndexAny(line, "{ ")]] = true
+			}
+		}
+	}
+	return names
+}
+
+// TestRulesOfAHealthySystem: all that the rules ask for is exposed by the programs that run, no alert fires or is about to, and what the
+// rules record is there. Then the agent is killed, and there is one alert, of that agent.
+func TestRulesOfAHealthySystem(t *testing.T) {
+	t.Parallel()
+	requireProgram(t, "/usr/bin/prometheus", "prometheus")
+	relay, agent := watched(t)
+	rules, files := rulesOf(t)
+	names := exposed(t, rules, mustGet(t, relay.url+"/metrics"), mustGet(t, agent.url+"/metrics"))
+	for _, r := range rules {
+		for _, name := range metricsIn(t, r.Expr) {
+			if !names[name] {
+				t.Errorf("%s%s asks for %s, which nothing exposes", r.Alert, r.Record, name)
+			}
+		}
+	}
+
+	config := strings.Replace(prometheusConfig(relay.url), "global:\n", "global:\n  evaluation_interval: 1s\n", 1) +
+		fmt.Sprintf("rule_files: [%s]\n", strings.Join(files, ", "))
+	prom := startPrometheusWith(t, config)
+	prom.wantValue(t, "pushrelay:agents:count", 1)
+	prom.wantValue(t, "pushrelay:agents_connected:sum", 1)
+	prom.wantValue(t, `up{job="relay-agent",agent="site-a"}`, 1)
+	prom.wantValue(t, "agent:relay_agent_spool_used:ratio > bool 0", 1)
+	prom.wantValue(t, "agent:relay_agent_quota_used:ratio > bool 0", 1)
+	// RelayNotWatched is about to fire until the first scrape.
+	if alerts, err := prom.query(`ALERTS or max_over_time(ALERTS{alertname!="RelayNotWatched"}[1m])`); err != nil || len(alerts) != 0 {
+		t.Errorf("alerts of a healthy system: %v %v", alerts, err)
+	}
+
+	agent.kill(t)
+	labels := prom.wantValue(t, `ALERTS{severity="page"}`, 1)
+	want := map[string]string{"__name__": "ALERTS", "alertname": "AgentOffline", "alertstate": "pending", "severity": "page", "agent": "site-a"}
+	if !maps.Equal(labels, want) {
+		t.Errorf("the alert of a dead agent is %v, want %v", labels, want)
+	}
+}
+
+// TestRulesAreExplained: the page says where the rules are, and names every file.
+func TestRulesAreExplained(t *testing.T) {
+	t.Parallel()
+	_, files := rulesOf(t)
+	for _, page := range []string{"../../docs/operations.md", "../../deploy/README.md"} {
+		text := readFile(t, page)
+		for _, file := range files {
+			if !strings.Contains(text, filepath.Base(file)) {
+				t.Errorf("%s does not name %s", page, filepath.Base(file))
+			}
+		}
+		if strings.Contains(text, "- alert:") {
+			t.Errorf("%s has a copy of a rule", page)
+		}
+	}
+}
