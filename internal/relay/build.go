@@ -95,7 +95,7 @@ func (s *Server) newStore(dataDir string) error {
 		AccountLabel: s.opts.AgentLabel, MaxAccountSeries: s.opts.AgentMaxSeries, MaxAccountGroups: s.opts.AgentMaxGroups,
 	}, s.telemetry)
 	s.store = s.durability.store
-	registerStoreMetrics(s.telemetry, s.store, s.durability.failure)
+	registerStoreMetrics(s.telemetry, s.store, quotaLimits{groups: s.opts.MaxGroups, series: s.opts.MaxSeries}, s.durability.failure)
 	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.logger)
 	s.telemetry.MustRegister(s.quotas)
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)

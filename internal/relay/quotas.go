@@ -17,7 +17,7 @@ const (
 	quotaWarning = 0.8
 )
 
-// quotaLimits are what one agent may have; 0 is no limit.
+// quotaLimits are what one agent, or the whole store, may have; 0 is no limit.
 type quotaLimits struct{ groups, series int }
 
 // quotas tells how much each known agent holds of what it may: as metrics, and in the log when that becomes much. It is the store that

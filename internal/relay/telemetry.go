@@ -28,7 +28,8 @@ func newTelemetry() *prometheus.Registry {
 	return reg
 }
 
-func registerStoreMetrics(reg prometheus.Registerer, store *groupstore.Store, failure func() error) {
+// registerStoreMetrics registers those of the store, with what it may hold, so that a rule sees a limit coming.
+func registerStoreMetrics(reg prometheus.Registerer, store *groupstore.Store, limits quotaLimits, failure func() error) {
 	for _, gauge := range []struct {
 		name, help string
 		value      func(groupstore.Stats) float64
@@ -38,6 +39,8 @@ func registerStoreMetrics(reg prometheus.Registerer, store *groupstore.Store, fa
 		{"relay_store_tombstones", "Groups that were deleted and whose marks of agents' changes are kept until the agents have passed them.", func(s groupstore.Stats) float64 { return float64(s.Traces) }},
 		{"relay_store_bytes", "Memory that the groups, and what is left of deleted ones, take, by the store's own account.", func(s groupstore.Stats) float64 { return float64(s.Bytes) }},
 		{"relay_quarantined_families", "Metric families of groups that are kept but not exposed, because they do not fit.", func(s groupstore.Stats) float64 { return float64(s.Quarantined) }},
+		{"relay_store_limit_groups", "Groups that the store may have (--store.max-groups); 0 means no limit.", func(groupstore.Stats) float64 { return float64(limits.groups) }},
+		{"relay_store_limit_series", "Series that the store may have (--store.max-series); 0 means no limit.", func(groupstore.Stats) float64 { return float64(limits.series) }},
 	} {
 		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: gauge.name, Help: gauge.help}, func() float64 { return gauge.value(store.Stats()) })
 	}

@@ -66,6 +66,8 @@ var RelayFamilies = strings.Fields(`
 	relay_store_bytes
 	relay_store_copies_seen
 	relay_store_groups
+	relay_store_limit_groups
+	relay_store_limit_series
 	relay_store_log_bytes
 	relay_store_log_queued_bytes
 	relay_store_log_segments
