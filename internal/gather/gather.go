@@ -1,4 +1,5 @@
-// Package gather serves the relay's exposition: what groups have pushed and what the relay says of itself, as one.
+// Package gather serves the relay's exposition: what groups have pushed and what the relay says of itself, as one; or, where it is
+// asked with selectors, what the groups that they match have pushed and nothing else.
 //
 // It promises that a scrape is answered whole or visibly not at all, that a fault in our own telemetry costs nobody the
 // pushed metrics, and that stalled scrapers hold no more than a bounded number of old states of the store. It knows HTTP
@@ -7,11 +8,14 @@ package gather
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +28,7 @@ import (
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/loglimit"
 	"pushrelay/internal/scrape"
+	"pushrelay/internal/selector"
 )
 
 const (
@@ -39,6 +44,8 @@ const (
 type Store interface {
 	// Snapshot returns the present state. It must not block for long.
 	Snapshot() *groupstore.View
+	// Select returns the present state of those groups for which keep is true. It may take as long as ctx lives.
+	Select(ctx context.Context, keep func(groupstore.Group) bool) (*groupstore.View, error)
 }
 
 // Config is what a handler is made with.
@@ -85,7 +92,15 @@ func New(cfg Config) *Handler {
 // ServeHTTP answers a GET 200 with the exposition in the form that was negotiated, or 503 if it was not this scrape's turn before
 // its timeout. An answer that cannot be written to its end is aborted, so that it cannot pass for a whole one. A HEAD has the
 // same header, and costs nothing.
+//
+// With selectors (match[]) the exposition is that of the groups that any of them matches, without the relay's own metrics; one that
+// cannot be read is 400.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	chosen, err := selectorOf(r.URL.RawQuery)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
 	format, escaping := exposition.Negotiate(r.Header.Get("Accept"), h.cfg.Offers)
 	encoding := exposition.NegotiateEncoding(r.Header.Get("Accept-Encoding"))
 	if r.Method == http.MethodHead {
@@ -100,12 +115,48 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer turn.End()
+	view, own, err := h.gather(r, chosen)
+	if err != nil {
+		h.metrics.observe(resultAborted, time.Since(start))
+		http.Error(w, "the selectors took longer than the scrape may (match[]): use shorter regular expressions, or none", http.StatusServiceUnavailable)
+		return
+	}
 	setHeader(w.Header(), format.ContentType(escaping), encoding)
-	if err := h.write(turn, groupstore.Form{Format: format, Escaping: escaping}, encoding); err != nil {
+	if err := h.write(turn, view, own, groupstore.Form{Format: format, Escaping: escaping}, encoding); err != nil {
 		h.metrics.observe(resultAborted, time.Since(start))
 		panic(http.ErrAbortHandler)
 	}
 	h.metrics.observe(resultComplete, time.Since(start))
+}
+
+// selectorOf returns the selectors of a query; nil if it has none. A query that has none is not looked at any further, as
+// in a Pushgateway.
+func selectorOf(query string) (*selector.Selector, error) {
+	values, err := url.ParseQuery(query)
+	texts, filtered := values[selector.Parameter]
+	switch {
+	case err != nil && strings.Contains(query, "match"):
+		return nil, fmt.Errorf("the query cannot be read, and its match[] may say which groups are meant: %w", err)
+	case !filtered:
+		return nil, nil
+	}
+	chosen, err := selector.Parse(texts)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", selector.Parameter, err)
+	}
+	return chosen, nil
+}
+
+// gather returns what is to be exposed: everything, or what is chosen. Choosing may take as long as the scrape.
+func (h *Handler) gather(r *http.Request, chosen *selector.Selector) (*groupstore.View, []*dto.MetricFamily, error) {
+	if chosen == nil {
+		own := h.own()
+		return h.cfg.Store.Snapshot(), own, nil
+	}
+	ctx, cancel := context.WithTimeout(httpserver.Outlasting(r.Context()), timeoutOf(r.Header.Get(scrape.TimeoutHeader)))
+	defer cancel()
+	view, err := h.cfg.Store.Select(ctx, func(g groupstore.Group) bool { return chosen.Matches(g.Key()) })
+	return view, nil, err
 }
 
 // await waits for one of the turns, at most as long as the scraper waits; nil if none came.
@@ -131,10 +182,9 @@ func setHeader(h http.Header, contentType string, encoding exposition.Encoding) 
 	}
 }
 
-func (h *Handler) write(out *httpserver.Turn, form groupstore.Form, encoding exposition.Encoding) error {
-	own := h.own()
+func (h *Handler) write(out *httpserver.Turn, view *groupstore.View, own []*dto.MetricFamily, form groupstore.Form, encoding exposition.Encoding) error {
 	if encoding != exposition.Gzip {
-		return h.cfg.Store.Snapshot().Write(out, form, own)
+		return view.Write(out, form, own)
 	}
 	z := h.zippers.Get().(*gzip.Writer)
 	z.Reset(out)
@@ -142,7 +192,7 @@ func (h *Handler) write(out *httpserver.Turn, form groupstore.Form, encoding exp
 		z.Reset(io.Discard)
 		h.zippers.Put(z)
 	}()
-	if err := h.cfg.Store.Snapshot().Write(z, form, own); err != nil {
+	if err := view.Write(z, form, own); err != nil {
 		return err
 	}
 	return z.Close()

@@ -134,6 +134,87 @@ func TestGzip(t *testing.T) {
 	}
 }
 
+// ask scrapes with a query.
+func (f *fixture) ask(t *testing.T, query string, headers ...string) *httptest.ResponseRecorder {
+	t.Helper()
+	r := request(t, headers...)
+	r.URL.RawQuery = query
+	w := httptest.NewRecorder()
+	f.handler.ServeHTTP(w, r)
+	return w
+}
+
+// TestSelectors scrapes some of the groups: in every format what they have is there, and nothing of others or of the relay.
+func TestSelectors(t *testing.T) {
+	f := newFixture(t, gather.Config{Offers: exposition.Offers{OpenMetrics: true}})
+	f.push(t, "k", "n 2\n")
+	for query, want := range map[string]string{
+		`match[]={job="j"}`:                            "j",
+		`match[]=%7Bjob%3D~%22j%7Cother%22%7D`:         "j",
+		`match[]={job="j"}&match[]={job="k"}`:          "jk",
+		`match[]={job!="j"}&other=1`:                   "k",
+		`match[]={team="a"}`:                           "",
+		`match[]={job="j"}&match[]={job="j",team!=""}`: "j",
+	} {
+		for _, accept := range []string{
+			"", "application/openmetrics-text;version=1.0.0",
+			"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
+			"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text",
+		} {
+			w := f.ask(t, query, "Accept", accept)
+			body := w.Body.String()
+			if w.Code != http.StatusOK {
+				t.Fatalf("%s: %d %s", query, w.Code, body)
+			}
+			got := ""
+			for _, job := range []string{"j", "k"} {
+				if strings.Contains(body, `"`+job+`"`) || strings.Contains(body, "\n\x03job\x12\x01"+job) {
+					got += job
+				}
+			}
+			if got != want || strings.Contains(body, "relay_") {
+				t.Errorf("%s as %q has the groups %q, want %q, and nothing of the relay's own:\n%s", query, accept, got, want, body)
+			}
+		}
+	}
+	if body := f.ask(t, "other=%zz&x;y").Body.String(); !strings.Contains(body, series) || !strings.Contains(body, "relay_gather_errors_total") {
+		t.Errorf("a query without selectors changes the scrape:\n%s", body)
+	}
+}
+
+func TestRefusedSelectors(t *testing.T) {
+	f := newFixture(t, gather.Config{})
+	for query, want := range map[string]string{
+		`match[]={job=}`:                         `match[]: selector "{job=}" cannot be read`,
+		`match[]=`:                               `match[]: selector "" cannot be read`,
+		`match[]={}`:                             `match[]: selector "{}" has no matcher`,
+		`match[]=m`:                              "names a metric",
+		`match[]={job=~"a{1001}"}`:               "cannot be read",
+		`match[]={job="j"}&b=%zz`:                "the query cannot be read",
+		`match[]={job="a;b"}`:                    "the query cannot be read",
+		strings.Repeat(`match[]={job="j"}&`, 33): "want at most 32",
+	} {
+		w := f.ask(t, query)
+		if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), want) || strings.Count(w.Body.String(), "\n") != 1 {
+			t.Errorf("%s: %d %q, want 400 and one line with %q", query, w.Code, w.Body, want)
+		}
+	}
+	head := httptest.NewRecorder()
+	f.handler.ServeHTTP(head, httptest.NewRequestWithContext(t.Context(), http.MethodHead, "/metrics?match[]=%7B%7D", nil))
+	if head.Code != http.StatusBadRequest {
+		t.Errorf("HEAD = %d, want 400", head.Code)
+	}
+}
+
+// TestSelectorsThatTakeTooLong: a scrape whose selectors are not done in time is told so.
+func TestSelectorsThatTakeTooLong(t *testing.T) {
+	f := newFixture(t, gather.Config{})
+	w := f.ask(t, `match[]={job="j"}`, "X-Prometheus-Scrape-Timeout-Seconds", "0.000000001")
+	if w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "shorter regular expressions") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
 // TestFailingCollector has a collector that fails: it costs its own metrics and nobody else's (S14).
 func TestFailingCollector(t *testing.T) {
 	broken := prometheus.NewRegistry()

@@ -2,6 +2,7 @@ package groupstore
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -49,6 +50,11 @@ func (g Group) FailureReason() string {
 
 // Quarantined returns why the group as a whole is not exposed; empty if it is.
 func (g Group) Quarantined() string { return g.st.hidden() }
+
+// HasQuarantined says whether the group or any of its families is in quarantine.
+func (g Group) HasQuarantined() bool {
+	return g.st.hidden() != "" || slices.ContainsFunc(g.st.parts, func(p part) bool { return p.hidden != nil })
+}
 
 // Series returns the number of exposition lines that were pushed.
 func (g Group) Series() int { return g.st.lines }

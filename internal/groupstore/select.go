@@ -1,0 +1,48 @@
+package groupstore
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+)
+
+// Select returns the view of those groups for which keep is true, as if the store held no others; what is exposed and what is in
+// quarantine stays as the whole store has it. Keep is called once for each group, in no order, outside every lock. The context may end it: the
+// error is why then.
+//
+// It looks at every group, and all else costs what is selected: only that is put in order.
+func (s *Store) Select(ctx context.Context, keep func(Group) bool) (*View, error) {
+	s.mu.RLock()
+	states, sorted, ids := slices.Clone(s.slots.states), s.slots.sorted, s.sets.Families()
+	s.mu.RUnlock()
+	selected, inOrderTo := states[:0], 0
+	for from := 0; from < len(states); from += fetchedAtOnce {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("selecting groups: %w", context.Cause(ctx))
+		}
+		batch := states[from:min(from+fetchedAtOnce, len(states))]
+		touchKeys(batch)
+		for i, st := range batch {
+			if st != nil && keep(Group{st}) {
+				selected = append(selected, st)
+				if from+i < sorted {
+					inOrderTo = len(selected)
+				}
+			}
+		}
+	}
+	return &View{states: inOrder(selected, inOrderTo, 0), ids: ids}, nil
+}
+
+// touchKeys reads the first and the last byte of each key, for many groups at once, see partsOf: most keys lie in two lines of the cache.
+func touchKeys(states []*state) {
+	touched := byte(0)
+	for _, st := range states {
+		if st != nil {
+			canonical := st.group.key.Canonical()
+			touched += canonical[0] + canonical[len(canonical)-1]
+		}
+	}
+	runtime.KeepAlive(touched)
+}
