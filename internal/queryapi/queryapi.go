@@ -3,7 +3,8 @@
 //
 // It promises that an answer costs the relay no more memory than a piece of it, however full the store is, and that
 // whatever it says beside the Pushgateway's fields stands where no metric name can collide with it. It only reads, but for
-// the forgetting of departed agents. It knows no gRPC. Start reading at [Metrics], [Status] and [Agents].
+// the forgetting of departed agents and the deleting of groups by selectors. It knows no gRPC. Start reading at [Metrics], [Groups], [Status] and
+// [Agents].
 package queryapi
 
 import (
