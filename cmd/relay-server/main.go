@@ -53,6 +53,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	certificates := certificateCommands(app)
 	store := newStoreCommands(app)
+	groups := newGroupsCommands(app)
 
 	command, err := app.Parse(args)
 	if exited {
@@ -61,6 +62,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-server: %v (--help lists all flags)\n", commandline.Advise(app.Model(), args, err))
 		return 2
+	}
+	if groups.has(command) {
+		return groups.run(command, os.Stdin, stdout, stderr)
 	}
 	if !dataDirAsked {
 		*dataDir = relay.DefaultDataDir(opts().PersistenceFile)

@@ -1,0 +1,317 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/common/model"
+
+	"pushrelay/internal/relayapi"
+	"pushrelay/internal/selector"
+)
+
+// Exit codes of the commands that speak to a running relay.
+const (
+	exitOK      = 0
+	exitRefused = 1 // refused, or not confirmed: the same again will not help
+	exitUsage   = 2 // of the command line
+	exitLater   = 3 // the relay cannot be reached, or cannot do it now
+	exitChanged = 4 // some groups were left, since they changed meanwhile
+)
+
+const (
+	// pageSize is how many groups are asked for at once.
+	pageSize = 1000
+	// listPatience is how long a page may take, and deletePatience a deletion: 100,000 groups on a slow disk.
+	listPatience   = 30 * time.Second
+	deletePatience = 30 * time.Minute
+	// namesShown is how many groups are named before somebody confirms that they are deleted.
+	namesShown = 10
+)
+
+const (
+	groupsHelp = `List or delete groups of a running relay, by Prometheus' matchers on their grouping labels, such as --match='{job="backup",instance=~"db.*"}'.`
+	listHelp   = `List the groups that a selector matches: labels, last push, series, states.
+
+Exit codes: 0 listed, also if there are none; 1 the relay refuses; 2 wrong command line; 3 the relay cannot be reached, or cannot say now.`
+	deleteHelp = `Delete the groups that a selector matches, each if it has not changed meanwhile. The relay needs --web.enable-admin-api. Groups of agents come back with the agent's next push to them.
+
+Exit codes: 0 deleted, also if there were none; 1 the relay refuses, or nobody confirmed; 2 wrong command line; 3 the relay cannot be reached, or cannot go on now; 4 some were left, because they were pushed to meanwhile.`
+)
+
+// groupsCommands speak to a running relay about its groups.
+type groupsCommands struct {
+	list, delete *kingpin.CmdClause
+	address      *string
+	limit        *int
+	dryRun, yes  *bool
+	queries      map[string]*queryFlags // by full command
+}
+
+// queryFlags say which groups are meant.
+type queryFlags struct {
+	match               *[]string
+	pushedBefore, state *string
+}
+
+func newGroupsCommands(app *kingpin.Application) *groupsCommands {
+	groups := app.Command("groups", groupsHelp)
+	c := &groupsCommands{list: groups.Command("list", listHelp), delete: groups.Command("delete", deleteHelp)}
+	c.address = groups.Flag("relay.address", "Where the relay listens: http://[USER:PASSWORD@]HOST:PORT, https://…, with its route prefix if it has one, or unix:PATH (default: "+relayapi.DefaultAddress+").").
+		Envar("RELAY_SERVER_ADDRESS").Default(relayapi.DefaultAddress).PlaceHolder("ADDRESS").String()
+	c.limit = c.list.Flag("limit", "List at most so many groups; 0 for all.").Default("0").Int()
+	c.dryRun = c.delete.Flag("dry-run", "Only say what would be deleted.").Bool()
+	c.yes = c.delete.Flag("yes", "Do not ask.").Bool()
+	c.queries = map[string]*queryFlags{c.list.FullCommand(): newQueryFlags(c.list), c.delete.FullCommand(): newQueryFlags(c.delete)}
+	return c
+}
+
+func newQueryFlags(c *kingpin.CmdClause) *queryFlags {
+	return &queryFlags{
+		match:        c.Flag("match", `Selector on the grouping labels, such as {job="backup"} (repeatable: any of them).`).Required().PlaceHolder("SELECTOR").Strings(),
+		pushedBefore: c.Flag("pushed-before", "Only groups without a successful push since: a time such as 2026-11-30T04:00:00Z, or how long ago, such as 7d.").PlaceHolder("TIME").String(),
+		state:        c.Flag("state", "Only groups in this state: "+relayapi.StateFailed+" (the last push was rejected) or "+relayapi.StateQuarantined+".").PlaceHolder("STATE").String(),
+	}
+}
+
+// query returns the parameters of the route.
+func (f *queryFlags) query(now time.Time) url.Values {
+	v := url.Values{selector.Parameter: *f.match}
+	if text := *f.pushedBefore; text != "" {
+		if ago, err := model.ParseDuration(text); err == nil {
+			text = now.Add(-time.Duration(ago)).UTC().Format(time.RFC3339Nano)
+		}
+		v.Set(relayapi.ParamPushedBefore, text)
+	}
+	if *f.state != "" {
+		v.Set(relayapi.ParamState, *f.state)
+	}
+	return v
+}
+
+// has says whether the command is one of these.
+func (c *groupsCommands) has(command string) bool { return c.queries[command] != nil }
+
+// run runs the command and returns its exit code.
+func (c *groupsCommands) run(command string, stdin *os.File, stdout, stderr io.Writer) int {
+	client, err := relayapi.New(*c.address)
+	if err == nil && *c.limit < 0 {
+		err = fmt.Errorf("--limit is %d, want a number of groups, or 0 for all", *c.limit)
+	} else if err != nil {
+		err = fmt.Errorf("--relay.address or $RELAY_SERVER_ADDRESS: %w", err)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-server %s: %v\n", command, err)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	query := c.queries[command].query(time.Now())
+	code := exitOK
+	if command == c.list.FullCommand() {
+		err = c.runList(ctx, client, query, stdout)
+	} else {
+		code, err = c.runDelete(ctx, client, query, stdin, stdout)
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-server %s: %v\n", command, advised(err))
+		return codeOf(err)
+	}
+	return code
+}
+
+func (c *groupsCommands) runList(ctx context.Context, client *relayapi.Client, query url.Values, stdout io.Writer) error {
+	w := tabwriter.NewWriter(stdout, 0, 8, 2, ' ', 0)
+	defer w.Flush() //nolint:errcheck // Nobody to tell.
+	listed := 0
+	for {
+		size := pageSize
+		if *c.limit > 0 {
+			size = min(size, *c.limit-listed)
+		}
+		query.Set(relayapi.ParamLimit, strconv.Itoa(size))
+		page, err := within(ctx, listPatience, func(ctx context.Context) (relayapi.Page, error) { return client.Groups(ctx, query) })
+		if err != nil {
+			return err
+		}
+		if listed == 0 && len(page.Groups) > 0 {
+			fmt.Fprintln(w, "GROUP\tLAST PUSH\tSERIES\tSTATE")
+		}
+		for _, g := range page.Groups {
+			writeGroup(w, g)
+		}
+		listed += len(page.Groups)
+		switch more := page.Next != ""; {
+		case !more && listed == 0:
+			fmt.Fprintln(w, "no group matches")
+			return nil
+		case !more:
+			return nil
+		case listed == *c.limit:
+			fmt.Fprintf(w, "… of %d groups\n", page.Selected)
+			return nil
+		}
+		query.Set(relayapi.ParamAfter, page.Next)
+	}
+}
+
+func within[T any](ctx context.Context, patience time.Duration, f func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return f(ctx)
+}
+
+func writeGroup(w io.Writer, g relayapi.Group) {
+	pushed, state := "never", "-"
+	if g.PushTime != nil {
+		pushed = g.PushTime.Format(time.RFC3339)
+	}
+	if len(g.States) > 0 {
+		state = strings.Join(g.States, ", ")
+	}
+	if g.Reason != "" && slices.Contains(g.States, relayapi.StateFailed) {
+		state += ": " + plain(g.Reason)
+	}
+	fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", labelsText(g.Labels), pushed, g.Series, state)
+}
+
+// runDelete deletes, after it has said what, and somebody has confirmed it.
+func (c *groupsCommands) runDelete(ctx context.Context, client *relayapi.Client, query url.Values, stdin *os.File, stdout io.Writer) (int, error) {
+	remove := func(ctx context.Context) (relayapi.Deletion, error) { return client.Delete(ctx, query) }
+	if *c.dryRun || !*c.yes {
+		if !*c.dryRun && !isTerminal(stdin) {
+			return 0, errNotAsked
+		}
+		query.Set(relayapi.ParamDryRun, "true")
+		planned, err := within(ctx, listPatience, remove)
+		if err != nil {
+			return 0, err
+		}
+		writePlan(stdout, planned)
+		if *c.dryRun || planned.Deleted == 0 {
+			return exitOK, nil
+		}
+		if !confirmed(stdin, stdout) {
+			return 0, errNotConfirmed
+		}
+		query.Del(relayapi.ParamDryRun)
+	}
+	done, err := within(ctx, deletePatience, remove)
+	if err != nil {
+		return 0, err
+	}
+	fmt.Fprintf(stdout, "%d of %d groups were deleted\n", done.Deleted, done.Selected)
+	if done.Note != "" {
+		fmt.Fprintf(stdout, "%d of them are of agents: %s\n", done.OfAgents, plain(done.Note))
+	}
+	if done.Changed > 0 {
+		fmt.Fprintf(stdout, "%d were left: they were pushed to, or deleted, in the same moment\n", done.Changed)
+		return exitChanged, nil
+	}
+	return exitOK, nil
+}
+
+var (
+	errNotAsked     = errors.New("standard input is no terminal to ask on: --yes deletes without asking, --dry-run only says what")
+	errNotConfirmed = errors.New("not confirmed, nothing was deleted")
+)
+
+func writePlan(stdout io.Writer, planned relayapi.Deletion) {
+	fmt.Fprintf(stdout, "%d groups would be deleted\n", planned.Deleted)
+	for _, labels := range planned.Groups[:min(len(planned.Groups), namesShown)] {
+		fmt.Fprintf(stdout, "  %s\n", labelsText(labels))
+	}
+	if more := planned.Deleted - namesShown; more > 0 {
+		fmt.Fprintf(stdout, "  and %d more\n", more)
+	}
+	if planned.Note != "" {
+		fmt.Fprintf(stdout, "%d of them are of agents: %s\n", planned.OfAgents, plain(planned.Note))
+	}
+}
+
+func isTerminal(f *os.File) bool {
+	stat, err := f.Stat()
+	return err == nil && stat.Mode()&os.ModeCharDevice != 0
+}
+
+// confirmed asks. Anything but yes is no.
+func confirmed(stdin io.Reader, stdout io.Writer) bool {
+	fmt.Fprint(stdout, "Delete them? Type yes: ")
+	line, err := bufio.NewReader(stdin).ReadString('\n')
+	return err == nil && strings.TrimSpace(line) == "yes"
+}
+
+// advised adds to an error what a person can do about it.
+func advised(err error) error {
+	refused, answered := errors.AsType[*relayapi.RefusedError](err)
+	switch {
+	case errors.Is(err, relayapi.ErrUnreachable):
+		return fmt.Errorf("%w (does it run, and does it listen there? --relay.address or $RELAY_SERVER_ADDRESS says where)", err)
+	case errors.Is(err, relayapi.ErrNoRelay):
+		return fmt.Errorf("%w: --relay.address or $RELAY_SERVER_ADDRESS says where the relay listens", err)
+	case answered && refused.Status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: the relay wants a password (http://USER:PASSWORD@HOST:PORT in $RELAY_SERVER_ADDRESS)", err)
+	default:
+		return err
+	}
+}
+
+func codeOf(err error) int {
+	refused, answered := errors.AsType[*relayapi.RefusedError](err)
+	switch {
+	case errors.Is(err, errNotAsked):
+		return exitUsage
+	case errors.Is(err, relayapi.ErrUnreachable), answered && (refused.Status >= http.StatusInternalServerError || refused.Status == http.StatusTooManyRequests):
+		return exitLater
+	default:
+		return exitRefused
+	}
+}
+
+// labelsText writes grouping labels as a selector has them, the job first.
+func labelsText(labels map[string]string) string {
+	names := make([]string, 0, len(labels))
+	for name := range labels {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		switch {
+		case a == b:
+			return 0
+		case a == model.JobLabel:
+			return -1
+		case b == model.JobLabel:
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
+	for i, name := range names {
+		names[i] = plain(name) + "=" + strconv.Quote(labels[name])
+	}
+	return "{" + strings.Join(names, ",") + "}"
+}
+
+// plain takes what others have worded to one line without the characters that control a terminal.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}

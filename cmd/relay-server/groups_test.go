@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"pushrelay/internal/relaytest"
+)
+
+// command runs the program and returns what it wrote and its exit code. Standard input of a test is nobody who could be asked.
+func command(args ...string) (stdout, stderr string, code int) {
+	var out, errs bytes.Buffer
+	code = run(args, &out, &errs)
+	return out.String(), errs.String(), code
+}
+
+func TestGroups(t *testing.T) {
+	relay := relaytest.Start(t, relaytest.Options(t))
+	t.Setenv("RELAY_SERVER_ADDRESS", relay.URL)
+	for _, path := range []string{"/metrics/job/a/team/x", "/metrics/job/b/team/x", "/metrics/job/c/team/y/agent/site-a"} {
+		if status, body := relaytest.Do(t, "PUT", relay.URL+path, "m 1\n"); status != 200 {
+			t.Fatal(status, body)
+		}
+	}
+	tests := []struct {
+		name   string
+		args   string
+		code   int
+		stdout string
+		stderr string
+	}{
+		{"list", `list --match={team="x"}`, 0, `{job="b",team="x"}`, ""},
+		{"list with a limit", `list --match={job=~".+"} --limit=1`, 0, "… of 3 groups", ""},
+		{"list none", `list --match={job="z"}`, 0, "no group matches", ""},
+		{"list what is old", `list --match={job=~".+"} --pushed-before=1h`, 0, "no group matches", ""},
+		{"list what was pushed", `list --match={job="a"} --pushed-before=2100-01-01T00:00:00Z`, 0, `{job="a",team="x"}`, ""},
+		{"list a state", `list --match={job=~".+"} --state=failed`, 0, "no group matches", ""},
+		{"bad state", `list --match={job=~".+"} --state=odd`, 1, "", `state is "odd", want failed or quarantined`},
+		{"bad selector", `list --match={job=}`, 1, "", "cannot be read"},
+		{"no selector", `list`, 2, "", "--match"},
+		{"bad limit", `list --match={job="a"} --limit=-1`, 2, "", "--limit is -1"},
+		{"bad address", `list --match={job="a"} --relay.address=relay`, 2, "", "--relay.address or $RELAY_SERVER_ADDRESS"},
+		{"nobody there", `list --match={job="a"} --relay.address=http://127.0.0.1:1`, 3, "", "--relay.address or $RELAY_SERVER_ADDRESS says where"},
+		{"dry run", `delete --match={job=~"a|c"} --dry-run`, 0, "2 groups would be deleted\n", ""},
+		{"dry run tells of agents", `delete --match={job=~"a|c"} --dry-run`, 0, "1 of them are of agents: groups of agents come back", ""},
+		{"not specific", `delete --match={taem!="x"} --yes`, 1, "", "also matches groups that have none of its labels"},
+		{"delete", `delete --match={job=~"a|c"} --yes`, 0, "2 of 2 groups were deleted\n", ""},
+		{"what is left", `list --match={job=~".+"}`, 0, `{job="b",team="x"}`, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			stdout, stderr, code := command(append([]string{"groups"}, strings.Fields(tt.args)...)...)
+			if code != tt.code || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) || tt.stderr == "" && stderr != "" {
+				t.Errorf("groups %s: exit code %d, want %d\nstdout %s\nstderr %s", tt.args, code, tt.code, stdout, stderr)
+			}
+		})
+	}
+	if _, body := relaytest.Get(t, relay.URL+"/metrics?match[]=%7Bteam=%22x%22%7D"); !strings.Contains(body, `m{instance="",job="b",team="x"} 1`) || strings.Contains(body, "relay_") {
+		t.Errorf("the filtered scrape:\n%s", body)
+	}
+}
+
+// TestGroupsWithoutAdminAPI: they can be listed, and not deleted.
+func TestGroupsWithoutAdminAPI(t *testing.T) {
+	opts := relaytest.Options(t)
+	opts.EnableAdminAPI = false
+	relay := relaytest.Start(t, opts)
+	address := "--relay.address=" + relay.URL
+	if stdout, stderr, code := command("groups", "list", address, `--match={job="a"}`); code != 0 || stdout != "no group matches\n" {
+		t.Errorf("list: %d %s %s", code, stdout, stderr)
+	}
+	if _, stderr, code := command("groups", "delete", address, `--match={job="a"}`, "--yes"); code != 1 || !strings.Contains(stderr, "--web.enable-admin-api") {
+		t.Errorf("delete: %d %s", code, stderr)
+	}
+}
+
+func TestConfirmed(t *testing.T) {
+	for answer, want := range map[string]bool{"yes\n": true, " yes \n": true, "y\n": false, "no\n": false, "\n": false, "": false, "yes": false, "yes please\n": false} {
+		if got := confirmed(strings.NewReader(answer), &bytes.Buffer{}); got != want {
+			t.Errorf("confirmed(%q) = %v, want %v", answer, got, want)
+		}
+	}
+}
+
+// TestGroupsForPeople: labels that control a terminal do not reach it.
+func TestGroupsForPeople(t *testing.T) {
+	if got, want := labelsText(map[string]string{"team": "a\x1b[2J\"", "job": "j", "b\x1b": ""}), `{job="j",b ="",team="a\x1b[2J\""}`; got != want {
+		t.Errorf("labelsText = %s, want %s", got, want)
+	}
+	if got := plain("a\nb\x1b[2J"); got != "a b [2J" {
+		t.Errorf("plain = %q", got)
+	}
+}
