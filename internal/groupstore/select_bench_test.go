@@ -14,6 +14,9 @@ import (
 // BenchmarkSelect measures scrapes of 100,000 groups of ten lines: of all of them, and of one in a hundred by selectors. They take turns, so
 // that what else the machine does falls on all of them; what counts are the medians of the part that each takes of a whole scrape.
 func BenchmarkSelect(b *testing.B) {
+	if testing.Short() {
+		b.Skip("makes 100,000 groups")
+	}
 	s := groupstore.New(groupstore.Config{})
 	body := benchBody(b, 10, 31, false)
 	for i := range 100_000 {

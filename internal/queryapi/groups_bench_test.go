@@ -18,6 +18,9 @@ import (
 // BenchmarkDeleteGroups measures how 100,000 groups of ten series are pushed, by as many pushers as there are deleters, and deleted by a
 // selector. What counts is the median of the ratio.
 func BenchmarkDeleteGroups(b *testing.B) {
+	if testing.Short() {
+		b.Skip("makes 100,000 groups")
+	}
 	const count, pushersAtOnce = 100_000, 64
 	text := ""
 	for i := range 10 {

@@ -252,6 +252,75 @@ func TestDeleteStops(t *testing.T) {
 	}
 }
 
+// TestDeleteForHalfClosedConnections: a request whose sending half was closed is answered as any other, and no two deletions are under way.
+func TestDeleteForHalfClosedConnections(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end()
+	ask := func(h http.HandlerFunc) int {
+		w := httptest.NewRecorder()
+		h(w, httptest.NewRequestWithContext(ended, http.MethodDelete, relayapi.GroupsPath+"?match[]=%7Bjob=%22a%22%7D", nil))
+		return w.Code
+	}
+	for range 20 {
+		if got := ask(newGroups(someGroups(t)).Delete); got != http.StatusOK {
+			t.Fatalf("DELETE = %d, want 200", got)
+		}
+	}
+	m := &meddler{Store: someGroups(t)}
+	groups := newGroups(m)
+	m.between = func() {
+		if got := ask(groups.Delete); got != http.StatusServiceUnavailable {
+			t.Errorf("DELETE during another = %d, want 503", got)
+		}
+	}
+	if got := ask(groups.Delete); got != http.StatusOK {
+		t.Errorf("DELETE = %d, want 200", got)
+	}
+}
+
+// FuzzGroupsQuery: a query is answered with no more groups than it asks for, and all of them such as it asks for, or 400 with a reason; and asking to
+// delete never deletes what listing with the same query would not show.
+func FuzzGroupsQuery(f *testing.F) {
+	for _, query := range []string{
+		"match[]={job=\"a\"}", "match[]=%7Bteam!%3D%22x%22%7D&limit=1", "match[]={job=~\".%2B\"}&state=failed&after=am9i_2E", "match[]={job=~\".%2B\"}&pushed_before=1e9", "dry_run=1&match[]={job=\"a\"}", "limit=%zz", "a;b",
+	} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		store := someGroups(t)
+		groups := newGroups(store)
+		ask := func(method string, h http.HandlerFunc, answer any) int {
+			r := httptest.NewRequestWithContext(t.Context(), method, relayapi.GroupsPath, nil)
+			r.URL.RawQuery = query
+			w := httptest.NewRecorder()
+			h(w, r)
+			if err := json.Unmarshal(w.Body.Bytes(), answer); err != nil {
+				t.Fatalf("%s %q: %v\n%s", method, query, err, w.Body)
+			}
+			return w.Code
+		}
+		var page relayapi.Answer[relayapi.Page]
+		listed := ask(http.MethodGet, groups.List, &page)
+		if listed != http.StatusOK && (listed != http.StatusBadRequest || page.Error == "") {
+			t.Errorf("GET %q: %d %+v", query, listed, page)
+		}
+		var gone relayapi.Answer[relayapi.Deletion]
+		deleted := ask(http.MethodDelete, groups.Delete, &gone)
+		switch {
+		case deleted == http.StatusBadRequest && gone.Error != "":
+			if n := store.Snapshot().Len(); n != 5 {
+				t.Errorf("DELETE %q is refused and leaves %d groups", query, n)
+			}
+		case deleted != http.StatusOK:
+			t.Errorf("DELETE %q: %d %+v", query, deleted, gone)
+		case listed == http.StatusOK && page.Data.Selected != gone.Data.Deleted:
+			t.Errorf("%q lists %d groups and deletes %d", query, page.Data.Selected, gone.Data.Deleted)
+		case !gone.Data.DryRun && store.Snapshot().Len() != 5-gone.Data.Deleted:
+			t.Errorf("DELETE %q says %d and leaves %d", query, gone.Data.Deleted, store.Snapshot().Len())
+		}
+	})
+}
+
 // TestDeleteBesidePushes deletes and pushes at once: what is pushed last is there in the end.
 func TestDeleteBesidePushes(t *testing.T) {
 	store := groupstore.New(groupstore.Config{})

@@ -74,8 +74,14 @@ func (h *Groups) Delete(w http.ResponseWriter, r *http.Request) {
 	})(w, r)
 }
 
-// begin waits until no other deletion is under way; false if that does not end in time.
+// begin waits until no other deletion is under way; false if that does not end in time. If there is none it begins also for a request whose
+// context has ended: so does that of whoever closed the sending half, and still reads.
 func (h *Groups) begin(ctx context.Context) bool {
+	select {
+	case h.deleting <- struct{}{}:
+		return true
+	default:
+	}
 	ctx, cancel := context.WithTimeout(ctx, turnWait)
 	defer cancel()
 	select {
