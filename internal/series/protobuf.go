@@ -75,51 +75,58 @@ func (p *Pairs) value(i int) string {
 func (r *Renderer) AppendMetrics(dst []byte, k *Set, labels *Pairs, values string, spill func([]byte) []byte) []byte {
 	pieces := r.piecesOf(k)
 	segments, literals := pieces.segments, pieces.literals
-	v := &r.values
-	*v = valueReader{typ: k.typ, points: v.points, scratch: v.scratch}
+	// What changes with each metric is on the stack: the renderer is not, and each change of a pointer in it would cost more.
+	message, v := r.metric, valueReader{typ: k.typ, points: r.points, scratch: r.scratch}
 	v.created, v.extras, v.tokens = k.sections(values)
 	for i := range k.metrics {
-		var n int
-		r.metric, n, literals = pieces.appendPairs(r.metric[:0], segments, literals, labels)
-		segments = segments[n:]
+		message = message[:0]
+		for {
+			s := segments[0]
+			segments = segments[1:]
+			message = append(message, literals[:s.length]...)
+			literals = literals[s.length:]
+			if s.from == s.to {
+				break
+			}
+			message = pieces.appendPairs(message, s, labels)
+		}
 		var bounds []float64
 		if len(pieces.bounds) > 0 {
 			bounds = pieces.bounds[i]
 		}
 		v.next(bounds)
-		r.metric = v.appendTo(r.metric, bounds)
-		dst = appendBytes(dst, familyMetric, r.metric)
+		message = v.appendTo(message, bounds)
+		dst = appendBytes(dst, familyMetric, message)
 		if len(dst) >= ChunkBytes {
 			dst = spill(dst)
 		}
 	}
+	r.metric, r.points, r.scratch = message, v.points, v.scratch
 	return dst
 }
 
 // AppendGauge appends the metric of a set that [Gauge] returned.
 func (r *Renderer) AppendGauge(dst []byte, k *Set, labels *Pairs, value float64) []byte {
 	pieces := r.piecesOf(k)
-	r.metric, _, _ = pieces.appendPairs(r.metric[:0], pieces.segments, pieces.literals, labels)
-	r.metric = appendSimple(r.metric, metric.Gauge, value, 0)
+	message, literals := r.metric[:0], pieces.literals
+	for _, s := range pieces.segments {
+		message = append(message, literals[:s.length]...)
+		literals = literals[s.length:]
+		if s.from != s.to {
+			message = pieces.appendPairs(message, s, labels)
+		}
+	}
+	r.metric = appendSimple(message, metric.Gauge, value, 0)
 	return appendBytes(dst, familyMetric, r.metric)
 }
 
-// appendPairs appends the labels of one metric. It returns how many segments they took, and the literals that are left.
-func (r *rendition) appendPairs(dst []byte, segments []segment, literals []byte, labels *Pairs) (pairs []byte, n int, rest []byte) {
-	for n, s := range segments {
-		dst = append(dst, literals[:s.length]...)
-		literals = literals[s.length:]
-		switch {
-		case s.from == s.to:
-			return dst, n + 1, literals
-		case s.to == valueOnly:
-			pair := r.pairs[s.from]
-			dst = AppendPair(dst, pair.name, labels.value(pair.hole))
-		default:
-			dst = append(dst, labels.run(s.from, s.to)...)
-		}
+// appendPairs appends the grouping labels of a segment that has some.
+func (r *rendition) appendPairs(dst []byte, s segment, labels *Pairs) []byte {
+	if s.to == valueOnly {
+		pair := r.pairs[s.from]
+		return AppendPair(dst, pair.name, labels.value(pair.hole))
 	}
-	return dst, len(segments), literals
+	return append(dst, labels.run(s.from, s.to)...)
 }
 
 // Messages yields the metrics of a set with the labels of the group of that key and its values, as messages. Each is made when it is asked for

@@ -16,8 +16,10 @@ type Renderer struct {
 	own     rendition // of a set that does not keep its pieces
 	builder pieceBuilder
 
-	values valueReader // of protobuf
-	metric []byte
+	// Memory for protobuf.
+	metric  []byte
+	points  []float64
+	scratch []byte
 }
 
 // Use sets the dialect from now on.
