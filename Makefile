@@ -119,6 +119,10 @@ bench: build ## Measure beside a Pushgateway and a direct scrape (minutes); with
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
+.PHONY: earlier
+earlier: ## Run the programs with those of the release before, in both directions
+	scripts/earlier.sh
+
 .PHONY: generate
 generate: ## Generate internal/gen from proto/
 	$(BUF) generate
