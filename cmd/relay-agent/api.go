@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"pushrelay/internal/agentapi"
+	"pushrelay/internal/apiclient"
 	"pushrelay/internal/grouping"
 )
 
@@ -74,9 +75,9 @@ func (f *groupFlags) key() (grouping.Key, error) {
 
 // advised adds to an error what a person can do about it.
 func advised(err error) error {
-	refused, answered := errors.AsType[*agentapi.RefusedError](err)
+	refused, answered := errors.AsType[*apiclient.RefusedError](err)
 	switch {
-	case errors.Is(err, agentapi.ErrUnreachable):
+	case errors.Is(err, apiclient.ErrUnreachable):
 		return fmt.Errorf("%w (does it run, and does it listen there? --agent.address or $RELAY_AGENT_ADDRESS says where)", err)
 	case errors.Is(err, agentapi.ErrNoAgent):
 		return fmt.Errorf("%w: --agent.address or $RELAY_AGENT_ADDRESS says where the agent listens", err)
@@ -90,7 +91,7 @@ func advised(err error) error {
 // failed tells an error of a command and returns its exit code.
 func failed(command string, err error, stderr io.Writer) int {
 	fmt.Fprintf(stderr, "relay-agent %s: %v\n", command, advised(err))
-	if refused, ok := errors.AsType[*agentapi.RefusedError](err); errors.Is(err, agentapi.ErrUnreachable) || ok && refused.Later() {
+	if refused, ok := errors.AsType[*apiclient.RefusedError](err); errors.Is(err, apiclient.ErrUnreachable) || ok && refused.Later() {
 		return exitLater
 	}
 	return exitFailed

@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"pushrelay/internal/agentapi"
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/exposition"
 )
 
@@ -81,7 +82,7 @@ func (c *pushCommands) run(command string, stdin io.Reader, stdout, stderr io.Wr
 		return failed(command, err, stderr)
 	}
 	if done.Spooled {
-		fmt.Fprintf(stdout, "kept by the agent until a relay takes it: %s\n", plain(done.Detail))
+		fmt.Fprintf(stdout, "kept by the agent until a relay takes it: %s\n", commandline.Plain(done.Detail))
 	}
 	return exitOK
 }

@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/alecthomas/kingpin/v2"
 
 	"pushrelay/internal/agentapi"
+	"pushrelay/internal/commandline"
 )
 
 const statusHelp = `Show how the agent is: its relays, its spool, its targets with their last status and error, and the text files that are refused or hidden.
@@ -62,17 +61,17 @@ func (c *statusCommand) run(stdout, stderr io.Writer) int {
 func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	defer w.Flush() //nolint:errcheck // Nobody to tell.
-	fmt.Fprintf(w, "agent\tversion %s, up %s\n", plain(st.Version), since(st.StartTime, now))
+	fmt.Fprintf(w, "agent\tversion %s, up %s\n", commandline.Plain(st.Version), since(st.StartTime, now))
 	for _, r := range st.Relays {
-		fmt.Fprintf(w, "relay\t%s\t%s\n", plain(r.Address), relayState(r, now))
+		fmt.Fprintf(w, "relay\t%s\t%s\n", commandline.Plain(r.Address), relayState(r, now))
 		if r.Note != "" {
-			fmt.Fprintf(w, "\t\t%s\n", plain(r.Note))
+			fmt.Fprintf(w, "\t\t%s\n", commandline.Plain(r.Note))
 		}
 	}
 	fmt.Fprintf(w, "spool\t%s\n", spoolState(&st.Spool))
 	fmt.Fprintf(w, "targets\t%s\n", targetsState(&st))
 	for _, f := range st.Textfiles {
-		fmt.Fprintf(w, "text file\t%s: %s\n", plain(f.Path), plain(f.Reason))
+		fmt.Fprintf(w, "text file\t%s: %s\n", commandline.Plain(f.Path), commandline.Plain(f.Reason))
 	}
 	if len(st.Targets) == 0 {
 		return
@@ -89,9 +88,9 @@ func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
 		}
 		wrong := "-"
 		if t.LastError != "" {
-			wrong = plain(t.LastError)
+			wrong = commandline.Plain(t.LastError)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(t.Target), plain(t.Job), plain(t.Instance), last, took, status, wrong)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", commandline.Plain(t.Target), commandline.Plain(t.Job), commandline.Plain(t.Instance), last, took, status, wrong)
 	}
 }
 
@@ -107,7 +106,7 @@ func targetsState(st *agentapi.Status) string {
 		state += fmt.Sprintf(", %d DOWN", down)
 	}
 	if st.TargetsMissing != "" {
-		state += "; some may be missing: " + plain(st.TargetsMissing)
+		state += "; some may be missing: " + commandline.Plain(st.TargetsMissing)
 	}
 	return state
 }
@@ -115,7 +114,7 @@ func targetsState(st *agentapi.Status) string {
 func relayState(r agentapi.Relay, now time.Time) string {
 	pending := fmt.Sprintf(", %d changes pending", r.Pending)
 	if !r.Connected {
-		reason := plain(r.LastError)
+		reason := commandline.Plain(r.LastError)
 		if reason == "" {
 			reason = "the first session is not open yet"
 		}
@@ -125,7 +124,7 @@ func relayState(r agentapi.Relay, now time.Time) string {
 	if r.RoundTripSeconds > 0 {
 		roundTrip = fmt.Sprintf("%.1f ms", r.RoundTripSeconds*1000)
 	}
-	return fmt.Sprintf("connected for %s%s, round trip %s, version %s", since(r.Since, now), pending, roundTrip, plain(r.Version))
+	return fmt.Sprintf("connected for %s%s, round trip %s, version %s", since(r.Since, now), pending, roundTrip, commandline.Plain(r.Version))
 }
 
 func spoolState(s *agentapi.Spool) string {
@@ -138,20 +137,10 @@ func spoolState(s *agentapi.Spool) string {
 		state += fmt.Sprintf(", the oldest for %s", time.Duration(s.OldestSeconds*float64(time.Second)).Round(time.Second))
 	}
 	if !s.Writable {
-		state += ", NOT WRITABLE: " + plain(s.Error)
+		state += ", NOT WRITABLE: " + commandline.Plain(s.Error)
 	}
 	return state
 }
 
 // since returns how long ago something was.
 func since(at, now time.Time) string { return max(now.Sub(at).Round(time.Second), 0).String() }
-
-// plain takes what others have worded to one line without the characters that control a terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
-}

@@ -16,11 +16,12 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/model"
 
+	"pushrelay/internal/apiclient"
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/relayapi"
 	"pushrelay/internal/selector"
 )
@@ -185,7 +186,7 @@ func writeGroup(w io.Writer, g relayapi.Group) {
 		state = strings.Join(g.States, ", ")
 	}
 	if g.Reason != "" && slices.Contains(g.States, relayapi.StateFailed) {
-		state += ": " + plain(g.Reason)
+		state += ": " + commandline.Plain(g.Reason)
 	}
 	fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", labelsText(g.Labels), pushed, g.Series, state)
 }
@@ -217,7 +218,7 @@ func (c *groupsCommands) runDelete(ctx context.Context, client *relayapi.Client,
 	}
 	fmt.Fprintf(stdout, "%d of %d groups were deleted\n", done.Deleted, done.Selected)
 	if done.Note != "" {
-		fmt.Fprintf(stdout, "%d of them are of agents: %s\n", done.OfAgents, plain(done.Note))
+		fmt.Fprintf(stdout, "%d of them are of agents: %s\n", done.OfAgents, commandline.Plain(done.Note))
 	}
 	if done.Changed > 0 {
 		fmt.Fprintf(stdout, "%d were left: they were pushed to, or deleted, in the same moment\n", done.Changed)
@@ -240,13 +241,8 @@ func writePlan(stdout io.Writer, planned relayapi.Deletion) {
 		fmt.Fprintf(stdout, "  and %d more\n", more)
 	}
 	if planned.Note != "" {
-		fmt.Fprintf(stdout, "%d of them are of agents: %s\n", planned.OfAgents, plain(planned.Note))
+		fmt.Fprintf(stdout, "%d of them are of agents: %s\n", planned.OfAgents, commandline.Plain(planned.Note))
 	}
-}
-
-func isTerminal(f *os.File) bool {
-	stat, err := f.Stat()
-	return err == nil && stat.Mode()&os.ModeCharDevice != 0
 }
 
 // confirmed asks. Anything but yes is no.
@@ -258,9 +254,9 @@ func confirmed(stdin io.Reader, stdout io.Writer) bool {
 
 // advised adds to an error what a person can do about it.
 func advised(err error) error {
-	refused, answered := errors.AsType[*relayapi.RefusedError](err)
+	refused, answered := errors.AsType[*apiclient.RefusedError](err)
 	switch {
-	case errors.Is(err, relayapi.ErrUnreachable):
+	case errors.Is(err, apiclient.ErrUnreachable):
 		return fmt.Errorf("%w (does it run, and does it listen there? --relay.address or $RELAY_SERVER_ADDRESS says where)", err)
 	case errors.Is(err, relayapi.ErrNoRelay):
 		return fmt.Errorf("%w: --relay.address or $RELAY_SERVER_ADDRESS says where the relay listens", err)
@@ -272,11 +268,11 @@ func advised(err error) error {
 }
 
 func codeOf(err error) int {
-	refused, answered := errors.AsType[*relayapi.RefusedError](err)
+	refused, answered := errors.AsType[*apiclient.RefusedError](err)
 	switch {
 	case errors.Is(err, errNotAsked):
 		return exitUsage
-	case errors.Is(err, relayapi.ErrUnreachable), answered && (refused.Status >= http.StatusInternalServerError || refused.Status == http.StatusTooManyRequests):
+	case errors.Is(err, apiclient.ErrUnreachable), answered && (refused.Status >= http.StatusInternalServerError || refused.Status == http.StatusTooManyRequests):
 		return exitLater
 	default:
 		return exitRefused
@@ -301,17 +297,7 @@ func labelsText(labels map[string]string) string {
 		return strings.Compare(a, b)
 	})
 	for i, name := range names {
-		names[i] = plain(name) + "=" + strconv.Quote(labels[name])
+		names[i] = commandline.Plain(name) + "=" + strconv.Quote(labels[name])
 	}
 	return "{" + strings.Join(names, ",") + "}"
-}
-
-// plain takes what others have worded to one line without the characters that control a terminal.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
 }

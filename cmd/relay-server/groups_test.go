@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/relaytest"
 )
 
@@ -88,7 +89,7 @@ func TestGroupsForPeople(t *testing.T) {
 	if got, want := labelsText(map[string]string{"team": "a\x1b[2J\"", "job": "j", "b\x1b": ""}), `{job="j",b ="",team="a\x1b[2J\""}`; got != want {
 		t.Errorf("labelsText = %s, want %s", got, want)
 	}
-	if got := plain("a\nb\x1b[2J"); got != "a b [2J" {
+	if got := commandline.Plain("a\nb\x1b[2J"); got != "a b [2J" {
 		t.Errorf("plain = %q", got)
 	}
 }

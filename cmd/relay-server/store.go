@@ -62,8 +62,7 @@ const progressEvery = 200 * time.Millisecond
 
 // progressOn returns what shows the progress of long work on a terminal; nil if the file is none.
 func progressOn(f *os.File) func(what string, done, total int64) {
-	stat, err := f.Stat()
-	if err != nil || stat.Mode()&os.ModeCharDevice == 0 {
+	if !isTerminal(f) {
 		return nil
 	}
 	var shown time.Time
@@ -79,4 +78,9 @@ func progressOn(f *os.File) func(what string, done, total int64) {
 		}
 		fmt.Fprintf(f, "\r%s: %d %%\033[K%s", what, 100*done/max(total, 1), end)
 	}
+}
+
+func isTerminal(f *os.File) bool {
+	stat, err := f.Stat()
+	return err == nil && stat.Mode()&os.ModeCharDevice != 0
 }

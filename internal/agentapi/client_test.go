@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/route"
 
 	"pushrelay/internal/agentapi"
+	"pushrelay/internal/apiclient"
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
@@ -138,7 +139,7 @@ func TestRefusals(t *testing.T) {
 		s := httptest.NewServer((&pusher{err: tt.err}).handler(""))
 		t.Cleanup(s.Close)
 		_, err := newClient(t, s.URL).Merge(t.Context(), mustKey(t, grouping.Label{Name: "job", Value: "j"}), []byte(tt.body))
-		refused, ok := errors.AsType[*agentapi.RefusedError](err)
+		refused, ok := errors.AsType[*apiclient.RefusedError](err)
 		if !ok || refused.Status != tt.status || refused.Later() != tt.later || !strings.Contains(refused.Reason, tt.reason) {
 			t.Errorf("a push that is answered %d: %v, want %q, later: %v", tt.status, err, tt.reason, tt.later)
 		}
@@ -157,7 +158,7 @@ func TestUnreachable(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, _, err := newClient(t, address).Status(ctx)
 		cancel()
-		if !errors.Is(err, agentapi.ErrUnreachable) || !strings.Contains(err.Error(), reason) || strings.Contains(err.Error(), "secret") {
+		if !errors.Is(err, apiclient.ErrUnreachable) || !strings.Contains(err.Error(), reason) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("Status at %s = %v, want unreachable for %q", address, err, reason)
 		}
 	}

@@ -46,6 +46,7 @@ var table = map[string]place{
 	"internal/agentapi":   {2, agentOnly},
 
 	"internal/selector":    {1, relayOnly},
+	"internal/apiclient":   {1, shared},
 	"internal/pushflags":   {2, shared},
 	"internal/change":      {1, shared},
 	"internal/series":      {1, shared},

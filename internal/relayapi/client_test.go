@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/apiclient"
 	"pushrelay/internal/relayapi"
 )
 
@@ -74,7 +75,7 @@ func TestAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Delete(t.Context(), nil); !errors.Is(err, relayapi.ErrUnreachable) {
+	if _, err := client.Delete(t.Context(), nil); !errors.Is(err, apiclient.ErrUnreachable) {
 		t.Errorf("Delete = %v, want ErrUnreachable", err)
 	}
 }
