@@ -38,11 +38,11 @@ func replaceFile(file string, content []byte) error {
 	if err := os.Rename(temporary, file); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(file))
+	return SyncDir(filepath.Dir(file))
 }
 
-// syncDir makes a rename survive a power cut, where a system has a call for that.
-func syncDir(path string) error {
+// SyncDir makes a rename in a directory survive a power cut, where a system has a call for that.
+func SyncDir(path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}

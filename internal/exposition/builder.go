@@ -109,10 +109,7 @@ func (b *builder) seriesError() error { return &LimitError{Limit: SeriesLimit, M
 // lengthError says that a name or label of a metric is longer than MaxLabelLength.
 func (b *builder) lengthError(metric []byte) error {
 	limit := b.maxLabelLength
-	if len(metric) > limit {
-		metric = append(bytes.ToValidUTF8(metric[:limit], nil), "…"...)
-	}
-	return &LimitError{Limit: LabelLengthLimit, Max: limit, Metric: string(metric)}
+	return &LimitError{Limit: LabelLengthLimit, Max: limit, Metric: Clip(string(metric), limit)}
 }
 
 func (b *builder) labelsError(metric []byte) error {

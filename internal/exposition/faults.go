@@ -49,9 +49,12 @@ func (f *Faults) String() string {
 const shownBytes = 1 << 10
 
 // Shown returns a name, or labels, as errors show them: cut where they are too long to be told.
-func Shown(text string) string {
-	if len(text) <= shownBytes {
+func Shown(text string) string { return Clip(text, shownBytes) }
+
+// Clip cuts a text that is longer than so many bytes.
+func Clip(text string, limit int) string {
+	if len(text) <= limit {
 		return text
 	}
-	return strings.ToValidUTF8(text[:shownBytes], "") + "…"
+	return strings.ToValidUTF8(text[:limit], "") + "…"
 }

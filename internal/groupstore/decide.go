@@ -32,7 +32,7 @@ func (x *decision) judge() {
 			x.refuse(reason)
 			return
 		}
-		e.hidden = kept(reason)
+		e.hidden = exposition.Clip(reason, keptBytes)
 	}
 	if d.fault != "" {
 		if e.hidden != "" && g.state == nil {
@@ -77,7 +77,7 @@ func (x *decision) fail(reason string) {
 	}
 	x.group = g
 	e := &x.effect
-	e.Operation, e.Key, e.Seen, e.FailedAt, e.Reason = change.Fail, x.key, versionOf(g), x.at, kept(reason)
+	e.Operation, e.Key, e.Seen, e.FailedAt, e.Reason = change.Fail, x.key, versionOf(g), x.at, exposition.Clip(reason, keptBytes)
 	if g.state != nil {
 		e.PushedAt, e.hidden = g.state.pushed, g.state.hidden()
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"pushrelay/internal/change"
@@ -90,11 +89,3 @@ func detailOf(quarantined []Quarantined) string {
 
 // keptBytes is how much of a reason is kept: every group whose push was rejected has one.
 const keptBytes = 8 << 10
-
-// kept cuts a reason that is longer.
-func kept(reason string) string {
-	if len(reason) <= keptBytes {
-		return reason
-	}
-	return strings.ToValidUTF8(reason[:keptBytes], "") + "…"
-}

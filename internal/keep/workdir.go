@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/wal"
 )
 
@@ -62,11 +63,7 @@ func (w *workDir) finish(file string) error {
 	if err := os.Rename(w.unfinished(), file); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return datadir.SyncDir(filepath.Dir(file))
 }
 
 // remove removes the directory and what is beside it. A backup does not depend on that, and the next one tries again.

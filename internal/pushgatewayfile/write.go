@@ -8,12 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/series"
 )
@@ -131,17 +131,5 @@ func replaceFile(path string, write func(io.Writer) error) error {
 	if err := os.Rename(temporary.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-// syncDir makes the rename survive a power cut, where a system has a call for that.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return datadir.SyncDir(filepath.Dir(path))
 }
