@@ -78,6 +78,7 @@ var table = map[string]place{
 	"internal/e2e":        {0, outside},
 	"internal/faultproxy": {0, outside},
 	"internal/hostile":    {0, outside},
+	"internal/need":       {0, outside},
 	"internal/relaytest":  {0, outside},
 	"internal/waltest":    {0, outside},
 	"scripts/asunit":      {0, outside},

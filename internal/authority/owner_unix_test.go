@@ -11,16 +11,12 @@ import (
 	"testing"
 
 	"pushrelay/internal/authority"
+	"pushrelay/internal/need"
 )
 
 // Root runs the commands beside a relay that runs as another user, who must be able to read all of it.
 func TestRootLeavesFilesToTheOwnerOfTheDirectory(t *testing.T) {
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" { // a skip would hide there that nothing was tested
-			t.Fatal("needs root, to give files away")
-		}
-		t.Skip("needs root, to give files away")
-	}
+	need.Root(t, "files are given away")
 	const uid, gid = 12345, 23456
 	dataDir := t.TempDir()
 	if err := os.Chown(dataDir, uid, gid); err != nil {
@@ -62,9 +58,7 @@ func TestRootLeavesFilesToTheOwnerOfTheDirectory(t *testing.T) {
 // TestKeysAreNotWrittenForOthers: root writes no key where somebody else could take it, who would otherwise even be given it. Nothing
 // is left behind.
 func TestKeysAreNotWrittenForOthers(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: there are two users")
-	}
+	need.Root(t, "there are two users")
 	const alice = 61001
 	_, ca := newAuthority(t)
 	issued, err := ca.IssueAgent("a")

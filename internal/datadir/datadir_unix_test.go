@@ -12,6 +12,7 @@ import (
 
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/fileowner"
+	"pushrelay/internal/need"
 )
 
 // TestReplaceFileFollowsNothing: what lies under the temporary name or under the file's own is replaced, and where it leads to stays
@@ -52,9 +53,7 @@ func TestReplaceFileFollowsNothing(t *testing.T) {
 // TestLinksInADataDir: a part of a data dir may lie elsewhere by a link of root or its owner, and by nobody else's; such a data dir is
 // not given up for memory either.
 func TestLinksInADataDir(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: links of several users are made")
-	}
+	need.Root(t, "links of several users are made")
 	const alice = 61001
 	for _, c := range []struct {
 		name             string

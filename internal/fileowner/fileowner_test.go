@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"pushrelay/internal/fileowner"
+	"pushrelay/internal/need"
 )
 
 // Users that are not root. The first two may not exist.
@@ -19,9 +20,7 @@ const alice, bob = 61001, 61002
 
 func needsRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: files of several users are made")
-	}
+	need.Root(t, "files of several users are made")
 }
 
 // place makes things in a directory that everybody may pass through.

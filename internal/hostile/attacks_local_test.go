@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"pushrelay/internal/need"
 )
 
 // localUser is a user of the relay's machine who may write to the relay's data dir.
@@ -21,9 +23,7 @@ const localUser = 61001
 // TestPlantedLinksInTheDataDir: a local user who may write to the data dir of a relay that root runs has it overwrite, give away or
 // read nothing of root's, whatever name the link has.
 func TestPlantedLinksInTheDataDir(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: there are two users")
-	}
+	need.Root(t, "there are two users")
 	// What a relay writes, with the names that its files have before they are whole.
 	r := startRelay(t)
 	honest := r.honest()

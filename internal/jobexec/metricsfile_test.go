@@ -12,15 +12,14 @@ import (
 	"time"
 
 	"pushrelay/internal/jobexec"
+	"pushrelay/internal/need"
 )
 
 // TestMetricsFileOfAnotherUser: a job that changes its user can write the file, also if $TMPDIR is for one user only, as it is
 // where logins get one of their own, or is not there at all.
 func TestMetricsFileOfAnotherUser(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can change its user")
-	}
+	need.Root(t, "a job changes its user")
 	private := filepath.Join(t.TempDir(), "private")
 	if err := os.Mkdir(private, 0o700); err != nil {
 		t.Fatal(err)
