@@ -3,8 +3,9 @@ package httpserver
 import (
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"pushrelay/internal/monotonic"
 
 	"golang.org/x/time/rate"
 )
@@ -22,32 +23,27 @@ const (
 // it nothing, while all the work is this end's. A connection that brings more of them than can be meant is not read for as long. It is safe for
 // concurrent use.
 type Waste struct {
-	begun  time.Time
 	calls  *rate.Limiter
-	until  atomic.Int64 // nanoseconds from begun, when the connection is read again
+	until  monotonic.Time // when the connection is read again
 	closed chan struct{}
 	once   sync.Once
 }
 
 // NewWaste returns that of a new connection.
 func NewWaste() *Waste {
-	return &Waste{begun: time.Now(), calls: rate.NewLimiter(wasteRate, wasteBurst), closed: make(chan struct{})}
+	return &Waste{calls: rate.NewLimiter(wasteRate, wasteBurst), closed: make(chan struct{})}
 }
 
 // Add counts a call that came to nothing.
 func (w *Waste) Add() {
 	if rest := w.calls.Reserve().Delay(); rest > 0 {
-		w.until.Store(int64(time.Since(w.begun) + min(rest, maxRest)))
+		w.until.Set(time.Now().Add(min(rest, maxRest)))
 	}
 }
 
 // Rest waits until the connection may be read, or is closed.
 func (w *Waste) Rest() {
-	until := w.until.Load()
-	if until == 0 {
-		return
-	}
-	left := time.Duration(until) - time.Since(w.begun)
+	left := time.Until(w.until.Load())
 	if left <= 0 {
 		return
 	}

@@ -17,7 +17,10 @@ type Time struct {
 }
 
 // SetNow makes it the present.
-func (t *Time) SetNow() { t.sinceEpoch.Store(cmp.Or(int64(time.Since(epoch)), 1)) }
+func (t *Time) SetNow() { t.Set(time.Now()) }
+
+// Set makes it a moment that has a monotonic clock reading, such as a later one.
+func (t *Time) Set(at time.Time) { t.sinceEpoch.Store(cmp.Or(int64(at.Sub(epoch)), 1)) }
 
 // Clear makes it none.
 func (t *Time) Clear() { t.sinceEpoch.Store(0) }

@@ -106,32 +106,25 @@ func (sl *slots) find(match func(*cursor) bool) *cursor {
 }
 
 // known are all relays.
-func (sl *slots) known() relays {
-	var known relays
-	for cur := range sl.all() {
-		known |= of(cur.slot)
-	}
-	return known
-}
+func (sl *slots) known() relays { return sl.which(func(*cursor) bool { return true }) }
 
 // reachable are the relays that have an address.
 func (sl *slots) reachable() relays {
-	var reachable relays
-	for cur := range sl.all() {
-		if len(cur.addresses) > 0 {
-			reachable |= of(cur.slot)
-		}
-	}
-	return reachable
+	return sl.which(func(cur *cursor) bool { return len(cur.addresses) > 0 })
 }
 
 // attached are the relays that there is a session with.
 func (sl *slots) attached() relays {
-	var attached relays
+	return sl.which(func(cur *cursor) bool { return len(cur.feeds) > 0 })
+}
+
+// which are the relays whose cursor matches.
+func (sl *slots) which(match func(*cursor) bool) relays {
+	var which relays
 	for cur := range sl.all() {
-		if len(cur.feeds) > 0 {
-			attached |= of(cur.slot)
+		if match(cur) {
+			which |= of(cur.slot)
 		}
 	}
-	return attached
+	return which
 }
