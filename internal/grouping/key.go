@@ -81,6 +81,15 @@ func (k Key) Job() string {
 	return job
 }
 
+// Names returns the names of labels, in their order.
+func Names(labels []Label) []string {
+	names := make([]string, len(labels))
+	for i := range labels {
+		names[i] = labels[i].Name
+	}
+	return names
+}
+
 // Get returns the value of the label with that name and whether the key has such a label.
 func (k Key) Get(name string) (string, bool) {
 	for rest := k.canonical; rest != ""; {

@@ -27,10 +27,7 @@ type trial struct {
 
 // judge returns why the family cannot be exposed as part of the group, or nil.
 func (t *trial) judge(k *series.Set) *hiding {
-	if fault := k.Fault(); fault != "" {
-		if k.IsRepeated() {
-			fault += t.inVain
-		}
+	if fault := k.Fault(t.inVain); fault != "" {
 		return &hiding{reason: fault}
 	}
 	if own, ok := t.s.own[k.Name()]; ok && own.Type != k.Type() {
@@ -43,7 +40,7 @@ func (t *trial) judge(k *series.Set) *hiding {
 		return &hiding{name: k.Name(), reason: k.Describe(0) + "is not a " + x.typ.Protobuf() + t.holder(", which it is", x, k.Name())}
 	}
 	if other, fault := series.SuffixClash(k.Name(), k.Type(), t.typeOf); fault != "" {
-		return &hiding{name: other, reason: fault + t.holderOf("", other)}
+		return &hiding{name: other, reason: fault + t.holderOf(other)}
 	}
 	return t.duplicate(k)
 }
@@ -87,11 +84,11 @@ func (t *trial) holder(text string, x *exposure, name string) string {
 }
 
 // holderOf is holder for a family that may also be one of the push, or the program's own.
-func (t *trial) holderOf(text, name string) string {
+func (t *trial) holderOf(name string) string {
 	_, own := t.s.own[name]
 	x := t.s.exposed.of(name)
 	if _, pushed := searchPart(t.parts, name); own || pushed || x == nil {
 		return ""
 	}
-	return t.holder(text, x, name)
+	return t.holder("", x, name)
 }

@@ -28,7 +28,7 @@ func (x *decision) judge() {
 		return
 	}
 	if reason := x.groups.unfit(g); reason != "" {
-		if !x.mayHide() || g.layout.pushed.Fault() != "" {
+		if !x.mayHide() || g.layout.pushed.Fault("") != "" {
 			x.refuse(reason)
 			return
 		}

@@ -62,7 +62,7 @@ func (dir *directory) newGroup(prepared *group, key grouping.Key, labels []group
 // unfit returns why the group as such cannot be exposed, whatever is pushed to it: its labels cannot be written, or are,
 // without the empty ones, those of another group, so that both would have the same two times (S7).
 func (dir *directory) unfit(g *group) string {
-	if fault := g.layout.pushed.Fault(); fault != "" {
+	if fault := g.layout.pushed.Fault(""); fault != "" {
 		return fault
 	}
 	if other := dir.exposed(g.normal); other != nil && other.key != g.key {

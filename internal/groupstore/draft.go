@@ -42,11 +42,7 @@ func (s *Store) draftBody(d *draft, b *exposition.Body) {
 // added returns the names of the grouping labels that the pusher did not choose; accountLabel is that of agents, empty for none.
 func (d *draft) added(accountLabel string) []string {
 	if d.change.MayBeHidden {
-		names := make([]string, len(d.labels))
-		for i, l := range d.labels {
-			names[i] = l.Name
-		}
-		return names
+		return grouping.Names(d.labels)
 	}
 	if d.change.Agent != "" && accountLabel != "" {
 		return []string{accountLabel}

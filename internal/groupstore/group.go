@@ -191,10 +191,7 @@ func newShape(labels []grouping.Label) *shape {
 }
 
 func newLayout(labels []grouping.Label, h series.Hasher) *layout {
-	l := &layout{names: make([]string, len(labels))}
-	for i, label := range labels {
-		l.names[i] = label.Name
-	}
+	l := &layout{names: grouping.Names(labels)}
 	l.id, l.shape = layoutID(labels), newShape(labels)
 	l.pushed = series.Gauge(series.PushTimeFamily, pushTimeHelp, l.names, h)
 	l.failed = series.Gauge(series.FailureTimeFamily, failureTimeHelp, l.names, h)

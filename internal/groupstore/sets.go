@@ -23,7 +23,7 @@ type Sets struct {
 func (s *Store) SetsOf(c *change.Change, body *exposition.Body) *Sets {
 	d := draft{change: c, labels: c.Key.Labels()}
 	s.draftBody(&d, body)
-	if d.fault != "" || len(d.parts) == 0 || isOfOneKind(c, d.replaced, s.accounts.label) {
+	if d.fault != "" || len(d.parts) == 0 || dependsOnPusher(c, d.replaced, s.accounts.label) {
 		return nil
 	}
 	o := &Sets{lines: d.lines, replaced: len(d.replaced) > 0}
@@ -37,8 +37,8 @@ func (s *Store) SetsOf(c *change.Change, body *exposition.Body) *Sets {
 	return o
 }
 
-// isOfOneKind says whether what becomes of the labels that gave way depends on who pushed, so that the sets would be wrong for others.
-func isOfOneKind(c *change.Change, replaced []string, accountLabel string) bool {
+// dependsOnPusher says whether it depends on who pushed what becomes of the labels that gave way, so that the sets would be wrong for others.
+func dependsOnPusher(c *change.Change, replaced []string, accountLabel string) bool {
 	return len(replaced) > 0 && (c.MayBeHidden || slices.Contains(replaced, accountLabel))
 }
 

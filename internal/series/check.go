@@ -27,21 +27,13 @@ func Check(b *exposition.Body, key grouping.Key, added []string) (fault string) 
 		return ""
 	}
 	if slices.ContainsFunc(group, func(l grouping.Label) bool { return !soundLabel(l.Name) }) {
-		return Gauge(PushTimeFamily, "", names(group), c.hasher).Fault()
+		return Gauge(PushTimeFamily, "", grouping.Names(group), c.hasher).Fault("")
 	}
 	defer c.Release()
 	if fault := c.Encode(b, group, added); fault != "" {
 		return fault
 	}
 	return c.fault()
-}
-
-func names(labels []grouping.Label) []string {
-	list := make([]string, len(labels))
-	for i, l := range labels {
-		list[i] = l.Name
-	}
-	return list
 }
 
 var checkers = sync.Pool{New: func() any { return &checker{hasher: NewHasher()} }}
@@ -140,6 +132,7 @@ func (c *checker) sum(labels []exposition.Label, group []grouping.Label, added [
 func (c *checker) fault() string {
 	var faults exposition.Faults
 	c.sound = c.sound[:0]
+	inVain := c.InVain()
 	text := string(c.encoding.out)
 	for i := range c.Len() {
 		head, rest := c.pieces(i)
@@ -147,15 +140,12 @@ func (c *checker) fault() string {
 		c.labels = c.heading.parse(text[at:at+len(head)], c.labels)
 		c.set = Set{heading: &c.heading, rest: text[at+len(head) : at+len(head)+len(rest)]}
 		c.sums = c.set.derive(c.hasher, &c.reader, c.sums)
-		fault := c.set.Fault()
+		fault := c.set.Fault(inVain)
 		if base, typ, ok := SuffixedBy(c.set.Name(), c.typeBefore(i)); fault == "" && ok {
 			fault = Clash(c.set.Name(), base, typ)
 		}
 		if c.sound = append(c.sound, fault == ""); fault == "" {
 			continue
-		}
-		if c.set.IsRepeated() {
-			fault += c.InVain()
 		}
 		faults.Add(fault)
 	}

@@ -39,15 +39,12 @@ type encodedFamily struct {
 
 // Encode encodes all families of a body for a group with these labels, which are sorted by name. A label of the group takes the place of one of the
 // same name that was pushed; but if its name is among the added ones, which the pusher did not choose, the pushed one is kept as exported_…, as
-// Prometheus does at a scrape. Encode returns what is wrong with the push as a whole, and then there is nothing encoded. It keeps the body no
-// longer than until the next call of Release.
+// Prometheus does at a scrape. Encode returns what is wrong with the push as a whole, and then there is nothing encoded. The memory
+// of the encoder refers to the body until the next call.
 func (e *Encoder) Encode(b *exposition.Body, group []grouping.Label, added []string) (fault string) {
 	e.encoding.out, e.values, e.families = e.encoding.out[:0], e.values[:0], e.families[:0]
 	e.setGroup(group, added)
-	holes := make([]string, len(group))
-	for i := range group {
-		holes[i] = group[i].Name
-	}
+	holes := grouping.Names(group)
 	e.byName = e.byName[:0]
 	for i := range b.Families {
 		if hasTimestamps(b, &b.Families[i]) {
@@ -67,7 +64,7 @@ func (e *Encoder) Encode(b *exposition.Body, group []grouping.Label, added []str
 	return ""
 }
 
-// Release forgets the body and what was found in a table, and keeps the memory.
+// Release forgets what was found in a table, and keeps the memory.
 func (e *Encoder) Release() {
 	clear(e.families)
 	e.encoding.last, e.encoding.bounds = nil, nil

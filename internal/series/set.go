@@ -162,19 +162,17 @@ func (k *Set) findRepeated() {
 	}
 }
 
-// Fault returns why the series can never be exposed, for people; empty if they can.
-func (k *Set) Fault() string {
+// Fault returns why the series can never be exposed, for people; empty if they can. Behind what says that one is there twice goes inVain, which is
+// that of [Encoder.InVain] or nothing.
+func (k *Set) Fault(inVain string) string {
 	d := k.defect()
 	if d == nil {
 		return ""
 	}
-	return k.Describe(d.metric) + d.text
-}
-
-// IsRepeated says whether the set has a series twice, which is what Fault says then.
-func (k *Set) IsRepeated() bool {
-	d := k.defect()
-	return d != nil && d.text == CollectedBefore
+	if d.text != CollectedBefore {
+		inVain = ""
+	}
+	return k.Describe(d.metric) + d.text + inVain
 }
 
 // Describe returns the beginning of an error about one of the metrics, with its labels as they were pushed and a blank at its end; -1 stands for

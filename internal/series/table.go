@@ -3,7 +3,7 @@ package series
 import "pushrelay/internal/smallmap"
 
 // A Table holds the sets that are in use, each once for all who have it, and gives the families numbers. It is made by [NewTable], and guarded
-// by a lock of its owner, as are the counts in its sets. Only New and Hasher may be called without it.
+// by a lock of its owner, as are the counts in its sets. Only New may be called without it.
 type Table struct {
 	hasher   Hasher // static
 	families familyTable

@@ -65,9 +65,7 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 func added(r *change.Change, agentLabel string) []string {
 	var names []string
 	if r.Owner != "" {
-		for _, l := range r.Key.Labels() {
-			names = append(names, l.Name)
-		}
+		names = grouping.Names(r.Key.Labels())
 	}
 	if agentLabel != "" {
 		names = append(names, agentLabel)
