@@ -226,6 +226,9 @@ func TestMayBeHidden(t *testing.T) {
 	if diff := cmp.Diff([]string{`t{instance="",job="b"} 2`, `u{instance="",job="a"} 4`}, samples()); diff != "" {
 		t.Errorf("while one family is hidden (-want +got):\n%s", diff)
 	}
+	if stats := s.store.Stats(); stats.Series != 3 || stats.Quarantined != 1 {
+		t.Errorf("what is hidden does not count: %+v", stats)
+	}
 	if _, err := s.push(put, c, "# TYPE t gauge\nt 5\n"); err != nil {
 		t.Errorf("a push is in the way of what is hidden: %v", err)
 	}

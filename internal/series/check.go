@@ -141,8 +141,8 @@ func (c *checker) fault() string {
 		c.set = Set{heading: &c.heading, rest: text[at+len(head) : at+len(head)+len(rest)]}
 		c.sums = c.set.derive(c.hasher, &c.reader, c.sums)
 		fault := c.set.Fault(inVain)
-		if base, typ, ok := SuffixedBy(c.set.Name(), c.typeBefore(i)); fault == "" && ok {
-			fault = Clash(c.set.Name(), base, typ)
+		if base, typ, ok := suffixedBy(c.set.Name(), c.typeBefore(i)); fault == "" && ok {
+			fault = clash(c.set.Name(), base, typ)
 		}
 		if c.sound = append(c.sound, fault == ""); fault == "" {
 			continue
@@ -167,9 +167,9 @@ func (c *checker) typeBefore(i int) func(name string) (metric.Type, bool) {
 	}
 }
 
-// SuffixedBy returns the family whose series have names that begin with its own and go on as the name does: a histogram h has h_count. typeOf
+// suffixedBy returns the family whose series have names that begin with its own and go on as the name does: a histogram h has h_count. typeOf
 // returns the type of a family, and whether there is one.
-func SuffixedBy(name string, typeOf func(name string) (metric.Type, bool)) (base string, typ metric.Type, ok bool) {
+func suffixedBy(name string, typeOf func(name string) (metric.Type, bool)) (base string, typ metric.Type, ok bool) {
 	base, role, ok := metric.CutSuffix(name)
 	if !ok {
 		return "", 0, false
@@ -178,7 +178,7 @@ func SuffixedBy(name string, typeOf func(name string) (metric.Type, bool)) (base
 	return base, typ, ok && typ.Suffix(role) != ""
 }
 
-// Clash says that a family has the name of another one's series.
-func Clash(name, base string, typ metric.Type) string {
+// clash says that a family has the name of another one's series.
+func clash(name, base string, typ metric.Type) string {
 	return "collected metric named " + strconv.Quote(exposition.Shown(name)) + " collides with previously collected " + typ.Text() + " named " + strconv.Quote(exposition.Shown(base))
 }

@@ -11,8 +11,8 @@ import (
 // What comes from a disk was checked by whoever read it, but a store that renders what it has not written must not fail at
 // it. So every encoding and every run of values is walked once before the code that trusts them sees it.
 
-// ErrEncoding is about an encoding that is none.
-var ErrEncoding = errors.New("a set of series makes no sense")
+// errEncoding is about an encoding that is none.
+var errEncoding = errors.New("a set of series makes no sense")
 
 // inspect walks an encoding, which need not be one, and returns its exposition lines.
 func inspect(encoding []byte) (lines int, err error) {
@@ -32,15 +32,15 @@ func inspect(encoding []byte) (lines int, err error) {
 	metrics := c.Count(1)
 	known := flags <= hasHelp|hasUnit|hasCreated|hasExtra && typ.Known()
 	if c.Bad || !known || isTimeFamily(name) {
-		return 0, ErrEncoding
+		return 0, errEncoding
 	}
 	for i := range metrics {
 		if lines += labels.next(c, i == 0, !typ.Simple()); c.Bad {
-			return 0, ErrEncoding
+			return 0, errEncoding
 		}
 	}
 	if len(c.Rest) > 0 {
-		return 0, ErrEncoding
+		return 0, errEncoding
 	}
 	return lines, nil
 }

@@ -13,9 +13,9 @@ func TestInspectHoles(t *testing.T) {
 		want  error
 	}{
 		{"rising", []int{0, 1, 2}, nil},
-		{"falling", []int{2, 1, 0}, ErrEncoding},
-		{"the same twice", []int{1, 1}, ErrEncoding},
-		{"one too many", []int{0, 1, 2, 3}, ErrEncoding},
+		{"falling", []int{2, 1, 0}, errEncoding},
+		{"the same twice", []int{1, 1}, errEncoding},
+		{"one too many", []int{0, 1, 2, 3}, errEncoding},
 	} {
 		e := encoding{}
 		e.family(0, []byte("m"), nil, nil, 0, []string{"a", "b", "c"}, 1)

@@ -54,10 +54,10 @@ func OtherType(name string, pushed, own metric.Type) string {
 
 // SuffixClash finds a family whose series have names that one of this name and type would have, or whose names the series of this one would have,
 // because histograms and summaries are exposed with suffixes. It returns the other family and what is wrong, or nothing. typeOf is as in
-// [SuffixedBy].
+// [suffixedBy].
 func SuffixClash(name string, typ metric.Type, typeOf func(name string) (metric.Type, bool)) (other, fault string) {
-	if base, of, ok := SuffixedBy(name, typeOf); ok {
-		return base, Clash(name, base, of)
+	if base, of, ok := suffixedBy(name, typeOf); ok {
+		return base, clash(name, base, of)
 	}
 	if typ.Simple() {
 		return "", ""

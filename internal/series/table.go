@@ -90,7 +90,7 @@ func (t *Table) New(e *Encoder, i int) *Set {
 func (t *Table) Decode(encoding []byte) (*Set, error) {
 	head, rest, ok := cutHeading(encoding)
 	if !ok {
-		return nil, ErrEncoding
+		return nil, errEncoding
 	}
 	h := headingOf(t, head)
 	if h != nil {
