@@ -8,14 +8,13 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/need"
 	"pushrelay/internal/targets"
 )
 
 // TestPlantedTargetFiles: who may write where a pattern looks cannot have a file shown that they may not read.
 func TestPlantedTargetFiles(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: files of several users are made")
-	}
+	need.Root(t, "files of several users are made")
 	const alice = 61001
 	dir := t.TempDir()
 	write := func(name, content string) string {
