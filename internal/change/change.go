@@ -7,18 +7,20 @@ package change
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"strconv"
 	"time"
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 )
 
 // Operation is what a change does with its group.
 type Operation uint8
 
 // The operations. The zero value is none of them, so that a forgotten operation is never taken for another. Their numbers are those of the
-// agent's journal and of the store's log. The last three are the relay's own: no push asks for them.
+// agent's journal and of the store's log. Those from Wipe on are the relay's own: no push asks for them.
 const (
 	// Replace makes the pushed metric families all that the group has (PUT).
 	Replace Operation = iota + 1
@@ -36,6 +38,8 @@ const (
 	// Forget drops the traces of a journal up to the sequence of the origin: its agent will never send again what is numbered up to there. It
 	// names no group.
 	Forget
+	// Expire removes what is expired of a group, if it still is (L8). The store's log has what follows instead.
+	Expire
 )
 
 // IsPush says whether a push may ask for that operation, over HTTP or from an agent.
@@ -61,6 +65,8 @@ func (o Operation) String() string {
 		return "mark"
 	case Forget:
 		return "forget"
+	case Expire:
+		return "expire"
 	default:
 		return "operation " + strconv.Itoa(int(o))
 	}
@@ -93,6 +99,11 @@ type Change struct {
 	// kept and not exposed until it does (S9), instead of the push being refused; and what its samples have of the key's labels is kept as
 	// exported_…, as at a scrape. So are text files pushed.
 	MayBeHidden bool
+	// Life is what the push says of its group's life (L1); none for an operation without a body.
+	Life lifetime.Declaration
+	// Failed is why the job failed that pushes, by its own account (L4); empty if it did not. No operation without a body has it, and it has
+	// no more than [MaxFailedBytes].
+	Failed string
 	// Current says whether what carried the push may still change groups (T3); nil for always. It is asked again in the moment in
 	// which the push would take effect, under a lock of the store, so the function must neither block nor call the store.
 	Current func() bool
@@ -112,7 +123,11 @@ type Origin struct {
 // Digest stands for a push: what it does, to which group, with which body.
 type Digest [16]byte
 
-// DigestOf returns the digest of a push: the first 16 bytes of the SHA-256 of operation, grouping key and body.
+// MaxFailedBytes bounds Change.Failed.
+const MaxFailedBytes = 1 << 10
+
+// DigestOf returns the digest of a push: the first 16 bytes of the SHA-256 of operation, grouping key, body and, where there is any of it, what
+// the push says of its group's life and of its job's failure.
 func DigestOf(c *Change) Digest {
 	h := sha256.New()
 	key := c.Key.Canonical()
@@ -120,5 +135,9 @@ func DigestOf(c *Change) Digest {
 	h.Write(binary.AppendUvarint(nil, uint64(len(key))))
 	h.Write([]byte(key))
 	h.Write(c.Body)
+	if !c.Life.IsZero() || c.Failed != "" {
+		t := c.Life.Texts()
+		fmt.Fprintf(h, "%q", []string{t.TTL, t.Every, t.Schedule, t.Grace, c.Failed})
+	}
 	return Digest(h.Sum(nil)[:16])
 }

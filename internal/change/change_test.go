@@ -108,7 +108,8 @@ func TestOperations(t *testing.T) {
 		{name: "wipe"},
 		{name: "mark"},
 		{name: "forget"},
-		{name: "operation 8"},
+		{name: "expire"},
+		{name: "operation 9"},
 	} {
 		if o := change.Operation(i); o.String() != tt.name || o.IsPush() != tt.isPush || o.HasBody() != tt.takeBody {
 			t.Errorf("%d: %v, a push: %v, with a body: %v", i, o, o.IsPush(), o.HasBody())

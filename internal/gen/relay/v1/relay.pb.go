@@ -74,6 +74,8 @@ const (
 	Capability_CAPABILITY_DELIVER_AGAIN Capability = 7
 	// Relay: honours ChangeBegin.may_be_hidden.
 	Capability_CAPABILITY_MAY_BE_HIDDEN Capability = 8
+	// Relay: honours ChangeBegin.life and failed.
+	Capability_CAPABILITY_LIFE Capability = 9
 )
 
 // Enum value maps for Capability.
@@ -88,6 +90,7 @@ var (
 		6: "CAPABILITY_PUSH_GZIP",
 		7: "CAPABILITY_DELIVER_AGAIN",
 		8: "CAPABILITY_MAY_BE_HIDDEN",
+		9: "CAPABILITY_LIFE",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED":   0,
@@ -99,6 +102,7 @@ var (
 		"CAPABILITY_PUSH_GZIP":     6,
 		"CAPABILITY_DELIVER_AGAIN": 7,
 		"CAPABILITY_MAY_BE_HIDDEN": 8,
+		"CAPABILITY_LIFE":          9,
 	}
 )
 
@@ -2315,7 +2319,12 @@ type ChangeBegin struct {
 	Origin *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
 	// A family that does not fit is kept and not exposed until it does, instead of the change being rejected; and labels of samples that have
 	// the name of a grouping label are kept as exported_…, as at a scrape. For what was not pushed by somebody who waits, such as text files.
-	MayBeHidden   bool `protobuf:"varint,9,opt,name=may_be_hidden,json=mayBeHidden,proto3" json:"may_be_hidden,omitempty"`
+	MayBeHidden bool `protobuf:"varint,9,opt,name=may_be_hidden,json=mayBeHidden,proto3" json:"may_be_hidden,omitempty"`
+	// What the push says of its group's life; unset for nothing. Not read of an operation without a body. Needs CAPABILITY_LIFE, without which
+	// the change travels without it.
+	Life *Life `protobuf:"bytes,10,opt,name=life,proto3" json:"life,omitempty"`
+	// Why the job failed that pushed, by its own account, at most 1 KiB of UTF-8; empty if it did not. As life.
+	Failed        string `protobuf:"bytes,11,opt,name=failed,proto3" json:"failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2413,6 +2422,94 @@ func (x *ChangeBegin) GetMayBeHidden() bool {
 	return false
 }
 
+func (x *ChangeBegin) GetLife() *Life {
+	if x != nil {
+		return x.Life
+	}
+	return nil
+}
+
+func (x *ChangeBegin) GetFailed() string {
+	if x != nil {
+		return x.Failed
+	}
+	return ""
+}
+
+// Life is what a push says of its group's life, each as the header of that name has it: a duration such as "72h", "none", "0" to take back what
+// was said before, or empty for nothing. One that cannot be read, or every beside schedule, is verdict invalid.
+type Life struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long what was pushed is true, from its push time (Push-TTL).
+	Ttl string `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// When the next push is due, from the last one (Push-Every).
+	Every string `protobuf:"bytes,2,opt,name=every,proto3" json:"every,omitempty"`
+	// When pushes are due, as crontabs have it (Push-Schedule).
+	Schedule string `protobuf:"bytes,3,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// How late a push may be (Push-Grace).
+	Grace         string `protobuf:"bytes,4,opt,name=grace,proto3" json:"grace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Life) Reset() {
+	*x = Life{}
+	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Life) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Life) ProtoMessage() {}
+
+func (x *Life) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Life.ProtoReflect.Descriptor instead.
+func (*Life) Descriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Life) GetTtl() string {
+	if x != nil {
+		return x.Ttl
+	}
+	return ""
+}
+
+func (x *Life) GetEvery() string {
+	if x != nil {
+		return x.Every
+	}
+	return ""
+}
+
+func (x *Life) GetSchedule() string {
+	if x != nil {
+		return x.Schedule
+	}
+	return ""
+}
+
+func (x *Life) GetGrace() string {
+	if x != nil {
+		return x.Grace
+	}
+	return ""
+}
+
 // Origin identifies a change together with the agent's identity, for exactly once.
 type Origin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2431,7 +2528,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	mi := &file_relay_v1_relay_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2443,7 +2540,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	mi := &file_relay_v1_relay_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2456,7 +2553,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{20}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Origin) GetJournalId() []byte {
@@ -2489,7 +2586,7 @@ type ChangeEnd struct {
 
 func (x *ChangeEnd) Reset() {
 	*x = ChangeEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[21]
+	mi := &file_relay_v1_relay_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2598,7 @@ func (x *ChangeEnd) String() string {
 func (*ChangeEnd) ProtoMessage() {}
 
 func (x *ChangeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[21]
+	mi := &file_relay_v1_relay_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2611,7 @@ func (x *ChangeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeEnd.ProtoReflect.Descriptor instead.
 func (*ChangeEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{21}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{22}
 }
 
 // PushResponse is one verdict.
@@ -2538,7 +2635,7 @@ type PushResponse struct {
 
 func (x *PushResponse) Reset() {
 	*x = PushResponse{}
-	mi := &file_relay_v1_relay_proto_msgTypes[22]
+	mi := &file_relay_v1_relay_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2550,7 +2647,7 @@ func (x *PushResponse) String() string {
 func (*PushResponse) ProtoMessage() {}
 
 func (x *PushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[22]
+	mi := &file_relay_v1_relay_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2563,7 +2660,7 @@ func (x *PushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushResponse.ProtoReflect.Descriptor instead.
 func (*PushResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{22}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PushResponse) GetChange() uint64 {
@@ -2655,7 +2752,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_relay_v1_relay_proto_msgTypes[23]
+	mi := &file_relay_v1_relay_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2667,7 +2764,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[23]
+	mi := &file_relay_v1_relay_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2680,7 +2777,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{23}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Applied) GetDuplicate() bool {
@@ -2717,7 +2814,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_relay_v1_relay_proto_msgTypes[24]
+	mi := &file_relay_v1_relay_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2729,7 +2826,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[24]
+	mi := &file_relay_v1_relay_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2742,7 +2839,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{24}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Rejected) GetReason() RejectReason {
@@ -2774,7 +2871,7 @@ type Later struct {
 
 func (x *Later) Reset() {
 	*x = Later{}
-	mi := &file_relay_v1_relay_proto_msgTypes[25]
+	mi := &file_relay_v1_relay_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2786,7 +2883,7 @@ func (x *Later) String() string {
 func (*Later) ProtoMessage() {}
 
 func (x *Later) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[25]
+	mi := &file_relay_v1_relay_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2799,7 +2896,7 @@ func (x *Later) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Later.ProtoReflect.Descriptor instead.
 func (*Later) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{25}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Later) GetReason() LaterReason {
@@ -2836,7 +2933,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_relay_v1_relay_proto_msgTypes[26]
+	mi := &file_relay_v1_relay_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +2945,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[26]
+	mi := &file_relay_v1_relay_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +2958,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{26}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Header) GetName() string {
@@ -2911,7 +3008,7 @@ type ScrapeRequest struct {
 
 func (x *ScrapeRequest) Reset() {
 	*x = ScrapeRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[27]
+	mi := &file_relay_v1_relay_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2923,7 +3020,7 @@ func (x *ScrapeRequest) String() string {
 func (*ScrapeRequest) ProtoMessage() {}
 
 func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[27]
+	mi := &file_relay_v1_relay_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2936,7 +3033,7 @@ func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeRequest.ProtoReflect.Descriptor instead.
 func (*ScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{27}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ScrapeRequest) GetScrape() uint64 {
@@ -3013,7 +3110,7 @@ type ScrapeCancel struct {
 
 func (x *ScrapeCancel) Reset() {
 	*x = ScrapeCancel{}
-	mi := &file_relay_v1_relay_proto_msgTypes[28]
+	mi := &file_relay_v1_relay_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3122,7 @@ func (x *ScrapeCancel) String() string {
 func (*ScrapeCancel) ProtoMessage() {}
 
 func (x *ScrapeCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[28]
+	mi := &file_relay_v1_relay_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3135,7 @@ func (x *ScrapeCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeCancel.ProtoReflect.Descriptor instead.
 func (*ScrapeCancel) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{28}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ScrapeCancel) GetScrape() uint64 {
@@ -3067,7 +3164,7 @@ type DeliverScrapeRequest struct {
 
 func (x *DeliverScrapeRequest) Reset() {
 	*x = DeliverScrapeRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[29]
+	mi := &file_relay_v1_relay_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3079,7 +3176,7 @@ func (x *DeliverScrapeRequest) String() string {
 func (*DeliverScrapeRequest) ProtoMessage() {}
 
 func (x *DeliverScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[29]
+	mi := &file_relay_v1_relay_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3092,7 +3189,7 @@ func (x *DeliverScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverScrapeRequest.ProtoReflect.Descriptor instead.
 func (*DeliverScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{29}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeliverScrapeRequest) GetPart() isDeliverScrapeRequest_Part {
@@ -3200,7 +3297,7 @@ type ScrapeReference struct {
 
 func (x *ScrapeReference) Reset() {
 	*x = ScrapeReference{}
-	mi := &file_relay_v1_relay_proto_msgTypes[30]
+	mi := &file_relay_v1_relay_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3212,7 +3309,7 @@ func (x *ScrapeReference) String() string {
 func (*ScrapeReference) ProtoMessage() {}
 
 func (x *ScrapeReference) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[30]
+	mi := &file_relay_v1_relay_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3225,7 +3322,7 @@ func (x *ScrapeReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeReference.ProtoReflect.Descriptor instead.
 func (*ScrapeReference) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{30}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ScrapeReference) GetSession() uint64 {
@@ -3257,7 +3354,7 @@ type ScrapeHead struct {
 
 func (x *ScrapeHead) Reset() {
 	*x = ScrapeHead{}
-	mi := &file_relay_v1_relay_proto_msgTypes[31]
+	mi := &file_relay_v1_relay_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3269,7 +3366,7 @@ func (x *ScrapeHead) String() string {
 func (*ScrapeHead) ProtoMessage() {}
 
 func (x *ScrapeHead) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[31]
+	mi := &file_relay_v1_relay_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3282,7 +3379,7 @@ func (x *ScrapeHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeHead.ProtoReflect.Descriptor instead.
 func (*ScrapeHead) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{31}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ScrapeHead) GetStatus() uint32 {
@@ -3317,7 +3414,7 @@ type ScrapeEnd struct {
 
 func (x *ScrapeEnd) Reset() {
 	*x = ScrapeEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[32]
+	mi := &file_relay_v1_relay_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3329,7 +3426,7 @@ func (x *ScrapeEnd) String() string {
 func (*ScrapeEnd) ProtoMessage() {}
 
 func (x *ScrapeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[32]
+	mi := &file_relay_v1_relay_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3342,7 +3439,7 @@ func (x *ScrapeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeEnd.ProtoReflect.Descriptor instead.
 func (*ScrapeEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{32}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ScrapeEnd) GetBodyBytes() uint64 {
@@ -3365,7 +3462,7 @@ type ScrapeFailure struct {
 
 func (x *ScrapeFailure) Reset() {
 	*x = ScrapeFailure{}
-	mi := &file_relay_v1_relay_proto_msgTypes[33]
+	mi := &file_relay_v1_relay_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3377,7 +3474,7 @@ func (x *ScrapeFailure) String() string {
 func (*ScrapeFailure) ProtoMessage() {}
 
 func (x *ScrapeFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[33]
+	mi := &file_relay_v1_relay_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3390,7 +3487,7 @@ func (x *ScrapeFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeFailure.ProtoReflect.Descriptor instead.
 func (*ScrapeFailure) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{33}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ScrapeFailure) GetReason() ScrapeFailureReason {
@@ -3416,7 +3513,7 @@ type DeliverScrapeResponse struct {
 
 func (x *DeliverScrapeResponse) Reset() {
 	*x = DeliverScrapeResponse{}
-	mi := &file_relay_v1_relay_proto_msgTypes[34]
+	mi := &file_relay_v1_relay_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3428,7 +3525,7 @@ func (x *DeliverScrapeResponse) String() string {
 func (*DeliverScrapeResponse) ProtoMessage() {}
 
 func (x *DeliverScrapeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[34]
+	mi := &file_relay_v1_relay_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3441,7 +3538,7 @@ func (x *DeliverScrapeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverScrapeResponse.ProtoReflect.Descriptor instead.
 func (*DeliverScrapeResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{34}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{35}
 }
 
 var File_relay_v1_relay_proto protoreflect.FileDescriptor
@@ -3566,7 +3663,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x05begin\x18\x02 \x01(\v2\x15.relay.v1.ChangeBeginH\x00R\x05begin\x12\x16\n" +
 	"\x05chunk\x18\x03 \x01(\fH\x00R\x05chunk\x12'\n" +
 	"\x03end\x18\x04 \x01(\v2\x13.relay.v1.ChangeEndH\x00R\x03endB\x06\n" +
-	"\x04part\"\x88\x03\n" +
+	"\x04part\"\xc4\x03\n" +
 	"\vChangeBegin\x12\x16\n" +
 	"\x06change\x18\x01 \x01(\x04R\x06change\x121\n" +
 	"\toperation\x18\x02 \x01(\x0e2\x13.relay.v1.OperationR\toperation\x122\n" +
@@ -3577,7 +3674,15 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"body_bytes\x18\x06 \x01(\x04R\tbodyBytes\x12+\n" +
 	"\x03age\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03age\x12(\n" +
 	"\x06origin\x18\b \x01(\v2\x10.relay.v1.OriginR\x06origin\x12\"\n" +
-	"\rmay_be_hidden\x18\t \x01(\bR\vmayBeHidden\"[\n" +
+	"\rmay_be_hidden\x18\t \x01(\bR\vmayBeHidden\x12\"\n" +
+	"\x04life\x18\n" +
+	" \x01(\v2\x0e.relay.v1.LifeR\x04life\x12\x16\n" +
+	"\x06failed\x18\v \x01(\tR\x06failed\"`\n" +
+	"\x04Life\x12\x10\n" +
+	"\x03ttl\x18\x01 \x01(\tR\x03ttl\x12\x14\n" +
+	"\x05every\x18\x02 \x01(\tR\x05every\x12\x1a\n" +
+	"\bschedule\x18\x03 \x01(\tR\bschedule\x12\x14\n" +
+	"\x05grace\x18\x04 \x01(\tR\x05grace\"[\n" +
 	"\x06Origin\x12\x1d\n" +
 	"\n" +
 	"journal_id\x18\x01 \x01(\fR\tjournalId\x12\x1a\n" +
@@ -3641,7 +3746,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\rScrapeFailure\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.relay.v1.ScrapeFailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x17\n" +
-	"\x15DeliverScrapeResponse*\xff\x01\n" +
+	"\x15DeliverScrapeResponse*\x94\x02\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -3652,7 +3757,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x17CAPABILITY_PUSH_FAILURE\x10\x05\x12\x18\n" +
 	"\x14CAPABILITY_PUSH_GZIP\x10\x06\x12\x1c\n" +
 	"\x18CAPABILITY_DELIVER_AGAIN\x10\a\x12\x1c\n" +
-	"\x18CAPABILITY_MAY_BE_HIDDEN\x10\b*\xc7\x01\n" +
+	"\x18CAPABILITY_MAY_BE_HIDDEN\x10\b\x12\x13\n" +
+	"\x0fCAPABILITY_LIFE\x10\t*\xc7\x01\n" +
 	"\n" +
 	"FamilyType\x12\x1b\n" +
 	"\x17FAMILY_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -3733,7 +3839,7 @@ func file_relay_v1_relay_proto_rawDescGZIP() []byte {
 }
 
 var file_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_relay_v1_relay_proto_goTypes = []any{
 	(Capability)(0),               // 0: relay.v1.Capability
 	(FamilyType)(0),               // 1: relay.v1.FamilyType
@@ -3765,23 +3871,24 @@ var file_relay_v1_relay_proto_goTypes = []any{
 	(*SessionEnd)(nil),            // 27: relay.v1.SessionEnd
 	(*PushRequest)(nil),           // 28: relay.v1.PushRequest
 	(*ChangeBegin)(nil),           // 29: relay.v1.ChangeBegin
-	(*Origin)(nil),                // 30: relay.v1.Origin
-	(*ChangeEnd)(nil),             // 31: relay.v1.ChangeEnd
-	(*PushResponse)(nil),          // 32: relay.v1.PushResponse
-	(*Applied)(nil),               // 33: relay.v1.Applied
-	(*Rejected)(nil),              // 34: relay.v1.Rejected
-	(*Later)(nil),                 // 35: relay.v1.Later
-	(*Header)(nil),                // 36: relay.v1.Header
-	(*ScrapeRequest)(nil),         // 37: relay.v1.ScrapeRequest
-	(*ScrapeCancel)(nil),          // 38: relay.v1.ScrapeCancel
-	(*DeliverScrapeRequest)(nil),  // 39: relay.v1.DeliverScrapeRequest
-	(*ScrapeReference)(nil),       // 40: relay.v1.ScrapeReference
-	(*ScrapeHead)(nil),            // 41: relay.v1.ScrapeHead
-	(*ScrapeEnd)(nil),             // 42: relay.v1.ScrapeEnd
-	(*ScrapeFailure)(nil),         // 43: relay.v1.ScrapeFailure
-	(*DeliverScrapeResponse)(nil), // 44: relay.v1.DeliverScrapeResponse
-	(*durationpb.Duration)(nil),   // 45: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 46: google.protobuf.Timestamp
+	(*Life)(nil),                  // 30: relay.v1.Life
+	(*Origin)(nil),                // 31: relay.v1.Origin
+	(*ChangeEnd)(nil),             // 32: relay.v1.ChangeEnd
+	(*PushResponse)(nil),          // 33: relay.v1.PushResponse
+	(*Applied)(nil),               // 34: relay.v1.Applied
+	(*Rejected)(nil),              // 35: relay.v1.Rejected
+	(*Later)(nil),                 // 36: relay.v1.Later
+	(*Header)(nil),                // 37: relay.v1.Header
+	(*ScrapeRequest)(nil),         // 38: relay.v1.ScrapeRequest
+	(*ScrapeCancel)(nil),          // 39: relay.v1.ScrapeCancel
+	(*DeliverScrapeRequest)(nil),  // 40: relay.v1.DeliverScrapeRequest
+	(*ScrapeReference)(nil),       // 41: relay.v1.ScrapeReference
+	(*ScrapeHead)(nil),            // 42: relay.v1.ScrapeHead
+	(*ScrapeEnd)(nil),             // 43: relay.v1.ScrapeEnd
+	(*ScrapeFailure)(nil),         // 44: relay.v1.ScrapeFailure
+	(*DeliverScrapeResponse)(nil), // 45: relay.v1.DeliverScrapeResponse
+	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
 }
 var file_relay_v1_relay_proto_depIdxs = []int32{
 	12, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
@@ -3789,8 +3896,8 @@ var file_relay_v1_relay_proto_depIdxs = []int32{
 	25, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
 	20, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
 	13, // 4: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
-	37, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
-	38, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
+	38, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
+	39, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
 	24, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
 	26, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
 	27, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
@@ -3805,50 +3912,51 @@ var file_relay_v1_relay_proto_depIdxs = []int32{
 	16, // 18: relay.v1.StoreHistory.epochs:type_name -> relay.v1.StoreEpoch
 	22, // 19: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
 	23, // 20: relay.v1.Target.labels:type_name -> relay.v1.Label
-	45, // 21: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
-	45, // 22: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
-	46, // 23: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
-	45, // 24: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
-	46, // 25: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
-	46, // 26: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
-	45, // 27: relay.v1.Drain.within:type_name -> google.protobuf.Duration
+	46, // 21: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
+	46, // 22: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
+	47, // 23: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
+	46, // 24: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
+	47, // 25: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
+	47, // 26: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
+	46, // 27: relay.v1.Drain.within:type_name -> google.protobuf.Duration
 	2,  // 28: relay.v1.SessionEnd.reason:type_name -> relay.v1.SessionEndReason
-	45, // 29: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
+	46, // 29: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
 	29, // 30: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
-	31, // 31: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
+	32, // 31: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
 	3,  // 32: relay.v1.ChangeBegin.operation:type_name -> relay.v1.Operation
 	23, // 33: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
 	4,  // 34: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
 	5,  // 35: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
-	45, // 36: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
-	30, // 37: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
-	33, // 38: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
-	34, // 39: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
-	35, // 40: relay.v1.PushResponse.later:type_name -> relay.v1.Later
-	17, // 41: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
-	6,  // 42: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
-	7,  // 43: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
-	45, // 44: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
-	8,  // 45: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
-	36, // 46: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
-	45, // 47: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
-	40, // 48: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
-	41, // 49: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
-	42, // 50: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
-	43, // 51: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
-	36, // 52: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
-	9,  // 53: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
-	10, // 54: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
-	28, // 55: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
-	39, // 56: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
-	11, // 57: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
-	32, // 58: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
-	44, // 59: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
-	57, // [57:60] is the sub-list for method output_type
-	54, // [54:57] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	46, // 36: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
+	31, // 37: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
+	30, // 38: relay.v1.ChangeBegin.life:type_name -> relay.v1.Life
+	34, // 39: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
+	35, // 40: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
+	36, // 41: relay.v1.PushResponse.later:type_name -> relay.v1.Later
+	17, // 42: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
+	6,  // 43: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
+	7,  // 44: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
+	46, // 45: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
+	8,  // 46: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
+	37, // 47: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
+	46, // 48: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
+	41, // 49: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
+	42, // 50: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
+	43, // 51: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
+	44, // 52: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
+	37, // 53: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
+	9,  // 54: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
+	10, // 55: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
+	28, // 56: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
+	40, // 57: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
+	11, // 58: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
+	33, // 59: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
+	45, // 60: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
+	58, // [58:61] is the sub-list for method output_type
+	55, // [55:58] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_relay_v1_relay_proto_init() }
@@ -3877,26 +3985,26 @@ func file_relay_v1_relay_proto_init() {
 		(*PushRequest_Chunk)(nil),
 		(*PushRequest_End)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[22].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[23].OneofWrappers = []any{
 		(*PushResponse_Applied)(nil),
 		(*PushResponse_Rejected)(nil),
 		(*PushResponse_Later)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[29].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[30].OneofWrappers = []any{
 		(*DeliverScrapeRequest_Reference)(nil),
 		(*DeliverScrapeRequest_Head)(nil),
 		(*DeliverScrapeRequest_Body)(nil),
 		(*DeliverScrapeRequest_End)(nil),
 		(*DeliverScrapeRequest_Failure)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[31].OneofWrappers = []any{}
+	file_relay_v1_relay_proto_msgTypes[32].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_v1_relay_proto_rawDesc), len(file_relay_v1_relay_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,135 @@
+// Package lifetime says how long what was pushed is true, and when the next push is due: what a push declares of it, what rules say where
+// it does not, and the dates that follow. The words are those of docs/rules.md, L1 to L8.
+//
+// The package is values and arithmetic: it has no clock, no file and no store. Start reading at [Declaration], then [Regime].
+package lifetime
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+// Period is a duration of a declaration, in nanoseconds, or one of the words that stand for none.
+type Period int64
+
+const (
+	// Unsaid says nothing. It is the zero value.
+	Unsaid Period = 0
+	// None means that there is none, whatever rules say.
+	None Period = -1
+	// ByRule takes back what was declared before, so that rules apply again. A group never keeps it.
+	ByRule Period = -2
+)
+
+// MaxPeriod bounds every duration, so that dates never overflow.
+const MaxPeriod = 100 * 365 * 24 * time.Hour
+
+// Declaration is what a push says of its group's life. Each setting stands for itself; every and schedule are two ways to say one of them.
+// The zero value says nothing. It is comparable.
+type Declaration struct {
+	// TTL is how long what was pushed is true, from its push time.
+	TTL Period
+	// Every is when the next push is due, from the last one. It also carries the words that take a schedule back.
+	Every Period
+	// Schedule is when pushes are due, as [ParseSchedule] reads it; empty if Every says it.
+	Schedule string
+	// Grace is how late a push may be.
+	Grace Period
+}
+
+// The words of a declaration that are no duration.
+const (
+	noneWord   = "none"
+	byRuleWord = "0"
+)
+
+// Texts are the settings of a declaration as people write them: "72h", "none", "0" to take back, empty for nothing.
+type Texts struct{ TTL, Every, Schedule, Grace string }
+
+// Parse reads a declaration. The text of an error names the setting and says what to do.
+func Parse(t Texts) (d Declaration, err error) {
+	if t.Every != "" && t.Schedule != "" {
+		return d, errors.New("every and schedule are both set: the next push is due either some time after the last one, or at fixed times")
+	}
+	var ttlErr, everyErr, graceErr, scheduleErr error
+	d.TTL, ttlErr = parsePeriod("ttl", t.TTL)
+	d.Every, everyErr = parsePeriod("every", t.Every)
+	d.Grace, graceErr = parsePeriod("grace", t.Grace)
+	switch t.Schedule {
+	case "":
+	case noneWord:
+		d.Every = None
+	case byRuleWord:
+		d.Every = ByRule
+	default:
+		d.Schedule = t.Schedule
+		_, scheduleErr = ParseSchedule(t.Schedule)
+	}
+	if err := cmp.Or(ttlErr, everyErr, scheduleErr, graceErr); err != nil {
+		return Declaration{}, err
+	}
+	return d, nil
+}
+
+func parsePeriod(name, text string) (Period, error) {
+	switch text {
+	case "":
+		return Unsaid, nil
+	case noneWord:
+		return None, nil
+	}
+	d, err := model.ParseDuration(text)
+	switch {
+	case err != nil || time.Duration(d) > MaxPeriod:
+		return Unsaid, fmt.Errorf("%s is %.64q, want a duration such as 30m or 1d12h of at most 100y, 0 to take back what was declared, or none", name, text)
+	case d == 0:
+		return ByRule, nil
+	default:
+		return Period(d), nil
+	}
+}
+
+// Texts returns what [Parse] reads as the same declaration.
+func (d Declaration) Texts() Texts {
+	return Texts{TTL: d.TTL.text(), Every: d.Every.text(), Schedule: d.Schedule, Grace: d.Grace.text()}
+}
+
+func (p Period) text() string {
+	switch p {
+	case Unsaid:
+		return ""
+	case None:
+		return noneWord
+	case ByRule:
+		return byRuleWord
+	default:
+		return model.Duration(p).String()
+	}
+}
+
+// IsZero says whether the declaration says nothing.
+func (d Declaration) IsZero() bool { return d == Declaration{} }
+
+// And returns what holds of a group once a push has said more: what the push does not speak of stays.
+func (d Declaration) And(more Declaration) Declaration {
+	d.TTL, d.Grace = d.TTL.and(more.TTL), d.Grace.and(more.Grace)
+	if more.Every != Unsaid || more.Schedule != "" {
+		d.Every, d.Schedule = Unsaid.and(more.Every), more.Schedule
+	}
+	return d
+}
+
+func (p Period) and(more Period) Period {
+	switch more {
+	case Unsaid:
+		return p
+	case ByRule:
+		return Unsaid
+	default:
+		return more
+	}
+}
