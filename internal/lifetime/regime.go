@@ -15,7 +15,7 @@ type Matcher interface{ Matches(key grouping.Key) bool }
 type Rule struct {
 	Match Matcher
 	Declaration
-	// WhileAgent is how long what came through an agent is exposed after its agent has gone (L7); [Unsaid], or a duration.
+	// WhileAgent is how long what came through an agent is exposed after its agent has gone (L7); [Unsaid], [None], or a duration.
 	WhileAgent Period
 }
 

@@ -57,14 +57,14 @@ func Parse(texts []string) (*Selector, error) {
 		return nil, errors.New(`there is no selector, want one such as {job="backup"}`)
 	}
 	if len(texts) > MaxSelectors {
-		return nil, fmt.Errorf("there are %d selectors, want at most %d: use a regular expression such as {job=~\"a|b\"}, or ask several times", len(texts), MaxSelectors)
+		return nil, fmt.Errorf("there are %d selectors, want at most %d: use a regular expression such as {job=~\"a|b\"}, or split them", len(texts), MaxSelectors)
 	}
 	size := 0
 	for _, text := range texts {
 		size += len(text)
 	}
 	if size > MaxBytes {
-		return nil, fmt.Errorf("the selectors have %d bytes, want at most %d together: ask several times", size, MaxBytes)
+		return nil, fmt.Errorf("the selectors have %d bytes, want at most %d together: split them", size, MaxBytes)
 	}
 	read := parser.NewParser(parser.Options{})
 	s := &Selector{}
