@@ -45,9 +45,10 @@ var table = map[string]place{
 	"internal/textfile":   {2, agentOnly},
 	"internal/agentapi":   {2, agentOnly},
 
-	"internal/selector":    {1, relayOnly},
+	"internal/selector":    {1, shared},
 	"internal/apiclient":   {1, shared},
 	"internal/pushflags":   {2, shared},
+	"internal/pushrules":   {2, shared},
 	"internal/change":      {1, shared},
 	"internal/series":      {1, shared},
 	"internal/push":        {1, shared},
