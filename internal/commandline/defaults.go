@@ -6,8 +6,12 @@ import (
 	"time"
 )
 
-// Duration writes the default of a flag as people do: 5m, not 5m0s.
+// Duration writes the default of a flag as people do: 5m, not 5m0s, and 7d, not 168h. One day is 24h.
 func Duration(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d > day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

@@ -10,7 +10,7 @@ import (
 func TestDefaultsAreWrittenShort(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 5 * time.Second: "5s", 10 * time.Second: "10s", 2 * time.Minute: "2m", 90 * time.Second: "1m30s",
-		24 * time.Hour: "24h", 10 * time.Minute: "10m", 90 * time.Minute: "1h30m", time.Hour + time.Second: "1h0m1s",
+		24 * time.Hour: "24h", 48 * time.Hour: "2d", 49 * time.Hour: "49h", 10 * time.Minute: "10m", 90 * time.Minute: "1h30m", time.Hour + time.Second: "1h0m1s",
 	} {
 		if got := commandline.Duration(d); got != want {
 			t.Errorf("Duration(%d) = %q, want %q", d, got, want)
