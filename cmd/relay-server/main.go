@@ -1,8 +1,8 @@
 // Command relay-server is the public relay: a Pushgateway that agents in isolated networks also push to and are scraped
 // through. Its flags are listed by --help; docs/operations.md explains them.
 //
-// It logs to standard error, ends with exit code 0 on SIGTERM and SIGINT after draining, and ignores SIGHUP: what it
-// reloads, it reloads when the file changes.
+// It logs to standard error, ends with exit code 0 on SIGTERM and SIGINT after draining, and reloads its configuration file on SIGHUP. Certificate
+// files it reads again by itself when they change.
 package main
 
 import (
@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -97,11 +98,14 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("web.telemetry-path", "Path under which to expose metrics.").Default(o.TelemetryPath).StringVar(&o.TelemetryPath)
 	serve.Flag("web.external-url", "The URL under which the relay is externally reachable.").Default(o.ExternalURL).StringVar(&o.ExternalURL)
 	serve.Flag("web.route-prefix", "Prefix for the internal routes of web endpoints. Defaults to the path of --web.external-url.").Default(o.RoutePrefix).StringVar(&o.RoutePrefix)
-	serve.Flag("web.enable-lifecycle", "Enable shutdown via HTTP request.").Default(strconv.FormatBool(o.EnableLifecycle)).BoolVar(&o.EnableLifecycle)
+	serve.Flag("web.enable-lifecycle", "Enable shutdown and reload via HTTP request.").Default(strconv.FormatBool(o.EnableLifecycle)).BoolVar(&o.EnableLifecycle)
 	serve.Flag("web.enable-admin-api", "Enable API endpoints for admin control actions.").Default(strconv.FormatBool(o.EnableAdminAPI)).BoolVar(&o.EnableAdminAPI)
 	serve.Flag("web.max-concurrent-scrapes", "Scrapes of the telemetry path that are answered at once; others wait for their turn.").Default(strconv.Itoa(o.MaxConcurrentScrapes)).IntVar(&o.MaxConcurrentScrapes)
 	serve.Flag("web.legacy-metrics", "Expose the Pushgateway's own metrics (pushgateway_…) beside the relay's.").Default(strconv.FormatBool(o.LegacyMetrics)).BoolVar(&o.LegacyMetrics)
 	serve.Flag("web.enable-openmetrics", "Serve OpenMetrics 1.0 to scrapers that ask for it.").Default(strconv.FormatBool(o.EnableOpenMetrics)).BoolVar(&o.EnableOpenMetrics)
+
+	serve.Flag("config.file", "Push rules: what holds of groups whose pushes do not say when the next one is due and how long they are true; none without it.").PlaceHolder("FILE").StringVar(&o.ConfigFile)
+	serve.Flag("groups.forget-after", "How long what is left of an expired group is kept, so that its alert goes on; 0 for ever.").Default(commandline.Duration(o.GroupsForgetAfter)).DurationVar(&o.GroupsForgetAfter)
 
 	serve.Flag("persistence.file", "File of a Pushgateway: taken over at the first start, and written in the Pushgateway's format for the way back. Empty for none.").Default(o.PersistenceFile).PlaceHolder("FILE").StringVar(&o.PersistenceFile)
 	serve.Flag("persistence.interval", "The minimum interval at which to write out the persistence file.").Default(commandline.Duration(o.PersistenceInterval)).DurationVar(&o.PersistenceInterval)
@@ -159,10 +163,29 @@ func runRelay(o relay.Options) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	signal.Ignore(syscall.SIGHUP)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	server, err := relay.New(o)
 	if err != nil {
 		return err
 	}
+	var reloads sync.WaitGroup
+	defer reloads.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	reloads.Go(func() { reloadOn(ctx, hangup, server) })
 	return server.Run(ctx)
+}
+
+// reloadOn reloads the configuration at every signal until ctx ends.
+func reloadOn(ctx context.Context, hangup <-chan os.Signal, server *relay.Server) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			server.Reload() //nolint:errcheck // It logs what is wrong and keeps the earlier configuration.
+		}
+	}
 }

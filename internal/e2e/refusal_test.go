@@ -83,6 +83,8 @@ func TestRelayRefuses(t *testing.T) {
 		{"certificate expired", []string{"--grpc.tls.cert-file=" + old.certFile, "--grpc.tls.key-file=" + old.keyFile}, []string{old.certFile, "expired"}},
 		{"web configuration absent", []string{"--web.config.file=" + absent}, []string{absent}},
 		{"web configuration garbage", []string{"--web.config.file=" + garbage}, []string{"garbage"}},
+		{"configuration absent", []string{"--config.file=" + absent}, []string{absent}},
+		{"configuration garbage", []string{"--config.file=" + garbage}, []string{garbage, "line"}},
 		{"data dir below a file", []string{"--data.dir=" + filepath.Join(garbage, "data")}, []string{garbage}},
 	}
 	for _, m := range mistakes {

@@ -10,23 +10,29 @@ import (
 	"pushrelay/internal/fileowner"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/ingest"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
+	"pushrelay/internal/pushrules"
 	"pushrelay/internal/roster"
 	"pushrelay/internal/tunnel/tunnelserver"
 )
 
 // New returns a relay that listens but does not serve yet. On error nothing is left open, and nothing was made in the
-// data dir if the flags, the ports or the certificate files were at fault.
+// data dir if the flags, the ports, the configuration file or the certificate files were at fault.
 func New(opts Options) (*Server, error) {
 	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	rules, err := pushrules.Load(opts.ConfigFile)
+	if err != nil {
 		return nil, err
 	}
 	s := &Server{opts: opts, logger: opts.Logger, telemetry: newTelemetry(), startedAt: time.Now(), quit: make(chan struct{}, 1)}
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
-	if err := s.build(); err != nil {
+	if err := s.build(rules); err != nil {
 		s.closeListeners()
 		return nil, err
 	}
@@ -34,7 +40,7 @@ func New(opts Options) (*Server, error) {
 }
 
 // build makes all parts, from the store up.
-func (s *Server) build() error {
+func (s *Server) build(rules []lifetime.Rule) error {
 	opts := &s.opts
 	logger := opts.Logger // of a warning, if nothing can be kept; it says what that means for agents
 	if opts.GRPCTLS.CertFile == "" {
@@ -59,6 +65,8 @@ func (s *Server) build() error {
 	if err := s.newStore(dataDir); err != nil {
 		return err
 	}
+	s.reloads = newReloadMetrics(s.telemetry)
+	s.applyRules(rules)
 	if err := s.prepareTunnel(dataDir); err != nil {
 		return err
 	}
@@ -72,9 +80,14 @@ func (s *Server) warnOfOthers(dataDir string) {
 		fileowner.Named{Name: "--grpc.tls.key-file", Path: s.opts.GRPCTLS.KeyFile},
 		fileowner.Named{Name: "--grpc.tls.cert-file", Path: s.opts.GRPCTLS.CertFile},
 		fileowner.Named{Name: "--grpc.tls.client-ca-file", Path: s.opts.GRPCTLS.CAFile},
+		fileowner.Named{Name: "--config.file", Path: s.opts.ConfigFile},
 		fileowner.Named{Name: "--web.config.file", Path: *s.opts.Web.WebConfigFile},
 		fileowner.Named{Name: "--persistence.file", Path: s.opts.PersistenceFile},
 	)
+	s.warnOf(relied...)
+}
+
+func (s *Server) warnOf(relied ...fileowner.Named) {
 	for _, warning := range fileowner.Warnings(relied...) {
 		s.logger.Warn("others may change what the relay relies on", slog.String("warning", warning))
 	}

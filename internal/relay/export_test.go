@@ -1,6 +1,10 @@
 package relay
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pushrelay/internal/lifetime"
+)
 
 // The doors of the tests.
 var (
@@ -10,3 +14,6 @@ var (
 
 // Telemetry returns the registry of the relay's own metrics.
 func (s *Server) Telemetry() *prometheus.Registry { return s.telemetry }
+
+// Regime returns what holds of the lives of groups.
+func (s *Server) Regime() *lifetime.Regime { return s.regime.Load() }

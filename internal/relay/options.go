@@ -24,7 +24,7 @@ type Options struct {
 	ExternalURL string
 	// RoutePrefix is the prefix of all routes; empty takes the path of ExternalURL.
 	RoutePrefix string
-	// EnableLifecycle serves /-/quit; EnableAdminAPI serves the wipe and the forgetting of agents.
+	// EnableLifecycle serves /-/quit and /-/reload; EnableAdminAPI serves the wipe and the forgetting of agents.
 	EnableLifecycle, EnableAdminAPI bool
 	// MaxConcurrentScrapes bounds the scrapes of the telemetry path that are answered at once.
 	MaxConcurrentScrapes int
@@ -32,6 +32,11 @@ type Options struct {
 	LegacyMetrics bool
 	// EnableOpenMetrics serves OpenMetrics 1.0 to those who ask for it.
 	EnableOpenMetrics bool
+
+	// ConfigFile has the push rules; empty for none.
+	ConfigFile string
+	// GroupsForgetAfter is how long what is left of an expired group is kept; 0 for ever.
+	GroupsForgetAfter time.Duration
 
 	// DataDir is what the relay keeps; see DataDirAsked.
 	DataDir string
@@ -94,6 +99,7 @@ func DefaultOptions() Options {
 		TelemetryPath:             "/metrics",
 		MaxConcurrentScrapes:      8,
 		LegacyMetrics:             true,
+		GroupsForgetAfter:         7 * 24 * time.Hour,
 		DataDir:                   DefaultDataDir(""),
 		PersistenceInterval:       5 * time.Minute,
 		PersistenceExport:         true,

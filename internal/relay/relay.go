@@ -5,12 +5,13 @@
 // drains, and waits for every part. It puts together what others do: options.go and validate.go, build.go and listen.go, run.go,
 // and routes.go. Beside that it has what stands between its parts or speaks the words of the flags: how the store lives in the data dir
 // (durability.go), the Pushgateway's file (handover.go), the relay's certificate, how much of the store each agent holds
-// (quotas.go), and the commands on the data dir. Start reading at [Options], then routes.go.
+// (quotas.go), its configuration file (rules.go), and the commands on the data dir. Start reading at [Options], then routes.go.
 package relay
 
 import (
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/ingest"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/roster"
@@ -55,10 +57,14 @@ type Server struct {
 	web           *httpserver.Server
 	routes        *routes
 	startedAt     time.Time
+	reloads       *reloadMetrics
 
 	// set by Run before the state is ready
 	tunnel       *tunnelserver.Server // nil if agents cannot dial in
 	certificates *mtls.Reloader       // what the tunnel shows; nil with it
+
+	reloading sync.Mutex                      // held while the configuration file is read and put to use
+	regime    atomic.Pointer[lifetime.Regime] // set under reloading, once New is done
 
 	state atomic.Int32
 	quit  chan struct{} // /-/quit asks for an end; one slot

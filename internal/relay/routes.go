@@ -70,9 +70,12 @@ func (s *Server) newRoutes() (*routes, error) {
 	get("/api/v1/agents", queryapi.Shared(queryapi.Agents(s.agents, s.store)))
 	get("/-/healthy", counted("healthy", s.healthy))
 	get("/-/ready", counted("ready", s.ready))
-	at.Put("/-/quit", s.quitHandler)
-	at.Post("/-/quit", s.quitHandler)
-	at.Get("/-/quit", quitByGet)
+	for path, h := range map[string]http.HandlerFunc{"/-/quit": s.quitHandler, "/-/reload": s.reloadHandler} {
+		h = s.lifecycle(h)
+		at.Put(path, h)
+		at.Post(path, h)
+		at.Get(path, lifecycleByGet)
+	}
 	if s.opts.EnableAdminAPI {
 		at.Put("/api/v1/admin/wipe", counted("wipe", s.wipe))
 		at.Del("/api/v1/agents/:agent", queryapi.ForgetAgent(s.agents))
@@ -138,18 +141,24 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-// quitByGet refuses to end the relay by what a browser or a crawler may do by itself.
-func quitByGet(w http.ResponseWriter, _ *http.Request) {
+// lifecycleByGet refuses to end or reload the relay by what a browser or a crawler may do by itself.
+func lifecycleByGet(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusMethodNotAllowed)
 	fmt.Fprint(w, "Only POST or PUT requests allowed.")
 }
 
-func (s *Server) quitHandler(w http.ResponseWriter, _ *http.Request) {
-	if !s.opts.EnableLifecycle {
+// lifecycle returns the handler where whoever reaches the relay may end and reload it. Elsewhere it is 403.
+func (s *Server) lifecycle(h http.HandlerFunc) http.HandlerFunc {
+	if s.opts.EnableLifecycle {
+		return h
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprint(w, "Lifecycle API is not enabled.")
-		return
 	}
+}
+
+func (s *Server) quitHandler(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, "Requesting termination... Goodbye!")
 	select {
 	case s.quit <- struct{}{}:

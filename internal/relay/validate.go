@@ -38,6 +38,9 @@ func (o *Options) validate() error {
 			return fmt.Errorf("%s is %s, want more than nothing", positive.flag, positive.value)
 		}
 	}
+	if o.GroupsForgetAfter < 0 {
+		return fmt.Errorf("--groups.forget-after is %s, want 0 for never or more", o.GroupsForgetAfter)
+	}
 	if o.PersistenceFile != "" && o.PersistenceExport && o.PersistenceInterval <= 0 {
 		return fmt.Errorf("--persistence.interval is %s, want more than nothing", o.PersistenceInterval)
 	}

@@ -53,6 +53,8 @@ var RelayFamilies = strings.Fields(`
 	relay_build_info
 	relay_certificate_not_after_seconds
 	relay_changes_total
+	relay_config_last_reload_success_timestamp_seconds
+	relay_config_last_reload_successful
 	relay_exposition_duration_seconds
 	relay_gather_errors_total
 	relay_handshakes_refused_total
