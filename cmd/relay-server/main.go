@@ -55,6 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	certificates := certificateCommands(app)
 	store := newStoreCommands(app)
 	groups := newGroupsCommands(app)
+	checks := newCheckCommand(app)
 
 	command, err := app.Parse(args)
 	if exited {
@@ -63,6 +64,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-server: %v (--help lists all flags)\n", commandline.Advise(app.Model(), args, err))
 		return 2
+	}
+	if command == checks.FullCommand() {
+		return checks.run(stdout, stderr)
 	}
 	if groups.has(command) {
 		return groups.run(command, os.Stdin, stdout, stderr)

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,5 +37,48 @@ func TestLongTimesAreGivenInDays(t *testing.T) {
 		if got := opts().GroupsForgetAfter; got != want {
 			t.Errorf("--groups.forget-after=%s is %v, want %v", text, got, want)
 		}
+	}
+}
+
+func TestCheckConfig(t *testing.T) {
+	const match = "  - match: '{job=\"backup\"}'\n    "
+	for name, tt := range map[string]struct {
+		text           string
+		code           int
+		stdout, stderr string // FILE is the file
+	}{
+		"good":          {"push_rules:\n" + match + "every: 1d\n" + match + "grace: 1h\n", 0, "FILE: 2 push rules\n", ""},
+		"empty":         {"", 0, "FILE: 0 push rules\n", ""},
+		"a wrong value": {"push_rules:\n" + match + "every: 1d\n    grace: late\n", 1, "", "relay-server check-config: configuration FILE: line 4: grace is \"late\", want a duration such as 30m or 1d12h of at most 100y, or none\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.Chmod(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, "relay.yml")
+			if err := os.WriteFile(file, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var stdout, stderr bytes.Buffer
+			code := run([]string{"check-config", file}, &stdout, &stderr)
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if diff := cmp.Diff(strings.ReplaceAll(tt.stdout, "FILE", file), stdout.String()); diff != "" {
+				t.Errorf("stdout (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(strings.ReplaceAll(tt.stderr, "FILE", file), stderr.String()); diff != "" {
+				t.Errorf("stderr (-want +got):\n%s", diff)
+			}
+		})
+	}
+	var stdout, stderr bytes.Buffer
+	absent := filepath.Join(t.TempDir(), "absent.yml")
+	if code := run([]string{"check-config", absent}, &stdout, &stderr); code != 1 || !strings.Contains(stderr.String(), absent) {
+		t.Errorf("a file that is not there: exit code %d, %s", code, stderr.String())
+	}
+	if code := run([]string{"check-config"}, &stdout, &stderr); code != 2 {
+		t.Errorf("without a file: exit code %d, want 2", code)
 	}
 }
