@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func newQueryFlags(c *kingpin.CmdClause) *queryFlags {
 	return &queryFlags{
 		match:        c.Flag("match", `Selector on the grouping labels, such as {job="backup"} (repeatable: any of them).`).Required().PlaceHolder("SELECTOR").Strings(),
 		pushedBefore: c.Flag("pushed-before", "Only groups without a successful push since: a time such as 2026-11-30T04:00:00Z, or how long ago, such as 7d.").PlaceHolder("TIME").String(),
-		state:        c.Flag("state", "Only groups in this state: "+relayapi.StateFailed+" (the last push was rejected) or "+relayapi.StateQuarantined+".").PlaceHolder("STATE").String(),
+		state:        c.Flag("state", "Only groups in this state: "+relayapi.StateLate+" (a push was expected before now), "+relayapi.StateFailed+" (the last push was rejected, or was that of a job that failed), "+relayapi.StateExpired+" (what was pushed is no longer true) or "+relayapi.StateQuarantined+".").PlaceHolder("STATE").String(),
 	}
 }
 
@@ -185,8 +186,8 @@ func writeGroup(w io.Writer, g relayapi.Group) {
 	if len(g.States) > 0 {
 		state = strings.Join(g.States, ", ")
 	}
-	if g.Reason != "" && slices.Contains(g.States, relayapi.StateFailed) {
-		state += ": " + commandline.Plain(g.Reason)
+	if reason := cmp.Or(g.JobFailure, g.Reason); reason != "" && slices.Contains(g.States, relayapi.StateFailed) {
+		state += ": " + commandline.Plain(reason)
 	}
 	fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", labelsText(g.Labels), pushed, g.Series, state)
 }

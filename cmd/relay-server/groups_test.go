@@ -37,7 +37,7 @@ func TestGroups(t *testing.T) {
 		{"list what is old", `list --match={job=~".+"} --pushed-before=1h`, 0, "no group matches", ""},
 		{"list what was pushed", `list --match={job="a"} --pushed-before=2100-01-01T00:00:00Z`, 0, `{job="a",team="x"}`, ""},
 		{"list a state", `list --match={job=~".+"} --state=failed`, 0, "no group matches", ""},
-		{"bad state", `list --match={job=~".+"} --state=odd`, 1, "", `state is "odd", want failed or quarantined`},
+		{"bad state", `list --match={job=~".+"} --state=odd`, 1, "", `state is "odd", want one of expired, failed, late, quarantined`},
 		{"bad selector", `list --match={job=}`, 1, "", "cannot be read"},
 		{"no selector", `list`, 2, "", "--match"},
 		{"bad limit", `list --match={job="a"} --limit=-1`, 2, "", "--limit is -1"},

@@ -32,6 +32,7 @@ var table = map[string]place{
 	"internal/gather":              {3, relayOnly},
 	"internal/ingest":              {3, relayOnly},
 	"internal/keep":                {3, relayOnly},
+	"internal/lifecycle":           {3, relayOnly},
 	"internal/pushgatewayfile":     {3, relayOnly},
 	"internal/tunnel/tunnelserver": {3, relayOnly},
 	"internal/tunnel":              {3, shared},

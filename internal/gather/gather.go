@@ -150,8 +150,8 @@ func selectorOf(query string) (*selector.Selector, error) {
 // gather returns what is to be exposed: everything, or what is chosen. Choosing may take as long as the scrape.
 func (h *Handler) gather(r *http.Request, chosen *selector.Selector) (*groupstore.View, []*dto.MetricFamily, error) {
 	if chosen == nil {
-		own := h.own()
-		return h.cfg.Store.Snapshot(), own, nil
+		view := h.cfg.Store.Snapshot() // first: it counts groups for the relay's own metrics
+		return view, h.own(), nil
 	}
 	ctx, cancel := context.WithTimeout(httpserver.Outlasting(r.Context()), timeoutOf(r.Header.Get(scrape.TimeoutHeader)))
 	defer cancel()

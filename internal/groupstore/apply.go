@@ -128,7 +128,7 @@ func (s *Store) draft(d *draft, content *Content) (refusal *change.Outcome) {
 	switch {
 	case d.operation == change.Wipe, d.operation == change.Forget && c.Origin != nil:
 		d.key = grouping.Key{}
-	case c.Refused == nil && !d.operation.IsPush():
+	case c.Refused == nil && !d.operation.IsPush() && d.operation != change.Expire:
 		return change.Refuse(change.Invalid, "operation %d of a push is not supported", d.operation)
 	case d.key.IsZero():
 		return s.check.refusal("the push names no group")

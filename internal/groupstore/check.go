@@ -23,6 +23,9 @@ type trial struct {
 	inVain string
 	// looks is how many groups may still be looked at for what is told of faults.
 	looks int
+	// decides says that a push is decided: what is expired does not count, and is found in expired, to be deleted.
+	decides bool
+	expired []obstacle
 }
 
 // judge returns why the family cannot be exposed as part of the group, or nil.
@@ -37,9 +40,15 @@ func (t *trial) judge(k *series.Set) *hiding {
 		return h
 	}
 	if x := t.s.exposed.of(k.Name()); x != nil && t.others(x, k.Name()) > 0 && x.typ != k.Type() {
+		if !t.areInTheWay(x, k.Name()) {
+			return nil // it is judged again without them
+		}
 		return &hiding{name: k.Name(), reason: k.Describe(0) + "is not a " + x.typ.Protobuf() + t.holder(", which it is", x, k.Name())}
 	}
 	if other, fault := series.SuffixClash(k.Name(), k.Type(), t.typeOf); fault != "" {
+		if x := t.exposureInGroups(other); x != nil && !t.areInTheWay(x, other) {
+			return nil
+		}
 		return &hiding{name: other, reason: fault + t.holderOf(other)}
 	}
 	return t.duplicate(k)
@@ -85,10 +94,18 @@ func (t *trial) holder(text string, x *exposure, name string) string {
 
 // holderOf is holder for a family that may also be one of the push, or the program's own.
 func (t *trial) holderOf(name string) string {
-	_, own := t.s.own[name]
-	x := t.s.exposed.of(name)
-	if _, pushed := searchPart(t.parts, name); own || pushed || x == nil {
+	x := t.exposureInGroups(name)
+	if x == nil {
 		return ""
 	}
 	return t.holder("", x, name)
+}
+
+// exposureInGroups returns what groups expose of a family that is neither of the push nor the program's own; nil if it is.
+func (t *trial) exposureInGroups(name string) *exposure {
+	_, own := t.s.own[name]
+	if _, pushed := searchPart(t.parts, name); own || pushed {
+		return nil
+	}
+	return t.s.exposed.of(name)
 }

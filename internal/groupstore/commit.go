@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/series"
 )
 
@@ -69,8 +70,8 @@ func nextState(e *Effect, g *group) *state {
 		return markedState(e, g)
 	}
 	next := &state{group: g, parts: e.parts, pushed: e.PushedAt, lines: e.lines, pinned: e.valueSize}
-	if e.FailedAt != 0 || e.Reason != "" || e.hidden != "" || len(e.marks) > 0 {
-		next.notes = &notes{failed: e.FailedAt, reason: e.Reason, hidden: e.hidden, marks: e.marks}
+	if e.FailedAt != 0 || e.Reason != "" || e.hidden != "" || len(e.marks) > 0 || e.broken != "" || !e.life.IsZero() {
+		next.notes = &notes{failed: e.FailedAt, reason: e.Reason, hidden: e.hidden, marks: e.marks, broken: e.broken, life: keptLife(e.life, g.state)}
 	}
 	if g.state == nil || e.Operation == change.Replace {
 		return next
@@ -85,6 +86,18 @@ func nextState(e *Effect, g *group) *state {
 		compact(next, live)
 	}
 	return next
+}
+
+// keptLife returns a declaration as notes have it, which is the one of the state before if it says the same.
+func keptLife(life lifetime.Declaration, before *state) *lifetime.Declaration {
+	switch had := before.noted().life; {
+	case life.IsZero():
+		return nil
+	case had != nil && *had == life:
+		return had
+	default:
+		return &life
+	}
 }
 
 // markedState returns what the group holds, with other marks.
@@ -156,6 +169,7 @@ func (s *Store) replace(g *group, next *state) {
 		s.totals.valueBytes += next.pinned
 	}
 	s.totals.parts += len(after) - len(before)
+	s.lives.count(g.state, next)
 	changed := difference(before, after)
 	departed, freed := s.hold(g, next)
 	for _, x := range changed {
@@ -170,6 +184,7 @@ func (s *Store) replace(g *group, next *state) {
 	}
 	g.state = next
 	s.slots.put(g)
+	s.lives.queue(g)
 	for _, x := range changed {
 		s.sets.Exchange(x.sets())
 		switch p := x.after; {
@@ -315,5 +330,6 @@ func (s *Store) adopt(e *Effect, g *group) {
 		e.parts[i].hidden = nil
 		e.parts[i].set = s.sets.Adopt(e.parts[i].set)
 	}
-	s.judgeAll(e, g, "", holds(s.accounts.nameOf(g.key), e.marks)) // it marks what does not fit; nobody is refused here
+	t := trial{s: s, g: g, looks: maxLooks}
+	t.judgeAll(e, holds(s.accounts.nameOf(g.key), e.marks)) // it marks what does not fit; nobody is refused here
 }

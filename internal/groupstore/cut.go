@@ -127,7 +127,7 @@ type cutWriter struct {
 	buf     []byte
 }
 
-func (w *cutWriter) begin(kind byte) { w.buf = append(w.buf[:0], recordFormat, kind) }
+func (w *cutWriter) begin(kind byte) { w.buf = append(w.buf[:0], plainFormat, kind) }
 
 func (w *cutWriter) head(position uint64) []byte {
 	w.begin(cutRecord)
@@ -171,7 +171,9 @@ func (w *cutWriter) group(st *state, yield func([]byte) bool) bool {
 		}
 	}
 	noted := st.noted()
-	w.begin(groupRecord)
+	life := st.declared()
+	format := formatFor(life, noted.broken)
+	w.buf = append(w.buf[:0], format, groupRecord)
 	w.buf = fields.AppendText(w.buf, st.group.key.Canonical())
 	w.buf = binary.AppendUvarint(w.buf, st.version)
 	w.buf = binary.AppendUvarint(w.buf, st.group.born)
@@ -180,6 +182,7 @@ func (w *cutWriter) group(st *state, yield func([]byte) bool) bool {
 	w.buf = fields.AppendText(w.buf, noted.reason)
 	w.buf = appendMarks(w.buf, noted.marks)
 	w.buf = fields.AppendText(w.buf, noted.hidden)
+	w.buf = appendLife(w.buf, format, life, noted.broken)
 	w.buf = binary.AppendUvarint(w.buf, uint64(len(st.parts)))
 	for i := range st.parts {
 		w.part(&st.parts[i], st.pushed)

@@ -15,16 +15,28 @@ func (x *decision) judge() {
 		}
 		return
 	}
-	*e = Effect{Operation: d.operation, Key: d.key, PushedAt: d.at, parts: d.parts, lines: d.lines, valueSize: d.valueSize}
+	if d.operation == change.Expire {
+		x.judgeExpire()
+		return
+	}
+	kept, _ := x.kept()
+	*e = Effect{
+		Operation: d.operation, Key: d.key, Seen: versionOf(g), PushedAt: d.at, FailedAt: kept.failed, Reason: kept.reason,
+		life: x.declared(kept.life), broken: x.change.Failed, parts: d.parts, lines: d.lines, valueSize: d.valueSize,
+	}
+	if x.standing != alive {
+		e.Operation = change.Replace // a POST onto what is expired is a PUT (L5)
+	}
 	if g == nil {
 		g = x.groups.newGroup(d.group, d.key, d.labels)
 		x.group = g
-	} else {
-		noted := g.state.noted()
-		e.Seen, e.FailedAt, e.Reason = g.state.version, noted.failed, noted.reason
 	}
 	if d.imported != nil {
 		x.adoptImport()
+		return
+	}
+	if double := x.groups.double(g); x.lives.standingOf(double) != alive {
+		x.inTheWay = append(x.inTheWay, obstacle{double, absent}) // a stub of the same labels as well
 		return
 	}
 	if reason := x.groups.unfit(g); reason != "" {
@@ -45,11 +57,13 @@ func (x *decision) judge() {
 	for i := range e.parts {
 		e.parts[i].set = x.sets.Intern(e.parts[i].set)
 	}
-	misfits := x.judgeAll(e, g, d.inVain, x.source != nil && authorOf(x.source.name) == x.accounts.nameOf(d.key))
+	t := trial{s: x.Store, g: g, inVain: d.inVain, looks: maxLooks, decides: true}
+	misfits := t.judgeAll(e, x.source != nil && authorOf(x.source.name) == x.accounts.nameOf(d.key))
 	if misfits.Any() && !x.mayHide() {
 		x.fail(misfits.String())
 		return
 	}
+	x.inTheWay = t.expired
 	if full := x.full(g); full != nil {
 		*e, x.refusal, x.group = Effect{}, full, nil
 		return
@@ -76,19 +90,21 @@ func (x *decision) fail(reason string) {
 		return
 	}
 	x.group = g
-	e := &x.effect
-	e.Operation, e.Key, e.Seen, e.FailedAt, e.Reason = change.Fail, x.key, versionOf(g), x.at, exposition.Clip(reason, keptBytes)
-	if g.state != nil {
-		e.PushedAt, e.hidden = g.state.pushed, g.state.hidden()
+	op := change.Fail
+	if x.standing != alive {
+		op = change.Replace // by nothing: what is expired does not come back
 	}
+	kept, pushed := x.kept()
+	x.effect = remains(op, g, kept, pushed)
+	x.effect.FailedAt, x.effect.Reason = x.at, exposition.Clip(reason, keptBytes)
 }
 
-// judgeAll judges the parts of an effect and marks those that do not fit. It returns what is wrong with them. Behind what says that a
-// series is there twice goes inVain.
+// judgeAll judges the parts of an effect of the trial's group, and marks those that do not fit. It returns what is wrong with them.
 //
 // A family whose set of series the group exposes already is not judged: it changes nothing for anybody else, and what is
 // new beside it is judged against it. If the change makes the group hold its account, what claims that is judged as gone.
-func (s *Store) judgeAll(e *Effect, g *group, inVain string, holding bool) (misfits exposition.Faults) {
+func (t *trial) judgeAll(e *Effect, holding bool) (misfits exposition.Faults) {
+	s, g := t.s, t.g
 	if e.hidden != "" {
 		for i := range e.parts {
 			e.parts[i].hidden = &hiding{reason: e.hidden}
@@ -98,7 +114,7 @@ func (s *Store) judgeAll(e *Effect, g *group, inVain string, holding bool) (misf
 	if unchanged(e.parts, g) == len(e.parts) {
 		return misfits
 	}
-	t := trial{s: s, g: g, inVain: inVain, looks: maxLooks, parts: e.parts, accepted: make([]bool, len(e.parts)), leaving: leaving(e, g)}
+	t.parts, t.accepted, t.leaving = e.parts, make([]bool, len(e.parts)), leaving(e, g)
 	if name := s.accounts.nameOf(g.key); holding && !s.accounts.isHeld(name) {
 		t.account = name
 	}

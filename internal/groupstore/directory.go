@@ -59,13 +59,21 @@ func (dir *directory) newGroup(prepared *group, key grouping.Key, labels []group
 	return g
 }
 
-// unfit returns why the group as such cannot be exposed, whatever is pushed to it: its labels cannot be written, or are,
-// without the empty ones, those of another group, so that both would have the same two times (S7).
+// double returns the group whose labels are, without the empty ones, those of g, so that both would have the same two times (S7); nil if
+// there is none that is exposed.
+func (dir *directory) double(g *group) *group {
+	if other := dir.exposed(g.normal); other != nil && other.key != g.key {
+		return other
+	}
+	return nil
+}
+
+// unfit returns why the group as such cannot be exposed, whatever is pushed to it: its labels cannot be written, or it is the double of another.
 func (dir *directory) unfit(g *group) string {
 	if fault := g.layout.pushed.Fault(""); fault != "" {
 		return fault
 	}
-	if other := dir.exposed(g.normal); other != nil && other.key != g.key {
+	if other := dir.double(g); other != nil {
 		return g.layout.pushed.Describe(0) + series.CollectedBefore +
 			": a label with an empty value is none, and so there is group " + other.key.String() + " already"
 	}

@@ -9,6 +9,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/lifetime"
 )
 
 // A pushing is a change as these tests write it: with its body, and an origin of a source that has a name.
@@ -23,6 +24,8 @@ type pushing struct {
 	// Agent is that of a push without an origin.
 	Agent       string
 	MayBeHidden bool
+	Life        lifetime.Declaration
+	Failed      string
 }
 
 // An origin is of a source that is named as author, zero byte and journal, or by the author alone.
@@ -40,7 +43,7 @@ func source(name string) (agent string, journal [16]byte) {
 }
 
 func (p pushing) change() *change.Change {
-	c := &change.Change{Operation: p.Operation, Key: p.Key, At: p.At, Waited: p.Waited, Current: p.Current, Agent: p.Agent, MayBeHidden: p.MayBeHidden}
+	c := &change.Change{Operation: p.Operation, Key: p.Key, At: p.At, Waited: p.Waited, Current: p.Current, Agent: p.Agent, MayBeHidden: p.MayBeHidden, Life: p.Life, Failed: p.Failed}
 	if o := p.Origin; o != nil {
 		c.Origin = &change.Origin{Sequence: o.Sequence, Digest: o.Digest}
 		c.Agent, c.Origin.Journal = source(o.Source)

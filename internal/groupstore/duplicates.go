@@ -133,7 +133,7 @@ func (t *trial) sharedWith(k *series.Set, owner *group) *hiding {
 	if p == nil || p.hidden != nil || owner.key == t.g.key || t.ousts(owner, k.Name()) {
 		return nil
 	}
-	if metric, ok := k.Shared(t.g.key, p.set, owner.key); ok {
+	if metric, ok := k.Shared(t.g.key, p.set, owner.key); ok && t.isInTheWay(owner) {
 		return &hiding{name: k.Name(), by: owner, reason: k.Describe(metric) + series.CollectedBefore + ", in group " + exposition.Shown(owner.key.String())}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 )
 
 // Effect is what follows from a change that was decided: what became of one group, or of all for Wipe and Forget (S1, S2). It is a value: it
@@ -20,11 +21,13 @@ type Effect struct {
 	// Reason says why the push at FailedAt was rejected; it may be empty.
 	Reason string
 
-	marks     []mark // the group's after the change, also if it is not there then; for Forget the one that is passed
-	hidden    string // why the whole group is not exposed
-	parts     []part // all of them for Replace, the ones that differ for Merge
-	lines     int    // of the parts
-	valueSize int    // of the string that the parts' values are cut from
+	life      lifetime.Declaration // the group's after the change
+	broken    string               // why the job failed that pushed last, by its own account; empty if it did not
+	marks     []mark               // the group's after the change, also if it is not there then; for Forget the one that is passed
+	hidden    string               // why the whole group is not exposed
+	parts     []part               // all of them for Replace, the ones that differ for Merge
+	lines     int                  // of the parts
+	valueSize int                  // of the string that the parts' values are cut from
 }
 
 // Log makes changes durable. A nil Log is a store in memory.

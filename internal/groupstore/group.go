@@ -2,8 +2,10 @@ package groupstore
 
 import (
 	"strings"
+	"sync/atomic"
 
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/series"
 )
 
@@ -18,6 +20,9 @@ type layout struct {
 	names  []string // all names, sorted
 	pushed *series.Set
 	failed *series.Set
+	up     *series.Set
+	late   *series.Set
+	expiry *series.Set
 
 	refs int // groups that use it; guarded by Store.mu
 }
@@ -36,6 +41,9 @@ type group struct {
 	born    uint64   // position of the change that made the group; never changes once it is in the store
 	slot    int      // index in Store.slots, -1 once deleted
 	state   *state   // what it holds; nil once deleted
+	queued  int64    // when the entry of expiring that counts for it is; 0 if there is none
+
+	fate atomic.Pointer[fate] // as it was worked out last; see regime.fateOf
 }
 
 // A state is what a group holds at one moment. It is immutable and replaced whole, so that whoever has it sees the families
@@ -56,6 +64,9 @@ type notes struct {
 	reason string // why the push at that time was rejected
 	hidden string // why the whole group is not exposed; empty if it is
 	marks  []mark // see mark
+	broken string // why the job failed that pushed last, by its own account; empty if it did not
+	// life is what was declared of the group's life; nil for nothing. It is the same pointer for as long as it says the same.
+	life *lifetime.Declaration
 }
 
 // A part is one family of one group. It is immutable.
@@ -100,6 +111,14 @@ func (st *state) hidden() string {
 		return ""
 	}
 	return st.notes.hidden
+}
+
+// declared returns what was declared of the group's life.
+func (st *state) declared() lifetime.Declaration {
+	if st == nil || st.notes == nil || st.notes.life == nil {
+		return lifetime.Declaration{}
+	}
+	return *st.notes.life
 }
 
 // find returns the state's part of that family, or nil.
@@ -195,6 +214,9 @@ func newLayout(labels []grouping.Label, h series.Hasher) *layout {
 	l.id, l.shape = layoutID(labels), newShape(labels)
 	l.pushed = series.Gauge(series.PushTimeFamily, pushTimeHelp, l.names, h)
 	l.failed = series.Gauge(series.FailureTimeFamily, failureTimeHelp, l.names, h)
+	l.up = series.Gauge(series.UpFamily, upHelp, l.names, h)
+	l.late = series.Gauge(series.DueFamily, dueHelp, l.names, h)
+	l.expiry = series.Gauge(series.ExpiryFamily, expiryHelp, l.names, h)
 	return l
 }
 

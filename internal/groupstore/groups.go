@@ -7,6 +7,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/metric"
 )
@@ -14,8 +15,8 @@ import (
 // Groups returns the groups in the order of their canonical keys, also those in quarantine.
 func (v *View) Groups() iter.Seq[Group] {
 	return func(yield func(Group) bool) {
-		for _, st := range v.states {
-			if !yield(Group{st}) {
+		for i, st := range v.states {
+			if !yield(Group{st, v.moment, v.fate(i)}) {
 				return
 			}
 		}
@@ -26,7 +27,19 @@ func (v *View) Groups() iter.Seq[Group] {
 func (v *View) Len() int { return len(v.states) }
 
 // Group is one group of a view.
-type Group struct{ st *state }
+type Group struct {
+	st     *state
+	moment *moment
+	known  *fate // nil until it is asked for
+}
+
+// fate returns what becomes of the group.
+func (g Group) fate() *fate {
+	if g.known != nil {
+		return g.known
+	}
+	return g.moment.regime.fateOf(g.st)
+}
 
 // Key returns the grouping key.
 func (g Group) Key() grouping.Key { return g.st.group.key }
@@ -66,11 +79,11 @@ func timeOf(nanoseconds int64) time.Time {
 	return time.Unix(0, nanoseconds).UTC()
 }
 
-// Families returns the group's families in the order of their names: the pushed ones, also those in quarantine, and the
-// group's two times.
+// Families returns the group's families in the order of their names: the pushed ones, also those in quarantine, and those that it has of the
+// store: its two times, and what is to be seen of its life.
 func (g Group) Families() iter.Seq[Family] {
 	return func(yield func(Family) bool) {
-		times := g.times()
+		times := g.own()
 		for i := range g.st.parts {
 			p := &g.st.parts[i]
 			for len(times) > 0 && times[0].set.Name() < p.set.Name() {
@@ -91,13 +104,17 @@ func (g Group) Families() iter.Seq[Family] {
 	}
 }
 
-// times returns the group's two times as parts, in the order of their names.
-func (g Group) times() []part {
-	failed, pushed := g.st.failed(), g.st.pushed
-	return []part{
-		{set: g.st.group.layout.failed, values: string(append(appendSeconds(nil, failed), '\n')), pushed: max(failed, pushed)},
-		{set: g.st.group.layout.pushed, values: string(append(appendSeconds(nil, pushed), '\n')), pushed: max(failed, pushed)},
+// own returns what the group has of the store as parts, in the order of their names.
+func (g Group) own() []part {
+	pushed := max(g.st.failed(), g.st.pushed)
+	var parts []part
+	for i := range ownFamilies {
+		o := &ownFamilies[i]
+		if k, value, ok := o.of(g.st, g.fate(), g.moment.now); ok {
+			parts = append(parts, part{set: k, values: string(append(exposition.AppendFloat(nil, value), '\n')), pushed: pushed})
+		}
 	}
+	return parts
 }
 
 // Family is one family of one group.

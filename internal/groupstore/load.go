@@ -210,6 +210,7 @@ func (l *Loader) decodeGroup(r *recordReader) (loadedGroup, error) {
 	c.Reason = string(r.Text())
 	c.marks = l.s.origins.adoptMarks(decodeMarks(r))
 	c.hidden = string(r.Text())
+	c.life, c.broken = decodeLife(r)
 	var err error
 	if c.Key, err = grouping.FromCanonical(string(canonical)); err != nil {
 		return lg, err

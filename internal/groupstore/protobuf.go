@@ -84,7 +84,7 @@ func (e *encoding) family(f *exposed) {
 	if f.own != nil {
 		e.ownMetrics(f.own)
 	}
-	e.times(f)
+	e.ofStore(f)
 	e.run(f)
 	if f.unit != "" {
 		e.buf = appendBytes(e.buf, familyUnit, f.unit)
@@ -107,15 +107,18 @@ func (e *encoding) ownMetrics(mf *dto.MetricFamily) {
 	}
 }
 
-func (e *encoding) times(f *exposed) {
-	if f.time == nil {
+func (e *encoding) ofStore(f *exposed) {
+	if f.ofStore == nil {
 		return
 	}
 	e.renderer.Use(f.dialect)
 	for i, st := range e.v.shown(false) {
-		k, at := f.time(st)
+		k, value, ok := f.ofStore.of(st, e.v.fate(i), e.v.moment.now)
+		if !ok {
+			continue
+		}
 		e.setGroup(i)
-		e.buf = e.renderer.AppendGauge(e.buf, k, &e.labels, float64(at)/1e9)
+		e.buf = e.renderer.AppendGauge(e.buf, k, &e.labels, value)
 		e.drain()
 	}
 }

@@ -60,21 +60,22 @@ func (p *prototexter) family(e *exposed) {
 			p.metric(m)
 		}
 	}
-	p.times(e)
+	p.ofStore(e)
 	p.run(e)
 	p.o.buf = append(p.o.buf, '\n')
 }
 
-func (p *prototexter) times(e *exposed) {
-	if e.time == nil {
+func (p *prototexter) ofStore(e *exposed) {
+	if e.ofStore == nil {
 		return
 	}
-	for _, st := range p.v.shown(false) {
+	for i, st := range p.v.shown(false) {
 		if p.o.failed.Load() {
 			return
 		}
-		k, at := e.time(st)
-		p.metrics(k, st.group, string(append(appendSeconds(nil, at), '\n')), e.dialect)
+		if k, value, ok := e.ofStore.of(st, p.v.fate(i), p.v.moment.now); ok {
+			p.metrics(k, st.group, string(append(exposition.AppendFloat(nil, value), '\n')), e.dialect)
+		}
 	}
 }
 

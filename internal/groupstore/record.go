@@ -10,14 +10,22 @@ import (
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/fields"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/series"
 )
 
 // The records are how changes and whole stores are written: to a log, to a snapshot, to a backup. Each begins with the
 // version of its format and its kind, and a record that is not understood is refused, never taken for another (S2).
 
-// recordFormat is the version of the format that is written. In format 1 marks had no times; it is read as well.
-const recordFormat = 2
+// The versions of the format. Each record is written in the lowest that has all that is in it, so that an earlier release reads a store in
+// which nothing is that it does not know.
+const (
+	timelessFormat = 1 // marks had no times; it is read, and never written
+	plainFormat    = 2
+	lifeFormat     = 3 // what was declared of a group's life, and why its job failed
+
+	newestFormat = lifeFormat
+)
 
 // The kinds of records.
 const (
@@ -48,10 +56,10 @@ func openRecord(b []byte) (kind byte, c *recordReader, err error) {
 	c = &recordReader{Reader: *fields.NewReader(b)}
 	c.format = c.Byte()
 	kind = c.Byte()
-	if !c.Bad && c.format > recordFormat {
-		return 0, nil, &datadir.NewerError{What: "a record of the store", Format: uint64(c.format), Known: recordFormat}
+	if !c.Bad && c.format > newestFormat {
+		return 0, nil, &datadir.NewerError{What: "a record of the store", Format: uint64(c.format), Known: newestFormat}
 	}
-	if c.Bad || c.format < 1 {
+	if c.Bad || c.format < timelessFormat {
 		return 0, nil, errRecord
 	}
 	return kind, c, nil
@@ -60,7 +68,8 @@ func openRecord(b []byte) (kind byte, c *recordReader, err error) {
 // AppendEffect appends the record of a change at its position. It refers to nothing else, so that it means the same
 // wherever it is read.
 func AppendEffect(dst []byte, position uint64, c Effect) []byte {
-	dst = append(dst, recordFormat, changeRecord, byte(c.Operation))
+	format := formatFor(c.life, c.broken)
+	dst = append(dst, format, changeRecord, byte(c.Operation))
 	dst = binary.AppendUvarint(dst, position)
 	dst = fields.AppendText(dst, "") // no tenant: whose store the group is in
 	dst = fields.AppendText(dst, c.Key.Canonical())
@@ -70,6 +79,7 @@ func AppendEffect(dst []byte, position uint64, c Effect) []byte {
 	dst = fields.AppendText(dst, c.Reason)
 	dst = appendMarks(dst, c.marks)
 	dst = fields.AppendText(dst, c.hidden)
+	dst = appendLife(dst, format, c.life, c.broken)
 	dst = binary.AppendUvarint(dst, uint64(len(c.parts)))
 	for i := range c.parts {
 		k := c.parts[i].set
@@ -121,6 +131,7 @@ func decodeEffect(b []byte, sets *series.Table) (position uint64, c Effect, err 
 	c.Reason = string(r.Text())
 	c.marks = decodeMarks(r)
 	c.hidden = string(r.Text())
+	c.life, c.broken = decodeLife(r)
 	if r.Bad {
 		return 0, Effect{}, fmt.Errorf("decoding a change: %w", errRecord)
 	}
@@ -200,7 +211,7 @@ func decodeMarks(r *recordReader) []mark {
 			r.Fail()
 		}
 		again := slices.ContainsFunc(marks, func(other mark) bool { return other.source.name == m.source.name })
-		if r.format > 1 {
+		if r.format > timelessFormat {
 			m.at = r.Varint()
 		}
 		if r.Bad || m.source.name == "" || m.sequence == 0 || again {
@@ -210,6 +221,39 @@ func decodeMarks(r *recordReader) []mark {
 		marks = append(marks, m)
 	}
 	return marks
+}
+
+// formatFor returns the format of a record with that life.
+func formatFor(life lifetime.Declaration, broken string) byte {
+	if life.IsZero() && broken == "" {
+		return plainFormat
+	}
+	return lifeFormat
+}
+
+// appendLife writes what was declared of a group's life, as far as the format has it.
+func appendLife(dst []byte, format byte, life lifetime.Declaration, broken string) []byte {
+	if format < lifeFormat {
+		return dst
+	}
+	t := life.Texts()
+	for _, text := range [...]string{t.TTL, t.Every, t.Schedule, t.Grace, broken} {
+		dst = fields.AppendText(dst, text)
+	}
+	return dst
+}
+
+func decodeLife(r *recordReader) (life lifetime.Declaration, broken string) {
+	if r.format < lifeFormat {
+		return life, ""
+	}
+	t := lifetime.Texts{TTL: string(r.Text()), Every: string(r.Text()), Schedule: string(r.Text()), Grace: string(r.Text())}
+	broken = string(r.Text())
+	life, err := lifetime.Parse(t)
+	if err != nil || !life.IsKept() || len(broken) > change.MaxFailedBytes {
+		r.Fail()
+	}
+	return life, broken
 }
 
 // leastPart is the size of the smallest part in a record.

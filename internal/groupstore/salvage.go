@@ -51,6 +51,7 @@ func highestSet(r *recordReader) (highest uint64, some bool) {
 	r.Text()
 	decodeMarks(r)
 	r.Text()
+	decodeLife(r)
 	for range r.Count(leastPart + 1) {
 		highest, some = max(highest, r.Uvarint()), true
 		r.Varint()

@@ -8,13 +8,15 @@ import (
 )
 
 // Select returns the view of those groups for which keep is true, as if the store held no others; what is exposed and what is in
-// quarantine stays as the whole store has it. Keep is called once for each group, in no order, outside every lock. The context may end it: the
+// quarantine stays as the whole store has it; what has expired is left out as in a [Store.Snapshot]. Keep is called once for each group, in no order, outside every lock. The context may end it: the
 // error is why then.
 //
 // It looks at every group, and all else costs what is selected: only that is put in order.
 func (s *Store) Select(ctx context.Context, keep func(Group) bool) (*View, error) {
+	now := s.lives.now()
 	s.mu.RLock()
 	states, sorted, ids := slices.Clone(s.slots.states), s.slots.sorted, s.sets.Families()
+	v, live := &View{ids: ids, moment: s.moment(now)}, s.lives.areAny()
 	s.mu.RUnlock()
 	selected, inOrderTo := states[:0], 0
 	for from := 0; from < len(states); from += fetchedAtOnce {
@@ -24,7 +26,7 @@ func (s *Store) Select(ctx context.Context, keep func(Group) bool) (*View, error
 		batch := states[from:min(from+fetchedAtOnce, len(states))]
 		touchKeys(batch)
 		for i, st := range batch {
-			if st != nil && keep(Group{st}) {
+			if st != nil && keep(Group{st: st, moment: v.moment}) {
 				selected = append(selected, st)
 				if from+i < sorted {
 					inOrderTo = len(selected)
@@ -32,7 +34,11 @@ func (s *Store) Select(ctx context.Context, keep func(Group) bool) (*View, error
 			}
 		}
 	}
-	return &View{states: inOrder(selected, inOrderTo, 0), ids: ids}, nil
+	v.states = inOrder(selected, inOrderTo, 0)
+	if live {
+		v.settle()
+	}
+	return v, nil
 }
 
 // touchKeys reads the first and the last byte of each key, for many groups at once, see partsOf: most keys lie in two lines of the cache.

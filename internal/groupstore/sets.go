@@ -54,7 +54,7 @@ func (o *Sets) Equal(other *Sets) bool {
 // takesValues says whether the draft changes nothing but values of the group, and no origin stands in its way.
 func (x *decision) takesValues() bool {
 	d, g := &x.draft, x.group
-	if g == nil || d.known.replaced && d.change.MayBeHidden || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
+	if g == nil || x.standing != alive || d.known.replaced && d.change.MayBeHidden || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
 		return false
 	}
 	_, duplicate, _ := x.covering()
@@ -67,6 +67,7 @@ func (x *decision) replaceValues() {
 	noted := g.state.noted()
 	e.Operation, e.Key, e.Seen = d.operation, d.key, g.state.version
 	e.PushedAt, e.FailedAt, e.Reason = d.at, noted.failed, noted.reason
+	e.life, e.broken = x.declared(noted.life), d.change.Failed
 	e.parts, e.lines, e.valueSize = d.parts, d.lines, d.valueSize
 }
 

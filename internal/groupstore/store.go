@@ -2,7 +2,9 @@ package groupstore
 
 import (
 	"sync"
+	"time"
 
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/series"
 )
@@ -22,6 +24,10 @@ type Config struct {
 	AccountLabel string
 	// MaxAccountSeries and MaxAccountGroups bound what the groups of one account hold; 0 means no limit.
 	MaxAccountSeries, MaxAccountGroups int
+	// Now is the clock that tells what has expired; nil for time.Now. It must be safe for concurrent use.
+	Now func() time.Time
+	// Presence tells which agents are gone; nil for none ever is.
+	Presence Presence
 	// Log makes changes durable; nil keeps them in memory only.
 	Log Log
 }
@@ -67,6 +73,7 @@ type Store struct {
 	waiting  waiting
 	accounts accounts
 	origins  origins
+	lives    lives
 	totals   totals
 	loading  bool // a Loader is at work
 	probes   int  // look-ups made by the check, counted for tests of its cost
@@ -90,6 +97,10 @@ func New(cfg Config) *Store {
 		accounts: accounts{label: cfg.AccountLabel, maxSeries: cfg.MaxAccountSeries, maxGroups: cfg.MaxAccountGroups},
 		origins:  newOrigins(),
 	}
+	s.lives.now, s.lives.presence, s.lives.regime = cfg.Now, cfg.Presence, newRegime(lifetime.Regime{})
+	if s.lives.now == nil {
+		s.lives.now = time.Now
+	}
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f
 	}
@@ -110,6 +121,7 @@ func (s *Store) reset() {
 	s.sets.Clear()
 	s.exposed.byFamily = nil
 	s.slots = slots{}
+	s.lives.declared, s.lives.failed, s.lives.expiring = 0, 0, nil
 	s.totals = totals{}
 }
 

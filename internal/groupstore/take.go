@@ -13,6 +13,7 @@ func (s *Store) take(x *decision) (wait func(context.Context) error, err error) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x.Store, x.group = s, s.groups.byKey[x.key.Canonical()]
+	x.standing = s.lives.standingOf(x.group)
 	if x.change.Origin != nil {
 		x.source = s.origins.sourceOfJournal(x.change.Agent, x.change.Origin.Journal)
 	}
@@ -25,9 +26,8 @@ func (s *Store) take(x *decision) (wait func(context.Context) error, err error) 
 		x.refusal = notCurrent()
 		return nil, nil
 	}
-	x.decide()
-	if x.effect.Operation == 0 {
-		return nil, nil
+	if err := x.decideAlone(); err != nil || x.effect.Operation == 0 {
+		return nil, err
 	}
 	x.completeMarks()
 	if s.log != nil {
@@ -39,6 +39,19 @@ func (s *Store) take(x *decision) (wait func(context.Context) error, err error) 
 	s.commit(&x.effect, x.group)
 	x.verdict.position = s.position
 	return wait, nil
+}
+
+// decideAlone decides the draft, and deletes what is expired and in its way. An error of the log means that the draft has changed nothing.
+func (x *decision) decideAlone() error {
+	group := x.group
+	for x.decide(); len(x.inTheWay) > 0; x.decide() {
+		expired := x.inTheWay
+		x.group, x.effect, x.verdict, x.inTheWay = group, Effect{}, verdict{found: OtherSeries}, nil
+		if err := x.clear(expired); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newDecision returns the decision of a draft. It is to be released.
@@ -61,9 +74,11 @@ type decision struct {
 	draft
 	verdict
 
-	source *source // of the change's origin; nil without one
-	group  *group  // that the effect is about: the one that is there, or a new one; nil for none
-	effect Effect  // the zero effect is none
+	source   *source    // of the change's origin; nil without one
+	group    *group     // that the effect is about: the one that is there, or a new one; nil for none
+	standing standing   // of the one that is there
+	effect   Effect     // the zero effect is none
+	inTheWay []obstacle // what must be removed before the effect can be
 }
 
 // isWanted says whether the group is as the content of the change wants it.

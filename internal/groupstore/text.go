@@ -24,7 +24,7 @@ func (v *View) writeText(o *output, families []exposed, f Form) {
 			o.buf = appendOwn(o.buf, e.own)
 			o.spill()
 		}
-		v.writeTimes(o, e)
+		v.writeOwn(o, e)
 		v.writeRun(o, e)
 		if o.failed.Load() {
 			return
@@ -49,17 +49,20 @@ func (v *View) writeRun(o *output, e *exposed) {
 	}
 }
 
-// writeTimes writes one of the two times of all groups, if the family is one of them.
-func (v *View) writeTimes(o *output, e *exposed) {
-	if e.time == nil {
+// writeOwn writes what all groups have of the store, if the family is of those.
+func (v *View) writeOwn(o *output, e *exposed) {
+	if e.ofStore == nil {
 		return
 	}
 	o.text.Use(e.dialect)
-	var value []byte
-	for _, st := range v.shown(true) {
-		k, at := e.time(st)
-		value = append(appendSeconds(value[:0], at), '\n')
-		o.buf = series.AppendText(&o.text, o.buf, k, &st.group.labels, value, o.spillFull)
+	var text []byte
+	for i, st := range v.shown(true) {
+		k, value, ok := e.ofStore.of(st, v.fate(i), v.moment.now)
+		if !ok {
+			continue
+		}
+		text = append(exposition.AppendFloat(text[:0], value), '\n')
+		o.buf = series.AppendText(&o.text, o.buf, k, &st.group.labels, text, o.spillFull)
 		if o.failed.Load() {
 			return
 		}

@@ -1,6 +1,7 @@
 package groupstore
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -10,8 +11,10 @@ import (
 
 // View is the store at one moment. It is immutable, safe for concurrent use, and costs the store nothing while it is used.
 type View struct {
-	states []*state // in the order of S16, none nil
+	states []*state // in the order of S16, none nil; without what is not exposed any more
 	ids    int      // more than any family id
+	moment *moment
+	fates  []*fate // of each state; nil if nothing is known of the life of any group
 
 	once sync.Once
 	runs []run // made when first asked for, see families
@@ -28,16 +31,72 @@ type run struct {
 // A ref names one part of a view.
 type ref struct{ state, part uint32 }
 
-// Snapshot returns the present state of the store. Only pointers are copied under the lock.
+// Snapshot returns the present state of the store, without what has expired by the clock, which is read once (L5). Only pointers are copied
+// under the lock.
 func (s *Store) Snapshot() *View {
+	now := s.lives.now()
 	s.mu.RLock()
 	states, sorted, ids := slices.Clone(s.slots.states), s.slots.sorted, s.sets.Families()
 	gaps := s.slots.gaps
+	v := &View{ids: ids, moment: s.moment(now)}
+	live, seen := s.lives.areAny(), StateCounts{StateFailed: s.lives.failed, StateOK: len(s.groups.byKey) - s.lives.failed}
 	s.mu.RUnlock()
 	if sorted < len(states) || gaps > 0 {
 		states = inOrder(states, sorted, 0)
 	}
-	return &View{states: states, ids: ids}
+	v.states = states
+	if live {
+		seen = v.settle()
+	}
+	s.lives.seen.Store(&seen)
+	return v
+}
+
+// settle finds the fates of all groups, and leaves out what is not exposed any more at the moment of the view. It counts the others.
+func (v *View) settle() (seen StateCounts) {
+	kept := v.states[:0]
+	v.fates = make([]*fate, 0, len(v.states))
+	for from := 0; from < len(v.states); from += fetchedAtOnce {
+		batch := v.states[from:min(from+fetchedAtOnce, len(v.states))]
+		touchFates(batch)
+		for _, st := range batch {
+			f := v.moment.regime.fateOf(st)
+			as := v.moment.show(st, f)
+			if as == notShown {
+				continue
+			}
+			seen[v.moment.stateOf(st, f)]++
+			if as == shownAsStub {
+				st = st.stub()
+			}
+			kept, v.fates = append(kept, st), append(v.fates, f)
+		}
+	}
+	clear(v.states[len(kept):])
+	v.states = kept
+	return seen
+}
+
+// touchFates reads what fates are looked up by, for many groups at once, see partsOf.
+func touchFates(states []*state) {
+	touched := byte(0)
+	for _, st := range states {
+		touched += byte(st.pushed)
+	}
+	for _, st := range states {
+		if f := st.group.fate.Load(); f != nil {
+			touched += byte(f.since)
+		}
+	}
+	runtime.KeepAlive(touched)
+}
+
+// fate returns the fate of the group with that index.
+func (v *View) fate(i int) *fate {
+	if v.fates == nil {
+		return &v.moment.regime.none
+	}
+	return v.fates[i]
 }
 
 // families returns the exposed families in the order of their names.

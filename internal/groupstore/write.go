@@ -52,19 +52,19 @@ type exposed struct {
 	// baseTaken says that the name without the suffix of its type is that of another family.
 	baseTaken bool
 
-	own  *dto.MetricFamily                         // nil if there is none of our own
-	run  *run                                      // nil if no group has it
-	time func(st *state) (k *series.Set, at int64) // set for the two times of groups
+	own     *dto.MetricFamily // nil if there is none of our own
+	run     *run              // nil if no group has it
+	ofStore *ownFamily        // nil if it is none that groups have of the store
 }
 
 // exposed returns all families in the order of their names.
 func (v *View) exposed(f Form, own []*dto.MetricFamily) []exposed {
 	runs := v.families()
-	list := make([]exposed, 0, len(runs)+len(own)+2)
-	if slices.ContainsFunc(v.states, func(st *state) bool { return st.hidden() == "" }) {
-		list = append(list,
-			exposed{name: series.PushTimeFamily, hasHelp: true, help: pushTimeHelp, typ: metric.Gauge, time: pushTime},
-			exposed{name: series.FailureTimeFamily, hasHelp: true, help: failureTimeHelp, typ: metric.Gauge, time: failureTime})
+	list := make([]exposed, 0, len(runs)+len(own)+len(ownFamilies))
+	for i := range ownFamilies {
+		if o := &ownFamilies[i]; v.hasOwn(o) {
+			list = append(list, exposed{name: o.name, hasHelp: true, help: o.help, typ: metric.Gauge, ofStore: o})
+		}
 	}
 	for _, mf := range own {
 		if len(mf.Metric) > 0 {
@@ -81,8 +81,21 @@ func (v *View) exposed(f Form, own []*dto.MetricFamily) []exposed {
 	return escapeNames(joinOwn(list), f)
 }
 
-func pushTime(st *state) (*series.Set, int64)    { return st.group.layout.pushed, st.pushed }
-func failureTime(st *state) (*series.Set, int64) { return st.group.layout.failed, st.failed() }
+// hasOwn says whether a group that is exposed has the family.
+func (v *View) hasOwn(o *ownFamily) bool {
+	if v.fates == nil && !o.isOfAll {
+		return false
+	}
+	for i, st := range v.states {
+		if st.hidden() != "" {
+			continue
+		}
+		if _, _, ok := o.of(st, v.fate(i), v.moment.now); ok {
+			return true
+		}
+	}
+	return false
+}
 
 func exposedRun(r *run) exposed {
 	e := exposed{name: r.name, unit: r.first.Unit(), typ: r.first.Type(), run: r}

@@ -133,3 +133,6 @@ func (p Period) and(more Period) Period {
 		return more
 	}
 }
+
+// IsKept says whether it is a declaration that a group may have: nothing in it is taken back.
+func (d Declaration) IsKept() bool { return d.TTL != ByRule && d.Every != ByRule && d.Grace != ByRule }

@@ -88,6 +88,9 @@ func collect(view *groupstore.View) (map[string]newGroup, Written) {
 				counts.Hidden++
 				continue
 			}
+			if f.Name() != series.PushTimeFamily && f.Name() != series.FailureTimeFamily && series.IsOfStore(f.Name()) {
+				continue // a Pushgateway would keep it for ever
+			}
 			out.Metrics[f.Name()] = newFamily{Timestamp: writtenAt(g, f), GobbableMetricFamily: stored{f}}
 			counts.Families++
 		}

@@ -22,6 +22,15 @@ const (
 	takenPrefix   = "relay_"
 )
 
+// The keys of a group of whose life something is declared. A family of such a name goes before them in all other groups, as in a Pushgateway.
+const (
+	stateKey      = "state"
+	dueKey        = "due"
+	expiresKey    = "expires"
+	declaredByKey = "declared_by"
+	jobFailureKey = "job_failure"
+)
+
 // A groupEncoder writes one group. It holds one metric at a time: a group may have a hundred thousand.
 type groupEncoder struct {
 	out   *bufio.Writer
@@ -29,12 +38,13 @@ type groupEncoder struct {
 	err   error  // the first of out
 }
 
-// group writes `{"labels":{…},"last_push_successful":…,"<family>":{…},…}`.
+// group writes `{"labels":{…},"last_push_successful":…,"<family>":{…},…}`, and behind the first two what is known of the group's life.
 func (e *groupEncoder) group(g groupstore.Group) {
 	e.piece = append(e.piece, `{"`+labelsKey+`":`...)
 	e.piece = appendLabels(e.piece, g.Key().Labels())
 	e.piece = append(e.piece, `,"`+successfulKey+`":`...)
 	e.piece = strconv.AppendBool(e.piece, !g.FailureTime().After(g.PushTime()))
+	e.life(g)
 	for f := range g.Families() {
 		e.piece = append(e.piece, ',')
 		e.family(g, f)
@@ -46,11 +56,43 @@ func (e *groupEncoder) group(g groupstore.Group) {
 	e.spill()
 }
 
+// life writes what is declared of the group's life, and what follows from it now; nothing of a group of which nothing is.
+func (e *groupEncoder) life(g groupstore.Group) {
+	e.optional(jobFailureKey, g.JobFailure())
+	if g.DeclaredBy() == "" {
+		return
+	}
+	e.optional(stateKey, g.State().String())
+	e.date(dueKey, g.Due())
+	e.date(expiresKey, g.Expires())
+	e.optional(declaredByKey, g.DeclaredBy())
+}
+
+func (e *groupEncoder) date(key string, at time.Time) {
+	if !at.IsZero() {
+		e.optional(key, at.Format(time.RFC3339Nano))
+	}
+}
+
+// isTaken says whether a family of that name would stand under a key of the group.
+func isTaken(name string, g groupstore.Group) bool {
+	switch name {
+	case labelsKey, successfulKey:
+		return true
+	case jobFailureKey:
+		return g.JobFailure() != ""
+	case stateKey, dueKey, expiresKey, declaredByKey:
+		return g.DeclaredBy() != ""
+	default:
+		return false
+	}
+}
+
 // family writes a family under its name. What the Pushgateway does not tell stands inside of it, where the keys are ours:
 // "quarantined" is why it is not exposed (S9), and "reason" of the failure time is why that push was rejected.
 func (e *groupEncoder) family(g groupstore.Group, f groupstore.Family) {
 	name := f.Name()
-	if name == labelsKey || name == successfulKey {
+	if isTaken(name, g) {
 		name = takenPrefix + name
 	}
 	e.piece = appendString(e.piece, name)

@@ -146,7 +146,8 @@ func (h *Groups) writePage(w *httpserver.Turn, view *groupstore.View, q *groupsQ
 func (h *Groups) groupJSON(g groupstore.Group) relayapi.Group {
 	return relayapi.Group{
 		Labels: labelsOf(g.Key()), Agent: h.agentOf(g.Key()), PushTime: timeOrNull(g.PushTime()), FailureTime: timeOrNull(g.FailureTime()),
-		Reason: g.FailureReason(), States: statesOf(g), Series: g.Series(),
+		Reason: g.FailureReason(), State: g.State().String(), JobFailure: g.JobFailure(), Due: timeOrNull(g.Due()), Expires: timeOrNull(g.Expires()),
+		DeclaredBy: g.DeclaredBy(), States: statesOf(g), Series: g.Series(),
 	}
 }
 
@@ -166,7 +167,9 @@ func (h *Groups) agentOf(key grouping.Key) string {
 
 // states says of each state whether a group is in it.
 var states = map[string]func(groupstore.Group) bool{
-	relayapi.StateFailed:      func(g groupstore.Group) bool { return g.FailureTime().After(g.PushTime()) },
+	relayapi.StateFailed:      groupstore.Group.HasFailed,
+	relayapi.StateLate:        groupstore.Group.IsLate,
+	relayapi.StateExpired:     groupstore.Group.HasExpired,
 	relayapi.StateQuarantined: groupstore.Group.HasQuarantined,
 }
 

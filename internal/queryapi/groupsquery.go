@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -90,7 +91,7 @@ func (q *groupsQuery) parseState(values url.Values) error {
 		return nil
 	}
 	if q.is = states[text]; q.is == nil {
-		return fmt.Errorf("%s is %q, want %s or %s", relayapi.ParamState, text, relayapi.StateFailed, relayapi.StateQuarantined)
+		return fmt.Errorf("%s is %q, want one of %s", relayapi.ParamState, text, strings.Join(slices.Sorted(maps.Keys(states)), ", "))
 	}
 	return nil
 }

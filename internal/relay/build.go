@@ -10,6 +10,7 @@ import (
 	"pushrelay/internal/fileowner"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/ingest"
+	"pushrelay/internal/lifecycle"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
@@ -62,6 +63,7 @@ func (s *Server) build(rules []lifetime.Rule) error {
 	if err != nil {
 		return err
 	}
+	s.presence = &presence{agents: s.agents}
 	if err := s.newStore(dataDir); err != nil {
 		return err
 	}
@@ -106,8 +108,12 @@ func (s *Server) newStore(dataDir string) error {
 	s.durability = newDurability(dataDir, &s.opts, groupstore.Config{
 		OwnFamilies: s.ownFamilies, Check: check, MaxSeries: s.opts.MaxSeries, MaxGroups: s.opts.MaxGroups,
 		AccountLabel: s.opts.AgentLabel, MaxAccountSeries: s.opts.AgentMaxSeries, MaxAccountGroups: s.opts.AgentMaxGroups,
+		Presence: s.presence,
 	}, s.telemetry)
 	s.store = s.durability.store
+	s.lives = lifecycle.New(lifecycle.Config{
+		Store: s.store, ForgetAfter: s.opts.GroupsForgetAfter, Logger: s.logger.With(slog.String("component", "lifecycle")), Registerer: s.telemetry,
+	})
 	registerStoreMetrics(s.telemetry, s.store, quotaLimits{groups: s.opts.MaxGroups, series: s.opts.MaxSeries}, s.durability.failure)
 	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.logger)
 	s.telemetry.MustRegister(s.quotas)

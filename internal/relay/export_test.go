@@ -16,4 +16,8 @@ var (
 func (s *Server) Telemetry() *prometheus.Registry { return s.telemetry }
 
 // Regime returns what holds of the lives of groups.
-func (s *Server) Regime() *lifetime.Regime { return s.regime.Load() }
+func (s *Server) Regime() lifetime.Regime {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	return lifetime.Regime{Rules: s.rules, ForgetAfter: s.opts.GroupsForgetAfter}
+}

@@ -21,6 +21,7 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/ingest"
+	"pushrelay/internal/lifecycle"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
@@ -49,6 +50,8 @@ type Server struct {
 	store         *groupstore.Store
 	durability    *durability
 	agents        *roster.Registry
+	presence      *presence
+	lives         *lifecycle.Keeper
 	ingester      *ingest.Ingester
 	quotas        *quotas
 	budget        *push.Budget
@@ -63,8 +66,9 @@ type Server struct {
 	tunnel       *tunnelserver.Server // nil if agents cannot dial in
 	certificates *mtls.Reloader       // what the tunnel shows; nil with it
 
-	reloading sync.Mutex                      // held while the configuration file is read and put to use
-	regime    atomic.Pointer[lifetime.Regime] // set under reloading, once New is done
+	reloading sync.Mutex      // held while the configuration file is read and put to use
+	rules     []lifetime.Rule // of the configuration file as it was last read; guarded by reloading
+	recovered bool            // the store is, so that rules can be put to use; guarded by reloading
 
 	state atomic.Int32
 	quit  chan struct{} // /-/quit asks for an end; one slot

@@ -49,13 +49,21 @@ func (s *Server) Reload() error {
 
 // applyRules puts rules to use that were read just now. Callers do it one after the other.
 func (s *Server) applyRules(rules []lifetime.Rule) {
-	s.applyRegime(&lifetime.Regime{Rules: rules, ForgetAfter: s.opts.GroupsForgetAfter})
+	s.rules = rules
 	s.reloads.successful.Set(1)
 	s.reloads.at.SetToCurrentTime()
+	if s.recovered {
+		s.lives.SetRules(rules)
+	}
 }
 
-// applyRegime makes it hold for all groups from now on.
-func (s *Server) applyRegime(r *lifetime.Regime) { s.regime.Store(r) }
+// beginLives puts the rules to use for the first time, once the store is recovered.
+func (s *Server) beginLives() {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	s.recovered = true
+	s.lives.SetRules(s.rules)
+}
 
 func (s *Server) reloadHandler(w http.ResponseWriter, _ *http.Request) {
 	if err := s.Reload(); err != nil {

@@ -40,7 +40,9 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	s.beginLives()
 	s.durability.run(serveCtx, serving)
+	serving.Go(func() error { return s.lives.Run(serveCtx) })
 	serving.Go(func() error { return s.agents.Run(serveCtx) })
 	serving.Go(func() error { return s.quotas.Run(serveCtx) })
 	if s.tunnel != nil {
@@ -50,6 +52,8 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.authority != nil {
 		serving.Go(func() error { return s.renewCertificate(serveCtx) })
 	}
+	readyAt := time.Now()
+	s.presence.readyAt.Store(&readyAt)
 	s.state.Store(int32(ready))
 
 	select {

@@ -44,6 +44,7 @@ func registerStoreMetrics(reg prometheus.Registerer, store *groupstore.Store, li
 	} {
 		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{Name: gauge.name, Help: gauge.help}, func() float64 { return gauge.value(store.Stats()) })
 	}
+	reg.MustRegister(stateCollector{store})
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_store_writable",
 		Help: "Whether the store takes changes: 0 while its log cannot be written.",
@@ -53,6 +54,22 @@ func registerStoreMetrics(reg prometheus.Registerer, store *groupstore.Store, li
 		}
 		return 1
 	})
+}
+
+// A stateCollector exposes how many groups there are in each state.
+type stateCollector struct{ store *groupstore.Store }
+
+var groupsByState = prometheus.NewDesc("relay_groups", "Groups by their state, at the last scrape of all groups: ok, away (its agent is gone, and it is not exposed), late, failed (the last push was rejected, or was that of a job that failed), expired.", []string{"state"}, nil)
+
+// Describe implements prometheus.Collector.
+func (c stateCollector) Describe(ch chan<- *prometheus.Desc) { ch <- groupsByState }
+
+// Collect implements prometheus.Collector.
+func (c stateCollector) Collect(ch chan<- prometheus.Metric) {
+	counts := c.store.StateCounts()
+	for state, n := range counts.All() {
+		ch <- prometheus.MustNewConstMetric(groupsByState, prometheus.GaugeValue, float64(n), state.String())
+	}
 }
 
 func newExportFailures(reg prometheus.Registerer) prometheus.Counter {

@@ -20,7 +20,9 @@ const (
 // The states that can be asked for.
 const (
 	StateQuarantined = "quarantined" // the group, or a family of it, is kept and not exposed
-	StateFailed      = "failed"      // the last push was rejected
+	StateFailed      = "failed"      // the last push was rejected, or was that of a job that failed
+	StateLate        = "late"        // the next push was expected before now
+	StateExpired     = "expired"     // what was pushed is no longer true, and not exposed; a push is expected all the same
 )
 
 // Answer is the envelope of an answer about groups.
@@ -50,6 +52,15 @@ type Group struct {
 	PushTime    *time.Time `json:"push_time"`
 	FailureTime *time.Time `json:"push_failure_time"`
 	Reason      string     `json:"reason,omitempty"`
+	// State is the one that counts of those that hold: ok, away (not exposed, since its agent is gone), late, failed, expired.
+	State string `json:"state"`
+	// JobFailure is why the job failed that pushed last, by its own account; empty if it did not.
+	JobFailure string `json:"job_failure,omitempty"`
+	// Due is from when on the next push is late, and Expires from when on what was pushed is not exposed any more; nil for never. DeclaredBy says
+	// who set that: push, or the number of a rule, or both; empty for nobody.
+	Due        *time.Time `json:"due"`
+	Expires    *time.Time `json:"expires"`
+	DeclaredBy string     `json:"declared_by,omitempty"`
 	// States are those of the states above that the group is in.
 	States []string `json:"states"`
 	// Series is how many exposition lines were pushed.

@@ -247,6 +247,17 @@ func (r *Registry) Known(name string) bool {
 	return known
 }
 
+// LastSign returns whether the agent is connected, and when it was last heard; the zero time for one that is not known.
+func (r *Registry) LastSign(name string) (connected bool, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.agents[name]
+	if a == nil {
+		return false, time.Time{}
+	}
+	return a.Connected, a.LastSeen
+}
+
 // Settled reports whether what Agents says of targets is the truth. A registry that began empty knows nothing yet: taken
 // for the truth, it would make Prometheus drop every target. One that has lost its file knows less than the truth for as long
 // as agents take to come back, whoever comes first.

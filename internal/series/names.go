@@ -14,18 +14,30 @@ const (
 	FailureTimeFamily = "push_failure_time_seconds"
 )
 
+// The families of groups of whose life something is declared (L4). A pushed family of one of these names is refused.
+const (
+	UpFamily     = "push_up"
+	DueFamily    = "push_due_timestamp_seconds"
+	ExpiryFamily = "push_expiry_timestamp_seconds"
+)
+
+// IsOfStore says whether a family of that name is made by the store and not pushed.
+func IsOfStore(name string) bool {
+	return name == PushTimeFamily || name == FailureTimeFamily || slices.Contains(lifeFamilies, name)
+}
+
 // isTimeFamily says whether a family of that name is the store's own to make.
 func isTimeFamily(name []byte) bool {
 	return string(name) == PushTimeFamily || string(name) == FailureTimeFamily
 }
 
 // IsReserved says whether nobody may push a family of that name (S17): it is one of the relay's own that begin with relay_, or has the name of one
-// of its series, or is kept for what later releases will expose.
+// of its series, or is one that groups have of the store.
 //
 // Other names that begin with relay_ are everybody's: many programs are relays.
 func IsReserved[T string | []byte](name T) bool {
 	if hasPrefix(name, "push_") {
-		return slices.Contains(laterFamilies, string(name))
+		return slices.Contains(lifeFamilies, string(name))
 	}
 	if !hasPrefix(name, "relay_") {
 		return false
@@ -41,8 +53,7 @@ func IsReserved[T string | []byte](name T) bool {
 	return suffixed && found
 }
 
-// laterFamilies are kept for the health of pushers.
-var laterFamilies = []string{"push_up", "push_due_timestamp_seconds", "push_expiry_timestamp_seconds"}
+var lifeFamilies = []string{UpFamily, DueFamily, ExpiryFamily}
 
 // RelayFamilies are the families of the relay whose names begin with relay_, sorted. A test of the relay holds the list to what it registers.
 var RelayFamilies = strings.Fields(`
@@ -57,7 +68,10 @@ var RelayFamilies = strings.Fields(`
 	relay_config_last_reload_successful
 	relay_exposition_duration_seconds
 	relay_gather_errors_total
+	relay_groups
+	relay_groups_expired_total
 	relay_handshakes_refused_total
+	relay_mass_expiries_total
 	relay_push_duration_seconds
 	relay_push_size_bytes
 	relay_pushes_total

@@ -25,7 +25,20 @@ const (
 	showAll         = ""
 	showRejected    = "rejected"
 	showQuarantined = "quarantined"
+	showFailed      = "failed"
+	showLate        = "late"
+	showExpired     = "expired"
 )
+
+// shown says which groups a value of show is about.
+var shown = map[string]func(groupstore.Group) bool{
+	showAll:         func(groupstore.Group) bool { return true },
+	showRejected:    rejected,
+	showQuarantined: groupstore.Group.HasQuarantined,
+	showFailed:      groupstore.Group.HasFailed,
+	showLate:        groupstore.Group.IsLate,
+	showExpired:     groupstore.Group.HasExpired,
+}
 
 // A query says which groups to show.
 type query struct {
@@ -36,7 +49,7 @@ type query struct {
 
 func readQuery(values url.Values) query {
 	q := query{text: strings.TrimSpace(values.Get("q")), show: values.Get("show")}
-	if q.show != showRejected && q.show != showQuarantined {
+	if shown[q.show] == nil {
 		q.show = showAll
 	}
 	if from, err := strconv.Atoi(values.Get("from")); err == nil && from > 0 {
@@ -62,33 +75,11 @@ func (q query) link(from int) string {
 
 // matches says whether the query shows a group.
 func (q query) matches(g groupstore.Group) bool {
-	switch q.show {
-	case showRejected:
-		if !rejected(g) {
-			return false
-		}
-	case showQuarantined:
-		if !hasQuarantined(g) {
-			return false
-		}
-	}
-	return q.text == "" || strings.Contains(g.Key().String(), q.text)
+	return shown[q.show](g) && (q.text == "" || strings.Contains(g.Key().String(), q.text))
 }
 
 // rejected says whether the last push to the group was.
 func rejected(g groupstore.Group) bool { return g.FailureTime().After(g.PushTime()) }
-
-func hasQuarantined(g groupstore.Group) bool {
-	if g.Quarantined() != "" {
-		return true
-	}
-	for f := range g.Families() {
-		if f.Quarantined() != "" {
-			return true
-		}
-	}
-	return false
-}
 
 // groupList is the part of the page about groups.
 type groupList struct {
@@ -110,7 +101,12 @@ type groupRow struct {
 	RejectedAt  moment
 	Reason      string // of the last rejection
 	Quarantined string
-	Hidden      int // families in quarantine
+	Hidden      int    // families in quarantine
+	State       string // empty for one that is not worth telling
+	Due         moment // zero if no push is expected
+	Expires     moment // zero for never
+	DeclaredBy  string
+	JobFailure  string
 	Series      int
 	FamilyCount int
 	Families    []familyRow
@@ -126,18 +122,18 @@ type familyRow struct {
 }
 
 func (h *Handler) newGroupList(view *groupstore.View, q query, now time.Time) groupList {
-	shown := make([]groupstore.Group, 0, groupsPerPage)
+	onPage := make([]groupstore.Group, 0, groupsPerPage)
 	matching := 0
 	for g := range view.Groups() {
 		if !q.matches(g) {
 			continue
 		}
-		if matching >= q.from && len(shown) < groupsPerPage {
-			shown = append(shown, g)
+		if matching >= q.from && len(onPage) < groupsPerPage {
+			onPage = append(onPage, g)
 		}
 		matching++
 	}
-	list := groupList{Text: q.text, Show: q.show, Matching: matching, First: q.from + 1, Last: q.from + len(shown)}
+	list := groupList{Text: q.text, Show: q.show, Matching: matching, First: q.from + 1, Last: q.from + len(onPage)}
 	if q.from > 0 {
 		list.Previous = q.link(max(q.from-groupsPerPage, 0))
 	}
@@ -145,14 +141,14 @@ func (h *Handler) newGroupList(view *groupstore.View, q query, now time.Time) gr
 		list.Next = q.link(list.Last)
 	}
 	room := familiesPerPage
-	for _, g := range shown {
+	for _, g := range onPage {
 		most := min(room, familiesPerGroup)
-		if len(shown) == 1 {
+		if len(onPage) == 1 {
 			most = room
 		}
 		row := h.newGroupRow(g, most, now)
 		room -= len(row.Families)
-		if row.More > 0 && len(shown) > 1 {
+		if row.More > 0 && len(onPage) > 1 {
 			row.Alone = query{text: g.Key().String()}.link(0)
 		}
 		list.Groups = append(list.Groups, row)
@@ -160,15 +156,19 @@ func (h *Handler) newGroupList(view *groupstore.View, q query, now time.Time) gr
 	return list
 }
 
-// newGroupRow returns a group with at most so many of its families. The two times are not among them: the row says them.
+// newGroupRow returns a group with at most so many of its families. What it has of the store is not among them: the row says it.
 func (h *Handler) newGroupRow(g groupstore.Group, most int, now time.Time) groupRow {
 	row := groupRow{
 		Labels: jobFirst(g.Key()), Path: h.cfg.RoutePrefix + "/metrics/" + g.Key().PathFor(h.cfg.Names),
 		Pushed: momentOf(g.PushTime(), now), Rejected: rejected(g), RejectedAt: momentOf(g.FailureTime(), now),
 		Reason: g.FailureReason(), Quarantined: g.Quarantined(), Series: g.Series(),
+		Due: momentOf(g.Due(), now), Expires: momentOf(g.Expires(), now), DeclaredBy: g.DeclaredBy(), JobFailure: g.JobFailure(),
+	}
+	if state := g.State(); state != groupstore.StateOK && !row.Rejected {
+		row.State = state.String()
 	}
 	for f := range g.Families() {
-		if f.Name() == series.PushTimeFamily || f.Name() == series.FailureTimeFamily {
+		if series.IsOfStore(f.Name()) {
 			continue
 		}
 		row.FamilyCount++
