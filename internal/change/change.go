@@ -9,7 +9,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
@@ -125,6 +127,23 @@ type Digest [16]byte
 
 // MaxFailedBytes bounds Change.Failed.
 const MaxFailedBytes = 1 << 10
+
+// FailedText returns a text as Change.Failed has it: UTF-8, in one line of at most [MaxFailedBytes]. It goes into logs, JSON and pages.
+func FailedText(text string) string {
+	line := strings.TrimSpace(strings.Map(inLine, strings.ToValidUTF8(text, "?")))
+	if len(line) > MaxFailedBytes {
+		line = exposition.Clip(line, MaxFailedBytes-len("…"))
+	}
+	return line
+}
+
+// inLine returns a blank for what ends a line or controls a terminal.
+func inLine(r rune) rune {
+	if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+		return ' '
+	}
+	return r
+}
 
 // DigestOf returns the digest of a push: the first 16 bytes of the SHA-256 of operation, grouping key, body and, where there is any of it, what
 // the push says of its group's life and of its job's failure.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -113,6 +114,25 @@ func TestOperations(t *testing.T) {
 	} {
 		if o := change.Operation(i); o.String() != tt.name || o.IsPush() != tt.isPush || o.HasBody() != tt.takeBody {
 			t.Errorf("%d: %v, a push: %v, with a body: %v", i, o, o.IsPush(), o.HasBody())
+		}
+	}
+}
+
+// TestFailedText: it is one line of UTF-8 with a bound, and stays what it is when it is looked at again.
+func TestFailedText(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"nothing", "", ""},
+		{"a plain one", "exit status 2: ünïcode", "exit status 2: ünïcode"},
+		{"blanks alone", " \t\r\n", ""},
+		{"lines and a terminal's controls", " a\r\nb\x1b[2Jc\x00\u0085\u2028d\n", "a  b [2Jc   d"},
+		{"no UTF-8", "a\xffb", "a?b"},
+		{"as long as may be", strings.Repeat("x", 1024), strings.Repeat("x", 1024)},
+		{"longer", strings.Repeat("x", 1025), strings.Repeat("x", 1021) + "…"},
+		{"cut within a character", strings.Repeat("x", 1020) + "üüüüü", strings.Repeat("x", 1020) + "…"},
+	} {
+		got := change.FailedText(tt.text)
+		if got != tt.want || len(got) > change.MaxFailedBytes || change.FailedText(got) != got {
+			t.Errorf("%s: %q (%d bytes), want %q", tt.name, got, len(got), tt.want)
 		}
 	}
 }

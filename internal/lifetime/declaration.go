@@ -6,7 +6,6 @@ package lifetime
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"time"
 
@@ -50,10 +49,20 @@ const (
 // Texts are the settings of a declaration as people write them: "72h", "none", "0" to take back, empty for nothing.
 type Texts struct{ TTL, Every, Schedule, Grace string }
 
+// Error says what is wrong with a setting, and what to do. [Parse] fails with no other.
+type Error struct {
+	// Setting is the name of the setting: "ttl", "every", "schedule" or "grace".
+	Setting string
+
+	reason string
+}
+
+func (e *Error) Error() string { return e.reason }
+
 // Parse reads a declaration. The text of an error names the setting and says what to do.
 func Parse(t Texts) (d Declaration, err error) {
 	if t.Every != "" && t.Schedule != "" {
-		return d, errors.New("every and schedule are both set: the next push is due either some time after the last one, or at fixed times")
+		return d, &Error{"every", "every and schedule are both set: the next push is due either some time after the last one, or at fixed times"}
 	}
 	var ttlErr, everyErr, graceErr, scheduleErr error
 	d.TTL, ttlErr = parsePeriod("ttl", t.TTL)
@@ -67,7 +76,9 @@ func Parse(t Texts) (d Declaration, err error) {
 		d.Every = ByRule
 	default:
 		d.Schedule = t.Schedule
-		_, scheduleErr = ParseSchedule(t.Schedule)
+		if _, err := ParseSchedule(t.Schedule); err != nil {
+			scheduleErr = &Error{"schedule", err.Error()}
+		}
 	}
 	if err := cmp.Or(ttlErr, everyErr, scheduleErr, graceErr); err != nil {
 		return Declaration{}, err
@@ -85,7 +96,7 @@ func parsePeriod(name, text string) (Period, error) {
 	d, err := model.ParseDuration(text)
 	switch {
 	case err != nil || time.Duration(d) > MaxPeriod:
-		return Unsaid, fmt.Errorf("%s is %.64q, want a duration such as 30m or 1d12h of at most 100y, 0 to take back what was declared, or none", name, text)
+		return Unsaid, &Error{name, fmt.Sprintf("%s is %.64q, want a duration such as 30m or 1d12h of at most 100y, 0 to take back what was declared, or none", name, text)}
 	case d == 0:
 		return ByRule, nil
 	default:
@@ -117,7 +128,7 @@ func (d Declaration) IsZero() bool { return d == Declaration{} }
 // And returns what holds of a group once a push has said more: what the push does not speak of stays.
 func (d Declaration) And(more Declaration) Declaration {
 	d.TTL, d.Grace = d.TTL.and(more.TTL), d.Grace.and(more.Grace)
-	if more.Every != Unsaid || more.Schedule != "" {
+	if more.isExpecting() {
 		d.Every, d.Schedule = Unsaid.and(more.Every), more.Schedule
 	}
 	return d
@@ -136,3 +147,30 @@ func (p Period) and(more Period) Period {
 
 // IsKept says whether it is a declaration that a group may have: nothing in it is taken back.
 func (d Declaration) IsKept() bool { return d.TTL != ByRule && d.Every != ByRule && d.Grace != ByRule }
+
+// Then returns what two pushes say together, of which next is the later one: a group that hears it has then what it has after both of them.
+// Unlike a group, it keeps that something was taken back.
+func (d Declaration) Then(next Declaration) Declaration {
+	d.TTL, d.Grace = cmp.Or(next.TTL, d.TTL), cmp.Or(next.Grace, d.Grace)
+	if next.isExpecting() {
+		d.Every, d.Schedule = next.Every, next.Schedule
+	}
+	return d
+}
+
+// Retraction returns what takes back all that the declaration says.
+func (d Declaration) Retraction() (r Declaration) {
+	if d.TTL != Unsaid {
+		r.TTL = ByRule
+	}
+	if d.Grace != Unsaid {
+		r.Grace = ByRule
+	}
+	if d.isExpecting() {
+		r.Every = ByRule
+	}
+	return r
+}
+
+// isExpecting says whether the declaration speaks of when the next push is due.
+func (d Declaration) isExpecting() bool { return d.Every != Unsaid || d.Schedule != "" }

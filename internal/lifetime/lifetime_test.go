@@ -1,6 +1,7 @@
 package lifetime_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -74,8 +75,13 @@ func TestTexts(t *testing.T) {
 		{lifetime.Texts{Schedule: "TZ=UTC TZ=0"}, "has not just five fields"},
 		{lifetime.Texts{Schedule: strings.Repeat("1,", 200) + "1 3 * * *"}, "has 409 bytes, and 256 are allowed"},
 	} {
-		if d, err := lifetime.Parse(tt.texts); err == nil || !strings.Contains(err.Error(), tt.want) || !d.IsZero() {
+		d, err := lifetime.Parse(tt.texts)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !d.IsZero() {
 			t.Errorf("%+v: %+v, %v, want %q", tt.texts, d, err, tt.want)
+		}
+		wrong, ok := errors.AsType[*lifetime.Error](err)
+		if said := map[string]string{"ttl": tt.texts.TTL, "every": tt.texts.Every, "schedule": tt.texts.Schedule, "grace": tt.texts.Grace}; !ok || said[wrong.Setting] == "" {
+			t.Errorf("%+v: what is wrong is %+v", tt.texts, wrong)
 		}
 	}
 }
@@ -98,6 +104,53 @@ func TestAnd(t *testing.T) {
 	} {
 		if got := declare(t, tt.had).And(declare(t, tt.more)).Texts(); got != tt.want {
 			t.Errorf("%+v and %+v is %+v, want %+v", tt.had, tt.more, got, tt.want)
+		}
+	}
+}
+
+// declarations returns all combinations of what can be said of each setting.
+func declarations(t *testing.T) (all []lifetime.Declaration) {
+	t.Helper()
+	expectations := []lifetime.Texts{{}, {Every: "0"}, {Every: "none"}, {Every: "1d"}, {Every: "2d"}, {Schedule: "15 3 * * *"}, {Schedule: "0 4 * * *"}}
+	for _, ttl := range []string{"", "0", "none", "1h", "2h"} {
+		for _, grace := range []string{"", "0", "5m"} {
+			for _, texts := range expectations {
+				texts.TTL, texts.Grace = ttl, grace
+				all = append(all, declare(t, texts))
+			}
+		}
+	}
+	return all
+}
+
+// TestThen: a group that hears of two pushes at once has what it had of them one after the other, also if it heard of the first before.
+func TestThen(t *testing.T) {
+	all := declarations(t)
+	for _, a := range all {
+		for _, b := range all {
+			both := a.Then(b)
+			for _, said := range all {
+				group := lifetime.Declaration{}.And(said)
+				want := group.And(a).And(b)
+				if got, again := group.And(both), group.And(a).And(both); got != want || again != want {
+					t.Fatalf("%+v, then %+v: %+v and again %+v, want %+v", a.Texts(), b.Texts(), got.Texts(), again.Texts(), want.Texts())
+				}
+			}
+		}
+	}
+}
+
+// TestRetraction: it takes back what was said, and nothing else.
+func TestRetraction(t *testing.T) {
+	all := declarations(t)
+	for _, a := range all {
+		if got := (lifetime.Declaration{}).And(a).And(a.Retraction()); !got.IsZero() || a.IsZero() != a.Retraction().IsZero() {
+			t.Errorf("what is left of %+v is %+v", a.Texts(), got.Texts())
+		}
+	}
+	for _, texts := range []lifetime.Texts{{TTL: "1h"}, {Every: "1h"}, {Grace: "1h"}} {
+		if got := declare(t, lifetime.Texts{}).Then(declare(t, texts).Retraction()).Retraction(); got != declare(t, texts).Retraction() {
+			t.Errorf("%+v is taken back by %+v", texts, got.Texts())
 		}
 	}
 }

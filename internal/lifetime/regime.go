@@ -64,9 +64,8 @@ func (r *Regime) TermsOf(key grouping.Key, declared Declaration) Terms {
 
 // adds says whether the rule has a setting that was not said yet.
 func (r *Rule) adds(said Declaration, whileAgent Period) bool {
-	expects := func(d Declaration) bool { return d.Every != Unsaid || d.Schedule != "" }
 	return said.TTL == Unsaid && r.TTL != Unsaid || said.Grace == Unsaid && r.Grace != Unsaid ||
-		!expects(said) && expects(r.Declaration) || whileAgent == Unsaid && r.WhileAgent != Unsaid
+		!said.isExpecting() && r.isExpecting() || whileAgent == Unsaid && r.WhileAgent != Unsaid
 }
 
 func (p Period) duration() time.Duration { return time.Duration(max(p, 0)) }

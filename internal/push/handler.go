@@ -100,8 +100,8 @@ func (h *Handler) serve(op change.Operation, jobBase64 bool) http.HandlerFunc {
 	}
 }
 
-// push reads the request in the order in which the reference judges it: content encoding, grouping key, body. That of a
-// DELETE is none of its business.
+// push reads the request in the order in which the reference judges it: content encoding, grouping key, body; before the body the headers that
+// the reference does not have. Those of a DELETE are none of its business, as its body is not.
 func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operation, jobBase64 bool) change.Outcome {
 	receivedAt := time.Now()
 	ctx := httpserver.Outlasting(r.Context()) // what was taken is decided, whoever waits for it
@@ -124,6 +124,9 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 	c := &change.Change{Operation: op, Key: key, At: receivedAt}
 	if op != change.Delete {
 		if err := CheckKey(key, h.cfg.Limits); err != nil {
+			return change.OutcomeOf(err)
+		}
+		if err := readLife(c, r.Header); err != nil {
 			return change.OutcomeOf(err)
 		}
 		c.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))

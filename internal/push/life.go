@@ -1,0 +1,75 @@
+package push
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"pushrelay/internal/change"
+	"pushrelay/internal/lifetime"
+)
+
+// The headers by which a push says what it knows of its group's life (L1), and that its job failed (L4).
+const (
+	TTLHeader      = "Push-TTL"
+	EveryHeader    = "Push-Every"
+	ScheduleHeader = "Push-Schedule"
+	GraceHeader    = "Push-Grace"
+	FailedHeader   = "Push-Failed"
+)
+
+// lifeHeaders are the headers of the settings, by the names that [lifetime.Error] has for them.
+var lifeHeaders = map[string]string{"ttl": TTLHeader, "every": EveryHeader, "schedule": ScheduleHeader, "grace": GraceHeader}
+
+// SetLife sets the headers of a push that says so; what it does not say has none.
+func SetLife(h http.Header, life lifetime.Declaration, failed string) {
+	texts := life.Texts()
+	for name, text := range map[string]string{
+		TTLHeader: texts.TTL, EveryHeader: texts.Every, ScheduleHeader: texts.Schedule, GraceHeader: texts.Grace, FailedHeader: change.FailedText(failed),
+	} {
+		if text != "" {
+			h.Set(name, text)
+		}
+	}
+}
+
+// readLife takes over what the headers of a push say of its group's life and of its job.
+func readLife(c *change.Change, h http.Header) error {
+	var texts lifetime.Texts
+	for _, header := range []struct {
+		name string
+		text *string
+	}{{TTLHeader, &texts.TTL}, {EveryHeader, &texts.Every}, {ScheduleHeader, &texts.Schedule}, {GraceHeader, &texts.Grace}, {FailedHeader, &c.Failed}} {
+		var err error
+		if *header.text, err = onlyValue(h, header.name); err != nil {
+			return err
+		}
+	}
+	c.Failed = change.FailedText(c.Failed)
+	var err error
+	if c.Life, err = lifetime.Parse(texts); err != nil {
+		return change.Refuse(change.Invalid, "the header %s: %v", nameOfFault(err), err)
+	}
+	return nil
+}
+
+// onlyValue returns the value of a header without the blanks around it; empty if there is none. It may come more than once with the same one, as proxies do.
+func onlyValue(h http.Header, name string) (string, error) {
+	value := ""
+	for i, v := range h.Values(name) {
+		v = strings.TrimSpace(v)
+		if i > 0 && v != value {
+			return "", change.Refuse(change.Invalid, "the header %s comes twice, with different values", name)
+		}
+		value = v
+	}
+	return value, nil
+}
+
+// nameOfFault returns the header that is wrong.
+func nameOfFault(err error) string {
+	if wrong, ok := errors.AsType[*lifetime.Error](err); ok {
+		return lifeHeaders[wrong.Setting]
+	}
+	return ""
+}
