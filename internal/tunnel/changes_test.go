@@ -58,7 +58,7 @@ func TestWelcomeTellsOfJournals(t *testing.T) {
 	if diff := cmp.Diff([]tunnel.JournalState{met}, w.Journals); diff != "" || err != nil {
 		t.Errorf("%v, journals (-want +got):\n%s", err, diff)
 	}
-	for _, c := range []relayv1.Capability{relayv1.Capability_CAPABILITY_PUSH, relayv1.Capability_CAPABILITY_PUSH_ORIGIN, relayv1.Capability_CAPABILITY_PUSH_FAILURE, relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN} {
+	for _, c := range []relayv1.Capability{relayv1.Capability_CAPABILITY_PUSH, relayv1.Capability_CAPABILITY_PUSH_ORIGIN, relayv1.Capability_CAPABILITY_PUSH_FAILURE, relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN, relayv1.Capability_CAPABILITY_LIFE} {
 		if !tunnel.Has(a.welcome.GetCapabilities(), c) {
 			t.Errorf("the relay does not announce %v", c)
 		}

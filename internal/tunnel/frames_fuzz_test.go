@@ -22,6 +22,7 @@ import (
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/target"
 	"pushrelay/internal/tunnel"
@@ -96,6 +97,9 @@ func FuzzChangeFrame(f *testing.F) {
 	for _, operation := range []change.Operation{change.Replace, change.Merge, change.Delete, change.Fail} {
 		f.Add(onWire(f, tunnel.ChangeToProto(&change.Change{Operation: operation, Key: key, At: time.Now(), Format: exposition.ProtobufDelimited, Origin: &change.Origin{Sequence: 7}})), true)
 	}
+	f.Add(onWire(f, tunnel.ChangeToProto(&change.Change{
+		Operation: change.Merge, Key: key, Life: lifetime.Declaration{TTL: lifetime.None, Schedule: "TZ=Europe/Berlin 15 3 * * *", Grace: lifetime.ByRule}, Failed: "exit status 2",
+	})), true)
 	f.Add(onWire(f, &relayv1.ChangeBegin{Operation: 99, GroupingKey: []*relayv1.Label{{Name: "job", Value: "j"}, {Name: "job", Value: "k"}}, Age: durationpb.New(-1)}), false)
 	f.Fuzz(func(t *testing.T, b []byte, utf8Names bool) {
 		begin := &relayv1.ChangeBegin{}
@@ -123,6 +127,7 @@ func FuzzChangeFrame(f *testing.F) {
 			}
 			return
 		}
+		wantText(t, "a failure", c.Failed)
 		if !c.Operation.IsPush() {
 			t.Errorf("%v is taken as %s", begin, c.Operation)
 		}

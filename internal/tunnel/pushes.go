@@ -10,6 +10,7 @@ import (
 	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/metric"
 )
 
@@ -37,7 +38,7 @@ func ChangeToProto(r *change.Change) *relayv1.ChangeBegin {
 		MayBeHidden: r.MayBeHidden,
 	}
 	if r.Operation.HasBody() {
-		begin.Format = formats[r.Format]
+		begin.Format, begin.Life, begin.Failed = formats[r.Format], lifeToProto(r.Life), r.Failed
 	}
 	for _, l := range r.Key.Labels() {
 		begin.GroupingKey = append(begin.GroupingKey, &relayv1.Label{Name: l.Name, Value: l.Value})
@@ -48,12 +49,29 @@ func ChangeToProto(r *change.Change) *relayv1.ChangeBegin {
 	return begin
 }
 
+// lifeToProto returns nil for what says nothing.
+func lifeToProto(d lifetime.Declaration) *relayv1.Life {
+	if d.IsZero() {
+		return nil
+	}
+	t := d.Texts()
+	return &relayv1.Life{Ttl: t.TTL, Every: t.Every, Schedule: t.Schedule, Grace: t.Grace}
+}
+
+func lifeFromProto(l *relayv1.Life) (lifetime.Declaration, error) {
+	d, err := lifetime.Parse(lifetime.Texts{TTL: l.GetTtl(), Every: l.GetEvery(), Schedule: l.GetSchedule(), Grace: l.GetGrace()})
+	if err != nil {
+		return d, change.Refuse(change.Invalid, "what the push says of its group's life: %v", err)
+	}
+	return d, nil
+}
+
 // ErrUnsupported means that the other side asks for something that this release does not know.
 var ErrUnsupported = change.Refuse(change.Unsupported, "not supported by this relay")
 
 // ChangeFromProto returns the push of a change whose body has come, and which began to come at that time. What is wrong with the change for good is
 // its Refused: an unknown operation or format ([ErrUnsupported]), a name that the relay's scheme does not allow, an origin
-// that cannot be. It fails, with [change.Invalid], only if the change names no group that could be.
+// that cannot be, a life that cannot be read. It fails, with [change.Invalid], only if the change names no group that could be.
 func ChangeFromProto(begin *relayv1.ChangeBegin, begun time.Time, body []byte, names metric.NameScheme) (*change.Change, error) {
 	labels := make([]grouping.Label, 0, len(begin.GetGroupingKey()))
 	for _, l := range begin.GetGroupingKey() {
@@ -101,7 +119,9 @@ func fill(r *change.Change, begin *relayv1.ChangeBegin, names metric.NameScheme)
 	if r.Format, known = inverse(formats, begin.GetFormat()); !known {
 		return fmt.Errorf("exposition format %d: %w", begin.GetFormat(), ErrUnsupported)
 	}
-	return nil
+	r.Failed = change.FailedText(begin.GetFailed())
+	r.Life, err = lifeFromProto(begin.GetLife())
+	return err
 }
 
 // originFromProto returns nil for a change without an origin. One that is malformed would not be recognised again, so that

@@ -17,6 +17,7 @@ import (
 	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/tunnel"
 )
@@ -32,6 +33,8 @@ func TestChangesTravel(t *testing.T) {
 	for _, want := range []*change.Change{
 		{Operation: change.Replace, Key: key, Format: exposition.Text004, Body: []byte("m 1\n"), MayBeHidden: true},
 		{Operation: change.Merge, Key: key, Format: exposition.ProtobufDelimited, Body: []byte("x"), Origin: origin(1)},
+		{Operation: change.Merge, Key: key, Body: []byte("m 1\n"), Life: declared(t, lifetime.Texts{TTL: "72h", Every: "0", Grace: "none"}), Failed: "exit status 2"},
+		{Operation: change.Replace, Key: key, Life: declared(t, lifetime.Texts{Schedule: "TZ=Europe/Berlin 15 3 * * *"})},
 		{Operation: change.Delete, Key: key, Origin: origin(1 << 63)},
 		{Operation: change.Fail, Key: key, Origin: origin(7)},
 	} {
@@ -43,6 +46,38 @@ func TestChangesTravel(t *testing.T) {
 		if diff := cmp.Diff(want, got, cmpopts.EquateApproxTime(time.Second), cmp.Comparer(func(a, b grouping.Key) bool { return a == b })); diff != "" {
 			t.Errorf("%v (-sent +received):\n%s", want.Operation, diff)
 		}
+	}
+}
+
+func declared(t *testing.T, texts lifetime.Texts) lifetime.Declaration {
+	t.Helper()
+	return must[lifetime.Declaration](t)(lifetime.Parse(texts))
+}
+
+// TestLivesOfOperationsWithoutBody: what only a body can have is neither sent nor read.
+func TestLivesOfOperationsWithoutBody(t *testing.T) {
+	key := must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: "j"}))
+	for _, op := range []change.Operation{change.Delete, change.Fail} {
+		begin := tunnel.ChangeToProto(&change.Change{Operation: op, Key: key, Life: declared(t, lifetime.Texts{TTL: "1h"}), Failed: "x"})
+		if begin.GetLife() != nil || begin.GetFailed() != "" {
+			t.Errorf("%v is sent as %v", op, begin)
+		}
+		begin.Life, begin.Failed = &relayv1.Life{Ttl: "tomorrow"}, "x"
+		if r, err := tunnel.ChangeFromProto(begin, time.Now(), nil, metric.LegacyNames); err != nil || r.Refused != nil || !r.Life.IsZero() || r.Failed != "" {
+			t.Errorf("%v is read as %+v, %v", op, r, err)
+		}
+	}
+}
+
+// TestFailuresAreMended: what an agent says of a failure is made what it may be, and is no reason to refuse a push.
+func TestFailuresAreMended(t *testing.T) {
+	begin := &relayv1.ChangeBegin{
+		Operation: relayv1.Operation_OPERATION_MERGE, Format: relayv1.BodyFormat_BODY_FORMAT_TEXT, GroupingKey: []*relayv1.Label{{Name: "job", Value: "j"}},
+		Failed: "\xff\n" + strings.Repeat("x", 1<<20),
+	}
+	r, err := tunnel.ChangeFromProto(begin, time.Now(), nil, metric.LegacyNames)
+	if err != nil || r.Refused != nil || len(r.Failed) > change.MaxFailedBytes || !strings.HasPrefix(r.Failed, "? xxx") {
+		t.Errorf("read as %.100q, %v, %v", r.Failed, r.Refused, err)
 	}
 }
 
@@ -69,6 +104,8 @@ func TestChangesThatCannotBe(t *testing.T) {
 			b.GroupingKey = append(b.GroupingKey, &relayv1.Label{Name: "ä"})
 		}, want: change.Invalid, origin: true},
 		{name: "no job", change: func(b *relayv1.ChangeBegin) { b.GroupingKey = nil }, want: change.Invalid, noGroup: true},
+		{name: "life", change: func(b *relayv1.ChangeBegin) { b.Life = &relayv1.Life{Ttl: "tomorrow"} }, want: change.Invalid, origin: true},
+		{name: "every beside schedule", change: func(b *relayv1.ChangeBegin) { b.Life = &relayv1.Life{Every: "1h", Schedule: "0 0 * * *"} }, want: change.Invalid, origin: true},
 		{name: "journal", change: func(b *relayv1.ChangeBegin) { b.Origin.JournalId = []byte("short") }, want: change.Invalid},
 		{name: "digest", change: func(b *relayv1.ChangeBegin) { b.Origin.Digest = nil }, want: change.Invalid},
 		{name: "sequence", change: func(b *relayv1.ChangeBegin) { b.Origin.Sequence = 0 }, want: change.Invalid},

@@ -66,6 +66,7 @@ type Link struct {
 	addresses addresses // owned by Run
 	pace      pace      // owned by Run
 	complains sync.Once // of a relay that asks for what cannot be meant
+	lifeless  sync.Once // tells of a relay that does not take what pushes say of their groups' lives
 
 	mu      sync.Mutex
 	current *session   // guarded by mu; nil while not attached
@@ -190,6 +191,13 @@ func (l *Link) backoff(limit time.Duration, err error) time.Duration {
 func (l *Link) complain(err error) {
 	l.complains.Do(func() {
 		l.cfg.Logger.Warn("the relay breaks the protocol; this is said once", slog.String("addr", l.cfg.Address), slog.Any("err", err))
+	})
+}
+
+// tellOfLife says once that what a push says of its group's life is left out.
+func (l *Link) tellOfLife() {
+	l.lifeless.Do(func() {
+		l.cfg.Logger.Warn("the relay is of a release that knows no lives of groups: pushes reach it without what they say of TTL, schedule and failure; this is said once", slog.String("addr", l.cfg.Address))
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/tunnel"
 )
@@ -119,14 +120,23 @@ func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint6
 
 // supports adapts a change to what the relay announced (T9), or says that it does not take the like.
 func (s *session) supports(r *change.Change) error {
-	if r.Operation == change.Fail && !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH_FAILURE) {
+	if r.Operation == change.Fail && !s.relayCan(relayv1.Capability_CAPABILITY_PUSH_FAILURE) {
 		return tunnel.ErrUnsupported
 	}
-	if !tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH_ORIGIN) {
+	if !s.relayCan(relayv1.Capability_CAPABILITY_PUSH_ORIGIN) {
 		r.Origin = nil
 	}
-	r.MayBeHidden = r.MayBeHidden && tunnel.Has(s.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN)
+	r.MayBeHidden = r.MayBeHidden && s.relayCan(relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN)
+	if (!r.Life.IsZero() || r.Failed != "") && !s.relayCan(relayv1.Capability_CAPABILITY_LIFE) {
+		r.Life, r.Failed = lifetime.Declaration{}, ""
+		s.link.tellOfLife()
+	}
 	return nil
+}
+
+// relayCan says whether the relay announced a capability.
+func (s *session) relayCan(c relayv1.Capability) bool {
+	return tunnel.Has(s.welcome.GetCapabilities(), c)
 }
 
 // takeVerdicts brings verdicts to the spool until the stream ends, and returns why.
