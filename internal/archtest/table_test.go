@@ -63,6 +63,7 @@ var table = map[string]place{
 	"internal/monotonic":   {0, shared},
 	"internal/fileowner":   {0, shared},
 
+	"internal/addup":        {0, shared},
 	"internal/authority":    {0, relayOnly},
 	"internal/exposition":   {0, shared},
 	"internal/fields":       {0, shared},
@@ -105,7 +106,10 @@ var arrows = map[string]map[string]string{
 		"internal/loglimit":  "a broken web configuration is logged by whoever asks",
 		"internal/monotonic": "when a connection or an answer moved last is seen by whoever waits",
 	},
-	"internal/lifetime":            {"internal/grouping": "rules are asked by key"},
+	"internal/lifetime": {
+		"internal/grouping": "rules are asked by key",
+		"internal/addup":    "a rule may say how pushes are added up",
+	},
 	"internal/push":                {"internal/change": "what arrives and how it ended are its words"},
 	"internal/targets":             {"internal/textfile": "directories of text files stand in the same configuration file"},
 	"internal/tunnel/tunnelserver": {"internal/tunnel": "the words that both ends of the tunnel share"},

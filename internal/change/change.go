@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/lifetime"
@@ -22,7 +23,7 @@ import (
 type Operation uint8
 
 // The operations. The zero value is none of them, so that a forgotten operation is never taken for another. Their numbers are those of the
-// agent's journal and of the store's log. Those from Wipe on are the relay's own: no push asks for them.
+// agent's journal and of the store's log. Those from Wipe to Expire are the relay's own: no push asks for them.
 const (
 	// Replace makes the pushed metric families all that the group has (PUT).
 	Replace Operation = iota + 1
@@ -42,13 +43,20 @@ const (
 	Forget
 	// Expire removes what is expired of a group, if it still is (L8). The store's log has what follows instead.
 	Expire
+	// MergeSeries replaces single series and keeps the others of their families, and Add adds to them (L11, L12). The store's log has the
+	// families that come of it instead.
+	MergeSeries
+	Add
 )
 
 // IsPush says whether a push may ask for that operation, over HTTP or from an agent.
-func (o Operation) IsPush() bool { return o >= Replace && o <= Fail }
+func (o Operation) IsPush() bool { return o >= Replace && o <= Fail || o.IsOnto() }
 
 // HasBody says whether a change of that operation has a body.
-func (o Operation) HasBody() bool { return o == Replace || o == Merge }
+func (o Operation) HasBody() bool { return o == Replace || o == Merge || o.IsOnto() }
+
+// IsOnto says whether what becomes of a family depends on what the group has of it.
+func (o Operation) IsOnto() bool { return o == MergeSeries || o == Add }
 
 // String returns the operation's name for logs and metric labels.
 func (o Operation) String() string {
@@ -69,6 +77,10 @@ func (o Operation) String() string {
 		return "forget"
 	case Expire:
 		return "expire"
+	case MergeSeries:
+		return "merge series"
+	case Add:
+		return "add"
 	default:
 		return "operation " + strconv.Itoa(int(o))
 	}
@@ -106,6 +118,8 @@ type Change struct {
 	// Failed is why the job failed that pushes, by its own account (L4); empty if it did not. No operation without a body has it, and it has
 	// no more than [MaxFailedBytes].
 	Failed string
+	// Gauges says what Add does with gauges; Last for other operations.
+	Gauges addup.Gauges
 	// Current says whether what carried the push may still change groups (T3); nil for always. It is asked again in the moment in
 	// which the push would take effect, under a lock of the store, so the function must neither block nor call the store.
 	Current func() bool
@@ -146,7 +160,7 @@ func inLine(r rune) rune {
 }
 
 // DigestOf returns the digest of a push: the first 16 bytes of the SHA-256 of operation, grouping key, body and, where there is any of it, what
-// the push says of its group's life and of its job's failure.
+// the push says of its group's life, of its job's failure and of gauges.
 func DigestOf(c *Change) Digest {
 	h := sha256.New()
 	key := c.Key.Canonical()
@@ -154,9 +168,9 @@ func DigestOf(c *Change) Digest {
 	h.Write(binary.AppendUvarint(nil, uint64(len(key))))
 	h.Write([]byte(key))
 	h.Write(c.Body)
-	if !c.Life.IsZero() || c.Failed != "" {
+	if !c.Life.IsZero() || c.Failed != "" || c.Gauges != addup.Last {
 		t := c.Life.Texts()
-		fmt.Fprintf(h, "%q", []string{t.TTL, t.Every, t.Schedule, t.Grace, c.Failed})
+		fmt.Fprintf(h, "%q %v", []string{t.TTL, t.Every, t.Schedule, t.Grace, c.Failed}, c.Gauges)
 	}
 	return Digest(h.Sum(nil)[:16])
 }

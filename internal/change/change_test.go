@@ -110,7 +110,9 @@ func TestOperations(t *testing.T) {
 		{name: "mark"},
 		{name: "forget"},
 		{name: "expire"},
-		{name: "operation 9"},
+		{"merge series", true, true},
+		{"add", true, true},
+		{name: "operation 11"},
 	} {
 		if o := change.Operation(i); o.String() != tt.name || o.IsPush() != tt.isPush || o.HasBody() != tt.takeBody {
 			t.Errorf("%d: %v, a push: %v, with a body: %v", i, o, o.IsPush(), o.HasBody())

@@ -13,7 +13,7 @@ import (
 // Content is what somebody who has looked at the body of a change says of it, and of the group: at most one of Body, Sets and Fault. The
 // zero Content is an empty body, for whatever the group holds.
 type Content struct {
-	// Body is what was pushed. The store keeps nothing of it.
+	// Body is what was pushed. The store keeps nothing of it, and may change it.
 	Body *exposition.Body
 	// Sets and Values are a body that differs from the one that the sets were made of in its values only. They are in the order and the form of
 	// [Sets.Values], and as exposition.AppendFloat writes numbers. The condition is that nothing but values of the group changes: it
@@ -57,7 +57,11 @@ func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (c
 	if refusal := s.draft(&x.draft, &content); refusal != nil {
 		return *refusal, OtherSeries
 	}
-	wait, err := s.take(x)
+	take := s.take
+	if x.operation.IsOnto() && x.fault == "" {
+		take = s.takeOnto
+	}
+	wait, err := take(x)
 	switch {
 	case x.found == Unmet:
 		return change.Outcome{}, Unmet

@@ -27,10 +27,14 @@ type draft struct {
 	told      *change.Outcome // what the pusher hears whatever is decided for good, unless it is superseded or was taken before; nil if that depends
 	version   uint64          // that the group must have; 0 for any
 	imported  *Import         // nil for what was pushed
+	footing   *footing        // what it is onto; nil if that does not matter
 }
 
 // draftBody encodes a body. It is not used after that.
 func (s *Store) draftBody(d *draft, b *exposition.Body) {
+	if d.operation == change.Add {
+		beginAdding(b, d.at)
+	}
 	e := s.encoders.Get().(*series.Encoder)
 	d.fault = e.Encode(b, d.labels, d.added(s.accounts.label))
 	d.replaced, d.inVain = e.Replaced(), e.InVain()

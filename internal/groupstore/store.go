@@ -1,6 +1,7 @@
 package groupstore
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -59,6 +60,7 @@ type Store struct {
 
 	log       Log
 	own       map[string]OwnFamily
+	turns     turns
 	encoders  sync.Pool // of *series.Encoder
 	decisions sync.Pool // of *decision
 
@@ -104,6 +106,7 @@ func New(cfg Config) *Store {
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f
 	}
+	s.turns.seed = maphash.MakeSeed()
 	s.decisions.New = func() any { return new(decision) }
 	s.encoders.New = func() any { return new(series.Encoder) }
 	s.groups.hasher = series.NewHasher()

@@ -17,6 +17,9 @@ func (s *Store) take(x *decision) (wait func(context.Context) error, err error) 
 	if x.change.Origin != nil {
 		x.source = s.origins.sourceOfJournal(x.change.Agent, x.change.Origin.Journal)
 	}
+	if x.slipped = !x.stands(); x.slipped {
+		return nil, nil
+	}
 	current := x.change.Current == nil || x.change.Current()
 	if !x.isWanted(current) {
 		return nil, nil
@@ -79,6 +82,7 @@ type decision struct {
 	standing standing   // of the one that is there
 	effect   Effect     // the zero effect is none
 	inTheWay []obstacle // what must be removed before the effect can be
+	slipped  bool       // the footing is not there any more
 }
 
 // isWanted says whether the group is as the content of the change wants it.

@@ -21,6 +21,21 @@ func (in *Ingester) addressed(c *change.Change) *change.Change {
 	return refused(c, key, refusal)
 }
 
+// added returns the change as one that adds, if a rule wants that of a push that enters here and does not ask for anything. What comes through an
+// agent entered there, and stays what it is (L11).
+func (in *Ingester) added(c *change.Change) *change.Change {
+	if in.cfg.Adding == nil || c.Agent != "" || c.Origin != nil || c.Refused != nil || c.Operation != change.Add && c.Operation != change.Merge && c.Operation != change.Replace {
+		return c
+	}
+	rule := in.cfg.Adding(c.Key)
+	if rule == nil || c.Operation == change.Replace && !rule.Put {
+		return c
+	}
+	adding := *c
+	adding.Operation, adding.Gauges = change.Add, rule.Gauges
+	return &adding
+}
+
 // refused returns a copy of the change with that key and that refusal, which may be nil.
 func refused(c *change.Change, key grouping.Key, refusal error) *change.Change {
 	stored := *c

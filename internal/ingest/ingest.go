@@ -13,8 +13,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
 )
@@ -39,6 +41,9 @@ type Config struct {
 	AgentLabel string
 	// KnownAgent says whether an agent of that name is known; nil if none is. It must be safe for concurrent use.
 	KnownAgent func(name string) bool
+	// Adding says how pushes to a group are added up whose pushers do not ask for it (L11), nil for not at all; a nil function never does. It
+	// must be safe for concurrent use.
+	Adding func(key grouping.Key) *addup.Rule
 	// Registerer takes the ingester's metrics. Required.
 	Registerer prometheus.Registerer
 }
@@ -66,7 +71,7 @@ func New(cfg Config) *Ingester {
 // Apply stores the push. See [push.Applier].
 func (in *Ingester) Apply(ctx context.Context, c *change.Change) change.Outcome {
 	start := time.Now()
-	o := in.apply(ctx, in.addressed(c))
+	o := in.apply(ctx, in.added(in.addressed(c)))
 	in.metrics.pushed(o, len(c.Body), time.Since(start))
 	return o
 }
@@ -77,7 +82,7 @@ func (in *Ingester) apply(ctx context.Context, c *change.Change) change.Outcome 
 		return in.store(ctx, c, groupstore.Content{Fault: "rejected by the agent"})
 	case c.Refused != nil || !c.Operation.HasBody():
 		return in.store(ctx, c, groupstore.Content{})
-	case c.Format == exposition.ProtobufDelimited:
+	case c.Format == exposition.ProtobufDelimited, c.Operation.IsOnto():
 		o, _ := in.parsed(ctx, c)
 		return o
 	}

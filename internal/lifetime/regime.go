@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/grouping"
 )
 
@@ -17,6 +18,21 @@ type Rule struct {
 	Declaration
 	// WhileAgent is how long what came through an agent is exposed after its agent has gone (L7); [Unsaid], [None], or a duration.
 	WhileAgent Period
+	// Adding is how pushes to the groups are added up where they enter (L11); nil if the rule does not speak of it.
+	Adding *addup.Rule
+}
+
+// AddingOf returns how pushes to the group with that key are added up: by the first of the rules that matches and speaks of it; nil if they are not.
+func AddingOf(rules []Rule, key grouping.Key) *addup.Rule {
+	for i := range rules {
+		if r := rules[i].Adding; r != nil && rules[i].Match.Matches(key) {
+			if r.None {
+				return nil
+			}
+			return r
+		}
+	}
+	return nil
 }
 
 // A Regime is all that holds of the lives of groups at one time. It is immutable: where a rule changes, another regime begins. The zero

@@ -126,6 +126,9 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 		if err := CheckKey(key, h.cfg.Limits); err != nil {
 			return change.OutcomeOf(err)
 		}
+		if err := readOperation(c, r.Header); err != nil {
+			return change.OutcomeOf(err)
+		}
 		if err := readLife(c, r.Header); err != nil {
 			return change.OutcomeOf(err)
 		}

@@ -18,6 +18,28 @@ const (
 	FailedHeader   = "Push-Failed"
 )
 
+// OperationHeader says what a POST does beside replacing families (L11): "merge" replaces single series, "add" adds to them.
+const OperationHeader = "Push-Operation"
+
+var operationWords = map[string]change.Operation{"merge": change.MergeSeries, "add": change.Add}
+
+// readOperation takes over what a POST asks for by its header. A PUT replaces the group, and cannot ask for anything else.
+func readOperation(c *change.Change, h http.Header) error {
+	word, err := onlyValue(h, OperationHeader)
+	if err != nil || word == "" {
+		return err
+	}
+	op, known := operationWords[word]
+	switch {
+	case !known:
+		return change.Refuse(change.Invalid, `the header %s is %.64q, want "merge" (replace single series) or "add"`, OperationHeader, word)
+	case c.Operation != change.Merge:
+		return change.Refuse(change.Invalid, "the header %s goes with POST: a PUT replaces all that the group has", OperationHeader)
+	}
+	c.Operation = op
+	return nil
+}
+
 // lifeHeaders are the headers of the settings, by the names that [lifetime.Error] has for them.
 var lifeHeaders = map[string]string{"ttl": TTLHeader, "every": EveryHeader, "schedule": ScheduleHeader, "grace": GraceHeader}
 

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/pushrules"
@@ -45,6 +46,8 @@ push_rules:
     ttl: none
     while_agent: none
   - {match: '{job="x"}', schedule: none}
+  - {match: '{job="lambda"}', aggregate: sum, put: true}
+  - {match: '{job="y"}', aggregate: none, ttl: 1h}
 `
 
 func TestParse(t *testing.T) {
@@ -58,6 +61,8 @@ func TestParse(t *testing.T) {
 		{Declaration: lifetime.Declaration{Every: 24 * hour}, WhileAgent: hour},
 		{Declaration: lifetime.Declaration{Every: lifetime.None, TTL: lifetime.None}, WhileAgent: lifetime.None},
 		{Declaration: lifetime.Declaration{Every: lifetime.None}},
+		{Adding: &addup.Rule{Gauges: addup.Sum, Put: true}},
+		{Adding: &addup.Rule{None: true}, Declaration: lifetime.Declaration{TTL: hour}},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(lifetime.Rule{}, "Match")); diff != "" {
 		t.Errorf("Parse() (-want +got):\n%s", diff)
@@ -144,7 +149,11 @@ func TestRefusedFiles(t *testing.T) {
 		"a list in a list":     {"push_rules:\n  - match:\n    - ['{a=\"b\"}']\n    ttl: 1d\n", []string{"line 3", "an element of match wants just one value"}},
 		"a mapping":            {"push_rules:\n  - match: {job: a}\n    ttl: 1d\n", []string{"line 2", "match wants just one value"}},
 		"no setting":           {"push_rules:\n  - match: '{job=\"a\"}'\n", []string{"line 2", "says nothing"}},
-		"unknown key":          {rule("ttl: 1d", "aggregate: true"), []string{"line 4", `unknown key "aggregate" in a push rule`, "while_agent"}},
+		"unknown key":          {rule("ttl: 1d", "agregate: sum"), []string{"line 4", `unknown key "agregate" in a push rule`, "while_agent"}},
+		"no way of adding":     {rule("aggregate: true"), []string{"line 3", `"true" is none of the ways to add up gauges: last, sum, min, max, or none`}},
+		"put alone":            {rule("ttl: 1d", "put: true"), []string{"line 4", "put without aggregate"}},
+		"put of nothing":       {rule("put: true", "aggregate: none"), []string{"line 3", "put is"}},
+		"put perhaps":          {rule("aggregate: sum", "put: perhaps"), []string{"line 4", "put is \"perhaps\""}},
 		"setting twice":        {rule("ttl: 1d", "ttl: 2d"), []string{"line 4", "ttl comes twice"}},
 		"every and schedule":   {rule("every: 1d", "grace: 1h", "schedule: 1 1 * * *"), []string{"line 5", "every and schedule are both set"}},
 		"no duration":          {rule("ttl: soon"), []string{"line 3", `ttl is "soon"`, "such as 30m"}},
@@ -227,7 +236,7 @@ func FuzzParse(f *testing.F) {
 			if again, err := lifetime.Parse(r.Texts()); again != r.Declaration || err != nil {
 				t.Errorf("%q: %+v is read again as %+v, %v", text, r.Declaration, again, err)
 			}
-			if r.IsZero() && r.WhileAgent == lifetime.Unsaid || r.WhileAgent == lifetime.ByRule {
+			if r.IsZero() && r.WhileAgent == lifetime.Unsaid && r.Adding == nil || r.WhileAgent == lifetime.ByRule {
 				t.Errorf("%q: a rule sets %+v, %d", text, r.Declaration, r.WhileAgent)
 			}
 			r.Match.Matches(grouping.Key{}) // has a selector

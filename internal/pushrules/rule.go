@@ -3,11 +3,13 @@ package pushrules
 import (
 	"cmp"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/selector"
 )
@@ -23,7 +25,7 @@ func readRule(element *yaml.Node) (lifetime.Rule, error) {
 	if mapping.Kind != yaml.MappingNode {
 		return lifetime.Rule{}, fmt.Errorf("line %d: a push rule is a mapping that begins with match", element.Line)
 	}
-	settings, err := settingsOf(mapping, "a push rule", "match", "every", "schedule", "grace", "ttl", "while_agent")
+	settings, err := settingsOf(mapping, "a push rule", "match", "every", "schedule", "grace", "ttl", "while_agent", "aggregate", "put")
 	if err != nil {
 		return lifetime.Rule{}, err
 	}
@@ -34,13 +36,44 @@ func readRule(element *yaml.Node) (lifetime.Rule, error) {
 	groups, matchErr := match.selector()
 	declaration, declarationErr := readDeclaration(settings)
 	whileAgent, whileAgentErr := settings["while_agent"].period()
-	if err := cmp.Or(matchErr, declarationErr, whileAgentErr); err != nil {
+	adding, addingErr := readAdding(settings["aggregate"], settings["put"])
+	if err := cmp.Or(matchErr, declarationErr, whileAgentErr, addingErr); err != nil {
 		return lifetime.Rule{}, err
 	}
-	if declaration.IsZero() && whileAgent == lifetime.Unsaid {
-		return lifetime.Rule{}, fmt.Errorf("line %d: a push rule that says nothing: give it every or schedule, grace, ttl or while_agent, or leave it out", element.Line)
+	if declaration.IsZero() && whileAgent == lifetime.Unsaid && adding == nil {
+		return lifetime.Rule{}, fmt.Errorf("line %d: a push rule that says nothing: give it every or schedule, grace, ttl, while_agent or aggregate, or leave it out", element.Line)
 	}
-	return lifetime.Rule{Match: groups, Declaration: declaration, WhileAgent: whileAgent}, nil
+	return lifetime.Rule{Match: groups, Declaration: declaration, WhileAgent: whileAgent, Adding: adding}, nil
+}
+
+// readAdding reads how pushes are added up; nil if the rule does not say.
+func readAdding(aggregate, put setting) (*addup.Rule, error) {
+	if aggregate.value == nil {
+		if put.value != nil {
+			return nil, fmt.Errorf("line %d: put without aggregate: it says whether a PUT is added up as well as a POST", put.line)
+		}
+		return nil, nil
+	}
+	text, err := aggregate.text()
+	if err != nil {
+		return nil, err
+	}
+	rule := &addup.Rule{None: text == noneWord}
+	if !rule.None {
+		if rule.Gauges, err = addup.ParseGauges(text); err != nil {
+			return nil, fmt.Errorf("line %d: aggregate: %w, or none", aggregate.line, err)
+		}
+	}
+	if put.value == nil {
+		return rule, nil
+	}
+	if text, err = put.text(); err != nil {
+		return nil, err
+	}
+	if rule.Put, err = strconv.ParseBool(text); err != nil || rule.None {
+		return nil, fmt.Errorf("line %d: put is %.64q, want true or false, beside an aggregate that is not none", put.line, text)
+	}
+	return rule, nil
 }
 
 func readDeclaration(settings map[string]setting) (d lifetime.Declaration, err error) {

@@ -66,9 +66,10 @@ type Server struct {
 	tunnel       *tunnelserver.Server // nil if agents cannot dial in
 	certificates *mtls.Reloader       // what the tunnel shows; nil with it
 
-	reloading sync.Mutex      // held while the configuration file is read and put to use
-	rules     []lifetime.Rule // of the configuration file as it was last read; guarded by reloading
-	recovered bool            // the store is, so that rules can be put to use; guarded by reloading
+	reloading sync.Mutex                      // held while the configuration file is read and put to use
+	rules     []lifetime.Rule                 // of the configuration file as it was last read; guarded by reloading
+	adding    atomic.Pointer[[]lifetime.Rule] // those of rules that say how pushes are added up; set under reloading
+	recovered bool                            // the store is, so that rules can be put to use; guarded by reloading
 
 	state atomic.Int32
 	quit  chan struct{} // /-/quit asks for an end; one slot

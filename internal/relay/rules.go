@@ -3,11 +3,14 @@ package relay
 import (
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/fileowner"
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/pushrules"
 )
@@ -50,11 +53,21 @@ func (s *Server) Reload() error {
 // applyRules puts rules to use that were read just now. Callers do it one after the other.
 func (s *Server) applyRules(rules []lifetime.Rule) {
 	s.rules = rules
+	adding := slices.DeleteFunc(slices.Clone(rules), func(r lifetime.Rule) bool { return r.Adding == nil })
+	s.adding.Store(&adding)
 	s.reloads.successful.Set(1)
 	s.reloads.at.SetToCurrentTime()
 	if s.recovered {
 		s.lives.SetRules(rules)
 	}
+}
+
+// addingOf returns how pushes to a group are added up; nil if they are not.
+func (s *Server) addingOf(key grouping.Key) *addup.Rule {
+	if rules := s.adding.Load(); rules != nil {
+		return lifetime.AddingOf(*rules, key)
+	}
+	return nil
 }
 
 // beginLives puts the rules to use for the first time, once the store is recovered.

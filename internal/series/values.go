@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/metric"
 )
 
@@ -103,4 +104,34 @@ func (m *metricReader) next() bool {
 	}
 	m.values.next(m.labels.bounds)
 	return true
+}
+
+// HasExtra says whether values of the set have what only protobuf can say.
+func (k *Set) HasExtra() bool { return k.flags&hasExtra != 0 }
+
+// AppendAdded appends values of a set without extras that are the sum of two, line by line; of gauges and what is untyped it is what gauge says. Each
+// metric began when the older of the two did. A summary must have no quantiles.
+func (k *Set) AppendAdded(dst []byte, base, more string, gauge func(base, more float64) float64) []byte {
+	began, _, tokens := k.sections(base)
+	moreBegan, _, moreTokens := k.sections(more)
+	for ; began != ""; began, moreBegan = began[8:], moreBegan[8:] {
+		a, b := binary.LittleEndian.Uint64([]byte(began[:8])), binary.LittleEndian.Uint64([]byte(moreBegan[:8]))
+		if a == 0 || b != 0 && b < a {
+			a = b
+		}
+		dst = binary.LittleEndian.AppendUint64(dst, a)
+	}
+	isGauge := k.typ == metric.Gauge || k.typ == metric.Untyped
+	for tokens != "" {
+		end, moreEnd := strings.IndexByte(tokens, '\n'), strings.IndexByte(moreTokens, '\n')
+		value, added := parseToken(tokens[:end]), parseToken(moreTokens[:moreEnd])
+		if isGauge {
+			value = gauge(value, added)
+		} else {
+			value += added
+		}
+		dst = append(exposition.AppendFloat(dst, value), '\n')
+		tokens, moreTokens = tokens[end+1:], moreTokens[moreEnd+1:]
+	}
+	return dst
 }

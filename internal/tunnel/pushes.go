@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	relayv1 "pushrelay/internal/gen/relay/v1"
@@ -20,6 +21,17 @@ var operations = map[change.Operation]relayv1.Operation{
 	change.Merge:   relayv1.Operation_OPERATION_MERGE,
 	change.Delete:  relayv1.Operation_OPERATION_DELETE,
 	change.Fail:    relayv1.Operation_OPERATION_FAILURE,
+
+	change.MergeSeries: relayv1.Operation_OPERATION_MERGE_SERIES,
+	change.Add:         relayv1.Operation_OPERATION_ADD,
+}
+
+// gauges pairs what adding does with gauges with the numbers of that.
+var gauges = map[addup.Gauges]relayv1.GaugeAddition{
+	addup.Last: relayv1.GaugeAddition_GAUGE_ADDITION_UNSPECIFIED,
+	addup.Sum:  relayv1.GaugeAddition_GAUGE_ADDITION_SUM,
+	addup.Min:  relayv1.GaugeAddition_GAUGE_ADDITION_MIN,
+	addup.Max:  relayv1.GaugeAddition_GAUGE_ADDITION_MAX,
 }
 
 // formats pairs the formats of a push with their numbers.
@@ -40,6 +52,7 @@ func ChangeToProto(r *change.Change) *relayv1.ChangeBegin {
 	if r.Operation.HasBody() {
 		begin.Format, begin.Life, begin.Failed = formats[r.Format], lifeToProto(r.Life), r.Failed
 	}
+	begin.Gauges = gauges[r.Gauges]
 	for _, l := range r.Key.Labels() {
 		begin.GroupingKey = append(begin.GroupingKey, &relayv1.Label{Name: l.Name, Value: l.Value})
 	}
@@ -115,6 +128,9 @@ func fill(r *change.Change, begin *relayv1.ChangeBegin, names metric.NameScheme)
 	}
 	if !r.Operation.HasBody() {
 		return nil
+	}
+	if r.Gauges, known = inverse(gauges, begin.GetGauges()); !known {
+		return fmt.Errorf("addition %d of gauges: %w", begin.GetGauges(), ErrUnsupported)
 	}
 	if r.Format, known = inverse(formats, begin.GetFormat()); !known {
 		return fmt.Errorf("exposition format %d: %w", begin.GetFormat(), ErrUnsupported)

@@ -118,10 +118,16 @@ func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint6
 	return stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_End{End: &relayv1.ChangeEnd{}}})
 }
 
+// errCannotAdd puts off what would be counted twice, or taken for something else, until the relay is of a release that can add (L14).
+var errCannotAdd = &change.Outcome{Kind: change.Unavailable, Detail: "the relay is of a release that cannot add to a group: the push waits until it can", RetryAfter: time.Minute}
+
 // supports adapts a change to what the relay announced (T9), or says that it does not take the like.
 func (s *session) supports(r *change.Change) error {
 	if r.Operation == change.Fail && !s.relayCan(relayv1.Capability_CAPABILITY_PUSH_FAILURE) {
 		return tunnel.ErrUnsupported
+	}
+	if r.Operation.IsOnto() && !(s.relayCan(relayv1.Capability_CAPABILITY_ADD) && s.relayCan(relayv1.Capability_CAPABILITY_PUSH_ORIGIN)) {
+		return errCannotAdd
 	}
 	if !s.relayCan(relayv1.Capability_CAPABILITY_PUSH_ORIGIN) {
 		r.Origin = nil

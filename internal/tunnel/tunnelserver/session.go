@@ -128,6 +128,7 @@ var capabilities = []relayv1.Capability{
 	relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN,
 	relayv1.Capability_CAPABILITY_DELIVER_AGAIN,
 	relayv1.Capability_CAPABILITY_LIFE,
+	relayv1.Capability_CAPABILITY_ADD,
 }
 
 // journals returns how far the journals were decided that the hello asks after. Those that are not known are left out.

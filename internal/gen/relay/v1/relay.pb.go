@@ -76,21 +76,24 @@ const (
 	Capability_CAPABILITY_MAY_BE_HIDDEN Capability = 8
 	// Relay: honours ChangeBegin.life and failed.
 	Capability_CAPABILITY_LIFE Capability = 9
+	// Relay: takes OPERATION_MERGE_SERIES and OPERATION_ADD.
+	Capability_CAPABILITY_ADD Capability = 10
 )
 
 // Enum value maps for Capability.
 var (
 	Capability_name = map[int32]string{
-		0: "CAPABILITY_UNSPECIFIED",
-		1: "CAPABILITY_SCRAPE",
-		2: "CAPABILITY_SCRAPE_PATH",
-		3: "CAPABILITY_PUSH",
-		4: "CAPABILITY_PUSH_ORIGIN",
-		5: "CAPABILITY_PUSH_FAILURE",
-		6: "CAPABILITY_PUSH_GZIP",
-		7: "CAPABILITY_DELIVER_AGAIN",
-		8: "CAPABILITY_MAY_BE_HIDDEN",
-		9: "CAPABILITY_LIFE",
+		0:  "CAPABILITY_UNSPECIFIED",
+		1:  "CAPABILITY_SCRAPE",
+		2:  "CAPABILITY_SCRAPE_PATH",
+		3:  "CAPABILITY_PUSH",
+		4:  "CAPABILITY_PUSH_ORIGIN",
+		5:  "CAPABILITY_PUSH_FAILURE",
+		6:  "CAPABILITY_PUSH_GZIP",
+		7:  "CAPABILITY_DELIVER_AGAIN",
+		8:  "CAPABILITY_MAY_BE_HIDDEN",
+		9:  "CAPABILITY_LIFE",
+		10: "CAPABILITY_ADD",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED":   0,
@@ -103,6 +106,7 @@ var (
 		"CAPABILITY_DELIVER_AGAIN": 7,
 		"CAPABILITY_MAY_BE_HIDDEN": 8,
 		"CAPABILITY_LIFE":          9,
+		"CAPABILITY_ADD":           10,
 	}
 )
 
@@ -290,6 +294,10 @@ const (
 	Operation_OPERATION_DELETE Operation = 3
 	// Sets the group's failure time: the agent rejected a push of the group. No body. Needs CAPABILITY_PUSH_FAILURE.
 	Operation_OPERATION_FAILURE Operation = 4
+	// Replaces single series and keeps the others of their families. Needs CAPABILITY_ADD.
+	Operation_OPERATION_MERGE_SERIES Operation = 5
+	// Adds to what the group has, as ChangeBegin.gauges says. Needs CAPABILITY_ADD, and an origin.
+	Operation_OPERATION_ADD Operation = 6
 )
 
 // Enum value maps for Operation.
@@ -300,13 +308,17 @@ var (
 		2: "OPERATION_MERGE",
 		3: "OPERATION_DELETE",
 		4: "OPERATION_FAILURE",
+		5: "OPERATION_MERGE_SERIES",
+		6: "OPERATION_ADD",
 	}
 	Operation_value = map[string]int32{
-		"OPERATION_UNSPECIFIED": 0,
-		"OPERATION_REPLACE":     1,
-		"OPERATION_MERGE":       2,
-		"OPERATION_DELETE":      3,
-		"OPERATION_FAILURE":     4,
+		"OPERATION_UNSPECIFIED":  0,
+		"OPERATION_REPLACE":      1,
+		"OPERATION_MERGE":        2,
+		"OPERATION_DELETE":       3,
+		"OPERATION_FAILURE":      4,
+		"OPERATION_MERGE_SERIES": 5,
+		"OPERATION_ADD":          6,
 	}
 )
 
@@ -335,6 +347,63 @@ func (x Operation) Number() protoreflect.EnumNumber {
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
 	return file_relay_v1_relay_proto_rawDescGZIP(), []int{3}
+}
+
+// GaugeAddition is what adding does with gauges, and with what is untyped.
+type GaugeAddition int32
+
+const (
+	// The newest one stays. An unknown value gets the verdict unsupported.
+	GaugeAddition_GAUGE_ADDITION_UNSPECIFIED GaugeAddition = 0
+	// Their sum.
+	GaugeAddition_GAUGE_ADDITION_SUM GaugeAddition = 1
+	// The least of them.
+	GaugeAddition_GAUGE_ADDITION_MIN GaugeAddition = 2
+	// The largest of them.
+	GaugeAddition_GAUGE_ADDITION_MAX GaugeAddition = 3
+)
+
+// Enum value maps for GaugeAddition.
+var (
+	GaugeAddition_name = map[int32]string{
+		0: "GAUGE_ADDITION_UNSPECIFIED",
+		1: "GAUGE_ADDITION_SUM",
+		2: "GAUGE_ADDITION_MIN",
+		3: "GAUGE_ADDITION_MAX",
+	}
+	GaugeAddition_value = map[string]int32{
+		"GAUGE_ADDITION_UNSPECIFIED": 0,
+		"GAUGE_ADDITION_SUM":         1,
+		"GAUGE_ADDITION_MIN":         2,
+		"GAUGE_ADDITION_MAX":         3,
+	}
+)
+
+func (x GaugeAddition) Enum() *GaugeAddition {
+	p := new(GaugeAddition)
+	*p = x
+	return p
+}
+
+func (x GaugeAddition) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (GaugeAddition) Descriptor() protoreflect.EnumDescriptor {
+	return file_relay_v1_relay_proto_enumTypes[4].Descriptor()
+}
+
+func (GaugeAddition) Type() protoreflect.EnumType {
+	return &file_relay_v1_relay_proto_enumTypes[4]
+}
+
+func (x GaugeAddition) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use GaugeAddition.Descriptor instead.
+func (GaugeAddition) EnumDescriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
 }
 
 // BodyFormat is the exposition format of a change's body.
@@ -374,11 +443,11 @@ func (x BodyFormat) String() string {
 }
 
 func (BodyFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[4].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[5].Descriptor()
 }
 
 func (BodyFormat) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[4]
+	return &file_relay_v1_relay_proto_enumTypes[5]
 }
 
 func (x BodyFormat) Number() protoreflect.EnumNumber {
@@ -387,7 +456,7 @@ func (x BodyFormat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BodyFormat.Descriptor instead.
 func (BodyFormat) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
 }
 
 // BodyEncoding is how a change's body is compressed.
@@ -423,11 +492,11 @@ func (x BodyEncoding) String() string {
 }
 
 func (BodyEncoding) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[5].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[6].Descriptor()
 }
 
 func (BodyEncoding) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[5]
+	return &file_relay_v1_relay_proto_enumTypes[6]
 }
 
 func (x BodyEncoding) Number() protoreflect.EnumNumber {
@@ -436,7 +505,7 @@ func (x BodyEncoding) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BodyEncoding.Descriptor instead.
 func (BodyEncoding) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
 }
 
 // RejectReason sorts rejections. An unknown value counts as invalid.
@@ -493,11 +562,11 @@ func (x RejectReason) String() string {
 }
 
 func (RejectReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[6].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[7].Descriptor()
 }
 
 func (RejectReason) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[6]
+	return &file_relay_v1_relay_proto_enumTypes[7]
 }
 
 func (x RejectReason) Number() protoreflect.EnumNumber {
@@ -506,7 +575,7 @@ func (x RejectReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RejectReason.Descriptor instead.
 func (RejectReason) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
 }
 
 // LaterReason sorts refusals that pass. An unknown value counts as overloaded.
@@ -554,11 +623,11 @@ func (x LaterReason) String() string {
 }
 
 func (LaterReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[7].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[8].Descriptor()
 }
 
 func (LaterReason) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[7]
+	return &file_relay_v1_relay_proto_enumTypes[8]
 }
 
 func (x LaterReason) Number() protoreflect.EnumNumber {
@@ -567,7 +636,7 @@ func (x LaterReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LaterReason.Descriptor instead.
 func (LaterReason) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
 }
 
 // ScrapeMethod is the HTTP method of a scrape.
@@ -607,11 +676,11 @@ func (x ScrapeMethod) String() string {
 }
 
 func (ScrapeMethod) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[8].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[9].Descriptor()
 }
 
 func (ScrapeMethod) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[8]
+	return &file_relay_v1_relay_proto_enumTypes[9]
 }
 
 func (x ScrapeMethod) Number() protoreflect.EnumNumber {
@@ -620,7 +689,7 @@ func (x ScrapeMethod) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ScrapeMethod.Descriptor instead.
 func (ScrapeMethod) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{9}
 }
 
 // ScrapeFailureReason says why there is no answer of the target. An unknown value counts as TARGET_UNREACHABLE.
@@ -685,11 +754,11 @@ func (x ScrapeFailureReason) String() string {
 }
 
 func (ScrapeFailureReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_relay_v1_relay_proto_enumTypes[9].Descriptor()
+	return file_relay_v1_relay_proto_enumTypes[10].Descriptor()
 }
 
 func (ScrapeFailureReason) Type() protoreflect.EnumType {
-	return &file_relay_v1_relay_proto_enumTypes[9]
+	return &file_relay_v1_relay_proto_enumTypes[10]
 }
 
 func (x ScrapeFailureReason) Number() protoreflect.EnumNumber {
@@ -698,7 +767,7 @@ func (x ScrapeFailureReason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ScrapeFailureReason.Descriptor instead.
 func (ScrapeFailureReason) EnumDescriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{9}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{10}
 }
 
 // AttachRequest is one event from the agent.
@@ -2324,7 +2393,9 @@ type ChangeBegin struct {
 	// the change travels without it.
 	Life *Life `protobuf:"bytes,10,opt,name=life,proto3" json:"life,omitempty"`
 	// Why the job failed that pushed, by its own account, at most 1 KiB of UTF-8; empty if it did not. As life.
-	Failed        string `protobuf:"bytes,11,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failed string `protobuf:"bytes,11,opt,name=failed,proto3" json:"failed,omitempty"`
+	// What OPERATION_ADD does with gauges.
+	Gauges        GaugeAddition `protobuf:"varint,12,opt,name=gauges,proto3,enum=relay.v1.GaugeAddition" json:"gauges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2434,6 +2505,13 @@ func (x *ChangeBegin) GetFailed() string {
 		return x.Failed
 	}
 	return ""
+}
+
+func (x *ChangeBegin) GetGauges() GaugeAddition {
+	if x != nil {
+		return x.Gauges
+	}
+	return GaugeAddition_GAUGE_ADDITION_UNSPECIFIED
 }
 
 // Life is what a push says of its group's life, each as the header of that name has it: a duration such as "72h", "none", "0" to take back what
@@ -3663,7 +3741,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x05begin\x18\x02 \x01(\v2\x15.relay.v1.ChangeBeginH\x00R\x05begin\x12\x16\n" +
 	"\x05chunk\x18\x03 \x01(\fH\x00R\x05chunk\x12'\n" +
 	"\x03end\x18\x04 \x01(\v2\x13.relay.v1.ChangeEndH\x00R\x03endB\x06\n" +
-	"\x04part\"\xc4\x03\n" +
+	"\x04part\"\xf5\x03\n" +
 	"\vChangeBegin\x12\x16\n" +
 	"\x06change\x18\x01 \x01(\x04R\x06change\x121\n" +
 	"\toperation\x18\x02 \x01(\x0e2\x13.relay.v1.OperationR\toperation\x122\n" +
@@ -3677,7 +3755,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\rmay_be_hidden\x18\t \x01(\bR\vmayBeHidden\x12\"\n" +
 	"\x04life\x18\n" +
 	" \x01(\v2\x0e.relay.v1.LifeR\x04life\x12\x16\n" +
-	"\x06failed\x18\v \x01(\tR\x06failed\"`\n" +
+	"\x06failed\x18\v \x01(\tR\x06failed\x12/\n" +
+	"\x06gauges\x18\f \x01(\x0e2\x17.relay.v1.GaugeAdditionR\x06gauges\"`\n" +
 	"\x04Life\x12\x10\n" +
 	"\x03ttl\x18\x01 \x01(\tR\x03ttl\x12\x14\n" +
 	"\x05every\x18\x02 \x01(\tR\x05every\x12\x1a\n" +
@@ -3746,7 +3825,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\rScrapeFailure\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.relay.v1.ScrapeFailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x17\n" +
-	"\x15DeliverScrapeResponse*\x94\x02\n" +
+	"\x15DeliverScrapeResponse*\xa8\x02\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -3758,7 +3837,9 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x14CAPABILITY_PUSH_GZIP\x10\x06\x12\x1c\n" +
 	"\x18CAPABILITY_DELIVER_AGAIN\x10\a\x12\x1c\n" +
 	"\x18CAPABILITY_MAY_BE_HIDDEN\x10\b\x12\x13\n" +
-	"\x0fCAPABILITY_LIFE\x10\t*\xc7\x01\n" +
+	"\x0fCAPABILITY_LIFE\x10\t\x12\x12\n" +
+	"\x0eCAPABILITY_ADD\x10\n" +
+	"*\xc7\x01\n" +
 	"\n" +
 	"FamilyType\x12\x1b\n" +
 	"\x17FAMILY_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -3776,13 +3857,20 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"&SESSION_END_REASON_CERTIFICATE_EXPIRED\x10\x04\x12#\n" +
 	"\x1fSESSION_END_REASON_INCOMPATIBLE\x10\x05\x12!\n" +
 	"\x1dSESSION_END_REASON_OVERLOADED\x10\x06\x12 \n" +
-	"\x1cSESSION_END_REASON_VIOLATION\x10\a*\x7f\n" +
+	"\x1cSESSION_END_REASON_VIOLATION\x10\a*\xae\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OPERATION_REPLACE\x10\x01\x12\x13\n" +
 	"\x0fOPERATION_MERGE\x10\x02\x12\x14\n" +
 	"\x10OPERATION_DELETE\x10\x03\x12\x15\n" +
-	"\x11OPERATION_FAILURE\x10\x04*c\n" +
+	"\x11OPERATION_FAILURE\x10\x04\x12\x1a\n" +
+	"\x16OPERATION_MERGE_SERIES\x10\x05\x12\x11\n" +
+	"\rOPERATION_ADD\x10\x06*w\n" +
+	"\rGaugeAddition\x12\x1e\n" +
+	"\x1aGAUGE_ADDITION_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12GAUGE_ADDITION_SUM\x10\x01\x12\x16\n" +
+	"\x12GAUGE_ADDITION_MIN\x10\x02\x12\x16\n" +
+	"\x12GAUGE_ADDITION_MAX\x10\x03*c\n" +
 	"\n" +
 	"BodyFormat\x12\x1b\n" +
 	"\x17BODY_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -3838,125 +3926,127 @@ func file_relay_v1_relay_proto_rawDescGZIP() []byte {
 	return file_relay_v1_relay_proto_rawDescData
 }
 
-var file_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
 var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_relay_v1_relay_proto_goTypes = []any{
 	(Capability)(0),               // 0: relay.v1.Capability
 	(FamilyType)(0),               // 1: relay.v1.FamilyType
 	(SessionEndReason)(0),         // 2: relay.v1.SessionEndReason
 	(Operation)(0),                // 3: relay.v1.Operation
-	(BodyFormat)(0),               // 4: relay.v1.BodyFormat
-	(BodyEncoding)(0),             // 5: relay.v1.BodyEncoding
-	(RejectReason)(0),             // 6: relay.v1.RejectReason
-	(LaterReason)(0),              // 7: relay.v1.LaterReason
-	(ScrapeMethod)(0),             // 8: relay.v1.ScrapeMethod
-	(ScrapeFailureReason)(0),      // 9: relay.v1.ScrapeFailureReason
-	(*AttachRequest)(nil),         // 10: relay.v1.AttachRequest
-	(*AttachResponse)(nil),        // 11: relay.v1.AttachResponse
-	(*Hello)(nil),                 // 12: relay.v1.Hello
-	(*Welcome)(nil),               // 13: relay.v1.Welcome
-	(*OwnFamily)(nil),             // 14: relay.v1.OwnFamily
-	(*StoreHistory)(nil),          // 15: relay.v1.StoreHistory
-	(*StoreEpoch)(nil),            // 16: relay.v1.StoreEpoch
-	(*StorePoint)(nil),            // 17: relay.v1.StorePoint
-	(*Limits)(nil),                // 18: relay.v1.Limits
-	(*JournalState)(nil),          // 19: relay.v1.JournalState
-	(*SpoolState)(nil),            // 20: relay.v1.SpoolState
-	(*TargetSet)(nil),             // 21: relay.v1.TargetSet
-	(*Target)(nil),                // 22: relay.v1.Target
-	(*Label)(nil),                 // 23: relay.v1.Label
-	(*Heartbeat)(nil),             // 24: relay.v1.Heartbeat
-	(*HeartbeatEcho)(nil),         // 25: relay.v1.HeartbeatEcho
-	(*Drain)(nil),                 // 26: relay.v1.Drain
-	(*SessionEnd)(nil),            // 27: relay.v1.SessionEnd
-	(*PushRequest)(nil),           // 28: relay.v1.PushRequest
-	(*ChangeBegin)(nil),           // 29: relay.v1.ChangeBegin
-	(*Life)(nil),                  // 30: relay.v1.Life
-	(*Origin)(nil),                // 31: relay.v1.Origin
-	(*ChangeEnd)(nil),             // 32: relay.v1.ChangeEnd
-	(*PushResponse)(nil),          // 33: relay.v1.PushResponse
-	(*Applied)(nil),               // 34: relay.v1.Applied
-	(*Rejected)(nil),              // 35: relay.v1.Rejected
-	(*Later)(nil),                 // 36: relay.v1.Later
-	(*Header)(nil),                // 37: relay.v1.Header
-	(*ScrapeRequest)(nil),         // 38: relay.v1.ScrapeRequest
-	(*ScrapeCancel)(nil),          // 39: relay.v1.ScrapeCancel
-	(*DeliverScrapeRequest)(nil),  // 40: relay.v1.DeliverScrapeRequest
-	(*ScrapeReference)(nil),       // 41: relay.v1.ScrapeReference
-	(*ScrapeHead)(nil),            // 42: relay.v1.ScrapeHead
-	(*ScrapeEnd)(nil),             // 43: relay.v1.ScrapeEnd
-	(*ScrapeFailure)(nil),         // 44: relay.v1.ScrapeFailure
-	(*DeliverScrapeResponse)(nil), // 45: relay.v1.DeliverScrapeResponse
-	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 47: google.protobuf.Timestamp
+	(GaugeAddition)(0),            // 4: relay.v1.GaugeAddition
+	(BodyFormat)(0),               // 5: relay.v1.BodyFormat
+	(BodyEncoding)(0),             // 6: relay.v1.BodyEncoding
+	(RejectReason)(0),             // 7: relay.v1.RejectReason
+	(LaterReason)(0),              // 8: relay.v1.LaterReason
+	(ScrapeMethod)(0),             // 9: relay.v1.ScrapeMethod
+	(ScrapeFailureReason)(0),      // 10: relay.v1.ScrapeFailureReason
+	(*AttachRequest)(nil),         // 11: relay.v1.AttachRequest
+	(*AttachResponse)(nil),        // 12: relay.v1.AttachResponse
+	(*Hello)(nil),                 // 13: relay.v1.Hello
+	(*Welcome)(nil),               // 14: relay.v1.Welcome
+	(*OwnFamily)(nil),             // 15: relay.v1.OwnFamily
+	(*StoreHistory)(nil),          // 16: relay.v1.StoreHistory
+	(*StoreEpoch)(nil),            // 17: relay.v1.StoreEpoch
+	(*StorePoint)(nil),            // 18: relay.v1.StorePoint
+	(*Limits)(nil),                // 19: relay.v1.Limits
+	(*JournalState)(nil),          // 20: relay.v1.JournalState
+	(*SpoolState)(nil),            // 21: relay.v1.SpoolState
+	(*TargetSet)(nil),             // 22: relay.v1.TargetSet
+	(*Target)(nil),                // 23: relay.v1.Target
+	(*Label)(nil),                 // 24: relay.v1.Label
+	(*Heartbeat)(nil),             // 25: relay.v1.Heartbeat
+	(*HeartbeatEcho)(nil),         // 26: relay.v1.HeartbeatEcho
+	(*Drain)(nil),                 // 27: relay.v1.Drain
+	(*SessionEnd)(nil),            // 28: relay.v1.SessionEnd
+	(*PushRequest)(nil),           // 29: relay.v1.PushRequest
+	(*ChangeBegin)(nil),           // 30: relay.v1.ChangeBegin
+	(*Life)(nil),                  // 31: relay.v1.Life
+	(*Origin)(nil),                // 32: relay.v1.Origin
+	(*ChangeEnd)(nil),             // 33: relay.v1.ChangeEnd
+	(*PushResponse)(nil),          // 34: relay.v1.PushResponse
+	(*Applied)(nil),               // 35: relay.v1.Applied
+	(*Rejected)(nil),              // 36: relay.v1.Rejected
+	(*Later)(nil),                 // 37: relay.v1.Later
+	(*Header)(nil),                // 38: relay.v1.Header
+	(*ScrapeRequest)(nil),         // 39: relay.v1.ScrapeRequest
+	(*ScrapeCancel)(nil),          // 40: relay.v1.ScrapeCancel
+	(*DeliverScrapeRequest)(nil),  // 41: relay.v1.DeliverScrapeRequest
+	(*ScrapeReference)(nil),       // 42: relay.v1.ScrapeReference
+	(*ScrapeHead)(nil),            // 43: relay.v1.ScrapeHead
+	(*ScrapeEnd)(nil),             // 44: relay.v1.ScrapeEnd
+	(*ScrapeFailure)(nil),         // 45: relay.v1.ScrapeFailure
+	(*DeliverScrapeResponse)(nil), // 46: relay.v1.DeliverScrapeResponse
+	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
 }
 var file_relay_v1_relay_proto_depIdxs = []int32{
-	12, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
-	21, // 1: relay.v1.AttachRequest.targets:type_name -> relay.v1.TargetSet
-	25, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
-	20, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
-	13, // 4: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
-	38, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
-	39, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
-	24, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
-	26, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
-	27, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
+	13, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
+	22, // 1: relay.v1.AttachRequest.targets:type_name -> relay.v1.TargetSet
+	26, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
+	21, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
+	14, // 4: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
+	39, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
+	40, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
+	25, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
+	27, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
+	28, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
 	0,  // 10: relay.v1.Hello.capabilities:type_name -> relay.v1.Capability
-	21, // 11: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
+	22, // 11: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
 	0,  // 12: relay.v1.Welcome.capabilities:type_name -> relay.v1.Capability
-	18, // 13: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
-	19, // 14: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
-	15, // 15: relay.v1.Welcome.history:type_name -> relay.v1.StoreHistory
-	14, // 16: relay.v1.Welcome.own_families:type_name -> relay.v1.OwnFamily
+	19, // 13: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
+	20, // 14: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
+	16, // 15: relay.v1.Welcome.history:type_name -> relay.v1.StoreHistory
+	15, // 16: relay.v1.Welcome.own_families:type_name -> relay.v1.OwnFamily
 	1,  // 17: relay.v1.OwnFamily.type:type_name -> relay.v1.FamilyType
-	16, // 18: relay.v1.StoreHistory.epochs:type_name -> relay.v1.StoreEpoch
-	22, // 19: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
-	23, // 20: relay.v1.Target.labels:type_name -> relay.v1.Label
-	46, // 21: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
-	46, // 22: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
-	47, // 23: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
-	46, // 24: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
-	47, // 25: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
-	47, // 26: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
-	46, // 27: relay.v1.Drain.within:type_name -> google.protobuf.Duration
+	17, // 18: relay.v1.StoreHistory.epochs:type_name -> relay.v1.StoreEpoch
+	23, // 19: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
+	24, // 20: relay.v1.Target.labels:type_name -> relay.v1.Label
+	47, // 21: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
+	47, // 22: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
+	48, // 23: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
+	47, // 24: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
+	48, // 25: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
+	48, // 26: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
+	47, // 27: relay.v1.Drain.within:type_name -> google.protobuf.Duration
 	2,  // 28: relay.v1.SessionEnd.reason:type_name -> relay.v1.SessionEndReason
-	46, // 29: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
-	29, // 30: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
-	32, // 31: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
+	47, // 29: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
+	30, // 30: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
+	33, // 31: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
 	3,  // 32: relay.v1.ChangeBegin.operation:type_name -> relay.v1.Operation
-	23, // 33: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
-	4,  // 34: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
-	5,  // 35: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
-	46, // 36: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
-	31, // 37: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
-	30, // 38: relay.v1.ChangeBegin.life:type_name -> relay.v1.Life
-	34, // 39: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
-	35, // 40: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
-	36, // 41: relay.v1.PushResponse.later:type_name -> relay.v1.Later
-	17, // 42: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
-	6,  // 43: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
-	7,  // 44: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
-	46, // 45: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
-	8,  // 46: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
-	37, // 47: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
-	46, // 48: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
-	41, // 49: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
-	42, // 50: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
-	43, // 51: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
-	44, // 52: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
-	37, // 53: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
-	9,  // 54: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
-	10, // 55: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
-	28, // 56: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
-	40, // 57: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
-	11, // 58: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
-	33, // 59: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
-	45, // 60: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
-	58, // [58:61] is the sub-list for method output_type
-	55, // [55:58] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	24, // 33: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
+	5,  // 34: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
+	6,  // 35: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
+	47, // 36: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
+	32, // 37: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
+	31, // 38: relay.v1.ChangeBegin.life:type_name -> relay.v1.Life
+	4,  // 39: relay.v1.ChangeBegin.gauges:type_name -> relay.v1.GaugeAddition
+	35, // 40: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
+	36, // 41: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
+	37, // 42: relay.v1.PushResponse.later:type_name -> relay.v1.Later
+	18, // 43: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
+	7,  // 44: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
+	8,  // 45: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
+	47, // 46: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
+	9,  // 47: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
+	38, // 48: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
+	47, // 49: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
+	42, // 50: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
+	43, // 51: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
+	44, // 52: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
+	45, // 53: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
+	38, // 54: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
+	10, // 55: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
+	11, // 56: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
+	29, // 57: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
+	41, // 58: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
+	12, // 59: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
+	34, // 60: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
+	46, // 61: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
+	59, // [59:62] is the sub-list for method output_type
+	56, // [56:59] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_relay_v1_relay_proto_init() }
@@ -4003,7 +4093,7 @@ func file_relay_v1_relay_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_v1_relay_proto_rawDesc), len(file_relay_v1_relay_proto_rawDesc)),
-			NumEnums:      10,
+			NumEnums:      11,
 			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
