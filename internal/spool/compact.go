@@ -5,16 +5,32 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/lifetime"
 )
 
 // compact drops what newer changes made pointless (T15), as far as it may be: a change that somebody waits for, or that a
-// relay may be deciding, stays, and the former makes nothing pointless yet, since it may be withdrawn.
+// relay may be deciding, stays, and the former makes nothing pointless yet, since it may be withdrawn. What a change declared that goes is
+// said by the next one (L1).
 func (gs *groups) compact(g *group) {
 	if len(g.changes) == 1 && !g.changes[0].isOver() {
 		return
 	}
+	gs.judge(g)
+	kept := make([]*entry, 0, len(g.changes))
+	for i, c := range g.changes { // oldest first, since a deletion takes back what those before it declared
+		if c.pointless && gs.handOn(c.says(kept), g.content(i+1)) {
+			gs.forget(c)
+			continue
+		}
+		kept = append(kept, c)
+	}
+	g.changes = kept
+	gs.dropIfEmpty(g)
+}
+
+// judge finds the changes of a group that are pointless, and cuts out of the others what is.
+func (gs *groups) judge(g *group) {
 	var (
-		kept     = make([]*entry, 0, len(g.changes))
 		covered  map[uint64]bool // families that were pushed anew
 		content  bool            // there is a newer push
 		replaced bool            // by a newer PUT or DELETE
@@ -22,15 +38,15 @@ func (gs *groups) compact(g *group) {
 		failed   bool            // there is a newer failure
 	)
 	for _, c := range slices.Backward(g.changes) {
-		pointless := false
+		c.pointless = false
 		switch {
 		case c.isFixed():
 		case c.operation == change.Fail:
-			pointless = failed || deleted || c.undecided == 0
+			c.pointless = failed || deleted || c.undecided == 0
 		case replaced:
-			pointless = true
+			c.pointless = true
 		case content && c.operation == change.Merge && len(remaining(c, covered)) == 0:
-			pointless = true
+			c.pointless = true
 		case content && c.operation != change.Delete:
 			gs.cut(c, covered)
 		}
@@ -48,15 +64,43 @@ func (gs *groups) compact(g *group) {
 				}
 			}
 		}
-		if pointless {
-			gs.forget(c)
-			continue
-		}
-		kept = append(kept, c)
 	}
-	slices.Reverse(kept)
-	g.changes = kept
-	gs.dropIfEmpty(g)
+}
+
+// says returns what is lost of the group's life when the change goes: what it declared, and of a deletion that it takes back what the older
+// ones declared that stay.
+func (c *entry) says(older []*entry) lifetime.Declaration {
+	life := c.life
+	if c.operation == change.Delete {
+		for _, o := range older {
+			life = o.life.Retraction().Then(life)
+		}
+	}
+	return life
+}
+
+// handOn has the next push say what is lost with a pointless one, and returns whether that may go now.
+func (gs *groups) handOn(lost lifetime.Declaration, next *entry) bool {
+	if lost.IsZero() {
+		return true
+	}
+	if next.answer != nil {
+		return false // It may be withdrawn.
+	}
+	if next.operation == change.Delete {
+		lost = lost.Retraction()
+	}
+	life := lost.Then(next.life)
+	if life == next.life {
+		return true
+	}
+	if next.operation.HasBody() && next.isFixed() {
+		return false // What a relay may be deciding cannot say more.
+	}
+	gs.bytes -= next.bytes()
+	next.life = life
+	gs.bytes += next.bytes()
+	return true
 }
 
 // compactAll drops it of all groups.

@@ -15,6 +15,7 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/lifetime"
 )
 
 // entry is one push that was accepted. Its fields are guarded by Spool.mu; bodies are immutable and replaced whole.
@@ -33,6 +34,10 @@ type entry struct {
 	// the wall clock alone.
 	pushedAt time.Time
 	owner    string
+	failed   string // why the job failed that pushed; see change.Change
+	// life is what the push said of its group's life, with what changes before it said that are gone (L1). Of a deletion, which says
+	// nothing itself, it is what takes that back: the relay does so by itself, and a PUT that makes the deletion pointless has to say it.
+	life lifetime.Declaration
 	// digest is that of the push as it was accepted. It stays when families are cut out of a body that waits: it says which push
 	// this is, not which bytes travel.
 	digest change.Digest
@@ -45,6 +50,8 @@ type entry struct {
 	hidden  string  // what of it a relay does not expose; empty if nothing is known of that
 	answer  *answer // the pusher who waits; nil if none does
 	durable *receipt
+	// pointless says that newer changes made it so; compact says it, for itself.
+	pointless bool
 	// kept says that it is a deletion that all relays have decided, and that is kept for stores that were put back or not met.
 	kept bool
 }
@@ -59,10 +66,10 @@ func (c *entry) identity() change.Digest {
 }
 
 // overheadBytes is about the memory of a change beside its body, families and key.
-const overheadBytes = 320
+const overheadBytes = 384
 
 func (c *entry) bytes() int64 {
-	return int64(len(c.body) + 8*len(c.families) + len(c.owner) + overheadBytes)
+	return int64(len(c.body) + 8*len(c.families) + len(c.owner) + len(c.failed) + len(c.life.Schedule) + overheadBytes)
 }
 
 // isContent says that the change is a push and no note of a failed one.
@@ -77,6 +84,9 @@ func (c *entry) isFixed() bool { return c.answer != nil || c.sent&c.undecided !=
 // request returns the push as it is to be sent, its body appended to buf[:0].
 func (c *entry) request(buf []byte) (*change.Change, error) {
 	r := &change.Change{Operation: c.operation, Key: c.group.key, Format: c.format, At: c.pushedAt, MayBeHidden: c.owner != ""}
+	if c.operation.HasBody() {
+		r.Life, r.Failed = c.life, c.failed
+	}
 	if c.bodyBytes == 0 {
 		return r, nil
 	}

@@ -15,7 +15,8 @@ import (
 //	1  until a release was named
 //	2  the release and the format are named, before anything that they wrote
 //	3  what relays say of themselves is remembered
-const format = 3
+//	4  what pushes say of their groups' lives, and of their jobs
+const format = 4
 
 // A writer is a release that writes the journal, and in which format. Its payload is understood by any release: fields of which
 // nothing is known are passed over.

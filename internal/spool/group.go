@@ -36,4 +36,17 @@ func (g *group) newest() *entry {
 	return nil
 }
 
+// content returns the first content from the change of that index on; nil if there is none.
+func (g *group) content(from int) *entry {
+	for _, c := range g.changes[from:] {
+		if c.isContent() {
+			return c
+		}
+	}
+	return nil
+}
+
+// isFixed says whether there is such a change and it must stay as it is: then what the one before it declared cannot be handed on.
+func (g *group) isFixed(i int) bool { return i < len(g.changes) && g.changes[i].isFixed() }
+
 func groupBytes(key grouping.Key) int64 { return int64(len(key.Canonical())) + overheadBytes }

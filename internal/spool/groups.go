@@ -137,8 +137,8 @@ func (gs *groups) growth(g *group, c *entry) int64 {
 		growth += groupBytes(g.key)
 	}
 	if c.operation == change.Replace {
-		for _, old := range g.changes {
-			if !old.isFixed() {
+		for i, old := range g.changes {
+			if !old.isFixed() && (old.life.IsZero() || !g.isFixed(i+1)) {
 				growth -= old.bytes()
 			}
 		}

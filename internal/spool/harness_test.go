@@ -22,6 +22,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/spool"
 )
 
@@ -148,6 +149,7 @@ type fakeRelay struct {
 	groups   map[grouping.Key]map[string]string // the line of each metric
 	pushed   map[grouping.Key]time.Time
 	failed   map[grouping.Key]int
+	lives    map[grouping.Key]life
 	marks    map[grouping.Key]map[spool.JournalID]uint64
 	journals map[spool.JournalID]spool.Decided
 	judge    func(r *change.Change) error // nil takes everything
@@ -162,7 +164,7 @@ type fakeRelay struct {
 
 func newRelay(address string, id byte) *fakeRelay {
 	return &fakeRelay{
-		id: spool.StoreID{id}, address: address, groups: map[grouping.Key]map[string]string{}, pushed: map[grouping.Key]time.Time{}, failed: map[grouping.Key]int{},
+		id: spool.StoreID{id}, address: address, groups: map[grouping.Key]map[string]string{}, pushed: map[grouping.Key]time.Time{}, failed: map[grouping.Key]int{}, lives: map[grouping.Key]life{},
 		marks: map[grouping.Key]map[spool.JournalID]uint64{}, journals: map[spool.JournalID]spool.Decided{},
 		history: history.History{Epochs: []history.Epoch{{ID: newEpoch()}}},
 	}
@@ -221,6 +223,7 @@ func (r *fakeRelay) take(p *change.Change) (change.Outcome, error) {
 	switch p.Operation {
 	case change.Delete:
 		delete(r.groups, p.Key)
+		delete(r.lives, p.Key)
 		return decided, nil
 	case change.Fail:
 		r.failed[p.Key]++
@@ -233,11 +236,28 @@ func (r *fakeRelay) take(p *change.Change) (change.Outcome, error) {
 		}
 	}
 	maps.Copy(r.groups[p.Key], lines(string(p.Body)))
+	r.lives[p.Key] = r.lives[p.Key].after(p)
 	r.pushed[p.Key] = p.At
 	if r.hides != "" {
 		decided.Kind, decided.Detail = change.Unchecked, r.hides
 	}
 	return decided, nil
+}
+
+// life is what a relay keeps of what the pushes to a group said of it.
+type life struct {
+	declared lifetime.Declaration
+	failed   string
+}
+
+func (l life) after(p *change.Change) life {
+	return life{declared: l.declared.And(p.Life), failed: p.Failed}
+}
+
+func (r *fakeRelay) lifeOf(job string) life {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lives[keyOf(job)]
 }
 
 func lines(body string) map[string]string {
@@ -406,6 +426,7 @@ func (r *fakeRelay) backup(id byte) *fakeRelay {
 	for key, content := range r.groups {
 		restored.groups[key] = maps.Clone(content)
 	}
+	maps.Copy(restored.lives, r.lives)
 	for key, marks := range r.marks {
 		restored.marks[key] = maps.Clone(marks)
 	}

@@ -14,6 +14,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/metric"
 )
 
@@ -90,7 +91,13 @@ func appendChange(b []byte, c *entry, undecided, to relays) []byte {
 	if c.applied {
 		applied = 1
 	}
-	return appendUint(b, 13, applied)
+	b = appendUint(b, 13, applied)
+	life := c.life.Texts()
+	b = appendBytes(b, 14, life.TTL)
+	b = appendBytes(b, 15, life.Every)
+	b = appendBytes(b, 16, life.Schedule)
+	b = appendBytes(b, 17, life.Grace)
+	return appendBytes(b, 18, c.failed)
 }
 
 // verdict is what a relay decided of a change.
@@ -208,6 +215,7 @@ func unknownField(field protowire.Number) error {
 // decodeChange reads a change, without its group, and the relays that have still to decide it.
 func decodeChange(b []byte) (c *entry, key grouping.Key, undecided relays, err error) {
 	c = &entry{}
+	var life lifetime.Texts
 	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) (err error) {
 		switch field {
 		case 1:
@@ -239,11 +247,24 @@ func decodeChange(b []byte) (c *entry, key grouping.Key, undecided relays, err e
 			c.sent = relays(v)
 		case 13:
 			c.applied = v != 0
+		case 14:
+			life.TTL = string(raw)
+		case 15:
+			life.Every = string(raw)
+		case 16:
+			life.Schedule = string(raw)
+		case 17:
+			life.Grace = string(raw)
+		case 18:
+			c.failed = change.FailedText(string(raw))
 		default:
 			err = unknownField(field)
 		}
 		return err
 	})
+	if err == nil {
+		c.life, err = lifetime.Parse(life)
+	}
 	switch {
 	case err != nil:
 		return nil, grouping.Key{}, 0, err

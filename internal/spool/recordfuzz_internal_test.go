@@ -2,12 +2,14 @@ package spool
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
+	"pushrelay/internal/lifetime"
 )
 
 // FuzzRecords looks for a payload of the journal that is another one once it is written again: read and written, what it says stays.
@@ -18,6 +20,13 @@ func FuzzRecords(f *testing.F) {
 	}
 	c := &entry{sequence: 3, operation: change.Replace, group: &group{key: key}, body: []byte("x"), bodyBytes: 1, families: []uint64{1, 2}, pushedAt: time.Unix(1, 2), owner: "o", applied: true}
 	f.Add(appendChange(nil, c, 5, 4))
+	said := &entry{
+		sequence: 4, operation: change.Merge, group: &group{key: key}, failed: "exit status 2",
+		life: lifetime.Declaration{TTL: lifetime.Period(time.Hour), Schedule: "TZ=Europe/Berlin 15 3 * * *", Grace: lifetime.None},
+	}
+	f.Add(appendChange(nil, said, 1, 0))
+	said.life = lifetime.Declaration{TTL: lifetime.ByRule, Every: lifetime.Period(time.Millisecond)}
+	f.Add(appendChange(nil, said, 1, 0))
 	f.Add(appendVerdict(nil, verdict{slot: 1, sequence: 7, decision: rejectedDecision, point: history.Point{Epoch: history.EpochID{1}, Position: 9}}))
 	f.Add(cursorRecord(&cursor{slot: 2, id: StoreID{1}, addresses: []string{"a:1", "b:2"}, highest: 8, withdrawn: []Decided{{Sequence: 9}}}, newCursor))
 	f.Add(appendDropped(nil, 1))
@@ -33,6 +42,29 @@ func FuzzRecords(f *testing.F) {
 			t.Errorf("%q is written as %q, and that as %q", payload, once, twice)
 		}
 	})
+}
+
+// TestLivesThatCannotBe: what cannot be read of a group's life is refused, and a reason of a failure is no longer than it may be.
+func TestLivesThatCannotBe(t *testing.T) {
+	key, err := grouping.New(grouping.Label{Name: "job", Value: "j"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := appendChange(nil, &entry{sequence: 3, operation: change.Merge, group: &group{key: key}}, 1, 0)[1:]
+	for name, wrong := range map[string][]byte{
+		"ttl":                   appendBytes(nil, 14, "tomorrow"),
+		"every beside schedule": appendBytes(appendBytes(nil, 15, "1h"), 16, "0 0 * * *"),
+		"schedule":              appendBytes(nil, 16, strings.Repeat("1,", 1<<10)+"1 * * * *"),
+		"grace":                 appendBytes(nil, 17, "1000y"),
+	} {
+		if c, _, _, err := decodeChange(append(bytes.Clone(record), wrong...)); err == nil {
+			t.Errorf("%s is read as %+v", name, c)
+		}
+	}
+	c, _, _, err := decodeChange(appendBytes(record, 18, strings.Repeat("x\n", 1<<20)))
+	if err != nil || len(c.failed) > change.MaxFailedBytes || strings.Contains(c.failed, "\n") {
+		t.Errorf("a long reason is read as %.100q, %v", c.failed, err)
+	}
 }
 
 // rewrite reads a payload and writes what it says; nil for one that is refused.

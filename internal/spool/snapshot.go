@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/wal"
 )
 
@@ -68,6 +69,7 @@ type frozenChange struct {
 	body      []byte
 	bodyBytes int
 	families  []uint64
+	life      lifetime.Declaration
 	undecided relays
 	sent      relays
 	applied   bool
@@ -127,7 +129,7 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	f.settings = maps.Clone(s.remembered.byAddress)
 	for c := range s.groups.order.all() {
 		f.changes = append(f.changes, frozenChange{
-			entry: c, sequence: c.sequence, body: c.body, bodyBytes: c.bodyBytes, families: c.families, undecided: c.undecided, sent: c.sent, applied: c.applied,
+			entry: c, sequence: c.sequence, body: c.body, bodyBytes: c.bodyBytes, families: c.families, life: c.life, undecided: c.undecided, sent: c.sent, applied: c.applied,
 		})
 		if c.durable != nil {
 			f.underway = append(f.underway, c)
@@ -170,7 +172,7 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 func (c *frozenChange) append(b []byte, attached relays) []byte {
 	then := entry{
 		group: c.group, sequence: c.sequence, operation: c.operation, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
-		pushedAt: c.pushedAt, owner: c.owner, digest: c.digest, applied: c.applied,
+		pushedAt: c.pushedAt, owner: c.owner, failed: c.failed, life: c.life, digest: c.digest, applied: c.applied,
 	}
 	return appendChange(b, &then, c.undecided, (c.sent|attached)&c.undecided)
 }

@@ -109,6 +109,9 @@ func (s *Spool) Apply(ctx context.Context, r *change.Change) change.Outcome {
 		operation: r.Operation, format: r.Format, body: compress(r.Body), bodyBytes: len(r.Body), families: families,
 		pushedAt: r.At, owner: r.Owner, digest: change.DigestOf(r),
 	}
+	if r.Operation.HasBody() {
+		c.life, c.failed = r.Life, r.Failed
+	}
 	if err := s.accept(r.Key, c, answered); err != nil {
 		return change.OutcomeOf(err)
 	}
