@@ -11,12 +11,15 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"pushrelay/internal/agentapi"
 	"pushrelay/internal/jobexec"
 )
 
 const execHelp = `Run a command and push how it went: when it ran and when it last succeeded, its duration, exit code, processor time and memory, as job_* metrics of the group of the job.
 
 Two machines that push through one agent write one group unless their keys differ: --grouping=instance=$(hostname) on each.
+
+When it is due again says --every or --schedule, and --grace how late it may be: then the relay's push_up of the group is 0 once it is late, as it is when the command failed.
 
 Streams, signals and exit code of the command pass through, and a push that fails changes neither: it is one line on standard error. What the command writes to the file named in $RELAY_METRICS_FILE, in the text format, is pushed as well.
 
@@ -25,17 +28,20 @@ Exit codes other than the command's own: 124 its time was over (--timeout), 125 
 // execCommand runs a command and pushes how it went.
 type execCommand struct {
 	*kingpin.CmdClause
-	group   *groupFlags
-	api     *apiFlags
-	timeout *time.Duration
-	args    *[]string
-	toRun   []string // after --
+	group       *groupFlags
+	api         *apiFlags
+	life        *lifeFlags
+	timeout     *time.Duration
+	reportStart *bool
+	args        *[]string
+	toRun       []string // after --
 }
 
 func newExecCommand(app *kingpin.Application) *execCommand {
 	c := &execCommand{CmdClause: app.Command("exec", execHelp)}
-	c.group, c.api = newGroupFlags(c.CmdClause), newAPIFlags(c.CmdClause)
+	c.group, c.api, c.life = newGroupFlags(c.CmdClause), newAPIFlags(c.CmdClause), newLifeFlags(c.CmdClause)
 	c.timeout = c.Flag("timeout", "End the command after this time: SIGTERM, and SIGKILL 10s later. 0 for never.").Default("0s").Duration()
+	c.reportStart = c.Flag("report-start", "Push before the command starts as well: job_running, which is 0 again at the end, and job_last_start_timestamp_seconds. The command waits 5s for that at most.").Bool()
 	// Only for the usage: what follows -- never comes here, see cutCommand.
 	c.args = c.Arg("command", "After --: the command to run and its arguments, as they are.").PlaceHolder("-- COMMAND").Strings()
 	return c
@@ -74,15 +80,19 @@ func (c *execCommand) run(stderr io.Writer) int {
 		report(err.Error())
 		return exitExecUsage
 	}
-	client, err := c.api.client()
+	life, err := c.life.declaration()
+	var client *agentapi.Client
+	if err == nil {
+		client, err = c.api.client()
+	}
 	if err != nil {
 		report(err.Error())
 		return exitExecUsage
 	}
 	job := jobexec.Job{
-		Args: c.toRun, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Timeout: *c.timeout,
-		Push: func(ctx context.Context, exposition []byte) error {
-			_, err := client.Merge(ctx, key, exposition)
+		Args: c.toRun, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Timeout: *c.timeout, ReportStart: *c.reportStart,
+		Push: func(ctx context.Context, p jobexec.Push) error {
+			_, err := client.Merge(ctx, key, agentapi.Content{Exposition: p.Exposition, Life: life, Failed: p.Failed})
 			return advised(err)
 		},
 		Report: report,

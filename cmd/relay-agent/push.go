@@ -34,6 +34,7 @@ type pushCommands struct {
 	push, delete           *kingpin.CmdClause
 	pushGroup, deleteGroup *groupFlags
 	pushAPI, deleteAPI     *apiFlags
+	life                   *lifeFlags
 	replace                *bool
 	file                   *string
 }
@@ -42,6 +43,7 @@ func newPushCommands(app *kingpin.Application) *pushCommands {
 	c := &pushCommands{push: app.Command("push", pushHelp), delete: app.Command("delete", deleteHelp)}
 	c.pushGroup, c.deleteGroup = newGroupFlags(c.push), newGroupFlags(c.delete)
 	c.pushAPI, c.deleteAPI = newAPIFlags(c.push), newAPIFlags(c.delete)
+	c.life = newLifeFlags(c.push)
 	c.replace = c.push.Flag("replace", "Make these metrics all that the group has (PUT instead of POST).").Bool()
 	c.file = c.push.Arg("file", "File to read; standard input without it, or if it is -.").String()
 	return c
@@ -57,13 +59,16 @@ func (c *pushCommands) run(command string, stdin io.Reader, stdout, stderr io.Wr
 	if err == nil {
 		client, err = api.client()
 	}
+	var content agentapi.Content
+	if err == nil {
+		content.Life, err = c.life.declaration() // says nothing for delete, which has no such flags
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-agent %s: %v\n", command, err)
 		return exitUsage
 	}
-	var body []byte
 	if command == c.push.FullCommand() {
-		if body, err = c.read(stdin); err != nil {
+		if content.Exposition, err = c.read(stdin); err != nil {
 			return failed(command, err, stderr)
 		}
 	}
@@ -74,9 +79,9 @@ func (c *pushCommands) run(command string, stdin io.Reader, stdout, stderr io.Wr
 	case command == c.delete.FullCommand():
 		done, err = client.Delete(ctx, key)
 	case *c.replace:
-		done, err = client.Replace(ctx, key, body)
+		done, err = client.Replace(ctx, key, content)
 	default:
-		done, err = client.Merge(ctx, key, body)
+		done, err = client.Merge(ctx, key, content)
 	}
 	if err != nil {
 		return failed(command, err, stderr)

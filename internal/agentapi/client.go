@@ -14,6 +14,7 @@ import (
 
 	"pushrelay/internal/apiclient"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/push"
 )
 
@@ -51,26 +52,38 @@ type Push struct {
 	Detail  string
 }
 
+// Content is what a push brings to its group.
+type Content struct {
+	// Exposition is in the text format.
+	Exposition []byte
+	// Life is what the push says of its group's life; the zero value for nothing.
+	Life lifetime.Declaration
+	// Failed is why the job failed that pushes; empty if it did not.
+	Failed string
+}
+
 // Replace makes the exposition all that the group has (PUT).
-func (c *Client) Replace(ctx context.Context, key grouping.Key, exposition []byte) (Push, error) {
-	return c.push(ctx, http.MethodPut, key, exposition)
+func (c *Client) Replace(ctx context.Context, key grouping.Key, content Content) (Push, error) {
+	return c.push(ctx, http.MethodPut, key, content)
 }
 
 // Merge replaces the metric families of the exposition in the group, and keeps its others (POST).
-func (c *Client) Merge(ctx context.Context, key grouping.Key, exposition []byte) (Push, error) {
-	return c.push(ctx, http.MethodPost, key, exposition)
+func (c *Client) Merge(ctx context.Context, key grouping.Key, content Content) (Push, error) {
+	return c.push(ctx, http.MethodPost, key, content)
 }
 
 // Delete removes the group, if it is there.
 func (c *Client) Delete(ctx context.Context, key grouping.Key) (Push, error) {
-	return c.push(ctx, http.MethodDelete, key, nil)
+	return c.push(ctx, http.MethodDelete, key, Content{})
 }
 
-func (c *Client) push(ctx context.Context, method string, key grouping.Key, exposition []byte) (Push, error) {
+func (c *Client) push(ctx context.Context, method string, key grouping.Key, content Content) (Push, error) {
 	if err := c.identify(ctx); err != nil {
 		return Push{}, err
 	}
-	header, answer, err := c.do(ctx, method, "/metrics/"+key.Path(), exposition)
+	q := apiclient.Request{Method: method, Path: "/metrics/" + key.Path(), Header: http.Header{}, Body: content.Exposition}
+	push.SetLife(q.Header, content.Life, content.Failed)
+	header, answer, err := c.do(ctx, q)
 	if err != nil {
 		return Push{}, err
 	}
@@ -83,7 +96,7 @@ func (c *Client) push(ctx context.Context, method string, key grouping.Key, expo
 
 // Status returns what the agent tells of itself, also as it was told.
 func (c *Client) Status(ctx context.Context) (Status, json.RawMessage, error) {
-	_, raw, err := c.do(ctx, http.MethodGet, "/api/v1/status", nil)
+	_, raw, err := c.do(ctx, apiclient.Request{Method: http.MethodGet, Path: "/api/v1/status"})
 	if err != nil {
 		return Status{}, nil, c.foreign(err)
 	}
@@ -103,7 +116,7 @@ func (c *Client) identify(ctx context.Context) error {
 	if c.identified.Load() {
 		return nil
 	}
-	header, _, err := c.do(ctx, http.MethodGet, "/-/healthy", nil)
+	header, _, err := c.do(ctx, apiclient.Request{Method: http.MethodGet, Path: "/-/healthy"})
 	if err == nil && header.Get(AgentHeader) == "" {
 		_, _, err = c.Status(ctx)
 	}
@@ -134,9 +147,9 @@ func (c *Client) errNoAgent() error {
 	return fmt.Errorf("what answers at %s %w (a relay and a Pushgateway have the same default port)", c.api.Name(), ErrNoAgent)
 }
 
-// do sends a request and returns the answer if it is a success. The path is percent-encoded.
-func (c *Client) do(ctx context.Context, method, path string, body []byte) (http.Header, []byte, error) {
-	answer, err := c.api.Do(ctx, method, path, body)
+// do sends a request and returns the answer if it is a success.
+func (c *Client) do(ctx context.Context, q apiclient.Request) (http.Header, []byte, error) {
+	answer, err := c.api.Do(ctx, q)
 	if err != nil {
 		return nil, nil, err
 	}

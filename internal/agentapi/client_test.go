@@ -21,6 +21,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/push"
 )
 
@@ -29,12 +30,15 @@ type pusher struct {
 	operation change.Operation
 	key       grouping.Key
 	body      string
+	life      lifetime.Texts
+	failed    string
 	result    change.Outcome
 	err       error
 }
 
 func (p *pusher) Apply(_ context.Context, r *change.Change) change.Outcome {
 	p.operation, p.key, p.body = r.Operation, r.Key, string(r.Body)
+	p.life, p.failed = r.Life.Texts(), r.Failed
 	if p.err != nil {
 		return change.OutcomeOf(p.err)
 	}
@@ -90,7 +94,7 @@ func TestKeysArrive(t *testing.T) {
 		for _, value := range []string{"plain", "", ".", "..", "a/b", "//", "a b", "a%2Fb", "ä€𝄞", "new\nline", `"quoted"`, "?#&+", "x@base64"} {
 			for _, job := range []string{"backup", "a/b c", ".."} {
 				key := mustKey(t, grouping.Label{Name: "job", Value: job}, grouping.Label{Name: "instance", Value: value})
-				if _, err := c.Merge(t.Context(), key, []byte("m 1\n")); err != nil {
+				if _, err := c.Merge(t.Context(), key, agentapi.Content{Exposition: []byte("m 1\n")}); err != nil {
 					t.Errorf("Merge(%s) at %s: %v", key, address, err)
 				}
 				if p.key != key || p.operation != change.Merge || p.body != "m 1\n" {
@@ -108,9 +112,13 @@ func TestOperations(t *testing.T) {
 	c := newClient(t, s.URL)
 	key := mustKey(t, grouping.Label{Name: "job", Value: "j"})
 	for want, operation := range map[change.Operation]func() (agentapi.Push, error){
-		change.Replace: func() (agentapi.Push, error) { return c.Replace(t.Context(), key, []byte("m 1\n")) },
-		change.Merge:   func() (agentapi.Push, error) { return c.Merge(t.Context(), key, []byte("m 1\n")) },
-		change.Delete:  func() (agentapi.Push, error) { return c.Delete(t.Context(), key) },
+		change.Replace: func() (agentapi.Push, error) {
+			return c.Replace(t.Context(), key, agentapi.Content{Exposition: []byte("m 1\n")})
+		},
+		change.Merge: func() (agentapi.Push, error) {
+			return c.Merge(t.Context(), key, agentapi.Content{Exposition: []byte("m 1\n")})
+		},
+		change.Delete: func() (agentapi.Push, error) { return c.Delete(t.Context(), key) },
 	} {
 		got, err := operation()
 		if err != nil || p.operation != want {
@@ -118,6 +126,28 @@ func TestOperations(t *testing.T) {
 		}
 		if diff := cmp.Diff(agentapi.Push{Spooled: true, Detail: "no relay is attached"}, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", want, diff)
+		}
+	}
+}
+
+// TestLifeArrives: what a push says of its group's life, and that its job failed.
+func TestLifeArrives(t *testing.T) {
+	p := &pusher{result: change.Outcome{Kind: change.Applied}}
+	s := httptest.NewServer(p.handler(""))
+	t.Cleanup(s.Close)
+	key := mustKey(t, grouping.Label{Name: "job", Value: "j"})
+	for _, texts := range []lifetime.Texts{{}, {TTL: "3d", Every: "1d", Grace: "30m"}, {TTL: "0", Schedule: "TZ=Europe/Berlin 15 3 * * *"}} {
+		for _, failed := range []string{"", "exit status 2", "kaputt: ü\nnext line"} {
+			life, err := lifetime.Parse(texts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := newClient(t, s.URL).Merge(t.Context(), key, agentapi.Content{Life: life, Failed: failed}); err != nil {
+				t.Errorf("%+v, %q: %v", texts, failed, err)
+			}
+			if p.life != texts || p.failed != change.FailedText(failed) {
+				t.Errorf("%+v, %q arrived as %+v, %q", texts, failed, p.life, p.failed)
+			}
 		}
 	}
 }
@@ -138,7 +168,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		s := httptest.NewServer((&pusher{err: tt.err}).handler(""))
 		t.Cleanup(s.Close)
-		_, err := newClient(t, s.URL).Merge(t.Context(), mustKey(t, grouping.Label{Name: "job", Value: "j"}), []byte(tt.body))
+		_, err := newClient(t, s.URL).Merge(t.Context(), mustKey(t, grouping.Label{Name: "job", Value: "j"}), agentapi.Content{Exposition: []byte(tt.body)})
 		refused, ok := errors.AsType[*apiclient.RefusedError](err)
 		if !ok || refused.Status != tt.status || refused.Later() != tt.later || !strings.Contains(refused.Reason, tt.reason) {
 			t.Errorf("a push that is answered %d: %v, want %q, later: %v", tt.status, err, tt.reason, tt.later)
@@ -226,7 +256,7 @@ func TestNoAgent(t *testing.T) {
 			key := mustKey(t, grouping.Label{Name: "job", Value: "j"})
 			c := newClient(t, s.URL)
 			_, _, statusErr := c.Status(t.Context())
-			_, mergeErr := c.Merge(t.Context(), key, []byte("m 1\n"))
+			_, mergeErr := c.Merge(t.Context(), key, agentapi.Content{Exposition: []byte("m 1\n")})
 			_, deleteErr := c.Delete(t.Context(), key)
 			for operation, err := range map[string]error{"Status": statusErr, "Merge": mergeErr, "Delete": deleteErr} {
 				if tt.agent && err != nil || !tt.agent && !errors.Is(err, agentapi.ErrNoAgent) {

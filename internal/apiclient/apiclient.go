@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -109,14 +110,24 @@ func (a *Answer) Refused() *RefusedError {
 	return &RefusedError{Status: a.Status, Reason: reason}
 }
 
-// Do sends a request and returns the answer. The path is percent-encoded, and may have a query. An error is that there is no answer:
-// [ErrUnreachable].
-func (c *Client) Do(ctx context.Context, method, path string, body []byte) (*Answer, error) {
-	r, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.base.String(), "/")+path, bytes.NewReader(body))
+// Request is what a program is asked.
+type Request struct {
+	Method string
+	// Path is percent-encoded, and may have a query.
+	Path string
+	// Header are headers beside those that every request has; nil for none.
+	Header http.Header
+	Body   []byte
+}
+
+// Do sends a request and returns the answer. An error is that there is no answer: [ErrUnreachable].
+func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
+	r, err := http.NewRequestWithContext(ctx, q.Method, strings.TrimSuffix(c.base.String(), "/")+q.Path, bytes.NewReader(q.Body))
 	if err != nil {
 		return nil, fmt.Errorf("making the request to %s: %w", c.name, err)
 	}
-	if len(body) > largeBody {
+	maps.Copy(r.Header, q.Header)
+	if len(q.Body) > largeBody {
 		r.Header.Set("Expect", "100-continue") // a body that is too large is refused before it is on its way
 	}
 	resp, err := c.http.Do(r)

@@ -34,9 +34,11 @@ const (
 	killAfter = 10 * time.Second
 	// pushPatience bounds the pushes after a run: longer than an agent waits for its relays before it keeps a push.
 	pushPatience = 15 * time.Second
+	// startPatience bounds how long a command waits until its start is pushed.
+	startPatience = 5 * time.Second
 )
 
-// Job is a command, and what happens around it. All fields but Timeout are required.
+// Job is a command, and what happens around it. All fields but Timeout and ReportStart are required.
 type Job struct {
 	// Args are the name of the command and its arguments, handed on byte by byte.
 	Args []string
@@ -45,10 +47,20 @@ type Job struct {
 	Stdin, Stdout, Stderr *os.File
 	// Timeout ends a command that still runs after it; 0 for none.
 	Timeout time.Duration
-	// Push merges an exposition into the group of the job: families of other names stay.
-	Push func(ctx context.Context, exposition []byte) error
+	// ReportStart pushes that the command starts, before it does, and at the end that it does not run any more.
+	ReportStart bool
+	// Push merges a push into the group of the job: families of other names stay.
+	Push func(ctx context.Context, p Push) error
 	// Report is told, in one line each, what went wrong around the command.
 	Report func(line string)
+}
+
+// Push is what a job pushes at one time.
+type Push struct {
+	// Exposition is in the text format.
+	Exposition []byte
+	// Failed is why the run failed; empty while it runs, and if it did not.
+	Failed string
 }
 
 // Run runs the command and pushes what it cost, and what it wrote itself to the file in $RELAY_METRICS_FILE. It returns
@@ -62,7 +74,14 @@ func (j *Job) Run() int {
 		j.Report(fmt.Sprintf("no %s for the command: %v", MetricsFileVariable, err))
 	}
 	defer file.remove()
-	r := j.command(file, signals)
+	var start time.Time
+	var early []os.Signal
+	if j.ReportStart {
+		start = time.Now()
+		early = j.pushStart(start, signals)
+	}
+	r := j.command(file, signals, early)
+	r.reportedStart = start
 	if r.startErr != nil {
 		j.Report(r.startErr.Error())
 	}
@@ -71,6 +90,28 @@ func (j *Job) Run() int {
 	}
 	j.push(r, file, signals)
 	return r.exitCode
+}
+
+// pushStart pushes that the command starts, and returns the signals that came meanwhile, any of which ends the waiting.
+func (j *Job) pushStart(at time.Time, signals *signals) (early []os.Signal) {
+	ctx, cancel := context.WithTimeout(context.Background(), startPatience) // ended here
+	defer cancel()
+	done := make(chan error, 1)
+	var pushing sync.WaitGroup
+	pushing.Go(func() { done <- j.Push(ctx, Push{Exposition: appendStart(nil, at, 1)}) })
+	defer pushing.Wait()
+	for {
+		select {
+		case s := <-signals.caught:
+			early = append(early, s)
+			cancel()
+		case err := <-done:
+			if err != nil {
+				j.Report(fmt.Sprintf("the start is not pushed: %v", err))
+			}
+			return early
+		}
+	}
 }
 
 // push pushes the run, and then what the command wrote: in two pushes, so that a fault of the second cannot cost the first.
@@ -93,30 +134,47 @@ func (j *Job) push(r *run, file *metricsFile, signals *signals) {
 	defer watching.Wait()
 	defer cancel()
 
-	written, err := file.read()
+	written, err := file.read(r.metrics())
 	if err != nil {
 		j.Report(fmt.Sprintf("%s is not pushed: %v", MetricsFileVariable, err))
 	}
-	if err := j.Push(ctx, r.exposition()); err != nil {
+	failed := r.failed()
+	if err := j.Push(ctx, Push{Exposition: r.exposition(), Failed: failed}); err != nil {
 		j.Report(fmt.Sprintf("the run is not pushed: %v", err))
 		return
 	}
 	if len(written) == 0 {
 		return
 	}
-	if err := j.Push(ctx, written); err != nil {
+	if err := j.Push(ctx, Push{Exposition: written, Failed: failed}); err != nil { // the newest push says whether the job failed
 		j.Report(fmt.Sprintf("%s is not pushed: %v", MetricsFileVariable, err))
 	}
 }
 
 // run is what became of the command.
 type run struct {
-	exitCode int
-	startErr error // why the command could not be started
-	timedOut bool
-	endedAt  time.Time
-	duration time.Duration
-	usage    usage
+	reportedStart time.Time // zero if nobody asked for that
+	exitCode      int
+	startErr      error  // why the command could not be started
+	end           string // how it ended, as in "exit status 2"; empty if it was not started
+	timedOut      bool
+	endedAt       time.Time
+	duration      time.Duration
+	usage         usage
+}
+
+// failed returns why the run failed; empty if it did not.
+func (r *run) failed() string {
+	switch {
+	case r.exitCode == 0:
+		return ""
+	case r.startErr != nil:
+		return r.startErr.Error()
+	case r.timedOut:
+		return "its time was over (--timeout)"
+	default:
+		return r.end
+	}
 }
 
 // usage is what a command used, together with those of its children that it waited for.
@@ -127,8 +185,8 @@ type usage struct {
 	maxResidentBytes int64
 }
 
-// command runs the command to its end.
-func (j *Job) command(file *metricsFile, signals *signals) *run {
+// command runs the command to its end. The early signals are those that came before it.
+func (j *Job) command(file *metricsFile, signals *signals, early []os.Signal) *run {
 	// It ends by itself, by a signal or by its timeout, in an order that no context knows.
 	cmd := exec.CommandContext(context.Background(), j.Args[0], j.Args[1:]...)
 	if errors.Is(cmd.Err, exec.ErrDot) {
@@ -140,6 +198,9 @@ func (j *Job) command(file *metricsFile, signals *signals) *run {
 	if err := cmd.Start(); err != nil {
 		return &run{exitCode: exitNotStarted(err), startErr: fmt.Errorf("starting the command: %w", err), endedAt: time.Now()}
 	}
+	for _, s := range early {
+		deliver(s, cmd.Process) // whoever sent it, as the command did not get it
+	}
 	memory := watchMemory(cmd.Process.Pid)
 	ended := make(chan struct{})
 	r := &run{}
@@ -149,7 +210,7 @@ func (j *Job) command(file *metricsFile, signals *signals) *run {
 	r.endedAt, r.duration = time.Now(), time.Since(startedAt)
 	close(ended)
 	watching.Wait()
-	r.exitCode, r.usage = exitCodeOf(cmd.ProcessState), usageOf(cmd.ProcessState)
+	r.exitCode, r.end, r.usage = exitCodeOf(cmd.ProcessState), cmd.ProcessState.String(), usageOf(cmd.ProcessState)
 	r.usage.maxResidentBytes = memory.end(r.usage.maxResidentBytes)
 	if r.timedOut {
 		r.exitCode = ExitTimeout

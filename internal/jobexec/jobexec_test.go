@@ -53,18 +53,19 @@ func TestExitCodes(t *testing.T) {
 		command []string
 		code    int
 		report  string
+		failed  string // what the push says
 	}{
-		{"success", self("exit", "0"), 0, ""},
-		{"failure", self("exit", "3"), 3, ""},
-		{"largest", self("exit", "255"), 255, ""},
-		{"SIGTERM", self("die", "15"), 143, ""},
-		{"SIGKILL", self("die", "9"), 137, ""},
-		{"SIGSEGV", []string{"/bin/sh", "-c", "kill -SEGV $$"}, 139, ""},
-		{"unknown name", []string{"no-such-command"}, 127, "not found"},
-		{"unknown path", []string{"/nowhere/command"}, 127, "no such file"},
-		{"not executable", []string{plain}, 126, "permission denied"},
-		{"directory", []string{dir}, 126, "permission denied"},
-		{"missing interpreter", []string{script}, 127, "no such file"},
+		{"success", self("exit", "0"), 0, "", ""},
+		{"failure", self("exit", "3"), 3, "", "exit status 3"},
+		{"largest", self("exit", "255"), 255, "", "exit status 255"},
+		{"SIGTERM", self("die", "15"), 143, "", "signal: terminated"},
+		{"SIGKILL", self("die", "9"), 137, "", "signal: killed"},
+		{"SIGSEGV", []string{"/bin/sh", "-c", "ulimit -c 0; kill -SEGV $$"}, 139, "", "signal: segmentation fault"},
+		{"unknown name", []string{"no-such-command"}, 127, "not found", `starting the command: exec: "no-such-command": executable file not found in $PATH`},
+		{"unknown path", []string{"/nowhere/command"}, 127, "no such file", "starting the command: fork/exec /nowhere/command: no such file or directory"},
+		{"not executable", []string{plain}, 126, "permission denied", "starting the command: "},
+		{"directory", []string{dir}, 126, "permission denied", "starting the command: "},
+		{"missing interpreter", []string{script}, 127, "no such file", "starting the command: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -80,6 +81,12 @@ func TestExitCodes(t *testing.T) {
 			values := valuesOf(t, pushes[0])
 			if len(pushes) != 1 || values["job_exit_code"] != float64(tt.code) {
 				t.Errorf("pushed exit code %v in %d pushes", values["job_exit_code"], len(pushes))
+			}
+			if first, _, _ := strings.Cut(pushes[0], "\n"); !strings.HasPrefix(first, strings.TrimSpace(failedLine(tt.failed))) || strings.HasPrefix(first, "# failed") != (tt.code != 0) {
+				t.Errorf("the push begins with %q, want that it failed: %q", first, tt.failed)
+			}
+			if _, there := values["job_running"]; there {
+				t.Error("nobody asked whether it runs, and it is told")
 			}
 			if at := values["job_last_run_timestamp_seconds"]; time.Since(time.UnixMilli(int64(at*1000))).Abs() > time.Minute {
 				t.Errorf("the last run was at %f", at)
@@ -257,6 +264,80 @@ func TestMetricsFile(t *testing.T) {
 				t.Errorf("the file %s is left behind", file)
 			}
 		})
+	}
+}
+
+// TestBothPushesSayThatItFailed: the second one would take back what the first one said.
+func TestBothPushesSayThatItFailed(t *testing.T) {
+	t.Parallel()
+	s := newJob(t, nil, "/bin/sh", "-c", `echo 'rows 1' >"$RELAY_METRICS_FILE"; exit 4`)
+	if _, code := s.run(t); code != 4 {
+		t.Errorf("exit code %d: %s", code, s.stderr.String())
+	}
+	pushes := s.pushes(t)
+	for _, p := range pushes {
+		if !strings.HasPrefix(p, "# failed: exit status 4\n") {
+			t.Errorf("pushed %q", p)
+		}
+	}
+	if len(pushes) != 2 {
+		t.Errorf("%d pushes", len(pushes))
+	}
+}
+
+// TestReportStart: a run is pushed before it starts, and after its end it runs no more.
+func TestReportStart(t *testing.T) {
+	t.Parallel()
+	for _, command := range [][]string{self("exit", "0"), self("exit", "3"), {"no-such-command"}, self("write", "job_running 1\n")} {
+		s := newJob(t, []string{startVariable + "=yes"}, command...)
+		before := time.Now().Truncate(time.Millisecond)
+		s.run(t)
+		pushes := s.pushes(t)
+		if len(pushes) != 2 {
+			t.Fatalf("%q: pushed %q", command, pushes)
+		}
+		started, ended := valuesOf(t, pushes[0]), valuesOf(t, pushes[1])
+		at := started["job_last_start_timestamp_seconds"]
+		if started["job_running"] != 1 || len(started) != 2 || time.UnixMilli(int64(at*1000+0.5)).Before(before) || strings.Contains(pushes[0], "failed") {
+			t.Errorf("%q: at the start %q", command, pushes[0])
+		}
+		if runs, there := ended["job_running"]; runs != 0 || !there || ended["job_last_start_timestamp_seconds"] != at || ended["job_last_run_timestamp_seconds"] < at {
+			t.Errorf("%q: at the end %q", command, pushes[1])
+		}
+		problems, err := promlint.New(strings.NewReader(pushes[1])).Lint()
+		if err != nil || len(problems) > 0 {
+			t.Errorf("lint: %v, %v", problems, err)
+		}
+	}
+}
+
+// TestStartThatIsNotPushed: the command runs all the same, and no later than a few seconds.
+func TestStartThatIsNotPushed(t *testing.T) {
+	t.Parallel()
+	refused := newJob(t, []string{startVariable + "=yes", refuseVariable + "=job_running 1"}, self("exit", "6")...)
+	if _, code := refused.run(t); code != 6 || refused.stderr.String() != "report: the start is not pushed: refused\n" || len(refused.pushes(t)) != 1 {
+		t.Errorf("exit code %d, it reports %q, pushed %q", code, refused.stderr.String(), refused.pushes(t))
+	}
+	silent := newJob(t, []string{startVariable + "=waits"}, self("exit", "6")...)
+	began := time.Now()
+	if _, code := silent.run(t); code != 6 || silent.stderr.String() != "report: the start is not pushed: context deadline exceeded\n" || time.Since(began) > 15*time.Second {
+		t.Errorf("exit code %d after %s, it reports %q", code, time.Since(began), silent.stderr.String())
+	}
+}
+
+// TestSignalDuringTheStart: what comes while the start is pushed is meant for the command.
+func TestSignalDuringTheStart(t *testing.T) {
+	t.Parallel()
+	s := newJob(t, []string{startVariable + "=waits"}, "/bin/sleep", "600").begin(t)
+	s.wantLine(t, "pushing")
+	if err := s.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if rest, code := s.end(t); code != 143 || rest != "" {
+		t.Errorf("exit code %d, %q: %s", code, rest, s.stderr.String())
+	}
+	if pushes := s.pushes(t); len(pushes) != 1 || !strings.HasPrefix(pushes[0], "# failed: signal: terminated\n") {
+		t.Errorf("pushed %q", pushes)
 	}
 }
 

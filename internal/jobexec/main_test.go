@@ -30,6 +30,7 @@ const (
 	pushedVariable  = "JOBEXEC_TEST_PUSHED"
 	refuseVariable  = "JOBEXEC_TEST_REFUSE"
 	timeoutVariable = "JOBEXEC_TEST_TIMEOUT"
+	startVariable   = "JOBEXEC_TEST_REPORT_START"
 )
 
 func TestMain(m *testing.M) {
@@ -64,13 +65,18 @@ func runJob() int {
 	refuse := os.Getenv(refuseVariable)
 	os.Setenv(roleVariable, "command")
 	job := jobexec.Job{
-		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Timeout: timeout,
-		Push: func(ctx context.Context, exposition []byte) error {
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Timeout: timeout, ReportStart: os.Getenv(startVariable) != "",
+		Push: func(ctx context.Context, p jobexec.Push) error {
+			if os.Getenv(startVariable) == "waits" && bytes.Contains(p.Exposition, []byte("job_running 1\n")) {
+				fmt.Println("pushing")
+				<-ctx.Done()
+				return ctx.Err()
+			}
 			if refuse == "never answers" {
 				<-ctx.Done()
 				return ctx.Err()
 			}
-			if refuse != "" && bytes.Contains(exposition, []byte(refuse)) {
+			if refuse != "" && bytes.Contains(p.Exposition, []byte(refuse)) {
 				return errRefused
 			}
 			f, err := os.OpenFile(os.Getenv(pushedVariable), os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
@@ -78,12 +84,20 @@ func runJob() int {
 				return err
 			}
 			defer f.Close()
-			_, err = fmt.Fprintf(f, "%s--\n", exposition)
+			_, err = fmt.Fprintf(f, "%s%s--\n", failedLine(p.Failed), p.Exposition)
 			return err
 		},
 		Report: func(line string) { fmt.Fprintln(os.Stderr, "report:", line) },
 	}
 	return job.Run()
+}
+
+// failedLine is how the file of pushes tells of a failure.
+func failedLine(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "# failed: " + why + "\n"
 }
 
 // runCommand is the command of a job.

@@ -120,7 +120,7 @@ func removeAbandoned(place string) {
 }
 
 // read returns what the command wrote, if that can be pushed beside the metrics of the run.
-func (f *metricsFile) read() ([]byte, error) {
+func (f *metricsFile) read(ofRun []ownMetric) ([]byte, error) {
 	if f == nil {
 		return nil, nil
 	}
@@ -132,7 +132,7 @@ func (f *metricsFile) read() ([]byte, error) {
 		return nil, err
 	}
 	content = exposition.Tidy(content)
-	if err := check(content); err != nil {
+	if err := check(content, ofRun); err != nil {
 		return nil, err
 	}
 	return content, nil
@@ -162,14 +162,14 @@ func readRegular(path string) ([]byte, error) {
 	return content, nil
 }
 
-// check refuses what is malformed, also when there is no agent to do so, and what is not the command's to say.
-func check(content []byte) error {
+// check refuses what is malformed, also when there is no agent to do so, and the metrics of the run, which are not the command's to say.
+func check(content []byte, ofRun []ownMetric) error {
 	body, err := new(exposition.Parser).ParseText(content, exposition.Options{Names: metric.UTF8Names})
 	if err != nil {
 		return errors.New(exposition.DiagnoseFile(err, content))
 	}
 	for _, family := range body.Families {
-		if slices.ContainsFunc(ownMetrics, func(m ownMetric) bool { return m.name == string(family.Name) }) {
+		if slices.ContainsFunc(ofRun, func(m ownMetric) bool { return m.name == string(family.Name) }) {
 			return fmt.Errorf("%s is a metric of the run itself: give yours another name", family.Name)
 		}
 	}

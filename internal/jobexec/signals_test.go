@@ -101,6 +101,9 @@ func TestTimeout(t *testing.T) {
 			if took := time.Since(began); took < tt.atLeast || took > tt.atLeast+9*time.Second {
 				t.Errorf("it took %v", took)
 			}
+			if pushed := s.pushes(t)[0]; !strings.HasPrefix(pushed, "# failed: its time was over (--timeout)\n") {
+				t.Errorf("pushed %q", pushed)
+			}
 			values := valuesOf(t, s.pushes(t)[0])
 			if _, succeeded := values["job_last_success_timestamp_seconds"]; succeeded || values["job_exit_code"] != 124 {
 				t.Errorf("pushed %v", values)

@@ -55,6 +55,11 @@ func (s *signals) forward(sig os.Signal, command *os.Process) {
 	}
 }
 
+// deliver hands a signal on.
+func deliver(sig os.Signal, command *os.Process) {
+	command.Signal(sig) //nolint:errcheck // As above.
+}
+
 // fromTerminal says that the terminal has sent the signal, to the whole group: it sends SIGINT and SIGQUIT for keys to the
 // group in its foreground, and SIGHUP to everybody when it is gone.
 func (s *signals) fromTerminal(sig os.Signal) bool {

@@ -20,6 +20,9 @@ func (s *signals) stop() { signal.Stop(s.caught) }
 // forward does nothing: the console tells all its processes of Ctrl-C and Ctrl-Break, and there are no other signals.
 func (*signals) forward(os.Signal, *os.Process) {}
 
+// deliver ends the command: what came before it started it was not told of.
+func deliver(_ os.Signal, command *os.Process) { terminate(command) }
+
 // terminate ends the command. There is nothing to ask it with.
 func terminate(command *os.Process) {
 	command.Kill() //nolint:errcheck // The command may have ended meanwhile.

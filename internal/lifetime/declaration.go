@@ -7,6 +7,7 @@ package lifetime
 import (
 	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -75,7 +76,7 @@ func Parse(t Texts) (d Declaration, err error) {
 	case byRuleWord:
 		d.Every = ByRule
 	default:
-		d.Schedule = t.Schedule
+		d.Schedule = strings.Join(strings.Fields(t.Schedule), " ") // it is part of a header, and of a line of a page
 		if _, err := ParseSchedule(t.Schedule); err != nil {
 			scheduleErr = &Error{"schedule", err.Error()}
 		}

@@ -42,6 +42,7 @@ func TestTexts(t *testing.T) {
 		{lifetime.Texts{TTL: "72h", Every: "0s"}, lifetime.Texts{TTL: "3d", Every: "0"}},
 		{lifetime.Texts{Schedule: "none"}, lifetime.Texts{Every: "none"}},
 		{lifetime.Texts{Schedule: "0"}, lifetime.Texts{Every: "0"}},
+		{lifetime.Texts{Schedule: " 15\t3\n*  * * "}, lifetime.Texts{Schedule: "15 3 * * *"}},
 	} {
 		if got := declare(t, tt.texts).Texts(); got != tt.want {
 			t.Errorf("%+v is written as %+v, want %+v", tt.texts, got, tt.want)

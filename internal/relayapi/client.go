@@ -46,7 +46,7 @@ func (c *Client) Delete(ctx context.Context, query url.Values) (Deletion, error)
 }
 
 func ask[T any](ctx context.Context, c *Client, method string, query url.Values) (data T, err error) {
-	got, err := c.api.Do(ctx, method, GroupsPath+"?"+query.Encode(), nil)
+	got, err := c.api.Do(ctx, apiclient.Request{Method: method, Path: GroupsPath + "?" + query.Encode()})
 	if err != nil {
 		return data, err
 	}
