@@ -12,6 +12,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/wal"
 )
 
@@ -180,6 +181,19 @@ func (s *Spool) Owned(owner string) map[grouping.Key]change.Digest {
 		}
 	}
 	return owned
+}
+
+// Retraction returns what takes back all that pushes to a group have said of its life, as far as the spool knows of them; also what was taken
+// back already.
+func (s *Spool) Retraction(key grouping.Key) (r lifetime.Declaration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g := s.groups.byKey[key]; g != nil {
+		for _, c := range g.changes {
+			r = r.Then(c.life.Retraction())
+		}
+	}
+	return r
 }
 
 // Journal returns the id of the journal.

@@ -110,7 +110,7 @@ textfile_configs:
   - directory: textfiles
     job: node
     labels: {zone: z}
-  - {directory: /var/lib/metrics, job: batch}
+  - {directory: /var/lib/metrics, job: batch, every: 1d, grace: 30m, ttl: 0}
 `)
 	cfg, err := targets.Load(file)
 	if err != nil {
@@ -118,7 +118,7 @@ textfile_configs:
 	}
 	want := []textfile.Directory{
 		{Path: filepath.Join(filepath.Dir(file), "textfiles"), Job: "node", Labels: map[string]string{"zone": "z"}},
-		{Path: "/var/lib/metrics", Job: "batch"},
+		{Path: "/var/lib/metrics", Job: "batch", Every: "1d", Grace: "30m", TTL: "0"},
 	}
 	if diff := cmp.Diff(want, cfg.TextfileConfigs); diff != "" {
 		t.Errorf("textfile_configs (-want +got):\n%s", diff)
@@ -199,6 +199,9 @@ func TestBadConfigs(t *testing.T) {
 		"text files: empty":   {textfiles("  -\n"), "line 3: an element of textfile_configs is a mapping with directory and job"},
 		"text files: key":     {textfiles("  - {directory: b, job: j,\n     label: {}}\n"), `line 4: unknown key "label" in textfile_configs`},
 		"text files: nothing": {textfiles("  - {job: j}\n"), "line 3: textfile_configs: directory is missing"},
+		"text files: life":    {textfiles("  - directory: b\n    job: k\n    ttl: soon\n"), `line 3: textfile_configs: ttl is "soon", want a duration such as 30m`},
+		"text files: list":    {textfiles("  - directory: b\n    job: k\n    every: [1d]\n"), "line 5"},
+		"text files: no cron": {textfiles("  - {directory: b, job: k, schedule: x}\n"), `line 3: unknown key "schedule" in textfile_configs, want directory, job, labels, every, grace and ttl`},
 		"text files: twice":   {textfiles("  - {directory: ./a, job: k}\n"), "line 3: textfile_configs: directory"},
 		"text files: agent":   {textfiles("  - {directory: b, job: k, labels: {agent: a}}\n"), "line 3: textfile_configs: labels: agent is reserved"},
 		"text files: groups":  {textfiles("\n  - {directory: b, job: j}\n"), "line 4: textfile_configs: job and labels are those of directory"},

@@ -95,7 +95,7 @@ func judgeTextfileConfig(directory *yaml.Node) error {
 	known := fieldsOf[textfile.Directory]()
 	for key := range pairs(directory) {
 		if !known[key.Value] {
-			return fmt.Errorf("line %d: unknown key %s in textfile_configs, want directory, job and labels", key.Line, yamldoc.Key(key.Value))
+			return fmt.Errorf("line %d: unknown key %s in textfile_configs, want directory, job, labels, every, grace and ttl", key.Line, yamldoc.Key(key.Value))
 		}
 	}
 	return nil

@@ -23,6 +23,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/series"
 	"pushrelay/internal/textfile"
@@ -35,14 +36,16 @@ type groups struct {
 	mu     sync.Mutex
 	owned  map[grouping.Key]change.Digest
 	bodies map[grouping.Key]string
-	log    []string                     // "replace {…}" and so on, what was asked for
-	times  []time.Time                  // of each
-	fail   func(r *change.Change) error // nil for never
+	lives  map[grouping.Key]lifetime.Declaration // what was said, and never forgotten
+	ages   map[grouping.Key]time.Duration        // of each push as it came
+	log    []string                              // "replace {…}" and so on, what was asked for
+	times  []time.Time                           // of each
+	fail   func(r *change.Change) error          // nil for never
 }
 
 func newGroups(tb testing.TB) *groups {
 	tb.Helper()
-	return &groups{tb: tb, owned: map[grouping.Key]change.Digest{}, bodies: map[grouping.Key]string{}}
+	return &groups{tb: tb, owned: map[grouping.Key]change.Digest{}, bodies: map[grouping.Key]string{}, lives: map[grouping.Key]lifetime.Declaration{}, ages: map[grouping.Key]time.Duration{}}
 }
 
 func (g *groups) Apply(ctx context.Context, r *change.Change) change.Outcome {
@@ -77,6 +80,7 @@ func (g *groups) Apply(ctx context.Context, r *change.Change) change.Outcome {
 	if fault := series.Check(body, r.Key, names(r.Key)); fault != "" {
 		return *change.Contradiction(fault)
 	}
+	g.lives[r.Key], g.ages[r.Key] = g.lives[r.Key].Then(r.Life), time.Since(r.At)
 	g.owned[r.Key], g.bodies[r.Key] = change.DigestOf(r), string(r.Body)
 	return change.Outcome{Kind: change.Spooled}
 }
@@ -85,6 +89,12 @@ func (g *groups) Owned(string) map[grouping.Key]change.Digest {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return maps.Clone(g.owned)
+}
+
+func (g *groups) Retraction(key grouping.Key) lifetime.Declaration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lives[key].Retraction()
 }
 
 // took returns what was asked for since it was called last.

@@ -16,6 +16,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/fileowner"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/metric"
 )
 
@@ -33,9 +34,10 @@ const refusedAgain = 10 * time.Minute
 type file struct {
 	info   fs.FileInfo // of what was read last, good or not; nil if nothing could be
 	readAt time.Time
-	digest change.Digest // of the push that its content makes; zero if there can be none
-	fault  error         // why the content cannot be used; nil if it can
-	pushed time.Time     // when what was pushed last was modified; zero if that is not known
+	life   lifetime.Declaration // of its directory by then
+	digest change.Digest        // of the push that its content makes; zero if there can be none
+	fault  error                // why the content cannot be used; nil if it can
+	pushed time.Time            // when what was pushed last was modified; zero if that is not known
 }
 
 // unchanged says that the file need not be read again.
@@ -51,7 +53,8 @@ type task struct {
 	dir  *os.File // the directory, open until all files were looked at
 	path string
 	key  grouping.Key
-	file file // what was known, then what is
+	life lifetime.Declaration // of the directory
+	file file                 // what was known, then what is
 	gone bool
 	// unended says that the last line has no line feed and that the file was modified just now: somebody may still write to it.
 	unended bool
@@ -124,7 +127,7 @@ func (l *look) list(d checkedDirectory) {
 			}
 			free--
 		}
-		t := &task{dir: dir, path: filepath.Join(d.path, name+suffix), key: key}
+		t := &task{dir: dir, path: filepath.Join(d.path, name+suffix), key: key, life: d.life}
 		if known := l.c.files[t.path]; known != nil {
 			t.file = *known
 		}
@@ -180,11 +183,11 @@ func (l *look) run(ctx context.Context) {
 // one looks at one file.
 func (l *look) one(ctx context.Context, t *task) {
 	pushed, owned := l.owned[t.key]
-	if info, err := os.Stat(t.path); err == nil && t.file.unchanged(info) && (t.file.isRefused() || owned && pushed == t.file.digest) {
+	if info, err := os.Stat(t.path); err == nil && t.file.unchanged(info) && t.file.life == t.life && (t.file.isRefused() || owned && pushed == t.file.digest) {
 		return
 	}
 	before := t.file
-	t.file = file{readAt: time.Now(), pushed: before.pushed}
+	t.file = file{readAt: time.Now(), life: t.life, pushed: before.pushed}
 	content, info, err := readWhole(t.dir, t.path, limitOf(l.c.cfg.Limits))
 	t.file.info = info
 	if errors.Is(err, errGone) {
@@ -237,10 +240,21 @@ func (l *look) request(t *task, content []byte) (*change.Change, error) {
 	if body != nil && slices.ContainsFunc(body.Families, isMtimeFamily) {
 		return nil, fmt.Errorf("metric family %s is the agent's to make: it tells when the file was modified", mtimeFamily)
 	}
+	life := l.c.cfg.Groups.Retraction(t.key).Then(t.life)
 	return &change.Change{
 		Owner: Owner, Operation: change.Replace, Key: t.key, Format: exposition.Text004,
-		Body: appendMtime(content, t.path, t.file.info), At: time.Now(),
+		Body: appendMtime(content, t.path, t.file.info), At: t.pushTime(life), Life: life,
 	}, nil
+}
+
+// pushTime returns the time of a push that says that of its group's life. Where anything counts from it, it is when the file was modified: another
+// setting has all files pushed anew, and so has a start of an agent that keeps nothing, and none of them has shown a sign of life by that.
+func (t *task) pushTime(life lifetime.Declaration) time.Time {
+	now := time.Now()
+	if life.IsZero() {
+		return now
+	}
+	return now.Add(min(0, t.file.info.ModTime().Sub(now))) // and not the time itself, which the clock of the process does not know
 }
 
 func isMtimeFamily(f exposition.Family) bool { return string(f.Name) == mtimeFamily }

@@ -9,6 +9,7 @@
 package textfile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/metric"
 )
 
@@ -58,6 +60,9 @@ type Groups interface {
 	// Owned returns the groups whose newest accepted push came from that owner and was no delete, with the digest of that
 	// push; see [change.DigestOf]. The map is the caller's own.
 	Owned(owner string) map[grouping.Key]change.Digest
+	// Retraction returns what takes back all that pushes to a group have said of its life, whoever pushed; also what was taken back before, so
+	// that a push which says it changes nothing of it.
+	Retraction(key grouping.Key) lifetime.Declaration
 }
 
 // Directory is a directory with text files, and what the groups of its files are called.
@@ -68,6 +73,24 @@ type Directory struct {
 	Job string `yaml:"job"`
 	// Labels are further grouping labels.
 	Labels map[string]string `yaml:"labels"`
+	// Every, Grace and TTL are what each push says of its group's life, as [lifetime.Texts] has them; empty for nothing. A file that is
+	// modified is a push; one that only lies there is none.
+	Every string `yaml:"every"`
+	Grace string `yaml:"grace"`
+	TTL   string `yaml:"ttl"`
+}
+
+// nothing takes back whatever a push may have said.
+var nothing = lifetime.Declaration{TTL: lifetime.ByRule, Every: lifetime.ByRule, Grace: lifetime.ByRule}
+
+// life returns what each push of the directory says: all of it, so that a setting that is taken out of the configuration is taken back. One
+// that has none says nothing.
+func (d *Directory) life() (lifetime.Declaration, error) {
+	said, err := lifetime.Parse(lifetime.Texts{Every: d.Every, Grace: d.Grace, TTL: d.TTL})
+	if err != nil || said.IsZero() {
+		return lifetime.Declaration{}, err
+	}
+	return nothing.Then(said), nil
 }
 
 // key returns the key of the groups less the label of the file.
@@ -104,6 +127,9 @@ func Check(directories []Directory) (index int, err error) {
 		}
 		key, err := d.key()
 		if err != nil {
+			return i, err
+		}
+		if _, err := d.life(); err != nil {
 			return i, err
 		}
 		path := filepath.Clean(d.Path)
@@ -154,6 +180,7 @@ type Collector struct {
 type checkedDirectory struct {
 	path string
 	key  grouping.Key
+	life lifetime.Declaration // of every push
 }
 
 // New returns a collector that does nothing until [Collector.Apply] tells it the directories. It starts nothing.
@@ -173,11 +200,12 @@ func (c *Collector) Apply(directories []Directory) error {
 	}
 	applied := make([]checkedDirectory, 0, len(directories))
 	for _, d := range directories {
-		key, err := d.key()
-		if err != nil {
+		key, keyErr := d.key()
+		life, lifeErr := d.life()
+		if err := cmp.Or(keyErr, lifeErr); err != nil {
 			return err // not after Check
 		}
-		applied = append(applied, checkedDirectory{path: filepath.Clean(d.Path), key: key})
+		applied = append(applied, checkedDirectory{path: filepath.Clean(d.Path), key: key, life: life})
 	}
 	c.mu.Lock()
 	c.directories = applied

@@ -31,6 +31,9 @@ func TestCheck(t *testing.T) {
 		{name: "label name", dirs: dirs(textfile.Directory{Path: "/a", Job: "j", Labels: labels("a-b", "c")}), want: `labels: improper label name "a-b"`},
 		{name: "reserved label name", dirs: dirs(textfile.Directory{Path: "/a", Job: "j", Labels: labels("__b", "c")}), want: `labels: improper label name "__b"`},
 		{name: "label value", dirs: dirs(textfile.Directory{Path: "/a", Job: "j", Labels: labels("b", "\xff")}), want: `grouping label "b" has a value that is not valid UTF-8`},
+		{name: "life", dirs: dirs(textfile.Directory{Path: "/a", Job: "j", Every: "1d", Grace: "none", TTL: "0"})},
+		{name: "every", dirs: dirs(textfile.Directory{Path: "/b", Job: "k"}, textfile.Directory{Path: "/a", Job: "j", Every: "15 3 * * *"}), index: 1, want: `every is "15 3 * * *", want a duration such as 30m or 1d12h of at most 100y, 0 to take back what was declared, or none`},
+		{name: "ttl", dirs: dirs(textfile.Directory{Path: "/a", Job: "j", TTL: "200y"}), want: `ttl is "200y", want a duration such as 30m or 1d12h of at most 100y, 0 to take back what was declared, or none`},
 		{name: "directory twice", dirs: dirs(textfile.Directory{Path: "/a", Job: "j"}, textfile.Directory{Path: "/a/", Job: "k"}), index: 1, want: "directory /a/ comes twice"},
 		{
 			name: "groups twice", dirs: dirs(textfile.Directory{Path: "/a", Job: "j"}, textfile.Directory{Path: "/b", Job: "j"}),
