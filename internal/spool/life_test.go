@@ -65,7 +65,8 @@ func TestDeclarationsOutliveTheirContent(t *testing.T) {
 		{
 			name: "a POST whose families were pushed anew",
 			pushes: []pushed{
-				{change.Replace, "n 1\n", texts{TTL: "1h", Grace: "1m"}, ""}, {change.Merge, "m 1\n", texts{TTL: "2h", Every: "1d"}, "exit status 3"},
+				{change.Replace, "n 1\n", texts{TTL: "1h", Grace: "1m"}, ""},
+				{change.Merge, "m 1\n", texts{TTL: "2h", Every: "1d"}, "exit status 3"},
 				{change.Merge, "m 2\n", texts{Every: "none"}, ""},
 			},
 			want: texts{TTL: "2h", Every: "none", Grace: "1m"}, took: 2,
@@ -232,7 +233,11 @@ func TestDeclarationsBesideAWithdrawal(t *testing.T) {
 // TestDeclarationsReachEveryRelay pushes at random, while relays come and go, lose verdicts and their data, and the agent is killed. In the end
 // every relay has what a relay would have that was never away.
 func TestDeclarationsReachEveryRelay(t *testing.T) {
-	for seed := range uint64(40) {
+	seeds := uint64(40)
+	if testing.Short() {
+		seeds = 6
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(seed, 7))
