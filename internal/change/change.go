@@ -103,6 +103,8 @@ type Change struct {
 	Agent string
 	// Origin is where the push comes from, so that it is applied exactly once; nil for a push that nobody sends twice.
 	Origin *Origin
+	// Once makes the push happen once, if it is pushed again (L13); nil for a push without a key of its own. Only direct pushes have it.
+	Once *Once
 	// Refused is why whoever carried the push refuses it for good; nil for a push that is to be judged. Of a refused one
 	// only the origin is kept: this error is the outcome once that is durable.
 	Refused error
@@ -134,6 +136,20 @@ type Origin struct {
 	Sequence uint64
 	// Digest tells two pushes apart that have the same number, because a journal was copied or restored. It is opaque.
 	Digest Digest
+}
+
+// Once identifies a direct push within its group.
+type Once struct {
+	// Key is a hash of what the pusher calls the push.
+	Key [16]byte
+	// Digest tells another push with the same key apart.
+	Digest Digest
+}
+
+// NewOnce returns what identifies a push that its pusher calls by that key. The push is complete.
+func NewOnce(key string, c *Change) *Once {
+	sum := sha256.Sum256([]byte(key))
+	return &Once{Key: [16]byte(sum[:16]), Digest: DigestOf(c)}
 }
 
 // Digest stands for a push: what it does, to which group, with which body.

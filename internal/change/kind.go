@@ -26,6 +26,8 @@ const (
 	TooLarge
 	// Superseded means that the push waited, and that a newer one of the same agent has taken effect in the group since.
 	Superseded
+	// Reused means that the push has the key of another one (L13).
+	Reused
 
 	// Full means that a limit of the whole store is reached.
 	Full
@@ -74,6 +76,7 @@ var kinds = [...]struct {
 	Forbidden:    {"push is forbidden", http.StatusForbidden, "forbidden", Rejected, 4},
 	Unsupported:  {"push is not supported", http.StatusBadRequest, "invalid", Rejected, 5},
 	Superseded:   {"push is superseded", http.StatusConflict, "superseded", Rejected, 6},
+	Reused:       {"key of the push is that of another", http.StatusUnprocessableEntity, "reused", Rejected, 1},
 
 	Unavailable: {"push is not possible now", http.StatusServiceUnavailable, "unavailable", Later, 1},
 	NotWritable: {"the store cannot be written", http.StatusServiceUnavailable, "unavailable", Later, 2},

@@ -21,6 +21,8 @@ type Outcome struct {
 	// Duplicate says that the push had been decided before, and was recognised by its origin; also if that was a refusal, and
 	// it is refused again.
 	Duplicate bool
+	// MayCountTwice says of a push that is in doubt that it may be added twice if it is pushed again.
+	MayCountTwice bool
 	// Decided is the change in the history of the relay's store by which the push was decided, also if it was refused; zero if that
 	// is not known. All up to it is durable. A store knows the position alone.
 	Decided history.Point

@@ -65,13 +65,15 @@ func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (c
 	switch {
 	case x.found == Unmet:
 		return change.Outcome{}, Unmet
-	case x.refusal != nil && c.Origin == nil, x.operation == change.Forget:
+	case x.refusal != nil && c.Origin == nil && c.Once == nil, x.operation == change.Forget:
 		x.verdict.position = 0 // not waited for
 	case err != nil:
 		return notLogged(&x.draft, err), OtherSeries
 	case wait != nil:
 		if err := wait(ctx); err != nil {
-			return inDoubt(err, &x.verdict), x.found
+			o := inDoubt(err, &x.verdict)
+			o.MayCountTwice = c.Operation == change.Add && c.Once == nil && c.Origin == nil
+			return o, x.found
 		}
 	}
 	return x.outcome(&x.draft, s.check), x.found
@@ -92,6 +94,8 @@ type verdict struct {
 	// duplicate says that a push of that origin was decided before, and rejected why it was rejected then; empty if it was taken.
 	duplicate bool
 	rejected  string
+	// before is what was answered to the same push before; nil if it was not.
+	before *answer
 	// refusal is why the draft is not taken; nil if it is, and for what was decided before.
 	refusal *change.Outcome
 	// position is the store's after the draft was decided; 0 if nothing was logged.
@@ -103,6 +107,8 @@ type verdict struct {
 // outcome says what the pusher hears of a draft.
 func (v *verdict) outcome(d *draft, check Check) (o change.Outcome) {
 	switch {
+	case v.before != nil:
+		o.Kind, o.Detail = v.before.kind, v.before.detail
 	case v.refusal != nil:
 		o = *v.refusal
 	case v.duplicate && v.rejected == "":
@@ -116,7 +122,7 @@ func (v *verdict) outcome(d *draft, check Check) (o change.Outcome) {
 	default:
 		o.Kind, o.Detail = change.Unchecked, detailOf(v.quarantined)
 	}
-	o.Duplicate, o.Decided.Position = v.duplicate, v.position
+	o.Duplicate, o.Decided.Position = v.duplicate || v.before != nil, v.position
 	return o
 }
 

@@ -26,6 +26,9 @@ func (s *Store) commit(e *Effect, g *group) {
 // commitGroup applies a change of one group.
 func (s *Store) commitGroup(e *Effect, g *group) {
 	canonical := e.Key.Canonical()
+	if e.answer != nil {
+		s.answers.add(canonical, e.answer)
+	}
 	had := s.groups.marksAt(canonical)
 	switch {
 	case g == nil:

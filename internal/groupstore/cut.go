@@ -16,6 +16,7 @@ type Cut struct {
 	states   []*state // some may be nil; in no order
 	sources  []decided
 	traces   []tracedMark
+	answers  []keyedAnswer // the oldest first
 }
 
 // decided is how far a source was decided.
@@ -41,7 +42,7 @@ func (s *Store) Cut(mark func() error) (*Cut, error) {
 	if err := mark(); err != nil {
 		return nil, err
 	}
-	c := &Cut{position: s.position, states: slices.Clone(s.slots.states), traces: s.origins.allTraces(), sources: make([]decided, 0, len(s.origins.sources))}
+	c := &Cut{position: s.position, states: slices.Clone(s.slots.states), traces: s.origins.allTraces(), answers: slices.Clone(s.answers.oldest), sources: make([]decided, 0, len(s.origins.sources))}
 	for _, src := range s.origins.sources {
 		c.sources = append(c.sources, decided{src.name, src.sequence, src.digest})
 	}
@@ -104,6 +105,11 @@ func (c *Cut) Records() iter.Seq[[]byte] {
 		}
 		for i := range c.traces {
 			if !yield(w.trace(&c.traces[i])) {
+				return
+			}
+		}
+		for _, a := range c.answers {
+			if !yield(w.answerOf(a)) {
 				return
 			}
 		}

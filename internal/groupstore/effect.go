@@ -23,6 +23,7 @@ type Effect struct {
 
 	life      lifetime.Declaration // the group's after the change
 	broken    string               // why the job failed that pushed last, by its own account; empty if it did not
+	answer    *answer              // to be remembered; nil for none
 	marks     []mark               // the group's after the change, also if it is not there then; for Forget the one that is passed
 	hidden    string               // why the whole group is not exposed
 	parts     []part               // all of them for Replace, the ones that differ for Merge

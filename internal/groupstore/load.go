@@ -70,6 +70,8 @@ func (l *Loader) Add(record []byte) error {
 		err = l.addTombstone(r)
 	case kind == traceRecord:
 		err = l.addTrace(r)
+	case kind == answerRecord:
+		err = l.addAnswer(r)
 	case kind == sourceRecord:
 		err = l.addSource(r)
 	default:

@@ -36,6 +36,7 @@ const (
 	tombstoneRecord            // in format 1: what is left of a group that is not in the cut
 	sourceRecord               // how far a source of marks was decided
 	traceRecord                // what is left of a mark in a group that is not there
+	answerRecord               // what was answered to a push with a key
 )
 
 var (
@@ -69,6 +70,9 @@ func openRecord(b []byte) (kind byte, c *recordReader, err error) {
 // wherever it is read.
 func AppendEffect(dst []byte, position uint64, c Effect) []byte {
 	format := formatFor(c.life, c.broken)
+	if c.answer != nil {
+		format = lifeFormat
+	}
 	dst = append(dst, format, changeRecord, byte(c.Operation))
 	dst = binary.AppendUvarint(dst, position)
 	dst = fields.AppendText(dst, "") // no tenant: whose store the group is in
@@ -79,7 +83,9 @@ func AppendEffect(dst []byte, position uint64, c Effect) []byte {
 	dst = fields.AppendText(dst, c.Reason)
 	dst = appendMarks(dst, c.marks)
 	dst = fields.AppendText(dst, c.hidden)
-	dst = appendLife(dst, format, c.life, c.broken)
+	if format >= lifeFormat {
+		dst = appendAnswer(appendLife(dst, format, c.life, c.broken), c.answer)
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(c.parts)))
 	for i := range c.parts {
 		k := c.parts[i].set
@@ -131,7 +137,9 @@ func decodeEffect(b []byte, sets *series.Table) (position uint64, c Effect, err 
 	c.Reason = string(r.Text())
 	c.marks = decodeMarks(r)
 	c.hidden = string(r.Text())
-	c.life, c.broken = decodeLife(r)
+	if c.life, c.broken = decodeLife(r); r.format >= lifeFormat {
+		c.answer = decodeAnswer(r)
+	}
 	if r.Bad {
 		return 0, Effect{}, fmt.Errorf("decoding a change: %w", errRecord)
 	}
@@ -249,7 +257,7 @@ func decodeLife(r *recordReader) (life lifetime.Declaration, broken string) {
 	}
 	t := lifetime.Texts{TTL: string(r.Text()), Every: string(r.Text()), Schedule: string(r.Text()), Grace: string(r.Text())}
 	broken = string(r.Text())
-	life, err := lifetime.Parse(t)
+	life, err := lifetime.Restore(t)
 	if err != nil || !life.IsKept() || len(broken) > change.MaxFailedBytes {
 		r.Fail()
 	}

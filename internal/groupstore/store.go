@@ -76,6 +76,7 @@ type Store struct {
 	accounts accounts
 	origins  origins
 	lives    lives
+	answers  answers
 	totals   totals
 	loading  bool // a Loader is at work
 	probes   int  // look-ups made by the check, counted for tests of its cost
@@ -160,7 +161,8 @@ func (s *Store) Stats() Stats {
 		Bytes: int64(s.totals.valueBytes) + int64(s.totals.parts)*partBytes + int64(s.groups.bytes) +
 			int64(len(s.groups.byKey))*groupBytes + int64(sets.OwnBytes) + int64(sets.Sets)*setBytes +
 			int64(sets.Headings)*headingBytes +
-			int64(s.origins.marks)*markBytes + int64(len(s.origins.sources))*sourceBytes + int64(s.origins.fresh+s.origins.passed)*traceBytes,
+			int64(s.origins.marks)*markBytes + int64(len(s.origins.sources))*sourceBytes + int64(s.origins.fresh+s.origins.passed)*traceBytes +
+			int64(len(s.answers.oldest))*answerBytes,
 	}
 }
 
@@ -173,4 +175,5 @@ const (
 	markBytes    = 120
 	sourceBytes  = 400 // with its author
 	traceBytes   = 90
+	answerBytes  = 200
 )

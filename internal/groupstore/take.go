@@ -21,16 +21,22 @@ func (s *Store) take(x *decision) (wait func(context.Context) error, err error) 
 		return nil, nil
 	}
 	current := x.change.Current == nil || x.change.Current()
-	if !x.isWanted(current) {
-		return nil, nil
+	if !x.answered() {
+		if !x.isWanted(current) {
+			return nil, nil
+		}
+		x.found = OtherSeries
+		if !current {
+			x.refusal = notCurrent()
+			return nil, nil
+		}
+		if err := x.decideAlone(); err != nil {
+			return nil, err
+		}
+		x.remember()
 	}
-	x.found = OtherSeries
-	if !current {
-		x.refusal = notCurrent()
+	if x.effect.Operation == 0 {
 		return nil, nil
-	}
-	if err := x.decideAlone(); err != nil || x.effect.Operation == 0 {
-		return nil, err
 	}
 	x.completeMarks()
 	if s.log != nil {

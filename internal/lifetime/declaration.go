@@ -6,6 +6,7 @@ package lifetime
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -103,6 +104,22 @@ func parsePeriod(name, text string) (Period, error) {
 	default:
 		return Period(d), nil
 	}
+}
+
+// Restore reads a declaration that was parsed before, perhaps by another release or on another machine, which may know other time zones. Its
+// schedule is kept as it is; one that cannot be read here is no expectation.
+func Restore(t Texts) (Declaration, error) {
+	schedule := t.Schedule
+	t.Schedule = ""
+	d, err := Parse(t)
+	if err == nil && (len(schedule) > maxScheduleBytes || schedule != "" && d.Every != Unsaid) {
+		err = errors.New("there is no such schedule")
+	}
+	if err != nil {
+		return Declaration{}, err
+	}
+	d.Schedule = schedule
+	return d, nil
 }
 
 // Texts returns what [Parse] reads as the same declaration.

@@ -87,6 +87,25 @@ func TestTexts(t *testing.T) {
 	}
 }
 
+// TestRestore: what another machine has read is kept here as well, whatever zones this one knows.
+func TestRestore(t *testing.T) {
+	for _, texts := range []lifetime.Texts{{}, {TTL: "3d", Every: "1d", Grace: "none"}, {Schedule: "15 3 * * *"}, {Schedule: "TZ=Far/Away 15 3 * * *", TTL: "1h"}} {
+		d, err := lifetime.Restore(texts)
+		if err != nil || d.Texts() != texts {
+			t.Errorf("Restore(%+v) = %+v, %v", texts, d.Texts(), err)
+		}
+		terms := (&lifetime.Regime{}).TermsOf(key(t, "j"), d)
+		if dates := terms.DatesOf(1); dates.Expires < 1 {
+			t.Errorf("%+v: %+v", texts, dates)
+		}
+	}
+	for _, texts := range []lifetime.Texts{{TTL: "x"}, {Every: "1d", Schedule: "15 3 * * *"}, {Schedule: strings.Repeat("*", 257)}} {
+		if d, err := lifetime.Restore(texts); err == nil || !d.IsZero() {
+			t.Errorf("Restore(%+v) = %+v", texts, d)
+		}
+	}
+}
+
 // TestAnd: each setting is kept by itself (L1).
 func TestAnd(t *testing.T) {
 	type texts = lifetime.Texts

@@ -138,6 +138,9 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 		}
 		c.Body = body.Bytes()
 	}
+	if err := readOnce(c, r.Header); err != nil {
+		return change.OutcomeOf(err)
+	}
 	if h.cfg.Timeout > 0 {
 		var end context.CancelFunc
 		ctx, end = context.WithTimeout(ctx, h.cfg.Timeout)
@@ -244,6 +247,9 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, o change.Outcom
 	}
 	if o.Kind == change.Canceled {
 		message = "push was not stored before this program's end; whether it will be is in doubt, push again"
+	}
+	if o.MayCountTwice {
+		message += "; but what is added may then count twice, unless adds come with a header " + OnceHeader
 	}
 	if o.RetryAfter > 0 {
 		seconds := int64((o.RetryAfter + time.Second - 1) / time.Second)

@@ -21,6 +21,25 @@ const (
 // OperationHeader says what a POST does beside replacing families (L11): "merge" replaces single series, "add" adds to them.
 const OperationHeader = "Push-Operation"
 
+// OnceHeader has what a direct push is called by who pushes it: pushed again under the same name it happens once, and is answered the same (L13).
+const OnceHeader = "Idempotency-Key"
+
+// maxOnceBytes bounds the name of a push.
+const maxOnceBytes = 256
+
+// readOnce takes over the key of a push that is complete otherwise.
+func readOnce(c *change.Change, h http.Header) error {
+	key, err := onlyValue(h, OnceHeader)
+	if err != nil || key == "" {
+		return err
+	}
+	if len(key) > maxOnceBytes {
+		return change.Refuse(change.Invalid, "the header %s has %d bytes, and %d are allowed: a UUID has 36", OnceHeader, len(key), maxOnceBytes)
+	}
+	c.Once = change.NewOnce(key, c)
+	return nil
+}
+
 var operationWords = map[string]change.Operation{"merge": change.MergeSeries, "add": change.Add}
 
 // readOperation takes over what a POST asks for by its header. A PUT replaces the group, and cannot ask for anything else.

@@ -1,6 +1,7 @@
 package push_test
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -96,5 +97,41 @@ func TestRefusedHeadersOfPushes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOnceOfPushes: a push may have a key of its own, which stands for it with all that it says.
+func TestOnceOfPushes(t *testing.T) {
+	var got []*change.Change
+	handler := newHandler(pusherFunc(func(_ context.Context, c *change.Change) change.Outcome {
+		got = append(got, c)
+		return change.Outcome{Kind: change.Applied}
+	}), exposition.Limits{})
+	ask := func(method, body, key, ttl string) int {
+		r := httptest.NewRequest(method, "/metrics/job/j", strings.NewReader(body))
+		r.Header.Set(push.OnceHeader, key)
+		if ttl != "" {
+			r.Header.Set(push.TTLHeader, ttl)
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w.Code
+	}
+	for _, tt := range [][4]string{{"POST", "m 1\n", "k", ""}, {"POST", "m 1\n", "k", ""}, {"POST", "m 2\n", "k", ""}, {"PUT", "m 1\n", "k", ""}, {"POST", "m 1\n", "k", "1h"}, {"POST", "m 1\n", "l", ""}, {"DELETE", "", "k", ""}} {
+		if code := ask(tt[0], tt[1], tt[2], tt[3]); code/100 != 2 {
+			t.Errorf("%v: %d", tt, code)
+		}
+	}
+	first := got[0].Once
+	for i, same := range []struct{ key, digest bool }{{true, true}, {true, true}, {true, false}, {true, false}, {true, false}, {false, true}, {true, false}} {
+		if once := got[i].Once; (once.Key == first.Key) != same.key || (once.Digest == first.Digest) != same.digest {
+			t.Errorf("push %d has %x", i, once)
+		}
+	}
+	if code := ask("POST", "m 1\n", strings.Repeat("k", 257), ""); code != 400 {
+		t.Errorf("a long key: %d", code)
+	}
+	if ask("POST", "m 1\n", "", ""); got[len(got)-1].Once != nil {
+		t.Error("an empty key is one")
 	}
 }

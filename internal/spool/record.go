@@ -263,7 +263,7 @@ func decodeChange(b []byte) (c *entry, key grouping.Key, undecided relays, err e
 		return err
 	})
 	if err == nil {
-		c.life, err = lifetime.Parse(life)
+		c.life, err = lifetime.Restore(life)
 	}
 	switch {
 	case err != nil:

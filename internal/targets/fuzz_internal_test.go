@@ -15,6 +15,7 @@ func FuzzConfig(f *testing.F) {
 		"textfile_configs:\n- directory: texts\n  job: node\n  labels: {a: b}\n  every: 1d\n  grace: none\n  ttl: 0\n",
 		"scrape_configs: []\n---\n", "scrape_configs:\n- job_name: a\n  tls_config: {insecure_skip_verify: true}\n  scrape_timeout: 1h\n  oauth2: {proxy_url: \"http://a\"}\n",
 		"scrape_configs: [{job_name: a, static_configs: [{targets: [a], labels: {__address__: b, __param_x: y}}]}, &x {job_name: b}, *x]\n",
+		"&a\n<<: *a\nscrape_configs: []\n", "scrape_configs:\n- &b\n  job_name: x\n  <<: [*b, {scheme: https}]\n",
 	} {
 		f.Add(text)
 	}

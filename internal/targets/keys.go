@@ -101,27 +101,46 @@ func judgeTextfileConfig(directory *yaml.Node) error {
 	return nil
 }
 
-// pairs yields the keys and values of a mapping, merged ones included.
+// pairs yields the keys and values of a mapping, merged ones included. What is merged twice, or into itself, comes once.
 func pairs(mapping *yaml.Node) func(yield func(key, value *yaml.Node) bool) {
 	return func(yield func(key, value *yaml.Node) bool) {
-		for i := 0; i+1 < len(mapping.Content); i += 2 {
-			key, value := mapping.Content[i], mapping.Content[i+1]
-			for value.Kind == yaml.AliasNode {
-				value = value.Alias
-			}
-			if key.Tag == "!!merge" {
-				for k, v := range pairs(value) {
-					if !yield(k, v) {
-						return
-					}
+		seen := map[*yaml.Node]bool{mapping: true}
+		for left := []*yaml.Node{mapping}; len(left) > 0; left = left[1:] {
+			for i := 0; i+1 < len(left[0].Content); i += 2 {
+				key, value := left[0].Content[i], aliased(left[0].Content[i+1])
+				if key.Tag == mergeTag {
+					left = append(left, unseen(value, seen)...)
+				} else if !yield(key, value) {
+					return
 				}
-				continue
-			}
-			if !yield(key, value) {
-				return
 			}
 		}
 	}
+}
+
+const mergeTag = "!!merge"
+
+// aliased returns the node that an alias stands for.
+func aliased(node *yaml.Node) *yaml.Node {
+	for node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	return node
+}
+
+// unseen returns the mappings that a merge names, one or a list of them, which are not among the seen ones, and adds them to those.
+func unseen(merged *yaml.Node, seen map[*yaml.Node]bool) (mappings []*yaml.Node) {
+	named := []*yaml.Node{merged}
+	if merged.Kind == yaml.SequenceNode {
+		named = merged.Content
+	}
+	for _, node := range named {
+		if node = aliased(node); node.Kind == yaml.MappingNode && !seen[node] {
+			seen[node] = true
+			mappings = append(mappings, node)
+		}
+	}
+	return mappings
 }
 
 // fieldsOf returns the YAML keys of a struct, those of inlined structs included.
