@@ -52,6 +52,9 @@ const (
 // The note of a rejection is not waited for unless it has an origin, and a log that refuses it refuses it silently: the one who pushed has the
 // answer. Nor is what [change.Forget] asks for: what is forgotten in vain is forgotten again.
 func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (change.Outcome, Finding) {
+	if content.Sets != nil && content.Sets.began != (c.Operation == change.Add) {
+		return change.Outcome{}, Unmet
+	}
 	x := s.newDecision(draft{change: c, operation: c.Operation, key: c.Key, at: nanoseconds(c.At)})
 	defer x.release(&s.decisions)
 	if refusal := s.draft(&x.draft, &content); refusal != nil {

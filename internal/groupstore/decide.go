@@ -111,7 +111,7 @@ func (t *trial) judgeAll(e *Effect, holding bool) (misfits exposition.Faults) {
 		}
 		return misfits
 	}
-	if unchanged(e.parts, g) == len(e.parts) {
+	if unchanged(e.parts, g.state) == len(e.parts) {
 		return misfits
 	}
 	t.parts, t.accepted, t.leaving = e.parts, make([]bool, len(e.parts)), leaving(e, g)
@@ -141,12 +141,12 @@ func exposes(g *group, k *series.Set) bool {
 }
 
 // unchanged returns how many of the parts are of just the series that the group exposes already.
-func unchanged(parts []part, g *group) int {
-	if g.state == nil {
+func unchanged(parts []part, st *state) int {
+	if st == nil {
 		return 0
 	}
 	n := 0
-	for old := g.state.parts; len(old) > 0 && len(parts) > 0; {
+	for old := st.parts; len(old) > 0 && len(parts) > 0; {
 		switch order := firstOf(old, parts); {
 		case order < 0:
 			old = old[1:]
@@ -210,7 +210,7 @@ func growth(e *Effect, g *group) int {
 
 // look finds out what is special about an effect that was decided.
 func (v *verdict) look(e *Effect, g *group) {
-	if g.state != nil && len(e.parts) > 0 && unchanged(e.parts, g) == len(e.parts) {
+	if g.state != nil && len(e.parts) > 0 && unchanged(e.parts, g.state) == len(e.parts) {
 		v.found = SameSeries
 	}
 	for i := range e.parts {

@@ -51,6 +51,10 @@ func (s *Store) takeOnto(x *decision) (wait func(context.Context) error, err err
 	pushed := x.parts
 	for range ontoTries {
 		x.footing = s.footingOf(x.key.Canonical())
+		if x.known != nil && !x.footing.has(pushed) {
+			x.found = Unmet
+			return nil, nil
+		}
 		if err := s.putOnto(&x.draft, pushed); err != nil {
 			x.found, x.refusal = OtherSeries, s.check.refusal("adding the push to what the group has: "+err.Error())
 			return nil, nil
@@ -73,6 +77,11 @@ func (s *Store) footingOf(canonical string) *footing {
 		return &footing{}
 	}
 	return &footing{state: g.state, standing: s.lives.standingOf(g)}
+}
+
+// has says whether the group held just the series of these families.
+func (f *footing) has(parts []part) bool {
+	return f.state != nil && f.standing == alive && unchanged(parts, f.state) == len(parts)
 }
 
 // stands says whether the group still is as the change was made ready for.
@@ -99,11 +108,19 @@ func (s *Store) putOnto(d *draft, pushed []part) error {
 // joinParts joins what was pushed with what the group has of the same families.
 func (s *Store) joinParts(d *draft, pushed, present []part) error {
 	d.parts = make([]part, len(pushed))
-	var buf []byte
+	buf := make([]byte, 0, d.valueSize+d.valueSize/8)
 	var hard []int // that need more than their values
 	ends := make([]int, len(pushed))
+	rest := present
 	for i := range pushed {
-		p, old := &pushed[i], findPart(present, pushed[i].set.Name())
+		p := &pushed[i]
+		for len(rest) > 0 && firstOf(rest, pushed[i:]) < 0 {
+			rest = rest[1:]
+		}
+		var old *part
+		if len(rest) > 0 && rest[0].set.Name() == p.set.Name() {
+			old = &rest[0]
+		}
 		d.parts[i] = *p
 		switch {
 		case old != nil && old.set == p.set && d.adds(p.set.Type()) && !p.set.HasExtra():

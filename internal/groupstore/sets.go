@@ -16,23 +16,26 @@ type Sets struct {
 	lines  int
 	// replaced says that labels of the body gave way to those of the group, which they do not if the change may be hidden.
 	replaced bool
+	// began says that the body is one that is added, whose metrics have times at which they began.
+	began bool
 }
 
 // SetsOf returns the sets of a body that a change has brought, or nil if the store would not take such a body or keeps
 // more of it than its values as text.
 func (s *Store) SetsOf(c *change.Change, body *exposition.Body) *Sets {
-	d := draft{change: c, labels: c.Key.Labels()}
+	d := draft{change: c, operation: c.Operation, labels: c.Key.Labels(), at: nanoseconds(c.At)}
 	s.draftBody(&d, body)
 	if d.fault != "" || len(d.parts) == 0 || dependsOnPusher(c, d.replaced, s.accounts.label) {
 		return nil
 	}
-	o := &Sets{lines: d.lines, replaced: len(d.replaced) > 0}
+	o := &Sets{lines: d.lines, replaced: len(d.replaced) > 0, began: c.Operation == change.Add}
 	for i := range d.parts {
-		if !d.parts[i].set.HasValuesOnly() {
+		k := d.parts[i].set
+		if !k.HasValuesOnly() && (!o.began || k.HasExtra()) {
 			return nil
 		}
-		o.sets = append(o.sets, d.parts[i].set)
-		o.values += d.parts[i].values
+		o.sets = append(o.sets, k)
+		o.values += k.Tokens(d.parts[i].values)
 	}
 	return o
 }
@@ -54,7 +57,7 @@ func (o *Sets) Equal(other *Sets) bool {
 // takesValues says whether the draft changes nothing but values of the group, and no origin stands in its way.
 func (x *decision) takesValues() bool {
 	d, g := &x.draft, x.group
-	if g == nil || x.standing != alive || d.known.replaced && d.change.MayBeHidden || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g) != len(d.parts) {
+	if g == nil || x.standing != alive || d.known.replaced && d.change.MayBeHidden || len(d.parts) == 0 || g.state.hidden() != "" || d.operation == change.Replace && len(d.parts) != len(g.state.parts) || unchanged(d.parts, g.state) != len(d.parts) {
 		return false
 	}
 	_, duplicate, _ := x.covering()
@@ -91,5 +94,26 @@ func (o *Sets) parts(values string, at int64) []part {
 	if values != "" {
 		return nil
 	}
+	if o.began {
+		begin(parts, at)
+	}
 	return parts
+}
+
+// begin puts before the values of parts that their metrics began at that time.
+func begin(parts []part, at int64) {
+	size := 0
+	for i := range parts {
+		size += 8*parts[i].set.Metrics() + len(parts[i].values)
+	}
+	buf, ends := make([]byte, 0, size), make([]int, len(parts))
+	for i := range parts {
+		buf = append(parts[i].set.AppendBegan(buf, at), parts[i].values...)
+		ends[i] = len(buf)
+	}
+	values, start := string(buf), 0
+	for i := range parts {
+		parts[i].values = values[start:ends[i]]
+		start = ends[i]
+	}
 }

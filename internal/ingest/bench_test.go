@@ -2,8 +2,10 @@ package ingest_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/proto"
@@ -41,6 +43,35 @@ func BenchmarkPush(b *testing.B) {
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*series), "ns/series")
 		})
 	}
+}
+
+// BenchmarkAdd measures pushes of 50 series that are added, beside the same that replace what the group has; they take turns. It is what a relay does
+// beside HTTP and the disk, which are the same for both.
+func BenchmarkAdd(b *testing.B) {
+	bench := newBench(b, ingest.Config{Limits: exposition.Limits{MaxSeries: 100_000, MaxLabels: 64, MaxLabelLength: 16 << 10}}, groupstore.Config{})
+	bodies := [][]byte{text(50, 1), text(50, 2)}
+	took := map[change.Operation][]float64{}
+	for b.Loop() {
+		for _, op := range []change.Operation{change.Replace, change.Add} {
+			c := &change.Change{Operation: op, Key: key(b, "job", op.String()), At: noon}
+			start := time.Now()
+			for i := range 200 {
+				c.Body = bodies[i%2]
+				if err := bench.ingester.Apply(b.Context(), c).Err(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			took[op] = append(took[op], time.Since(start).Seconds())
+		}
+	}
+	parts := make([]float64, len(took[change.Add]))
+	for i := range parts {
+		parts[i] = took[change.Add][i] / took[change.Replace][i]
+	}
+	slices.Sort(parts)
+	slices.Sort(took[change.Replace])
+	b.ReportMetric(parts[len(parts)/2], "times-a-PUT")
+	b.ReportMetric(took[change.Replace][len(parts)/2]/200*1e6, "µs-PUT")
 }
 
 // BenchmarkPushOfAgent measures a small push with an origin and the agent's label, whose body is matched or parsed.

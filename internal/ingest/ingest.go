@@ -82,7 +82,7 @@ func (in *Ingester) apply(ctx context.Context, c *change.Change) change.Outcome 
 		return in.store(ctx, c, groupstore.Content{Fault: "rejected by the agent"})
 	case c.Refused != nil || !c.Operation.HasBody():
 		return in.store(ctx, c, groupstore.Content{})
-	case c.Format == exposition.ProtobufDelimited, c.Operation.IsOnto():
+	case c.Format == exposition.ProtobufDelimited, c.Operation == change.MergeSeries:
 		o, _ := in.parsed(ctx, c)
 		return o
 	}

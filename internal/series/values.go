@@ -109,6 +109,17 @@ func (m *metricReader) next() bool {
 // HasExtra says whether values of the set have what only protobuf can say.
 func (k *Set) HasExtra() bool { return k.flags&hasExtra != 0 }
 
+// AppendBegan appends what stands before the tokens of a set without extras all of whose metrics began at that time, in nanoseconds since the epoch;
+// nothing for a set without such times.
+func (k *Set) AppendBegan(dst []byte, at int64) []byte {
+	if k.flags&hasCreated != 0 {
+		for range k.metrics {
+			dst = binary.LittleEndian.AppendUint64(dst, uint64(at))
+		}
+	}
+	return dst
+}
+
 // AppendAdded appends values of a set without extras that are the sum of two, line by line; of gauges and what is untyped it is what gauge says. Each
 // metric began when the older of the two did. A summary must have no quantiles.
 func (k *Set) AppendAdded(dst []byte, base, more string, gauge func(base, more float64) float64) []byte {
