@@ -28,6 +28,8 @@ LINT := go tool -modfile=internal/tools/go.mod golangci-lint
 # Options that a caller may set: make test TESTFLAGS='-run TestPush', make fuzz FUZZTIME=1m, make bench BENCH=Push COUNT=6,
 # make bench BENCHFLAGS='--only=tunnel'.
 TESTFLAGS ?=
+# Most tests of whole programs wait: twice as many as there are processors at once.
+PARALLEL  ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 2)))
 PACKAGES  ?= ./...
 FUZZTIME  ?= 10s
 BENCH     ?=
@@ -96,7 +98,7 @@ deps: ## Install the Debian packages that the tests use (needs root)
 test: deps ## Run every test, with the race detector; installs what they need first
 	tests() {
 		local rc=0
-		go test -json -race -shuffle=on -timeout=15m $(TESTFLAGS) $(PACKAGES) || rc=1
+		go test -json -race -shuffle=on -timeout=15m -parallel=$(PARALLEL) $(TESTFLAGS) $(PACKAGES) || rc=1
 		[[ '$(PACKAGES)' != ./... ]] || go test -C scripts/sbom -json -shuffle=on $(TESTFLAGS) ./... || rc=1
 		return $$rc
 	}
