@@ -18,6 +18,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/queryapi"
 	"pushrelay/internal/relayapi"
 )
@@ -342,5 +343,67 @@ func TestDeleteBesidePushes(t *testing.T) {
 	pushAll()
 	if n := store.Snapshot().Len(); n != 500 {
 		t.Errorf("%d groups, want 500", n)
+	}
+}
+
+// TestGroupsWithLives: what is declared of a group's life, and what has become of it, in both answers about groups.
+func TestGroupsWithLives(t *testing.T) {
+	now := arrival
+	store := groupstore.New(groupstore.Config{Now: func() time.Time { return now }})
+	life, err := lifetime.Parse(lifetime.Texts{TTL: "2h", Every: "1h", Grace: "1m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parser exposition.Parser
+	body, err := parser.ParseText([]byte("state 1\ndue 2\n"), exposition.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &change.Change{Operation: change.Replace, Key: key(t, "job living"), At: arrival, Life: life, Failed: "exit status 2"}
+	if o, _ := store.Apply(t.Context(), c, groupstore.Content{Body: body}); !o.IsTaken() {
+		t.Fatal(o)
+	}
+	c = &change.Change{Operation: change.Replace, Key: key(t, "job plain"), At: arrival}
+	if o, _ := store.Apply(t.Context(), c, groupstore.Content{Body: body}); !o.IsTaken() {
+		t.Fatal(o)
+	}
+	lister := newGroups(store)
+	late, expires := arrival.Add(61*time.Minute).UTC(), arrival.Add(2*time.Hour).UTC()
+	for after, want := range map[time.Duration]struct {
+		state  string
+		states []string
+	}{
+		0:                {"failed", []string{"failed"}},
+		61 * time.Minute: {"failed", []string{"failed", "late"}},
+		2 * time.Hour:    {"expired", []string{"expired", "failed", "late"}},
+	} {
+		now = arrival.Add(after)
+		_, a := askGroups[relayapi.Page](t, lister.List, http.MethodGet, `match[]={job="living"}`)
+		g := a.Data.Groups[0]
+		if g.State != want.state || !slices.Equal(g.States, want.states) || !g.Due.Equal(late) || !g.Expires.Equal(expires) || g.DeclaredBy != "push" || g.JobFailure != "exit status 2" {
+			t.Errorf("after %v: %+v", after, g)
+		}
+		for _, state := range []string{"expired", "failed", "late"} {
+			_, a := askGroups[relayapi.Page](t, lister.List, http.MethodGet, `match[]={job=~".+"} state=`+state)
+			if got := len(a.Data.Groups) == 1; got != slices.Contains(want.states, state) {
+				t.Errorf("after %v: in state %s: %v", after, state, got)
+			}
+		}
+		all := groups(t, store)
+		living, plain := all[0].(map[string]any), all[1].(map[string]any)
+		if living["state"] != want.state || living["due"] != late.Format(time.RFC3339Nano) || living["expires"] != expires.Format(time.RFC3339Nano) || living["declared_by"] != "push" || living["job_failure"] != "exit status 2" {
+			t.Errorf("after %v: %v", after, living)
+		}
+		if _, pushed := living["relay_state"]; pushed != (after < 2*time.Hour) {
+			t.Errorf("after %v: what was pushed as state is there: %v", after, pushed)
+		}
+		for _, name := range []string{"push_up", "push_due_timestamp_seconds", "push_expiry_timestamp_seconds"} {
+			if _, has := living[name].(map[string]any); !has {
+				t.Errorf("after %v: no %s", after, name)
+			}
+		}
+		if _, family := plain["state"].(map[string]any); !family || plain["declared_by"] != nil || plain["push_up"] != nil {
+			t.Errorf("a group of whose life nothing is declared: %v", plain)
+		}
 	}
 }

@@ -105,6 +105,8 @@ type groupRow struct {
 	State       string // empty for one that is not worth telling
 	Due         moment // zero if no push is expected
 	Expires     moment // zero for never
+	Late        bool
+	Expired     bool
 	DeclaredBy  string
 	JobFailure  string
 	Series      int
@@ -162,7 +164,7 @@ func (h *Handler) newGroupRow(g groupstore.Group, most int, now time.Time) group
 		Labels: jobFirst(g.Key()), Path: h.cfg.RoutePrefix + "/metrics/" + g.Key().PathFor(h.cfg.Names),
 		Pushed: momentOf(g.PushTime(), now), Rejected: rejected(g), RejectedAt: momentOf(g.FailureTime(), now),
 		Reason: g.FailureReason(), Quarantined: g.Quarantined(), Series: g.Series(),
-		Due: momentOf(g.Due(), now), Expires: momentOf(g.Expires(), now), DeclaredBy: g.DeclaredBy(), JobFailure: g.JobFailure(),
+		Due: momentOf(g.Due(), now), Expires: momentOf(g.Expires(), now), Late: g.IsLate(), Expired: g.HasExpired(), DeclaredBy: g.DeclaredBy(), JobFailure: g.JobFailure(),
 	}
 	if state := g.State(); state != groupstore.StateOK && !row.Rejected {
 		row.State = state.String()

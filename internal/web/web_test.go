@@ -19,6 +19,7 @@ import (
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/lifetime"
 	"pushrelay/internal/roster"
 	"pushrelay/internal/target"
 	"pushrelay/internal/web"
@@ -393,5 +394,43 @@ func BenchmarkPageOf100000Groups(b *testing.B) {
 	h := newHandler(store)
 	for b.Loop() {
 		get(b, h, "?q=instance")
+	}
+}
+
+// TestLives: the page says what is declared of a group's life, by whom, and what has become of it.
+func TestLives(t *testing.T) {
+	store := groupstore.New(groupstore.Config{})
+	pushLiving := func(job string, ago time.Duration, failed string, texts lifetime.Texts) {
+		t.Helper()
+		life, err := lifetime.Parse(texts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &change.Change{Operation: change.Replace, Key: key(t, "job", job), At: time.Now().Add(-ago), Life: life, Failed: failed}
+		if o, _ := store.Apply(t.Context(), c, groupstore.Content{}); !o.IsTaken() {
+			t.Fatal(o)
+		}
+	}
+	pushLiving("dead", 2*time.Hour, "", lifetime.Texts{TTL: "1h", Every: "30m"})
+	pushLiving("gone", 2*time.Hour, "", lifetime.Texts{TTL: "1h"})
+	pushLiving("late", time.Hour, "", lifetime.Texts{Every: "30m"})
+	pushLiving("broken", 0, "exit status <3>", lifetime.Texts{Every: "25h"})
+	pushLiving("plain", 0, "", lifetime.Texts{})
+	for query, want := range map[string][]string{
+		"?show=expired": {"dead", "The next push was due 1h 30m ago", "expired 1h ago", "is not exposed any more", "Declared by: push"},
+		"?show=late":    {"dead", "late"},
+		"?show=failed":  {"broken", "The job that pushed last failed:", "exit status <3>", "The next push is due in 1d"},
+		"?q=plain":      {"plain", "No metric families"},
+	} {
+		d := get(t, newHandler(store), query)
+		text := strings.Join(strings.Fields(strings.Join(d.groups(), " ")), " ")
+		for _, part := range want {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s: %q is not in %q", query, part, text)
+			}
+		}
+		if strings.Contains(text, "gone") || query == "?q=plain" && strings.Contains(text, "Declared") {
+			t.Errorf("%s: %q", query, text)
+		}
 	}
 }
