@@ -99,10 +99,17 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		for k.look() {
-		}
-		for ctx.Err() == nil && k.remove(ctx) {
-		}
+		k.sweep(ctx)
+	}
+}
+
+// sweep notes all that has expired, and removes what has been for long enough.
+func (k *Keeper) sweep(ctx context.Context) {
+	for more := true; more; {
+		more = k.look()
+	}
+	for more := true; more && ctx.Err() == nil; {
+		more = k.remove(ctx)
 	}
 }
 

@@ -149,7 +149,7 @@ func TestRefusedFiles(t *testing.T) {
 		"a list in a list":     {"push_rules:\n  - match:\n    - ['{a=\"b\"}']\n    ttl: 1d\n", []string{"line 3", "an element of match wants just one value"}},
 		"a mapping":            {"push_rules:\n  - match: {job: a}\n    ttl: 1d\n", []string{"line 2", "match wants just one value"}},
 		"no setting":           {"push_rules:\n  - match: '{job=\"a\"}'\n", []string{"line 2", "says nothing"}},
-		"unknown key":          {rule("ttl: 1d", "agregate: sum"), []string{"line 4", `unknown key "agregate" in a push rule`, "while_agent"}},
+		"unknown key":          {rule("ttl: 1d", "addup: sum"), []string{"line 4", `unknown key "addup" in a push rule`, "while_agent"}},
 		"no way of adding":     {rule("aggregate: true"), []string{"line 3", `"true" is none of the ways to add up gauges: last, sum, min, max, or none`}},
 		"put alone":            {rule("ttl: 1d", "put: true"), []string{"line 4", "put without aggregate"}},
 		"put of nothing":       {rule("put: true", "aggregate: none"), []string{"line 3", "put is"}},
