@@ -253,5 +253,5 @@ func ExampleParse() {
 	rules, err := pushrules.Parse("relay.yml", []byte("push_rules:\n- match: '{job=\"backup\"}'\n  every: 1d\n  grase: 1h\n"))
 	fmt.Println(len(rules), err)
 	// Output:
-	// 0 configuration relay.yml: line 4: unknown key "grase" in a push rule, want match, every, schedule, grace, ttl, while_agent
+	// 0 configuration relay.yml: line 4: unknown key "grase" in a push rule, want match, every, schedule, grace, ttl, while_agent, aggregate, put
 }
