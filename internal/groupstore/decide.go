@@ -64,8 +64,10 @@ func (x *decision) judge() {
 		return
 	}
 	x.inTheWay = t.expired
-	if full := x.full(g); full != nil {
-		*e, x.refusal, x.group = Effect{}, full, nil
+	if full, of := x.full(g); full != nil {
+		if x.inTheWay = x.expiredOf(of); len(x.inTheWay) == 0 {
+			*e, x.refusal, x.group = Effect{}, full, nil
+		}
 		return
 	}
 	x.look(e, g)
@@ -86,8 +88,10 @@ func (x *decision) refuse(reason string) {
 func (x *decision) fail(reason string) {
 	g := x.group
 	x.refuse(reason)
-	if g.state == nil && x.full(g) != nil {
-		return
+	if g.state == nil {
+		if full, _ := x.full(g); full != nil {
+			return
+		}
 	}
 	x.group = g
 	op := change.Fail
@@ -179,16 +183,17 @@ func leaving(e *Effect, g *group) []part {
 	return replaced
 }
 
-// full returns the limit that the effect would break in a group, or nil. One that makes the store smaller is always taken.
-func (x *decision) full(g *group) *change.Outcome {
+// full returns the limit that the effect would break in a group, and the account whose limit it is, nil for that of the store; or nil. An effect
+// that makes the store smaller is always taken.
+func (x *decision) full(g *group) (full *change.Outcome, of *account) {
 	if g.state == nil && x.maxGroups > 0 && len(x.groups.byKey) >= x.maxGroups {
-		return noRoom(x.maxGroups, groupsLimit, "")
+		return noRoom(x.maxGroups, groupsLimit, ""), nil
 	}
 	more := growth(&x.effect, g)
 	if more > 0 && x.maxSeries > 0 && x.totals.lines+more > x.maxSeries {
-		return noRoom(x.maxSeries, seriesLimit, "")
+		return noRoom(x.maxSeries, seriesLimit, ""), nil
 	}
-	return x.accounts.full(g, more)
+	return x.accounts.full(g, more), x.accounts.byName[x.accounts.nameOf(g.key)]
 }
 
 // growth returns how many lines more the group has after the change.

@@ -1,6 +1,8 @@
 package groupstore
 
 import (
+	"time"
+
 	"pushrelay/internal/change"
 	"pushrelay/internal/lifetime"
 )
@@ -146,4 +148,33 @@ func (t *trial) areInTheWay(x *exposure, name string) bool {
 	}
 	t.expired = append(t.expired, expired...)
 	return false
+}
+
+const (
+	// roomEvery is how often it is looked for what is expired when a limit is reached.
+	roomEvery = time.Second
+	// roomAtOnce is how many groups are removed then at most.
+	roomAtOnce = 1024
+)
+
+// expiredOf returns groups that are expired, of an account or of all, for which there is no room any more: they stand in the way of what is alive.
+// Looking for them takes time in proportion to all groups, so that it is done now and then only.
+func (x *decision) expiredOf(of *account) (obstacles []obstacle) {
+	now := x.lives.now()
+	if !x.lives.areAny() || now.Sub(x.lives.madeRoom).Abs() < roomEvery {
+		return nil
+	}
+	x.lives.madeRoom = now
+	for _, st := range x.slots.states {
+		if len(obstacles) == roomAtOnce {
+			break
+		}
+		if st == nil || st.group == x.group || of != nil && st.group.account != of {
+			continue
+		}
+		if as := x.lives.standingOf(st.group); as == absent || as == asStub && len(st.parts) > 0 {
+			obstacles = append(obstacles, obstacle{st.group, as})
+		}
+	}
+	return obstacles
 }

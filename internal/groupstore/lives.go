@@ -22,7 +22,8 @@ type lives struct {
 	declared int // groups of whose life pushes have declared something
 	failed   int // groups whose last push was refused, or was that of a job that failed
 	expiring expiring
-	isQueued bool // expiring is kept up: there is a regime
+	madeRoom time.Time // when it was last looked for what is expired, since a limit was reached
+	isQueued bool      // expiring is kept up: there is a regime
 }
 
 // Presence tells of the agents that groups come through (L7).

@@ -412,3 +412,42 @@ func TestRegime(t *testing.T) {
 		t.Errorf("%d groups are expired", n)
 	}
 }
+
+// TestExpiredMakesRoom: where a limit is reached, what is expired gives way to what is alive: of an agent's own limit only the agent's own.
+func TestExpiredMakesRoom(t *testing.T) {
+	fill := func(cfg groupstore.Config, life lifetime.Texts) (*tester, *clock) {
+		s, c := newLiving(t, cfg)
+		for i := range 3 {
+			for _, agent := range []string{"a", "b"} {
+				if _, err := s.declare(c, put, key(t, "job", fmt.Sprint(i), "agent", agent), "m 1\nn 1\n", life); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return s, c
+	}
+	for _, tt := range []struct {
+		name   string
+		cfg    groupstore.Config
+		life   lifetime.Texts
+		room   bool
+		groups int
+	}{
+		{"groups of the store", groupstore.Config{MaxGroups: 6}, lifetime.Texts{TTL: "1h"}, true, 1},
+		{"series of the store", groupstore.Config{MaxSeries: 12}, lifetime.Texts{TTL: "1h"}, true, 1},
+		{"groups of an agent", groupstore.Config{AccountLabel: "agent", MaxAccountGroups: 3}, lifetime.Texts{TTL: "1h"}, true, 4},
+		{"series of an agent", groupstore.Config{AccountLabel: "agent", MaxAccountSeries: 6}, lifetime.Texts{TTL: "1h"}, true, 4},
+		{"series of stubs", groupstore.Config{MaxSeries: 12}, lifetime.Texts{TTL: "1h", Every: "1d"}, true, 7},
+		{"groups that are stubs", groupstore.Config{MaxGroups: 6}, lifetime.Texts{TTL: "1h", Every: "1d"}, false, 6},
+		{"nothing is expired", groupstore.Config{MaxGroups: 6}, lifetime.Texts{TTL: "3h"}, false, 6},
+	} {
+		s, c := fill(tt.cfg, tt.life)
+		c.to("2h")
+		for i := range 2 { // if in vain, then not again at once
+			_, err := s.declare(c, put, key(t, "job", "new", "agent", "a"), "m 1\n", lifetime.Texts{})
+			if (err == nil) != tt.room || s.store.Stats().Groups != tt.groups {
+				t.Errorf("%s, %d: %v, %d groups", tt.name, i, err, s.store.Stats().Groups)
+			}
+		}
+	}
+}
