@@ -156,8 +156,8 @@ func metricsIn(t testing.TB, expr string) (names []string) {
 	return names
 }
 
-// watched starts a relay and an agent that have all their metrics: of jobs, of text files, of a target, of a Pushgateway's file, and of what
-// happened. The agent is a target of itself.
+// watched starts a relay and an agent that have all their metrics: of jobs, also one whose next push is expected, of text files, of a target, of
+// a Pushgateway's file, and of what happened. The agent is a target of itself.
 func watched(t testing.TB) (*relay, *agent) {
 	t.Helper()
 	relay := startRelay(t, "--store.max-groups=1000", "--store.max-series=100000",
@@ -175,7 +175,7 @@ func watched(t testing.TB) (*relay, *agent) {
 	agent.start(t)
 	push(t, relay.url+"/metrics/job/direct", "# TYPE rows gauge\nrows 12\n")
 	mustOutput(t, command{path: programs.relayAgent, env: []string{"RELAY_AGENT_ADDRESS=" + agent.url}, args: []string{
-		"exec", "--job=backup", "--grouping=instance=db-1", "--", "sleep", "0.2", // a shorter command shows no memory
+		"exec", "--job=backup", "--grouping=instance=db-1", "--report-start", "--every=1h", "--ttl=1d", "--", "sleep", "0.2", // a shorter command shows no memory
 	}})
 	eventually(t, stopTimeout, "the agent's own page through the relay", func() error {
 		for _, target := range relay.discovered(t) {
