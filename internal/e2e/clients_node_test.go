@@ -38,24 +38,25 @@ func TestPushWithNode(t *testing.T) {
 			t.Run(strings.TrimSpace("to the "+to.name+" "+encoding), func(t *testing.T) {
 				t.Parallel()
 				job := "node" + encoding
-				run := func(verb, metric string, value float64) {
+				run := func(verb, metric string, value float64, ttl string) {
 					t.Helper()
 					mustOutput(t, command{path: node, dir: dir, args: []string{
-						"push.js", verb, to.url, job, instance, metric, fmt.Sprint(value), encoding,
+						"push.js", verb, to.url, job, instance, metric, fmt.Sprint(value), encoding, ttl,
 					}})
 				}
 				series := func(metric string) string {
 					return fmt.Sprintf(`%s{%sinstance=%q, job=%q}`, metric, to.agentLabel, instance, job)
 				}
-				run("push", "first", 1)
+				run("push", "first", 1, "")
 				wantSeries(t, relayURL, series("first"), 1)
-				run("pushAdd", "second", 2.5)
+				run("pushAdd", "second", 2.5, "1h")
 				wantSeries(t, relayURL, series("second"), 2.5)
 				wantSeries(t, relayURL, series("first"), 1)
-				run("push", "third", 3)
+				wantHourToLive(t, relayURL, series)
+				run("push", "third", 3, "")
 				wantSeries(t, relayURL, series("third"), 3)
 				wantNoSeries(t, relayURL, series("first"))
-				run("delete", "-", 0)
+				run("delete", "-", 0, "")
 				wantNoSeries(t, relayURL, series("third"))
 				wantNoSeries(t, relayURL, series("push_time_seconds"))
 			})

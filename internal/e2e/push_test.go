@@ -33,10 +33,12 @@ func destinations(t *testing.T) (relayURL string, all []destination) {
 	}
 }
 
-// A library pushes one gauge in the ways that every client library offers: replacing the group, adding to it, deleting it.
+// A library pushes one gauge in the ways that every client library offers: replacing the group, adding to it, deleting it. It has some way to
+// set headers, by which mortal replaces the group and says that it expires after an hour.
 type library struct {
 	push   func(t *testing.T, url, job, metric string, value float64)
 	add    func(t *testing.T, url, job, metric string, value float64)
+	mortal func(t *testing.T, url, job, metric string, value float64)
 	delete func(t *testing.T, url, job string)
 }
 
@@ -53,6 +55,10 @@ func testLibrary(t *testing.T, relayURL string, to destination, job string, lib 
 	wantSeries(t, relayURL, series("second"), 2.5)
 	wantSeries(t, relayURL, series("first"), 1)
 
+	lib.mortal(t, to.url, job, "mortal", 4)
+	wantSeries(t, relayURL, series("mortal"), 4)
+	wantHourToLive(t, relayURL, series)
+
 	lib.push(t, to.url, job, "third", 3)
 	wantSeries(t, relayURL, series("third"), 3)
 	wantNoSeries(t, relayURL, series("first"))
@@ -61,6 +67,19 @@ func testLibrary(t *testing.T, relayURL string, to destination, job string, lib 
 	lib.delete(t, to.url, job)
 	wantNoSeries(t, relayURL, series("third"))
 	wantNoSeries(t, relayURL, series("push_time_seconds"))
+}
+
+// wantHourToLive checks that the group whose series have those names expires an hour after its last push.
+func wantHourToLive(t testing.TB, relayURL string, series func(metric string) string) {
+	t.Helper()
+	all, err := scrapeSeries(relayURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pushed, expiry := all[series("push_time_seconds")], all[series("push_expiry_timestamp_seconds")]
+	if lives := expiry - pushed; lives < 3599.9 || lives > 3600.1 {
+		t.Errorf("what is pushed at %v expires at %v, want an hour later", pushed, expiry)
+	}
 }
 
 // groupingInstance has what a URL cannot carry plainly, so that each library has to encode it in its own way.
@@ -95,6 +114,9 @@ func TestPushWithClientGolang(t *testing.T) {
 					add: func(t *testing.T, url, job, metric string, value float64) {
 						must(t, pusher(url, job, metric, value).Add())
 					},
+					mortal: func(t *testing.T, url, job, metric string, value float64) {
+						must(t, pusher(url, job, metric, value).Header(http.Header{"Push-Ttl": {"1h"}}).Push())
+					},
 					delete: func(t *testing.T, url, job string) {
 						must(t, clientpush.New(url, job).Grouping("instance", groupingInstance).Delete())
 					},
@@ -108,6 +130,10 @@ func TestPushWithClientGolang(t *testing.T) {
 const pythonScript = `
 import sys
 from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, pushadd_to_gateway, delete_from_gateway
+from prometheus_client.exposition import default_handler
+
+def with_ttl(url, method, timeout, headers, data):
+    return default_handler(url, method, timeout, headers + [("Push-TTL", "1h")], data)
 
 verb, url, job, instance, metric, value = sys.argv[1:]
 key = {"instance": instance}
@@ -116,7 +142,9 @@ if verb == "delete":
 else:
     registry = CollectorRegistry()
     Gauge(metric, "Pushed.", registry=registry).set(float(value))
-    {"push": push_to_gateway, "add": pushadd_to_gateway}[verb](url, job=job, registry=registry, grouping_key=key)
+    handler = with_ttl if verb == "mortal" else default_handler
+    push = pushadd_to_gateway if verb == "add" else push_to_gateway
+    push(url, job=job, registry=registry, grouping_key=key, handler=handler)
 `
 
 func TestPushWithPython(t *testing.T) {
@@ -142,6 +170,9 @@ func TestPushWithPython(t *testing.T) {
 				add: func(t *testing.T, url, job, metric string, value float64) {
 					python(t, "add", url, job, metric, value)
 				},
+				mortal: func(t *testing.T, url, job, metric string, value float64) {
+					python(t, "mortal", url, job, metric, value)
+				},
 				delete: func(t *testing.T, url, job string) { python(t, "delete", url, job, "-", 0) },
 			})
 		})
@@ -155,13 +186,13 @@ func TestPushWithCurl(t *testing.T) {
 	for _, to := range all {
 		t.Run("to the "+to.name, func(t *testing.T) {
 			t.Parallel()
-			curl := func(t *testing.T, method, url, job, body string) {
+			curl := func(t *testing.T, method, url, job, body string, flags ...string) {
 				t.Helper()
 				c := command{path: path, args: []string{"--silent", "--show-error", "--fail-with-body", "--request", method}}
 				if body != "" {
 					c.args = append(c.args, "--data-binary", "@-")
 				}
-				c.args = append(c.args, url+"/metrics/job/"+job+"/instance@base64/aSAxLzI")
+				c.args = append(append(c.args, flags...), url+"/metrics/job/"+job+"/instance@base64/aSAxLzI")
 				if r := outputWithInput(t, c, body); r.code != 0 {
 					t.Fatalf("curl %s: exit code %d: %s%s", method, r.code, r.stdout, r.stderr)
 				}
@@ -172,6 +203,9 @@ func TestPushWithCurl(t *testing.T) {
 				},
 				add: func(t *testing.T, url, job, metric string, value float64) {
 					curl(t, http.MethodPost, url, job, fmt.Sprintf("%s %v\n", metric, value))
+				},
+				mortal: func(t *testing.T, url, job, metric string, value float64) {
+					curl(t, http.MethodPut, url, job, fmt.Sprintf("%s %v\n", metric, value), "-H", "Push-TTL: 1h")
 				},
 				delete: func(t *testing.T, url, job string) { curl(t, http.MethodDelete, url, job, "") },
 			})

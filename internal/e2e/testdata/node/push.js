@@ -1,12 +1,14 @@
-// Pushes one gauge as programs in Node.js do: node push.js VERB URL JOB INSTANCE METRIC VALUE ENCODING
+// Pushes one gauge as programs in Node.js do: node push.js VERB URL JOB INSTANCE METRIC VALUE ENCODING TTL
 'use strict';
 
 const client = require('prom-client');
 
-const [verb, url, job, instance, metric, value, encoding] = process.argv.slice(2);
+const [verb, url, job, instance, metric, value, encoding, ttl] = process.argv.slice(2);
 const registry = new client.Registry();
-const options = encoding ? { headers: { 'Content-Encoding': encoding } } : {};
-const gateway = new client.Pushgateway(url, options, registry);
+const headers = {};
+if (encoding) headers['Content-Encoding'] = encoding;
+if (ttl) headers['Push-TTL'] = ttl;
+const gateway = new client.Pushgateway(url, { headers }, registry);
 if (verb !== 'delete') {
   new client.Gauge({ name: metric, help: 'Pushed.', registers: [registry] }).set(Number(value));
 }
