@@ -41,7 +41,7 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show the whole thing on this machine: a push, a scrape through the tunnel, discovery
+demo: build ## Show the whole thing on this machine: a push, discovery, a scrape through the tunnel, a job that dies
 	@go build -o bin/demo ./scripts/demo
 	# A group of its own at the terminal: Ctrl-C is for the demo, which ends well, and neither for make nor for go run, which do not.
 	set -m

@@ -55,6 +55,7 @@ func TestDemo(t *testing.T) {
 	for _, want := range []string{
 		`backup_last_success_bytes{agent="site-a",instance="db-1",job="backup"} 48211`,
 		`"__metrics_path__": "/agents/site-a/targets/`,
+		`push_up{agent="site-a",instance="db-1",job="nightly"} 0`, "gone; it is still down",
 		"All of it worked.", "/ in a browser.",
 	} {
 		if !strings.Contains(shown, want) {
