@@ -40,6 +40,13 @@ func (s *Store) heldAccounts() (n int) {
 	return n
 }
 
+// Expiring returns how many groups are on the list of those that expire.
+func (s *Store) Expiring() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.lives.expiring)
+}
+
 // Indexed says whether the family is checked by an exact index, and how many groups still have to be moved into it.
 func (s *Store) Indexed(name string) (indexed bool, pending, sums int) {
 	s.mu.RLock()

@@ -41,7 +41,8 @@ type group struct {
 	born    uint64   // position of the change that made the group; never changes once it is in the store
 	slot    int      // index in Store.slots, -1 once deleted
 	state   *state   // what it holds; nil once deleted
-	queued  int64    // when the entry of expiring that counts for it is; 0 if there is none
+	queued  int64    // when it comes up in lives.expiring; 0 if it is not there
+	place   int      // its index there
 
 	fate atomic.Pointer[fate] // as it was worked out last; see regime.fateOf
 }

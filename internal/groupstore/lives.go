@@ -53,52 +53,69 @@ func (ls *lives) add(st *state, n int) {
 	}
 }
 
-// An expiry is an entry of the list of those that expire.
-type expiry struct {
-	at    int64
-	group *group
-}
-
-// Expiring are the groups of which something is to be removed one day, the next one first. A group that is pushed to keeps its entry and is put back
-// when that comes up, so that a push costs nothing; one that expires earlier than before gets another. It implements heap.Interface.
-type expiring []expiry
+// Expiring are the groups of which something is to be removed one day, the next one first. A group that is pushed to keeps its place and is put back
+// when that comes up, so that a push costs nothing. It implements heap.Interface; a group knows when it is queued for, and its index.
+type expiring []*group
 
 func (x expiring) Len() int           { return len(x) }
-func (x expiring) Less(i, j int) bool { return x[i].at < x[j].at }
-func (x expiring) Swap(i, j int)      { x[i], x[j] = x[j], x[i] }
-func (x *expiring) Push(e any)        { *x = append(*x, e.(expiry)) }
+func (x expiring) Less(i, j int) bool { return x[i].queued < x[j].queued }
+func (x expiring) Swap(i, j int) {
+	x[i], x[j] = x[j], x[i]
+	x[i].place, x[j].place = i, j
+}
+
+// Push implements heap.Interface.
+func (x *expiring) Push(g any) {
+	last := g.(*group)
+	last.place = len(*x)
+	*x = append(*x, last)
+}
+
+// Pop implements heap.Interface.
 func (x *expiring) Pop() any {
 	last := (*x)[len(*x)-1]
-	(*x)[len(*x)-1] = expiry{}
+	(*x)[len(*x)-1] = nil
 	*x = (*x)[:len(*x)-1]
 	return last
 }
 
-// queue sees to it that the group is removed when its time has come.
+// queue sees to it that the group is removed when its time has come, or forgets one that is gone.
 func (ls *lives) queue(g *group) {
-	if !ls.isQueued || g.state == nil || g.state.notes == nil && len(ls.regime.Rules) == 0 {
+	if g.state == nil {
+		ls.drop(g)
 		return
 	}
-	end := ls.regime.fateOf(g.state).end(g.state)
-	if end == lifetime.Never || g.queued != 0 && g.queued <= end {
+	if !ls.isQueued || g.state.notes == nil && len(ls.regime.Rules) == 0 {
 		return
 	}
-	g.queued = end
-	heap.Push(&ls.expiring, expiry{end, g})
+	switch end := ls.regime.fateOf(g.state).end(g.state); {
+	case end == lifetime.Never, g.queued != 0 && g.queued <= end:
+	case g.queued == 0:
+		g.queued = end
+		heap.Push(&ls.expiring, g)
+	default:
+		g.queued = end
+		heap.Fix(&ls.expiring, g.place)
+	}
 }
 
-// next takes the first entry off the list if its time has come; nil if none has.
+// drop takes the group off the list.
+func (ls *lives) drop(g *group) {
+	if g.queued != 0 {
+		heap.Remove(&ls.expiring, g.place)
+		g.queued = 0
+	}
+}
+
+// next takes the first group off the list if its time has come; nil if there is none.
 func (ls *lives) next(now int64) *group {
-	for len(ls.expiring) > 0 && ls.expiring[0].at <= now {
-		e := heap.Pop(&ls.expiring).(expiry)
-		if e.group.queued != e.at || e.group.state == nil {
-			continue // another entry counts, or none
+	for len(ls.expiring) > 0 && ls.expiring[0].queued <= now {
+		g := ls.expiring[0]
+		ls.drop(g)
+		if ls.regime.fateOf(g.state).end(g.state) <= now {
+			return g
 		}
-		e.group.queued = 0
-		if ls.regime.fateOf(e.group.state).end(e.group.state) <= now {
-			return e.group
-		}
-		ls.queue(e.group)
+		ls.queue(g)
 	}
 	return nil
 }
@@ -132,6 +149,8 @@ func (s *Store) SetRegime(r lifetime.Regime) Reform {
 	ls.regime, ls.isQueued, ls.expiring = next, true, nil
 	for _, g := range s.groups.byKey {
 		g.queued = 0
+	}
+	for _, g := range s.groups.byKey {
 		ls.queue(g)
 	}
 	return reform

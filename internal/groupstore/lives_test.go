@@ -360,7 +360,7 @@ func TestWhileAgent(t *testing.T) {
 	count("m", 1)
 	count("push_up", 1)
 	count("push_time_seconds", 2)
-	if counts := s.store.StateCounts(); counts[groupstore.StateAway] != 1 || counts[groupstore.StateOK] != 2-1 {
+	if counts := s.store.StateCounts(); counts[groupstore.StateAway] != 2 || counts[groupstore.StateOK] != 1 {
 		t.Errorf("states %v", counts)
 	}
 	if n := s.expire(); n != 0 {
@@ -382,6 +382,7 @@ func (p presence) Present(agent string) (bool, time.Time) {
 type all struct{}
 
 func (all) Matches(grouping.Key) bool { return true }
+func (all) String() string            { return "all" }
 
 // TestRegime: rules are looked up, so that other rules hold for all groups at once (L2), and back.
 func TestRegime(t *testing.T) {
@@ -449,5 +450,27 @@ func TestExpiredMakesRoom(t *testing.T) {
 				t.Errorf("%s, %d: %v, %d groups", tt.name, i, err, s.store.Stats().Groups)
 			}
 		}
+	}
+}
+
+// TestExpiringIsBounded: the list of those that expire has each group that is there once, however often and for how long it was pushed to.
+func TestExpiringIsBounded(t *testing.T) {
+	s, c := newLiving(t, groupstore.Config{})
+	for i := range 1000 {
+		s.declare(c, put, key(t, "job", "j"), "m 1\n", lifetime.Texts{TTL: fmt.Sprintf("%dh", 2000-i)})
+		s.declare(c, put, key(t, "job", fmt.Sprint(i)), "m 1\n", lifetime.Texts{TTL: "2h"})
+		if i%2 == 0 {
+			s.delete(key(t, "job", fmt.Sprint(i)))
+		}
+	}
+	if n := s.store.Expiring(); n != 501 {
+		t.Errorf("%d groups are on the list, want 501", n)
+	}
+	c.to("2h")
+	if n := len(s.store.Expired(10_000)); n != 500 || s.store.Expiring() != 1 {
+		t.Errorf("%d groups are expired, and %d are left on the list", n, s.store.Expiring())
+	}
+	if err := wipe(t.Context(), s.store); err != nil || s.store.Expiring() != 0 {
+		t.Errorf("after a wipe %d are left: %v", s.store.Expiring(), err)
 	}
 }

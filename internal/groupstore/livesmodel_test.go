@@ -265,6 +265,8 @@ func untouched(m *lifeModel, from, to time.Time) bool {
 
 type onlyJob string
 
+func (j onlyJob) String() string { return string(j) }
+
 func (j onlyJob) Matches(k grouping.Key) bool {
 	job, _ := k.Get("job")
 	return job == string(j)

@@ -62,10 +62,12 @@ func (v *View) settle() (seen StateCounts) {
 		for _, st := range batch {
 			f := v.moment.regime.fateOf(st)
 			as := v.moment.show(st, f)
+			if !f.isForgotten(v.moment.now) {
+				seen[v.moment.stateOf(st, f)]++
+			}
 			if as == notShown {
 				continue
 			}
-			seen[v.moment.stateOf(st, f)]++
 			if as == shownAsStub {
 				st = st.stub()
 			}

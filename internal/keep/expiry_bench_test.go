@@ -19,6 +19,8 @@ import (
 // lastDigit matches the groups whose job ends with the digit.
 type lastDigit string
 
+func (d lastDigit) String() string { return string(d) }
+
 func (d lastDigit) Matches(key grouping.Key) bool {
 	job, _ := key.Get("job")
 	return strings.HasSuffix(job, string(d))

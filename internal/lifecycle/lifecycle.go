@@ -60,6 +60,7 @@ type Keeper struct {
 
 	mu    sync.Mutex // guards what follows, and is held while groups are removed
 	ruled bool       // there were rules before
+	rules []lifetime.Rule
 	seen  []sighting // the oldest first
 }
 
@@ -75,15 +76,18 @@ func New(cfg Config) *Keeper {
 }
 
 // SetRules puts rules to use in place of the present ones, for all groups at once. What was seen expired by the earlier ones is to be seen
-// anew.
+// anew, unless the rules are the same.
 func (k *Keeper) SetRules(rules []lifetime.Rule) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.seen = nil
+	if k.ruled && lifetime.SameRules(rules, k.rules) {
+		return
+	}
+	k.seen, k.rules = nil, rules
 	reform := k.cfg.Store.SetRegime(lifetime.Regime{Rules: rules, ForgetAfter: k.cfg.ForgetAfter})
 	if k.ruled && float64(reform.Expired) > massExpiry*float64(reform.Groups) {
 		k.metrics.massExpiries.Inc()
-		k.cfg.Logger.Warn("many groups are expired by the rules that were just loaded, and not exposed any more; if that is a mistake, correct the file and reload it within an hour: nothing is deleted before",
+		k.cfg.Logger.Warn("many groups are expired by the rules that were just loaded, and not exposed any more; if that is a mistake, correct the file and reload it within an hour: before that nothing is deleted but what stands in the way of a push",
 			slog.Int("expired", reform.Expired), slog.Int("groups", reform.Groups))
 	}
 	k.ruled = true

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -124,8 +125,10 @@ func TestMistakeInARule(t *testing.T) {
 			t.Errorf("no warning: %s", f.lines.String())
 		}
 		time.Sleep(50 * time.Minute)
-		f.keeper.SetRules(rules)
+		other := []lifetime.Rule{{Match: all{}, Declaration: lifetime.Declaration{TTL: lifetime.Period(2 * time.Minute)}}}
+		f.keeper.SetRules(other)
 		time.Sleep(50 * time.Minute)
+		f.keeper.SetRules(slices.Clone(other)) // the same ones: the hour goes on
 		f.held(20)
 		f.keeper.SetRules(nil)
 		time.Sleep(100 * time.Hour)
@@ -134,7 +137,9 @@ func TestMistakeInARule(t *testing.T) {
 			t.Errorf("%d groups are exposed", n)
 		}
 		f.keeper.SetRules(rules)
-		time.Sleep(62 * time.Minute)
+		time.Sleep(40 * time.Minute)
+		f.keeper.SetRules(slices.Clone(rules))
+		time.Sleep(22 * time.Minute)
 		f.held(0)
 		if err := testutil.GatherAndCompare(f.reg, strings.NewReader(`
 # HELP relay_groups_expired_total Groups of which what had expired was removed, at least an hour after it was hidden.
@@ -168,3 +173,4 @@ func TestLogThatRefuses(t *testing.T) {
 type all struct{}
 
 func (all) Matches(grouping.Key) bool { return true }
+func (all) String() string            { return "all" }

@@ -177,6 +177,8 @@ func TestRetraction(t *testing.T) {
 
 type matcher string
 
+func (m matcher) String() string { return string(m) }
+
 func (m matcher) Matches(key grouping.Key) bool {
 	job, _ := key.Get("job")
 	return job == string(m) || m == "*"
@@ -254,7 +256,16 @@ func TestDates(t *testing.T) {
 		{lifetime.Texts{Every: "1d", Grace: "30m", TTL: "2d"}, "2026-11-30T12:00:00Z", "2026-12-01T12:30:00Z", "2026-12-02T12:00:00Z"},
 		{lifetime.Texts{Grace: "30m"}, "2026-11-30T12:00:00Z", "", ""},
 		{lifetime.Texts{Schedule: "15 3 * * *", Grace: "1h"}, "2026-11-30T03:15:00Z", "2026-12-01T04:15:00Z", ""},
-		{lifetime.Texts{Schedule: "15 3 * * *"}, "2026-11-30T03:14:59Z", "2026-11-30T03:15:00Z", ""},
+		{lifetime.Texts{Schedule: "15 3 * * *"}, "2026-11-30T03:14:30Z", "2026-12-01T03:15:00Z", ""}, // it is that of 03:15
+		{lifetime.Texts{Schedule: "15 3 * * *"}, "2026-11-30T03:14:29Z", "2026-11-30T03:15:00Z", ""},
+		{lifetime.Texts{Schedule: "* * * * *"}, "2026-11-30T03:14:01Z", "2026-11-30T03:15:00Z", ""},
+		{lifetime.Texts{Schedule: "0 0 * * 7"}, "2026-11-30T03:14:00Z", "2026-12-06T00:00:00Z", ""},   // a Sunday
+		{lifetime.Texts{Schedule: "0 0 * * 5-7"}, "2026-12-05T03:14:00Z", "2026-12-06T00:00:00Z", ""}, // Friday to Sunday
+		{lifetime.Texts{Schedule: "0 0 * * 5-7"}, "2026-12-06T03:14:00Z", "2026-12-11T00:00:00Z", ""},
+		{lifetime.Texts{Schedule: "0 0 * * 1,7"}, "2026-12-05T03:14:00Z", "2026-12-06T00:00:00Z", ""},
+		{lifetime.Texts{Schedule: "TZ=Europe/Berlin 30 2 * * *"}, "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z", ""}, // comes twice that night
+		{lifetime.Texts{Schedule: "TZ=Europe/Berlin 30 2 * * *"}, "2026-10-25T00:31:00Z", "2026-10-26T01:30:00Z", ""}, // and counts once
+		{lifetime.Texts{Schedule: "TZ=Europe/Berlin 30 * * * *"}, "2026-10-25T00:31:00Z", "2026-10-25T02:30:00Z", ""},
 		{lifetime.Texts{Schedule: "TZ=Europe/Berlin 15 3 * * *"}, "2026-11-30T12:00:00Z", "2026-12-01T02:15:00Z", ""},
 		{lifetime.Texts{Schedule: "TZ=Europe/Berlin 15 3 * * *"}, "2026-03-28T12:00:00Z", "2026-03-29T01:15:00Z", ""}, // the clocks go on at 2
 		{lifetime.Texts{Schedule: "TZ=Europe/Berlin 15 3 * * *"}, "2026-10-24T12:00:00Z", "2026-10-25T02:15:00Z", ""}, // and back at 3

@@ -2,6 +2,7 @@ package lifetime
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,7 +11,11 @@ import (
 )
 
 // Matcher says which groups a rule is about.
-type Matcher interface{ Matches(key grouping.Key) bool }
+type Matcher interface {
+	Matches(key grouping.Key) bool
+	// String returns the text by which two matchers can be told apart.
+	String() string
+}
 
 // Rule is what the owner of a relay says of the groups that it matches, where their pushes say nothing.
 type Rule struct {
@@ -20,6 +25,14 @@ type Rule struct {
 	WhileAgent Period
 	// Adding is how pushes to the groups are added up where they enter (L11); nil if the rule does not speak of it.
 	Adding *addup.Rule
+}
+
+// SameRules says whether two lists of rules mean the same.
+func SameRules(a, b []Rule) bool {
+	return slices.EqualFunc(a, b, func(a, b Rule) bool {
+		sameAdding := (a.Adding == nil) == (b.Adding == nil) && (a.Adding == nil || *a.Adding == *b.Adding)
+		return sameAdding && a.Declaration == b.Declaration && a.WhileAgent == b.WhileAgent && a.Match.String() == b.Match.String()
+	})
 }
 
 // AddingOf returns how pushes to the group with that key are added up: by the first of the rules that matches and speaks of it; nil if they are not.
@@ -117,6 +130,9 @@ type Dates struct {
 // Never is later than every date.
 const Never = math.MaxInt64
 
+// early is how long before a time of its schedule a push may come and be the one of that time: clocks differ a little.
+const early = 30 * time.Second
+
 // DatesOf returns the dates of a group whose last push was then, in nanoseconds since the epoch.
 func (t *Terms) DatesOf(pushed int64) Dates {
 	d := Dates{Late: Never, Expires: Never}
@@ -127,7 +143,7 @@ func (t *Terms) DatesOf(pushed int64) Dates {
 	case t.Every > 0:
 		d.Late = Later(Later(pushed, t.Every), t.Grace)
 	case t.Schedule != nil:
-		if due := t.Schedule.After(time.Unix(0, pushed)); !due.IsZero() {
+		if due := t.Schedule.After(time.Unix(0, pushed).Add(early)); !due.IsZero() {
 			d.Late = Later(due.UnixNano(), t.Grace)
 		}
 	}

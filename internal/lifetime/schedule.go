@@ -40,7 +40,7 @@ func ParseSchedule(text string) (*Schedule, error) {
 	if strings.Contains(rest, "=") || len(strings.Fields(rest)) != 5 {
 		return nil, fmt.Errorf("schedule %q has not just five fields; %s", text, want)
 	}
-	spec, err := fiveFields.Parse(rest)
+	spec, err := fiveFields.Parse(sundayIsZero(rest))
 	if err != nil {
 		return nil, fmt.Errorf("schedule %q: %w; %s", text, err, want)
 	}
@@ -51,5 +51,35 @@ func ParseSchedule(text string) (*Schedule, error) {
 	return s, nil
 }
 
-// After returns the first time of the schedule after t; the zero time if there is none for five years.
-func (s *Schedule) After(t time.Time) time.Time { return s.spec.Next(t.In(s.zone)) }
+// sundayIsZero writes the day of the week 7 as 0, which is all that the library knows: a range that ends with it gets Sunday beside it.
+func sundayIsZero(fields string) string {
+	f := strings.Fields(fields)
+	days := strings.Split(f[4], ",")
+	for i, day := range days {
+		span, step, stepped := strings.Cut(day, "/")
+		switch from, to, ranged := strings.Cut(span, "-"); {
+		case span == "7":
+			days[i] = "0" + day[1:]
+		case ranged && to == "7" && (!stepped || step == "1") && from != "7":
+			days[i] = from + "-6,0"
+		}
+	}
+	f[4] = strings.Join(days, ",")
+	return strings.Join(f, " ")
+}
+
+// After returns the first time of the schedule after t; the zero time if there is none for five years. Where clocks are set back, times that come
+// twice count the first time only, as cron runs a job once.
+func (s *Schedule) After(t time.Time) time.Time {
+	next := s.spec.Next(t.In(s.zone))
+	for !next.IsZero() && isSecond(next) {
+		next = s.spec.Next(next)
+	}
+	return next
+}
+
+// isSecond says whether clocks showed the same time an hour before.
+func isSecond(t time.Time) bool {
+	before := t.Add(-time.Hour)
+	return before.Hour() == t.Hour() && before.Minute() == t.Minute() && before.Day() == t.Day()
+}

@@ -106,6 +106,15 @@ func newAlternative(matchers []*labels.Matcher) alternative {
 	return a
 }
 
+// String returns the selector as Prometheus writes it; several with " or " between them.
+func (s *Selector) String() string {
+	var texts []string
+	for i := range s.alternatives {
+		texts = append(texts, textOf(s.alternatives[i].matchers))
+	}
+	return strings.Join(texts, " or ")
+}
+
 // Matches says whether the group of that key is meant.
 func (s *Selector) Matches(key grouping.Key) bool {
 	for i := range s.alternatives {
