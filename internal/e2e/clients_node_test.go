@@ -38,10 +38,10 @@ func TestPushWithNode(t *testing.T) {
 			t.Run(strings.TrimSpace("to the "+to.name+" "+encoding), func(t *testing.T) {
 				t.Parallel()
 				job := "node" + encoding
-				run := func(verb, metric string, value float64, ttl string) {
+				run := func(verb, metric string, value float64, ttl string, operation ...string) {
 					t.Helper()
 					mustOutput(t, command{path: node, dir: dir, args: []string{
-						"push.js", verb, to.url, job, instance, metric, fmt.Sprint(value), encoding, ttl,
+						"push.js", verb, to.url, job, instance, metric, fmt.Sprint(value), encoding, ttl, strings.Join(operation, ""),
 					}})
 				}
 				series := func(metric string) string {
@@ -53,6 +53,9 @@ func TestPushWithNode(t *testing.T) {
 				wantSeries(t, relayURL, series("second"), 2.5)
 				wantSeries(t, relayURL, series("first"), 1)
 				wantHourToLive(t, relayURL, series)
+				run("pushAdd", "counted_total", 2, "", "add")
+				run("pushAdd", "counted_total", 3, "", "add")
+				wantSeries(t, relayURL, series("counted_total"), 5)
 				run("push", "third", 3, "")
 				wantSeries(t, relayURL, series("third"), 3)
 				wantNoSeries(t, relayURL, series("first"))

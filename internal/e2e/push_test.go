@@ -34,11 +34,12 @@ func destinations(t *testing.T) (relayURL string, all []destination) {
 }
 
 // A library pushes one gauge in the ways that every client library offers: replacing the group, adding to it, deleting it. It has some way to
-// set headers, by which mortal replaces the group and says that it expires after an hour.
+// set headers, by which mortal replaces the group and says that it expires after an hour, and count adds a counter to that of the group.
 type library struct {
 	push   func(t *testing.T, url, job, metric string, value float64)
 	add    func(t *testing.T, url, job, metric string, value float64)
 	mortal func(t *testing.T, url, job, metric string, value float64)
+	count  func(t *testing.T, url, job, metric string, value float64)
 	delete func(t *testing.T, url, job string)
 }
 
@@ -58,6 +59,12 @@ func testLibrary(t *testing.T, relayURL string, to destination, job string, lib 
 	lib.mortal(t, to.url, job, "mortal", 4)
 	wantSeries(t, relayURL, series("mortal"), 4)
 	wantHourToLive(t, relayURL, series)
+
+	for sum := range 3 {
+		lib.count(t, to.url, job, "counted_total", 2)
+		wantSeries(t, relayURL, series("counted_total"), 2*float64(sum+1))
+	}
+	wantSeries(t, relayURL, series("mortal"), 4)
 
 	lib.push(t, to.url, job, "third", 3)
 	wantSeries(t, relayURL, series("third"), 3)
@@ -117,6 +124,12 @@ func TestPushWithClientGolang(t *testing.T) {
 					mortal: func(t *testing.T, url, job, metric string, value float64) {
 						must(t, pusher(url, job, metric, value).Header(http.Header{"Push-Ttl": {"1h"}}).Push())
 					},
+					count: func(t *testing.T, url, job, metric string, value float64) {
+						counter := prometheus.NewCounter(prometheus.CounterOpts{Name: metric, Help: "Pushed."})
+						counter.Add(value)
+						added := http.Header{"Push-Operation": {"add"}}
+						must(t, clientpush.New(url, job).Grouping("instance", groupingInstance).Format(f).Collector(counter).Header(added).Add())
+					},
 					delete: func(t *testing.T, url, job string) {
 						must(t, clientpush.New(url, job).Grouping("instance", groupingInstance).Delete())
 					},
@@ -129,16 +142,23 @@ func TestPushWithClientGolang(t *testing.T) {
 // pythonScript is called with the name of a function, URL, job, instance, metric and value.
 const pythonScript = `
 import sys
-from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, pushadd_to_gateway, delete_from_gateway
+from prometheus_client import CollectorRegistry, Counter, Gauge, push_to_gateway, pushadd_to_gateway, delete_from_gateway
 from prometheus_client.exposition import default_handler
 
 def with_ttl(url, method, timeout, headers, data):
     return default_handler(url, method, timeout, headers + [("Push-TTL", "1h")], data)
 
+def adding(url, method, timeout, headers, data):
+    return default_handler(url, method, timeout, headers + [("Push-Operation", "add")], data)
+
 verb, url, job, instance, metric, value = sys.argv[1:]
 key = {"instance": instance}
 if verb == "delete":
     delete_from_gateway(url, job=job, grouping_key=key)
+elif verb == "count":
+    registry = CollectorRegistry()
+    Counter(metric, "Pushed.", registry=registry).inc(float(value))
+    pushadd_to_gateway(url, job=job, registry=registry, grouping_key=key, handler=adding)
 else:
     registry = CollectorRegistry()
     Gauge(metric, "Pushed.", registry=registry).set(float(value))
@@ -173,6 +193,9 @@ func TestPushWithPython(t *testing.T) {
 				mortal: func(t *testing.T, url, job, metric string, value float64) {
 					python(t, "mortal", url, job, metric, value)
 				},
+				count: func(t *testing.T, url, job, metric string, value float64) {
+					python(t, "count", url, job, metric, value)
+				},
 				delete: func(t *testing.T, url, job string) { python(t, "delete", url, job, "-", 0) },
 			})
 		})
@@ -206,6 +229,9 @@ func TestPushWithCurl(t *testing.T) {
 				},
 				mortal: func(t *testing.T, url, job, metric string, value float64) {
 					curl(t, http.MethodPut, url, job, fmt.Sprintf("%s %v\n", metric, value), "-H", "Push-TTL: 1h")
+				},
+				count: func(t *testing.T, url, job, metric string, value float64) {
+					curl(t, http.MethodPost, url, job, fmt.Sprintf("# TYPE %s counter\n%s %v\n", metric, metric, value), "-H", "Push-Operation: add")
 				},
 				delete: func(t *testing.T, url, job string) { curl(t, http.MethodDelete, url, job, "") },
 			})
