@@ -55,6 +55,7 @@ var table = map[string]place{
 	"internal/push":        {1, shared},
 	"internal/scrape":      {1, shared},
 	"internal/jobexec":     {1, agentOnly},
+	"internal/ledger":      {1, relayOnly},
 	"internal/commandline": {0, shared},
 	"internal/httpserver":  {0, shared},
 	"internal/yamldoc":     {0, shared},
@@ -155,7 +156,7 @@ var bans = []ban{
 		to: []string{
 			"internal/groupstore", "internal/keep", "internal/pushgatewayfile", "internal/ingest", "internal/gather",
 			"internal/web", "internal/queryapi",
-			"internal/authority", "internal/httpsd", "internal/roster", "internal/tunnel/tunnelserver", "internal/relay",
+			"internal/authority", "internal/ledger", "internal/httpsd", "internal/roster", "internal/tunnel/tunnelserver", "internal/relay",
 		},
 		reach: transitive,
 		why:   "the agent stays small, and signs, stores and serves nothing that is the relay's",
