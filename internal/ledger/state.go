@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 	"sync"
@@ -31,7 +30,7 @@ func (w Way) isKnown() bool { return slices.Contains(Ways(), w) }
 // Certificate is one that was issued to an agent.
 type Certificate struct {
 	Agent string
-	// Serial is its serial number as [Serial] returns it.
+	// Serial is its serial number, see [Serial].
 	Serial   string
 	From, To time.Time
 	By       Way
@@ -90,7 +89,7 @@ func (c content) state() *State {
 // nobody was told that it counts.
 func (s *State) Torn() int { return s.torn }
 
-// Serial returns a serial number as the ledger has it, lower-case hexadecimal without leading zeros, from how people and openssl write it.
+// Serial returns a serial number as mtls.Serial does, lower-case hexadecimal without leading zeros, from how people and openssl write it.
 func Serial(text string) (string, error) {
 	const most = 40 // 20 bytes (RFC 5280)
 	digits := strings.TrimLeft(strings.ToLower(strings.ReplaceAll(text, ":", "")), "0")
@@ -99,9 +98,6 @@ func Serial(text string) (string, error) {
 	}
 	return digits, nil
 }
-
-// SerialOf returns the serial number of a certificate as the ledger has it.
-func SerialOf(number *big.Int) string { return number.Text(16) }
 
 // Refuses reports whether a certificate of an agent is refused, and why. It looks at what is in the ledger and at nothing else: that the
 // certificate is genuine and has not ended is for its caller to know.
