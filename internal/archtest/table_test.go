@@ -33,6 +33,7 @@ var table = map[string]place{
 	"internal/ingest":              {3, relayOnly},
 	"internal/keep":                {3, relayOnly},
 	"internal/lifecycle":           {3, relayOnly},
+	"internal/control":             {3, relayOnly},
 	"internal/pushgatewayfile":     {3, relayOnly},
 	"internal/tunnel/tunnelserver": {3, relayOnly},
 	"internal/tunnel":              {3, shared},
@@ -156,7 +157,7 @@ var bans = []ban{
 		to: []string{
 			"internal/groupstore", "internal/keep", "internal/pushgatewayfile", "internal/ingest", "internal/gather",
 			"internal/web", "internal/queryapi",
-			"internal/authority", "internal/ledger", "internal/httpsd", "internal/roster", "internal/tunnel/tunnelserver", "internal/relay",
+			"internal/authority", "internal/ledger", "internal/control", "internal/httpsd", "internal/roster", "internal/tunnel/tunnelserver", "internal/relay",
 		},
 		reach: transitive,
 		why:   "the agent stays small, and signs, stores and serves nothing that is the relay's",

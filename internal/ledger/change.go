@@ -50,7 +50,7 @@ func (l *Ledger) Revoke(r Revocation) (Revocation, error) {
 	defer l.writing.Unlock()
 	known, _ := l.Agent(r.Agent)
 	r.Until = untilOf(r, known.Certificates)
-	rec := record{At: r.At.UTC(), Revoked: &revokedRecord{Agent: r.Agent, Serial: r.Serial, Until: r.Until.UTC()}}
+	rec := record{At: r.At.UTC(), Revoked: &revokedRecord{Agent: r.Agent, Serial: r.Serial, Until: r.Until.UTC(), Keep: r.KeepTargets}}
 	if err := rec.check(); err != nil {
 		return r, fmt.Errorf("revoking: %w", err)
 	}

@@ -9,7 +9,7 @@ import (
 func (l *Ledger) BreakFile() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	l.file.Close() //nolint:errcheck // It was synced.
+	l.file.Close()
 	l.file, _ = os.Open(os.DevNull)
 }
 

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"pushrelay/internal/wal"
@@ -63,7 +64,7 @@ func Exists(dir string) bool { return isThere(dir, fileName) || isThere(dir, mar
 
 func isThere(dir, name string) bool {
 	_, err := os.Lstat(filepath.Join(dir, name))
-	return !errors.Is(err, fs.ErrNotExist)
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR)
 }
 
 // Open opens the ledger of a data dir for writing. One that has none yet gets it with the first record. The error is a [*LockedError] while
@@ -148,6 +149,6 @@ func takeLock(path string) (io.Closer, error) {
 		if waited >= lockPatience {
 			return nil, &LockedError{err}
 		}
-		time.Sleep(pause)
+		<-time.After(pause)
 	}
 }

@@ -42,6 +42,7 @@ type revokedRecord struct {
 	Agent  string    `json:"agent"`
 	Serial string    `json:"serial,omitempty"`
 	Until  time.Time `json:"until,omitzero"`
+	Keep   bool      `json:"keep_targets,omitempty"`
 }
 
 type allowedRecord struct {
@@ -67,7 +68,7 @@ func (r *record) check() error {
 	if err := mtls.CheckAgentName(r.agent()); err != nil {
 		return err
 	}
-	serial := ""
+	var serial string
 	switch {
 	case r.Issued != nil:
 		serial = r.Issued.Serial

@@ -37,6 +37,8 @@ type Certificate struct {
 	// At is when it was issued, and Address to which; empty for a command.
 	At      time.Time
 	Address string
+	// Refused says that it is revoked; of what a state returns.
+	Refused bool
 }
 
 // Revocation says that certificates of an agent are refused.
@@ -47,6 +49,8 @@ type Revocation struct {
 	At     time.Time
 	// Until is when the last certificate ends that it refuses; zero if nobody knows, and then it is kept for ever.
 	Until time.Time
+	// KeepTargets says that the agent's targets are to stay in the list.
+	KeepTargets bool
 }
 
 // Agent is what the ledger has of one name.
@@ -107,6 +111,11 @@ func Serial(text string) (string, error) {
 func (s *State) Refuses(name, serial string) (reason string, refused bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.refuses(name, serial)
+}
+
+// refuses is Refuses. The caller holds mu.
+func (s *State) refuses(name, serial string) (reason string, refused bool) {
 	a := s.agents[name]
 	if a == nil {
 		return "", false
@@ -173,14 +182,29 @@ func (s *State) view(name string) Agent {
 
 func (s *State) revocation(place int) Revocation {
 	r := s.records[place-1]
-	return Revocation{Agent: r.Revoked.Agent, Serial: r.Revoked.Serial, At: r.At, Until: r.Revoked.Until}
+	return Revocation{Agent: r.Revoked.Agent, Serial: r.Revoked.Serial, At: r.At, Until: r.Revoked.Until, KeepTargets: r.Revoked.Keep}
 }
 
 func (s *State) certificate(place int) Certificate {
 	r := s.records[place-1]
+	_, refused := s.refuses(r.Issued.Agent, r.Issued.Serial)
 	return Certificate{
 		Agent: r.Issued.Agent, Serial: r.Issued.Serial, From: r.Issued.From, To: r.Issued.To, By: r.Issued.By, At: r.At, Address: r.Issued.Address,
+		Refused: refused,
 	}
+}
+
+// Revoked returns how many names are revoked.
+func (s *State) Revoked() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	count := 0
+	for _, a := range s.agents {
+		if a.revoked != none {
+			count++
+		}
+	}
+	return count
 }
 
 // count returns how many records the file has.

@@ -158,6 +158,7 @@ func (l *logLines) with(parts ...string) []string {
 type dialled struct {
 	*tunnelclient.Link
 	spool *spool.Spool
+	dir   string // of its certificate
 }
 
 // attach starts an agent and waits until the relay knows its targets. The function that it returns ends the agent.
@@ -208,7 +209,7 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 		running.Wait()
 	}
 	h.t.Cleanup(stop)
-	return &dialled{link, waiting}, stop
+	return &dialled{link, waiting, dir}, stop
 }
 
 // eventually waits for what other goroutines bring about over real sockets.

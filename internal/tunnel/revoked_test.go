@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -198,6 +201,23 @@ func TestRevokedAgentsAskSeldom(t *testing.T) {
 		}
 		h.revoked.set("site", false)
 		waitFor(t, "attached again", tunnel.RevokedWait+tunnel.RevokedSpread+5*time.Second, func() bool { return h.connected("site") && !link.Status().Revoked })
+	})
+}
+
+// TestAnotherCertificateIsTriedAtOnce: whoever was thrown out and is given a new certificate does not wait for minutes.
+func TestAnotherCertificateIsTriedAtOnce(t *testing.T) {
+	inBubble(t, 10*time.Millisecond, func(t *testing.T, h *house, _ *network) {
+		link, _ := h.start(h.authority, "site", scraperFunc(nil))
+		waitFor(t, "attached", 5*time.Second, func() bool { return h.connected("site") })
+		h.revoke("site")
+		time.Sleep(time.Minute)
+		h.revoked.set("site", false)
+		issued := must[authority.Issued](t)(h.authority.IssueAgent("site"))
+		err := os.WriteFile(filepath.Join(link.dir, "agent.crt"), issued.CertPEM, 0o600)
+		if err = errors.Join(err, os.WriteFile(filepath.Join(link.dir, "agent.key"), issued.KeyPEM, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "attached again", 20*time.Second, func() bool { return h.connected("site") })
 	})
 }
 
