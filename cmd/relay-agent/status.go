@@ -118,7 +118,11 @@ func relayState(r agentapi.Relay, now time.Time) string {
 		if reason == "" {
 			reason = "the first session is not open yet"
 		}
-		return fmt.Sprintf("NOT CONNECTED for %s%s: %s", since(r.Since, now), pending, reason)
+		state := "NOT CONNECTED"
+		if r.Revoked {
+			state = "REVOKED, not connected"
+		}
+		return fmt.Sprintf("%s for %s%s: %s", state, since(r.Since, now), pending, reason)
 	}
 	roundTrip := "not measured yet"
 	if r.RoundTripSeconds > 0 {

@@ -55,6 +55,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	certificates := certificateCommands(app)
 	store := newStoreCommands(app)
 	groups := newGroupsCommands(app)
+	agents := newAgentsCommands(app)
 	checks := newCheckCommand(app)
 
 	command, err := app.Parse(args)
@@ -73,6 +74,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if !dataDirAsked {
 		*dataDir = relay.DefaultDataDir(opts().PersistenceFile)
+	}
+	if agents.has(command) {
+		return agents.run(command, relay.Agents{DataDir: *dataDir, NoLock: *noLock}, stdout, stderr)
 	}
 	switch {
 	case store.has(command):

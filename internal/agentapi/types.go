@@ -42,6 +42,8 @@ type Relay struct {
 	Version string `json:"version"`
 	// LastError is why the last session ended, or could not begin; empty if there was no such reason.
 	LastError string `json:"last_error"`
+	// Revoked says that the relay has said that the agent is revoked, and has not let it in since.
+	Revoked bool `json:"revoked"`
 	// Pending counts the changes of groups that wait for this relay.
 	Pending int `json:"pending"`
 	// Note is what people should know of its store, in one line; mostly empty.

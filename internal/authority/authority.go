@@ -34,9 +34,12 @@ const DefaultTrustDomain = "pushrelay"
 // The lifetimes of rule T8. Certificates begin a day in the past, for sites whose clocks are slow.
 const (
 	caYears  = 10
-	leafLife = 365 * 24 * time.Hour
+	leafLife = LongestLife
 	backdate = 24 * time.Hour
 )
+
+// LongestLife is how long a certificate lives at most that an authority issues, from when it is issued.
+const LongestLife = 365 * 24 * time.Hour
 
 // ErrNoAuthority is returned by [Open] for a directory that holds no authority, nor a part of one.
 var ErrNoAuthority = errors.New("no certificate authority")

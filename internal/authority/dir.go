@@ -60,7 +60,7 @@ func openLock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := adopt(lock, dir); err != nil {
+	if err := fileowner.Adopt(lock, dir); err != nil {
 		lock.Close() //nolint:errcheck // Nothing was written.
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func createFile(path string, text []byte, mode fs.FileMode) error {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = adopt(f, filepath.Dir(path))
+		err = fileowner.Adopt(f, filepath.Dir(path))
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("writing file: %w", errors.Join(err, os.Remove(path)))

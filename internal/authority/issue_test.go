@@ -290,7 +290,7 @@ func TestWriteIssuedOverwritesNothing(t *testing.T) {
 func TestIssuedCertificatesShakeHands(t *testing.T) {
 	_, ca := newAuthority(t)
 	_, other := newAuthority(t)
-	relay := mtls.RelayTLSConfig(relayReloader(t, ca))
+	relay := mtls.RelayTLSConfig(relayReloader(t, ca), nil)
 
 	state, relayErr, agentErr := handshake(relay, mtls.AgentTLSConfig(agentReloader(t, ca, "site-1"), "localhost"))
 	if relayErr != nil || agentErr != nil {

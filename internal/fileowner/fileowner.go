@@ -109,3 +109,7 @@ func open(dir *os.File, name string, want func(fs.FileMode) error) (f *os.File, 
 	}
 	return f, err
 }
+
+// Adopt gives what this process just created to the owner of the directory that it is in, if this process is root and the owner is not: a command
+// that root runs beside a program must leave no files that the program's user cannot read.
+func Adopt(created *os.File, dir string) error { return adopt(created, dir) }

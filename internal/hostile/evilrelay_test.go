@@ -55,7 +55,7 @@ func startEvil(t *testing.T) *evilRelay {
 		t.Fatal(err)
 	}
 	e := &evilRelay{address: listener.Addr().String(), agent: data.files("site")}
-	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(mtls.RelayTLSConfig(certificates))))
+	server := grpc.NewServer(grpc.Creds(credentials.NewTLS(mtls.RelayTLSConfig(certificates, nil))))
 	relayv1.RegisterRelayServiceServer(server, e)
 	go server.Serve(listener)
 	t.Cleanup(server.Stop)

@@ -80,12 +80,16 @@ func Listen(cfg Config) (*Server, error) {
 	if err := checkConfig(*cfg.Flags.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("web configuration %s: %w", *cfg.Flags.WebConfigFile, err)
 	}
-	s := &Server{cfg: cfg, reserve: newReserve(cfg.Logger), discards: make(chan struct{}, discardsAtOnce)}
+	s := newServer(cfg)
 	if err := s.listen(); err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+func newServer(cfg Config) *Server {
+	return &Server{cfg: cfg, reserve: newReserve(cfg.Logger), discards: make(chan struct{}, discardsAtOnce)}
 }
 
 // checkConfig checks a web configuration file, also behind the end at which web.Validate stops: passwords that stand there
@@ -149,7 +153,7 @@ func listen(address string) (net.Listener, error) {
 	var err error
 	switch {
 	case strings.HasPrefix(address, UnixPrefix):
-		l, err = listenUnix(strings.TrimPrefix(address, UnixPrefix))
+		l, err = listenUnix(strings.TrimPrefix(address, UnixPrefix), socketMode)
 	case strings.HasPrefix(address, vsockPrefix):
 		l, err = listenVsock(strings.TrimPrefix(address, vsockPrefix))
 	default:

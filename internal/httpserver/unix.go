@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -13,8 +14,23 @@ import (
 	"time"
 )
 
-// socketMode lets the owner and the group of a Unix socket connect: whoever may write to it may push.
-const socketMode = 0o660
+// socketMode lets the owner and the group of a Unix socket connect: whoever may write to it may push. privateMode lets its owner alone.
+const (
+	socketMode  fs.FileMode = 0o660
+	privateMode fs.FileMode = 0o600
+)
+
+// ListenPrivate makes a Unix socket at the path to which its owner and root may connect, and nobody else; there are no TLS and no passwords. The
+// path of a socket has few bytes, 100 on every system. On error nothing stays.
+func ListenPrivate(path string, logger *slog.Logger) (*Server, error) {
+	l, err := listenUnix(path, privateMode)
+	if err != nil {
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	}
+	s := newServer(Config{Logger: logger})
+	s.listeners = []listener{{Listener: l, plain: true}}
+	return s, nil
+}
 
 // hasMode says whether an address is a socket with a file, whose mode says who may connect. Linux' abstract sockets have none.
 func hasMode(address string) bool {
@@ -24,7 +40,7 @@ func hasMode(address string) bool {
 
 // listenUnix makes a socket at the path, and takes it away again when the listener is closed. It takes the place of a
 // socket that a dead process left behind, and of nothing else.
-func listenUnix(path string) (net.Listener, error) {
+func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if path == "" {
 		return nil, errors.New("want a path after unix:, such as unix:/run/relay-agent.sock")
 	}
@@ -44,7 +60,7 @@ func listenUnix(path string) (net.Listener, error) {
 	if !hasMode(UnixPrefix + path) {
 		return l, nil
 	}
-	if err := setSocketMode(path); err != nil {
+	if err := setSocketMode(path, mode); err != nil {
 		l.Close()
 		return nil, err
 	}
@@ -52,12 +68,12 @@ func listenUnix(path string) (net.Listener, error) {
 }
 
 // setSocketMode stays in the directory of the socket, whatever link somebody has put in its place.
-func setSocketMode(path string) error {
+func setSocketMode(path string, mode fs.FileMode) error {
 	dir, err := os.OpenRoot(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	return errors.Join(dir.Chmod(filepath.Base(path), socketMode), dir.Close())
+	return errors.Join(dir.Chmod(filepath.Base(path), mode), dir.Close())
 }
 
 // removeDeadSocket removes the socket at the path if nobody listens on it.

@@ -140,3 +140,33 @@ func TestUnixSocketRefused(t *testing.T) {
 		t.Errorf("the file is now %q, %v", content, err)
 	}
 }
+
+// TestPrivateSocket: nobody but its owner may connect, and what a dead process left makes way.
+func TestPrivateSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "control.sock")
+	for range 2 {
+		s, err := httpserver.ListenPrivate(path, promslog.NewNopLogger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stat, err := os.Stat(path); err != nil || stat.Mode() != fs.ModeSocket|0o600 {
+			t.Errorf("the socket is %v, %v", stat, err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- s.Run(ctx, hello, 0) }()
+		if body, err := ask(t, path); err != nil || body != "hello" {
+			t.Errorf("an answer of %q, %v", body, err)
+		}
+		if _, err := httpserver.ListenPrivate(path, promslog.NewNopLogger()); err == nil || !strings.Contains(err.Error(), "another process listens") {
+			t.Errorf("a second server: %v", err)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := httpserver.ListenPrivate(filepath.Join(t.TempDir(), strings.Repeat("x", 120)), promslog.NewNopLogger()); err == nil || !strings.Contains(err.Error(), "bytes") {
+		t.Errorf("a long path: %v", err)
+	}
+}

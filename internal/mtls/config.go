@@ -17,20 +17,21 @@ const alpn = "h2"
 //
 // No certificate, one of another CA, a relay's or one without an identity fails in the handshake, on a full one and on a
 // resumed one. If the relay's own certificate names a trust domain, agents of another one are refused too: two agents of
-// one name would otherwise be one. Use [ExplainHandshake] on the error before it is logged.
-func RelayTLSConfig(r *Reloader) *tls.Config {
+// one name would otherwise be one. So does a certificate that revoked refuses; nil refuses none. Use [ExplainHandshake] on the error before it is
+// logged.
+func RelayTLSConfig(r *Reloader, revoked Revoked) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		NextProtos: []string{alpn},
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return relayConfig(r.Material()), nil
+			return relayConfig(r.Material(), revoked), nil
 		},
 	}
 }
 
 // relayConfig sets no ticket keys: those of the listener's configuration are used for all connections, so that a session
 // can be resumed on a later connection.
-func relayConfig(m *Material) *tls.Config {
+func relayConfig(m *Material, revoked Revoked) *tls.Config {
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		NextProtos:   []string{alpn},
@@ -39,14 +40,17 @@ func relayConfig(m *Material) *tls.Config {
 		// no certificate are alerts of their own.
 		ClientAuth:       tls.RequireAndVerifyClientCert,
 		ClientCAs:        m.roots,
-		VerifyConnection: func(state tls.ConnectionState) error { return m.verifyAgent(state) },
+		VerifyConnection: func(state tls.ConnectionState) error { return m.verifyAgent(state, revoked) },
 	}
 }
+
+// Revoked reports whether the verified certificate of an agent is revoked, and why. It is asked at the end of every handshake, and must be quick.
+type Revoked func(id PeerID, cert *x509.Certificate) (reason string, revoked bool)
 
 // verifyAgent runs at the end of every handshake. On a resumed one nobody shows a certificate, it comes out of the ticket:
 // crypto/tls resumes only if that is still valid under the CAs and the clock of now, and its identity is held against the
 // relay of now here (TestResumptionIsVerifiedAgain).
-func (m *Material) verifyAgent(state tls.ConnectionState) error {
+func (m *Material) verifyAgent(state tls.ConnectionState, revoked Revoked) error {
 	if len(state.PeerCertificates) == 0 {
 		return errors.New("refusing agent: no certificate")
 	}
@@ -56,6 +60,12 @@ func (m *Material) verifyAgent(state tls.ConnectionState) error {
 	}
 	if m.trustDomain != "" && id.TrustDomain != m.trustDomain {
 		return fmt.Errorf("refusing agent %q: it is of trust domain %q, this relay is of %q", id.Agent, id.TrustDomain, m.trustDomain)
+	}
+	if revoked == nil {
+		return nil
+	}
+	if reason, is := revoked(id, state.PeerCertificates[0]); is {
+		return &RevokedError{Agent: id.Agent, Reason: reason}
 	}
 	return nil
 }

@@ -53,6 +53,9 @@ func (e *UntrustedRelayError) Unwrap() error { return e.Err }
 type RefusedError struct {
 	// Reason is what the relay's alert means here, one line.
 	Reason string
+	// Lasting says that it is about the certificate itself, so that the relay will say the same again until somebody does something. Revoked says that
+	// the certificate is revoked, and not only that it may be.
+	Lasting, Revoked bool
 	// Err is the error of the connection.
 	Err error
 }
@@ -62,6 +65,18 @@ func (e *RefusedError) Error() string { return "relay refused this agent: " + e.
 
 // Unwrap returns the error of the connection.
 func (e *RefusedError) Unwrap() error { return e.Err }
+
+// RevokedError says that the relay refuses a genuine certificate, because its agent or the certificate is revoked. The agent gets the alert
+// bad_certificate: crypto/tls has no way to send certificate_revoked.
+type RevokedError struct {
+	// Agent is who the certificate is of.
+	Agent string
+	// Reason says what was revoked and when, one line.
+	Reason string
+}
+
+// Error names the agent.
+func (e *RevokedError) Error() string { return fmt.Sprintf("refusing agent %q: %s", e.Agent, e.Reason) }
 
 // ExplainHandshake returns the error of a handshake, or of the first read after it, in words for the operator of this
 // end; it wraps err. own is the end that got the error. On an agent the relay's refusal becomes a [*RefusedError]. An
@@ -86,31 +101,41 @@ func ExplainHandshake(own Role, err error) error {
 	if own == Relay {
 		return fmt.Errorf("agent refused the relay's certificate or its TLS (the agent's log says why): %w", err)
 	}
-	if reason := refusalReason(remote.Err); reason != "" {
-		return &RefusedError{Reason: reason, Err: err}
+	if refused := refusalOf(remote.Err); refused != nil {
+		refused.Err = err
+		return refused
 	}
 	return fmt.Errorf("relay broke off TLS: %w", err)
 }
 
-// refusalReason says what an alert of the relay means for an agent's certificate, empty if it is about something else
-// (RFC 8446, section 6.2).
-func refusalReason(alert error) string {
+// The alerts that are about an agent's certificate (RFC 8446, section 6.2).
+const (
+	alertBadCertificate      tls.AlertError = 42
+	alertCertificateRevoked  tls.AlertError = 44
+	alertCertificateExpired  tls.AlertError = 45
+	alertUnknownCA           tls.AlertError = 48
+	alertCertificateRequired tls.AlertError = 116
+)
+
+// refusalOf says what an alert of the relay means for an agent's certificate, nil if it is about something else.
+func refusalOf(alert error) *RefusedError {
 	for _, refusal := range []struct {
 		alert  tls.AlertError
 		reason string
 	}{
-		{42, "the certificate has no agent identity of the relay's trust domain, or is not for agents (the relay's log says which)"},
-		{44, "the certificate is revoked"},
-		{45, "the certificate is expired or not yet valid by the relay's clock: replace it, or check the clocks"},
-		{48, "the certificate is not signed by the relay's CA: was it issued by another relay?"},
-		{116, "no certificate was sent"},
+		{alertBadCertificate, "it refuses this certificate: it may be revoked, or it has no agent identity of the relay's trust domain, or is not for agents (the relay's log says which)"},
+		{alertCertificateRevoked, "the certificate is revoked"},
+		{alertCertificateExpired, "the certificate is expired or not yet valid by the relay's clock: replace it, or check the clocks"},
+		{alertUnknownCA, "the certificate is not signed by the relay's CA: was it issued by another relay?"},
+		{alertCertificateRequired, "no certificate was sent"},
 	} {
 		// crypto/tls keeps the alerts of a TCP connection in a type of its own; the text is the same.
 		if alert.Error() == refusal.alert.Error() {
-			return refusal.reason
+			revoked := refusal.alert == alertCertificateRevoked
+			return &RefusedError{Reason: refusal.reason, Lasting: revoked || refusal.alert == alertBadCertificate, Revoked: revoked}
 		}
 	}
-	return ""
+	return nil
 }
 
 // describeRefused says whose certificate the relay refused, and why. Nothing vouches for the names in it.

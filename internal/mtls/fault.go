@@ -23,8 +23,10 @@ const (
 	// FaultTLSVersion is TLS of another version, FaultNoCertificate TLS by somebody who shows no certificate: no agent does either.
 	FaultTLSVersion    Fault = "tls_version"
 	FaultNoCertificate Fault = "no_certificate"
-	// FaultCertificate is a certificate that the relay refuses, FaultRelayRefused the agent's refusal of the relay's.
+	// FaultCertificate is a certificate that the relay refuses, FaultRevoked one that is good and revoked, FaultRelayRefused the agent's refusal of the
+	// relay's.
 	FaultCertificate  Fault = "certificate"
+	FaultRevoked      Fault = "revoked"
 	FaultRelayRefused Fault = "relay_refused"
 	// FaultBrokenOff is a connection that broke in the middle, FaultTimeout one on which nothing more came.
 	FaultBrokenOff Fault = "broken_off"
@@ -34,7 +36,7 @@ const (
 // Faults are all of them but FaultNone.
 func Faults() []Fault {
 	return []Fault{
-		FaultNoTLS, FaultProxyProtocol, FaultTLSVersion, FaultNoCertificate, FaultCertificate, FaultRelayRefused, FaultBrokenOff, FaultTimeout,
+		FaultNoTLS, FaultProxyProtocol, FaultTLSVersion, FaultNoCertificate, FaultCertificate, FaultRevoked, FaultRelayRefused, FaultBrokenOff, FaultTimeout,
 	}
 }
 
@@ -45,6 +47,9 @@ func FaultOf(state tls.ConnectionState, err error) Fault {
 			return FaultProxyProtocol
 		}
 		return FaultNoTLS
+	}
+	if _, ok := errors.AsType[*RevokedError](err); ok {
+		return FaultRevoked
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || len(state.PeerCertificates) > 0 {
 		return FaultCertificate

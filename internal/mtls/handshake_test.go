@@ -19,7 +19,7 @@ func TestHandshake(t *testing.T) {
 	agent := newReloader(t, mtls.Agent, writeFiles(t, ca.sign(t, agentTemplate("site-1")), ca.pem()))
 
 	for _, serverName := range []string{"relay.test", "RELAY.test", "127.0.0.1"} {
-		out := handshake(mtls.RelayTLSConfig(relay), mtls.AgentTLSConfig(agent, serverName))
+		out := handshake(mtls.RelayTLSConfig(relay, nil), mtls.AgentTLSConfig(agent, serverName))
 		if out.relayErr != nil || out.agentErr != nil {
 			t.Fatalf("handshake with %q: relay %v, agent %v, want none", serverName, out.relayErr, out.agentErr)
 		}
@@ -94,7 +94,7 @@ func TestRelayRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			out := handshake(mtls.RelayTLSConfig(relay), bareAgent(t, tt.shown))
+			out := handshake(mtls.RelayTLSConfig(relay, nil), bareAgent(t, tt.shown))
 			err := mtls.ExplainHandshake(mtls.Relay, out.relayErr)
 			if err == nil || !strings.Contains(err.Error(), tt.relay) || !errors.Is(err, out.relayErr) {
 				t.Errorf("relay: %v, want an error with %q", err, tt.relay)
@@ -115,7 +115,7 @@ func TestRelayWithoutTrustDomainTakesAgentsOfItsCA(t *testing.T) {
 	ca := newAuthority(t, "our CA")
 	relay := newReloader(t, mtls.Relay, writeFiles(t, ca.sign(t, relayTemplate(uris())), ca.pem()))
 	agent := newReloader(t, mtls.Agent, writeFiles(t, ca.sign(t, agentTemplate("a", uris("spiffe://elsewhere/agent/a"))), ca.pem()))
-	out := handshake(mtls.RelayTLSConfig(relay), mtls.AgentTLSConfig(agent, "relay.test"))
+	out := handshake(mtls.RelayTLSConfig(relay, nil), mtls.AgentTLSConfig(agent, "relay.test"))
 	if out.relayErr != nil || out.agentErr != nil {
 		t.Errorf("handshake: relay %v, agent %v, want none", out.relayErr, out.agentErr)
 	}
@@ -126,7 +126,7 @@ func TestRelayRefusesOldTLS(t *testing.T) {
 	relay := newReloader(t, mtls.Relay, writeFiles(t, ca.sign(t, relayTemplate()), ca.pem()))
 	agent := bareAgent(t, new(ca.sign(t, agentTemplate("a"))))
 	agent.MaxVersion = tls.VersionTLS12
-	out := handshake(mtls.RelayTLSConfig(relay), agent)
+	out := handshake(mtls.RelayTLSConfig(relay, nil), agent)
 	if out.relayErr == nil || out.agentErr == nil {
 		t.Fatalf("handshake with TLS 1.2: relay %v, agent %v, want errors", out.relayErr, out.agentErr)
 	}
@@ -197,7 +197,7 @@ func TestUntrustedRelayErrorIsTyped(t *testing.T) {
 	ca, other := newAuthority(t, "our CA"), newAuthority(t, "Inspection Box")
 	agent := newReloader(t, mtls.Agent, writeFiles(t, ca.sign(t, agentTemplate("a")), ca.pem()))
 	relay := newReloader(t, mtls.Relay, writeFiles(t, other.sign(t, relayTemplate()), other.pem()))
-	out := handshake(mtls.RelayTLSConfig(relay), mtls.AgentTLSConfig(agent, "relay.test"))
+	out := handshake(mtls.RelayTLSConfig(relay, nil), mtls.AgentTLSConfig(agent, "relay.test"))
 
 	untrusted, ok := errors.AsType[*mtls.UntrustedRelayError](mtls.ExplainHandshake(mtls.Agent, out.agentErr))
 	if !ok {

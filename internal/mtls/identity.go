@@ -114,6 +114,9 @@ func PeerIDFromCertificate(cert *x509.Certificate) (PeerID, error) {
 	return id, nil
 }
 
+// Serial returns the serial number of a certificate in lower-case hexadecimal, as it is told and compared.
+func Serial(cert *x509.Certificate) string { return cert.SerialNumber.Text(16) }
+
 // PeerIDFromState returns the identity of the agent at the other end of a connection that a relay accepted with
 // [RelayTLSConfig]. It is an error if the handshake is not complete or did not verify a certificate.
 func PeerIDFromState(state tls.ConnectionState) (PeerID, error) {

@@ -142,7 +142,7 @@ func TestLoadIntermediate(t *testing.T) {
 
 	agentReloader := newReloader(t, mtls.Agent, writeFiles(t, agent, root.pem()))
 	relayReloader := newReloader(t, mtls.Relay, writeFiles(t, relay, root.pem()))
-	out := handshake(mtls.RelayTLSConfig(relayReloader), mtls.AgentTLSConfig(agentReloader, "relay.test"))
+	out := handshake(mtls.RelayTLSConfig(relayReloader, nil), mtls.AgentTLSConfig(agentReloader, "relay.test"))
 	if out.relayErr != nil || out.agentErr != nil {
 		t.Errorf("handshake: relay %v, agent %v, want none", out.relayErr, out.agentErr)
 	}

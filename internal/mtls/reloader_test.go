@@ -3,12 +3,14 @@ package mtls_test
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,7 +88,7 @@ func TestReloaderStartsOutsideTheValidity(t *testing.T) {
 
 		refusedByItself := func(when string) {
 			t.Helper()
-			out := handshake(mtls.RelayTLSConfig(relay), mtls.AgentTLSConfig(agent, "relay.test"))
+			out := handshake(mtls.RelayTLSConfig(relay, nil), mtls.AgentTLSConfig(agent, "relay.test"))
 			if _, ok := errors.AsType[*mtls.ValidityError](out.agentErr); !ok {
 				t.Errorf("%s: agent %v, want a *ValidityError", when, out.agentErr)
 			}
@@ -96,7 +98,7 @@ func TestReloaderStartsOutsideTheValidity(t *testing.T) {
 		}
 		refusedByItself("too early")
 		time.Sleep(90 * time.Minute)
-		out := handshake(mtls.RelayTLSConfig(relay), mtls.AgentTLSConfig(agent, "relay.test"))
+		out := handshake(mtls.RelayTLSConfig(relay, nil), mtls.AgentTLSConfig(agent, "relay.test"))
 		if out.relayErr != nil || out.agentErr != nil || agent.Status().Err != nil {
 			t.Errorf("in time: relay %v, agent %v, status %v, want none", out.relayErr, out.agentErr, agent.Status().Err)
 		}
@@ -131,7 +133,7 @@ func TestHandshakeFollowsTheFiles(t *testing.T) {
 		before, after := newAuthority(t, "old CA"), newAuthority(t, "new CA")
 		relayFiles := writeFiles(t, before.sign(t, relayTemplate()), before.pem())
 		agentFiles := writeFiles(t, before.sign(t, agentTemplate("a")), before.pem())
-		relay := mtls.RelayTLSConfig(newReloader(t, mtls.Relay, relayFiles))
+		relay := mtls.RelayTLSConfig(newReloader(t, mtls.Relay, relayFiles), nil)
 		agent := mtls.AgentTLSConfig(newReloader(t, mtls.Agent, agentFiles), "relay.test")
 		both := slices.Concat(before.pem(), after.pem())
 		newRelay, newAgent := after.sign(t, relayTemplate()), after.sign(t, agentTemplate("a"))
@@ -172,6 +174,8 @@ func TestHandshakeFollowsTheFiles(t *testing.T) {
 // A resumed session shows no certificate: what is in the ticket is held against the CA, the clock and the trust domain of
 // now.
 func TestResumptionIsVerifiedAgain(t *testing.T) {
+	var revoked atomic.Bool
+	refuses := func(mtls.PeerID, *x509.Certificate) (string, bool) { return "it was thrown out", revoked.Load() }
 	tests := []struct {
 		name    string
 		between func(t *testing.T, relayFiles mtls.Files, ca *authority)
@@ -188,6 +192,7 @@ func TestResumptionIsVerifiedAgain(t *testing.T) {
 			replaceFile(t, files.KeyFile, p.key)
 			replaceFile(t, files.CAFile, other.pem())
 		}},
+		{name: "revoked meanwhile", want: `refusing agent "a": it was thrown out`, between: func(*testing.T, mtls.Files, *authority) { revoked.Store(true) }},
 		{name: "relay of another trust domain", want: `this relay is of "elsewhere"`, between: func(t *testing.T, files mtls.Files, ca *authority) {
 			p := ca.sign(t, relayTemplate(uris("spiffe://elsewhere/relay")))
 			replaceFile(t, files.CertFile, p.cert)
@@ -197,9 +202,10 @@ func TestResumptionIsVerifiedAgain(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				revoked.Store(false)
 				ca := newAuthority(t, "our CA")
 				files := writeFiles(t, ca.sign(t, relayTemplate()), ca.pem())
-				relay := mtls.RelayTLSConfig(newReloader(t, mtls.Relay, files))
+				relay := mtls.RelayTLSConfig(newReloader(t, mtls.Relay, files), refuses)
 				agent := bareAgent(t, new(ca.sign(t, agentTemplate("a", validity(-time.Hour, 2*time.Hour)))))
 				agent.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 
@@ -230,7 +236,7 @@ func TestResumptionIsVerifiedAgain(t *testing.T) {
 // Our agents do not resume: after a renewal the relay must see the new certificate.
 func TestAgentDoesNotResume(t *testing.T) {
 	ca := newAuthority(t, "our CA")
-	relay := mtls.RelayTLSConfig(newReloader(t, mtls.Relay, writeFiles(t, ca.sign(t, relayTemplate()), ca.pem())))
+	relay := mtls.RelayTLSConfig(newReloader(t, mtls.Relay, writeFiles(t, ca.sign(t, relayTemplate()), ca.pem())), nil)
 	agent := mtls.AgentTLSConfig(newReloader(t, mtls.Agent, writeFiles(t, ca.sign(t, agentTemplate("a")), ca.pem())), "relay.test")
 	for range 2 {
 		if out := handshake(relay, agent); out.relayErr != nil || out.relayState.DidResume {
@@ -246,7 +252,7 @@ func TestReloaderConcurrently(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	relay := mtls.RelayTLSConfig(newReloader(t, mtls.Relay, writeFiles(t, ca.sign(t, relayTemplate()), ca.pem())))
+	relay := mtls.RelayTLSConfig(newReloader(t, mtls.Relay, writeFiles(t, ca.sign(t, relayTemplate()), ca.pem())), nil)
 	agent := mtls.AgentTLSConfig(r, "relay.test")
 
 	var wg sync.WaitGroup
@@ -294,7 +300,7 @@ func agentName(tb testing.TB, r *mtls.Reloader) string {
 
 func BenchmarkHandshake(b *testing.B) {
 	ca := newAuthority(b, "our CA")
-	relay := mtls.RelayTLSConfig(newReloader(b, mtls.Relay, writeFiles(b, ca.sign(b, relayTemplate()), ca.pem())))
+	relay := mtls.RelayTLSConfig(newReloader(b, mtls.Relay, writeFiles(b, ca.sign(b, relayTemplate()), ca.pem())), nil)
 	agent := mtls.AgentTLSConfig(newReloader(b, mtls.Agent, writeFiles(b, ca.sign(b, agentTemplate("a")), ca.pem())), "relay.test")
 	b.ReportAllocs()
 	for b.Loop() {

@@ -101,7 +101,7 @@ func TestCAFileIsReadToItsEnd(t *testing.T) {
 			agent := mtls.AgentTLSConfig(newReloader(t, mtls.Agent, files), "relay.test")
 			for letter, ca := range map[string]*authority{"f": first, "s": second} {
 				relay := newReloader(t, mtls.Relay, writeFiles(t, ca.sign(t, relayTemplate(uris())), first.pem()))
-				out := handshake(mtls.RelayTLSConfig(relay), agent)
+				out := handshake(mtls.RelayTLSConfig(relay, nil), agent)
 				if want := strings.Contains(tt.trusted, letter); (out.agentErr == nil) != want {
 					t.Errorf("relay of %v: agent %v, want it trusted: %v", ca.cert.Subject, out.agentErr, want)
 				}
@@ -181,7 +181,7 @@ func TestTwoAuthorities(t *testing.T) {
 		t.Errorf("Warnings() = %q, want one that names the issuer", m.Warnings())
 	}
 	relay := newReloader(t, mtls.Relay, writeFiles(t, ofRelays.sign(t, relayTemplate(uris())), ofAgents.pem()))
-	out := handshake(mtls.RelayTLSConfig(relay), mtls.AgentTLSConfig(newReloader(t, mtls.Agent, files), "relay.test"))
+	out := handshake(mtls.RelayTLSConfig(relay, nil), mtls.AgentTLSConfig(newReloader(t, mtls.Agent, files), "relay.test"))
 	if out.relayErr != nil || out.agentErr != nil {
 		t.Errorf("handshake: relay %v, agent %v, want none", out.relayErr, out.agentErr)
 	}

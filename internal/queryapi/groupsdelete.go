@@ -74,6 +74,27 @@ func (h *Groups) Delete(w http.ResponseWriter, r *http.Request) {
 	})(w, r)
 }
 
+// DeleteOf deletes all groups of an agent, each if it is as it was when it was looked for, and says what became of them, also if it fails half-way.
+func (h *Groups) DeleteOf(ctx context.Context, agent string) (relayapi.Deletion, error) {
+	if h.cfg.AgentLabel == "" {
+		return relayapi.Deletion{}, errors.New("groups of agents cannot be told from others: --push.agent-label is empty")
+	}
+	if !h.begin(ctx) {
+		return relayapi.Deletion{}, errDeleting
+	}
+	defer func() { <-h.deleting }()
+	view, err := h.cfg.Store.Select(ctx, func(g groupstore.Group) bool { return h.agentOf(g.Key()) == agent })
+	if err != nil {
+		return relayapi.Deletion{}, err
+	}
+	became, err := h.delete(ctx, view)
+	done := h.deletion(view, became)
+	if err != nil {
+		return done, fmt.Errorf("%d of %d groups were deleted, and then no more: %w", done.Deleted, done.Selected, err)
+	}
+	return done, nil
+}
+
 // begin waits until no other deletion is under way; false if that does not end in time. If there is none it begins also for a request whose
 // context has ended: so does that of whoever closed the sending half, and still reads.
 func (h *Groups) begin(ctx context.Context) bool {

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"pushrelay/internal/fileowner"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/ingest"
+	"pushrelay/internal/ledger"
 	"pushrelay/internal/lifecycle"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/mtls"
@@ -51,13 +53,16 @@ func (s *Server) build(rules []lifetime.Rule) error {
 	if err != nil {
 		return err
 	}
+	if dataDir == "" && opts.DataDir != "" && ledger.Exists(opts.DataDir) {
+		return fmt.Errorf("--data.dir %s cannot be used: %w", opts.DataDir, errLedgerUnused)
+	}
 	s.warnOfOthers(dataDir)
 	s.instrument = uncounted
 	if opts.LegacyMetrics {
 		s.instrument, s.laterFamilies = newLegacyInstrument(s.telemetry), legacyFamilies
 	}
 	s.agents, err = roster.Open(roster.Config{
-		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, MaxConcurrentScrapes: opts.AgentMaxConcurrentScrapes,
+		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, MaxConcurrentScrapes: opts.AgentMaxConcurrentScrapes, Refuses: s.refuses,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
 	})
 	if err != nil {
@@ -156,7 +161,7 @@ func (s *Server) newTunnel() error {
 		return err
 	}
 	s.tunnel = tunnelserver.New(tunnelserver.Config{
-		Certificates: s.certificates, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
+		Certificates: s.certificates, Revoked: s.refusesInHandshake, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(), OwnFamilies: s.toldFamilies(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,

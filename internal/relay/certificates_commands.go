@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -50,18 +51,34 @@ type Certificate struct {
 	NotAfter time.Time
 }
 
-// IssueAgentCertificate writes ca.crt, agent.crt and agent.key of one agent into out, from the authority of the data dir.
+// IssueAgentCertificate writes ca.crt, agent.crt and agent.key of one agent into out, from the authority of the data dir. It is in the ledger before
+// it is there.
 func IssueAgentCertificate(dataDir, name, out string) (Certificate, error) {
 	a, err := issuingAuthority(dataDir)
 	if err != nil {
 		return Certificate{}, err
 	}
+	if err := authority.CheckOut(out); err != nil {
+		return Certificate{}, err // before it is noted
+	}
 	issued, err := a.IssueAgent(name)
 	if err != nil {
 		return Certificate{}, err
 	}
+	certs, err := mtls.ParseCertificates(issued.CertPEM)
+	if err != nil {
+		return Certificate{}, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), notePatience) // of a command, which has no other
+	defer cancel()
+	if err := (Agents{DataDir: dataDir}).note(ctx, issued.CertPEM, certs[0]); err != nil {
+		return Certificate{}, fmt.Errorf("no certificate was issued: %w", err)
+	}
 	return write(out, "agent", issued)
 }
+
+// notePatience bounds the wait for the ledger.
+const notePatience = 30 * time.Second
 
 // IssueRelayCertificate writes ca.crt, relay.crt and relay.key of a second relay into out; names are those by which
 // agents dial it. None stands for the names of the relay of this data dir, as two relays behind one balanced name have.

@@ -18,13 +18,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pushrelay/internal/authority"
+	"pushrelay/internal/control"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/ingest"
+	"pushrelay/internal/ledger"
 	"pushrelay/internal/lifecycle"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
+	"pushrelay/internal/queryapi"
 	"pushrelay/internal/roster"
 	"pushrelay/internal/tunnel/tunnelserver"
 )
@@ -61,8 +64,12 @@ type Server struct {
 	routes        *routes
 	startedAt     time.Time
 	reloads       *reloadMetrics
+	groups        *queryapi.Groups
 
 	// set by Run before the state is ready
+	ledger       *ledger.Ledger // nil in memory only, as control
+	control      *control.Control
+	socket       *httpserver.Server   // of control; nil if there is none
 	tunnel       *tunnelserver.Server // nil if agents cannot dial in
 	certificates *mtls.Reloader       // what the tunnel shows; nil with it
 

@@ -63,10 +63,10 @@ func (s *Server) newRoutes() (*routes, error) {
 	get("/api/v1/metrics", counted("api/v1/metrics", queryapi.Metrics(queryapi.MetricsConfig{
 		Store: s.store, MaxConcurrent: s.opts.MaxConcurrentScrapes,
 	})))
-	groups := queryapi.NewGroups(queryapi.GroupsConfig{
+	s.groups = queryapi.NewGroups(queryapi.GroupsConfig{
 		Store: s.store, AgentLabel: s.opts.AgentLabel, MaxConcurrent: s.opts.MaxConcurrentScrapes, Timeout: s.opts.PushTimeout,
 	})
-	get(relayapi.GroupsPath, groups.List)
+	get(relayapi.GroupsPath, s.groups.List)
 	get("/api/v1/agents", queryapi.Shared(queryapi.Agents(s.agents, s.store)))
 	get("/-/healthy", counted("healthy", s.healthy))
 	get("/-/ready", counted("ready", s.ready))
@@ -79,7 +79,7 @@ func (s *Server) newRoutes() (*routes, error) {
 	if s.opts.EnableAdminAPI {
 		at.Put("/api/v1/admin/wipe", counted("wipe", s.wipe))
 		at.Del("/api/v1/agents/:agent", queryapi.ForgetAgent(s.agents))
-		at.Del(relayapi.GroupsPath, groups.Delete)
+		at.Del(relayapi.GroupsPath, s.groups.Delete)
 	} else {
 		at.Del(relayapi.GroupsPath, adminOff)
 		for _, register := range []func(string, http.HandlerFunc){at.Get, at.Head, at.Put, at.Post, at.Del} {

@@ -30,11 +30,17 @@ func (s *Server) Run(ctx context.Context) error {
 	serving.Go(func() error { return s.web.Run(serveCtx, s.routes.handler, httpGrace) })
 	err := s.durability.recover(ctx)
 	if err == nil {
+		err = s.openControl()
+	}
+	if err == nil {
 		err = s.newTunnel()
 	}
 	if err != nil {
 		stopServing()
-		err = errors.Join(err, serving.Wait(), s.closeGRPC(), s.durability.close())
+		if s.socket != nil {
+			s.socket.Close()
+		}
+		err = errors.Join(err, serving.Wait(), s.closeGRPC(), s.closeLedger(), s.durability.close())
 		if ctx.Err() != nil {
 			return nil // it was asked to end before it was ready
 		}
@@ -52,6 +58,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.authority != nil {
 		serving.Go(func() error { return s.renewCertificate(serveCtx) })
 	}
+	if s.socket != nil {
+		serving.Go(func() error { return s.socket.Run(serveCtx, s.control.Handler(), httpGrace) })
+	}
 	readyAt := time.Now()
 	s.presence.readyAt.Store(&readyAt)
 	s.state.Store(int32(ready))
@@ -67,7 +76,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	err = errors.Join(err, s.durability.end())
+	err = errors.Join(err, s.closeLedger(), s.durability.end())
 	s.logger.Info("relay stopped")
 	return err
 }

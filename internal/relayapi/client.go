@@ -50,6 +50,11 @@ func ask[T any](ctx context.Context, c *Client, method string, query url.Values)
 	if err != nil {
 		return data, err
 	}
+	return read[T](c.api, got)
+}
+
+// read returns the data of an answer. Also of a refusal that has some.
+func read[T any](api *apiclient.Client, got *apiclient.Answer) (data T, err error) {
 	var answer Answer[T]
 	err = json.Unmarshal(got.Body, &answer)
 	if answer.Data != nil {
@@ -61,7 +66,7 @@ func ask[T any](ctx context.Context, c *Client, method string, query url.Values)
 	case answer.Error != "":
 		return data, &apiclient.RefusedError{Status: got.Status, Reason: apiclient.OneLine(answer.Error)}
 	case got.Status == http.StatusNotFound && strings.HasPrefix(string(got.Body), "404 "), got.Status/100 == 3, got.Status == http.StatusMethodNotAllowed, got.IsSuccess():
-		return data, fmt.Errorf("what answers at %s %w (HTTP status %d; an agent and a Pushgateway have the same default port)", c.api.Name(), ErrNoRelay, got.Status)
+		return data, fmt.Errorf("what answers at %s %w (HTTP status %d; an agent and a Pushgateway have the same default port)", api.Name(), ErrNoRelay, got.Status)
 	default:
 		return data, got.Refused()
 	}

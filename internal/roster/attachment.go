@@ -18,6 +18,7 @@ type Attachment struct {
 	registry *Registry
 	agent    *listedAgent
 	process  [16]byte // of the agent
+	serial   string   // of its certificate
 	// live says that the session is the current one. It is written under Registry.mu, and read without by those who hold a
 	// lock of their own.
 	live atomic.Bool
@@ -65,11 +66,14 @@ func (at *Attachment) SetSpoolPending(changes uint64) {
 
 // Close ends the session. The agent stays known.
 func (at *Attachment) Close() {
-	at.current(func(a *listedAgent) {
-		at.live.Store(false)
-		a.session, a.current, a.Connected, a.LastSeen = nil, nil, false, time.Now()
-		a.RoundTrip, a.ClockSkew = nil, nil
-	})
+	at.current(func(a *listedAgent) { a.detach() })
+}
+
+// detach ends the agent's session. The caller holds Registry.mu, and there is one.
+func (a *listedAgent) detach() {
+	a.current.live.Store(false)
+	a.session, a.current, a.Connected, a.LastSeen = nil, nil, false, time.Now()
+	a.RoundTrip, a.ClockSkew = nil, nil
 }
 
 // conflictWindow is how long it is remembered that a process was attached, and how long a conflict is told (T3).

@@ -2,6 +2,7 @@ package roster
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"pushrelay/internal/datadir"
@@ -39,6 +41,7 @@ type knownAgent struct {
 	Version             string        `json:"version"`
 	RemoteAddress       string        `json:"remote_address"`
 	CertificateNotAfter time.Time     `json:"certificate_not_after"`
+	CertificateSerial   string        `json:"certificate_serial,omitempty"`
 	Targets             []knownTarget `json:"targets"`
 	// AnnouncedBy is the process that announced the targets, and Left are those that it or another announces no more.
 	AnnouncedBy string       `json:"announced_by,omitempty"`
@@ -81,15 +84,45 @@ func load(file string) (known []*listedAgent, damaged, err error) {
 		}
 		return nil, damaged, nil
 	}
-	for _, k := range read.Agents {
+	return read.agents(), nil, nil
+}
+
+// agents returns what the file says of each agent.
+func (k *knownFile) agents() (known []*listedAgent) {
+	for _, k := range k.Agents {
 		a := newAgent(Agent{
 			Name: k.Agent, LastSeen: k.LastSeen, SessionStarted: k.SessionStarted, Version: k.Version,
-			RemoteAddress: k.RemoteAddress, CertificateNotAfter: k.CertificateNotAfter,
+			RemoteAddress: k.RemoteAddress, CertificateNotAfter: k.CertificateNotAfter, CertificateSerial: k.CertificateSerial,
 		})
 		a.restoreTargets(k)
 		known = append(known, a)
 	}
-	return known, nil, nil
+	return known
+}
+
+// Read returns what a file of known agents says, sorted by name, and changes nothing. A missing file says nothing.
+func Read(file string) ([]Agent, error) {
+	raw, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the known agents: %w", err)
+	}
+	read, err := decode(raw)
+	if read.Version > fileVersion {
+		err = &datadir.NewerError{What: file, Release: read.Release, Format: read.Version, Known: fileVersion}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the known agents: %w", err)
+	}
+	now := time.Now()
+	out := make([]Agent, 0, len(read.Agents))
+	for _, a := range read.agents() {
+		out = append(out, a.view(now))
+	}
+	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })
+	return out, nil
 }
 
 // decode reads a file. What was read is returned beside the damage: the version says whether it is damage at all.
@@ -200,7 +233,7 @@ func (r *Registry) save() error {
 	for _, a := range r.Agents() {
 		k := knownAgent{
 			Agent: a.Name, LastSeen: a.LastSeen, SessionStarted: a.SessionStarted, Version: a.Version,
-			RemoteAddress: a.RemoteAddress, CertificateNotAfter: a.CertificateNotAfter, Targets: []knownTarget{},
+			RemoteAddress: a.RemoteAddress, CertificateNotAfter: a.CertificateNotAfter, CertificateSerial: a.CertificateSerial, Targets: []knownTarget{},
 		}
 		k.setTargets(a)
 		known.Agents = append(known.Agents, k)

@@ -22,7 +22,7 @@ func TestFindByInstanceOrAddress(t *testing.T) {
 		for i := range set {
 			set[i].Job, set[i].Scheme, set[i].MetricsPath = "j", "http", "/metrics"
 		}
-		r.Register(roster.Registration{Agent: agent, Session: &session{}, Targets: target.Set{Targets: set, Completeness: target.Complete}, HasTargets: true})
+		attach(r, roster.Registration{Agent: agent, Session: &session{}, Targets: target.Set{Targets: set, Completeness: target.Complete}, HasTargets: true})
 	}
 	add("site-a", target.Target{Name: "node", Instance: "db-1", Address: "localhost:9100"},
 		target.Target{Name: "app", Instance: "localhost", Address: "localhost:80"},
@@ -56,7 +56,7 @@ func TestFindByInstanceOrAddress(t *testing.T) {
 		}
 	}
 	// What is announced no more stands in nobody's way.
-	r.Register(roster.Registration{
+	attach(r, roster.Registration{
 		Agent: "site-b", Session: &session{}, ProcessID: [16]byte{9}, HasTargets: true, Targets: target.Set{Completeness: target.Incomplete},
 	})
 	if agent, _, err := r.Find(scrape.Match{Instance: "127.0.0.1:9150"}); agent != "site-c" || err != nil {
@@ -71,7 +71,7 @@ func at(scheme, instance, address string) target.Target {
 
 // announce registers an agent with one target.
 func announce(r *roster.Registry, agent string, t target.Target) *roster.Attachment {
-	return r.Register(roster.Registration{
+	return attach(r, roster.Registration{
 		Agent: agent, Session: &session{}, ProcessID: [16]byte{1}, HasTargets: true, Targets: target.Set{Targets: []target.Target{t}, Completeness: target.Complete},
 	})
 }

@@ -32,6 +32,8 @@ type Session interface {
 	scrape.Scraper
 	// Supersede ends the session because the same agent registered again, from the given address. It does not wait.
 	Supersede(by string)
+	// Revoke ends the session because the agent, or its certificate, was revoked, with the reason in one line. It does not wait.
+	Revoke(reason string)
 }
 
 // Registration is an agent that begins a session.
@@ -44,8 +46,9 @@ type Registration struct {
 	ProcessID [16]byte
 	// Version and RemoteAddress are for people.
 	Version, RemoteAddress string
-	// CertificateNotAfter is when the agent's certificate expires.
+	// CertificateNotAfter is when the agent's certificate expires, CertificateSerial its serial number as mtls.Serial returns it.
 	CertificateNotAfter time.Time
+	CertificateSerial   string
 	// Targets replace those that are known, in the same moment in which the agent becomes connected, if HasTargets says so.
 	// They must be valid.
 	Targets    target.Set
@@ -65,6 +68,7 @@ type Agent struct {
 	LastSeen            time.Time
 	Version             string
 	CertificateNotAfter time.Time
+	CertificateSerial   string
 	// RoundTrip and ClockSkew are the last measured of the current session; nil before the first. A positive skew means
 	// that the agent's clock is ahead.
 	RoundTrip, ClockSkew *time.Duration
@@ -103,6 +107,8 @@ type Config struct {
 	MaxConcurrentScrapes int
 	// Release is written into the file, for people who meet it with another one.
 	Release string
+	// Refuses reports whether a certificate of an agent is revoked, and why; nil refuses none. It is asked under the registry's lock.
+	Refuses func(agent, serial string) (reason string, refused bool)
 	// Logger reports agents that come and go. Required.
 	Logger *slog.Logger
 	// Registerer takes the registry's metrics. Required.
@@ -143,9 +149,15 @@ type listedAgent struct {
 	lines     *rate.Limiter // of the log, about what the agent announces, as often as it likes
 }
 
+// noneRevoked is Config.Refuses of a registry without.
+func noneRevoked(string, string) (string, bool) { return "", false }
+
 // Open returns a registry with what the file holds. A missing file is an empty registry, and so is a damaged one, which is kept
 // under another name; agents announce themselves again.
 func Open(cfg Config) (*Registry, error) {
+	if cfg.Refuses == nil {
+		cfg.Refuses = noneRevoked
+	}
 	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*listedAgent{}, byHost: hosts{}}
 	known, damaged, err := load(cfg.File)
 	if err != nil {
@@ -178,10 +190,15 @@ func newAgent(known Agent) *listedAgent {
 }
 
 // Register begins a session. The newest wins: an earlier session of the agent is ended at once. The caller closes the
-// attachment when its session ends.
-func (r *Registry) Register(reg Registration) *Attachment {
+// attachment when its session ends. One whose certificate was revoked since its handshake begins none: a [*RevokedError].
+func (r *Registry) Register(reg Registration) (*Attachment, error) {
 	now := time.Now()
 	r.mu.Lock()
+	// Under the lock, so that each session is seen here or by EndRevoked.
+	if reason, refused := r.cfg.Refuses(reg.Agent, reg.CertificateSerial); refused {
+		r.mu.Unlock()
+		return nil, &RevokedError{reason}
+	}
 	a, known := r.agents[reg.Agent]
 	if !known {
 		a = newAgent(Agent{Name: reg.Agent})
@@ -190,7 +207,7 @@ func (r *Registry) Register(reg Registration) *Attachment {
 	old, oldAddress := a.session, a.RemoteAddress
 	a.attach(reg.ProcessID, now)
 	r.lastSession++
-	at := &Attachment{registry: r, agent: a, process: reg.ProcessID, Number: r.lastSession}
+	at := &Attachment{registry: r, agent: a, process: reg.ProcessID, serial: reg.CertificateSerial, Number: r.lastSession}
 	at.live.Store(true)
 	if a.current != nil {
 		a.current.live.Store(false)
@@ -198,6 +215,7 @@ func (r *Registry) Register(reg Registration) *Attachment {
 	a.session, a.current = reg.Session, at
 	a.Connected, a.SessionStarted, a.LastSeen = true, now, now
 	a.Version, a.RemoteAddress, a.CertificateNotAfter = reg.Version, reg.RemoteAddress, reg.CertificateNotAfter
+	a.CertificateSerial = reg.CertificateSerial
 	a.RoundTrip, a.ClockSkew, a.SpoolPending = nil, nil, 0
 	var done announcement
 	if reg.HasTargets {
@@ -212,7 +230,7 @@ func (r *Registry) Register(reg Registration) *Attachment {
 		r.lines.Log(r.cfg.Logger, slog.LevelWarn, reg.Agent, "session taken over", slog.String("agent", reg.Agent), slog.String("addr", reg.RemoteAddress), slog.String("previous_addr", oldAddress), slog.Bool("conflict", conflict))
 	}
 	r.note(reg.Agent, done)
-	return at
+	return at, nil
 }
 
 // Agents returns what is known of every agent, sorted by name.

@@ -27,6 +27,7 @@ type session struct {
 	err          error
 	hold         chan struct{} // if set, Scrape waits for it
 	supersededBy string
+	revoked      string // the reason
 }
 
 func (s *session) Scrape(context.Context, *scrape.Request) (*scrape.Response, error) {
@@ -40,6 +41,8 @@ func (s *session) Scrape(context.Context, *scrape.Request) (*scrape.Response, er
 }
 
 func (s *session) Supersede(by string) { s.supersededBy = by }
+
+func (s *session) Revoke(reason string) { s.revoked = reason }
 
 func open(t *testing.T, file string) (*roster.Registry, *prometheus.Registry) {
 	t.Helper()
@@ -64,7 +67,16 @@ func targets(names ...string) []target.Target {
 func set(names ...string) target.Set { return target.Set{Targets: targets(names...)} }
 
 func register(r *roster.Registry, name string, s roster.Session, process byte) *roster.Attachment {
-	return r.Register(roster.Registration{Agent: name, Session: s, ProcessID: [16]byte{process}, RemoteAddress: "192.0.2.1:1"})
+	return attach(r, roster.Registration{Agent: name, Session: s, ProcessID: [16]byte{process}, RemoteAddress: "192.0.2.1:1"})
+}
+
+// attach begins a session that nobody refuses.
+func attach(r *roster.Registry, reg roster.Registration) *roster.Attachment {
+	at, err := r.Register(reg)
+	if err != nil {
+		panic(err)
+	}
+	return at
 }
 
 func reason(ctx context.Context, err error) scrape.Reason {

@@ -37,7 +37,7 @@ func listed(a roster.Agent) string {
 
 // join registers a process with a list of targets.
 func join(r *roster.Registry, process byte, set target.Set) *roster.Attachment {
-	return r.Register(roster.Registration{Agent: "site", Session: &session{body: "m 1\n"}, ProcessID: [16]byte{process}, Targets: set, HasTargets: true})
+	return attach(r, roster.Registration{Agent: "site", Session: &session{body: "m 1\n"}, ProcessID: [16]byte{process}, Targets: set, HasTargets: true})
 }
 
 // Targets go at once only if their own process says so knowingly, or if somebody says expressly that there are none (T24).
@@ -242,7 +242,7 @@ func TestStatusOfTheAnswerIsNoted(t *testing.T) {
 		599: "bad_status: the target answered 599, and only 200 OK counts as up",
 	} {
 		r, _ := open(t, "")
-		r.Register(roster.Registration{Agent: "site", Session: &session{status: status, body: "words"}, Targets: complete("a"), HasTargets: true})
+		attach(r, roster.Registration{Agent: "site", Session: &session{status: status, body: "words"}, Targets: complete("a"), HasTargets: true})
 		for _, read := range []bool{true, false} { // Prometheus does not read an answer that it does not want
 			resp, err := r.Scrape(t.Context(), &scrape.Request{Agent: "site", Target: "a"})
 			if err != nil {

@@ -60,9 +60,11 @@ var RelayFamilies = strings.Fields(`
 	relay_agents_file_failures_total
 	relay_agents_limit_groups
 	relay_agents_limit_series
+	relay_agents_revoked
 	relay_attaches_refused_total
 	relay_build_info
 	relay_certificate_not_after_seconds
+	relay_certificates_issued_total
 	relay_changes_total
 	relay_config_last_reload_success_timestamp_seconds
 	relay_config_last_reload_successful

@@ -122,7 +122,7 @@ func under(t *testing.T, e *evilRelay, test func(t *testing.T, agent *dialled, l
 		ca := must[*authority.Authority](t)(authority.Create(filepath.Join(t.TempDir(), "authority"), authority.Config{}))
 		ensured := must[authority.RelayCertificate](t)(ca.EnsureRelay([]string{"127.0.0.1"}))
 		certificates := must[*mtls.Reloader](t)(mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: ensured.Files}))
-		server := grpc.NewServer(grpc.Creds(credentials.NewTLS(mtls.RelayTLSConfig(certificates))))
+		server := grpc.NewServer(grpc.Creds(credentials.NewTLS(mtls.RelayTLSConfig(certificates, nil))))
 		relayv1.RegisterRelayServiceServer(server, e)
 		var serving sync.WaitGroup
 		serving.Go(func() { server.Serve(n) })

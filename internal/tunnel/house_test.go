@@ -42,6 +42,7 @@ type house struct {
 	server    *tunnelserver.Server
 	metrics   *prometheus.Registry
 	journals  *journals
+	revoked   *revoked
 	log       *logLines // of the relay
 	agentLog  *logLines // of agents; nil for none
 	addr      string
@@ -103,16 +104,17 @@ func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house
 	ensured := must[authority.RelayCertificate](t)(ca.EnsureRelay([]string{"127.0.0.1", "relay.test"}))
 	certificates := must[*mtls.Reloader](t)(mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: ensured.Files}))
 	reg := prometheus.NewRegistry()
+	thrownOut := &revoked{names: map[string]bool{}}
 	registry := must[*roster.Registry](t)(roster.Open(roster.Config{
-		ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
+		Refuses: thrownOut.refuses, ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	}))
 	journals := &journals{decided: map[string]tunnel.JournalState{}}
-	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals, log: &logLines{}}
+	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals, revoked: thrownOut, log: &logLines{}}
 	h.server = tunnelserver.New(tunnelserver.Config{
 		History: func() history.History {
 			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
 		},
-		Certificates: certificates, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
+		Certificates: certificates, Revoked: thrownOut.inHandshakes, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
 		Limits: exposition.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Registerer: reg,
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
@@ -156,6 +158,7 @@ func (l *logLines) with(parts ...string) []string {
 type dialled struct {
 	*tunnelclient.Link
 	spool *spool.Spool
+	dir   string // of its certificate
 }
 
 // attach starts an agent and waits until the relay knows its targets. The function that it returns ends the agent.
@@ -206,7 +209,7 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 		running.Wait()
 	}
 	h.t.Cleanup(stop)
-	return &dialled{link, waiting}, stop
+	return &dialled{link, waiting, dir}, stop
 }
 
 // eventually waits for what other goroutines bring about over real sockets.

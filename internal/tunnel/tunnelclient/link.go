@@ -88,6 +88,8 @@ type Status struct {
 	RelayVersion string
 	// LastError is why the last session ended, or could not begin; empty if there was none.
 	LastError string
+	// Revoked says that the relay has thrown the agent out, by its own word, and has not let it in since.
+	Revoked bool
 }
 
 // NewLink returns a link. It starts nothing.
@@ -159,18 +161,38 @@ func (l *Link) Run(ctx context.Context) error {
 		wait := max(l.backoff(min(limit, max(tunnel.BackoffCap-spent, tunnel.BackoffBase)), err), l.pace.left(time.Now()))
 		limit = min(2*limit, tunnel.BackoffCap)
 		l.cfg.Logger.Warn("no session with the relay", slog.String("addr", l.cfg.Address), slog.String("remote_addr", remote), slog.Any("err", err), slog.Duration("retry_in", wait.Round(time.Millisecond)))
-		select {
-		case <-ctx.Done():
+		if !l.rest(ctx, wait) {
 			return nil
-		case <-time.After(wait):
 		}
 	}
 }
+
+// rest waits before the next attempt, and reports whether there is to be one. Another certificate ends a long wait: it may be the one that is let in.
+func (l *Link) rest(ctx context.Context, wait time.Duration) bool {
+	used := l.cfg.Certificates.Material()
+	for end := time.Now().Add(wait); ; {
+		left := time.Until(end)
+		if left <= 0 || left > lookAgain && l.cfg.Certificates.Material() != used {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(min(left, lookAgain)):
+		}
+	}
+}
+
+// lookAgain is how often it is looked for another certificate.
+const lookAgain = 15 * time.Second
 
 // backoff is a random part of the limit, so that agents that lost the relay together do not come back together. It is
 // never less than what the relay asked for, within bounds.
 func (l *Link) backoff(limit time.Duration, err error) time.Duration {
 	wait := time.Duration(mathrand.Int64N(int64(limit)))
+	if isThrownOut(err) {
+		return tunnel.RevokedWait + time.Duration(mathrand.Int64N(int64(tunnel.RevokedSpread)))
+	}
 	ended, ok := errors.AsType[*endedError](err)
 	if !ok {
 		return wait
@@ -185,6 +207,21 @@ func (l *Link) backoff(limit time.Duration, err error) time.Duration {
 		l.complain(err)
 	}
 	return wait + asked
+}
+
+// isThrownOut says that the relay refuses the agent's certificate until somebody does something about it.
+func isThrownOut(err error) bool {
+	refused, ok := errors.AsType[*mtls.RefusedError](err)
+	return isRevoked(err) || ok && refused.Lasting
+}
+
+// isRevoked says that the relay calls the agent, or its certificate, revoked. In a handshake it cannot: what it says there may mean other things, too.
+func isRevoked(err error) bool {
+	if refused, ok := errors.AsType[*mtls.RefusedError](err); ok {
+		return refused.Revoked
+	}
+	ended, ok := errors.AsType[*endedError](err)
+	return ok && ended.end.GetReason() == relayv1.SessionEndReason_SESSION_END_REASON_REVOKED
 }
 
 // complain says once that the relay asks for what it cannot mean.
@@ -206,6 +243,7 @@ func (l *Link) serve(s *session) error {
 	l.mu.Lock()
 	l.current = s
 	l.status.Connected, l.status.Since, l.status.LastError = true, time.Now(), ""
+	l.status.Revoked = false
 	l.status.RelayVersion = tunnel.Version(s.welcome.GetRelayVersion())
 	if l.version != s.toldTargets {
 		s.announce(l.targets)
@@ -230,6 +268,7 @@ func (l *Link) setStatus(err error) {
 		l.status.Connected, l.status.Since = false, time.Now()
 	}
 	l.status.LastError = err.Error()
+	l.status.Revoked = l.status.Revoked || isRevoked(err)
 	if l.cfg.Spool != nil {
 		l.cfg.Spool.Away(l.cfg.Address, l.status.LastError)
 	}

@@ -18,6 +18,7 @@ type Metrics struct {
 
 var (
 	connectedDesc = prometheus.NewDesc("relay_agent_connected", "Whether the agent has a session with the relay.", []string{"relay"}, nil)
+	revokedDesc   = prometheus.NewDesc("relay_agent_revoked", "Whether the relay has said that the agent is revoked, and has not let it in since.", []string{"relay"}, nil)
 	roundTripDesc = prometheus.NewDesc("relay_agent_relay_round_trip_seconds", "Round trip to the relay, as the last heartbeat measured it.", []string{"relay"}, nil)
 )
 
@@ -52,6 +53,7 @@ func (m *Metrics) attachFailed(relay string) { m.failures.WithLabelValues(relay)
 // Describe sends the descriptions of the metrics per relay.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- connectedDesc
+	ch <- revokedDesc
 	ch <- roundTripDesc
 }
 
@@ -61,13 +63,17 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	defer m.mu.Unlock()
 	for _, l := range m.links {
 		st := l.Status()
-		connected := 0.0
-		if st.Connected {
-			connected = 1
-		}
-		ch <- prometheus.MustNewConstMetric(connectedDesc, prometheus.GaugeValue, connected, st.Address)
+		ch <- prometheus.MustNewConstMetric(connectedDesc, prometheus.GaugeValue, one(st.Connected), st.Address)
+		ch <- prometheus.MustNewConstMetric(revokedDesc, prometheus.GaugeValue, one(st.Revoked), st.Address)
 		if st.RoundTrip > 0 {
 			ch <- prometheus.MustNewConstMetric(roundTripDesc, prometheus.GaugeValue, st.RoundTrip.Seconds(), st.Address)
 		}
 	}
+}
+
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

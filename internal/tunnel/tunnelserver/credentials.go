@@ -45,6 +45,9 @@ func (c *connection) addr() string { return c.conn.RemoteAddr().String() }
 
 func (c *connection) notAfter() time.Time { return c.State.PeerCertificates[0].NotAfter }
 
+// serial is the number of the agent's certificate.
+func (c *connection) serial() string { return mtls.Serial(c.State.PeerCertificates[0]) }
+
 // close closes the socket, whatever state TLS and HTTP/2 are in.
 func (c *connection) close() {
 	c.conn.Close() //nolint:errcheck // It is over either way.
@@ -79,24 +82,22 @@ func unknownCall(any, grpc.ServerStream) error {
 
 // relayCredentials does the TLS handshake of accepted connections. gRPC's own would not tell the connection of a call.
 type relayCredentials struct {
-	certificates *mtls.Reloader
-	config       *tls.Config
-	slots        chan struct{}
-	gate         *gate
-	admission    *admission
-	refusals     *refusals
+	config    *tls.Config
+	slots     chan struct{}
+	gate      *gate
+	admission *admission
+	refusals  *refusals
 	// attachesRefused counts those of agents that are too many.
 	attachesRefused prometheus.Counter
 }
 
-func newCredentials(certificates *mtls.Reloader, g *gate, a *admission, logger *slog.Logger, m *metrics) *relayCredentials {
+func newCredentials(config *tls.Config, g *gate, a *admission, logger *slog.Logger, m *metrics) *relayCredentials {
 	return &relayCredentials{
-		certificates: certificates,
-		config:       mtls.RelayTLSConfig(certificates),
-		slots:        make(chan struct{}, maxHandshakes),
-		gate:         g,
-		admission:    a,
-		refusals:     newRefusals(logger, m),
+		config:    config,
+		slots:     make(chan struct{}, maxHandshakes),
+		gate:      g,
+		admission: a,
+		refusals:  newRefusals(logger, m),
 
 		attachesRefused: m.attachesRefused,
 	}

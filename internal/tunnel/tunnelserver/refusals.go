@@ -2,6 +2,7 @@ package tunnelserver
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -79,6 +80,9 @@ func (r *refusals) add(conn *tunnel.Conn, state tls.ConnectionState, err error) 
 	if isProbe(fault) {
 		r.logger.Info("connection of somebody who is no agent, as health checks make them", attrs...)
 		return
+	}
+	if revoked, ok := errors.AsType[*mtls.RevokedError](err); ok {
+		attrs = append(attrs, slog.String("audit", "refused"), slog.String("agent", revoked.Agent), slog.String("serial", mtls.Serial(state.PeerCertificates[0])))
 	}
 	r.logger.Warn("agent refused in the TLS handshake", attrs...)
 }

@@ -41,6 +41,8 @@ const closeGrace = 5 * time.Second
 type Config struct {
 	// Certificates are the relay's.
 	Certificates *mtls.Reloader
+	// Revoked says which certificates are refused in the handshake; nil refuses none. The registry says so of sessions.
+	Revoked mtls.Revoked
 	// Registry takes the sessions.
 	Registry *roster.Registry
 	// Applier takes the changes that agents send.
@@ -119,7 +121,7 @@ func New(cfg Config) *Server {
 		s.cfg.Limits.MaxDecompressedBytes = share // a body beyond it could never be taken, and agents should know
 	}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(newCredentials(cfg.Certificates, s.gate, s.admission, cfg.Logger, s.metrics)),
+		grpc.Creds(newCredentials(mtls.RelayTLSConfig(cfg.Certificates, cfg.Revoked), s.gate, s.admission, cfg.Logger, s.metrics)),
 		grpc.ConnectionTimeout(tunnel.HandshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: tunnel.PingInterval, Timeout: tunnel.PingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: tunnel.MinPingInterval, PermitWithoutStream: true}),
@@ -282,7 +284,7 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 	s.mu.Unlock()
 
 	targets, announced := ss.helloTargets(hello)
-	attachment := s.cfg.Registry.Register(roster.Registration{
+	attachment, err := s.cfg.Registry.Register(roster.Registration{
 		Targets:             targets,
 		HasTargets:          announced,
 		Agent:               ss.agent,
@@ -291,13 +293,28 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 		Version:             tunnel.Version(hello.GetAgentVersion()),
 		RemoteAddress:       conn.addr(),
 		CertificateNotAfter: conn.notAfter(),
+		CertificateSerial:   conn.serial(),
 	})
+	if err != nil {
+		return nil, s.refuse(ss, err.Error())
+	}
 	s.mu.Lock()
 	ss.attachment = attachment
 	s.mu.Unlock()
 	s.storm.attach()
 	s.log(slog.LevelInfo, ss.agent, "agent attached", slog.String("addr", conn.addr()), slog.String("version", tunnel.Version(hello.GetAgentVersion())), slog.Uint64("session", ss.attachment.Number))
 	return ss, nil
+}
+
+// refuse ends a session that has not begun, since its certificate was revoked after the handshake, and returns the error of its call.
+func (s *Server) refuse(ss *session, reason string) error {
+	end := revoked(reason)
+	ss.cancel(end)
+	s.mu.Lock()
+	delete(s.sessions, ss.conn)
+	s.mu.Unlock()
+	s.log(slog.LevelWarn, ss.agent, "agent refused", slog.String("audit", "refused"), slog.String("addr", ss.conn.addr()), slog.String("serial", ss.conn.serial()), slog.String("reason", reason))
+	return end.status().Err()
 }
 
 // close forgets the session.
@@ -355,6 +372,8 @@ func (e *sessionEnd) name() string {
 		return "protocol_violation"
 	case relayv1.SessionEndReason_SESSION_END_REASON_OVERLOADED:
 		return "overloaded"
+	case relayv1.SessionEndReason_SESSION_END_REASON_REVOKED:
+		return "revoked"
 	default:
 		return "connection_lost"
 	}

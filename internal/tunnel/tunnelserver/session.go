@@ -216,6 +216,13 @@ func (ss *session) Supersede(by string) {
 	})
 }
 
+// Revoke ends the session of an agent that was thrown out. See roster.Session.
+func (ss *session) Revoke(reason string) { ss.end(revoked(reason)) }
+
+func revoked(reason string) *sessionEnd {
+	return &sessionEnd{reason: relayv1.SessionEndReason_SESSION_END_REASON_REVOKED, message: "this agent is revoked: " + reason}
+}
+
 // watch sends heartbeats and ends the session when the agent is silent or its certificate is over (T4, T8), until the
 // function that it returns is called. It keeps timers and no goroutine.
 func (ss *session) watch() (stop func()) {

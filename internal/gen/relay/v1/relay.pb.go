@@ -227,6 +227,9 @@ const (
 	// The agent broke the protocol: it opened a second Push in the session, let a change stand still half sent, or did not take its
 	// verdicts.
 	SessionEndReason_SESSION_END_REASON_VIOLATION SessionEndReason = 7
+	// The agent, or the certificate that it showed, was revoked at the relay. The agent keeps what it has, says so, and asks again every 5 to 10
+	// minutes: its handshakes are refused until the revocation is lifted or it has a certificate that is let in.
+	SessionEndReason_SESSION_END_REASON_REVOKED SessionEndReason = 8
 )
 
 // Enum value maps for SessionEndReason.
@@ -240,6 +243,7 @@ var (
 		5: "SESSION_END_REASON_INCOMPATIBLE",
 		6: "SESSION_END_REASON_OVERLOADED",
 		7: "SESSION_END_REASON_VIOLATION",
+		8: "SESSION_END_REASON_REVOKED",
 	}
 	SessionEndReason_value = map[string]int32{
 		"SESSION_END_REASON_UNSPECIFIED":         0,
@@ -250,6 +254,7 @@ var (
 		"SESSION_END_REASON_INCOMPATIBLE":        5,
 		"SESSION_END_REASON_OVERLOADED":          6,
 		"SESSION_END_REASON_VIOLATION":           7,
+		"SESSION_END_REASON_REVOKED":             8,
 	}
 )
 
@@ -3848,7 +3853,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x13FAMILY_TYPE_COUNTER\x10\x03\x12\x17\n" +
 	"\x13FAMILY_TYPE_SUMMARY\x10\x04\x12\x19\n" +
 	"\x15FAMILY_TYPE_HISTOGRAM\x10\x05\x12\x1f\n" +
-	"\x1bFAMILY_TYPE_GAUGE_HISTOGRAM\x10\x06*\xb0\x02\n" +
+	"\x1bFAMILY_TYPE_GAUGE_HISTOGRAM\x10\x06*\xd0\x02\n" +
 	"\x10SessionEndReason\x12\"\n" +
 	"\x1eSESSION_END_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dSESSION_END_REASON_SUPERSEDED\x10\x01\x12\x1f\n" +
@@ -3857,7 +3862,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"&SESSION_END_REASON_CERTIFICATE_EXPIRED\x10\x04\x12#\n" +
 	"\x1fSESSION_END_REASON_INCOMPATIBLE\x10\x05\x12!\n" +
 	"\x1dSESSION_END_REASON_OVERLOADED\x10\x06\x12 \n" +
-	"\x1cSESSION_END_REASON_VIOLATION\x10\a*\xae\x01\n" +
+	"\x1cSESSION_END_REASON_VIOLATION\x10\a\x12\x1e\n" +
+	"\x1aSESSION_END_REASON_REVOKED\x10\b*\xae\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OPERATION_REPLACE\x10\x01\x12\x13\n" +

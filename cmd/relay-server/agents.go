@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"pushrelay/internal/commandline"
+	"pushrelay/internal/relay"
+	"pushrelay/internal/relayapi"
+)
+
+// controlPatience is how long a command about agents may take, and deletePatience one that deletes groups as well.
+const controlPatience = 30 * time.Second
+
+const (
+	agentsHelp = `List agents, throw them out and let them in again: those of the relay that runs on --data.dir, or what its files say. Whoever runs it has to be the relay's user, or root.
+
+Exit codes: 0 done; 1 refused; 2 wrong command line; 3 the relay cannot be reached, or cannot do it now.`
+	agentsListHelp = `List all agents: connected, revoked, away, or unseen if a certificate was issued and nobody came with it.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agents list`
+	agentsShowHelp = `Show one agent, and the certificates that were issued to it.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agents show site-a`
+	agentsRevokeHelp = `Throw an agent out, now and until it is lifted: its sessions end, its certificates are refused, also those that nobody remembers, and nothing that it has in flight is applied. Its targets leave the list; what it pushed stays.
+
+Two relays that are no cluster share no revocation: revoke at each.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agents revoke site-a`
+	agentsAllowHelp = `Lift all revocations of an agent: each of its certificates that has not ended is let in again, also a stolen one.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agents allow site-a`
+	agentsForgetHelp = `Take an agent that is away off the list, with its targets. Its groups stay, and so do its revocations. It is listed again when it comes back.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agents forget site-a`
+)
+
+// agentsCommands are about the agents of a relay.
+type agentsCommands struct {
+	list, show, revoke, allow, forget *kingpin.CmdClause
+	name, output                      *string
+	what                              relayapi.Revoke
+}
+
+func newAgentsCommands(app *kingpin.Application) *agentsCommands {
+	agents := app.Command("agents", agentsHelp)
+	c := &agentsCommands{
+		list: agents.Command("list", agentsListHelp), show: agents.Command("show", agentsShowHelp), revoke: agents.Command("revoke", agentsRevokeHelp),
+		allow: agents.Command("allow", agentsAllowHelp), forget: agents.Command("forget", agentsForgetHelp),
+		name: new(string),
+	}
+	c.output = agents.Flag("output", "text for people, json for programs.").Default("text").Enum("text", "json")
+	for _, command := range []*kingpin.CmdClause{c.show, c.revoke, c.allow, c.forget} {
+		command.Arg("name", "Name of the agent.").Required().StringVar(c.name)
+	}
+	c.revoke.Flag("serial", "Revoke only the certificate with this serial number, in hexadecimal as openssl x509 -serial prints it.").PlaceHolder("HEX").StringVar(&c.what.Serial)
+	c.revoke.Flag("keep-targets", "Leave its targets in the list, and down.").BoolVar(&c.what.KeepTargets)
+	c.revoke.Flag("delete-groups", "Delete what it pushed; needs the running relay.").BoolVar(&c.what.DeleteGroups)
+	return c
+}
+
+// has says whether the command is one of these.
+func (c *agentsCommands) has(command string) bool {
+	for _, one := range []*kingpin.CmdClause{c.list, c.show, c.revoke, c.allow, c.forget} {
+		if command == one.FullCommand() {
+			return true
+		}
+	}
+	return false
+}
+
+// run runs the command and returns its exit code.
+func (c *agentsCommands) run(command string, agents relay.Agents, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	patience := controlPatience
+	if c.what.DeleteGroups {
+		patience = deletePatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	out := &agentsOutput{stdout: stdout, stderr: stderr, asJSON: *c.output == "json", dataDir: agents.DataDir}
+	var err error
+	switch command {
+	case c.list.FullCommand():
+		err = c.runList(ctx, agents, out)
+	case c.show.FullCommand():
+		err = c.runShow(ctx, agents, out)
+	case c.revoke.FullCommand():
+		err = c.runRevoke(ctx, agents, out)
+	case c.allow.FullCommand():
+		err = c.runAllow(ctx, agents, out)
+	default:
+		if err = agents.Forget(ctx, *c.name); err == nil {
+			out.tell(relay.FromRelay, relayapi.Nothing{}, func(w io.Writer) { fmt.Fprintf(w, "%s is forgotten\n", *c.name) })
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-server %s: %v\n", command, err)
+		return agentsCodeOf(err)
+	}
+	return exitOK
+}
+
+func agentsCodeOf(err error) int {
+	if errors.Is(err, relay.ErrNeedsRelay) {
+		return exitLater
+	}
+	return codeOf(err)
+}
+
+// agentsOutput is where a command says what it did.
+type agentsOutput struct {
+	stdout, stderr io.Writer
+	asJSON         bool
+	dataDir        string
+}
+
+// tell writes the answer, and on standard error that it comes from files, so that what a program reads is the answer alone.
+func (o *agentsOutput) tell(source relay.Source, data any, forPeople func(io.Writer)) {
+	if source == relay.FromFiles {
+		fmt.Fprintf(o.stderr, "no relay runs on %s: this is about its files\n", o.dataDir)
+	}
+	if !o.asJSON {
+		forPeople(o.stdout)
+		return
+	}
+	encoder := json.NewEncoder(o.stdout)
+	encoder.SetIndent("", "  ")
+	encoder.Encode(data) //nolint:errcheck,errchkjson // Nobody to tell.
+}
+
+func (c *agentsCommands) runList(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+	all, source, err := agents.List(ctx)
+	if err != nil {
+		return err
+	}
+	out.tell(source, all, func(w io.Writer) {
+		if len(all) == 0 {
+			fmt.Fprintln(w, "no agent is known")
+			return
+		}
+		table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+		defer table.Flush() //nolint:errcheck // Nobody to tell.
+		fmt.Fprintln(table, "AGENT\tSTATE\tLAST SEEN\tVERSION\tADDRESS\tCERTIFICATE ENDS\tTARGETS\tGROUPS")
+		for _, a := range all {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", commandline.Plain(a.Agent), stateText(a), timeText(a.LastSeen), orDash(a.Version),
+				orDash(a.RemoteAddress), timeText(a.CertificateNotAfter), a.Targets, countText(a.Groups))
+		}
+	})
+	return nil
+}
+
+func (c *agentsCommands) runShow(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+	a, source, err := agents.Show(ctx, *c.name)
+	if err != nil {
+		return err
+	}
+	out.tell(source, a, func(w io.Writer) { writeAgent(w, a) })
+	return nil
+}
+
+func writeAgent(w io.Writer, a relayapi.Agent) {
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	defer table.Flush() //nolint:errcheck // Nobody to tell.
+	for _, line := range [][2]string{
+		{"agent", commandline.Plain(a.Agent)},
+		{"state", stateText(a)},
+		{"session", timeText(a.SessionStarted)},
+		{"last seen", timeText(a.LastSeen)},
+		{"version", orDash(a.Version)},
+		{"address", orDash(a.RemoteAddress)},
+		{"certificate", orDash(a.CertificateSerial)},
+		{"certificate ends", timeText(a.CertificateNotAfter)},
+		{"targets", strconv.Itoa(a.Targets)},
+		{"groups", countText(a.Groups)},
+		{"series", countText(a.Series)},
+	} {
+		fmt.Fprintf(table, "%s\t%s\n", line[0], line[1])
+	}
+	if a.Revoked != nil {
+		fmt.Fprintf(table, "revoked\t%s\n", timeText(&a.Revoked.At))
+	}
+	for _, r := range a.RevokedCertificates {
+		fmt.Fprintf(table, "revoked certificate\t%s, %s\n", commandline.Plain(r.Serial), timeText(&r.At))
+	}
+	for _, issued := range a.Certificates {
+		refused := ""
+		if issued.Revoked {
+			refused = ", revoked"
+		}
+		fmt.Fprintf(table, "issued\t%s by %s, ends %s: %s%s\n", timeText(&issued.IssuedAt), commandline.Plain(issued.By), timeText(&issued.To), commandline.Plain(issued.Serial), refused)
+	}
+}
+
+func (c *agentsCommands) runRevoke(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+	done, source, err := agents.Revoke(ctx, *c.name, c.what)
+	if err != nil {
+		return err
+	}
+	out.tell(source, done, func(w io.Writer) { writeRevoked(w, source, done) })
+	return nil
+}
+
+func writeRevoked(w io.Writer, source relay.Source, done relayapi.Revoked) {
+	what := done.Agent
+	if done.Serial != "" {
+		what = fmt.Sprintf("certificate %s of %s", done.Serial, done.Agent)
+	}
+	if source == relay.FromFiles {
+		fmt.Fprintf(w, "%s is revoked: the relay refuses it as soon as it runs\n", what)
+	} else {
+		fmt.Fprintf(w, "%s is revoked: %d sessions ended, %d targets left the list\n", what, done.SessionsEnded, done.TargetsRemoved)
+	}
+	switch {
+	case done.GroupsDeleted > 0:
+		fmt.Fprintf(w, "%d groups of it were deleted\n", done.GroupsDeleted)
+	case done.Groups != nil && *done.Groups > 0:
+		fmt.Fprintf(w, "its %d groups stay: the same with --delete-groups deletes them\n", *done.Groups)
+	}
+	if !done.Known {
+		fmt.Fprintln(w, "neither the relay nor the ledger knew it: is that what you meant?")
+	}
+	fmt.Fprintln(w, "a second relay that is no cluster with this one does not know of it: revoke there, too")
+}
+
+func (c *agentsCommands) runAllow(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+	done, source, err := agents.Allow(ctx, *c.name)
+	if err != nil {
+		return err
+	}
+	out.tell(source, done, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is let in again, with each of its certificates that has not ended: %d revocations were lifted\n", done.Agent, len(done.Lifted))
+	})
+	return nil
+}
+
+// stateText is the state, and what else there is to say of it.
+func stateText(a relayapi.Agent) string {
+	if n := len(a.RevokedCertificates); n > 0 {
+		return fmt.Sprintf("%s, %d certificates revoked", a.State, n)
+	}
+	return a.State
+}
+
+func timeText(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func countText(n *int) string {
+	if n == nil {
+		return "-"
+	}
+	return strconv.Itoa(*n)
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return commandline.Plain(text)
+}

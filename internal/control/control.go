@@ -1,0 +1,183 @@
+// Package control is what the relay does to agents when its operator says so: list them, throw them out, let them in again, forget them, and
+// note the certificates that are issued to them (I8, I9).
+//
+// It promises that a revocation is done when it returns: it is on the disk, the sessions are ended, and nothing that they had in flight is
+// applied. It is served on a Unix socket in the data dir and nowhere else, since whoever may connect there may do all of it; who that is says
+// the mode of the socket. Start reading at [Control.Revoke].
+package control
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"pushrelay/internal/ledger"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/relayapi"
+	"pushrelay/internal/roster"
+)
+
+// Registry is what is needed of roster.Registry.
+type Registry interface {
+	// Agents returns what is known of every agent, sorted by name.
+	Agents() []roster.Agent
+	// Forget removes a departed agent.
+	Forget(name string) error
+	// EndRevoked ends the sessions of all certificates that are revoked by now.
+	EndRevoked() int
+	// Unlist removes the targets of an agent that is not connected.
+	Unlist(name string) int
+}
+
+// Accounts is what is needed of a store.
+type Accounts interface {
+	// Account returns how many groups and series an agent has. It waits for a change that is taking effect.
+	Account(agent string) (groups, series int)
+}
+
+// Config is what a [Control] works with. All fields are required unless they say otherwise.
+type Config struct {
+	Ledger   *ledger.Ledger
+	Registry Registry
+	Accounts Accounts
+	// DeleteGroups deletes the groups of an agent, and says how many.
+	DeleteGroups func(ctx context.Context, agent string) (relayapi.Deletion, error)
+	// CheckIssued returns an error unless the relay's own authority issued the certificate. Nil for a relay that uses none: whatever a command says
+	// that it has issued is noted then.
+	CheckIssued func(cert *x509.Certificate) error
+	// LongestLife is how long a certificate lives at most that the relay takes, from when it is issued; 0 if nobody knows, as with an authority of
+	// somebody else.
+	LongestLife time.Duration
+	Logger      *slog.Logger
+	// Registerer takes the metrics.
+	Registerer prometheus.Registerer
+}
+
+// Control does what the relay's operator says. It is safe for concurrent use.
+type Control struct {
+	cfg     Config
+	metrics *metrics
+}
+
+// New returns a control. It starts nothing.
+func New(cfg Config) *Control {
+	return &Control{cfg: cfg, metrics: newMetrics(cfg.Registerer, cfg.Ledger)}
+}
+
+// Agents returns all agents that the registry or the ledger knows.
+func (c *Control) Agents() []relayapi.Agent {
+	agents := Join(c.cfg.Registry.Agents(), c.cfg.Ledger.Agents())
+	for i := range agents {
+		c.account(&agents[i])
+		agents[i].Certificates = nil
+	}
+	return agents
+}
+
+// Agent returns one of them, with its certificates. The error is [roster.ErrUnknown] if there is none.
+func (c *Control) Agent(name string) (relayapi.Agent, error) {
+	a, err := Find(Join(c.cfg.Registry.Agents(), c.cfg.Ledger.Agents()), name)
+	if err == nil {
+		c.account(&a)
+	}
+	return a, err
+}
+
+func (c *Control) account(a *relayapi.Agent) {
+	groups, series := c.cfg.Accounts.Account(a.Agent)
+	a.Groups, a.Series = &groups, &series
+}
+
+// Revoke throws an agent out, or one certificate of it. If only the deletion of its groups fails, what was revoked stays so, and what was done
+// is returned beside the error.
+func (c *Control) Revoke(ctx context.Context, name string, r relayapi.Revoke) (relayapi.Revoked, error) {
+	done, err := RevokeIn(c.cfg.Ledger, name, r, c.cfg.LongestLife)
+	if err != nil {
+		return done, err
+	}
+	_, unknown := Find(Join(c.cfg.Registry.Agents(), nil), name)
+	done.Known = done.Known || unknown == nil && r.Serial == ""
+	done.SessionsEnded = c.cfg.Registry.EndRevoked()
+	// From here on nothing begins, and no session is current any more. A change that the store asked about before is decided once the store can be asked
+	// for the account.
+	groups, _ := c.cfg.Accounts.Account(name)
+	done.Groups = &groups
+	if r.Serial == "" && !r.KeepTargets {
+		done.TargetsRemoved = c.cfg.Registry.Unlist(name)
+	}
+	c.cfg.Logger.Warn("agent revoked", slog.String("audit", "revoked"), slog.String("agent", name), slog.String("serial", done.Serial),
+		slog.Int("sessions_ended", done.SessionsEnded), slog.Int("targets_removed", done.TargetsRemoved), slog.Bool("delete_groups", r.DeleteGroups))
+	if !r.DeleteGroups {
+		return done, nil
+	}
+	deleted, err := c.cfg.DeleteGroups(ctx, name)
+	done.GroupsDeleted = deleted.Deleted
+	groups, _ = c.cfg.Accounts.Account(name)
+	if err != nil {
+		return done, &groupsLeftError{fmt.Errorf("%s is revoked, and not all of its groups are deleted: %w; ask again", name, err)}
+	}
+	return done, nil
+}
+
+// UnlistRevoked removes the targets of agents that are revoked and away, as when their names were revoked while no relay ran. One that has another
+// certificate since is left alone.
+func (c *Control) UnlistRevoked() {
+	for _, known := range c.cfg.Registry.Agents() {
+		has, _ := c.cfg.Ledger.Agent(known.Name)
+		if has.Revoked == nil || has.Revoked.KeepTargets {
+			continue
+		}
+		if _, refused := c.cfg.Ledger.Refuses(known.Name, known.CertificateSerial); refused {
+			c.cfg.Registry.Unlist(known.Name)
+		}
+	}
+}
+
+// A groupsLeftError says that an agent is revoked and that groups of it are left.
+type groupsLeftError struct{ err error }
+
+func (e *groupsLeftError) Error() string { return e.err.Error() }
+func (e *groupsLeftError) Unwrap() error { return e.err }
+
+// Allow lifts all revocations of an agent.
+func (c *Control) Allow(name string) (relayapi.Allowed, error) {
+	done, err := AllowIn(c.cfg.Ledger, name)
+	if err == nil {
+		c.cfg.Logger.Warn("agent allowed again", slog.String("audit", "allowed"), slog.String("agent", name), slog.Int("revocations", len(done.Lifted)))
+	}
+	return done, err
+}
+
+// Forget removes an agent that is away, and its targets. What the ledger has of it stays.
+func (c *Control) Forget(name string) error {
+	err := c.cfg.Registry.Forget(name)
+	if err == nil {
+		c.cfg.Logger.Info("agent forgotten", slog.String("audit", "forgotten"), slog.String("agent", name))
+	}
+	return err
+}
+
+// Note writes a certificate to the ledger before it is handed out.
+func (c *Control) Note(certPEM []byte, by ledger.Way) error {
+	certs, err := mtls.ParseCertificates(certPEM)
+	if err != nil {
+		return &requestError{fmt.Errorf("noting a certificate: %w", err)}
+	}
+	if c.cfg.CheckIssued != nil {
+		if err := c.cfg.CheckIssued(certs[0]); err != nil {
+			return &requestError{fmt.Errorf("noting a certificate: %w", err)}
+		}
+	}
+	issued, err := NoteIn(c.cfg.Ledger, certs[0], by)
+	if err != nil {
+		return err
+	}
+	c.metrics.issued.WithLabelValues(string(by)).Inc()
+	c.cfg.Logger.Info("certificate issued", slog.String("audit", "issued"), slog.String("agent", issued.Agent), slog.String("serial", issued.Serial),
+		slog.String("by", string(by)), slog.Time("not_after", issued.To))
+	return nil
+}

@@ -1,0 +1,89 @@
+package control
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"pushrelay/internal/ledger"
+	"pushrelay/internal/relayapi"
+	"pushrelay/internal/roster"
+)
+
+// Join returns what is known of agents and what is in a ledger as one list, sorted by name, with all certificates.
+func Join(known []roster.Agent, issued []ledger.Agent) []relayapi.Agent {
+	agents := make([]relayapi.Agent, 0, max(len(known), len(issued)))
+	places := make(map[string]int, len(known))
+	for _, k := range known {
+		places[k.Name] = len(agents)
+		agents = append(agents, ofRoster(k))
+	}
+	for _, i := range issued {
+		place, found := places[i.Name]
+		if !found {
+			place = len(agents)
+			agents = append(agents, relayapi.Agent{Agent: i.Name, State: relayapi.AgentUnseen, RevokedCertificates: []relayapi.Revocation{}})
+		}
+		addLedger(&agents[place], i)
+	}
+	slices.SortFunc(agents, func(x, y relayapi.Agent) int { return cmp.Compare(x.Agent, y.Agent) })
+	return agents
+}
+
+// Find returns the agent of a name. The error is [roster.ErrUnknown] if there is none.
+func Find(agents []relayapi.Agent, name string) (relayapi.Agent, error) {
+	for _, a := range agents {
+		if a.Agent == name {
+			return a, nil
+		}
+	}
+	return relayapi.Agent{}, fmt.Errorf("agent %q: %w", name, roster.ErrUnknown)
+}
+
+func ofRoster(k roster.Agent) relayapi.Agent {
+	state := relayapi.AgentAway
+	if k.Connected {
+		state = relayapi.AgentConnected
+	}
+	return relayapi.Agent{
+		Agent: k.Name, State: state, RevokedCertificates: []relayapi.Revocation{}, SessionStarted: timeOrNil(k.SessionStarted), LastSeen: timeOrNil(k.LastSeen),
+		Version: k.Version, RemoteAddress: k.RemoteAddress, CertificateNotAfter: timeOrNil(k.CertificateNotAfter), CertificateSerial: k.CertificateSerial,
+		Targets: len(k.Targets),
+	}
+}
+
+// addLedger adds what a ledger has of an agent. A session may stand although the name is revoked: by a certificate that a token issued afterwards.
+func addLedger(a *relayapi.Agent, i ledger.Agent) {
+	if i.Revoked != nil {
+		a.Revoked = &relayapi.Revocation{At: i.Revoked.At}
+		if a.State != relayapi.AgentConnected {
+			a.State = relayapi.AgentRevoked
+		}
+	}
+	a.RevokedCertificates = revocations(i.Serials)
+	for _, c := range i.Certificates {
+		a.Certificates = append(a.Certificates, relayapi.Certificate{
+			Serial: c.Serial, From: c.From.UTC(), To: c.To.UTC(), By: string(c.By), IssuedAt: c.At.UTC(), Address: c.Address, Revoked: c.Refused,
+		})
+	}
+	if n := len(i.Certificates); n > 0 && a.CertificateNotAfter == nil {
+		a.CertificateNotAfter, a.CertificateSerial = timeOrNil(i.Certificates[n-1].To), i.Certificates[n-1].Serial
+	}
+}
+
+func revocations(of []ledger.Revocation) []relayapi.Revocation {
+	out := make([]relayapi.Revocation, 0, len(of))
+	for _, r := range of {
+		out = append(out, relayapi.Revocation{Serial: r.Serial, At: r.At.UTC()})
+	}
+	return out
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -1,0 +1,69 @@
+package control
+
+import (
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"pushrelay/internal/ledger"
+	"pushrelay/internal/mtls"
+	"pushrelay/internal/relayapi"
+)
+
+// RevokeIn writes a revocation to a ledger. LongestLife is that of [Config].
+func RevokeIn(l *ledger.Ledger, name string, r relayapi.Revoke, longestLife time.Duration) (relayapi.Revoked, error) {
+	revocation := ledger.Revocation{Agent: name, At: time.Now(), KeepTargets: r.KeepTargets}
+	if r.Serial != "" {
+		var err error
+		if revocation.Serial, err = ledger.Serial(r.Serial); err != nil {
+			return relayapi.Revoked{}, &requestError{fmt.Errorf("serial %q: %w", r.Serial, err)}
+		}
+	} else if longestLife > 0 {
+		revocation.Until = revocation.At.Add(longestLife)
+	}
+	if err := mtls.CheckAgentName(name); err != nil {
+		return relayapi.Revoked{}, &requestError{err}
+	}
+	known, found := l.Agent(name)
+	if revocation.Serial != "" {
+		found = has(known, revocation.Serial)
+	}
+	if _, err := l.Revoke(revocation); err != nil {
+		return relayapi.Revoked{}, err
+	}
+	return relayapi.Revoked{Agent: name, Serial: revocation.Serial, Known: found}, nil
+}
+
+func has(a ledger.Agent, serial string) bool {
+	for _, c := range a.Certificates {
+		if c.Serial == serial {
+			return true
+		}
+	}
+	return false
+}
+
+// AllowIn lifts all revocations of a name in a ledger.
+func AllowIn(l *ledger.Ledger, name string) (relayapi.Allowed, error) {
+	lifted, err := l.Allow(name, time.Now())
+	if err != nil {
+		return relayapi.Allowed{}, err
+	}
+	return relayapi.Allowed{Agent: name, Lifted: revocations(lifted)}, nil
+}
+
+// NoteIn writes a certificate to a ledger.
+func NoteIn(l *ledger.Ledger, cert *x509.Certificate, by ledger.Way) (ledger.Certificate, error) {
+	id, err := mtls.PeerIDFromCertificate(cert)
+	if err != nil {
+		return ledger.Certificate{}, fmt.Errorf("noting a certificate: %w", err)
+	}
+	c := ledger.Certificate{Agent: id.Agent, Serial: mtls.Serial(cert), From: cert.NotBefore, To: cert.NotAfter, By: by, At: time.Now()}
+	return c, l.Issue(c)
+}
+
+// A requestError is what can never be done as it was asked for.
+type requestError struct{ err error }
+
+func (e *requestError) Error() string { return e.err.Error() }
+func (e *requestError) Unwrap() error { return e.err }

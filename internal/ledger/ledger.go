@@ -1,0 +1,154 @@
+// Package ledger is what the relay knows of agents' certificates: which its authority issued, and who was thrown out (I6, I8).
+//
+// It promises that a revocation which was taken counts from then on, over every restart: a record is on the disk before it counts, a
+// last record that was never written whole is dropped and told, and a ledger that is damaged anywhere else is refused, never
+// shortened. One decision, [State.Refuses], is that of handshakes, sessions and pushes alike. What was issued before or after a revocation is
+// told by the order of the records, and by no date: certificates are backdated, and clocks are set.
+//
+// It knows no connections and no authority, takes the time from its callers, and starts nothing. Start reading at [Open], then [State].
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"pushrelay/internal/wal"
+)
+
+// Grace is how long after a certificate's end it stays in the ledger: so long it may be renewed (I5).
+const Grace = 90 * 24 * time.Hour
+
+// The files of a ledger in a data dir. The marker says that there was a ledger, so that one which gets lost is missed; the lock is held
+// by whoever may write.
+const (
+	fileName   = "ledger.jsonl"
+	markerName = "ledger.made"
+	lockName   = "ledger.lock"
+)
+
+// lockPatience is how long Open waits for the lock: a command has it for a moment, a relay for its life.
+const lockPatience = 3 * time.Second
+
+// Config is what a ledger needs.
+type Config struct {
+	// Dir is the data dir. Required.
+	Dir string
+	// Release is written into the file, for people who meet it with another one.
+	Release string
+	// NoLock does without the lock, for file systems that have none.
+	NoLock bool
+}
+
+// Ledger is an open ledger, which this process alone writes. It is safe for concurrent use.
+type Ledger struct {
+	*State
+
+	cfg  Config
+	lock io.Closer // nil without
+
+	writing sync.Mutex // held while a record is written
+	file    *os.File   // guarded by writing; where the next record goes; nil if the file has to be made anew, from memory
+	sum     uint32     // guarded by writing; of the last line
+	lookAt  int        // guarded by writing; how many records there are when it is looked next whether many are over
+}
+
+// Exists reports whether a data dir has a ledger, or had one. It says yes where it cannot tell.
+func Exists(dir string) bool { return isThere(dir, fileName) || isThere(dir, markerName) }
+
+func isThere(dir, name string) bool {
+	_, err := os.Lstat(filepath.Join(dir, name))
+	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR)
+}
+
+// Open opens the ledger of a data dir for writing. One that has none yet gets it with the first record. The error is a [*LockedError] while
+// another process has it open, a [*DamagedError], or a datadir.NewerError.
+func Open(cfg Config) (*Ledger, error) {
+	lock, err := takeLock(filepath.Join(cfg.Dir, lockName))
+	if errors.Is(err, wal.ErrNoLocks) && cfg.NoLock {
+		lock, err = nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{cfg: cfg, lock: lock}
+	if err := l.read(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// read reads the file. One whose end is not sound is written anew with the next record.
+func (l *Ledger) read() error {
+	content, err := readFile(l.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	l.State = content.state()
+	if !content.sound {
+		return nil
+	}
+	l.sum = content.sum
+	if l.file, err = openToAppend(filepath.Join(l.cfg.Dir, fileName)); err != nil {
+		return fmt.Errorf("opening the ledger: %w", err)
+	}
+	return nil
+}
+
+// Read returns what the ledger of a data dir says at this moment, whoever writes it; nothing for a data dir without one.
+func Read(dir string) (*State, error) {
+	content, err := readFile(dir)
+	if err != nil {
+		return nil, err
+	}
+	return content.state(), nil
+}
+
+// Close ends the writing.
+func (l *Ledger) Close() error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	var err error
+	if l.file != nil {
+		err = l.file.Close()
+		l.file = nil
+	}
+	if l.lock != nil {
+		err = errors.Join(err, l.lock.Close())
+		l.lock = nil
+	}
+	if err != nil {
+		return fmt.Errorf("closing the ledger: %w", err)
+	}
+	return nil
+}
+
+// A LockedError says that another process has the ledger open.
+type LockedError struct{ err error }
+
+// Error names the process, as far as that is known.
+func (e *LockedError) Error() string { return "the ledger is in use: " + e.err.Error() }
+
+// Unwrap returns the error of the lock.
+func (e *LockedError) Unwrap() error { return e.err }
+
+// takeLock waits a while for whoever has the lock.
+func takeLock(path string) (io.Closer, error) {
+	const pause = 20 * time.Millisecond
+	for waited := time.Duration(0); ; waited += pause {
+		lock, err := wal.TakeLock(path)
+		if _, locked := errors.AsType[*wal.LockedError](err); !locked {
+			return lock, err
+		}
+		if waited >= lockPatience {
+			return nil, &LockedError{err}
+		}
+		<-time.After(pause)
+	}
+}

@@ -1,0 +1,293 @@
+package ledger
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Way is how a certificate came to be issued.
+type Way string
+
+// The ways. They are written in the file, and are the values of a metric's label.
+const (
+	// ByCommand is relay-server agent-certificate.
+	ByCommand Way = "command"
+	// ByToken is a join token, ByRenewal an agent that renewed the certificate that it had.
+	ByToken   Way = "token"
+	ByRenewal Way = "renewal"
+)
+
+// Ways are all of them.
+func Ways() []Way { return []Way{ByCommand, ByToken, ByRenewal} }
+
+func (w Way) isKnown() bool { return slices.Contains(Ways(), w) }
+
+// Certificate is one that was issued to an agent.
+type Certificate struct {
+	Agent string
+	// Serial is its serial number, see [Serial].
+	Serial   string
+	From, To time.Time
+	By       Way
+	// At is when it was issued, and Address to which; empty for a command.
+	At      time.Time
+	Address string
+	// Refused says that it is revoked; of what a state returns.
+	Refused bool
+}
+
+// Revocation says that certificates of an agent are refused.
+type Revocation struct {
+	Agent string
+	// Serial is that of the one certificate; empty for all.
+	Serial string
+	At     time.Time
+	// Until is when the last certificate ends that it refuses; zero if nobody knows, and then it is kept for ever.
+	Until time.Time
+	// KeepTargets says that the agent's targets are to stay in the list.
+	KeepTargets bool
+}
+
+// Agent is what the ledger has of one name.
+type Agent struct {
+	Name string
+	// Revoked is the revocation of the name; nil if it is not revoked.
+	Revoked *Revocation
+	// Serials are the revocations of single certificates, by serial number.
+	Serials []Revocation
+	// Certificates are those that were issued, the newest last.
+	Certificates []Certificate
+}
+
+// State is what a ledger says. It is safe for concurrent use.
+type State struct {
+	torn int // bytes that were dropped at the end; static
+
+	mu      sync.RWMutex
+	records []record                // guarded by mu; in their order
+	agents  map[string]*agentRecord // guarded by mu
+}
+
+// agentRecord is guarded by State.mu. Each number is the place of a record: what is higher was later.
+type agentRecord struct {
+	revoked int            // 0 for not revoked
+	serials map[string]int // of single certificates that are revoked
+	issued  map[string]int // by serial number
+}
+
+// none is the place of what is not there.
+const none = 0
+
+func (c content) state() *State {
+	s := &State{torn: c.torn}
+	s.reset(c.records)
+	return s
+}
+
+// Torn returns how many bytes were dropped at the end of the file when it was read: of a record that was never written whole, so that
+// nobody was told that it counts.
+func (s *State) Torn() int { return s.torn }
+
+// Serial returns a serial number as mtls.Serial does, lower-case hexadecimal without leading zeros, from how people and openssl write it.
+func Serial(text string) (string, error) {
+	const most = 40 // 20 bytes (RFC 5280)
+	digits := strings.TrimLeft(strings.ToLower(strings.ReplaceAll(text, ":", "")), "0")
+	if digits == "" || len(digits) > most || strings.Trim(digits, "0123456789abcdef") != "" {
+		return "", errors.New("want a serial number in hexadecimal, as openssl x509 -serial prints it")
+	}
+	return digits, nil
+}
+
+// Refuses reports whether a certificate of an agent is refused, and why. It looks at what is in the ledger and at nothing else: that the
+// certificate is genuine and has not ended is for its caller to know.
+//
+// A revocation of the name refuses every certificate but those that were issued after it by a token. A token is what somebody makes for whom
+// they mean to let in; a renewal may be the thief's, and a command refuses the name.
+func (s *State) Refuses(name, serial string) (reason string, refused bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.refuses(name, serial)
+}
+
+// refuses is Refuses. The caller holds mu.
+func (s *State) refuses(name, serial string) (reason string, refused bool) {
+	a := s.agents[name]
+	if a == nil {
+		return "", false
+	}
+	if at := a.serials[serial]; at != none {
+		return fmt.Sprintf("its certificate %s was revoked at %s", serial, s.timeOf(at)), true
+	}
+	if a.revoked == none {
+		return "", false
+	}
+	if issued := a.issued[serial]; issued > a.revoked && s.records[issued-1].Issued.By == ByToken {
+		return "", false
+	}
+	return "it was revoked at " + s.timeOf(a.revoked), true
+}
+
+// timeOf returns when a record was, for people. The caller holds mu.
+func (s *State) timeOf(place int) string {
+	return s.records[place-1].At.UTC().Format(time.RFC3339)
+}
+
+// Agent returns what there is of a name; found is false if there is nothing.
+func (s *State) Agent(name string) (a Agent, found bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.agents[name] == nil {
+		return Agent{Name: name}, false
+	}
+	return s.view(name), true
+}
+
+// Agents returns what there is of every name, sorted.
+func (s *State) Agents() []Agent {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]Agent, 0, len(s.agents))
+	for name := range s.agents {
+		out = append(out, s.view(name))
+	}
+	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })
+	return out
+}
+
+// view is Agent of one that is there. The caller holds mu.
+func (s *State) view(name string) Agent {
+	known, out := s.agents[name], Agent{Name: name}
+	if known.revoked != none {
+		out.Revoked = new(s.revocation(known.revoked))
+	}
+	for _, place := range known.serials {
+		out.Serials = append(out.Serials, s.revocation(place))
+	}
+	slices.SortFunc(out.Serials, func(x, y Revocation) int { return cmp.Compare(x.Serial, y.Serial) })
+	places := make([]int, 0, len(known.issued))
+	for _, place := range known.issued {
+		places = append(places, place)
+	}
+	slices.Sort(places)
+	for _, place := range places {
+		out.Certificates = append(out.Certificates, s.certificate(place))
+	}
+	return out
+}
+
+func (s *State) revocation(place int) Revocation {
+	r := s.records[place-1]
+	return Revocation{Agent: r.Revoked.Agent, Serial: r.Revoked.Serial, At: r.At, Until: r.Revoked.Until, KeepTargets: r.Revoked.Keep}
+}
+
+func (s *State) certificate(place int) Certificate {
+	r := s.records[place-1]
+	_, refused := s.refuses(r.Issued.Agent, r.Issued.Serial)
+	return Certificate{
+		Agent: r.Issued.Agent, Serial: r.Issued.Serial, From: r.Issued.From, To: r.Issued.To, By: r.Issued.By, At: r.At, Address: r.Issued.Address,
+		Refused: refused,
+	}
+}
+
+// Revoked returns how many names are revoked.
+func (s *State) Revoked() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	count := 0
+	for _, a := range s.agents {
+		if a.revoked != none {
+			count++
+		}
+	}
+	return count
+}
+
+// count returns how many records the file has.
+func (s *State) count() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.records)
+}
+
+// reset makes the state that of these records.
+func (s *State) reset(records []record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records, s.agents = nil, map[string]*agentRecord{}
+	for _, r := range records {
+		s.apply(r)
+	}
+}
+
+// add lets one more record count.
+func (s *State) add(r record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.apply(r)
+}
+
+// apply lets a record count. The caller holds mu.
+func (s *State) apply(r record) {
+	s.records = append(s.records, r)
+	place := len(s.records)
+	a := s.agents[r.agent()]
+	if a == nil {
+		a = &agentRecord{serials: map[string]int{}, issued: map[string]int{}}
+		s.agents[r.agent()] = a
+	}
+	switch {
+	case r.Issued != nil:
+		a.issued[r.Issued.Serial] = place
+	case r.Allowed != nil:
+		a.revoked = none
+		clear(a.serials)
+	case r.Revoked.Serial != "":
+		a.serials[r.Revoked.Serial] = place
+	default:
+		a.revoked = place
+	}
+}
+
+// live returns the records that are not over: certificates until the end of their grace, revocations that stand until that of the last
+// certificate that they refuse. What lifted a revocation is over with it.
+func (s *State) live(now time.Time) []record {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var live []record
+	for i, r := range s.records {
+		if s.isLive(i+1, r, now) {
+			live = append(live, r)
+		}
+	}
+	return live
+}
+
+func (s *State) isLive(place int, r record, now time.Time) bool {
+	a := s.agents[r.agent()]
+	var end time.Time
+	switch {
+	case r.Allowed != nil:
+		return false
+	case r.Issued != nil:
+		if a.issued[r.Issued.Serial] != place {
+			return false
+		}
+		end = r.Issued.To
+	case r.Revoked.Serial != "":
+		if a.serials[r.Revoked.Serial] != place {
+			return false
+		}
+		end = r.Revoked.Until
+	default:
+		if a.revoked != place {
+			return false
+		}
+		end = r.Revoked.Until
+	}
+	return end.IsZero() && r.Issued == nil || now.Before(end.Add(Grace))
+}

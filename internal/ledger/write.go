@@ -1,0 +1,108 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"pushrelay/internal/datadir"
+)
+
+// leastLooked is how many records there are before it is looked whether many are over.
+const leastLooked = 256
+
+// append writes a record, and lets it count once it is on the disk. The caller holds writing.
+//
+// If a write fails, nobody knows what of it is on the disk, and what the system says of that file from then on proves nothing. So the next
+// record makes the file anew, from memory. Until then a restart may find the record that failed, or not.
+func (l *Ledger) append(r record) error {
+	if l.file == nil || l.isDue(r.At) {
+		return l.rewrite(r)
+	}
+	line, sum, err := seal(r, l.sum)
+	if err != nil {
+		return err
+	}
+	_, err = l.file.Write(line)
+	if err == nil {
+		err = l.file.Sync()
+	}
+	if err != nil {
+		l.file.Close() //nolint:errcheck // It is not used any more.
+		l.file = nil
+		return fmt.Errorf("writing the ledger: %w", err)
+	}
+	l.sum = sum
+	l.add(r)
+	return nil
+}
+
+// isDue reports whether half of the records are over, so that the file can be made smaller. It looks seldom, as that costs a look at each.
+// The caller holds writing.
+func (l *Ledger) isDue(now time.Time) bool {
+	records := l.count()
+	if records < l.lookAt || records < leastLooked {
+		return false
+	}
+	l.lookAt = records + max(leastLooked, records/8)
+	return len(l.live(now)) <= records/2
+}
+
+// rewrite makes the file anew, with what is not over and one more record. The caller holds writing.
+func (l *Ledger) rewrite(r record) error {
+	records := append(l.live(r.At), r)
+	text, sum, err := encode(header{Version: fileVersion, Release: l.cfg.Release}, records)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(l.cfg.Dir, fileName)
+	if err := datadir.ReplaceFile(path, text); err != nil {
+		return fmt.Errorf("writing the ledger: %w", err)
+	}
+	l.mark()
+	if l.file != nil {
+		l.file.Close() //nolint:errcheck // It was synced, and is another file by now.
+	}
+	l.sum, l.lookAt = sum, 0
+	if l.file, err = openToAppend(path); err != nil {
+		l.file = nil // The record is there; the next one makes the file anew once more.
+	}
+	l.reset(records)
+	return nil
+}
+
+// mark makes the marker if it is missing. Where that fails, as on a full disk, a loss of the ledger would not be noticed, which is no reason to
+// refuse what was written.
+func (l *Ledger) mark() {
+	if !isThere(l.cfg.Dir, markerName) {
+		datadir.ReplaceFile(filepath.Join(l.cfg.Dir, markerName), []byte("a ledger of certificates was begun here\n")) //nolint:errcheck // See above.
+	}
+}
+
+// encode returns a whole file, and the checksum of its last line.
+func encode(h header, records []record) (text []byte, sum uint32, err error) {
+	text, sum, err = seal(h, 0)
+	for _, r := range records {
+		if err != nil {
+			return nil, 0, err
+		}
+		var line []byte
+		line, sum, err = seal(r, sum)
+		text = append(text, line...)
+	}
+	return text, sum, err
+}
+
+// openToAppend opens the file, through no link.
+func openToAppend(path string) (*os.File, error) {
+	f, err := openFile(path, os.O_WRONLY|os.O_APPEND)
+	if err != nil {
+		return nil, err
+	}
+	if stat, err := f.Stat(); err != nil || !stat.Mode().IsRegular() {
+		return nil, errors.Join(fmt.Errorf("%q is no regular file", path), err, f.Close())
+	}
+	return f, nil
+}

@@ -1,0 +1,201 @@
+package relay
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/prometheus/common/version"
+
+	"pushrelay/internal/apiclient"
+	"pushrelay/internal/control"
+	"pushrelay/internal/fileowner"
+	"pushrelay/internal/ledger"
+	"pushrelay/internal/relayapi"
+	"pushrelay/internal/roster"
+)
+
+// A Source says who has answered a command about agents.
+type Source string
+
+// The sources.
+const (
+	// FromRelay is the relay that runs on the data dir, FromFiles what lies there while none runs.
+	FromRelay Source = "relay"
+	FromFiles Source = "files"
+)
+
+// ErrNeedsRelay means that only a running relay can do what was asked.
+var ErrNeedsRelay = errors.New("no relay runs on it, and this needs one")
+
+// Agents are the agents of a data dir as commands see them: those of the relay that runs on it, or else what its files say.
+type Agents struct {
+	// DataDir is the data dir.
+	DataDir string
+	// NoLock does without the lock on the ledger, as Options.DataDirNoLock does.
+	NoLock bool
+}
+
+// List returns all agents, sorted by name.
+func (a Agents) List(ctx context.Context) ([]relayapi.Agent, Source, error) {
+	return either(a,
+		func(c *relayapi.Control) ([]relayapi.Agent, error) { return c.Agents(ctx) },
+		func() ([]relayapi.Agent, error) {
+			agents, err := a.read()
+			for i := range agents {
+				agents[i].Certificates = nil
+			}
+			return agents, err
+		})
+}
+
+// Show returns one agent with its certificates.
+func (a Agents) Show(ctx context.Context, name string) (relayapi.Agent, Source, error) {
+	return either(a,
+		func(c *relayapi.Control) (relayapi.Agent, error) { return c.Agent(ctx, name) },
+		func() (relayapi.Agent, error) {
+			agents, err := a.read()
+			if err != nil {
+				return relayapi.Agent{}, err
+			}
+			return control.Find(agents, name)
+		})
+}
+
+// Revoke throws an agent out, or one certificate of it. Without a running relay its groups cannot be deleted.
+func (a Agents) Revoke(ctx context.Context, name string, r relayapi.Revoke) (relayapi.Revoked, Source, error) {
+	return either(a,
+		func(c *relayapi.Control) (relayapi.Revoked, error) { return c.Revoke(ctx, name, r) },
+		func() (done relayapi.Revoked, err error) {
+			if r.DeleteGroups {
+				return done, fmt.Errorf("--delete-groups: %w: revoke without it, or start the relay", ErrNeedsRelay)
+			}
+			err = a.write(func(l *ledger.Ledger) error {
+				done, err = control.RevokeIn(l, name, r, 0) // Whose certificates the relay takes, its flags say.
+				return err
+			})
+			return done, err
+		})
+}
+
+// Allow lifts all revocations of an agent.
+func (a Agents) Allow(ctx context.Context, name string) (relayapi.Allowed, Source, error) {
+	return either(a,
+		func(c *relayapi.Control) (relayapi.Allowed, error) { return c.Allow(ctx, name) },
+		func() (done relayapi.Allowed, err error) {
+			err = a.write(func(l *ledger.Ledger) error {
+				done, err = control.AllowIn(l, name)
+				return err
+			})
+			return done, err
+		})
+}
+
+// Forget removes an agent that is away from the list of the running relay.
+func (a Agents) Forget(ctx context.Context, name string) error {
+	_, _, err := either(a,
+		func(c *relayapi.Control) (relayapi.Nothing, error) { return relayapi.Nothing{}, c.Forget(ctx, name) },
+		func() (relayapi.Nothing, error) {
+			return relayapi.Nothing{}, fmt.Errorf("%w: while it is stopped, the file agents.json may be removed, with all agents in it", ErrNeedsRelay)
+		})
+	return err
+}
+
+// note writes a certificate to the ledger that a command has issued.
+func (a Agents) note(ctx context.Context, certPEM []byte, cert *x509.Certificate) error {
+	_, _, err := either(a,
+		func(c *relayapi.Control) (relayapi.Nothing, error) { return relayapi.Nothing{}, c.Note(ctx, certPEM) },
+		func() (relayapi.Nothing, error) {
+			return relayapi.Nothing{}, a.write(func(l *ledger.Ledger) error {
+				_, err := control.NoteIn(l, cert, ledger.ByCommand)
+				return err
+			})
+		})
+	return err
+}
+
+// either asks the relay that runs on the data dir, and does without if none does.
+func either[T any](a Agents, ask func(*relayapi.Control) (T, error), without func() (T, error)) (T, Source, error) {
+	var none T
+	if err := a.check(); err != nil {
+		return none, "", err
+	}
+	client, err := relayapi.NewControl(a.DataDir)
+	if err != nil {
+		return none, "", err
+	}
+	answer, err := ask(client)
+	if errors.Is(err, fs.ErrPermission) {
+		return none, "", fmt.Errorf("%w: only root and the relay's user may do that", err)
+	}
+	if !isAbsent(err) {
+		return answer, FromRelay, err
+	}
+	answer, withoutErr := without()
+	if _, locked := errors.AsType[*ledger.LockedError](withoutErr); locked {
+		return none, "", fmt.Errorf("--data.dir %s: a relay runs on it that cannot be told (%w), and its ledger cannot be written beside it: %w. The relay's log says at its start why there is no control socket", a.DataDir, err, withoutErr)
+	}
+	if withoutErr != nil {
+		withoutErr = fmt.Errorf("--data.dir %s: %w", a.DataDir, withoutErr)
+	}
+	return answer, FromFiles, withoutErr
+}
+
+// isAbsent says that nobody listens at the control socket, or that there cannot be one: its path is too long.
+func isAbsent(err error) bool {
+	if !errors.Is(err, apiclient.ErrUnreachable) {
+		return false
+	}
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EINVAL)
+}
+
+// check refuses a data dir that is no relay's, so that nothing is made in one that is mistyped, and one that somebody else has led elsewhere.
+func (a Agents) check() error {
+	if a.DataDir == "" {
+		return errors.New("--data.dir is empty: a relay that keeps nothing has no ledger of certificates, and nobody can be revoked there")
+	}
+	for _, used := range []string{filepath.Join(a.DataDir, relayapi.ControlSocket), agentsFile(a.DataDir)} { // the ledger is read through no link
+		if err := fileowner.CheckLinks(used); err != nil {
+			return fmt.Errorf("--data.dir %s: %w", a.DataDir, err)
+		}
+	}
+	if !wasUsed(a.DataDir) && !ledger.Exists(a.DataDir) && !a.hasAuthority() {
+		return fmt.Errorf("--data.dir %s is not that of a relay: no relay has run on it", a.DataDir)
+	}
+	return nil
+}
+
+func (a Agents) hasAuthority() bool {
+	_, err := os.Stat(filepath.Join(authorityDir(a.DataDir), "ca.crt"))
+	return err == nil
+}
+
+// read returns what the files say.
+func (a Agents) read() ([]relayapi.Agent, error) {
+	issued, err := ledger.Read(a.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	known, err := roster.Read(agentsFile(a.DataDir))
+	if err != nil {
+		return nil, err
+	}
+	for i := range known {
+		known[i].Connected = false
+	}
+	return control.Join(known, issued.Agents()), nil
+}
+
+// write opens the ledger for one change.
+func (a Agents) write(change func(*ledger.Ledger) error) error {
+	l, err := ledger.Open(ledger.Config{Dir: a.DataDir, Release: version.Version, NoLock: a.NoLock})
+	if err != nil {
+		return err
+	}
+	return errors.Join(change(l), l.Close())
+}

@@ -1,0 +1,76 @@
+package relayapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+
+	"pushrelay/internal/apiclient"
+	"pushrelay/internal/httpserver"
+)
+
+// Control tells a running relay what to do with agents, at the socket in its data dir. It is safe for concurrent use.
+type Control struct{ api *apiclient.Client }
+
+// NewControl returns the client of the relay that runs on a data dir. It contacts nobody.
+func NewControl(dataDir string) (*Control, error) {
+	api, err := apiclient.New(httpserver.UnixPrefix+filepath.Join(dataDir, ControlSocket), apiclient.Config{
+		Program: "relay", Example: DefaultAddress, Socket: "unix:/var/lib/pushrelay/" + ControlSocket, MaxAnswerBytes: maxAnswerBytes,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Control{api}, nil
+}
+
+// Agents returns all agents, sorted by name.
+func (c *Control) Agents(ctx context.Context) ([]Agent, error) {
+	return tell[[]Agent](ctx, c, http.MethodGet, ControlAgents, nil)
+}
+
+// Agent returns one agent, with its certificates.
+func (c *Control) Agent(ctx context.Context, name string) (Agent, error) {
+	return tell[Agent](ctx, c, http.MethodGet, agentPath(name), nil)
+}
+
+// Revoke throws an agent out, or one certificate of it. It is durable and done when it returns.
+func (c *Control) Revoke(ctx context.Context, name string, r Revoke) (Revoked, error) {
+	return tell[Revoked](ctx, c, http.MethodPost, agentPath(name)+"/revoke", r)
+}
+
+// Allow lifts all revocations of an agent.
+func (c *Control) Allow(ctx context.Context, name string) (Allowed, error) {
+	return tell[Allowed](ctx, c, http.MethodPost, agentPath(name)+"/allow", nil)
+}
+
+// Forget removes an agent that is away, and its targets.
+func (c *Control) Forget(ctx context.Context, name string) error {
+	_, err := tell[Nothing](ctx, c, http.MethodDelete, agentPath(name), nil)
+	return err
+}
+
+// Note has a certificate written to the ledger that was issued by command.
+func (c *Control) Note(ctx context.Context, certPEM []byte) error {
+	_, err := tell[Nothing](ctx, c, http.MethodPost, ControlCertificates, NewCertificate{Certificate: string(certPEM)})
+	return err
+}
+
+func agentPath(name string) string { return ControlAgents + "/" + url.PathEscape(name) }
+
+// tell asks the relay; a body is sent as JSON, unless it is nil.
+func tell[T any](ctx context.Context, c *Control, method, path string, body any) (data T, err error) {
+	request := apiclient.Request{Method: method, Path: path}
+	if body != nil {
+		if request.Body, err = json.Marshal(body); err != nil {
+			return data, fmt.Errorf("asking the relay: %w", err)
+		}
+	}
+	got, err := c.api.Do(ctx, request)
+	if err != nil {
+		return data, err
+	}
+	return read[T](c.api, got)
+}

@@ -1,0 +1,44 @@
+package roster
+
+// A RevokedError says that the certificate of an agent is revoked.
+type RevokedError struct{ Reason string }
+
+// Error returns the reason.
+func (e *RevokedError) Error() string { return e.Reason }
+
+// EndRevoked ends the sessions of all certificates that are revoked by now, and returns how many there were. When it returns none of them is
+// current, and none begins any more; what a change in the store's critical section began before is for the caller to wait for.
+func (r *Registry) EndRevoked() int {
+	ended := map[Session]string{}
+	r.mu.Lock()
+	for _, a := range r.agents {
+		if a.session == nil {
+			continue
+		}
+		if reason, refused := r.cfg.Refuses(a.Name, a.current.serial); refused {
+			ended[a.session] = reason
+			a.detach()
+		}
+	}
+	r.mu.Unlock()
+	for session, reason := range ended {
+		session.Revoke(reason)
+	}
+	return len(ended)
+}
+
+// Unlist removes the targets of an agent that is not connected, at once, and returns how many there were. The agent stays known, so that
+// nobody else can push in its name.
+func (r *Registry) Unlist(name string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.agents[name]
+	if a == nil || a.session != nil || len(a.targets) == 0 {
+		return 0
+	}
+	count := len(a.targets)
+	r.byHost.remove(a.Name, a.targets)
+	a.targets, a.order = map[string]*Target{}, nil
+	r.wake()
+	return count
+}

@@ -1,0 +1,85 @@
+package roster_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/promslog"
+
+	"pushrelay/internal/roster"
+	"pushrelay/internal/scrape"
+)
+
+// TestEndRevoked: what is revoked ends at once, and nothing else; and it begins no session.
+func TestEndRevoked(t *testing.T) {
+	revoked := map[string]bool{}
+	file := filepath.Join(t.TempDir(), "agents.json")
+	r, err := roster.Open(roster.Config{
+		File: file, ForgetAfter: time.Hour, MaxConcurrentScrapes: 2, Logger: promslog.NewNopLogger(), Registerer: prometheus.NewRegistry(),
+		Refuses: func(agent, serial string) (string, bool) { return "thrown out", revoked[agent+"/"+serial] },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sessions := map[string]*session{}
+	attachments := map[string]*roster.Attachment{}
+	for _, name := range []string{"a", "b", "c"} {
+		sessions[name] = &session{}
+		attachments[name] = attach(r, roster.Registration{Agent: name, Session: sessions[name], CertificateSerial: "1", Targets: set("t"), HasTargets: true})
+	}
+	attachments["c"].Close()
+	revoked["a/1"], revoked["b/2"], revoked["c/1"] = true, true, true
+	if got := r.EndRevoked(); got != 1 {
+		t.Errorf("EndRevoked() = %d, want 1", got)
+	}
+	if attachments["a"].Current() || !attachments["b"].Current() || sessions["a"].revoked != "thrown out" || sessions["b"].revoked != "" {
+		t.Errorf("sessions after that: %+v %+v", sessions["a"], sessions["b"])
+	}
+	if err := attachments["a"].SetTargets(set("t", "u")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Register(roster.Registration{Agent: "a", Session: &session{}, CertificateSerial: "1"})
+	if _, refused := errors.AsType[*roster.RevokedError](err); !refused {
+		t.Errorf("Register() of one that is revoked: %v", err)
+	}
+	if a := r.Agents()[0]; a.Connected || len(a.Targets) != 1 {
+		t.Errorf("what is known of it: %+v", a)
+	}
+	if got := [...]int{r.Unlist("a"), r.Unlist("a"), r.Unlist("b"), r.Unlist("nobody")}; got != [...]int{1, 0, 0, 0} {
+		t.Errorf("Unlist() = %v", got)
+	}
+	if _, _, err := r.Find(scrape.Match{Instance: "t:1"}); err != nil { // of b and c
+		t.Error(err)
+	}
+	if a := r.Agents()[0]; a.Name != "a" || len(a.Targets) != 0 {
+		t.Errorf("without its targets: %+v", a)
+	}
+	if at := attach(r, roster.Registration{Agent: "a", Session: &session{}, CertificateSerial: "2"}); !at.Current() {
+		t.Error("another certificate of it is refused")
+	}
+}
+
+// TestRead: the file says without a relay what a relay with it says.
+func TestRead(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "agents.json")
+	if known, err := roster.Read(file); err != nil || len(known) != 0 {
+		t.Errorf("Read() of no file = %v, %v", known, err)
+	}
+	r, _ := open(t, file)
+	for _, name := range []string{"b", "a"} {
+		attach(r, roster.Registration{Agent: name, Session: &session{}, CertificateSerial: "f", Targets: set("t"), HasTargets: true}).Close()
+	}
+	run(t, r, func() {})
+	known, err := roster.Read(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r.Agents(), known, cmpopts.EquateApproxTime(0)); diff != "" {
+		t.Errorf("Read() (-registry +file):\n%s", diff)
+	}
+}
