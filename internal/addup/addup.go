@@ -68,8 +68,12 @@ type Rule struct {
 }
 
 // Add returns the family base with the series of more added, which was pushed at that time: a series of both is added, and others stay or come
-// as they are. A family of another type takes the place of the first. Base may be nil. Neither is used afterwards.
+// as they are. A family of another type takes the place of the first. Gauge histograms are gauges: they are added up by Sum, and the newer one
+// stays otherwise. Base may be nil. Neither is used afterwards.
 func Add(base, more *dto.MetricFamily, gauges Gauges, at time.Time) *dto.MetricFamily {
+	if more.GetType() == dto.MetricType_GAUGE_HISTOGRAM && gauges != Sum {
+		return Merge(base, more)
+	}
 	for _, m := range more.Metric {
 		begin(m, at)
 	}
@@ -80,6 +84,20 @@ func Add(base, more *dto.MetricFamily, gauges Gauges, at time.Time) *dto.MetricF
 // place of the first. Base may be nil. Neither is used afterwards.
 func Merge(base, more *dto.MetricFamily) *dto.MetricFamily {
 	return join(base, more, func(_, more *dto.Metric) *dto.Metric { return more })
+}
+
+// AreAlike says whether adding the sum of two families to a third one is the same as adding one after the other. It is not where the second takes
+// the place of the first: what the third one is then replaced by, or added to, depends on which comes first.
+func AreAlike(a, b *dto.MetricFamily) bool {
+	if a.GetType() != b.GetType() {
+		return false
+	}
+	return isAnyNative(a, true) == isAnyNative(b, true) && isAnyNative(a, false) == isAnyNative(b, false)
+}
+
+// isAnyNative says whether there are native histograms among the metrics of a family, or others.
+func isAnyNative(f *dto.MetricFamily, native bool) bool {
+	return slices.ContainsFunc(f.Metric, func(m *dto.Metric) bool { return m.Histogram != nil && isNative(m.Histogram) == native })
 }
 
 // join puts two families together; both says what becomes of two metrics with the same labels.

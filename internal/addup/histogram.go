@@ -27,9 +27,9 @@ func addHistogram(base, more *dto.Histogram) *dto.Histogram {
 	return sum
 }
 
-// isNative says whether the histogram has buckets by a schema, also if those are all empty.
+// isNative says whether Prometheus takes the histogram for one that has buckets by a schema, also if those are all empty: a schema alone is none.
 func isNative(h *dto.Histogram) bool {
-	return h.Schema != nil || len(h.PositiveSpan)+len(h.NegativeSpan) > 0 || h.GetZeroThreshold() > 0 || h.GetZeroCount() > 0 || h.GetZeroCountFloat() > 0
+	return len(h.PositiveSpan)+len(h.NegativeSpan) > 0 || h.GetZeroThreshold() > 0 || h.GetZeroCount() > 0
 }
 
 // isWhole says whether the histogram counts in whole numbers.
@@ -83,10 +83,14 @@ func cumulativeOf(b *dto.Bucket) float64 {
 
 // addNative adds the native buckets of two histograms, at the coarser of their resolutions.
 func addNative(sum, base, more *dto.Histogram, whole bool) {
-	a, _, _, err := toFloat(base).Add(toFloat(more))
+	a, b := toFloat(base).Compact(0), toFloat(more).Compact(0) // the library takes no spans without buckets
+	observed := inBuckets(a) + inBuckets(b)
+	a, _, _, err := a.Add(b)
 	if err != nil { // of bounds of its own, which the protobuf format does not have
 		return
 	}
+	// The library drops buckets that lie within the zero bucket. What was counted in them belongs there.
+	a.ZeroCount += max(0, observed-inBuckets(a))
 	a.Compact(0)
 	sum.Schema, sum.ZeroThreshold = proto.Int32(a.Schema), proto.Float64(a.ZeroThreshold)
 	sum.PositiveSpan, sum.NegativeSpan = fromSpans(a.PositiveSpans), fromSpans(a.NegativeSpans)
@@ -97,9 +101,20 @@ func addNative(sum, base, more *dto.Histogram, whole bool) {
 		sum.ZeroCountFloat = proto.Float64(a.ZeroCount)
 		sum.PositiveCount, sum.NegativeCount = a.PositiveBuckets, a.NegativeBuckets
 	}
-	if len(sum.PositiveSpan) == 0 && len(sum.NegativeSpan) == 0 && a.ZeroThreshold == 0 && a.ZeroCount == 0 {
+	if !isNative(sum) {
 		sum.PositiveSpan = []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(0)}} // what says that one without buckets is native
 	}
+}
+
+// inBuckets returns how many observations are in the buckets, the zero bucket among them.
+func inBuckets(h *histogram.FloatHistogram) float64 {
+	n := h.ZeroCount
+	for _, buckets := range [][]float64{h.PositiveBuckets, h.NegativeBuckets} {
+		for _, count := range buckets {
+			n += count
+		}
+	}
+	return n
 }
 
 // toFloat returns the native part of a histogram as the library has it.
