@@ -92,13 +92,21 @@ func AreAlike(a, b *dto.MetricFamily) bool {
 	if a.GetType() != b.GetType() {
 		return false
 	}
-	return isAnyNative(a, true) == isAnyNative(b, true) && isAnyNative(a, false) == isAnyNative(b, false)
+	kinds := kindsOf(a) | kindsOf(b)
+	return kinds == 0 || kinds == of(classic) || kinds == of(native)
 }
 
-// isAnyNative says whether there are native histograms among the metrics of a family, or others.
-func isAnyNative(f *dto.MetricFamily, native bool) bool {
-	return slices.ContainsFunc(f.Metric, func(m *dto.Metric) bool { return m.Histogram != nil && isNative(m.Histogram) == native })
+// kindsOf returns which kinds of histograms are among the metrics of a family.
+func kindsOf(f *dto.MetricFamily) (kinds uint8) {
+	for _, m := range f.Metric {
+		if m.Histogram != nil {
+			kinds |= of(kindOf(m.Histogram))
+		}
+	}
+	return kinds
 }
+
+func of(k kind) uint8 { return 1 << k }
 
 // join puts two families together; both says what becomes of two metrics with the same labels.
 func join(base, more *dto.MetricFamily, both func(base, more *dto.Metric) *dto.Metric) *dto.MetricFamily {

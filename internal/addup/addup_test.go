@@ -133,6 +133,12 @@ func TestAdd(t *testing.T) {
 			want: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 8 sample_sum: 0 schema: -2 zero_threshold: 0.1 zero_count: 3 positive_span { offset: 0 length: 1 } positive_delta: 5 created_timestamp { seconds: 43200 } } }`,
 		},
 		{
+			name: "a zero bucket without a bound",
+			base: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 1 zero_threshold: nan zero_count: 1 } }`,
+			more: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 2 zero_threshold: -1 zero_count: 2 } }`,
+			want: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 2 zero_threshold: -1 zero_count: 2 created_timestamp { seconds: 43200 } } }`,
+		},
+		{
 			name: "a schema alone makes no native histogram",
 			base: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 4 schema: -2 } }`,
 			more: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 1 schema: 0 positive_span { offset: 0 length: 1 } positive_delta: 1 } }`,
@@ -166,6 +172,7 @@ func TestMerge(t *testing.T) {
 
 // TestAlike: what may be added up before it is added to a third.
 func TestAlike(t *testing.T) {
+	const absurd = `type: HISTOGRAM metric { histogram { zero_count: 1 zero_threshold: nan } }`
 	const native, classic = `type: HISTOGRAM metric { histogram { zero_count: 1 } }`, `type: HISTOGRAM metric { histogram { sample_count: 1 } }`
 	for _, tt := range []struct {
 		a, b string
@@ -176,6 +183,7 @@ func TestAlike(t *testing.T) {
 		{native, native, true},
 		{classic, classic, true},
 		{native, classic, false},
+		{absurd, absurd, false},
 	} {
 		if got := addup.AreAlike(family(t, tt.a), family(t, tt.b)); got != tt.want {
 			t.Errorf("AreAlike(%s, %s) = %t", tt.a, tt.b, got)
