@@ -158,7 +158,7 @@ func TestRefusals(t *testing.T) {
 		{"too many series", change.Change{Body: []byte("m 1\nn 2\no 3\np 4\n")}, change.Invalid, "push has more than 3 series (--push.max-series)", false},
 		{"an operation of the relay's own", change.Change{Operation: change.Wipe, Body: []byte("m 1\n")}, change.Invalid, "operation 5 of a push is not supported", false},
 		{"another one", change.Change{Operation: change.Forget, Origin: &change.Origin{Sequence: 1}}, change.Invalid, "operation 7 of a push is not supported", false},
-		{"unknown operation", change.Change{Operation: 9, Body: []byte("m 1\n")}, change.Invalid, "operation 9 of a push is not supported", false},
+		{"unknown operation", change.Change{Operation: 99, Body: []byte("m 1\n")}, change.Invalid, "operation 99 of a push is not supported", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
