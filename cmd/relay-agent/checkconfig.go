@@ -49,6 +49,9 @@ func (c *checkCommand) run(stdout, stderr io.Writer) int {
 		}
 		fmt.Fprintln(stdout)
 	}
+	if found.PushRules > 0 {
+		fmt.Fprintf(stdout, "%d push rules\n", found.PushRules)
+	}
 	for _, warning := range found.Warnings {
 		fmt.Fprintf(stdout, "warning: %s\n", warning)
 	}

@@ -68,8 +68,12 @@ type Rule struct {
 }
 
 // Add returns the family base with the series of more added, which was pushed at that time: a series of both is added, and others stay or come
-// as they are. A family of another type takes the place of the first. Base may be nil. Neither is used afterwards.
+// as they are. A family of another type takes the place of the first. Gauge histograms are gauges: they are added up by Sum, and the newer one
+// stays otherwise. Base may be nil. Neither is used afterwards.
 func Add(base, more *dto.MetricFamily, gauges Gauges, at time.Time) *dto.MetricFamily {
+	if more.GetType() == dto.MetricType_GAUGE_HISTOGRAM && gauges != Sum {
+		return Merge(base, more)
+	}
 	for _, m := range more.Metric {
 		begin(m, at)
 	}
@@ -81,6 +85,28 @@ func Add(base, more *dto.MetricFamily, gauges Gauges, at time.Time) *dto.MetricF
 func Merge(base, more *dto.MetricFamily) *dto.MetricFamily {
 	return join(base, more, func(_, more *dto.Metric) *dto.Metric { return more })
 }
+
+// AreAlike says whether adding the sum of two families to a third one is the same as adding one after the other. It is not where the second takes
+// the place of the first: what the third one is then replaced by, or added to, depends on which comes first.
+func AreAlike(a, b *dto.MetricFamily) bool {
+	if a.GetType() != b.GetType() {
+		return false
+	}
+	kinds := kindsOf(a) | kindsOf(b)
+	return kinds == 0 || kinds == of(classic) || kinds == of(native)
+}
+
+// kindsOf returns which kinds of histograms are among the metrics of a family.
+func kindsOf(f *dto.MetricFamily) (kinds uint8) {
+	for _, m := range f.Metric {
+		if m.Histogram != nil {
+			kinds |= of(kindOf(m.Histogram))
+		}
+	}
+	return kinds
+}
+
+func of(k kind) uint8 { return 1 << k }
 
 // join puts two families together; both says what becomes of two metrics with the same labels.
 func join(base, more *dto.MetricFamily, both func(base, more *dto.Metric) *dto.Metric) *dto.MetricFamily {

@@ -2,15 +2,17 @@ package addup
 
 import (
 	"math"
+	"slices"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/prometheus/model/histogram"
 	"google.golang.org/protobuf/proto"
 )
 
-// addHistogram adds two histograms, classic or native. One that is native and one that is not have no buckets in common: the newer one stays.
+// addHistogram adds two histograms, classic or native. One that is native and one that is not have no buckets in common: the newer one stays. So it
+// does where the library has no sum.
 func addHistogram(base, more *dto.Histogram) *dto.Histogram {
-	if isNative(base) != isNative(more) {
+	if kindOf(base) != kindOf(more) || kindOf(base) == absurd {
 		return more
 	}
 	sum := &dto.Histogram{SampleSum: proto.Float64(base.GetSampleSum() + more.GetSampleSum()), CreatedTimestamp: older(base.CreatedTimestamp, more.CreatedTimestamp)}
@@ -21,32 +23,51 @@ func addHistogram(base, more *dto.Histogram) *dto.Histogram {
 		sum.SampleCountFloat = proto.Float64(countOf(base) + countOf(more))
 	}
 	sum.Bucket = addBuckets(base.Bucket, more.Bucket, whole)
-	if isNative(base) {
-		addNative(sum, base, more, whole)
+	if isNative(base) && !addNative(sum, base, more, whole) {
+		return more
 	}
 	return sum
 }
 
-// isNative says whether the histogram has buckets by a schema, also if those are all empty.
+// A kind of histograms can be added up.
+type kind uint8
+
+const (
+	classic kind = iota
+	native
+	// absurd are native ones with a zero bucket whose bound is none: adding to it would have no end. Prometheus takes them.
+	absurd
+)
+
+func kindOf(h *dto.Histogram) kind {
+	bound := h.GetZeroThreshold()
+	switch {
+	case !isNative(h):
+		return classic
+	case bound >= 0 && bound <= math.MaxFloat64:
+		return native
+	default:
+		return absurd
+	}
+}
+
+// isNative says whether Prometheus takes the histogram for one that has buckets by a schema, also if those are all empty: a schema alone is none.
 func isNative(h *dto.Histogram) bool {
-	return h.Schema != nil || len(h.PositiveSpan)+len(h.NegativeSpan) > 0 || h.GetZeroThreshold() > 0 || h.GetZeroCount() > 0 || h.GetZeroCountFloat() > 0
+	return len(h.PositiveSpan)+len(h.NegativeSpan) > 0 || h.GetZeroThreshold() > 0 || h.GetZeroCount() > 0
+}
+
+// isFloat says whether Prometheus reads the counts of a histogram that need not be whole numbers, and no others.
+func isFloat(h *dto.Histogram) bool {
+	return h.GetSampleCountFloat() > 0 || h.GetZeroCountFloat() > 0 || len(h.PositiveCount)+len(h.NegativeCount) > 0
 }
 
 // isWhole says whether the histogram counts in whole numbers.
 func isWhole(h *dto.Histogram) bool {
-	if h.SampleCountFloat != nil || h.ZeroCountFloat != nil || len(h.PositiveCount) > 0 || len(h.NegativeCount) > 0 {
-		return false
-	}
-	for _, b := range h.Bucket {
-		if b.CumulativeCountFloat != nil {
-			return false
-		}
-	}
-	return true
+	return !isFloat(h) && !slices.ContainsFunc(h.Bucket, func(b *dto.Bucket) bool { return b.GetCumulativeCountFloat() > 0 })
 }
 
 func countOf(h *dto.Histogram) float64 {
-	if h.SampleCountFloat != nil {
+	if isFloat(h) {
 		return h.GetSampleCountFloat()
 	}
 	return float64(h.GetSampleCount())
@@ -75,18 +96,22 @@ func addBuckets(base, more []*dto.Bucket, whole bool) (sum []*dto.Bucket) {
 }
 
 func cumulativeOf(b *dto.Bucket) float64 {
-	if b.CumulativeCountFloat != nil {
+	if b.GetCumulativeCountFloat() > 0 {
 		return b.GetCumulativeCountFloat()
 	}
 	return float64(b.GetCumulativeCount())
 }
 
-// addNative adds the native buckets of two histograms, at the coarser of their resolutions.
-func addNative(sum, base, more *dto.Histogram, whole bool) {
-	a, _, _, err := toFloat(base).Add(toFloat(more))
-	if err != nil { // of bounds of its own, which the protobuf format does not have
-		return
+// addNative adds the native buckets of two histograms, at the coarser of their resolutions, and reports whether they have a sum.
+func addNative(sum, base, more *dto.Histogram, whole bool) bool {
+	a, b := toFloat(base).Compact(0), toFloat(more).Compact(0) // the library takes no spans without buckets
+	observed := inBuckets(a) + inBuckets(b)
+	a, _, _, err := a.Add(b)
+	if err != nil { // of bounds of its own, which the protobuf format does not have, or of offsets that wrap around
+		return false
 	}
+	// The library drops buckets that lie within the zero bucket. What was counted in them belongs there.
+	a.ZeroCount += max(0, observed-inBuckets(a))
 	a.Compact(0)
 	sum.Schema, sum.ZeroThreshold = proto.Int32(a.Schema), proto.Float64(a.ZeroThreshold)
 	sum.PositiveSpan, sum.NegativeSpan = fromSpans(a.PositiveSpans), fromSpans(a.NegativeSpans)
@@ -97,22 +122,35 @@ func addNative(sum, base, more *dto.Histogram, whole bool) {
 		sum.ZeroCountFloat = proto.Float64(a.ZeroCount)
 		sum.PositiveCount, sum.NegativeCount = a.PositiveBuckets, a.NegativeBuckets
 	}
-	if len(sum.PositiveSpan) == 0 && len(sum.NegativeSpan) == 0 && a.ZeroThreshold == 0 && a.ZeroCount == 0 {
+	if !isNative(sum) {
 		sum.PositiveSpan = []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(0)}} // what says that one without buckets is native
 	}
+	return true
+}
+
+// inBuckets returns how many observations are in the buckets, the zero bucket among them.
+func inBuckets(h *histogram.FloatHistogram) float64 {
+	n := h.ZeroCount
+	for _, buckets := range [][]float64{h.PositiveBuckets, h.NegativeBuckets} {
+		for _, count := range buckets {
+			n += count
+		}
+	}
+	return n
 }
 
 // toFloat returns the native part of a histogram as the library has it.
 func toFloat(h *dto.Histogram) *histogram.FloatHistogram {
-	zero := float64(h.GetZeroCount())
-	if h.ZeroCountFloat != nil {
-		zero = h.GetZeroCountFloat()
+	f := &histogram.FloatHistogram{
+		Schema: h.GetSchema(), ZeroThreshold: h.GetZeroThreshold(), Count: countOf(h), Sum: h.GetSampleSum(),
+		PositiveSpans: toSpans(h.PositiveSpan), NegativeSpans: toSpans(h.NegativeSpan),
 	}
-	return &histogram.FloatHistogram{
-		Schema: h.GetSchema(), ZeroThreshold: h.GetZeroThreshold(), ZeroCount: zero, Count: countOf(h), Sum: h.GetSampleSum(),
-		PositiveSpans: toSpans(h.PositiveSpan), PositiveBuckets: countsOf(h.PositiveCount, h.PositiveDelta),
-		NegativeSpans: toSpans(h.NegativeSpan), NegativeBuckets: countsOf(h.NegativeCount, h.NegativeDelta),
+	if isFloat(h) {
+		f.ZeroCount, f.PositiveBuckets, f.NegativeBuckets = h.GetZeroCountFloat(), h.PositiveCount, h.NegativeCount
+	} else {
+		f.ZeroCount, f.PositiveBuckets, f.NegativeBuckets = float64(h.GetZeroCount()), countsOf(h.PositiveDelta), countsOf(h.NegativeDelta)
 	}
+	return f
 }
 
 func toSpans(spans []*dto.BucketSpan) (out []histogram.Span) {
@@ -129,11 +167,8 @@ func fromSpans(spans []histogram.Span) (out []*dto.BucketSpan) {
 	return out
 }
 
-// countsOf returns the counts of buckets that are pushed as they are, or each as the difference to the one before.
-func countsOf(counts []float64, deltas []int64) []float64 {
-	if len(counts) > 0 {
-		return counts
-	}
+// countsOf returns the counts of buckets that are pushed each as the difference to the one before.
+func countsOf(deltas []int64) (counts []float64) {
 	count := int64(0)
 	for _, d := range deltas {
 		count += d

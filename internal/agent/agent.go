@@ -32,6 +32,7 @@ type Agent struct {
 	links        []*tunnelclient.Link
 	discovery    *targets.Discovery
 	textfiles    *textfile.Collector
+	rules        pushRules
 	pushes       *push.Handler
 	web          *httpserver.Server
 	reloads      *reloadMetrics

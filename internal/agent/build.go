@@ -84,7 +84,7 @@ func (a *Agent) build(identity string, cfg *targets.Config) error {
 		return err
 	}
 	a.pushes = push.NewHandler(push.HandlerConfig{
-		Applier:      &countingApplier{applier: a.spool, metrics: newPushMetrics(a.registry)},
+		Applier:      &countingApplier{applier: &addingApplier{applier: a.spool, rules: &a.rules}, metrics: newPushMetrics(a.registry)},
 		Limits:       a.opts.PushLimits,
 		Names:        a.spool.Names,
 		NamesInDoubt: a.spool.NamesInDoubt,

@@ -77,6 +77,9 @@ func TestStartReloadAndCheckAgree(t *testing.T) {
 		"pasted with indent": "  scrape_configs: []\ntextfile_configs: []\n",
 		"agent's label":      "scrape_configs: [{job_name: j, static_configs: [{targets: [\"x:1\"], labels: {agent: y}}]}]\n",
 		"target twice":       "scrape_configs: [{job_name: j, static_configs: [{targets: [\"x:1\", \"x:1\"]}]}]\n",
+		"rule of a relay":    good + "push_rules:\n- match: '{job=\"j\"}'\n  ttl: 1d\n",
+		"rule of nothing":    good + "push_rules: {match: x}\n",
+		"rules twice":        "push_rules: []\npush_rules: []\n",
 		"CA of a target":     "scrape_configs: [{job_name: j, scheme: https, tls_config: {ca_file: none}}]\n",
 	} {
 		t.Run(name, func(t *testing.T) {

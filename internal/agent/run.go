@@ -58,7 +58,7 @@ func (a *Agent) Reload() error {
 		a.logger.Error("configuration was not reloaded, the earlier one stays", slog.Any("err", err))
 		return err
 	}
-	a.logger.Info("configuration reloaded", slog.String("file", a.opts.ConfigFile), slog.Int("targets", len(a.discovery.Targets())))
+	a.logger.Info("configuration reloaded", slog.String("file", a.opts.ConfigFile), slog.Int("targets", len(a.discovery.Targets())), slog.Int("push_rules", len(cfg.PushRules)))
 	return nil
 }
 
@@ -68,11 +68,12 @@ func (a *Agent) apply(cfg *targets.Config) error {
 		return err
 	}
 	// A configuration that says nothing at all is not the way to have all groups of text files deleted.
-	if cfg.ScrapeConfigs != nil || cfg.TextfileConfigs != nil {
+	if cfg.ScrapeConfigs != nil || cfg.TextfileConfigs != nil || cfg.PushRules != nil {
 		if err := a.textfiles.Apply(cfg.TextfileConfigs); err != nil {
 			return err // not after targets.Load
 		}
 	}
+	a.rules.set(cfg.PushRules)
 	for _, warning := range append(cfg.Warnings, cfg.FileWarnings()...) {
 		a.logger.Warn("configuration", slog.String("file", a.opts.ConfigFile), slog.String("warning", warning))
 	}

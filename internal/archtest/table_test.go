@@ -112,8 +112,11 @@ var arrows = map[string]map[string]string{
 		"internal/grouping": "rules are asked by key",
 		"internal/addup":    "a rule may say how pushes are added up",
 	},
-	"internal/push":                {"internal/change": "what arrives and how it ended are its words"},
-	"internal/targets":             {"internal/textfile": "directories of text files stand in the same configuration file"},
+	"internal/push": {"internal/change": "what arrives and how it ended are its words"},
+	"internal/targets": {
+		"internal/textfile":  "directories of text files stand in the same configuration file",
+		"internal/pushrules": "push rules stand in the same configuration file",
+	},
 	"internal/tunnel/tunnelserver": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"internal/tunnel/tunnelclient": {"internal/tunnel": "the words that both ends of the tunnel share"},
 	"scripts/bench": {

@@ -175,6 +175,17 @@ func inLine(r rune) rune {
 	return r
 }
 
+// AddedBy returns the change as a rule wants it that is about its group: a POST, and if the rule says so a PUT, adds; and adding does with gauges
+// what the rule says. Nil stands for no rule. A push that replaces single series, and a DELETE, stay what they are (L11).
+func (c *Change) AddedBy(rule *addup.Rule) *Change {
+	if rule == nil || c.Operation != Add && c.Operation != Merge && (c.Operation != Replace || !rule.Put) {
+		return c
+	}
+	adding := *c
+	adding.Operation, adding.Gauges = Add, rule.Gauges
+	return &adding
+}
+
 // DigestOf returns the digest of a push: the first 16 bytes of the SHA-256 of operation, grouping key, body and, where there is any of it, what
 // the push says of its group's life, of its job's failure and of gauges.
 func DigestOf(c *Change) Digest {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/change"
 )
 
@@ -136,6 +137,33 @@ func TestFailedText(t *testing.T) {
 		got := change.FailedText(tt.text)
 		if got != tt.want || len(got) > change.MaxFailedBytes || change.FailedText(got) != got {
 			t.Errorf("%s: %q (%d bytes), want %q", tt.name, got, len(got), tt.want)
+		}
+	}
+}
+
+// TestAddedBy: which pushes a rule makes ones that add, and that the push itself stays as it is (L11).
+func TestAddedBy(t *testing.T) {
+	sum, all := &addup.Rule{Gauges: addup.Sum}, &addup.Rule{Gauges: addup.Max, Put: true}
+	for _, tt := range []struct {
+		operation change.Operation
+		rule      *addup.Rule
+		want      change.Operation
+		gauges    addup.Gauges
+	}{
+		{change.Merge, nil, change.Merge, addup.Last},
+		{change.Merge, sum, change.Add, addup.Sum},
+		{change.Add, nil, change.Add, addup.Last},
+		{change.Add, sum, change.Add, addup.Sum},
+		{change.Replace, sum, change.Replace, addup.Last},
+		{change.Replace, all, change.Add, addup.Max},
+		{change.MergeSeries, all, change.MergeSeries, addup.Last},
+		{change.Delete, all, change.Delete, addup.Last},
+		{change.Fail, all, change.Fail, addup.Last},
+	} {
+		c := &change.Change{Operation: tt.operation, Failed: "x"}
+		got := c.AddedBy(tt.rule)
+		if got.Operation != tt.want || got.Gauges != tt.gauges || got.Failed != "x" || c.Operation != tt.operation || c.Gauges != addup.Last {
+			t.Errorf("%v by %+v: %v with %v, want %v with %v", tt.operation, tt.rule, got.Operation, got.Gauges, tt.want, tt.gauges)
 		}
 	}
 }

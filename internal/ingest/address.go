@@ -24,16 +24,10 @@ func (in *Ingester) addressed(c *change.Change) *change.Change {
 // added returns the change as one that adds, if a rule wants that of a push that enters here and does not ask for anything. What comes through an
 // agent entered there, and stays what it is (L11).
 func (in *Ingester) added(c *change.Change) *change.Change {
-	if in.cfg.Adding == nil || c.Agent != "" || c.Origin != nil || c.Refused != nil || c.Operation != change.Add && c.Operation != change.Merge && c.Operation != change.Replace {
+	if in.cfg.Adding == nil || c.Agent != "" || c.Origin != nil || c.Refused != nil || !c.Operation.HasBody() {
 		return c
 	}
-	rule := in.cfg.Adding(c.Key)
-	if rule == nil || c.Operation == change.Replace && !rule.Put {
-		return c
-	}
-	adding := *c
-	adding.Operation, adding.Gauges = change.Add, rule.Gauges
-	return &adding
+	return c.AddedBy(in.cfg.Adding(c.Key))
 }
 
 // refused returns a copy of the change with that key and that refusal, which may be nil.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/lifetime"
@@ -133,5 +134,37 @@ func TestOnceOfPushes(t *testing.T) {
 	}
 	if ask("POST", "m 1\n", "", ""); got[len(got)-1].Once != nil {
 		t.Error("an empty key is one")
+	}
+}
+
+// TestOperationOfPushes: a POST may ask to replace single series, or to add; a DELETE has nothing to ask for (L11).
+func TestOperationOfPushes(t *testing.T) {
+	for _, tt := range []struct {
+		method string
+		header []string
+		want   change.Operation
+		says   string
+	}{
+		{method: "POST", want: change.Merge},
+		{method: "POST", header: []string{" "}, want: change.Merge},
+		{method: "POST", header: []string{"add"}, want: change.Add},
+		{method: "POST", header: []string{" merge\t", "merge"}, want: change.MergeSeries},
+		{method: "PUT", want: change.Replace},
+		{method: "DELETE", header: []string{"add"}, want: change.Delete},
+		{method: "PUT", header: []string{"add"}, says: "the header Push-Operation goes with POST: a PUT replaces all that the group has"},
+		{method: "POST", header: []string{"Add"}, says: `the header Push-Operation is "Add", want "merge" (replace single series) or "add"`},
+		{method: "POST", header: []string{"add", "merge"}, says: "the header Push-Operation comes twice, with different values"},
+	} {
+		p := &pusher{result: change.Outcome{Kind: change.Applied}}
+		r := httptest.NewRequest(tt.method, "/metrics/job/j", strings.NewReader("m 1\n"))
+		r.Header[push.OperationHeader] = tt.header
+		w := httptest.NewRecorder()
+		newHandler(p, exposition.Limits{}).ServeHTTP(w, r)
+		switch {
+		case tt.says != "" && (p.last != nil || w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), tt.says)):
+			t.Errorf("%s %q: %d %s, want %q", tt.method, tt.header, w.Code, w.Body, tt.says)
+		case tt.says == "" && (p.last == nil || p.last.Operation != tt.want || p.last.Gauges != addup.Last):
+			t.Errorf("%s %q: %+v, want %v", tt.method, tt.header, p.last, tt.want)
+		}
 	}
 }

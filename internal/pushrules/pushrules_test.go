@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.yaml.in/yaml/v3"
 
 	"pushrelay/internal/addup"
 	"pushrelay/internal/grouping"
@@ -186,6 +187,46 @@ func TestRefusedFiles(t *testing.T) {
 				t.Errorf("Parse() error = %q, want one line without a secret", err)
 			}
 		})
+	}
+}
+
+// TestAtAgent: the rules of an agent say what is added up; what only a relay does is refused with where it belongs.
+func TestAtAgent(t *testing.T) {
+	read := func(text string) ([]lifetime.Rule, error) {
+		var section yaml.Node
+		if err := yaml.Unmarshal([]byte(text), &section); err != nil {
+			t.Fatal(err)
+		}
+		return pushrules.AtAgent(7, section.Content[0])
+	}
+	got, err := read("- {match: '{job=\"lambda\"}', aggregate: sum, put: true}\n- match: ['{job=~\"worker-.*\"}', '{team=\"x\"}']\n  aggregate: none\n")
+	want := []lifetime.Rule{{Adding: &addup.Rule{Gauges: addup.Sum, Put: true}}, {Adding: &addup.Rule{None: true}}}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(lifetime.Rule{}, "Match")); diff != "" || err != nil {
+		t.Errorf("AtAgent() = %v (-want +got):\n%s", err, diff)
+	}
+	if rule := lifetime.AddingOf(got, key(t, "job=lambda")); rule == nil || rule.Gauges != addup.Sum {
+		t.Errorf("job=lambda is added up by %+v", rule)
+	}
+	if rules, err := read("[]"); rules == nil || len(rules) != 0 || err != nil {
+		t.Errorf("an empty list = %v, %v", rules, err)
+	}
+	if rules, err := read("~"); rules != nil || err != nil {
+		t.Errorf("nothing = %v, %v", rules, err)
+	}
+	for text, want := range map[string]string{
+		"{match: a}":                               "line 7: push_rules is a list",
+		"- aggregate: sum":                         "line 1: a push rule without match",
+		"- match: '{a=\"b\"}'\n  ttl: 1d":          "line 2: ttl belongs into the push rules of the relay's --config.file",
+		"- match: '{a=\"b\"}'\n  while_agent: 1d":  "line 2: while_agent belongs into",
+		"- match: '{a=\"b\"}'\n  every: soon":      "line 2: every belongs into",
+		"- match: '{a=\"b\"}'\n  agregate: sum":    "line 2: unknown key \"agregate\"",
+		"- match: '{a=\"b\"}'\n  aggregate: perh.": "line 2: aggregate: ",
+		"- match: '{a=\"b\"}'":                     "line 1: a push rule that says nothing",
+		"- x":                                      "line 1: a push rule is a mapping",
+	} {
+		if rules, err := read(text); err == nil || !strings.HasPrefix(err.Error(), want) || rules != nil {
+			t.Errorf("%q: %v, %v, want %q", text, rules, err, want)
+		}
 	}
 }
 

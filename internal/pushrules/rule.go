@@ -3,6 +3,7 @@ package pushrules
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -19,6 +20,21 @@ const (
 	noneWord = "none"
 	zeroWord = "0"
 )
+
+// ofRelays are the settings of a rule that only relays apply.
+var ofRelays = []string{"every", "schedule", "grace", "ttl", "while_agent"}
+
+// readRuleAtAgent reads a rule of an agent's file.
+func readRuleAtAgent(element *yaml.Node) (lifetime.Rule, error) {
+	if mapping := resolve(element); mapping.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(mapping.Content); i += 2 {
+			if key := mapping.Content[i]; slices.Contains(ofRelays, key.Value) {
+				return lifetime.Rule{}, fmt.Errorf("line %d: %s belongs into the push rules of the relay's --config.file: at an agent a rule has match, aggregate and put", key.Line, key.Value)
+			}
+		}
+	}
+	return readRule(element)
+}
 
 func readRule(element *yaml.Node) (lifetime.Rule, error) {
 	mapping := resolve(element)

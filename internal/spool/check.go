@@ -21,7 +21,9 @@ type demands struct {
 // check refuses what no relay would take: all that needs nothing but the push is judged here, connected or not (T14). It
 // returns the families of the body.
 func (s *Spool) check(r *change.Change) ([]uint64, error) {
+	s.mu.Lock()
 	d := s.demanded()
+	s.mu.Unlock()
 	if d.agentLabel != "" {
 		if _, has := r.Key.Get(d.agentLabel); has {
 			return nil, change.OwnAgentLabel(r.Key, d.agentLabel)
@@ -36,6 +38,18 @@ func (s *Spool) check(r *change.Change) ([]uint64, error) {
 	if r.Operation == change.Delete {
 		return nil, nil
 	}
+	return s.checkBody(&d, r)
+}
+
+// checkSum returns the families of what parts were added up to, each of which was accepted; or an error if some relay may refuse it. It is called
+// under Spool.mu.
+func (s *Spool) checkSum(r *change.Change) ([]uint64, error) {
+	d := demands{limits: s.limitsOfSums(), common: s.remembered.common(s.cfg.Relays)}
+	return s.checkBody(&d, r)
+}
+
+// checkBody checks the body of a push, whose key is sound, and returns its families.
+func (s *Spool) checkBody(d *demands, r *change.Change) ([]uint64, error) {
 	if limit := d.limits.MaxDecompressedBytes; limit > 0 && int64(len(r.Body)) > limit {
 		return nil, change.Refuse(change.TooLarge, "body is larger than %d bytes (--push.max-decompressed-size)", limit)
 	}
@@ -85,11 +99,28 @@ func (s *Spool) putBack(parser *exposition.Parser) {
 	s.parsers.Put(parser)
 }
 
+// cautious are the limits of sums for relays that have not told theirs since the start: nearly all allow more.
+var cautious = exposition.Limits{MaxDecompressedBytes: 1 << 20, MaxSeries: 10_000}
+
+// limitsOfSums are those that every relay allows: a sum that one refuses for its size would be lost there, although it took the parts.
+func (s *Spool) limitsOfSums() exposition.Limits {
+	limits := s.cfg.Limits
+	for _, address := range s.cfg.Relays {
+		told, known := s.told[address]
+		if !known {
+			told = cautious
+		}
+		limits.MaxDecompressedBytes = lesser(limits.MaxDecompressedBytes, told.MaxDecompressedBytes)
+		limits.MaxSeries = lesser(limits.MaxSeries, told.MaxSeries)
+		limits.MaxLabels = lesser(limits.MaxLabels, told.MaxLabels)
+		limits.MaxLabelLength = lesser(limits.MaxLabelLength, told.MaxLabelLength)
+	}
+	return limits
+}
+
 // demanded returns what no relay takes, or the agent's flags do not allow. What one relay takes and another does not is for the other to refuse, by its
-// verdict: here it would keep pushes from both. So would what a relay says that has no session any more: its limits may be others when it is back.
+// verdict: here it would keep pushes from both. So would what a relay says that has no session any more: its limits may be others when it is back. It is called under Spool.mu.
 func (s *Spool) demanded() demands {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	d := demands{limits: s.cfg.Limits, common: s.remembered.common(s.cfg.Relays)}
 	var loosest exposition.Limits
 	for i, address := range s.cfg.Relays {

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"slices"
 
 	"pushrelay/internal/change"
@@ -8,13 +9,21 @@ import (
 	"pushrelay/internal/lifetime"
 )
 
-// compact drops what newer changes made pointless (T15), as far as it may be: a change that somebody waits for, or that a
-// relay may be deciding, stays, and the former makes nothing pointless yet, since it may be withdrawn. What a change declared that goes is
-// said by the next one (L1).
+// compact drops what newer changes made pointless (T15), and adds up what can be (L14).
 func (gs *groups) compact(g *group) {
 	if len(g.changes) == 1 && !g.changes[0].isOver() {
 		return
 	}
+	gs.drop(g)
+	gs.addUp(g)
+	for gs.settle(g) {
+		gs.drop(g)
+	}
+}
+
+// drop drops what newer changes made pointless, as far as it may be: a change that somebody waits for, or that a relay may be deciding, stays, and
+// the former makes nothing pointless yet, since it may be withdrawn. What a change declared that goes is said by the next one (L1).
+func (gs *groups) drop(g *group) {
 	gs.judge(g)
 	kept := make([]*entry, 0, len(g.changes))
 	for i, c := range g.changes { // oldest first, since a deletion takes back what those before it declared
@@ -28,7 +37,8 @@ func (gs *groups) compact(g *group) {
 	gs.dropIfEmpty(g)
 }
 
-// judge finds the changes of a group that are pointless, and cuts out of the others what is.
+// judge finds the changes of a group that are pointless, and cuts out of the others what is. What adds to families, or replaces single series,
+// makes nothing pointless: it needs what is before it.
 func (gs *groups) judge(g *group) {
 	var (
 		covered  map[uint64]bool // families that were pushed anew
@@ -45,7 +55,7 @@ func (gs *groups) judge(g *group) {
 			c.pointless = failed || deleted || c.undecided == 0
 		case replaced:
 			c.pointless = true
-		case content && c.operation == change.Merge && len(remaining(c, covered)) == 0:
+		case content && (c.operation == change.Merge || c.operation.IsOnto()) && len(remaining(c, covered)) == 0:
 			c.pointless = true
 		case content && c.operation != change.Delete:
 			gs.cut(c, covered)
@@ -99,6 +109,7 @@ func (gs *groups) handOn(lost lifetime.Declaration, next *entry) bool {
 	}
 	gs.bytes -= next.bytes()
 	next.life = life
+	next.from = cmp.Or(next.from, next.sequence)
 	gs.bytes += next.bytes()
 	return true
 }
@@ -136,7 +147,12 @@ func (gs *groups) cut(c *entry, covered map[uint64]bool) {
 	if err != nil {
 		return
 	}
+	gs.setBody(c, kept, left)
+}
+
+// setBody gives a change another body, in its format.
+func (gs *groups) setBody(c *entry, body []byte, families []uint64) {
 	gs.bytes -= c.bytes()
-	c.body, c.bodyBytes, c.families = compress(kept), len(kept), left
+	c.body, c.bodyBytes, c.families = compress(body), len(body), families
 	gs.bytes += c.bytes()
 }

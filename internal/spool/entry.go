@@ -13,6 +13,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/lifetime"
@@ -26,6 +27,7 @@ type entry struct {
 
 	sequence  uint64 // within the current journal
 	operation change.Operation
+	gauges    addup.Gauges // what Add does with gauges
 	format    exposition.Format
 	body      []byte // compressed by S2
 	bodyBytes int    // before that
@@ -42,7 +44,15 @@ type entry struct {
 	// this is, not which bytes travel.
 	digest change.Digest
 
+	// from is the sequence of the oldest change that the entry is made of, its own if no other but its body or what it says is not what the
+	// journal has under its number; 0 if it is. See groups.addUp.
+	from uint64
+	// apart is the change before it that it could not be added to; nil if that was not tried.
+	apart *entry
+
 	undecided relays // those that have still to decide it
+	// anew are those of them of which nobody knows what they have of the group: they get what its families come to (L14).
+	anew relays
 	// sent are those of them that it may have reached. Their verdict is in doubt until it comes; until then the change stays as it
 	// is.
 	sent    relays
@@ -85,7 +95,7 @@ func (c *entry) isFixed() bool { return c.answer != nil || c.sent&c.undecided !=
 func (c *entry) request(buf []byte) (*change.Change, error) {
 	r := &change.Change{Operation: c.operation, Key: c.group.key, Format: c.format, At: c.pushedAt, MayBeHidden: c.owner != ""}
 	if c.operation.HasBody() {
-		r.Life, r.Failed = c.life, c.failed
+		r.Life, r.Failed, r.Gauges = c.life, c.failed, c.gauges
 	}
 	if c.bodyBytes == 0 {
 		return r, nil

@@ -2,7 +2,6 @@ package spool_test
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -66,17 +65,11 @@ func exactlyOnce(t *testing.T, random *rand.Rand) {
 			if _, err := h.do(op, job, body); err != nil {
 				t.Fatalf("%v %s: %v", op, job, err)
 			}
-			switch op {
-			case change.Delete:
+			if op == change.Delete {
 				delete(want, job)
 				continue
-			case change.Replace:
-				want[job] = nil
 			}
-			next := map[string]string{}
-			maps.Copy(next, want[job])
-			maps.Copy(next, lines(body))
-			want[job] = next
+			want[job] = contentAfter(want[job], request(op, job, body))
 		}
 		if err := h.Check(); err != nil {
 			t.Fatalf("step %d: %v", step, err)

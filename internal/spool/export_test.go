@@ -47,6 +47,9 @@ func (s *Spool) Check() error {
 			if c.undecided&s.groups.reachable != 0 {
 				entries++
 			}
+			if c.anew&^c.undecided != 0 {
+				return fmt.Errorf("change %d is to be sent anew to %b and waits for %b", c.sequence, c.anew, c.undecided)
+			}
 			c.undecided.each(func(slot int) {
 				pending[slot]++
 				if oldest[slot] == nil || c.sequence < oldest[slot].sequence {

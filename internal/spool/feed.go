@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/history"
@@ -53,8 +54,10 @@ type Transfer struct {
 	journal JournalID
 	// Origin is what the relay knows the change by.
 	Origin change.Origin
-	// Bytes is the length of the body as it is sent.
+	// Bytes is the length of the body as it is sent; 0 before [Feed.Request].
 	Bytes int
+	// whole are the changes of the group up to this one, if the relay gets what its families come to by all of them instead.
+	whole []*entry
 
 	// again says that it was under way in an earlier session already, and has no verdict from there: the relay may have decided it.
 	again bool
@@ -72,6 +75,7 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	s.groups.recount()
 	delete(s.away, a.Relay)
 	s.demands[a.Relay] = demands{limits: a.Limits, attached: true}
+	s.told[a.Relay] = a.Limits
 	s.remembered.note(a.Relay, a.settings())
 	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}}
 	f.place(inherited)
@@ -202,8 +206,11 @@ func (f *Feed) handOut() (c *Transfer, begun, durable *receipt) {
 		return nil, nil, nil
 	}
 	c = &Transfer{
-		change: e, journal: s.journal.id, Bytes: e.bodyBytes, again: e.sent.has(cur.slot),
+		change: e, journal: s.journal.id, again: e.sent.has(cur.slot),
 		Origin: change.Origin{Journal: s.journal.id, Sequence: e.sequence, Digest: e.identity()},
+	}
+	if e.anew.has(cur.slot) {
+		c.whole = e.group.through(e)
 	}
 	e.group.busy |= of(cur.slot)
 	e.sent |= of(cur.slot)
@@ -235,7 +242,7 @@ func (c *Transfer) notSent(cur *cursor) {
 	}
 }
 
-// Request returns the push as it is to be sent. Its body is put into buf, if that is large enough. An error means that the
+// Request returns the push as it is to be sent; where the relay may have some of what was added up, as one that replaces families (L14). Its body is put into buf, if that is large enough. An error means that the
 // change cannot be sent, by fault of the program.
 func (f *Feed) Request(c *Transfer, buf []byte) (*change.Change, error) {
 	f.spool.mu.Lock()
@@ -246,6 +253,13 @@ func (f *Feed) Request(c *Transfer, buf []byte) (*change.Change, error) {
 		return nil, err
 	}
 	r.Origin = &c.Origin
+	if c.whole != nil {
+		if r.Body, err = totalOf(&f.spool.parsers, c.whole); err != nil {
+			return nil, err
+		}
+		r.Operation, r.Gauges, r.Format = change.Merge, addup.Last, exposition.ProtobufDelimited
+	}
+	c.Bytes = len(r.Body)
 	return r, nil
 }
 

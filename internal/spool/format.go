@@ -15,7 +15,7 @@ import (
 //	1  until a release was named
 //	2  the release and the format are named, before anything that they wrote
 //	3  what relays say of themselves is remembered
-//	4  what pushes say of their groups' lives, and of their jobs
+//	4  what pushes say of their groups' lives, and of their jobs; what adds to a group, and what was added up
 const format = 4
 
 // A writer is a release that writes the journal, and in which format. Its payload is understood by any release: fields of which

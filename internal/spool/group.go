@@ -46,6 +46,18 @@ func (g *group) content(from int) *entry {
 	return nil
 }
 
+// through returns copies of the changes up to that one, as they are at the moment.
+func (g *group) through(c *entry) []*entry {
+	all := make([]*entry, 0, len(g.changes))
+	for _, o := range g.changes {
+		frozen := *o
+		if all = append(all, &frozen); o == c {
+			break
+		}
+	}
+	return all
+}
+
 // isFixed says whether there is such a change and it must stay as it is: then what the one before it declared cannot be handed on.
 func (g *group) isFixed(i int) bool { return i < len(g.changes) && g.changes[i].isFixed() }
 

@@ -15,6 +15,8 @@ type groups struct {
 	maxBytes int64      // 0 means no limit
 	parsers  *sync.Pool // of *exposition.Parser
 	slots    *slots     // the relays that changes are for
+	// check returns the families of what changes were added up to, or an error if a relay might refuse it although it takes the parts.
+	check func(*change.Change) ([]uint64, error)
 
 	byKey     map[grouping.Key]*group
 	order     order
@@ -67,6 +69,7 @@ func (gs *groups) assign(cur *cursor, c *entry) {
 func (gs *groups) resolve(cur *cursor, c *entry) {
 	waited := c.undecided&gs.reachable != 0
 	c.undecided &^= of(cur.slot)
+	c.anew &^= of(cur.slot)
 	cur.pending--
 	if waited && c.undecided&gs.reachable == 0 {
 		gs.entries--
@@ -77,11 +80,16 @@ func (gs *groups) resolve(cur *cursor, c *entry) {
 	gs.deletions.keep(c)
 }
 
-// assignAll notes that a relay has to decide all that is there, but for the failures: it never had a say in those.
+// assignAll notes that a relay has to decide all that is there, but for the failures: it never had a say in those. It may have any of it: a
+// number tells whether it has a change, and not which of the parts that are added up in one.
 func (gs *groups) assignAll(cur *cursor) {
 	for c := range gs.order.all() {
-		if c.isContent() {
-			gs.assign(cur, c)
+		if !c.isContent() {
+			continue
+		}
+		gs.assign(cur, c)
+		if c.operation.IsOnto() {
+			c.anew |= of(cur.slot)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
 	"pushrelay/internal/lifetime"
+	"pushrelay/internal/metric"
 	"pushrelay/internal/spool"
 )
 
@@ -196,7 +198,7 @@ func (r *fakeRelay) take(p *change.Change) (change.Outcome, error) {
 	journal := spool.JournalID(p.Origin.Journal)
 	if r.marks[p.Key][journal] >= p.Origin.Sequence {
 		r.repeated++
-		return change.Outcome{Kind: change.Applied, Duplicate: true}, nil
+		return change.Outcome{Kind: change.Applied, Duplicate: true, Decided: history.Point{Epoch: r.history.Current(), Position: r.history.Position}}, nil
 	}
 	decided := change.Outcome{Kind: change.Applied, Decided: history.Point{Epoch: r.history.Current(), Position: r.history.Position + 1}}
 	var refusal error
@@ -214,7 +216,7 @@ func (r *fakeRelay) take(p *change.Change) (change.Outcome, error) {
 	if p.Origin.Sequence > r.journals[journal].Sequence {
 		r.journals[journal] = spool.Decided{Sequence: p.Origin.Sequence, Digest: p.Origin.Digest}
 	}
-	r.log = append(r.log, p.Operation.String()+" "+p.Key.Job()+" "+string(p.Body))
+	r.log = append(r.log, p.Operation.String()+" "+p.Key.Job()+" "+shown(p))
 	if refusal != nil {
 		r.rejected++
 		return decided, refusal
@@ -228,14 +230,9 @@ func (r *fakeRelay) take(p *change.Change) (change.Outcome, error) {
 	case change.Fail:
 		r.failed[p.Key]++
 		return decided, nil
-	case change.Replace:
-		r.groups[p.Key] = map[string]string{}
 	default:
-		if r.groups[p.Key] == nil {
-			r.groups[p.Key] = map[string]string{}
-		}
+		r.groups[p.Key] = contentAfter(r.groups[p.Key], p)
 	}
-	maps.Copy(r.groups[p.Key], lines(string(p.Body)))
 	r.lives[p.Key] = r.lives[p.Key].after(p)
 	r.pushed[p.Key] = p.At
 	if r.hides != "" {
@@ -260,11 +257,68 @@ func (r *fakeRelay) lifeOf(job string) life {
 	return r.lives[keyOf(job)]
 }
 
-func lines(body string) map[string]string {
+// A sample is a line of a body.
+type sample struct {
+	family, series string
+	value          float64
+	isCounter      bool
+}
+
+func (s sample) line() string { return fmt.Sprint(s.series, " ", s.value) }
+
+// samplesOf returns the samples of a body whose families are of simple types.
+func samplesOf(p *change.Change) (all []sample) {
+	body, err := new(exposition.Parser).Parse(p.Format, p.Body, exposition.Options{})
+	if err != nil {
+		panic(err)
+	}
+	for _, f := range body.Families {
+		for _, m := range body.Metrics[f.Metrics.Start:f.Metrics.End] {
+			series := string(f.Name)
+			for _, l := range body.Labels[m.Labels.Start:m.Labels.End] {
+				series += fmt.Sprintf("{%s=%q}", l.Name, l.Value)
+			}
+			all = append(all, sample{string(f.Name), series, body.Points[m.Points.Start].Value, f.Type == metric.Counter})
+		}
+	}
+	return all
+}
+
+// shown returns a body as text; without types if it comes in protobuf.
+func shown(p *change.Change) string {
+	if p.Format != exposition.ProtobufDelimited {
+		return string(p.Body)
+	}
+	var text strings.Builder
+	for _, s := range samplesOf(p) {
+		text.WriteString(s.line() + "\n")
+	}
+	return text.String()
+}
+
+// contentAfter returns what a group has after a push, by series.
+func contentAfter(before map[string]string, p *change.Change) map[string]string {
 	all := map[string]string{}
-	for line := range strings.Lines(body) {
-		name, _, _ := strings.Cut(line, " ")
-		all[name] = strings.TrimSpace(line)
+	if p.Operation != change.Replace {
+		maps.Copy(all, before)
+	}
+	pushed := samplesOf(p)
+	for _, s := range pushed {
+		if p.Operation == change.Merge {
+			maps.DeleteFunc(all, func(series, _ string) bool { return series == s.family || strings.HasPrefix(series, s.family+"{") })
+		}
+	}
+	for _, s := range pushed {
+		if old, has := all[s.series]; has && p.Operation == change.Add {
+			var base float64
+			fmt.Sscan(old[len(s.series):], &base) //nolint:errcheck // It was written below.
+			if s.isCounter {
+				s.value += base
+			} else {
+				s.value = p.Gauges.Of(base, s.value)
+			}
+		}
+		all[s.series] = s.line()
 	}
 	return all
 }

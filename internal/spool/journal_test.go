@@ -92,7 +92,7 @@ func TestAClonedHost(t *testing.T) {
 		h, clone, r := newClones(t)
 		for i := range 10 {
 			for j, one := range []*house{h, clone} {
-				value := fmt.Sprintf("%d%d", i, j)
+				value := fmt.Sprintf("%d%d", 1+i, j)
 				job := fmt.Sprint("of", j)
 				one.must(change.Spooled, change.Replace, job, "m "+value+"\n")
 				one.must(change.Spooled, change.Merge, job, "n "+value+"\n")

@@ -3,7 +3,6 @@ package spool_test
 import (
 	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -327,17 +326,8 @@ func randomPush(t *testing.T, rnd *rand.Rand, step int) *change.Change {
 
 // after returns what a group has after a push, of its life and its content.
 func after(p *change.Change, had life, content map[string]string) (life, map[string]string) {
-	switch p.Operation {
-	case change.Delete:
+	if p.Operation == change.Delete {
 		return life{}, nil
-	case change.Replace:
-		return had.after(p), lines(string(p.Body))
-	default:
-		content = maps.Clone(content)
-		if content == nil {
-			content = map[string]string{}
-		}
-		maps.Copy(content, lines(string(p.Body)))
-		return had.after(p), content
 	}
+	return had.after(p), contentAfter(content, p)
 }

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/grouping"
@@ -67,7 +69,8 @@ func appendBytes[T ~string | ~[]byte](b []byte, field protowire.Number, v T) []b
 }
 
 // appendChange appends the payload of a change that some relays have still to decide; to are those that may have it, now or
-// soon, because there is a session with them.
+// soon, because there is a session with them. One with a from takes the place of the change of the same number, and of those that were added up
+// in it.
 func appendChange(b []byte, c *entry, undecided, to relays) []byte {
 	b = append(b, changePayload)
 	b = appendUint(b, 1, c.sequence)
@@ -97,7 +100,10 @@ func appendChange(b []byte, c *entry, undecided, to relays) []byte {
 	b = appendBytes(b, 15, life.Every)
 	b = appendBytes(b, 16, life.Schedule)
 	b = appendBytes(b, 17, life.Grace)
-	return appendBytes(b, 18, c.failed)
+	b = appendBytes(b, 18, c.failed)
+	b = appendUint(b, 19, uint64(c.gauges))
+	b = appendUint(b, 20, uint64(c.anew))
+	return appendUint(b, 21, c.from)
 }
 
 // verdict is what a relay decided of a change.
@@ -257,6 +263,12 @@ func decodeChange(b []byte) (c *entry, key grouping.Key, undecided relays, err e
 			life.Grace = string(raw)
 		case 18:
 			c.failed = change.FailedText(string(raw))
+		case 19:
+			c.gauges = addup.Gauges(min(v, math.MaxUint8))
+		case 20:
+			c.anew = relays(v)
+		case 21:
+			c.from = v
 		default:
 			err = unknownField(field)
 		}
@@ -268,7 +280,7 @@ func decodeChange(b []byte) (c *entry, key grouping.Key, undecided relays, err e
 	switch {
 	case err != nil:
 		return nil, grouping.Key{}, 0, err
-	case key.IsZero() || c.sequence == 0 || !c.operation.IsPush():
+	case key.IsZero() || c.sequence == 0 || c.from > c.sequence || !c.operation.IsPush() || !c.gauges.IsKnown():
 		return nil, grouping.Key{}, 0, errRecord
 	}
 	return c, key, undecided, nil

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"pushrelay/internal/addup"
 	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
@@ -27,6 +28,8 @@ func FuzzRecords(f *testing.F) {
 	f.Add(appendChange(nil, said, 1, 0))
 	said.life = lifetime.Declaration{TTL: lifetime.ByRule, Every: lifetime.Period(time.Millisecond)}
 	f.Add(appendChange(nil, said, 1, 0))
+	f.Add(appendChange(nil, &entry{sequence: 5, from: 3, operation: change.Add, gauges: addup.Sum, anew: 2, group: &group{key: key}}, 3, 2))
+	f.Add(appendChange(nil, &entry{sequence: 6, operation: change.MergeSeries, group: &group{key: key}}, 1, 0))
 	f.Add(appendVerdict(nil, verdict{slot: 1, sequence: 7, decision: rejectedDecision, point: history.Point{Epoch: history.EpochID{1}, Position: 9}}))
 	f.Add(cursorRecord(&cursor{slot: 2, id: StoreID{1}, addresses: []string{"a:1", "b:2"}, highest: 8, withdrawn: []Decided{{Sequence: 9}}}, newCursor))
 	f.Add(appendDropped(nil, 1))
@@ -44,7 +47,7 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// TestLivesThatCannotBe: what cannot be read of a group's life is refused, and a reason of a failure is no longer than it may be.
+// TestLivesThatCannotBe: what cannot be read of a group's life or of gauges is refused, and a reason of a failure is no longer than it may be.
 func TestLivesThatCannotBe(t *testing.T) {
 	key, err := grouping.New(grouping.Label{Name: "job", Value: "j"})
 	if err != nil {
@@ -56,6 +59,9 @@ func TestLivesThatCannotBe(t *testing.T) {
 		"every beside schedule": appendBytes(appendBytes(nil, 15, "1h"), 16, "0 0 * * *"),
 		"schedule":              appendBytes(nil, 16, strings.Repeat("1,", 1<<10)+"1 * * * *"),
 		"grace":                 appendBytes(nil, 17, "1000y"),
+		"gauges":                appendUint(nil, 19, 4),
+		"many gauges":           appendUint(nil, 19, 1<<40),
+		"made of newer changes": appendUint(nil, 21, 4),
 	} {
 		if c, _, _, err := decodeChange(append(bytes.Clone(record), wrong...)); err == nil {
 			t.Errorf("%s is read as %+v", name, c)

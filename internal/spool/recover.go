@@ -177,6 +177,10 @@ func (r *replay) change(b []byte) error {
 	if err != nil {
 		return err
 	}
+	if c.from != 0 && r.restated(c) {
+		return nil
+	}
+	c.from = 0 // The journal has it as it is.
 	r.newest = c.pushedAt
 	if c.group = r.s.groups.byKey[key]; c.group == nil {
 		c.group = &group{key: key}
@@ -185,6 +189,26 @@ func (r *replay) change(b []byte) error {
 	r.s.journal.sequence = max(r.s.journal.sequence, c.sequence)
 	r.s.groups.insert(c, undecided&r.s.cursors.known())
 	return nil
+}
+
+// restated puts a change in the place of the one of the same number, and of those that were added up in it. It reports false where that is
+// missing.
+func (r *replay) restated(c *entry) bool {
+	old := r.numbered[c.sequence]
+	if old == nil || old.group == nil || r.s.groups.byKey[old.group.key] != old.group {
+		return false
+	}
+	gs := &r.s.groups
+	for _, part := range slices.Clone(old.group.changes) {
+		if part.operation.IsOnto() && part.sequence >= c.from && part.sequence < c.sequence {
+			gs.remove(part)
+		}
+	}
+	gs.bytes -= old.bytes()
+	old.operation, old.gauges, old.format, old.body, old.bodyBytes, old.families = c.operation, c.gauges, c.format, c.body, c.bodyBytes, c.families
+	old.life, old.failed = c.life, c.failed
+	gs.bytes += old.bytes()
+	return true
 }
 
 // attached says that all that waits for a relay may have been sent to it, in a session that begins.
@@ -251,15 +275,19 @@ func (r *replay) verdict(b []byte) error {
 	}
 	cur.advance(Decided{v.sequence, c.identity()})
 	r.noteSent(c)
-	r.resolveThrough(c, cur)
+	parts := r.resolveThrough(c, cur)
 	switch v.decision {
 	case appliedDecision:
-		c.applied = true
+		for _, part := range parts {
+			part.applied = true
+		}
 	case withdrawnDecision:
 		r.s.groups.withdraw(c)
 	case rejectedDecision:
-		if c.undecided == 0 && !c.applied {
-			r.s.groups.remove(c)
+		for _, part := range parts {
+			if part.undecided == 0 && !part.applied {
+				r.s.groups.remove(part)
+			}
 		}
 	default:
 		return errRecord
@@ -269,11 +297,15 @@ func (r *replay) verdict(b []byte) error {
 
 // resolveThrough notes that a relay has decided a change, and with it all earlier ones of the group. The relay gets them in order.
 // One that it had not decided by then was pointless, and was dropped and never sent. Sent now, it could bring back what was
-// deleted: the relay keeps the mark of a group that is gone only until all changes up to it are decided (T12).
-func (r *replay) resolveThrough(c *entry, cur *cursor) {
-	resolve := func(c *entry) {
-		if c.undecided.has(cur.slot) {
-			r.s.groups.resolve(cur, c)
+// deleted: the relay keeps the mark of a group that is gone only until all changes up to it are decided (T12). Of those that are onto something it
+// may have been sent the sum: they are returned with the change, and share its fate.
+func (r *replay) resolveThrough(c *entry, cur *cursor) (parts []*entry) {
+	resolve := func(o *entry) {
+		if o.undecided.has(cur.slot) {
+			r.s.groups.resolve(cur, o)
+			if o != c && o.operation.IsOnto() {
+				parts = append(parts, o)
+			}
 		}
 	}
 	resolve(c)
@@ -281,10 +313,11 @@ func (r *replay) resolveThrough(c *entry, cur *cursor) {
 	i, _ := slices.BinarySearchFunc(all, c.sequence, func(c *entry, sequence uint64) int { return cmp.Compare(c.sequence, sequence) })
 	for _, earlier := range slices.Backward(all[:i]) {
 		if earlier.isContent() && !earlier.undecided.has(cur.slot) {
-			return // So are all before it.
+			break // So are all before it.
 		}
 		resolve(earlier)
 	}
+	return append(parts, c)
 }
 
 func (r *replay) journal(b []byte) error {
@@ -300,6 +333,7 @@ func (r *replay) journal(b []byte) error {
 	clear(r.numbered)
 	for c := range r.s.groups.order.all() {
 		r.noteSent(c)
+		c.doubt()
 		number, ok := renumbered[c.sequence]
 		if !ok { // It was gone when the numbers were given.
 			r.s.groups.remove(c)

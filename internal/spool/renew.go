@@ -43,6 +43,8 @@ func (s *Spool) renew(cur *cursor, reason string) {
 	var numbers numbering
 	last := uint64(0)
 	for c := range s.groups.order.all() {
+		s.restate(c)
+		c.doubt()
 		last++
 		numbers = append(numbers, [2]uint64{c.sequence, last})
 	}
@@ -52,5 +54,21 @@ func (s *Spool) renew(cur *cursor, reason string) {
 	for c := range s.groups.order.all() {
 		last++
 		c.sequence = last
+	}
+}
+
+// restate puts a change into the journal as it is, if it is another than under its number there: what it was made of gets no new numbers.
+func (s *Spool) restate(c *entry) {
+	if c.from == 0 {
+		return
+	}
+	s.journal.note(appendChange(nil, c, c.undecided, c.sent))
+	c.from = 0
+}
+
+// doubt has those relays that a change may have reached under its old number get it in a way that does no harm twice.
+func (c *entry) doubt() {
+	if c.operation.IsOnto() {
+		c.anew |= c.sent & c.undecided
 	}
 }

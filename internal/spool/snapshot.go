@@ -7,6 +7,9 @@ import (
 	"maps"
 	"time"
 
+	"pushrelay/internal/addup"
+	"pushrelay/internal/change"
+	"pushrelay/internal/exposition"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/wal"
 )
@@ -66,11 +69,16 @@ type frozenChange struct {
 	*entry
 
 	sequence  uint64
+	operation change.Operation
+	gauges    addup.Gauges
+	format    exposition.Format
 	body      []byte
 	bodyBytes int
 	families  []uint64
 	life      lifetime.Declaration
+	failed    string
 	undecided relays
+	anew      relays
 	sent      relays
 	applied   bool
 }
@@ -129,7 +137,8 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	f.settings = maps.Clone(s.remembered.byAddress)
 	for c := range s.groups.order.all() {
 		f.changes = append(f.changes, frozenChange{
-			entry: c, sequence: c.sequence, body: c.body, bodyBytes: c.bodyBytes, families: c.families, life: c.life, undecided: c.undecided, sent: c.sent, applied: c.applied,
+			entry: c, sequence: c.sequence, operation: c.operation, gauges: c.gauges, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
+			life: c.life, failed: c.failed, undecided: c.undecided, anew: c.anew, sent: c.sent, applied: c.applied,
 		})
 		if c.durable != nil {
 			f.underway = append(f.underway, c)
@@ -171,8 +180,8 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 // append appends the payload of the change as it was.
 func (c *frozenChange) append(b []byte, attached relays) []byte {
 	then := entry{
-		group: c.group, sequence: c.sequence, operation: c.operation, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
-		pushedAt: c.pushedAt, owner: c.owner, failed: c.failed, life: c.life, digest: c.digest, applied: c.applied,
+		group: c.group, sequence: c.sequence, operation: c.operation, gauges: c.gauges, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
+		pushedAt: c.pushedAt, owner: c.owner, failed: c.failed, life: c.life, digest: c.digest, anew: c.anew, applied: c.applied,
 	}
 	return appendChange(b, &then, c.undecided, (c.sent|attached)&c.undecided)
 }

@@ -74,7 +74,8 @@ type Spool struct {
 	journal    journal
 	groups     groups
 	cursors    cursors
-	demands    map[string]demands // of the relays, by address, while they have a session
+	demands    map[string]demands           // of the relays, by address, while they have a session
+	told       map[string]exposition.Limits // of the relays, by address, as they were told last since the start
 	remembered remembered
 	away       absences
 	rejections rejections
@@ -83,10 +84,10 @@ type Spool struct {
 // New returns a spool that is not recovered yet. Nothing is opened.
 func New(cfg Config) *Spool {
 	s := &Spool{
-		cfg: cfg, journal: newJournal(cfg.Release), demands: map[string]demands{}, away: absences{},
+		cfg: cfg, journal: newJournal(cfg.Release), demands: map[string]demands{}, told: map[string]exposition.Limits{}, away: absences{},
 		parsers: sync.Pool{New: func() any { return new(exposition.Parser) }},
 	}
-	s.groups = groups{maxBytes: cfg.MaxBytes, parsers: &s.parsers, slots: &s.cursors.slots, byKey: map[grouping.Key]*group{}}
+	s.groups = groups{maxBytes: cfg.MaxBytes, parsers: &s.parsers, check: s.checkSum, slots: &s.cursors.slots, byKey: map[grouping.Key]*group{}}
 	s.cursors = cursors{logger: cfg.Logger, journal: &s.journal, groups: &s.groups}
 	s.remembered = remembered{journal: &s.journal, byAddress: map[string]settings{}}
 	s.metrics = newMetrics(cfg.Registerer, s)
@@ -111,7 +112,7 @@ func (s *Spool) Apply(ctx context.Context, r *change.Change) change.Outcome {
 		pushedAt: r.At, owner: r.Owner, digest: change.DigestOf(r),
 	}
 	if r.Operation.HasBody() {
-		c.life, c.failed = r.Life, r.Failed
+		c.life, c.failed, c.gauges = r.Life, r.Failed, r.Gauges
 	}
 	if err := s.accept(r.Key, c, answered); err != nil {
 		return change.OutcomeOf(err)

@@ -18,6 +18,8 @@ type Checked struct {
 	Targets []target.Target
 	// Textfiles are the directories with text files.
 	Textfiles []textfile.Directory
+	// PushRules counts the push rules.
+	PushRules int
 	// Warnings are those that a running agent logs.
 	Warnings []string
 	// BadFiles are target files that cannot be used as they are, each with its reason. A running agent keeps what they held
@@ -38,7 +40,7 @@ func Check(file string) (*Checked, error) {
 	if err := d.Apply(cfg); err != nil {
 		return nil, err
 	}
-	out := &Checked{Textfiles: cfg.TextfileConfigs, Warnings: append(cfg.Warnings, cfg.FileWarnings()...)}
+	out := &Checked{Textfiles: cfg.TextfileConfigs, PushRules: len(cfg.PushRules), Warnings: append(cfg.Warnings, cfg.FileWarnings()...)}
 	for _, e := range d.announced {
 		out.Targets = append(out.Targets, e.Target)
 	}

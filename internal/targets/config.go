@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
 
+	"pushrelay/internal/lifetime"
+	"pushrelay/internal/pushrules"
 	"pushrelay/internal/textfile"
 	"pushrelay/internal/yamldoc"
 )
@@ -25,6 +27,8 @@ type Config struct {
 	ScrapeConfigs []*ScrapeConfig `yaml:"scrape_configs"`
 	// TextfileConfigs are the directories whose *.prom files are pushed. Relative ones start at the configuration file.
 	TextfileConfigs []textfile.Directory `yaml:"textfile_configs"`
+	// PushRules say which pushes that enter at the agent are added up (L11).
+	PushRules []lifetime.Rule `yaml:"-"`
 	// Warnings are the keys that Prometheus knows and the agent leaves to it, one line each.
 	Warnings []string `yaml:"-"`
 
@@ -118,6 +122,9 @@ func parse(raw []byte, dir string) (*Config, error) {
 		return nil, locate(root, err)
 	}
 	cfg.Warnings = warnings
+	if cfg.PushRules, err = pushRulesOf(root); err != nil {
+		return nil, err
+	}
 	global, err := globalTimesOf(root)
 	if err != nil {
 		return nil, err
@@ -151,6 +158,16 @@ func parse(raw []byte, dir string) (*Config, error) {
 		return nil, fmt.Errorf("line %d: textfile_configs: %w", linesOf(root, "textfile_configs")[i], err)
 	}
 	return cfg, nil
+}
+
+// pushRulesOf reads the push rules of the file.
+func pushRulesOf(root *yaml.Node) ([]lifetime.Rule, error) {
+	for key, value := range pairs(root) {
+		if key.Value == pushrules.Key {
+			return pushrules.AtAgent(key.Line, value)
+		}
+	}
+	return nil, nil
 }
 
 // lenient decodes a Config beside the other sections of a Prometheus configuration, which were judged before.

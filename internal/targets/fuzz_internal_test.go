@@ -13,6 +13,7 @@ func FuzzConfig(f *testing.F) {
 		"scrape_configs:\n- job_name: node\n  static_configs:\n  - targets: [\"localhost:9100\", \"b\"]\n    labels: {env: x, instance: i}\n",
 		"global: {scrape_interval: 15s}\nscrape_configs:\n- job_name: a\n  scheme: https\n  metrics_path: /m\n  params: {a: [b]}\n  proxy_url: user:hunter2@proxy:3128\n  basic_auth: {username: u, password: hunter2}\n  file_sd_configs: [{files: [\"*.yml\"]}]\n  relabel_configs: []\n",
 		"textfile_configs:\n- directory: texts\n  job: node\n  labels: {a: b}\n  every: 1d\n  grace: none\n  ttl: 0\n",
+		"push_rules:\n- match: '{job=\"j\"}'\n  aggregate: sum\n  put: true\n- {match: x, ttl: 1d}\n", "push_rules: &a [*a]\n",
 		"scrape_configs: []\n---\n", "scrape_configs:\n- job_name: a\n  tls_config: {insecure_skip_verify: true}\n  scrape_timeout: 1h\n  oauth2: {proxy_url: \"http://a\"}\n",
 		"scrape_configs: [{job_name: a, static_configs: [{targets: [a], labels: {__address__: b, __param_x: y}}]}, &x {job_name: b}, *x]\n",
 		"&a\n<<: *a\nscrape_configs: []\n", "scrape_configs:\n- &b\n  job_name: x\n  <<: [*b, {scheme: https}]\n",

@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"pushrelay/internal/pushrules"
 	"pushrelay/internal/textfile"
 	"pushrelay/internal/yamldoc"
 )
@@ -36,7 +37,7 @@ var prometheusSections = []string{"runtime", "rule_files", "scrape_config_files"
 // to Prometheus.
 func judgeKeys(root *yaml.Node) (warnings []string, err error) {
 	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("line %d: want a mapping with scrape_configs and textfile_configs", root.Line)
+		return nil, fmt.Errorf("line %d: want a mapping with scrape_configs, textfile_configs and push_rules", root.Line)
 	}
 	for key, value := range pairs(root) {
 		switch {
@@ -54,13 +55,13 @@ func judgeKeys(root *yaml.Node) (warnings []string, err error) {
 					return nil, err
 				}
 			}
-		case key.Value == "scrape_configs", key.Value == "textfile_configs":
+		case key.Value == "scrape_configs", key.Value == "textfile_configs", key.Value == pushrules.Key:
 		case key.Value == "global":
 			warnings = append(warnings, fmt.Sprintf("line %d: global is Prometheus' own: the agent takes from it only what completes a job's scrape_interval or scrape_timeout", key.Line))
 		case slices.Contains(prometheusSections, key.Value):
 			warnings = append(warnings, fmt.Sprintf("line %d: %s is Prometheus' own and has no effect on the agent", key.Line, key.Value))
 		default:
-			return nil, fmt.Errorf("line %d: unknown key %s, want scrape_configs or textfile_configs", key.Line, yamldoc.Key(key.Value))
+			return nil, fmt.Errorf("line %d: unknown key %s, want scrape_configs, textfile_configs or push_rules", key.Line, yamldoc.Key(key.Value))
 		}
 	}
 	return warnings, nil

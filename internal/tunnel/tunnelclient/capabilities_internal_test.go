@@ -20,6 +20,7 @@ func TestOnlyWhatWasAnnouncedIsSent(t *testing.T) {
 		failure = relayv1.Capability_CAPABILITY_PUSH_FAILURE
 		hidden  = relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN
 		life    = relayv1.Capability_CAPABILITY_LIFE
+		add     = relayv1.Capability_CAPABILITY_ADD
 	)
 	for _, tt := range []struct {
 		name       string
@@ -29,6 +30,7 @@ func TestOnlyWhatWasAnnouncedIsSent(t *testing.T) {
 		withOrigin bool
 		mayHide    bool
 		withLife   bool
+		later      bool // it waits until the relay can
 	}{
 		{name: "everything", announced: []relayv1.Capability{origin, failure}, operation: change.Fail, sent: true, withOrigin: true},
 		{name: "no failures", announced: []relayv1.Capability{origin}, operation: change.Fail},
@@ -36,12 +38,15 @@ func TestOnlyWhatWasAnnouncedIsSent(t *testing.T) {
 		{name: "hiding", announced: []relayv1.Capability{hidden}, operation: change.Replace, sent: true, mayHide: true},
 		{name: "lives", announced: []relayv1.Capability{life}, operation: change.Replace, sent: true, withLife: true},
 		{name: "no origins", announced: []relayv1.Capability{failure, 99}, operation: change.Replace, sent: true},
+		{name: "no additions", announced: []relayv1.Capability{origin}, operation: change.Add, later: true},
+		{name: "additions without origins", announced: []relayv1.Capability{add}, operation: change.MergeSeries, later: true},
+		{name: "additions", announced: []relayv1.Capability{add, origin}, operation: change.Add, sent: true, withOrigin: true},
 	} {
 		var told bytes.Buffer
 		s := &session{welcome: &relayv1.Welcome{Capabilities: tt.announced}, link: &Link{cfg: Config{Logger: slog.New(slog.NewTextHandler(&told, nil))}}}
 		r := &change.Change{Operation: tt.operation, Origin: &change.Origin{Sequence: 1}, MayBeHidden: true, Life: lifetime.Declaration{TTL: lifetime.None}, Failed: "x"}
 		err := s.supports(r)
-		if errors.Is(err, tunnel.ErrUnsupported) == tt.sent {
+		if errors.Is(err, tunnel.ErrUnsupported) == (tt.sent || tt.later) || errors.Is(err, change.Unavailable) != tt.later {
 			t.Errorf("%s: supports(%v) = %v", tt.name, tt.operation, err)
 		}
 		if tt.sent && r.MayBeHidden != tt.mayHide {

@@ -87,11 +87,12 @@ func (c *changeStream) run() error {
 // send sends one change, as soon as the window has room for it.
 func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint64, next *spool.Transfer) error {
 	r, err := c.feed.Request(next, c.body)
-	if err == nil {
-		err = c.session.supports(r)
-	}
 	if err != nil {
 		c.feed.Decide(next, *change.Refuse(change.Invalid, "the change cannot be sent: %v", err))
+		return nil
+	}
+	if err := c.session.supports(r); err != nil {
+		c.feed.Decide(next, change.OutcomeOf(err)) // as if the relay had said so
 		return nil
 	}
 	if cap(r.Body) > cap(c.body) && cap(r.Body) <= keptBodyBytes {
