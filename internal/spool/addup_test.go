@@ -397,9 +397,9 @@ func TestARejectedSum(t *testing.T) {
 // Random additions beside all else that is pushed, with all that happens to agents and relays: two relays that lose verdicts, their data, or
 // are put back to a copy, kills, snapshots, journals that begin anew. Again and again both have exactly what was accepted.
 func TestAddsExactlyOnce(t *testing.T) {
-	seeds := uint64(20)
+	seeds := uint64(8)
 	if testing.Short() {
-		seeds = 8
+		seeds = 4
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -232,7 +232,7 @@ func TestDeclarationsBesideAWithdrawal(t *testing.T) {
 // TestDeclarationsReachEveryRelay pushes at random, while relays come and go, lose verdicts and their data, and the agent is killed. In the end
 // every relay has what a relay would have that was never away.
 func TestDeclarationsReachEveryRelay(t *testing.T) {
-	seeds := uint64(40)
+	seeds := uint64(16)
 	if testing.Short() {
 		seeds = 6
 	}
