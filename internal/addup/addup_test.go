@@ -133,6 +133,12 @@ func TestAdd(t *testing.T) {
 			want: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 8 sample_sum: 0 schema: -2 zero_threshold: 0.1 zero_count: 3 positive_span { offset: 0 length: 1 } positive_delta: 5 created_timestamp { seconds: 43200 } } }`,
 		},
 		{
+			name: "a native bucket that comes to lie within a wider zero bucket",
+			base: `name: "h" type: HISTOGRAM metric { histogram { schema: -4 zero_threshold: 0.0059 } }`,
+			more: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 4 schema: -2 zero_count: 1 positive_span { offset: -1 length: 2 } positive_delta: 1 positive_delta: 1 } }`,
+			want: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 4 sample_sum: 0 schema: -4 zero_threshold: 1 zero_count: 4 created_timestamp { seconds: 43200 } } }`,
+		},
+		{
 			name: "a zero bucket without a bound",
 			base: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 1 zero_threshold: nan zero_count: 1 } }`,
 			more: `name: "h" type: HISTOGRAM metric { histogram { sample_count: 2 zero_threshold: -1 zero_count: 2 } }`,

@@ -106,8 +106,10 @@ func cumulativeOf(b *dto.Bucket) float64 {
 func addNative(sum, base, more *dto.Histogram, whole bool) bool {
 	a, b := toFloat(base).Compact(0), toFloat(more).Compact(0) // the library takes no spans without buckets
 	observed := inBuckets(a) + inBuckets(b)
-	a, _, _, err := a.Add(b)
-	if err != nil { // of bounds of its own, which the protobuf format does not have, or of offsets that wrap around
+	if !coarsen(a, b.Schema) || !coarsen(b, a.Schema) {
+		return false
+	}
+	if _, _, _, err := a.Add(b); err != nil { // of bounds of its own, which the protobuf format does not have
 		return false
 	}
 	// The library drops buckets that lie within the zero bucket. What was counted in them belongs there.
@@ -126,6 +128,12 @@ func addNative(sum, base, more *dto.Histogram, whole bool) bool {
 		sum.PositiveSpan = []*dto.BucketSpan{{Offset: proto.Int32(0), Length: proto.Uint32(0)}} // what says that one without buckets is native
 	}
 	return true
+}
+
+// coarsen brings a histogram to that resolution, if its own is finer, and reports whether that is possible. The library's Add does so too, but
+// after it has looked for what lies within a zero bucket, and then counts some of it twice.
+func coarsen(h *histogram.FloatHistogram, schema int32) bool {
+	return h.Schema <= schema || h.ReduceResolution(schema) == nil
 }
 
 // inBuckets returns how many observations are in the buckets, the zero bucket among them.

@@ -287,13 +287,13 @@ func TestAStoreThatWasPutBackGetsTotals(t *testing.T) {
 				a, b := newRelay("a:1", 1), newRelay("b:1", 2)
 				h.visit(b)
 				detach := h.attach(a)
-				h.do(change.Replace, "j", counters("c", 100)) //nolint:errcheck // It waits for b.
+				h.do(change.Replace, "j", counters("c", 100))
 				for range 5 {
-					h.do(change.Add, "j", counters("c", 1)) //nolint:errcheck // As above.
+					h.do(change.Add, "j", counters("c", 1))
 				}
 				copied := a.copy("a:1")
 				for range 6 {
-					h.do(change.Add, "j", counters("c", 1)) //nolint:errcheck // As above.
+					h.do(change.Add, "j", counters("c", 1))
 				}
 				settle()
 				detach()
@@ -318,7 +318,7 @@ func TestAStoreThatWasPutBackGetsTotals(t *testing.T) {
 				}
 				h.visit(copied)
 				wantMap(t, "a", copied.has("j"), map[string]string{"c": "c 111"})
-				h.do(change.Add, "j", counters("c", 1)) //nolint:errcheck // As above.
+				h.do(change.Add, "j", counters("c", 1))
 				h.visit(b)
 				h.visit(copied)
 				wantMap(t, "a", copied.has("j"), map[string]string{"c": "c 112"})
@@ -337,7 +337,7 @@ func TestSumsSurviveANewJournal(t *testing.T) {
 		h.visit(b)
 		detach := h.attach(a)
 		for range 5 {
-			h.do(change.Add, "j", counters("c", 1)) //nolint:errcheck // It waits for b.
+			h.do(change.Add, "j", counters("c", 1))
 		}
 		settle()
 		detach()

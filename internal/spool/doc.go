@@ -12,8 +12,8 @@
 // A group is a list of changes, oldest first: at most one that replaces or deletes the group, then those that merge into it.
 // Each change knows which relays have still to decide it. A change that all have decided stays as the group's content. One
 // whose metric families were all pushed anew goes, once nobody waits for it and no relay may be deciding it. So the list is
-// bounded by the newest text of each family (T15). What a push declared of its group's life outlives its content: the next change says it
-// where one goes, so that every relay hears of it, and one that lost its groups hears of all (L1).
+// bounded by the newest text of each family (T15). What adds to families makes nothing pointless; neighbours of that kind are added up, where no relay
+// can tell (L14). What a push declared of its group's life outlives its content: the next change says it where one goes, so that every relay hears of it, and one that lost its groups hears of all (L1).
 //
 // The parts, all of them under the one lock Spool.mu:
 //
@@ -30,5 +30,5 @@
 // The words: a push is accepted, a change is pending at a relay until it is
 // resolved there, a verdict is what the relay says, and the relay has decided what it gave a final verdict on.
 //
-// Start reading at [Spool.Apply], then at [Feed] and compact.
+// Start reading at [Spool.Apply], then at [Feed], compact and addUp.
 package spool

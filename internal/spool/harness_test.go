@@ -311,7 +311,7 @@ func contentAfter(before map[string]string, p *change.Change) map[string]string 
 	for _, s := range pushed {
 		if old, has := all[s.series]; has && p.Operation == change.Add {
 			var base float64
-			fmt.Sscan(old[len(s.series):], &base) //nolint:errcheck // It was written below.
+			fmt.Sscan(old[len(s.series):], &base)
 			if s.isCounter {
 				s.value += base
 			} else {

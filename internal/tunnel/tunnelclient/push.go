@@ -127,7 +127,7 @@ func (s *session) supports(r *change.Change) error {
 	if r.Operation == change.Fail && !s.relayCan(relayv1.Capability_CAPABILITY_PUSH_FAILURE) {
 		return tunnel.ErrUnsupported
 	}
-	if canAdd := s.relayCan(relayv1.Capability_CAPABILITY_ADD) && s.relayCan(relayv1.Capability_CAPABILITY_PUSH_ORIGIN); r.Operation.IsOnto() && !canAdd {
+	if r.Operation.IsOnto() && (!s.relayCan(relayv1.Capability_CAPABILITY_ADD) || !s.relayCan(relayv1.Capability_CAPABILITY_PUSH_ORIGIN)) {
 		return errCannotAdd
 	}
 	if !s.relayCan(relayv1.Capability_CAPABILITY_PUSH_ORIGIN) {
