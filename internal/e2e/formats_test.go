@@ -22,7 +22,7 @@ import (
 // formatsWrite is for testdata/formats, which holds what releases of each format have left: what a relay keeps (store and
 // agents.json), a spool and a backup, and what there is to be read in them. Another format is added with
 //
-//	go test ./internal/e2e -run TestFormats -formats.write=3
+//	go test ./internal/e2e -run TestFormats -formats.write=4
 var formatsWrite = flag.Int("formats.write", 0, "keep what the programs write as the testdata of this format")
 
 // A keptFormat is what is in the files of one format.
@@ -133,6 +133,8 @@ func writeFormat(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
+	wantStatus(t, http.StatusOK, declare(t, h.relay.url+"/metrics/job/living", "living 1\n", "Push-TTL", "99y", "Push-Every", "98y"))
+	wantStatus(t, http.StatusOK, declare(t, h.relay.url+"/metrics/job/broken", "broken 1\n", "Push-Failed", "exit status 2", "Idempotency-Key", "k"))
 	h.equip(t)
 	h.agent.start(t)
 	h.agent.applied(t, "replaced", 1)
@@ -154,6 +156,9 @@ func writeFormat(t *testing.T, dir string) {
 		}
 		wantKept(t, got)
 	}
+	for range 2 {
+		wantStatus(t, http.StatusAccepted, declare(t, h.agent.url+"/metrics/job/counted", "# TYPE counted counter\ncounted 1\n", "Push-Operation", "add", "Push-TTL", "99y"))
+	}
 	h.agent.ask(t, http.MethodDelete, "deleted", 0)
 	h.agent.kept(t, "waits", 5)
 	relays, groups := h.spool(t)
@@ -172,6 +177,31 @@ func writeFormat(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	writeFile(t, filepath.Join(dir, "kept.json"), string(text)+"\n")
+}
+
+// declare posts with headers, name after name and value, and returns the status.
+func declare(t *testing.T, url, body string, headers ...string) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for pair := range slices.Chunk(headers, 2) {
+		r.Header.Set(pair[0], pair[1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	return answer.StatusCode
+}
+
+func wantStatus(t *testing.T, want, got int) {
+	t.Helper()
+	if got != want {
+		t.Fatalf("answered %d, want %d", got, want)
+	}
 }
 
 // TestFormats: what each format has left is read by this release, whole: the groups with their times, the known agents, what was
@@ -260,6 +290,9 @@ func (h *formatHouse) wantDelivered(t *testing.T, kept keptFormat) {
 	isTime := func(series string, _ float64) bool { return strings.HasPrefix(series, "push_") }
 	for _, g := range kept.Spool {
 		job := g.GroupingKey["job"]
+		if job == "counted" {
+			want[seriesOfJob("counted")] = 2 // both were added
+		}
 		if i := slices.Index([]string{"waits", "replaced"}, job); i < 0 {
 			continue
 		}
