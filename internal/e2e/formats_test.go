@@ -133,8 +133,8 @@ func writeFormat(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 	}
-	wantStatus(t, http.StatusOK, declare(t, h.relay.url+"/metrics/job/living", "living 1\n", "Push-TTL", "99y", "Push-Every", "98y"))
-	wantStatus(t, http.StatusOK, declare(t, h.relay.url+"/metrics/job/broken", "broken 1\n", "Push-Failed", "exit status 2", "Idempotency-Key", "k"))
+	wantStatus(t, http.StatusOK, declare(t, h.relay.url, "/job/living", "living 1\n", "Push-TTL", "99y", "Push-Every", "98y"))
+	wantStatus(t, http.StatusOK, declare(t, h.relay.url, "/job/broken", "broken 1\n", "Push-Failed", "exit status 2", "Idempotency-Key", "k"))
 	h.equip(t)
 	h.agent.start(t)
 	h.agent.applied(t, "replaced", 1)
@@ -157,7 +157,7 @@ func writeFormat(t *testing.T, dir string) {
 		wantKept(t, got)
 	}
 	for range 2 {
-		wantStatus(t, http.StatusAccepted, declare(t, h.agent.url+"/metrics/job/counted", "# TYPE counted counter\ncounted 1\n", "Push-Operation", "add", "Push-TTL", "99y"))
+		wantStatus(t, http.StatusAccepted, declare(t, h.agent.url, "/job/counted", "# TYPE counted counter\ncounted 1\n", "Push-Operation", "add", "Push-TTL", "99y"))
 	}
 	h.agent.ask(t, http.MethodDelete, "deleted", 0)
 	h.agent.kept(t, "waits", 5)
@@ -180,21 +180,17 @@ func writeFormat(t *testing.T, dir string) {
 }
 
 // declare posts with headers, name after name and value, and returns the status.
-func declare(t *testing.T, url, body string, headers ...string) int {
+func declare(t *testing.T, url, path, body string, headers ...string) int {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := post(path, body)
 	for pair := range slices.Chunk(headers, 2) {
-		r.Header.Set(pair[0], pair[1])
+		r = r.with(pair[0], pair[1])
 	}
-	answer, err := http.DefaultClient.Do(r)
+	got, err := (&gateway{url: url}).send(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer answer.Body.Close()
-	return answer.StatusCode
+	return got.status
 }
 
 func wantStatus(t *testing.T, want, got int) {
