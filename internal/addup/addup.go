@@ -57,6 +57,10 @@ func (g Gauges) Of(base, more float64) float64 {
 	}
 }
 
+// Adds says whether families of that type are added up at all: gauge histograms are gauges, and only a sum of them is known. Of others the newer
+// one stays.
+func (g Gauges) Adds(t dto.MetricType) bool { return t != dto.MetricType_GAUGE_HISTOGRAM || g == Sum }
+
 // Rule says how pushes are added up whose pushers do not ask for it (L11).
 type Rule struct {
 	// Gauges says what becomes of gauges.
@@ -71,7 +75,7 @@ type Rule struct {
 // as they are. A family of another type takes the place of the first. Gauge histograms are gauges: they are added up by Sum, and the newer one
 // stays otherwise. Base may be nil. Neither is used afterwards.
 func Add(base, more *dto.MetricFamily, gauges Gauges, at time.Time) *dto.MetricFamily {
-	if more.GetType() == dto.MetricType_GAUGE_HISTOGRAM && gauges != Sum {
+	if !gauges.Adds(more.GetType()) {
 		return Merge(base, more)
 	}
 	for _, m := range more.Metric {

@@ -25,6 +25,8 @@ import (
 type Registry interface {
 	// Agents returns what is known of every agent, sorted by name.
 	Agents() []roster.Agent
+	// Known reports whether the name is that of a known agent.
+	Known(name string) bool
 	// Forget removes a departed agent.
 	Forget(name string) error
 	// EndRevoked ends the sessions of all certificates that are revoked by now.
@@ -99,8 +101,7 @@ func (c *Control) Revoke(ctx context.Context, name string, r relayapi.Revoke) (r
 	if err != nil {
 		return done, err
 	}
-	_, unknown := Find(Join(c.cfg.Registry.Agents(), nil), name)
-	done.Known = done.Known || unknown == nil && r.Serial == ""
+	done.Known = done.Known || r.Serial == "" && c.cfg.Registry.Known(name)
 	done.SessionsEnded = c.cfg.Registry.EndRevoked()
 	// From here on nothing begins, and no session is current any more. A change that the store asked about before is decided once the store can be asked
 	// for the account.

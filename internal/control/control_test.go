@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,10 @@ type registry struct{ asked []string }
 
 func (r *registry) Agents() []roster.Agent {
 	return []roster.Agent{{Name: "site-a", Connected: true, Targets: make([]roster.Target, 2), LastSeen: time.Unix(1, 0)}, {Name: "site-b"}}
+}
+
+func (r *registry) Known(name string) bool {
+	return slices.ContainsFunc(r.Agents(), func(a roster.Agent) bool { return a.Name == name })
 }
 
 func (r *registry) Forget(name string) error {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
 	"pushrelay/internal/ledger"
 	"pushrelay/internal/relayapi"
@@ -47,8 +46,8 @@ func ofRoster(k roster.Agent) relayapi.Agent {
 		state = relayapi.AgentConnected
 	}
 	return relayapi.Agent{
-		Agent: k.Name, State: state, RevokedCertificates: []relayapi.Revocation{}, SessionStarted: timeOrNil(k.SessionStarted), LastSeen: timeOrNil(k.LastSeen),
-		Version: k.Version, RemoteAddress: k.RemoteAddress, CertificateNotAfter: timeOrNil(k.CertificateNotAfter), CertificateSerial: k.CertificateSerial,
+		Agent: k.Name, State: state, RevokedCertificates: []relayapi.Revocation{}, SessionStarted: relayapi.TimeOrNull(k.SessionStarted), LastSeen: relayapi.TimeOrNull(k.LastSeen),
+		Version: k.Version, RemoteAddress: k.RemoteAddress, CertificateNotAfter: relayapi.TimeOrNull(k.CertificateNotAfter), CertificateSerial: k.CertificateSerial,
 		Targets: len(k.Targets),
 	}
 }
@@ -68,7 +67,7 @@ func addLedger(a *relayapi.Agent, i ledger.Agent) {
 		})
 	}
 	if n := len(i.Certificates); n > 0 && a.CertificateNotAfter == nil {
-		a.CertificateNotAfter, a.CertificateSerial = timeOrNil(i.Certificates[n-1].To), i.Certificates[n-1].Serial
+		a.CertificateNotAfter, a.CertificateSerial = relayapi.TimeOrNull(i.Certificates[n-1].To), i.Certificates[n-1].Serial
 	}
 }
 
@@ -78,12 +77,4 @@ func revocations(of []ledger.Revocation) []relayapi.Revocation {
 		out = append(out, relayapi.Revocation{Serial: r.Serial, At: r.At.UTC()})
 	}
 	return out
-}
-
-func timeOrNil(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }

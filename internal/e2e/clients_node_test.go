@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"pushrelay/internal/need"
 )
 
 // nodeFolder is a folder with the script of testdata/node and the library that it needs, as the lock file has it.
@@ -20,7 +22,7 @@ func nodeFolder(t testing.TB) string {
 	}
 	ci := command{path: npm, dir: dir, args: []string{"ci", "--ignore-scripts", "--no-audit", "--no-fund", "--cache=" + filepath.Join(dir, "cache")}}
 	if r := output(t, ci); r.code != 0 {
-		missing(t, "npm ci: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+		need.Missing(t, "npm ci: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	return dir
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"pushrelay/internal/need"
 )
 
 // damage puts another byte in the place of the first of that text in a file, and returns what the file holds then.
@@ -41,7 +43,7 @@ func smallDisk(t *testing.T, bytes int) string {
 	requireRoot(t)
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0755", bytes)); err != nil {
-		missing(t, "mounting a tmpfs: %v", err)
+		need.Missing(t, "mounting a tmpfs: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {

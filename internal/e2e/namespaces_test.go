@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"pushrelay/internal/need"
 )
 
 // The addresses of the two networks. 203.0.113.0/24 is reserved for documentation: nothing real is ever there.
@@ -60,7 +62,7 @@ func newNetwork(t testing.TB) network {
 	n := network{prefix + "in", prefix + "router", prefix + "out"}
 	for _, name := range []string{n.inside, n.router, n.outside} {
 		if r := output(t, command{path: "ip", args: []string{"netns", "add", name}}); r.code != 0 {
-			missing(t, "no network namespace can be made here: %s", r.stderr)
+			need.Missing(t, "no network namespace can be made here: %s", r.stderr)
 		}
 		t.Cleanup(func() { output(t, command{path: "ip", args: []string{"netns", "delete", name}}) })
 		n.ip(t, name, "link", "set", "lo", "up")
@@ -71,7 +73,7 @@ func newNetwork(t testing.TB) network {
 	// The outside even gets a route to the inner network, which the real Internet has not.
 	n.ip(t, n.outside, "route", "add", "default", "via", routerOutside)
 	if r := output(t, command{path: "sysctl", args: []string{"-qw", "net.ipv4.ip_forward=1"}, netns: n.router}); r.code != 0 {
-		missing(t, "no namespace can route here: %s", r.stderr)
+		need.Missing(t, "no namespace can route here: %s", r.stderr)
 	}
 	return n
 }
@@ -89,7 +91,7 @@ func (n network) connect(t testing.TB, name, link, address, routerLink, routerAd
 func (network) ip(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if r := output(t, command{path: "ip", args: append([]string{"-netns", name}, args...)}); r.code != 0 {
-		missing(t, "no network can be laid here: ip %v: %s", args, r.stderr)
+		need.Missing(t, "no network can be laid here: ip %v: %s", args, r.stderr)
 	}
 }
 
@@ -97,7 +99,7 @@ func (network) ip(t testing.TB, name string, args ...string) {
 func (network) filter(t testing.TB, name, rules string) {
 	t.Helper()
 	if r := outputWithInput(t, command{path: "/usr/sbin/nft", args: []string{"-f", "-"}, netns: name}, rules); r.code != 0 {
-		missing(t, "no firewall can be loaded here: %s", r.stderr)
+		need.Missing(t, "no firewall can be loaded here: %s", r.stderr)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"pushrelay/internal/need"
 )
 
 // newMachine is a machine of its own, by its network: its default ports are free.
@@ -19,7 +21,7 @@ func newMachine(t testing.TB) (n network, namespace string) {
 	requireProgram(t, "/usr/bin/curl", "curl")
 	namespace = fmt.Sprintf("pushrelay-%d-%d", os.Getpid(), networks.Add(1))
 	if r := output(t, command{path: "ip", args: []string{"netns", "add", namespace}}); r.code != 0 {
-		missing(t, "no network namespace can be made here: %s", r.stderr)
+		need.Missing(t, "no network namespace can be made here: %s", r.stderr)
 	}
 	t.Cleanup(func() { output(t, command{path: "ip", args: []string{"netns", "delete", namespace}}) })
 	n.ip(t, namespace, "link", "set", "lo", "up")

@@ -12,23 +12,15 @@ import (
 	"sync"
 	"testing"
 	"time"
-)
 
-// missing ends a test that lacks something of the machine: skipped with the reason for a person, failed for CI, where a
-// skip would hide that nothing was tested.
-func missing(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
+	"pushrelay/internal/need"
+)
 
 // requireProgram returns the path of a program of Debian's.
 func requireProgram(t testing.TB, path, debianPackage string) string {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
-		missing(t, "%s is not installed: `make deps` installs %s", path, debianPackage)
+		need.Missing(t, "%s is not installed: `make deps` installs %s", path, debianPackage)
 	}
 	return path
 }
@@ -36,7 +28,7 @@ func requireProgram(t testing.TB, path, debianPackage string) string {
 func requireRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		missing(t, "needs root")
+		need.Missing(t, "needs root")
 	}
 }
 

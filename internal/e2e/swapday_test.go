@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"pushrelay/internal/need"
 )
 
 // A unit is what systemd would run: the settings of a unit file, and the arguments after the defaults file was read.
@@ -69,7 +71,7 @@ func TestSwapDay(t *testing.T) {
 	var n network
 	namespace := fmt.Sprintf("pushrelay-%d-swap", os.Getpid())
 	if r := output(t, command{path: "ip", args: []string{"netns", "add", namespace}}); r.code != 0 {
-		missing(t, "no network namespace can be made here: %s", r.stderr)
+		need.Missing(t, "no network namespace can be made here: %s", r.stderr)
 	}
 	t.Cleanup(func() { output(t, command{path: "ip", args: []string{"netns", "delete", namespace}}) })
 	n.ip(t, namespace, "link", "set", "lo", "up")

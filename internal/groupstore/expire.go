@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/lifetime"
 )
 
 // What is expired is absent when a push is decided, whether or not it was removed already (L5): a push onto it begins anew, and what of it is in
@@ -50,14 +49,6 @@ func (x *decision) kept() (kept notes, pushed int64) {
 	return st.noted(), st.pushed
 }
 
-// declared returns what is declared of the group's life after a push that was accepted.
-func (x *decision) declared(before *lifetime.Declaration) lifetime.Declaration {
-	if before == nil {
-		return lifetime.Declaration{}.And(x.change.Life)
-	}
-	return before.And(x.change.Life)
-}
-
 // judgeExpire removes what is expired of the group, if it still is.
 func (x *decision) judgeExpire() {
 	switch {
@@ -80,14 +71,10 @@ func (s *Store) removal(g *group, as standing) Effect {
 
 // remains returns an effect by which nothing is left of what was pushed to a group but what is kept.
 func remains(op change.Operation, g *group, kept notes, pushed int64) Effect {
-	e := Effect{
+	return Effect{
 		Operation: op, Key: g.key, Seen: versionOf(g), PushedAt: pushed, FailedAt: kept.failed, Reason: kept.reason,
-		hidden: kept.hidden, broken: kept.broken, marks: kept.marks,
+		life: kept.declared(), broken: kept.broken, hidden: kept.hidden, marks: kept.marks,
 	}
-	if kept.life != nil {
-		e.life = *kept.life
-	}
-	return e
 }
 
 // An obstacle is a group that is expired, and in the way of a change.

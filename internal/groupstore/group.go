@@ -115,11 +115,13 @@ func (st *state) hidden() string {
 }
 
 // declared returns what was declared of the group's life.
-func (st *state) declared() lifetime.Declaration {
-	if st == nil || st.notes == nil || st.notes.life == nil {
+func (st *state) declared() lifetime.Declaration { return st.noted().declared() }
+
+func (n notes) declared() lifetime.Declaration {
+	if n.life == nil {
 		return lifetime.Declaration{}
 	}
-	return *st.notes.life
+	return *n.life
 }
 
 // find returns the state's part of that family, or nil.

@@ -20,7 +20,7 @@ func (s *Store) moment(now time.Time) *moment {
 	return &moment{now: now.UnixNano(), regime: s.lives.regime, accounts: &s.accounts, presence: s.lives.presence}
 }
 
-// A shown group is what is exposed of it.
+// A shownAs is what is exposed of a group.
 type shownAs uint8
 
 const (

@@ -132,12 +132,8 @@ func (s *Store) joinParts(d *draft, pushed, present []part) error {
 		}
 		ends[i] = len(buf)
 	}
-	values, start := string(buf), 0
-	d.lines, d.valueSize = 0, len(values)
-	for i := range d.parts {
-		d.parts[i].values = values[start:ends[i]]
-		start = ends[i]
-	}
+	d.lines, d.valueSize = 0, len(buf)
+	cutValues(d.parts, string(buf), ends)
 	if err := s.joinMessages(d, pushed, present, hard); err != nil {
 		return err
 	}
@@ -149,7 +145,7 @@ func (s *Store) joinParts(d *draft, pushed, present []part) error {
 
 // adds says whether the change adds to families of that type, rather than to replace their series.
 func (d *draft) adds(t metric.Type) bool {
-	return d.change.Operation == change.Add && (t != metric.GaugeHistogram || d.change.Gauges == addup.Sum)
+	return d.change.Operation == change.Add && d.change.Gauges.Adds(t.Proto())
 }
 
 // joinMessages joins the families with these indexes metric by metric: their series are others than the group has, or native histograms.
@@ -192,7 +188,7 @@ func (d *draft) joinFamily(p, old *part) *dto.MetricFamily {
 	if old != nil {
 		base = messageOf(d, old)
 	}
-	if d.adds(p.set.Type()) {
+	if d.change.Operation == change.Add {
 		return addup.Add(base, more, d.change.Gauges, time.Unix(0, d.at))
 	}
 	return addup.Merge(base, more)

@@ -31,8 +31,15 @@ type answer struct {
 
 // answers are those that are remembered. They are guarded by Store.mu.
 type answers struct {
-	ofGroup map[string][]*answer // by canonical key, the oldest first
-	oldest  []keyedAnswer        // of all groups, the oldest first
+	byKey   map[answerKey]*answer // the newest of each
+	ofGroup map[string][]*answer  // by canonical key, the oldest first
+	oldest  []keyedAnswer         // of all groups, the oldest first
+}
+
+// An answerKey is a group, and the key of a push to it.
+type answerKey struct {
+	canonical string
+	key       [16]byte
 }
 
 // A keyedAnswer is an answer and its group.
@@ -43,10 +50,8 @@ type keyedAnswer struct {
 
 // find returns the answer to a push with that key; nil if there is none, or no more.
 func (as *answers) find(canonical string, key [16]byte, now int64) *answer {
-	for _, a := range as.ofGroup[canonical] {
-		if a.key == key && now-a.at < int64(answerLife) {
-			return a
-		}
+	if a := as.byKey[answerKey{canonical, key}]; a != nil && now-a.at < int64(answerLife) {
+		return a
 	}
 	return nil
 }
@@ -62,14 +67,18 @@ func (as *answers) isFull(canonical string, now int64) bool {
 // add remembers an answer, and forgets those that are too old by its time.
 func (as *answers) add(canonical string, a *answer) {
 	if as.ofGroup == nil {
-		as.ofGroup = map[string][]*answer{}
+		as.ofGroup, as.byKey = map[string][]*answer{}, map[answerKey]*answer{}
 	}
+	as.byKey[answerKey{canonical, a.key}] = a
 	as.ofGroup[canonical] = append(as.ofGroup[canonical], a)
 	as.oldest = append(as.oldest, keyedAnswer{canonical, a})
 	for len(as.oldest) > 0 && a.at-as.oldest[0].at >= int64(answerLife) {
 		old := as.oldest[0]
 		as.oldest[0] = keyedAnswer{}
 		as.oldest = as.oldest[1:]
+		if key := (answerKey{old.canonical, old.key}); as.byKey[key] == old.answer {
+			delete(as.byKey, key)
+		}
 		if rest := as.ofGroup[old.canonical][1:]; len(rest) > 0 {
 			as.ofGroup[old.canonical] = rest
 		} else {

@@ -70,7 +70,7 @@ func (x *decision) replaceValues() {
 	noted := g.state.noted()
 	e.Operation, e.Key, e.Seen = d.operation, d.key, g.state.version
 	e.PushedAt, e.FailedAt, e.Reason = d.at, noted.failed, noted.reason
-	e.life, e.broken = x.declared(noted.life), d.change.Failed
+	e.life, e.broken = noted.declared().And(d.change.Life), d.change.Failed
 	e.parts, e.lines, e.valueSize = d.parts, d.lines, d.valueSize
 }
 
@@ -111,7 +111,12 @@ func begin(parts []part, at int64) {
 		buf = append(parts[i].set.AppendBegan(buf, at), parts[i].values...)
 		ends[i] = len(buf)
 	}
-	values, start := string(buf), 0
+	cutValues(parts, string(buf), ends)
+}
+
+// cutValues cuts the values of all parts from one string, in which those of each have that end.
+func cutValues(parts []part, values string, ends []int) {
+	start := 0
 	for i := range parts {
 		parts[i].values = values[start:ends[i]]
 		start = ends[i]

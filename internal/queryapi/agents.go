@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/common/route"
 
+	"pushrelay/internal/relayapi"
 	"pushrelay/internal/roster"
 )
 
@@ -90,15 +91,15 @@ func ForgetAgent(registry Registry) http.HandlerFunc {
 func newAgentJSON(a roster.Agent) agentJSON {
 	out := agentJSON{
 		Agent: a.Name, Connected: a.Connected, Conflict: a.Conflict, Version: a.Version, RemoteAddress: a.RemoteAddress,
-		SessionStarted: timeOrNull(a.SessionStarted), LastSeen: timeOrNull(a.LastSeen),
+		SessionStarted: relayapi.TimeOrNull(a.SessionStarted), LastSeen: relayapi.TimeOrNull(a.LastSeen),
 		RoundTripSeconds: secondsOrNull(a.RoundTrip), ClockSkewSeconds: secondsOrNull(a.ClockSkew),
-		SpoolPending: a.SpoolPending, CertificateNotAfter: timeOrNull(a.CertificateNotAfter),
+		SpoolPending: a.SpoolPending, CertificateNotAfter: relayapi.TimeOrNull(a.CertificateNotAfter),
 		Targets: make([]targetJSON, 0, len(a.Targets)), TargetsDown: a.Down(),
 	}
 	for _, t := range a.Targets {
 		tj := targetJSON{
 			Target: t.Name, Job: t.Job, Instance: t.Instance, Address: t.Address, Labels: make(map[string]string, len(t.Labels)),
-			LastScrape: timeOrNull(t.LastScrape), LastError: t.LastError, ListedUntil: timeOrNull(t.ListedUntil),
+			LastScrape: relayapi.TimeOrNull(t.LastScrape), LastError: t.LastError, ListedUntil: relayapi.TimeOrNull(t.ListedUntil),
 		}
 		for _, l := range t.Labels {
 			tj.Labels[l.Name] = l.Value
@@ -112,14 +113,6 @@ func newAgentJSON(a roster.Agent) agentJSON {
 		out.Targets = append(out.Targets, tj)
 	}
 	return out
-}
-
-func timeOrNull(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }
 
 func secondsOrNull(d *time.Duration) *float64 {

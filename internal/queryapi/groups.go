@@ -145,8 +145,8 @@ func (h *Groups) writePage(w *httpserver.Turn, view *groupstore.View, q *groupsQ
 
 func (h *Groups) groupJSON(g groupstore.Group) relayapi.Group {
 	return relayapi.Group{
-		Labels: labelsOf(g.Key()), Agent: h.agentOf(g.Key()), PushTime: timeOrNull(g.PushTime()), FailureTime: timeOrNull(g.FailureTime()),
-		Reason: g.FailureReason(), State: g.State().String(), JobFailure: g.JobFailure(), Due: timeOrNull(g.Due()), Expires: timeOrNull(g.Expires()),
+		Labels: labelsOf(g.Key()), Agent: h.agentOf(g.Key()), PushTime: relayapi.TimeOrNull(g.PushTime()), FailureTime: relayapi.TimeOrNull(g.FailureTime()),
+		Reason: g.FailureReason(), State: g.State().String(), JobFailure: g.JobFailure(), Due: relayapi.TimeOrNull(g.Due()), Expires: relayapi.TimeOrNull(g.Expires()),
 		DeclaredBy: g.DeclaredBy(), States: statesOf(g), Series: g.Series(),
 	}
 }

@@ -82,3 +82,12 @@ type Deletion struct {
 	Groups  []map[string]string `json:"groups"`
 	Omitted int                 `json:"omitted"`
 }
+
+// TimeOrNull returns a time as JSON has it: in UTC, and null for the zero time.
+func TimeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
