@@ -103,7 +103,8 @@ func (m *addModel) step(step int) {
 		m.lose(m.relays[i])
 	case n == 13:
 		m.leave(i)
-		m.relays[i].journals[m.h.Journal()] = spool.Decided{Sequence: 1 << 40}
+		journal := m.h.Journal()
+		m.relays[i].with(func() { m.relays[i].journals[journal] = spool.Decided{Sequence: 1 << 40} })
 	default:
 		m.push(step)
 	}

@@ -186,7 +186,9 @@ func (r *fakeRelay) restart() {
 
 // copy returns what a copy of the relay's data dir is at this moment, to be put back or to run elsewhere.
 func (r *fakeRelay) copy(address string) *fakeRelay {
-	copied := r.backup(r.id[0])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	copied := r.restored(r.id[0])
 	copied.address, copied.history = address, r.history
 	return copied
 }
@@ -475,6 +477,11 @@ func (h *house) metric(name string) *dto.Metric {
 func (r *fakeRelay) backup(id byte) *fakeRelay {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.restored(id)
+}
+
+// restored returns a relay with what this one holds, and a history of its own. The caller holds mu.
+func (r *fakeRelay) restored(id byte) *fakeRelay {
 	restored := newRelay(r.address, id)
 	restored.journals = maps.Clone(r.journals)
 	for key, content := range r.groups {
