@@ -57,6 +57,7 @@ var table = map[string]place{
 	"internal/scrape":      {1, shared},
 	"internal/jobexec":     {1, agentOnly},
 	"internal/ledger":      {1, relayOnly},
+	"internal/enrol":       {1, shared},
 	"internal/commandline": {0, shared},
 	"internal/httpserver":  {0, shared},
 	"internal/yamldoc":     {0, shared},
@@ -149,6 +150,7 @@ var bans = []ban{
 	{
 		from: []string{
 			"internal/gen/relay/v1", "internal/tunnel", "internal/tunnel/tunnelserver", "internal/tunnel/tunnelclient",
+			"internal/enrol",
 			"internal/relay", "internal/agent",
 		},
 		allExcept: true,

@@ -78,6 +78,8 @@ const (
 	Capability_CAPABILITY_LIFE Capability = 9
 	// Relay: takes OPERATION_MERGE_SERIES and OPERATION_ADD.
 	Capability_CAPABILITY_ADD Capability = 10
+	// Relay: serves Renew for certificates of its own authority.
+	Capability_CAPABILITY_RENEW Capability = 11
 )
 
 // Enum value maps for Capability.
@@ -94,6 +96,7 @@ var (
 		8:  "CAPABILITY_MAY_BE_HIDDEN",
 		9:  "CAPABILITY_LIFE",
 		10: "CAPABILITY_ADD",
+		11: "CAPABILITY_RENEW",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED":   0,
@@ -107,6 +110,7 @@ var (
 		"CAPABILITY_MAY_BE_HIDDEN": 8,
 		"CAPABILITY_LIFE":          9,
 		"CAPABILITY_ADD":           10,
+		"CAPABILITY_RENEW":         11,
 	}
 )
 
@@ -3624,11 +3628,113 @@ func (*DeliverScrapeResponse) Descriptor() ([]byte, []int) {
 	return file_relay_v1_relay_proto_rawDescGZIP(), []int{35}
 }
 
+// RenewRequest asks for the agent's next certificate.
+type RenewRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number of the session that is current on this connection; otherwise FAILED_PRECONDITION.
+	Session uint64 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	// A PKCS #10 request (DER) signed by a new key of the agent, at most 8 KiB. Its subject counts for nothing; one that asks for names or
+	// other extensions is refused.
+	CertificateRequest []byte `protobuf:"bytes,2,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *RenewRequest) Reset() {
+	*x = RenewRequest{}
+	mi := &file_relay_v1_relay_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRequest) ProtoMessage() {}
+
+func (x *RenewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_v1_relay_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
+func (*RenewRequest) Descriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RenewRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *RenewRequest) GetCertificateRequest() []byte {
+	if x != nil {
+		return x.CertificateRequest
+	}
+	return nil
+}
+
+// RenewResponse has the certificate.
+type RenewResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was issued. The agent uses it from its next connection on, which it makes well before the present certificate ends.
+	Issued        *IssuedCertificate `protobuf:"bytes,1,opt,name=issued,proto3" json:"issued,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewResponse) Reset() {
+	*x = RenewResponse{}
+	mi := &file_relay_v1_relay_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewResponse) ProtoMessage() {}
+
+func (x *RenewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_v1_relay_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
+func (*RenewResponse) Descriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RenewResponse) GetIssued() *IssuedCertificate {
+	if x != nil {
+		return x.Issued
+	}
+	return nil
+}
+
 var File_relay_v1_relay_proto protoreflect.FileDescriptor
 
 const file_relay_v1_relay_proto_rawDesc = "" +
 	"\n" +
-	"\x14relay/v1/relay.proto\x12\brelay.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x01\n" +
+	"\x14relay/v1/relay.proto\x12\brelay.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18relay/v1/enrolment.proto\"\xe2\x01\n" +
 	"\rAttachRequest\x12'\n" +
 	"\x05hello\x18\x01 \x01(\v2\x0f.relay.v1.HelloH\x00R\x05hello\x12/\n" +
 	"\atargets\x18\x02 \x01(\v2\x13.relay.v1.TargetSetH\x00R\atargets\x12@\n" +
@@ -3830,7 +3936,12 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\rScrapeFailure\x125\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1d.relay.v1.ScrapeFailureReasonR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"\x17\n" +
-	"\x15DeliverScrapeResponse*\xa8\x02\n" +
+	"\x15DeliverScrapeResponse\"Y\n" +
+	"\fRenewRequest\x12\x18\n" +
+	"\asession\x18\x01 \x01(\x04R\asession\x12/\n" +
+	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"D\n" +
+	"\rRenewResponse\x123\n" +
+	"\x06issued\x18\x01 \x01(\v2\x1b.relay.v1.IssuedCertificateR\x06issued*\xbe\x02\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -3844,7 +3955,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x18CAPABILITY_MAY_BE_HIDDEN\x10\b\x12\x13\n" +
 	"\x0fCAPABILITY_LIFE\x10\t\x12\x12\n" +
 	"\x0eCAPABILITY_ADD\x10\n" +
-	"*\xc7\x01\n" +
+	"\x12\x14\n" +
+	"\x10CAPABILITY_RENEW\x10\v*\xc7\x01\n" +
 	"\n" +
 	"FamilyType\x12\x1b\n" +
 	"\x17FAMILY_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -3912,11 +4024,12 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x1aSCRAPE_FAILURE_REASON_BUSY\x10\x05\x12 \n" +
 	"\x1cSCRAPE_FAILURE_REASON_DENIED\x10\x06\x12 \n" +
 	"\x1cSCRAPE_FAILURE_REASON_PARAMS\x10\a\x12*\n" +
-	"&SCRAPE_FAILURE_REASON_TARGET_REDIRECTS\x10\b2\xde\x01\n" +
+	"&SCRAPE_FAILURE_REASON_TARGET_REDIRECTS\x10\b2\x98\x02\n" +
 	"\fRelayService\x12?\n" +
 	"\x06Attach\x12\x17.relay.v1.AttachRequest\x1a\x18.relay.v1.AttachResponse(\x010\x01\x129\n" +
 	"\x04Push\x12\x15.relay.v1.PushRequest\x1a\x16.relay.v1.PushResponse(\x010\x01\x12R\n" +
-	"\rDeliverScrape\x12\x1e.relay.v1.DeliverScrapeRequest\x1a\x1f.relay.v1.DeliverScrapeResponse(\x01B\x84\x01\n" +
+	"\rDeliverScrape\x12\x1e.relay.v1.DeliverScrapeRequest\x1a\x1f.relay.v1.DeliverScrapeResponse(\x01\x128\n" +
+	"\x05Renew\x12\x16.relay.v1.RenewRequest\x1a\x17.relay.v1.RenewResponseB\x84\x01\n" +
 	"\fcom.relay.v1B\n" +
 	"RelayProtoP\x01Z'pushrelay/internal/gen/relay/v1;relayv1\xa2\x02\x03RXX\xaa\x02\bRelay.V1\xca\x02\bRelay\\V1\xe2\x02\x14Relay\\V1\\GPBMetadata\xea\x02\tRelay::V1b\x06proto3"
 
@@ -3933,7 +4046,7 @@ func file_relay_v1_relay_proto_rawDescGZIP() []byte {
 }
 
 var file_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_relay_v1_relay_proto_goTypes = []any{
 	(Capability)(0),               // 0: relay.v1.Capability
 	(FamilyType)(0),               // 1: relay.v1.FamilyType
@@ -3982,8 +4095,11 @@ var file_relay_v1_relay_proto_goTypes = []any{
 	(*ScrapeEnd)(nil),             // 44: relay.v1.ScrapeEnd
 	(*ScrapeFailure)(nil),         // 45: relay.v1.ScrapeFailure
 	(*DeliverScrapeResponse)(nil), // 46: relay.v1.DeliverScrapeResponse
-	(*durationpb.Duration)(nil),   // 47: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 48: google.protobuf.Timestamp
+	(*RenewRequest)(nil),          // 47: relay.v1.RenewRequest
+	(*RenewResponse)(nil),         // 48: relay.v1.RenewResponse
+	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
+	(*IssuedCertificate)(nil),     // 51: relay.v1.IssuedCertificate
 }
 var file_relay_v1_relay_proto_depIdxs = []int32{
 	13, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
@@ -4007,22 +4123,22 @@ var file_relay_v1_relay_proto_depIdxs = []int32{
 	17, // 18: relay.v1.StoreHistory.epochs:type_name -> relay.v1.StoreEpoch
 	23, // 19: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
 	24, // 20: relay.v1.Target.labels:type_name -> relay.v1.Label
-	47, // 21: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
-	47, // 22: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
-	48, // 23: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
-	47, // 24: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
-	48, // 25: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
-	48, // 26: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
-	47, // 27: relay.v1.Drain.within:type_name -> google.protobuf.Duration
+	49, // 21: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
+	49, // 22: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
+	50, // 23: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
+	49, // 24: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
+	50, // 25: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
+	50, // 26: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
+	49, // 27: relay.v1.Drain.within:type_name -> google.protobuf.Duration
 	2,  // 28: relay.v1.SessionEnd.reason:type_name -> relay.v1.SessionEndReason
-	47, // 29: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
+	49, // 29: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
 	30, // 30: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
 	33, // 31: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
 	3,  // 32: relay.v1.ChangeBegin.operation:type_name -> relay.v1.Operation
 	24, // 33: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
 	5,  // 34: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
 	6,  // 35: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
-	47, // 36: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
+	49, // 36: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
 	32, // 37: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
 	31, // 38: relay.v1.ChangeBegin.life:type_name -> relay.v1.Life
 	4,  // 39: relay.v1.ChangeBegin.gauges:type_name -> relay.v1.GaugeAddition
@@ -4032,27 +4148,30 @@ var file_relay_v1_relay_proto_depIdxs = []int32{
 	18, // 43: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
 	7,  // 44: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
 	8,  // 45: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
-	47, // 46: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
+	49, // 46: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
 	9,  // 47: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
 	38, // 48: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
-	47, // 49: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
+	49, // 49: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
 	42, // 50: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
 	43, // 51: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
 	44, // 52: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
 	45, // 53: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
 	38, // 54: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
 	10, // 55: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
-	11, // 56: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
-	29, // 57: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
-	41, // 58: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
-	12, // 59: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
-	34, // 60: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
-	46, // 61: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
-	59, // [59:62] is the sub-list for method output_type
-	56, // [56:59] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	51, // 56: relay.v1.RenewResponse.issued:type_name -> relay.v1.IssuedCertificate
+	11, // 57: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
+	29, // 58: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
+	41, // 59: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
+	47, // 60: relay.v1.RelayService.Renew:input_type -> relay.v1.RenewRequest
+	12, // 61: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
+	34, // 62: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
+	46, // 63: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
+	48, // 64: relay.v1.RelayService.Renew:output_type -> relay.v1.RenewResponse
+	61, // [61:65] is the sub-list for method output_type
+	57, // [57:61] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_relay_v1_relay_proto_init() }
@@ -4060,6 +4179,7 @@ func file_relay_v1_relay_proto_init() {
 	if File_relay_v1_relay_proto != nil {
 		return
 	}
+	file_relay_v1_enrolment_proto_init()
 	file_relay_v1_relay_proto_msgTypes[0].OneofWrappers = []any{
 		(*AttachRequest_Hello)(nil),
 		(*AttachRequest_Targets)(nil),
@@ -4100,7 +4220,7 @@ func file_relay_v1_relay_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_v1_relay_proto_rawDesc), len(file_relay_v1_relay_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   36,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

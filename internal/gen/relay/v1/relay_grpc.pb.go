@@ -51,6 +51,7 @@ const (
 	RelayService_Attach_FullMethodName        = "/relay.v1.RelayService/Attach"
 	RelayService_Push_FullMethodName          = "/relay.v1.RelayService/Push"
 	RelayService_DeliverScrape_FullMethodName = "/relay.v1.RelayService/DeliverScrape"
+	RelayService_Renew_FullMethodName         = "/relay.v1.RelayService/Renew"
 )
 
 // RelayServiceClient is the client API for RelayService service.
@@ -74,6 +75,9 @@ type RelayServiceClient interface {
 	// agent sends nothing of its own accord then, and leaves the call open if both sides announced
 	// CAPABILITY_DELIVER_AGAIN.
 	DeliverScrape(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[DeliverScrapeRequest, DeliverScrapeResponse], error)
+	// Renew issues the next certificate of the agent, for a new key (I4). The identity is the session's. What is refused is a status with an
+	// EnrolmentRefusal as its detail. Needs CAPABILITY_RENEW.
+	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
 }
 
 type relayServiceClient struct {
@@ -123,6 +127,16 @@ func (c *relayServiceClient) DeliverScrape(ctx context.Context, opts ...grpc.Cal
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RelayService_DeliverScrapeClient = grpc.ClientStreamingClient[DeliverScrapeRequest, DeliverScrapeResponse]
 
+func (c *relayServiceClient) Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewResponse)
+	err := c.cc.Invoke(ctx, RelayService_Renew_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RelayServiceServer is the server API for RelayService service.
 // All implementations must embed UnimplementedRelayServiceServer
 // for forward compatibility.
@@ -144,6 +158,9 @@ type RelayServiceServer interface {
 	// agent sends nothing of its own accord then, and leaves the call open if both sides announced
 	// CAPABILITY_DELIVER_AGAIN.
 	DeliverScrape(grpc.ClientStreamingServer[DeliverScrapeRequest, DeliverScrapeResponse]) error
+	// Renew issues the next certificate of the agent, for a new key (I4). The identity is the session's. What is refused is a status with an
+	// EnrolmentRefusal as its detail. Needs CAPABILITY_RENEW.
+	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
 	mustEmbedUnimplementedRelayServiceServer()
 }
 
@@ -162,6 +179,9 @@ func (UnimplementedRelayServiceServer) Push(grpc.BidiStreamingServer[PushRequest
 }
 func (UnimplementedRelayServiceServer) DeliverScrape(grpc.ClientStreamingServer[DeliverScrapeRequest, DeliverScrapeResponse]) error {
 	return status.Error(codes.Unimplemented, "method DeliverScrape not implemented")
+}
+func (UnimplementedRelayServiceServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
 }
 func (UnimplementedRelayServiceServer) mustEmbedUnimplementedRelayServiceServer() {}
 func (UnimplementedRelayServiceServer) testEmbeddedByValue()                      {}
@@ -205,13 +225,36 @@ func _RelayService_DeliverScrape_Handler(srv interface{}, stream grpc.ServerStre
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RelayService_DeliverScrapeServer = grpc.ClientStreamingServer[DeliverScrapeRequest, DeliverScrapeResponse]
 
+func _RelayService_Renew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RelayServiceServer).Renew(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RelayService_Renew_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RelayServiceServer).Renew(ctx, req.(*RenewRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RelayService_ServiceDesc is the grpc.ServiceDesc for RelayService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var RelayService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "relay.v1.RelayService",
 	HandlerType: (*RelayServiceServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Renew",
+			Handler:    _RelayService_Renew_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Attach",
