@@ -31,11 +31,10 @@ import (
 // DefaultTrustDomain is the trust domain of an authority whose [Config] names none.
 const DefaultTrustDomain = "pushrelay"
 
-// The lifetimes of rule T8. Certificates begin a day in the past, for sites whose clocks are slow.
+// The lifetimes of rule T8.
 const (
 	caYears  = 10
 	leafLife = LongestLife
-	backdate = 24 * time.Hour
 )
 
 // LongestLife is how long a certificate lives at most that an authority issues, from when it is issued.
@@ -201,7 +200,7 @@ func create(dir string, cfg Config) (*Authority, error) {
 		SerialNumber: serial,
 		// A name of its own for every CA, so that errors which quote an issuer tell two of them apart.
 		Subject:               pkix.Name{CommonName: caName(trustDomain, serial)},
-		NotBefore:             now.Add(-backdate),
+		NotBefore:             now.Add(-mtls.Backdate),
 		NotAfter:              now.AddDate(caYears, 0, 0),
 		IsCA:                  true,
 		BasicConstraintsValid: true,

@@ -1,6 +1,7 @@
 package authority
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -32,11 +33,7 @@ func (a *Authority) IssueAgent(name string) (Issued, error) {
 	if err := mtls.CheckAgentName(name); err != nil {
 		return Issued{}, fmt.Errorf("issuing agent certificate: %w", err)
 	}
-	issued, err := a.issue(&x509.Certificate{
-		Subject:     pkix.Name{CommonName: name},
-		URIs:        []*url.URL{mtls.AgentURI(a.trustDomain, name)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
+	issued, err := a.issue(a.agentTemplate(name))
 	if err != nil {
 		return Issued{}, fmt.Errorf("issuing certificate of agent %q: %w", name, err)
 	}
@@ -63,39 +60,65 @@ func (a *Authority) IssueRelay(names []string) (Issued, error) {
 	return issued, nil
 }
 
-// issue completes the template with what all leaves share, and signs it for a new key.
-func (a *Authority) issue(template *x509.Certificate) (Issued, error) {
-	now := time.Now()
-	if now.Before(a.cert.NotBefore) || now.After(a.cert.NotAfter) {
-		return Issued{}, fmt.Errorf("the CA is valid from %s to %s only, and this machine's clock says %s",
-			a.cert.NotBefore.Format(time.RFC3339), a.cert.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+// SignAgent issues the certificate of an agent for a key that the agent alone has, see [CheckRequest]. It lives for life from now on, or ends with the CA
+// if that is sooner.
+func (a *Authority) SignAgent(name string, key crypto.PublicKey, life time.Duration) (*x509.Certificate, error) {
+	if err := mtls.CheckAgentName(name); err != nil {
+		return nil, fmt.Errorf("issuing agent certificate: %w", err)
 	}
-	serial, err := newSerial()
+	der, err := a.sign(a.agentTemplate(name), key, life)
 	if err != nil {
-		return Issued{}, err
+		return nil, fmt.Errorf("issuing certificate of agent %q: %w", name, err)
 	}
+	return x509.ParseCertificate(der)
+}
+
+func (a *Authority) agentTemplate(name string) *x509.Certificate {
+	return &x509.Certificate{
+		Subject:     pkix.Name{CommonName: name},
+		URIs:        []*url.URL{mtls.AgentURI(a.trustDomain, name)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+}
+
+// issue signs the template for a new key.
+func (a *Authority) issue(template *x509.Certificate) (Issued, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Issued{}, fmt.Errorf("making a key: %w", err)
 	}
-	template.SerialNumber = serial
-	template.NotBefore = now.Add(-backdate)
-	template.NotAfter = now.Add(leafLife).UTC().Truncate(time.Second)
-	if a.cert.NotAfter.Before(template.NotAfter) {
-		template.NotAfter = a.cert.NotAfter
-	}
-	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.BasicConstraintsValid = true // not a CA, said explicitly
-
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	der, err := a.sign(template, key.Public(), leafLife)
 	if err != nil {
-		return Issued{}, fmt.Errorf("signing: %w", err)
+		return Issued{}, err
 	}
 	keyPEM, err := encodeKey(key)
 	if err != nil {
 		return Issued{}, err
 	}
 	return Issued{CertPEM: encodeCert(der), KeyPEM: keyPEM, CAPEM: a.caPEM, NotAfter: template.NotAfter}, nil
+}
+
+// sign completes the template with what all leaves share, and signs it for a key.
+func (a *Authority) sign(template *x509.Certificate, key crypto.PublicKey, life time.Duration) (der []byte, err error) {
+	now := time.Now()
+	if now.Before(a.cert.NotBefore) || now.After(a.cert.NotAfter) {
+		return nil, fmt.Errorf("the CA is valid from %s to %s only, and this machine's clock says %s",
+			a.cert.NotBefore.Format(time.RFC3339), a.cert.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	if template.SerialNumber, err = newSerial(); err != nil {
+		return nil, err
+	}
+	template.NotBefore = now.Add(-mtls.Backdate)
+	template.NotAfter = now.Add(life).UTC().Truncate(time.Second)
+	if a.cert.NotAfter.Before(template.NotAfter) {
+		template.NotAfter = a.cert.NotAfter
+	}
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	template.BasicConstraintsValid = true // not a CA, said explicitly
+	if der, err = x509.CreateCertificate(rand.Reader, template, a.cert, key, a.key); err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	return der, nil
 }
 
 // subjectAltNames sorts names into host names, in lower case, and IP addresses, without repetitions.

@@ -5,7 +5,11 @@
 // is in enrolserver, the agent's in enrolclient. Start reading at [Token].
 package enrol
 
-import "time"
+import (
+	"time"
+
+	"pushrelay/internal/mtls"
+)
 
 // Protocol is the TLS application protocol (ALPN) of enrolment. Who offers it and nothing else meets the enrolment of a relay; everybody else
 // meets mutual TLS.
@@ -25,13 +29,10 @@ const (
 	MaxChain = 8
 )
 
-// Backdate is how long before it was issued a certificate begins, for sites whose clocks are slow.
-const Backdate = 24 * time.Hour
-
 // RenewFrom returns when half of the life of a certificate is over, counted from when it was issued: from then on it is renewed (I4). What lives
 // no longer than it is backdated counts from its beginning.
 func RenewFrom(notBefore, notAfter time.Time) time.Time {
-	issued := notBefore.Add(Backdate)
+	issued := notBefore.Add(mtls.Backdate)
 	if !issued.Before(notAfter) {
 		issued = notBefore
 	}

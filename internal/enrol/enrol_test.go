@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"pushrelay/internal/enrol"
+	"pushrelay/internal/mtls"
 )
 
 func TestTokenText(t *testing.T) {
@@ -80,7 +81,7 @@ func TestRefusals(t *testing.T) {
 func TestRenewFrom(t *testing.T) {
 	issued := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
 	for life, want := range map[time.Duration]time.Duration{30 * 24 * time.Hour: 15 * 24 * time.Hour, time.Hour: 30 * time.Minute} {
-		if got := enrol.RenewFrom(issued.Add(-enrol.Backdate), issued.Add(life)); got.Sub(issued) != want {
+		if got := enrol.RenewFrom(issued.Add(-mtls.Backdate), issued.Add(life)); got.Sub(issued) != want {
 			t.Errorf("RenewFrom() of %v = %v after it was issued, want %v", life, got.Sub(issued), want)
 		}
 	}

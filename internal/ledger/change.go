@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -20,41 +21,83 @@ var ErrNotRevoked = errors.New("is not revoked")
 // ErrIssued means that the ledger has the certificate already.
 var ErrIssued = errors.New("the ledger has this certificate already")
 
-// Issue notes a certificate before it is handed out. For a name that is revoked only a token may issue one; anything else is a [*RevokedError].
+// Issue notes a certificate before it is handed out. One by a token spends it, in the same record; the error is [ErrToken] or a [*NameError] if
+// the token does not let the agent in. One by renewal, of a certificate that is refused, and one by command for a name that is revoked, is
+// a [*RevokedError].
 func (l *Ledger) Issue(c Certificate) error {
 	r := record{At: c.At.UTC(), Issued: &issuedRecord{
-		Agent: c.Agent, Serial: c.Serial, From: c.From.UTC(), To: c.To.UTC(), By: c.By, Address: c.Address,
+		Agent: c.Agent, Serial: c.Serial, From: c.From.UTC(), To: c.To.UTC(), By: c.By, Address: c.Address, Token: c.Token, Key: c.Key, Parent: c.Parent,
 	}}
 	if err := r.check(); err != nil {
 		return fmt.Errorf("noting a certificate: %w", err)
 	}
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	known, _ := l.Agent(c.Agent)
-	if known.Revoked != nil && c.By != ByToken {
-		return &RevokedError{c.Agent}
+	if err := l.mayIssue(c); err != nil {
+		return err
 	}
+	return l.append(r)
+}
+
+func (l *Ledger) mayIssue(c Certificate) error {
+	known, _ := l.Agent(c.Agent)
 	for _, there := range known.Certificates {
 		if there.Serial == c.Serial {
 			return ErrIssued
 		}
 	}
-	return l.append(r)
+	switch c.By {
+	case ByToken:
+		return l.admit(c, l.cfg.Grace)
+	case ByRenewal:
+		if _, refused := l.Refuses(c.Agent, c.Parent); refused {
+			return &RevokedError{c.Agent}
+		}
+	default:
+		if known.Revoked != nil {
+			return &RevokedError{c.Agent}
+		}
+	}
+	return nil
 }
 
-// Revoke refuses from now on what r names, and returns what was written. It is durable then. Until is raised to the end of the last
-// certificate that the ledger has, unless it is zero; for a single certificate that the ledger has it is that one's end. Revoking again is no
-// error: it also refuses what was issued meanwhile.
-func (l *Ledger) Revoke(r Revocation) (Revocation, error) {
+// Revoke refuses from now on what r names, and returns what was written, that first and then the certificates that were renewed from a single one.
+// It is durable then. Until is raised to the end of the last certificate that the ledger has, unless it is zero; for a single certificate that the
+// ledger has it is that one's end. Tokens for a name that is revoked are void. Revoking again is no error: it also refuses what was issued
+// meanwhile.
+func (l *Ledger) Revoke(r Revocation) ([]Revocation, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	known, _ := l.Agent(r.Agent)
-	r.Until = untilOf(r, known.Certificates)
-	rec := record{At: r.At.UTC(), Revoked: &revokedRecord{Agent: r.Agent, Serial: r.Serial, Until: r.Until.UTC(), Keep: r.KeepTargets}}
-	if err := rec.check(); err != nil {
-		return r, fmt.Errorf("revoking: %w", err)
+	var done []Revocation
+	for _, serial := range withRenewed(r.Serial, known.Certificates) {
+		one := r
+		one.Serial = serial
+		one.Until = untilOf(one, known.Certificates)
+		rec := record{At: one.At.UTC(), Revoked: &revokedRecord{Agent: one.Agent, Serial: one.Serial, Until: one.Until.UTC(), Keep: one.KeepTargets}}
+		if err := rec.check(); err != nil {
+			return done, fmt.Errorf("revoking: %w", err)
+		}
+		if err := l.append(rec); err != nil {
+			return done, err
+		}
+		done = append(done, one)
 	}
-	return r, l.append(rec)
+	return done, nil
+}
+
+// withRenewed returns a serial number and those of the certificates that were renewed from it, directly or not. Issued has them in their order.
+func withRenewed(serial string, issued []Certificate) []string {
+	serials := []string{serial}
+	if serial == "" {
+		return serials
+	}
+	for _, c := range issued {
+		if slices.Contains(serials, c.Parent) {
+			serials = append(serials, c.Serial)
+		}
+	}
+	return serials
 }
 
 func untilOf(r Revocation, issued []Certificate) time.Time {

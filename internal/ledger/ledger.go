@@ -1,11 +1,14 @@
-// Package ledger is what the relay knows of agents' certificates: which its authority issued, and who was thrown out (I6, I8).
+// Package ledger is what the relay knows of who may come in: which certificates its authority issued to agents, by what, who was thrown out, and
+// the join tokens that are out (I1, I6, I8).
 //
 // It promises that a revocation which was taken counts from then on, over every restart: a record is on the disk before it counts, a
 // last record that was never written whole is dropped and told, and a ledger that is damaged anywhere else is refused, never
 // shortened. One decision, [State.Refuses], is that of handshakes, sessions and pushes alike. What was issued before or after a revocation is
 // told by the order of the records, and by no date: certificates are backdated, and clocks are set.
 //
-// It knows no connections and no authority, takes the time from its callers, and starts nothing. Start reading at [Open], then [State].
+// A token is spent by the very record that notes what was issued for it, so that no use is lost and none is counted for nothing.
+//
+// It knows no connections, no authority and no secret, takes the time from its callers, and starts nothing. Start reading at [Open], then [State].
 package ledger
 
 import (
@@ -21,9 +24,6 @@ import (
 
 	"pushrelay/internal/wal"
 )
-
-// Grace is how long after a certificate's end it stays in the ledger: so long it may be renewed (I5).
-const Grace = 90 * 24 * time.Hour
 
 // The files of a ledger in a data dir. The marker says that there was a ledger, so that one which gets lost is missed; the lock is held
 // by whoever may write.
@@ -44,6 +44,8 @@ type Config struct {
 	Release string
 	// NoLock does without the lock, for file systems that have none.
 	NoLock bool
+	// Grace is how long after a certificate's end it may be renewed, and stays in the ledger (I5); 0 for whoever does not know: nothing is dropped then.
+	Grace time.Duration
 }
 
 // Ledger is an open ledger, which this process alone writes. It is safe for concurrent use.
@@ -84,14 +86,14 @@ func Open(cfg Config) (*Ledger, error) {
 	return l, nil
 }
 
-// read reads the file. One whose end is not sound is written anew with the next record.
+// read reads the file. One whose end is not sound, or whose format is an earlier one, is written anew with the next record.
 func (l *Ledger) read() error {
 	content, err := readFile(l.cfg.Dir)
 	if err != nil {
 		return err
 	}
 	l.State = content.state()
-	if !content.sound {
+	if !content.sound || content.earlier {
 		return nil
 	}
 	l.sum = content.sum

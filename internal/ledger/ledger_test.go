@@ -21,9 +21,11 @@ var begin = time.Date(2026, 12, 1, 10, 0, 0, 0, time.UTC)
 
 const day = 24 * time.Hour
 
+const grace = 90 * day
+
 func open(t testing.TB, dir string) *ledger.Ledger {
 	t.Helper()
-	l, err := ledger.Open(ledger.Config{Dir: dir, Release: "1.2.3"})
+	l, err := ledger.Open(ledger.Config{Dir: dir, Release: "1.2.3", Grace: grace})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,9 +73,11 @@ func TestOrderDecides(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
 	issue(t, l, issued("site-a", "a1", ledger.ByCommand, begin))
-	issue(t, l, issued("site-a", "a2", ledger.ByToken, begin.Add(10*day))) // by a clock that was ahead
+	token := makeToken(t, l, ledger.Token{Name: "site-a", At: begin, End: begin.Add(11 * day)})
+	issue(t, l, enrolled("site-a", "a2", token, begin.Add(10*day))) // by a clock that was ahead
 	revoke(t, l, ledger.Revocation{Agent: "site-a", At: begin.Add(day)})
-	issue(t, l, issued("site-a", "a3", ledger.ByToken, begin.Add(-day))) // and now it is behind
+	token = makeToken(t, l, ledger.Token{Name: "site-a", At: begin.Add(-day)})
+	issue(t, l, enrolled("site-a", "a3", token, begin.Add(-day))) // and now it is behind
 	issue(t, l, issued("site-b", "b1", ledger.ByCommand, begin))
 	for range 2 {
 		for serial, want := range map[string]bool{"a1": true, "a2": true, "a3": false, "ffff": true} {
@@ -161,7 +165,7 @@ func TestYears(t *testing.T) {
 		} else if largest = max(largest, stat.Size()); stat.Mode().Perm() != 0o600 {
 			t.Fatalf("mode %v", stat.Mode())
 		}
-		if now.Before(begin.Add(365 * day).Add(ledger.Grace)) {
+		if now.Before(begin.Add(365 * day).Add(grace)) {
 			wantRefused(t, l.State, "thief", "ff", true)
 		}
 		l = reopen(t, dir, l)
@@ -173,7 +177,7 @@ func TestYears(t *testing.T) {
 	if _, found := l.Agent("thief"); found {
 		t.Error("a revocation is kept that refuses nothing any more")
 	}
-	if a, _ := l.Agent("site-1"); len(a.Certificates) < int((life+ledger.Grace)/(life/2)) {
+	if a, _ := l.Agent("site-1"); len(a.Certificates) < int((life+grace)/(life/2)) {
 		t.Errorf("%d certificates of site-1 are left", len(a.Certificates))
 	}
 }
@@ -196,7 +200,9 @@ func TestKilledAtEachByte(t *testing.T) {
 	note()
 	revoke(t, l, ledger.Revocation{Agent: "site-a", At: begin, Until: begin.Add(day)})
 	note()
-	issue(t, l, issued("site-a", "a2", ledger.ByToken, begin))
+	token := makeToken(t, l, ledger.Token{Name: "site-a", At: begin})
+	note()
+	issue(t, l, enrolled("site-a", "a2", token, begin))
 	note()
 	revoke(t, l, ledger.Revocation{Agent: "site-a", Serial: "a2", At: begin})
 	note()
@@ -285,11 +291,11 @@ func TestDamageIsRefused(t *testing.T) {
 func TestNewerFormatIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "ledger.jsonl")
-	if err := os.WriteFile(file, []byte(`{"version":2,"release":"9.0.0","by":"other means"}`+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(`{"version":3,"release":"9.0.0","by":"other means"}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := ledger.Open(ledger.Config{Dir: dir})
-	want := &datadir.NewerError{What: file, Release: "9.0.0", Format: 2, Known: 1}
+	want := &datadir.NewerError{What: file, Release: "9.0.0", Format: 3, Known: 2}
 	if newer, ok := errors.AsType[*datadir.NewerError](err); !ok || *newer != *want {
 		t.Errorf("Open() = %v, want %v", err, want)
 	}
@@ -359,6 +365,8 @@ func TestOddRecordsAreRefused(t *testing.T) {
 	l := open(t, t.TempDir())
 	for _, c := range []ledger.Certificate{
 		issued("Site_A", "a1", ledger.ByCommand, begin), issued("site-a", "0A", ledger.ByCommand, begin), issued("site-a", "a1", "magic", begin),
+		enrolled("site-a", "a1", "0102", begin),
+		{Agent: "site-a", Serial: "a1", By: ledger.ByRenewal, Parent: "A1"},
 	} {
 		if err := l.Issue(c); err == nil {
 			t.Errorf("Issue(%+v) succeeded", c)
@@ -367,13 +375,23 @@ func TestOddRecordsAreRefused(t *testing.T) {
 	if _, err := l.Revoke(ledger.Revocation{Agent: "a/b", At: begin}); err == nil {
 		t.Error("Revoke() of no name succeeded")
 	}
+	for _, token := range []ledger.Token{
+		{ID: "01", Name: "site-a", Uses: 1}, {ID: tokenID(1), Name: "site-a"}, {ID: tokenID(1), Name: "Site", Uses: 1}, {ID: tokenID(1), Name: "-", Prefix: true, Uses: 1},
+	} {
+		if err := l.MakeToken(token); err == nil {
+			t.Errorf("MakeToken(%+v) succeeded", token)
+		}
+	}
 }
 
 // FuzzRead: what is read can be written again and is the same then, and whatever the end of the file is, another record has its place.
 func FuzzRead(f *testing.F) {
 	dir := f.TempDir()
 	l := open(f, dir)
-	issue(f, l, issued("site-a", "a1", ledger.ByToken, begin))
+	issue(f, l, enrolled("site-a", "a1", makeToken(f, l, ledger.Token{Name: "site-", Prefix: true, At: begin}), begin))
+	if _, err := l.VoidToken(makeToken(f, l, ledger.Token{Name: "site-b", At: begin}), begin); err != nil {
+		f.Fatal(err)
+	}
 	revoke(f, l, ledger.Revocation{Agent: "site-a", At: begin, Until: begin.Add(day)})
 	revoke(f, l, ledger.Revocation{Agent: "site-a", Serial: "a1", At: begin})
 	if _, err := l.Allow("site-a", begin); err != nil {
@@ -385,11 +403,14 @@ func FuzzRead(f *testing.F) {
 	}
 	f.Add(whole)
 	f.Add(whole[:len(whole)-30])
-	f.Add([]byte(`{"version":2,"release":"9"}` + "\n"))
+	f.Add([]byte(`{"version":3,"release":"9"}` + "\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		state, again, err := ledger.ReadTwice(ledger.Reseal(raw))
 		if err != nil {
 			return
+		}
+		if diff := cmp.Diff(state.Tokens(begin), again.Tokens(begin)); diff != "" {
+			t.Errorf("tokens, written again (-first +second):\n%s", diff)
 		}
 		if diff := cmp.Diff(state.Agents(), again.Agents()); diff != "" {
 			t.Errorf("written again (-first +second):\n%s", diff)

@@ -37,6 +37,8 @@ type content struct {
 	sum uint32
 	// sound says that the file is there and another line can follow.
 	sound bool
+	// earlier says that its format is an earlier one, which has no place for all that may follow.
+	earlier bool
 	// torn is how many bytes at the end were never written whole.
 	torn int
 }
@@ -119,10 +121,10 @@ func decodeHeader(line []byte) (content, error) {
 		return content{}, &datadir.NewerError{Release: h.Release, Format: h.Version, Known: fileVersion}
 	case err != nil:
 		return content{}, &DamagedError{Line: 1, Reason: err}
-	case h.Version != fileVersion:
-		return content{}, &DamagedError{Line: 1, Reason: fmt.Errorf("it has format version %d", h.Version)}
+	case h.Version == 0:
+		return content{}, &DamagedError{Line: 1, Reason: errors.New("it has no format version")}
 	}
-	return content{sum: sum}, nil
+	return content{sum: sum, earlier: h.Version < fileVersion}, nil
 }
 
 func decodeRecord(line []byte, before uint32) (r record, sum uint32, err error) {

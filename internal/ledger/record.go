@@ -2,17 +2,20 @@ package ledger
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"strings"
 	"time"
 
 	"pushrelay/internal/mtls"
 )
 
-// fileVersion is the version of the file's format. Raise it when an older relay would misread a newer file.
-const fileVersion = 1
+// fileVersion is the version of the file's format. Raise it when an older relay would misread a newer file. Version 1 had no tokens, and is read for good;
+// it is written anew with the next record.
+const fileVersion = 2
 
 // header is the first line of the file.
 type header struct {
@@ -27,6 +30,8 @@ type record struct {
 	Issued  *issuedRecord  `json:"issued,omitempty"`
 	Revoked *revokedRecord `json:"revoked,omitempty"`
 	Allowed *allowedRecord `json:"allowed,omitempty"`
+	Token   *tokenRecord   `json:"token,omitempty"`
+	Voided  *voidedRecord  `json:"voided,omitempty"`
 }
 
 type issuedRecord struct {
@@ -36,6 +41,11 @@ type issuedRecord struct {
 	To      time.Time `json:"to"`
 	By      Way       `json:"by"`
 	Address string    `json:"address,omitempty"`
+	// Token is the id of the token that it was issued for, Key the digest of its public key, Parent the serial number of the certificate that it
+	// renewed.
+	Token  string `json:"token,omitempty"`
+	Key    string `json:"key,omitempty"`
+	Parent string `json:"parent,omitempty"`
 }
 
 type revokedRecord struct {
@@ -49,14 +59,28 @@ type allowedRecord struct {
 	Agent string `json:"agent"`
 }
 
-// agent returns whom the record is about; empty if it is of no kind, or of several.
+type tokenRecord struct {
+	ID      string    `json:"id"`
+	Hash    string    `json:"hash"`
+	Name    string    `json:"name"`
+	Prefix  bool      `json:"prefix,omitempty"`
+	Replace bool      `json:"replace,omitempty"`
+	Uses    int       `json:"uses"`
+	End     time.Time `json:"end"`
+}
+
+type voidedRecord struct {
+	Token string `json:"token"`
+}
+
+// agent returns whom the record is about; empty if it is about none.
 func (r *record) agent() string {
 	switch {
-	case r.Issued != nil && r.Revoked == nil && r.Allowed == nil:
+	case r.Issued != nil:
 		return r.Issued.Agent
-	case r.Revoked != nil && r.Issued == nil && r.Allowed == nil:
+	case r.Revoked != nil:
 		return r.Revoked.Agent
-	case r.Allowed != nil && r.Issued == nil && r.Revoked == nil:
+	case r.Allowed != nil:
 		return r.Allowed.Agent
 	default:
 		return ""
@@ -65,23 +89,76 @@ func (r *record) agent() string {
 
 // check says what is wrong with a record that no relay wrote.
 func (r *record) check() error {
+	kinds := 0
+	for _, is := range []bool{r.Issued != nil, r.Revoked != nil, r.Allowed != nil, r.Token != nil, r.Voided != nil} {
+		if is {
+			kinds++
+		}
+	}
+	switch {
+	case kinds != 1:
+		return fmt.Errorf("it is of %d kinds, want one", kinds)
+	case r.Token != nil:
+		return r.Token.check()
+	case r.Voided != nil:
+		return checkDigest("token", r.Voided.Token, idBytes)
+	}
 	if err := mtls.CheckAgentName(r.agent()); err != nil {
 		return err
 	}
-	var serial string
 	switch {
 	case r.Issued != nil:
-		serial = r.Issued.Serial
-		if !r.Issued.By.isKnown() {
-			return fmt.Errorf("a certificate was issued by %q", r.Issued.By)
-		}
+		return r.Issued.check()
 	case r.Revoked != nil && r.Revoked.Serial != "":
-		serial = r.Revoked.Serial
+		return checkSerial(r.Revoked.Serial)
 	default:
 		return nil
 	}
-	if canonical, err := Serial(serial); err != nil || canonical != serial {
-		return fmt.Errorf("%q is no serial number", serial)
+}
+
+func (r *issuedRecord) check() error {
+	if !r.By.isKnown() {
+		return fmt.Errorf("a certificate was issued by %q", r.By)
+	}
+	if r.Parent != "" {
+		if err := checkSerial(r.Parent); err != nil {
+			return err
+		}
+	}
+	if r.Token != "" {
+		if err := errors.Join(checkDigest("token", r.Token, idBytes), checkDigest("key", r.Key, keyBytes)); err != nil {
+			return err
+		}
+	}
+	return checkSerial(r.Serial)
+}
+
+func (r *tokenRecord) check() error {
+	if err := errors.Join(checkDigest("token", r.ID, idBytes), checkDigest("hash", r.Hash, len(Hash{}))); err != nil {
+		return err
+	}
+	if r.Uses < 1 {
+		return fmt.Errorf("a token has %d uses", r.Uses)
+	}
+	return CheckTokenName(r.Name, r.Prefix)
+}
+
+func checkSerial(text string) error {
+	if canonical, err := Serial(text); err != nil || canonical != text {
+		return fmt.Errorf("%q is no serial number", text)
+	}
+	return nil
+}
+
+// The lengths of what names a token and a key.
+const (
+	idBytes  = 8
+	keyBytes = 32
+)
+
+func checkDigest(what, text string, length int) error {
+	if raw, err := hex.DecodeString(text); err != nil || len(raw) != length || text != strings.ToLower(text) {
+		return fmt.Errorf("the %s %.80q is not %d bytes in hexadecimal", what, text, length)
 	}
 	return nil
 }

@@ -37,6 +37,9 @@ type Certificate struct {
 	// At is when it was issued, and Address to which; empty for a command.
 	At      time.Time
 	Address string
+	// Token is the id of the token and Key the digest of the public key, both in hexadecimal; of ByToken. Parent is the serial number of the
+	// certificate that it renewed; of ByRenewal.
+	Token, Key, Parent string
 	// Refused says that it is revoked; of what a state returns.
 	Refused bool
 }
@@ -71,6 +74,7 @@ type State struct {
 	mu      sync.RWMutex
 	records []record                // guarded by mu; in their order
 	agents  map[string]*agentRecord // guarded by mu
+	tokens  map[string]*knownToken  // guarded by mu; by id
 }
 
 // agentRecord is guarded by State.mu. Each number is the place of a record: what is higher was later.
@@ -106,8 +110,8 @@ func Serial(text string) (string, error) {
 // Refuses reports whether a certificate of an agent is refused, and why. It looks at what is in the ledger and at nothing else: that the
 // certificate is genuine and has not ended is for its caller to know.
 //
-// A revocation of the name refuses every certificate but those that were issued after it by a token. A token is what somebody makes for whom
-// they mean to let in; a renewal may be the thief's, and a command refuses the name.
+// A revocation of the name refuses every certificate but those that were issued after it. What issues one then sees to it, [Ledger.Issue]: a token
+// that was made for the name since, or the renewal of a certificate that is not refused.
 func (s *State) Refuses(name, serial string) (reason string, refused bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -126,7 +130,7 @@ func (s *State) refuses(name, serial string) (reason string, refused bool) {
 	if a.revoked == none {
 		return "", false
 	}
-	if issued := a.issued[serial]; issued > a.revoked && s.records[issued-1].Issued.By == ByToken {
+	if a.issued[serial] > a.revoked {
 		return "", false
 	}
 	return "it was revoked at " + s.timeOf(a.revoked), true
@@ -190,7 +194,7 @@ func (s *State) certificate(place int) Certificate {
 	_, refused := s.refuses(r.Issued.Agent, r.Issued.Serial)
 	return Certificate{
 		Agent: r.Issued.Agent, Serial: r.Issued.Serial, From: r.Issued.From, To: r.Issued.To, By: r.Issued.By, At: r.At, Address: r.Issued.Address,
-		Refused: refused,
+		Token: r.Issued.Token, Key: r.Issued.Key, Parent: r.Issued.Parent, Refused: refused,
 	}
 }
 
@@ -214,11 +218,18 @@ func (s *State) count() int {
 	return len(s.records)
 }
 
+// all returns the records.
+func (s *State) all() []record {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Clone(s.records)
+}
+
 // reset makes the state that of these records.
 func (s *State) reset(records []record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.records, s.agents = nil, map[string]*agentRecord{}
+	s.records, s.agents, s.tokens = nil, map[string]*agentRecord{}, map[string]*knownToken{}
 	for _, r := range records {
 		s.apply(r)
 	}
@@ -235,6 +246,14 @@ func (s *State) add(r record) {
 func (s *State) apply(r record) {
 	s.records = append(s.records, r)
 	place := len(s.records)
+	switch {
+	case r.Token != nil:
+		s.tokens[r.Token.ID] = newKnownToken(r)
+		return
+	case r.Voided != nil:
+		s.void(r.Voided.Token)
+		return
+	}
 	a := s.agents[r.agent()]
 	if a == nil {
 		a = &agentRecord{serials: map[string]int{}, issued: map[string]int{}}
@@ -243,6 +262,7 @@ func (s *State) apply(r record) {
 	switch {
 	case r.Issued != nil:
 		a.issued[r.Issued.Serial] = place
+		s.use(r.Issued)
 	case r.Allowed != nil:
 		a.revoked = none
 		clear(a.serials)
@@ -250,44 +270,39 @@ func (s *State) apply(r record) {
 		a.serials[r.Revoked.Serial] = place
 	default:
 		a.revoked = place
+		s.voidOf(r.Revoked.Agent)
 	}
 }
 
 // live returns the records that are not over: certificates until the end of their grace, revocations that stand until that of the last
-// certificate that they refuse. What lifted a revocation is over with it.
-func (s *State) live(now time.Time) []record {
+// certificate that they refuse, tokens until their end, and as long what was issued for them. What lifted a revocation is over with it.
+func (s *State) live(now time.Time, grace time.Duration) []record {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var live []record
 	for i, r := range s.records {
-		if s.isLive(i+1, r, now) {
+		if s.isLive(i+1, r, now.Add(-grace), now) {
 			live = append(live, r)
 		}
 	}
 	return live
 }
 
-func (s *State) isLive(place int, r record, now time.Time) bool {
-	a := s.agents[r.agent()]
-	var end time.Time
+// isLive reports whether a record is to be kept; what ended before is over unless it is a token. The caller holds mu.
+func (s *State) isLive(place int, r record, before, now time.Time) bool {
 	switch {
-	case r.Allowed != nil:
+	case r.Token != nil:
+		return s.tokens[r.Token.ID].isLive(now)
+	case r.Voided != nil, r.Allowed != nil:
 		return false
-	case r.Issued != nil:
-		if a.issued[r.Issued.Serial] != place {
-			return false
-		}
-		end = r.Issued.To
-	case r.Revoked.Serial != "":
-		if a.serials[r.Revoked.Serial] != place {
-			return false
-		}
-		end = r.Revoked.Until
-	default:
-		if a.revoked != place {
-			return false
-		}
-		end = r.Revoked.Until
 	}
-	return end.IsZero() && r.Issued == nil || now.Before(end.Add(Grace))
+	a := s.agents[r.agent()]
+	switch {
+	case r.Issued != nil:
+		return a.issued[r.Issued.Serial] == place && (before.Before(r.Issued.To) || s.tokens[r.Issued.Token].isLive(now))
+	case r.Revoked.Serial != "" && a.serials[r.Revoked.Serial] != place, r.Revoked.Serial == "" && a.revoked != place:
+		return false
+	default:
+		return r.Revoked.Until.IsZero() || before.Before(r.Revoked.Until)
+	}
 }

@@ -47,12 +47,12 @@ func (l *Ledger) isDue(now time.Time) bool {
 		return false
 	}
 	l.lookAt = records + max(leastLooked, records/8)
-	return len(l.live(now)) <= records/2
+	return l.cfg.Grace > 0 && len(l.live(now, l.cfg.Grace)) <= records/2
 }
 
 // rewrite makes the file anew, with what is not over and one more record. The caller holds writing.
 func (l *Ledger) rewrite(r record) error {
-	records := append(l.live(r.At), r)
+	records := append(l.kept(r.At), r)
 	text, sum, err := encode(header{Version: fileVersion, Release: l.cfg.Release}, records)
 	if err != nil {
 		return err
@@ -71,6 +71,14 @@ func (l *Ledger) rewrite(r record) error {
 	}
 	l.reset(records)
 	return nil
+}
+
+// kept returns the records that a new file has.
+func (l *Ledger) kept(now time.Time) []record {
+	if l.cfg.Grace == 0 {
+		return l.all()
+	}
+	return l.live(now, l.cfg.Grace)
 }
 
 // mark makes the marker if it is missing. Where that fails, as on a full disk, a loss of the ledger would not be noticed, which is no reason to

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// Backdate is how long before it was issued a certificate of our own authority begins, for sites whose clocks are slow.
+const Backdate = 24 * time.Hour
+
 const (
 	// longestNotice is how long before a certificate ends its warnings begin (T8), noticeShare which part of its life that is at
 	// most: one that lives for a week is not a cause for concern all its life.
