@@ -24,7 +24,7 @@ import (
 const controlPatience = 30 * time.Second
 
 const (
-	agentsHelp = `List agents, throw them out and let them in again: those of the relay that runs on --data.dir, or what its files say. Whoever runs it has to be the relay's user, or root.
+	agentsHelp = `Let agents in by join tokens, list them, throw them out and let them in again: those of the relay that runs on --data.dir, or what its files say. Whoever runs it has to be the relay's user, or root.
 
 Exit codes: 0 done; 1 refused; 2 wrong command line; 3 the relay cannot be reached, or cannot do it now.`
 	agentsListHelp = `List all agents: connected, revoked, away, or unseen if a certificate was issued and nobody came with it.
@@ -33,7 +33,7 @@ Example: sudo relay-server --data.dir=/var/lib/pushrelay agents list`
 	agentsShowHelp = `Show one agent, and the certificates that were issued to it.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents show site-a`
-	agentsRevokeHelp = `Throw an agent out, now and until it is lifted: its sessions end, its certificates are refused, also those that nobody remembers, and nothing that it has in flight is applied. Its targets leave the list; what it pushed stays.
+	agentsRevokeHelp = `Throw an agent out, now and until it is lifted: its sessions end, its certificates are refused, also those that nobody remembers, and nothing that it has in flight is applied. Its targets leave the list; what it pushed stays. Join tokens for it are void; a new one lets it in again.
 
 Two relays that are no cluster share no revocation: revoke at each.
 
@@ -51,6 +51,7 @@ type agentsCommands struct {
 	list, show, revoke, allow, forget *kingpin.CmdClause
 	name, output                      *string
 	what                              relayapi.Revoke
+	tokens                            *tokensCommands
 }
 
 func newAgentsCommands(app *kingpin.Application) *agentsCommands {
@@ -58,7 +59,7 @@ func newAgentsCommands(app *kingpin.Application) *agentsCommands {
 	c := &agentsCommands{
 		list: agents.Command("list", agentsListHelp), show: agents.Command("show", agentsShowHelp), revoke: agents.Command("revoke", agentsRevokeHelp),
 		allow: agents.Command("allow", agentsAllowHelp), forget: agents.Command("forget", agentsForgetHelp),
-		name: new(string),
+		name: new(string), tokens: newTokensCommands(agents),
 	}
 	c.output = agents.Flag("output", "text for people, json for programs.").Default("text").Enum("text", "json")
 	for _, command := range []*kingpin.CmdClause{c.show, c.revoke, c.allow, c.forget} {
@@ -66,13 +67,14 @@ func newAgentsCommands(app *kingpin.Application) *agentsCommands {
 	}
 	c.revoke.Flag("serial", "Revoke only the certificate with this serial number, in hexadecimal as openssl x509 -serial prints it.").PlaceHolder("HEX").StringVar(&c.what.Serial)
 	c.revoke.Flag("keep-targets", "Leave its targets in the list, and down.").BoolVar(&c.what.KeepTargets)
+	c.revoke.Flag("with-tokens", "Void the join tokens with a prefix that reach the name. Those for the very name are void anyway.").BoolVar(&c.what.WithTokens)
 	c.revoke.Flag("delete-groups", "Delete what it pushed; needs the running relay.").BoolVar(&c.what.DeleteGroups)
 	return c
 }
 
 // has says whether the command is one of these.
 func (c *agentsCommands) has(command string) bool {
-	for _, one := range []*kingpin.CmdClause{c.list, c.show, c.revoke, c.allow, c.forget} {
+	for _, one := range []*kingpin.CmdClause{c.list, c.show, c.revoke, c.allow, c.forget, c.tokens.token, c.tokens.tokens} {
 		if command == one.FullCommand() {
 			return true
 		}
@@ -101,6 +103,10 @@ func (c *agentsCommands) run(command string, agents relay.Agents, stdout, stderr
 		err = c.runRevoke(ctx, agents, out)
 	case c.allow.FullCommand():
 		err = c.runAllow(ctx, agents, out)
+	case c.tokens.token.FullCommand():
+		err = c.tokens.runToken(ctx, agents, out)
+	case c.tokens.tokens.FullCommand():
+		err = c.tokens.runTokens(ctx, agents, out)
 	default:
 		if err = agents.Forget(ctx, *c.name); err == nil {
 			out.tell(relay.FromRelay, relayapi.Nothing{}, func(w io.Writer) { fmt.Fprintf(w, "%s is forgotten\n", *c.name) })
@@ -228,6 +234,15 @@ func writeRevoked(w io.Writer, source relay.Source, done relayapi.Revoked) {
 		fmt.Fprintf(w, "%d groups of it were deleted\n", done.GroupsDeleted)
 	case done.Groups != nil && *done.Groups > 0:
 		fmt.Fprintf(w, "its %d groups stay: the same with --delete-groups deletes them\n", *done.Groups)
+	}
+	for _, serial := range done.Renewed {
+		fmt.Fprintf(w, "so is certificate %s, which was renewed from it\n", commandline.Plain(serial))
+	}
+	for _, t := range done.TokensVoided {
+		fmt.Fprintf(w, "token %s for %s lets nobody in any more\n", commandline.Plain(t.ID), nameOfToken(t))
+	}
+	for _, t := range done.TokensLeft {
+		fmt.Fprintf(w, "token %s for %s is good for others still: agents tokens --void=%s voids it\n", commandline.Plain(t.ID), nameOfToken(t), commandline.Plain(t.ID))
 	}
 	if !done.Known {
 		fmt.Fprintln(w, "neither the relay nor the ledger knew it: is that what you meant?")

@@ -138,6 +138,8 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("agents.max-concurrent-scrapes", "Scrapes of one agent at once.").Default(strconv.Itoa(o.AgentMaxConcurrentScrapes)).IntVar(&o.AgentMaxConcurrentScrapes)
 	serve.Flag("agents.max-groups", "Groups of one agent; 0 for no limit.").Default(strconv.Itoa(o.AgentMaxGroups)).IntVar(&o.AgentMaxGroups)
 	serve.Flag("agents.max-series", "Series of all groups of one agent; 0 for no limit.").Default(strconv.Itoa(o.AgentMaxSeries)).IntVar(&o.AgentMaxSeries)
+	serve.Flag("agents.certificate-lifetime", "How long certificates live that agents get by a join token, or by renewing the one that they have, after half of that.").Default(commandline.Duration(o.AgentCertificateLifetime)).DurationVar(&o.AgentCertificateLifetime)
+	serve.Flag("agents.renewal-grace", "How long after its end a certificate may still be renewed, by an agent that was away.").Default(commandline.Duration(o.AgentRenewalGrace)).DurationVar(&o.AgentRenewalGrace)
 	serve.Flag("agents.forget-after", "How long a departed agent stays listed.").Default(commandline.Duration(o.AgentForgetAfter)).DurationVar(&o.AgentForgetAfter)
 	serve.Flag("shutdown.timeout", "How long what is in flight may take when the relay stops.").Default(commandline.Duration(o.ShutdownTimeout)).DurationVar(&o.ShutdownTimeout)
 	return func() relay.Options {

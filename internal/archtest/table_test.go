@@ -36,6 +36,7 @@ var table = map[string]place{
 	"internal/control":             {3, relayOnly},
 	"internal/pushgatewayfile":     {3, relayOnly},
 	"internal/tunnel/tunnelserver": {3, relayOnly},
+	"internal/enrol/enrolserver":   {3, relayOnly},
 	"internal/tunnel":              {3, shared},
 	"internal/tunnel/tunnelclient": {3, agentOnly},
 
@@ -150,7 +151,7 @@ var bans = []ban{
 	{
 		from: []string{
 			"internal/gen/relay/v1", "internal/tunnel", "internal/tunnel/tunnelserver", "internal/tunnel/tunnelclient",
-			"internal/enrol",
+			"internal/enrol", "internal/enrol/enrolserver",
 			"internal/relay", "internal/agent",
 		},
 		allExcept: true,

@@ -1,5 +1,5 @@
-// Package control is what the relay does to agents when its operator says so: list them, throw them out, let them in again, forget them, and
-// note the certificates that are issued to them (I8, I9).
+// Package control is what the relay does to agents when its operator says so: make tokens that let them in, list them, throw them out, let them in
+// again, forget them, and note the certificates that are issued to them (I1, I8, I9).
 //
 // It promises that a revocation is done when it returns: it is on the disk, the sessions are ended, and nothing that they had in flight is
 // applied. It is served on a Unix socket in the data dir and nowhere else, since whoever may connect there may do all of it; who that is says
@@ -54,7 +54,9 @@ type Config struct {
 	// LongestLife is how long a certificate lives at most that the relay takes, from when it is issued; 0 if nobody knows, as with an authority of
 	// somebody else.
 	LongestLife time.Duration
-	Logger      *slog.Logger
+	// Place says where agents find this relay, or why no token can be made.
+	Place  func() (Place, error)
+	Logger *slog.Logger
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
 }
@@ -98,9 +100,10 @@ func (c *Control) account(a *relayapi.Agent) {
 // is returned beside the error.
 func (c *Control) Revoke(ctx context.Context, name string, r relayapi.Revoke) (relayapi.Revoked, error) {
 	done, err := RevokeIn(c.cfg.Ledger, name, r, c.cfg.LongestLife)
-	if err != nil {
+	if done.Agent == "" {
 		return done, err
 	}
+	tokensErr := err // what is revoked is revoked all the same
 	done.Known = done.Known || r.Serial == "" && c.cfg.Registry.Known(name)
 	done.SessionsEnded = c.cfg.Registry.EndRevoked()
 	// From here on nothing begins, and no session is current any more. A change that the store asked about before is decided once the store can be asked
@@ -111,9 +114,9 @@ func (c *Control) Revoke(ctx context.Context, name string, r relayapi.Revoke) (r
 		done.TargetsRemoved = c.cfg.Registry.Unlist(name)
 	}
 	c.cfg.Logger.Warn("agent revoked", slog.String("audit", "revoked"), slog.String("agent", name), slog.String("serial", done.Serial),
-		slog.Int("sessions_ended", done.SessionsEnded), slog.Int("targets_removed", done.TargetsRemoved), slog.Bool("delete_groups", r.DeleteGroups))
-	if !r.DeleteGroups {
-		return done, nil
+		slog.Int("tokens_voided", len(done.TokensVoided)), slog.Int("sessions_ended", done.SessionsEnded), slog.Int("targets_removed", done.TargetsRemoved), slog.Bool("delete_groups", r.DeleteGroups))
+	if tokensErr != nil || !r.DeleteGroups {
+		return done, tokensErr
 	}
 	deleted, err := c.cfg.DeleteGroups(ctx, name)
 	done.GroupsDeleted = deleted.Deleted
@@ -174,11 +177,8 @@ func (c *Control) Note(certPEM []byte, by ledger.Way) error {
 		}
 	}
 	issued, err := NoteIn(c.cfg.Ledger, certs[0], by)
-	if err != nil {
-		return err
+	if err == nil {
+		c.Issued(issued)
 	}
-	c.metrics.issued.WithLabelValues(string(by)).Inc()
-	c.cfg.Logger.Info("certificate issued", slog.String("audit", "issued"), slog.String("agent", issued.Agent), slog.String("serial", issued.Serial),
-		slog.String("by", string(by)), slog.Time("not_after", issued.To))
-	return nil
+	return err
 }

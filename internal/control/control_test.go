@@ -62,6 +62,7 @@ type fixture struct {
 	ledger   *ledger.Ledger
 	reg      *prometheus.Registry
 	own      *authority.Authority
+	cfg      control.Config
 	handler  http.Handler
 }
 
@@ -78,13 +79,14 @@ func newFixture(t *testing.T, deleted error) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{registry: &registry{}, ledger: l, reg: prometheus.NewRegistry(), own: own}
-	f.handler = control.New(control.Config{
+	f.cfg = control.Config{
 		Ledger: l, Registry: f.registry, Accounts: f.registry, CheckIssued: own.CheckIssued, LongestLife: authority.LongestLife,
 		DeleteGroups: func(context.Context, string) (relayapi.Deletion, error) {
 			return relayapi.Deletion{Deleted: 1}, deleted
 		},
-		Logger: promslog.NewNopLogger(), Registerer: f.reg,
-	}).Handler()
+		Place: place, Logger: promslog.NewNopLogger(), Registerer: f.reg,
+	}
+	f.handler = control.New(f.cfg).Handler()
 	return f
 }
 

@@ -39,6 +39,15 @@ func (c *Control) Handler() http.Handler {
 	mux.HandleFunc("POST "+relayapi.ControlCertificates, answering(func(_ *http.Request, body *relayapi.NewCertificate) (relayapi.Nothing, error) {
 		return relayapi.Nothing{}, c.Note([]byte(body.Certificate), ledger.ByCommand)
 	}))
+	mux.HandleFunc("GET "+relayapi.ControlTokens, answering(func(*http.Request, *relayapi.Nothing) ([]relayapi.Token, error) {
+		return TokensIn(c.cfg.Ledger.State), nil
+	}))
+	mux.HandleFunc("POST "+relayapi.ControlTokens, answering(func(_ *http.Request, body *relayapi.NewToken) (relayapi.MadeToken, error) {
+		return c.MakeToken(*body)
+	}))
+	mux.HandleFunc("DELETE "+relayapi.ControlTokens+"/{token}", answering(func(r *http.Request, _ *relayapi.Nothing) (relayapi.Token, error) {
+		return c.VoidToken(r.PathValue("token"))
+	}))
 	return mux
 }
 
@@ -82,12 +91,13 @@ func statusOf(err error) (status int, kind string) {
 	_, bad := errors.AsType[*requestError](err)
 	_, revoked := errors.AsType[*ledger.RevokedError](err)
 	_, groupsLeft := errors.AsType[*groupsLeftError](err)
+	_, state := errors.AsType[*stateError](err)
 	switch {
 	case bad:
 		return http.StatusBadRequest, "bad_data"
-	case errors.Is(err, roster.ErrUnknown):
+	case errors.Is(err, roster.ErrUnknown), errors.Is(err, errNoToken):
 		return http.StatusNotFound, "not_found"
-	case revoked, errors.Is(err, roster.ErrConnected), errors.Is(err, ledger.ErrNotRevoked), errors.Is(err, ledger.ErrIssued):
+	case revoked, state, errors.Is(err, roster.ErrConnected), errors.Is(err, ledger.ErrNotRevoked), errors.Is(err, ledger.ErrIssued):
 		return http.StatusConflict, "conflict"
 	case groupsLeft:
 		return http.StatusServiceUnavailable, "unavailable"

@@ -28,10 +28,47 @@ func RevokeIn(l *ledger.Ledger, name string, r relayapi.Revoke, longestLife time
 	if revocation.Serial != "" {
 		found = has(known, revocation.Serial)
 	}
-	if _, err := l.Revoke(revocation); err != nil {
+	done := relayapi.Revoked{Agent: name, Serial: revocation.Serial, Known: found, TokensVoided: []relayapi.Token{}, TokensLeft: []relayapi.Token{}}
+	if revocation.Serial == "" {
+		done.TokensVoided = tokensOf(l, name, revocation.At) // the revocation itself voids them
+	}
+	revoked, err := l.Revoke(revocation)
+	if err != nil {
 		return relayapi.Revoked{}, err
 	}
-	return relayapi.Revoked{Agent: name, Serial: revocation.Serial, Known: found}, nil
+	for _, renewed := range revoked[1:] {
+		done.Renewed = append(done.Renewed, renewed.Serial)
+	}
+	if revocation.Serial != "" {
+		return done, nil
+	}
+	return done, voidReaching(l, &done, r.WithTokens, revocation.At)
+}
+
+// tokensOf returns the tokens for that very name.
+func tokensOf(l *ledger.Ledger, name string, now time.Time) []relayapi.Token {
+	out := []relayapi.Token{}
+	for _, t := range l.Tokens(now) {
+		if !t.Prefix && t.Name == name {
+			out = append(out, tokenOf(t))
+		}
+	}
+	return out
+}
+
+// voidReaching names the tokens with a prefix that reach an agent, and voids them if that is wanted.
+func voidReaching(l *ledger.Ledger, done *relayapi.Revoked, wanted bool, now time.Time) error {
+	for _, t := range l.Reaching(done.Agent, now) {
+		if !wanted {
+			done.TokensLeft = append(done.TokensLeft, tokenOf(t))
+			continue
+		}
+		if _, err := l.VoidToken(t.ID, now); err != nil {
+			return fmt.Errorf("%s is revoked, and a token that reaches it is not void: %w; ask again", done.Agent, err)
+		}
+		done.TokensVoided = append(done.TokensVoided, tokenOf(t))
+	}
+	return nil
 }
 
 func has(a ledger.Agent, serial string) bool {

@@ -52,8 +52,14 @@ type Material struct {
 	// trustDomain is what the relay's own certificate says; empty for an agent, and for a relay whose certificate does not
 	// say. A relay that has one takes agents of that trust domain only.
 	trustDomain string
-	warnings    []string
+	// authority is the CA of the CA file that the relay's own certificate ends at; nil if there is none, and for an agent.
+	authority *x509.Certificate
+	warnings  []string
 }
+
+// Authority returns the CA that agents verify this relay by: the one of its CA file that its own certificate ends at. Nil if there is none, as with a
+// certificate of a public CA. It must not be modified.
+func (m *Material) Authority() *x509.Certificate { return m.authority }
 
 // Leaf returns the certificate of this end. It must not be modified.
 func (m *Material) Leaf() *x509.Certificate { return m.cert.Leaf }
@@ -128,13 +134,17 @@ func load(role Role, files Files) (*Material, error) {
 	if err := checkRole(role, chain[0]); err != nil {
 		return nil, fmt.Errorf("certificate %q is not for this %s: %w", files.CertFile, role, err)
 	}
+	way, err := checkIssuer(chain, m.roots)
 	if role == Relay {
 		m.trustDomain = relayTrustDomain(chain[0])
+		if err == nil {
+			m.authority = way[len(way)-1]
+		}
 		if m.trustDomain == "" {
 			return m, nil
 		}
 	}
-	switch err := checkIssuer(chain, m.roots); {
+	switch {
 	case err != nil && role == Relay:
 		return nil, fmt.Errorf("certificate %q is not signed by a CA in %q: %w (where two CAs are in use, put both in the file)",
 			files.CertFile, files.CAFile, err)
@@ -186,22 +196,22 @@ func checkClientAuth(leaf *x509.Certificate) error {
 }
 
 // checkIssuer verifies the chain at a time when its leaf is valid, so that the dates of the leaf are the business of
-// CheckValidity alone.
-func checkIssuer(chain []*x509.Certificate, roots *x509.CertPool) error {
+// CheckValidity alone. It returns the way from the leaf to the root.
+func checkIssuer(chain []*x509.Certificate, roots *x509.CertPool) (way []*x509.Certificate, err error) {
 	leaf, at := chain[0], time.Now()
 	if at.Before(leaf.NotBefore) || at.After(leaf.NotAfter) {
 		at = leaf.NotBefore
 	}
-	_, err := leaf.Verify(x509.VerifyOptions{
+	ways, err := leaf.Verify(x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: poolOf(chain[1:]),
 		CurrentTime:   at,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
-		return fmt.Errorf("its issuer is %q: %w", clip(leaf.Issuer.String()), err)
+		return nil, fmt.Errorf("its issuer is %q: %w", clip(leaf.Issuer.String()), err)
 	}
-	return nil
+	return ways[0], nil
 }
 
 func poolOf(certs []*x509.Certificate) *x509.CertPool {

@@ -14,6 +14,7 @@ import (
 
 	"pushrelay/internal/apiclient"
 	"pushrelay/internal/control"
+	"pushrelay/internal/enrol"
 	"pushrelay/internal/fileowner"
 	"pushrelay/internal/ledger"
 	"pushrelay/internal/relayapi"
@@ -104,6 +105,49 @@ func (a Agents) Forget(ctx context.Context, name string) error {
 			return relayapi.Nothing{}, fmt.Errorf("%w: while it is stopped, the file agents.json may be removed, with all agents in it", ErrNeedsRelay)
 		})
 	return err
+}
+
+// MakeToken makes a join token. Without a running relay the addresses have to be given.
+func (a Agents) MakeToken(ctx context.Context, t relayapi.NewToken) (relayapi.MadeToken, Source, error) {
+	return either(a,
+		func(c *relayapi.Control) (relayapi.MadeToken, error) { return c.MakeToken(ctx, t) },
+		func() (made relayapi.MadeToken, err error) {
+			own, err := issuingAuthority(a.DataDir)
+			if err != nil {
+				return made, err
+			}
+			err = a.write(func(l *ledger.Ledger) error {
+				made, err = control.MakeTokenIn(l, control.Place{CA: enrol.PinOf(own.CACert().Raw)}, t)
+				return err
+			})
+			return made, err
+		})
+}
+
+// Tokens returns the join tokens that are neither ended nor void, the oldest first.
+func (a Agents) Tokens(ctx context.Context) ([]relayapi.Token, Source, error) {
+	return either(a,
+		func(c *relayapi.Control) ([]relayapi.Token, error) { return c.Tokens(ctx) },
+		func() ([]relayapi.Token, error) {
+			state, err := ledger.Read(a.DataDir)
+			if err != nil {
+				return nil, err
+			}
+			return control.TokensIn(state), nil
+		})
+}
+
+// VoidToken makes a join token let nobody in any more.
+func (a Agents) VoidToken(ctx context.Context, id string) (relayapi.Token, Source, error) {
+	return either(a,
+		func(c *relayapi.Control) (relayapi.Token, error) { return c.VoidToken(ctx, id) },
+		func() (done relayapi.Token, err error) {
+			err = a.write(func(l *ledger.Ledger) error {
+				done, err = control.VoidTokenIn(l, id)
+				return err
+			})
+			return done, err
+		})
 }
 
 // note writes a certificate to the ledger that a command has issued.

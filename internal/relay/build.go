@@ -160,8 +160,9 @@ func (s *Server) newTunnel() error {
 	if err != nil {
 		return err
 	}
+	s.enrolment = s.newEnrolment()
 	s.tunnel = tunnelserver.New(tunnelserver.Config{
-		Certificates: s.certificates, Revoked: s.refusesInHandshake, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
+		Certificates: s.certificates, Revoked: s.refusesInHandshake, Enrolment: s.enrolment, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(), OwnFamilies: s.toldFamilies(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,

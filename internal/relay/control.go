@@ -41,7 +41,7 @@ func (s *Server) openControl() error {
 		return nil
 	}
 	var err error
-	if s.ledger, err = ledger.Open(ledger.Config{Dir: dataDir, Release: version.Version, NoLock: s.opts.DataDirNoLock}); err != nil {
+	if s.ledger, err = ledger.Open(ledger.Config{Dir: dataDir, Release: version.Version, NoLock: s.opts.DataDirNoLock, Grace: s.opts.AgentRenewalGrace}); err != nil {
 		return fmt.Errorf("--data.dir %s: %w", dataDir, err)
 	}
 	if torn := s.ledger.Torn(); torn > 0 {
@@ -49,7 +49,7 @@ func (s *Server) openControl() error {
 	}
 	cfg := control.Config{
 		Ledger: s.ledger, Registry: s.agents, Accounts: s.store, DeleteGroups: s.groups.DeleteOf,
-		Logger: s.logger.With(slog.String("component", "control")), Registerer: s.telemetry,
+		Place: s.place, Logger: s.logger.With(slog.String("component", "control")), Registerer: s.telemetry,
 	}
 	if s.authority != nil {
 		cfg.CheckIssued, cfg.LongestLife = s.authority.CheckIssued, authority.LongestLife

@@ -79,6 +79,9 @@ type Options struct {
 	AgentMaxConcurrentScrapes int
 	// AgentMaxSeries and AgentMaxGroups bound what the groups of one agent hold; 0 for no limit.
 	AgentMaxSeries, AgentMaxGroups int
+	// AgentCertificateLifetime is how long certificates live that agents get by a token or by renewing the one that they have; AgentRenewalGrace is how
+	// long after its end one may still be renewed.
+	AgentCertificateLifetime, AgentRenewalGrace time.Duration
 	// AgentForgetAfter is how long a departed agent stays known.
 	AgentForgetAfter time.Duration
 
@@ -89,6 +92,9 @@ type Options struct {
 	// Logger is required.
 	Logger *slog.Logger
 }
+
+// DefaultGRPCPort is the port that agents dial unless it is set.
+const DefaultGRPCPort = 9443
 
 // DefaultOptions returns the options of a relay that was given none of its flags. It lacks what is required and has no default: the
 // logger.
@@ -103,7 +109,7 @@ func DefaultOptions() Options {
 		DataDir:                   DefaultDataDir(""),
 		PersistenceInterval:       5 * time.Minute,
 		PersistenceExport:         true,
-		GRPCListenAddress:         ":9443",
+		GRPCListenAddress:         fmt.Sprintf(":%d", DefaultGRPCPort),
 		PushLimits:                exposition.DefaultLimits(),
 		PushTimeout:               10 * time.Second,
 		AgentLabel:                "agent",
@@ -112,6 +118,8 @@ func DefaultOptions() Options {
 		AgentMaxConcurrentScrapes: 32,
 		AgentMaxSeries:            1_000_000,
 		AgentMaxGroups:            50_000,
+		AgentCertificateLifetime:  30 * 24 * time.Hour,
+		AgentRenewalGrace:         90 * 24 * time.Hour,
 		AgentForgetAfter:          24 * time.Hour,
 		ShutdownTimeout:           20 * time.Second,
 	}

@@ -19,6 +19,7 @@ import (
 
 	"pushrelay/internal/authority"
 	"pushrelay/internal/control"
+	"pushrelay/internal/enrol/enrolserver"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/ingest"
@@ -71,6 +72,7 @@ type Server struct {
 	control      *control.Control
 	socket       *httpserver.Server   // of control; nil if there is none
 	tunnel       *tunnelserver.Server // nil if agents cannot dial in
+	enrolment    *enrolserver.Server  // nil with it
 	certificates *mtls.Reloader       // what the tunnel shows; nil with it
 
 	reloading sync.Mutex                      // held while the configuration file is read and put to use

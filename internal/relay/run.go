@@ -53,6 +53,7 @@ func (s *Server) Run(ctx context.Context) error {
 	serving.Go(func() error { return s.quotas.Run(serveCtx) })
 	if s.tunnel != nil {
 		serving.Go(func() error { return s.tunnel.Serve(s.web.Guard(s.grpc)) })
+		serving.Go(s.enrolment.Serve)
 		serving.Go(func() error { return s.certificates.Run(serveCtx) })
 	}
 	if s.authority != nil {
@@ -93,4 +94,5 @@ func (s *Server) drain() {
 	defer cancel()
 	s.tunnel.Drain(ctx)
 	s.tunnel.Stop()
+	s.enrolment.Stop()
 }

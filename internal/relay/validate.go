@@ -8,9 +8,13 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"pushrelay/internal/authority"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/tunnel"
 )
+
+// shortestLife is how long a certificate of an agent lives at least. An agent renews it after half of that.
+const shortestLife = time.Minute
 
 func (o *Options) validate() error {
 	if !strings.HasPrefix(o.TelemetryPath, "/") {
@@ -37,6 +41,12 @@ func (o *Options) validate() error {
 		if positive.value <= 0 {
 			return fmt.Errorf("%s is %s, want more than nothing", positive.flag, positive.value)
 		}
+	}
+	if life := o.AgentCertificateLifetime; life < shortestLife || life > authority.LongestLife {
+		return fmt.Errorf("--agents.certificate-lifetime is %s, want %s to %d days", life, shortestLife, authority.LongestLife/(24*time.Hour))
+	}
+	if o.AgentRenewalGrace <= 0 {
+		return fmt.Errorf("--agents.renewal-grace is %s, want more than nothing: an agent that was away for a while comes back by it", o.AgentRenewalGrace)
 	}
 	if o.GroupsForgetAfter < 0 {
 		return fmt.Errorf("--groups.forget-after is %s, want 0 for never or more", o.GroupsForgetAfter)

@@ -66,6 +66,8 @@ type Revoke struct {
 	// KeepTargets leaves its targets in the list, and down. DeleteGroups deletes what it pushed.
 	KeepTargets  bool `json:"keep_targets,omitempty"`
 	DeleteGroups bool `json:"delete_groups,omitempty"`
+	// WithTokens voids the tokens with a prefix that reach the name.
+	WithTokens bool `json:"with_tokens,omitempty"`
 }
 
 // Revoked is what a revocation has done.
@@ -80,6 +82,11 @@ type Revoked struct {
 	// Groups are those that it still has in the store, GroupsDeleted those that were deleted; nil if no relay runs that could say.
 	Groups        *int `json:"groups"`
 	GroupsDeleted int  `json:"groups_deleted"`
+	// Renewed are the serial numbers of the certificates that had been renewed from the one that was named; they are revoked as well.
+	Renewed []string `json:"renewed,omitempty"`
+	// TokensVoided are the tokens that let nobody in any more. TokensLeft have a prefix that reaches the name: they let others in, and not this one.
+	TokensVoided []Token `json:"tokens_voided"`
+	TokensLeft   []Token `json:"tokens_left"`
 }
 
 // Allowed is what was lifted.

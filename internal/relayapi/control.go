@@ -58,6 +58,21 @@ func (c *Control) Note(ctx context.Context, certPEM []byte) error {
 	return err
 }
 
+// MakeToken makes a join token.
+func (c *Control) MakeToken(ctx context.Context, t NewToken) (MadeToken, error) {
+	return tell[MadeToken](ctx, c, http.MethodPost, ControlTokens, t)
+}
+
+// Tokens returns the join tokens that are neither ended nor void, the oldest first.
+func (c *Control) Tokens(ctx context.Context) ([]Token, error) {
+	return tell[[]Token](ctx, c, http.MethodGet, ControlTokens, nil)
+}
+
+// VoidToken makes a join token let nobody in any more.
+func (c *Control) VoidToken(ctx context.Context, id string) (Token, error) {
+	return tell[Token](ctx, c, http.MethodDelete, ControlTokens+"/"+url.PathEscape(id), nil)
+}
+
 func agentPath(name string) string { return ControlAgents + "/" + url.PathEscape(name) }
 
 // tell asks the relay; a body is sent as JSON, unless it is nil.

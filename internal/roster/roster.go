@@ -276,6 +276,17 @@ func (r *Registry) LastSign(name string) (connected bool, at time.Time) {
 	return a.Connected, a.LastSeen
 }
 
+// CertificateEnd returns when the certificate ends that the agent came with last; found is false for one that is not known.
+func (r *Registry) CertificateEnd(name string) (notAfter time.Time, found bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.agents[name]
+	if a == nil {
+		return time.Time{}, false
+	}
+	return a.CertificateNotAfter, true
+}
+
 // Settled reports whether what Agents says of targets is the truth. A registry that began empty knows nothing yet: taken
 // for the truth, it would make Prometheus drop every target. One that has lost its file knows less than the truth for as long
 // as agents take to come back, whoever comes first.

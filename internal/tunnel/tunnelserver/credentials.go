@@ -3,9 +3,10 @@ package tunnelserver
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
-	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"pushrelay/internal/enrol"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/mtls"
@@ -43,10 +45,13 @@ func (*connection) AuthType() string { return "mtls" }
 
 func (c *connection) addr() string { return c.conn.RemoteAddr().String() }
 
-func (c *connection) notAfter() time.Time { return c.State.PeerCertificates[0].NotAfter }
+// certificate is the agent's.
+func (c *connection) certificate() *x509.Certificate { return c.State.PeerCertificates[0] }
+
+func (c *connection) notAfter() time.Time { return c.certificate().NotAfter }
 
 // serial is the number of the agent's certificate.
-func (c *connection) serial() string { return mtls.Serial(c.State.PeerCertificates[0]) }
+func (c *connection) serial() string { return mtls.Serial(c.certificate()) }
 
 // close closes the socket, whatever state TLS and HTTP/2 are in.
 func (c *connection) close() {
@@ -75,6 +80,17 @@ func countWaste(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, 
 	return err
 }
 
+// countUnaryWaste is countWaste for the other calls.
+func countUnaryWaste(ctx context.Context, in any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	out, err := handler(ctx, in)
+	if err != nil {
+		if conn, unknown := connectionOf(ctx); unknown == nil {
+			conn.waste.Add()
+		}
+	}
+	return out, err
+}
+
 // unknownCall answers calls that there are none of, so that they are counted as well.
 func unknownCall(any, grpc.ServerStream) error {
 	return status.Error(codes.Unimplemented, "the relay has no such call")
@@ -83,6 +99,7 @@ func unknownCall(any, grpc.ServerStream) error {
 // relayCredentials does the TLS handshake of accepted connections. gRPC's own would not tell the connection of a call.
 type relayCredentials struct {
 	config    *tls.Config
+	enrolment Enrolment // nil for none
 	slots     chan struct{}
 	gate      *gate
 	admission *admission
@@ -91,28 +108,48 @@ type relayCredentials struct {
 	attachesRefused prometheus.Counter
 }
 
-func newCredentials(config *tls.Config, g *gate, a *admission, logger *slog.Logger, m *metrics) *relayCredentials {
+func newCredentials(cfg *Config, g *gate, a *admission, m *metrics) *relayCredentials {
 	return &relayCredentials{
-		config:    config,
+		config:    tlsConfig(cfg),
+		enrolment: cfg.Enrolment,
 		slots:     make(chan struct{}, maxHandshakes),
 		gate:      g,
 		admission: a,
-		refusals:  newRefusals(logger, m),
+		refusals:  newRefusals(cfg.Logger, m),
 
 		attachesRefused: m.attachesRefused,
 	}
 }
 
+// tlsConfig returns the configuration of the port: mutual TLS for all but those that offer the protocol of enrolment (I3).
+func tlsConfig(cfg *Config) *tls.Config {
+	config := mtls.RelayTLSConfig(cfg.Certificates, cfg.Revoked)
+	if cfg.Enrolment == nil {
+		return config
+	}
+	agents := config.GetConfigForClient
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Contains(hello.SupportedProtos, enrol.Protocol) {
+			return cfg.Enrolment.TLSConfig(), nil
+		}
+		return agents(hello)
+	}
+	return config
+}
+
 // ServerHandshake verifies the agent. gRPC has set the connection's deadline, which leaves the socket open when it is over: what
-// is still in it tells why nothing came.
+// is still in it tells why nothing came. A connection for enrolment ends here for gRPC, and is handed over.
 func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	defer c.gate.leave(raw)
 	tracked := tunnel.Track(raw)
 	turns := &turnConn{Conn: tracked, raw: raw, gate: c.gate, slots: c.slots}
-	turns.begin()
-	defer turns.end()
 	conn := tls.Server(tunnel.NewBurstReader(turns), c.config)
-	err := conn.HandshakeContext(context.Background()) // gRPC hands over no context
+	err := turns.shakeHands(conn)
+	if err == nil && conn.ConnectionState().NegotiatedProtocol == enrol.Protocol {
+		raw.SetDeadline(time.Time{}) //nolint:errcheck // It was the handshake's.
+		c.enrolment.Take(conn)
+		return nil, nil, credentials.ErrConnDispatched
+	}
 	var id mtls.PeerID
 	if err == nil {
 		id, err = mtls.PeerIDFromState(conn.ConnectionState())
@@ -156,17 +193,18 @@ type turnConn struct {
 	raw    net.Conn // as it is known at the gate
 	gate   *gate
 	slots  chan struct{}
-	inTurn atomic.Bool // between begin and end
+	inTurn atomic.Bool // during the handshake
 }
 
-func (c *turnConn) begin() {
+// shakeHands does the handshake of the TLS connection over this one, in its turn.
+func (c *turnConn) shakeHands(conn *tls.Conn) error {
 	c.slots <- struct{}{}
 	c.inTurn.Store(true)
-}
-
-func (c *turnConn) end() {
-	c.inTurn.Store(false)
-	<-c.slots
+	defer func() {
+		c.inTurn.Store(false)
+		<-c.slots
+	}()
+	return conn.HandshakeContext(context.Background()) // gRPC hands over no context
 }
 
 // Read reads, without a turn while the handshake is in progress.

@@ -7,6 +7,8 @@ package tunnelserver
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,6 +45,8 @@ type Config struct {
 	Certificates *mtls.Reloader
 	// Revoked says which certificates are refused in the handshake; nil refuses none. The registry says so of sessions.
 	Revoked mtls.Revoked
+	// Enrolment gives certificates to agents; nil for a relay that gives none.
+	Enrolment Enrolment
 	// Registry takes the sessions.
 	Registry *roster.Registry
 	// Applier takes the changes that agents send.
@@ -83,6 +87,18 @@ type Journals interface {
 	Forget(agent string, journal [16]byte, through uint64)
 }
 
+// Enrolment is what is needed of enrolserver.Server.
+type Enrolment interface {
+	// TLSConfig returns the TLS configuration of a connection that offers [enrol.Protocol].
+	TLSConfig() *tls.Config
+	// Take takes over such a connection after its handshake. It does not wait.
+	Take(conn *tls.Conn)
+	// CanSign reports whether certificates are renewed here.
+	CanSign() bool
+	// Renew issues the next certificate after the verified one of a session. Its error travels as a status.
+	Renew(certificate *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, error)
+}
+
 // Server serves agents. It is safe for concurrent use.
 type Server struct {
 	relayv1.UnimplementedRelayServiceServer
@@ -121,7 +137,7 @@ func New(cfg Config) *Server {
 		s.cfg.Limits.MaxDecompressedBytes = share // a body beyond it could never be taken, and agents should know
 	}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(newCredentials(mtls.RelayTLSConfig(cfg.Certificates, cfg.Revoked), s.gate, s.admission, cfg.Logger, s.metrics)),
+		grpc.Creds(newCredentials(&s.cfg, s.gate, s.admission, s.metrics)),
 		grpc.ConnectionTimeout(tunnel.HandshakeTimeout),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: tunnel.PingInterval, Timeout: tunnel.PingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: tunnel.MinPingInterval, PermitWithoutStream: true}),
@@ -134,6 +150,7 @@ func New(cfg Config) *Server {
 		grpc.ReadBufferSize(tunnel.ReadBufferBytes),
 		grpc.WaitForHandlers(true),
 		grpc.StreamInterceptor(countWaste),
+		grpc.UnaryInterceptor(countUnaryWaste),
 		grpc.UnknownServiceHandler(unknownCall),
 	)
 	relayv1.RegisterRelayServiceServer(s.grpc, s)

@@ -110,7 +110,7 @@ func (ss *session) welcome(hello *relayv1.Hello) *relayv1.Welcome {
 	return &relayv1.Welcome{
 		Session:         ss.attachment.Number,
 		ProtocolVersion: tunnel.ProtocolVersion,
-		Capabilities:    capabilities,
+		Capabilities:    ss.server.capabilities(),
 		RelayVersion:    cfg.Version,
 		StoreId:         cfg.StoreID[:],
 		Limits:          limits,
@@ -118,17 +118,6 @@ func (ss *session) welcome(hello *relayv1.Hello) *relayv1.Welcome {
 		History:         tunnel.HistoryToProto(cfg.History()),
 		OwnFamilies:     ss.server.ownFamilies,
 	}
-}
-
-// capabilities are what this relay can take.
-var capabilities = []relayv1.Capability{
-	relayv1.Capability_CAPABILITY_PUSH,
-	relayv1.Capability_CAPABILITY_PUSH_ORIGIN,
-	relayv1.Capability_CAPABILITY_PUSH_FAILURE,
-	relayv1.Capability_CAPABILITY_MAY_BE_HIDDEN,
-	relayv1.Capability_CAPABILITY_DELIVER_AGAIN,
-	relayv1.Capability_CAPABILITY_LIFE,
-	relayv1.Capability_CAPABILITY_ADD,
 }
 
 // journals returns how far the journals were decided that the hello asks after. Those that are not known are left out.

@@ -1,0 +1,237 @@
+package enrolserver
+
+import (
+	"context"
+	"crypto"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"pushrelay/internal/authority"
+	"pushrelay/internal/enrol"
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/ledger"
+	"pushrelay/internal/mtls"
+)
+
+// tokenWait is when whoever has no token that is good is told so, counted from when they asked: whether it is unknown, used, ended or void takes the same
+// time.
+const tokenWait = 100 * time.Millisecond
+
+func refusef(reason enrol.Reason, format string, args ...any) *enrol.Refusal {
+	return &enrol.Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// cannotSign is said by a relay that has no authority.
+func cannotSign() *enrol.Refusal {
+	return refusef(enrol.ReasonCannotSign, "this relay has no certificate authority of its own to sign with: ask the relay that made the token")
+}
+
+// enroll is Enroll.
+func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+	if !s.CanSign() {
+		return nil, cannotSign()
+	}
+	now := time.Now()
+	token, good := s.token(in, now)
+	if !good {
+		return nil, refuseToken(ctx, now)
+	}
+	if !s.buckets.take("token "+token.ID, ofTokens) {
+		return nil, refusef(enrol.ReasonLater, "the token is used very often at once: ask again in a while")
+	}
+	name, refusal := nameOf(token, in.GetName())
+	if refusal != nil {
+		return nil, refusal
+	}
+	if end, known := s.cfg.Known(name); known && token.Prefix && !token.Replace && now.Before(end.Add(s.cfg.Grace)) && !s.issuedTo(name) {
+		return nil, refusef(enrol.ReasonName, "%s is known to this relay with a certificate that its ledger does not have: choose another name, or take a token that may replace (relay-server agents token --replace)", name)
+	}
+	key, refusal := keyOf(in.GetCertificateRequest())
+	if refusal != nil {
+		return nil, refusal
+	}
+	replaces := s.replaces(name, digest(key), now)
+	issued, refusal := s.issue(ledger.Certificate{Agent: name, By: ledger.ByToken, Token: token.ID, Key: digest(key), Address: address}, key)
+	if refusal != nil && refusal.Reason == enrol.ReasonToken {
+		return nil, refuseToken(ctx, now)
+	}
+	if refusal == nil && replaces {
+		s.cfg.Logger.Warn("a token was used for an agent that has a certificate", slog.String("audit", "replaced"), slog.String("agent", name), slog.String("token", token.ID), slog.String("addr", address))
+	}
+	return issued, refusal
+}
+
+// token returns the token that the request has the secret of.
+func (s *Server) token(in *relayv1.EnrollRequest, now time.Time) (ledger.Token, bool) {
+	token, found := s.cfg.Ledger.Token(hex.EncodeToString(in.GetTokenId()), now)
+	hash := sha256.Sum256(in.GetTokenSecret())
+	same := subtle.ConstantTimeCompare(hash[:], token.Hash[:]) == 1
+	return token, found && same
+}
+
+// refuseToken refuses a token, at its time.
+func refuseToken(ctx context.Context, asked time.Time) *enrol.Refusal {
+	wait := time.NewTimer(time.Until(asked.Add(tokenWait)))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	}
+	return refusef(enrol.ReasonToken, "%v: make another (relay-server agents token NAME)", ledger.ErrToken)
+}
+
+// nameOf returns the name that is to be let in.
+func nameOf(token ledger.Token, asked string) (string, *enrol.Refusal) {
+	name := asked
+	if name == "" && !token.Prefix {
+		name = token.Name
+	}
+	if name == "" {
+		return "", refusef(enrol.ReasonName, "the token is for agents whose names begin with %q, and none is given (relay-agent enroll --name)", token.Name)
+	}
+	if err := mtls.CheckAgentName(name); err != nil {
+		return "", refusef(enrol.ReasonName, "%v", err)
+	}
+	if !token.Reaches(name) {
+		return "", refusef(enrol.ReasonName, "the token is for %s, and not for %s", token.For(), name)
+	}
+	return name, nil
+}
+
+// issuedTo reports whether the ledger has a certificate of the name.
+func (s *Server) issuedTo(name string) bool {
+	a, _ := s.cfg.Ledger.Agent(name)
+	return len(a.Certificates) > 0
+}
+
+// replaces reports whether the name has a certificate, of another key, that is good or may be renewed.
+func (s *Server) replaces(name, key string, now time.Time) bool {
+	a, _ := s.cfg.Ledger.Agent(name)
+	return slices.ContainsFunc(a.Certificates, func(c ledger.Certificate) bool {
+		return c.Key != key && !c.Refused && now.Before(c.To.Add(s.cfg.Grace))
+	})
+}
+
+// renewLate is RenewLate. The connection has proved the key of the certificate, and nothing else is known of it.
+func (s *Server) renewLate(cert *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+	if !s.CanSign() {
+		return nil, cannotSign()
+	}
+	if cert == nil {
+		return nil, refusef(enrol.ReasonCertificate, "no certificate was shown that could be renewed")
+	}
+	id, err := s.cfg.Authority.VerifyAgent(cert)
+	if err != nil {
+		return nil, refusef(enrol.ReasonCertificate, "%v", err)
+	}
+	if over := time.Since(cert.NotAfter); over > s.cfg.Grace {
+		return nil, refusef(enrol.ReasonCertificate, "the certificate of %s ended at %s, which is too long ago (--agents.renewal-grace): make a join token for it (relay-server agents token %s)",
+			id.Agent, cert.NotAfter.UTC().Format(time.RFC3339), id.Agent)
+	}
+	if a, _ := s.cfg.Ledger.Agent(id.Agent); !slices.ContainsFunc(a.Certificates, func(c ledger.Certificate) bool { return c.Serial == mtls.Serial(cert) }) {
+		return nil, refusef(enrol.ReasonCertificate, "the ledger of this relay does not have the certificate of %s: make a join token for it (relay-server agents token %s)", id.Agent, id.Agent)
+	}
+	return s.renewOf(id.Agent, cert, request, address)
+}
+
+// renew is Renew. The certificate is that of a session, and may be of another authority.
+func (s *Server) renew(cert *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+	if !s.CanSign() {
+		return nil, cannotSign()
+	}
+	id, err := s.cfg.Authority.VerifyAgent(cert)
+	if err != nil {
+		return nil, refusef(enrol.ReasonCertificate, "%v", err)
+	}
+	return s.renewOf(id.Agent, cert, request, address)
+}
+
+func (s *Server) renewOf(agent string, cert *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+	if reason, refused := s.cfg.Ledger.Refuses(agent, mtls.Serial(cert)); refused {
+		return nil, refusef(enrol.ReasonRevoked, "%s is revoked: %s", agent, reason)
+	}
+	if !s.buckets.take("agent "+agent, ofAgents) {
+		return nil, refusef(enrol.ReasonLater, "%s asks very often: ask again in a while", agent)
+	}
+	key, refusal := keyOf(request)
+	if refusal != nil {
+		return nil, refusal
+	}
+	if digest(key) == digest(cert.PublicKey) {
+		return nil, refusef(enrol.ReasonRequest, "certificate request: it has the key of the present certificate, want a new one")
+	}
+	return s.issue(ledger.Certificate{Agent: agent, By: ledger.ByRenewal, Parent: mtls.Serial(cert), Address: address}, key)
+}
+
+// keyOf returns the key that is to be certified.
+func keyOf(request []byte) (crypto.PublicKey, *enrol.Refusal) {
+	if len(request) > enrol.MaxRequestBytes {
+		return nil, refusef(enrol.ReasonRequest, "certificate request: it has %d bytes, %d are allowed", len(request), enrol.MaxRequestBytes)
+	}
+	key, err := authority.CheckRequest(request)
+	if err != nil {
+		return nil, refusef(enrol.ReasonRequest, "%v", err)
+	}
+	return key, nil
+}
+
+// digest tells keys apart.
+func digest(key crypto.PublicKey) string {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		panic(err) // of a key that was parsed
+	}
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// issue signs a certificate, notes it and hands it out, in this order: what is not in the ledger is nobody's.
+func (s *Server) issue(c ledger.Certificate, key crypto.PublicKey) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+	authorities, refusal := s.authorities()
+	if refusal != nil {
+		return nil, refusal
+	}
+	cert, err := s.cfg.Authority.SignAgent(c.Agent, key, s.cfg.Lifetime)
+	if err != nil {
+		s.cfg.Logger.Error("a certificate could not be signed", slog.String("agent", c.Agent), slog.Any("err", err))
+		return nil, refusef(enrol.ReasonLater, "the relay cannot sign a certificate now; its log says why")
+	}
+	c.Serial, c.From, c.To, c.At = mtls.Serial(cert), cert.NotBefore, cert.NotAfter, time.Now()
+	err = s.cfg.Ledger.Issue(c)
+	name, badName := errors.AsType[*ledger.NameError](err)
+	_, revoked := errors.AsType[*ledger.RevokedError](err)
+	switch {
+	case err == nil:
+	case errors.Is(err, ledger.ErrToken):
+		return nil, refusef(enrol.ReasonToken, "%v", err)
+	case badName:
+		return nil, refusef(enrol.ReasonName, "%s", name.Reason)
+	case revoked:
+		return nil, refusef(enrol.ReasonRevoked, "%s is revoked", c.Agent)
+	default:
+		s.cfg.Logger.Error("a certificate was not issued: the ledger cannot be written", slog.String("agent", c.Agent), slog.Any("err", err))
+		return nil, refusef(enrol.ReasonLater, "the relay cannot write its ledger now, and issues nothing without; its log says why")
+	}
+	s.cfg.Issued(c)
+	return &relayv1.IssuedCertificate{Chain: [][]byte{cert.Raw}, Authorities: authorities}, nil
+}
+
+// authorities returns the CAs by which the agent verifies relays from then on: the one that this relay's certificate ends at, and the relay's own.
+func (s *Server) authorities() ([][]byte, *enrol.Refusal) {
+	shown := s.cfg.Certificates.Material().Authority()
+	if shown == nil {
+		return nil, refusef(enrol.ReasonCannotSign, "the CA of this relay's own certificate is not in its --grpc.tls.client-ca-file, so that no agent could verify it by a token: put it there")
+	}
+	own := s.cfg.Authority.CACert()
+	if shown.Equal(own) {
+		return [][]byte{own.Raw}, nil
+	}
+	return [][]byte{shown.Raw, own.Raw}, nil
+}

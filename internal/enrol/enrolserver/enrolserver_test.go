@@ -1,0 +1,373 @@
+package enrolserver_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"pushrelay/internal/enrol"
+	"pushrelay/internal/enrol/enrolserver"
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/ledger"
+	"pushrelay/internal/mtls"
+)
+
+// TestEnroll: a token lets in whom it is for, as often as it says, and the same key again.
+func TestEnroll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-a"})
+		a := newAgent(t)
+		cert := r.mustEnroll(a, token, "")
+		wantAgent(t, cert, "site-a", a.key)
+		if left := time.Until(cert.NotAfter); left != lifetime {
+			t.Errorf("it has %v to go", left)
+		}
+		if got, want := enrol.RenewFrom(cert.NotBefore, cert.NotAfter), time.Now().Add(lifetime/2); got.Sub(want).Abs() > time.Second {
+			t.Errorf("it is to be renewed from %v on, want %v", got, want)
+		}
+		again := r.mustEnroll(a, token, "site-a") // the answer was lost
+		if again.SerialNumber.Cmp(cert.SerialNumber) == 0 {
+			t.Error("two certificates have one serial number")
+		}
+		_, err := r.enroll(newAgent(t), token, "")
+		wantRefusal(t, err, enrol.ReasonToken, "unknown to this relay, or used, ended or void")
+
+		known, _ := r.ledger.Agent("site-a")
+		if len(known.Certificates) != 2 || known.Certificates[0].By != ledger.ByToken || known.Certificates[0].Token != token.ID.String() || known.Certificates[0].Address != "192.0.2.1:4711" {
+			t.Errorf("the ledger has %+v", known.Certificates)
+		}
+		if len(r.issued) != 2 {
+			t.Errorf("%d certificates were told of", len(r.issued))
+		}
+		if log := r.log.String(); strings.Contains(log, fmt.Sprintf("%x", token.Secret[:])) || !strings.Contains(log, "audit=refused") {
+			t.Errorf("the log says %s", log)
+		}
+	})
+}
+
+// TestTokensThatAreNone: unknown, used, ended and void ones are refused in the same words and the same time, and are not told apart.
+func TestTokensThatAreNone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		ended := r.token(ledger.Token{Name: "site-a", End: time.Now().Add(time.Minute)})
+		time.Sleep(2 * time.Minute)
+		used, void, revoked, good := r.token(ledger.Token{Name: "site-a"}), r.token(ledger.Token{Name: "site-a"}), r.token(ledger.Token{Name: "site-b"}), r.token(ledger.Token{Name: "site-a"})
+		r.mustEnroll(newAgent(t), used, "")
+		if _, err := r.ledger.VoidToken(void.ID.String(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.ledger.Revoke(ledger.Revocation{Agent: "site-b", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		wrong := good
+		wrong.Secret[0] ^= 1
+		messages := map[string]bool{}
+		for name, token := range map[string]enrol.Token{
+			"unknown": enrol.NewToken([]string{"relay:9443"}, r.pin), "wrong secret": wrong, "ended": ended, "used": used, "void": void, "for a name that was revoked": revoked,
+		} {
+			begun := time.Now()
+			_, err := r.enroll(newAgent(t), token, "")
+			if refusal, ok := enrol.RefusalFrom(err); !ok || refusal.Reason != enrol.ReasonToken {
+				t.Errorf("%s: %v", name, err)
+			}
+			messages[status.Convert(err).Message()] = true
+			if took := time.Since(begun); took != 100*time.Millisecond {
+				t.Errorf("%s: it took %v", name, took)
+			}
+		}
+		if len(messages) != 1 {
+			t.Errorf("they are told apart: %v", messages)
+		}
+		r.mustEnroll(newAgent(t), good, "")
+	})
+}
+
+// TestNamesAndRequests: what is not the token's fault does not spend it.
+func TestNamesAndRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token, many := r.token(ledger.Token{Name: "site-a"}), r.token(ledger.Token{Name: "edge-", Prefix: true, Uses: 3})
+		_, err := r.enroll(newAgent(t), token, "site-b")
+		wantRefusal(t, err, enrol.ReasonName, "the token is for site-a, and not for site-b")
+		_, err = r.enroll(newAgent(t), many, "")
+		wantRefusal(t, err, enrol.ReasonName, `whose names begin with "edge-"`)
+		_, err = r.enroll(newAgent(t), many, "site-a")
+		wantRefusal(t, err, enrol.ReasonName, "for edge-…, and not for site-a")
+		_, err = r.enroll(newAgent(t), many, "edge-A")
+		wantRefusal(t, err, enrol.ReasonName, "lower-case")
+
+		weak, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		large, err := rsa.GenerateKey(rand.Reader, 8192/4) // within bounds; the request is made too long below
+		if err != nil {
+			t.Fatal(err)
+		}
+		for want, request := range map[string][]byte{
+			"P-224":      requestOf(t, weak, x509.CertificateRequest{}),
+			"extensions": requestOf(t, newAgent(t).key, x509.CertificateRequest{URIs: []*url.URL{mtls.AgentURI("pushrelay", "site-b")}}),
+			"reading":    []byte("no request"),
+			"allowed":    append(requestOf(t, large, x509.CertificateRequest{}), make([]byte, enrol.MaxRequestBytes)...),
+		} {
+			_, err := r.client("192.0.2.1", nil).Enroll(t.Context(), &relayv1.EnrollRequest{TokenId: token.ID[:], TokenSecret: token.Secret[:], CertificateRequest: request})
+			wantRefusal(t, err, enrol.ReasonRequest, want)
+		}
+		r.mustEnroll(newAgent(t), token, "")
+
+		// A subject counts for nothing.
+		a := newAgent(t)
+		request := requestOf(t, a.key, x509.CertificateRequest{RawSubject: []byte{0x30, 0x0f, 0x31, 0x0d, 0x30, 0x0b, 0x06, 0x03, 0x55, 0x04, 0x03, 0x0c, 0x04, 'r', 'o', 'o', 't'}})
+		out, err := r.client("192.0.2.1", nil).Enroll(t.Context(), &relayv1.EnrollRequest{TokenId: many.ID[:], TokenSecret: many.Secret[:], Name: "edge-1", CertificateRequest: request})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAgent(t, r.leaf(out.GetIssued()), "edge-1", a.key)
+		_, err = r.enroll(newAgent(t), many, "edge-1")
+		wantRefusal(t, err, enrol.ReasonName, "has a certificate already")
+		r.known["edge-2"] = time.Now().Add(day) // with a certificate that nobody noted
+		_, err = r.enroll(newAgent(t), many, "edge-2")
+		wantRefusal(t, err, enrol.ReasonName, "ledger does not have")
+		replacing := r.token(ledger.Token{Name: "edge-", Prefix: true, Replace: true, Uses: 3})
+		r.mustEnroll(newAgent(t), replacing, "edge-2")
+		r.mustEnroll(newAgent(t), replacing, "edge-1")
+		if log := r.log.String(); strings.Count(log, "audit=replaced") != 1 {
+			t.Errorf("the log says %s", log)
+		}
+	})
+}
+
+// TestFullDisk: nothing is handed out that the ledger does not have, and the token is good afterwards.
+func TestFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-a"})
+		r.spoil()
+		for range 3 {
+			cert, err := r.enroll(newAgent(t), token, "")
+			wantRefusal(t, err, enrol.ReasonLater, "cannot write its ledger")
+			if cert != nil || len(r.issued) > 0 {
+				t.Fatal("a certificate is out")
+			}
+		}
+		r.mend()
+		a := newAgent(t)
+		old := r.mustEnroll(a, token, "")
+		r.spoil()
+		_, err := r.renewLate(a.with(old), newAgent(t))
+		wantRefusal(t, err, enrol.ReasonLater, "cannot write its ledger")
+		r.mend()
+		if _, err := r.renewLate(a.with(old), newAgent(t)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRenewLate: the certificate that was shown is as good as it was, until its grace is over.
+func TestRenewLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		a, b := newAgent(t), newAgent(t)
+		first := r.mustEnroll(a, r.token(ledger.Token{Name: "site-a"}), "")
+		time.Sleep(lifetime + grace - time.Hour)
+		second, err := r.renewLate(a.with(first), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAgent(t, second, "site-a", b.key)
+		if known, _ := r.ledger.Agent("site-a"); len(known.Certificates) != 2 || known.Certificates[1].Parent != mtls.Serial(first) || known.Certificates[1].By != ledger.ByRenewal {
+			t.Errorf("the ledger has %+v", known.Certificates)
+		}
+		_, err = r.renewLate(b.with(second), b)
+		wantRefusal(t, err, enrol.ReasonRequest, "want a new one")
+		time.Sleep(2 * time.Hour)
+		_, err = r.renewLate(a.with(first), newAgent(t))
+		wantRefusal(t, err, enrol.ReasonCertificate, "too long ago")
+
+		_, err = r.client("192.0.2.1", nil).RenewLate(t.Context(), &relayv1.RenewLateRequest{CertificateRequest: a.request()})
+		wantRefusal(t, err, enrol.ReasonCertificate, "no certificate was shown")
+		if _, err := r.renewLate(a.with(second), newAgent(t)); status.Code(err) != codes.Unavailable || strings.Contains(err.Error(), "revoked") {
+			t.Errorf("whoever has not the key: %v", err) // the handshake fails
+		}
+
+		if _, err := r.ledger.Revoke(ledger.Revocation{Agent: "site-a", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.renewLate(b.with(second), newAgent(t))
+		wantRefusal(t, err, enrol.ReasonRevoked, "site-a is revoked")
+	})
+}
+
+// TestRenewLateOfStrangers: what another authority issued, what is not in the ledger, and what is no agent's is not renewed.
+func TestRenewLateOfStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, other := newRelay(t), newRelay(t)
+		a := newAgent(t)
+		foreign := other.mustEnroll(a, other.token(ledger.Token{Name: "site-a"}), "")
+		_, err := r.renewLate(a.with(foreign), newAgent(t))
+		wantRefusal(t, err, enrol.ReasonCertificate, "none that this relay issued")
+
+		unnoted, err := r.authority.SignAgent("site-a", a.key.Public(), lifetime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.renewLate(a.with(unnoted), newAgent(t))
+		wantRefusal(t, err, enrol.ReasonCertificate, "ledger of this relay does not have")
+		if _, err := r.server.Renew(unnoted, newAgent(t).request(), "192.0.2.1:1"); err != nil {
+			t.Errorf("a session renews what an earlier release issued: %v", err)
+		}
+		if _, err := r.server.Renew(foreign, newAgent(t).request(), "192.0.2.1:1"); err == nil {
+			t.Error("a session renews what another authority issued")
+		}
+	})
+}
+
+// TestNoAuthority: a second relay of an authority says what to do.
+func TestNoAuthority(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t, func(c *enrolserver.Config) { c.Authority, c.Ledger = nil, nil })
+		_, err := r.enroll(newAgent(t), r.token(ledger.Token{Name: "site-a"}), "")
+		wantRefusal(t, err, enrol.ReasonCannotSign, "ask the relay that made the token")
+		if r.server.CanSign() {
+			t.Error("it says that it can sign")
+		}
+	})
+}
+
+// TestHandshake: the relay shows its CA, speaks one protocol, asks for a certificate, and gives no ticket.
+func TestHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		conn, err := r.dial("192.0.2.1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		state := conn.ConnectionState()
+		if shown := state.PeerCertificates; len(shown) != 2 || enrol.PinOf(shown[1].Raw) != r.pin || state.NegotiatedProtocol != enrol.Protocol || state.Version != tls.VersionTLS13 {
+			t.Errorf("it shows %d certificates and speaks %q", len(shown), state.NegotiatedProtocol)
+		}
+		if config := r.server.TLSConfig(); !config.SessionTicketsDisabled || config.ClientAuth != tls.RequestClientCert || len(config.NextProtos) != 1 {
+			t.Error("it gives tickets, or speaks more")
+		}
+	})
+}
+
+// TestOneCall: a connection is for one call, and for a while.
+func TestOneCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		conn, err := r.dial("192.0.2.1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		begun := time.Now()
+		if _, err := io.Copy(io.Discard, bufio.NewReader(conn)); err != nil && time.Since(begun) != enrol.AttemptTimeout {
+			t.Errorf("it ended after %v: %v", time.Since(begun), err)
+		}
+		if took := time.Since(begun); took > enrol.AttemptTimeout {
+			t.Errorf("it stayed open for %v", took)
+		}
+	})
+}
+
+// TestFloods: strangers who fail have little, never nothing, and nobody else has less for it.
+func TestFloods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-", Prefix: true, Uses: 1000})
+		for range 30 { // fails often
+			_, err := r.enroll(newAgent(t), enrol.NewToken([]string{"relay:9443"}, r.pin), "")
+			wantRefusal(t, err, enrol.ReasonToken, "")
+		}
+		open := 0
+		for range 200 { // and says nothing
+			if conn, err := r.dial("192.0.2.1", nil); err == nil {
+				defer conn.Close()
+				open++
+			}
+		}
+		out, err := r.client("192.0.2.2", nil).Enroll(t.Context(), newAgent(t).ask(token, "site-1"))
+		if err != nil || out.GetIssued() == nil {
+			t.Errorf("another address: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		time.Sleep(4 * time.Second) // what waits longest makes room
+		if _, err := r.client("192.0.2.1", nil).Enroll(ctx, newAgent(t).ask(token, "site-2")); err != nil {
+			t.Errorf("the same address, by a token that is good: %v", err)
+		}
+	})
+}
+
+// TestManyAtOnce: an image that starts a thousand times behind one address comes in, whole.
+func TestManyAtOnce(t *testing.T) {
+	const agents = 300
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-", Prefix: true, Uses: agents})
+		done := make(chan error)
+		for i := range agents {
+			go func() {
+				for {
+					_, err := r.client("192.0.2.1", nil).Enroll(t.Context(), newAgent(t).ask(token, fmt.Sprint("site-", i)))
+					if refusal, ok := enrol.RefusalFrom(err); err == nil || ok && refusal.Reason != enrol.ReasonLater {
+						done <- err
+						return
+					}
+					time.Sleep(time.Second)
+				}
+			}()
+		}
+		for range agents {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if known, _ := r.ledger.Token(token.ID.String(), time.Now()); known.Used != agents {
+			t.Errorf("the token was used %d times", known.Used)
+		}
+		_, err := r.enroll(newAgent(t), token, "site-x")
+		wantRefusal(t, err, enrol.ReasonToken, "")
+	})
+}
+
+// TestBuckets: whoever may ask may not ask all the time.
+func TestBuckets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		a := newAgent(t)
+		cert := r.mustEnroll(a, r.token(ledger.Token{Name: "site-a"}), "")
+		later := 0
+		for range 20 {
+			if _, err := r.server.Renew(cert, newAgent(t).request(), "192.0.2.1:1"); err != nil {
+				wantRefusal(t, err, enrol.ReasonLater, "asks very often")
+				later++
+			}
+		}
+		if later != 15 {
+			t.Errorf("%d of 20 were put off", later)
+		}
+		time.Sleep(time.Minute)
+		if _, err := r.server.Renew(cert, newAgent(t).request(), "192.0.2.1:1"); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -1,0 +1,218 @@
+// Package enrolserver is the relay's end of enrolment: it gives certificates to agents that show a join token, and the next one to those that show the
+// certificate that they have (I1 to I5).
+//
+// It promises that nothing is signed that the ledger does not have before it is handed out, that a token is not spent by a failure, and that
+// whatever strangers send has a bound: a connection carries one call, soon, and what proves that somebody may ask is compared before anything that they
+// sent is parsed. Start reading at [Server.Enroll], then desk.go.
+package enrolserver
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"pushrelay/internal/authority"
+	"pushrelay/internal/enrol"
+	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/ledger"
+	"pushrelay/internal/loglimit"
+	"pushrelay/internal/mtls"
+)
+
+// Config is what a [Server] works with. All fields are required unless they say otherwise.
+type Config struct {
+	// Authority signs; nil for a relay that has none of its own, or does not trust it: everybody is refused in words then.
+	Authority *authority.Authority
+	// Ledger has the tokens, and takes what is issued. Nil without an authority.
+	Ledger *ledger.Ledger
+	// Certificates are what the relay shows.
+	Certificates *mtls.Reloader
+	// Known returns when the last certificate ends that an agent came with; found is false for an agent that is not known, or of which nobody knows.
+	Known func(agent string) (notAfter time.Time, found bool)
+	// Issued is told of each certificate once it is in the ledger.
+	Issued func(c ledger.Certificate)
+	// Lifetime is how long certificates live that are issued here, Grace how long after their end they may be renewed.
+	Lifetime, Grace time.Duration
+	Logger          *slog.Logger
+	// Registerer takes the server's metrics.
+	Registerer prometheus.Registerer
+}
+
+// Server gives certificates to agents. It is safe for concurrent use.
+type Server struct {
+	relayv1.UnimplementedEnrolmentServiceServer
+
+	// static after New
+	cfg      Config
+	grpc     *grpc.Server
+	arrivals *arrivals
+	attempts *attempts
+	buckets  *buckets
+	lines    *loglimit.Limiter // by reason
+	refused  *prometheus.CounterVec
+}
+
+// New returns a server. It starts nothing.
+func New(cfg Config) *Server {
+	s := &Server{
+		cfg: cfg, arrivals: newArrivals(), attempts: newAttempts(), buckets: newBuckets(), lines: loglimit.New(),
+		refused: promauto.With(cfg.Registerer).NewCounterVec(prometheus.CounterOpts{
+			Name: "relay_enrolments_refused_total",
+			Help: "Certificates that were asked for and not issued, by why.",
+		}, []string{"reason"}),
+	}
+	for _, reason := range enrol.Reasons() {
+		s.refused.WithLabelValues(string(reason))
+	}
+	s.grpc = grpc.NewServer(
+		grpc.Creds(established{}),
+		grpc.ConnectionTimeout(enrol.AttemptTimeout),
+		grpc.MaxRecvMsgSize(enrol.MaxMessageBytes),
+		grpc.MaxHeaderListSize(8<<10),
+		grpc.MaxConcurrentStreams(1),
+		grpc.InitialWindowSize(64<<10),
+		grpc.InitialConnWindowSize(64<<10),
+		grpc.ReadBufferSize(4<<10),
+		grpc.WriteBufferSize(4<<10),
+		grpc.WaitForHandlers(true),
+	)
+	relayv1.RegisterEnrolmentServiceServer(s.grpc, s)
+	return s
+}
+
+// TLSConfig returns the TLS configuration of a connection that offers [enrol.Protocol].
+func (s *Server) TLSConfig() *tls.Config {
+	return s.cfg.Certificates.Material().EnrolmentTLSConfig(enrol.Protocol)
+}
+
+// Take takes over a connection after its handshake. It does not wait.
+func (s *Server) Take(conn *tls.Conn) {
+	attempt, admitted := s.attempts.enter(conn)
+	switch {
+	case !admitted:
+		conn.Close() //nolint:errcheck // There is no room for it, and it may come back.
+	case !s.arrivals.put(attempt):
+		attempt.Close() //nolint:errcheck // As above.
+	}
+}
+
+// Serve serves the connections that [Server.Take] takes until Stop.
+func (s *Server) Serve() error {
+	if err := s.grpc.Serve(s.arrivals); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serving enrolments: %w", err)
+	}
+	return nil
+}
+
+// Stop closes all connections and waits for what runs.
+func (s *Server) Stop() { s.grpc.Stop() }
+
+// Enroll exchanges a join token for a certificate. See enrolment.proto.
+func (s *Server) Enroll(ctx context.Context, in *relayv1.EnrollRequest) (*relayv1.EnrollResponse, error) {
+	from, err := attemptOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	issued, refusal := s.enroll(ctx, in, from.address)
+	if refusal != nil {
+		return nil, s.refuse(from, refusal)
+	}
+	return &relayv1.EnrollResponse{Issued: issued}, nil
+}
+
+// RenewLate renews the certificate that the connection was opened with. See enrolment.proto.
+func (s *Server) RenewLate(ctx context.Context, in *relayv1.RenewLateRequest) (*relayv1.RenewLateResponse, error) {
+	from, err := attemptOf(ctx)
+	if err != nil {
+		return nil, err
+	}
+	issued, refusal := s.renewLate(from.certificate, in.GetCertificateRequest(), from.address)
+	if refusal != nil {
+		return nil, s.refuse(from, refusal)
+	}
+	return &relayv1.RenewLateResponse{Issued: issued}, nil
+}
+
+// Renew issues the next certificate to an agent that has a session, opened with the given verified certificate. What is refused is an error that
+// travels as a status.
+func (s *Server) Renew(certificate *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, error) {
+	issued, refusal := s.renew(certificate, request, address)
+	if refusal != nil {
+		s.tell(address, refusal)
+		return nil, refusal.Status()
+	}
+	return issued, nil
+}
+
+// CanSign reports whether the relay gives certificates at all.
+func (s *Server) CanSign() bool { return s.cfg.Authority != nil }
+
+// refuse counts a refusal as a failure of whoever asked, unless it is not theirs.
+func (s *Server) refuse(from *attempt, refusal *enrol.Refusal) error {
+	if refusal.Reason != enrol.ReasonLater && refusal.Reason != enrol.ReasonCannotSign {
+		s.attempts.failed(from)
+	}
+	s.tell(from.address, refusal)
+	return refusal.Status()
+}
+
+// tell counts and logs a refusal.
+func (s *Server) tell(address string, refusal *enrol.Refusal) {
+	s.refused.WithLabelValues(string(refusal.Reason)).Inc()
+	s.lines.Log(s.cfg.Logger, slog.LevelWarn, string(refusal.Reason), "certificate refused", slog.String("audit", "refused"), slog.String("addr", address),
+		slog.String("reason", refusal.Message))
+}
+
+// established tells gRPC of connections whose handshake is done.
+type established struct{}
+
+// ServerHandshake returns the connection as it is.
+func (established) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	from, ok := conn.(*attempt)
+	if !ok {
+		return nil, nil, errors.New("a connection that did not come through Take")
+	}
+	return conn, from, nil
+}
+
+// ClientHandshake is not for the relay, which dials nobody.
+func (established) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return nil, nil, errors.New("the relay dials nobody")
+}
+
+// Info describes the protocol.
+func (established) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+// Clone returns the same credentials: they hold nothing.
+func (e established) Clone() credentials.TransportCredentials { return e }
+
+// OverrideServerName has no meaning here.
+func (established) OverrideServerName(string) error { return nil }
+
+// attemptOf returns the attempt that a call belongs to. There is one call to each.
+func attemptOf(ctx context.Context) (*attempt, error) {
+	p, _ := peer.FromContext(ctx)
+	from, ok := p.AuthInfo.(*attempt)
+	if !ok {
+		return nil, status.Error(codes.Unauthenticated, "the call did not come over TLS")
+	}
+	if !from.called.CompareAndSwap(false, true) {
+		return nil, status.Error(codes.FailedPrecondition, "a connection is for one call: open another one")
+	}
+	return from, nil
+}
