@@ -35,16 +35,6 @@ type TokenID [8]byte
 // String returns the id as people see it.
 func (id TokenID) String() string { return hex.EncodeToString(id[:]) }
 
-// ParseTokenID reads what String returns.
-func ParseTokenID(text string) (id TokenID, err error) {
-	raw, err := hex.DecodeString(text)
-	if err != nil || len(raw) != len(id) {
-		return id, fmt.Errorf("%.40q is no id of a token, want %d hexadecimal digits as agents tokens lists them", text, 2*len(id))
-	}
-	copy(id[:], raw)
-	return id, nil
-}
-
 // Secret is what a token proves itself by. It is never logged.
 type Secret [32]byte
 

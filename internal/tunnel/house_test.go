@@ -43,6 +43,7 @@ type house struct {
 	metrics   *prometheus.Registry
 	journals  *journals
 	revoked   *revoked
+	enrolment *enrolment
 	log       *logLines // of the relay
 	agentLog  *logLines // of agents; nil for none
 	addr      string
@@ -109,12 +110,12 @@ func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house
 		Refuses: thrownOut.refuses, ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	}))
 	journals := &journals{decided: map[string]tunnel.JournalState{}}
-	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals, revoked: thrownOut, log: &logLines{}}
+	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals, revoked: thrownOut, enrolment: newEnrolment(certificates), log: &logLines{}}
 	h.server = tunnelserver.New(tunnelserver.Config{
 		History: func() history.History {
 			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
 		},
-		Certificates: certificates, Revoked: thrownOut.inHandshakes, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
+		Certificates: certificates, Revoked: thrownOut.inHandshakes, Enrolment: h.enrolment, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
 		Limits: exposition.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Registerer: reg,
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
