@@ -123,6 +123,8 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("grpc.tls.cert-file", "Certificate that the relay shows to agents. Without the three files the relay uses its own authority in the data dir.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.CertFile)
 	serve.Flag("grpc.tls.key-file", "Key of the certificate.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.KeyFile)
 	serve.Flag("grpc.tls.client-ca-file", "Certificate authority of the agents.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.CAFile)
+	serve.Flag("grpc.tls.also-own-ca", "With the three files: take agents of the relay's own authority in the data dir, too, so that it can issue certificates.").Default(strconv.FormatBool(o.GRPCAlsoOwnCA)).BoolVar(&o.GRPCAlsoOwnCA)
+	serve.Flag("grpc.tls.crl-file", "Certificate revocation lists of the agents' authorities, in PEM or DER; read again when it changes. Goes with the three files.").PlaceHolder("FILE").StringVar(&o.GRPCCRLFile)
 	serve.Flag("grpc.tls.server-name", "Name or address in the certificate that the relay makes for itself (repeatable; default: host name, localhost, 127.0.0.1).").PlaceHolder("NAME").StringsVar(&o.GRPCServerNames)
 
 	limits := pushflags.Limits(serve, o.PushLimits)

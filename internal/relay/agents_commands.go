@@ -151,16 +151,16 @@ func (a Agents) VoidToken(ctx context.Context, id string) (relayapi.Token, Sourc
 }
 
 // note writes a certificate to the ledger that a command has issued.
-func (a Agents) note(ctx context.Context, certPEM []byte, cert *x509.Certificate) error {
-	_, _, err := either(a,
-		func(c *relayapi.Control) (relayapi.Nothing, error) { return relayapi.Nothing{}, c.Note(ctx, certPEM) },
-		func() (relayapi.Nothing, error) {
-			return relayapi.Nothing{}, a.write(func(l *ledger.Ledger) error {
+func (a Agents) note(ctx context.Context, certPEM []byte, cert *x509.Certificate) (relayapi.Noted, error) {
+	noted, _, err := either(a,
+		func(c *relayapi.Control) (relayapi.Noted, error) { return c.Note(ctx, certPEM) },
+		func() (relayapi.Noted, error) {
+			return relayapi.Noted{}, a.write(func(l *ledger.Ledger) error {
 				_, err := control.NoteIn(l, cert, ledger.ByCommand)
 				return err
 			})
 		})
-	return err
+	return noted, err
 }
 
 // either asks the relay that runs on the data dir, and does without if none does.

@@ -20,17 +20,17 @@ import (
 // errLedgerUnused is what a relay says that may not run in memory.
 var errLedgerUnused = errors.New("it has, or had, a ledger of certificates: a relay that keeps nothing would let everybody in who was revoked")
 
-// refuses reports whether a certificate of an agent is revoked. In memory only none is.
-func (s *Server) refuses(agent, serial string) (reason string, refused bool) {
-	if s.ledger == nil {
-		return "", false
+// revoked reports whether the certificate of an agent is revoked, by the ledger or a revocation list. In memory only there is no ledger.
+func (s *Server) revoked(id mtls.PeerID, chains [][]*x509.Certificate) (reason string, revoked bool) {
+	if s.ledger != nil {
+		if reason, revoked = s.ledger.Refuses(id.Agent, mtls.Serial(chains[0][0])); revoked {
+			return reason, true
+		}
 	}
-	return s.ledger.Refuses(agent, serial)
-}
-
-// refusesInHandshake is refuses for the handshakes.
-func (s *Server) refusesInHandshake(id mtls.PeerID, cert *x509.Certificate) (reason string, refused bool) {
-	return s.refuses(id.Agent, mtls.Serial(cert))
+	if s.revocationLists != nil {
+		return s.revocationLists.Refuses(chains)
+	}
+	return "", false
 }
 
 // openControl opens the ledger and the control socket, once it is known that the data dir is this relay's. Until then commands write to the
@@ -52,7 +52,13 @@ func (s *Server) openControl() error {
 		Place: s.place, Logger: s.logger.With(slog.String("component", "control")), Registerer: s.telemetry,
 	}
 	if s.authority != nil {
-		cfg.CheckIssued, cfg.LongestLife = s.authority.CheckIssued, authority.LongestLife
+		cfg.CheckIssued = s.authority.CheckIssued
+		if s.hasFiles() {
+			cfg.CAPEM = s.verifyingCAs
+		}
+	}
+	if !s.hasFiles() {
+		cfg.LongestLife = authority.LongestLife
 	}
 	s.control = control.New(cfg)
 	s.control.UnlistRevoked()

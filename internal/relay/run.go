@@ -56,7 +56,10 @@ func (s *Server) Run(ctx context.Context) error {
 		serving.Go(s.enrolment.Serve)
 		serving.Go(func() error { return s.certificates.Run(serveCtx) })
 	}
-	if s.authority != nil {
+	if s.revocationLists != nil {
+		serving.Go(func() error { return s.revocationLists.Run(serveCtx) })
+	}
+	if !s.hasFiles() && s.authority != nil {
 		serving.Go(func() error { return s.renewCertificate(serveCtx) })
 	}
 	if s.socket != nil {

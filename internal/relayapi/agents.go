@@ -101,5 +101,11 @@ type NewCertificate struct {
 	Certificate string `json:"certificate"`
 }
 
+// Noted is what is told of a certificate that was noted.
+type Noted struct {
+	// CA are the authorities by which the agent verifies the relay, in PEM; empty if that is the one that issued the certificate.
+	CA string `json:"ca,omitempty"`
+}
+
 // Nothing is the data of an answer that has none.
 type Nothing struct{}

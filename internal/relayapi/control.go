@@ -53,9 +53,8 @@ func (c *Control) Forget(ctx context.Context, name string) error {
 }
 
 // Note has a certificate written to the ledger that was issued by command.
-func (c *Control) Note(ctx context.Context, certPEM []byte) error {
-	_, err := tell[Nothing](ctx, c, http.MethodPost, ControlCertificates, NewCertificate{Certificate: string(certPEM)})
-	return err
+func (c *Control) Note(ctx context.Context, certPEM []byte) (Noted, error) {
+	return tell[Noted](ctx, c, http.MethodPost, ControlCertificates, NewCertificate{Certificate: string(certPEM)})
 }
 
 // MakeToken makes a join token.
