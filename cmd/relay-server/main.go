@@ -69,11 +69,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if command == checks.FullCommand() {
 		return checks.run(stdout, stderr)
 	}
-	if groups.has(command) {
-		return groups.run(command, os.Stdin, stdout, stderr)
-	}
 	if !dataDirAsked {
 		*dataDir = relay.DefaultDataDir(opts().PersistenceFile)
+	}
+	if groups.has(command) {
+		return groups.run(command, *dataDir, dataDirAsked, os.Stdin, stdout, stderr)
 	}
 	if agents.has(command) {
 		return agents.run(command, relay.Agents{DataDir: *dataDir, NoLock: *noLock}, stdout, stderr)

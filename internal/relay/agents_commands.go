@@ -174,11 +174,8 @@ func either[T any](a Agents, ask func(*relayapi.Control) (T, error), without fun
 		return none, "", err
 	}
 	answer, err := ask(client)
-	if errors.Is(err, fs.ErrPermission) {
-		return none, "", fmt.Errorf("%w: only root and the relay's user may do that", err)
-	}
 	if !isAbsent(err) {
-		return answer, FromRelay, err
+		return answer, FromRelay, explainControl(err)
 	}
 	answer, withoutErr := without()
 	if _, locked := errors.AsType[*ledger.LockedError](withoutErr); locked {
@@ -188,6 +185,14 @@ func either[T any](a Agents, ask func(*relayapi.Control) (T, error), without fun
 		withoutErr = fmt.Errorf("--data.dir %s: %w", a.DataDir, withoutErr)
 	}
 	return answer, FromFiles, withoutErr
+}
+
+// explainControl adds to an error of the control socket what its reader can do.
+func explainControl(err error) error {
+	if errors.Is(err, apiclient.ErrUnreachable) && errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: only root and the relay's user may do that", err)
+	}
+	return err
 }
 
 // isAbsent says that nobody listens at the control socket, or that there cannot be one: its path is too long.

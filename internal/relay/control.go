@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 
 	"github.com/prometheus/common/version"
@@ -68,6 +69,30 @@ func (s *Server) openControl() error {
 			slog.String("socket", socket), slog.Any("err", err))
 	}
 	return nil
+}
+
+// controlRoutes are those of the control socket.
+func (s *Server) controlRoutes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", s.control.Handler())
+	mux.HandleFunc("GET "+relayapi.GroupsPath, s.groups.List)
+	mux.HandleFunc("DELETE "+relayapi.GroupsPath, s.groups.Delete)
+	mux.HandleFunc("GET "+relayapi.ControlBackup, s.backup)
+	return mux
+}
+
+// backup answers with what the store holds. One is made at a time: each holds what has changed since it began.
+func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
+	if !s.backingUp.TryLock() {
+		http.Error(w, "another backup is being made, ask again when it is done", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.backingUp.Unlock()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if err := s.durability.disk.WriteBackup(r.Context(), httpserver.NewStallWriter(w)); err != nil {
+		s.logger.Warn("a backup was not made", slog.Any("err", err))
+		panic(http.ErrAbortHandler) // its reader must not take it for whole
+	}
 }
 
 func (s *Server) closeLedger() error {

@@ -77,6 +77,7 @@ type Server struct {
 	// revocationLists are those of --grpc.tls.crl-file; nil for none.
 	revocationLists *mtls.RevocationLists
 
+	backingUp sync.Mutex                      // held while a backup is handed out
 	reloading sync.Mutex                      // held while the configuration file is read and put to use
 	rules     []lifetime.Rule                 // of the configuration file as it was last read; guarded by reloading
 	adding    atomic.Pointer[[]lifetime.Rule] // those of rules that say how pushes are added up; set under reloading

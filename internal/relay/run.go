@@ -63,7 +63,7 @@ func (s *Server) Run(ctx context.Context) error {
 		serving.Go(func() error { return s.renewCertificate(serveCtx) })
 	}
 	if s.socket != nil {
-		serving.Go(func() error { return s.socket.Run(serveCtx, s.control.Handler(), httpGrace) })
+		serving.Go(func() error { return s.socket.Run(serveCtx, s.controlRoutes(), httpGrace) })
 	}
 	readyAt := time.Now()
 	s.presence.readyAt.Store(&readyAt)

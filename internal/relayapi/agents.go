@@ -5,10 +5,11 @@ import "time"
 // ControlSocket is the Unix socket in the data dir at which a running relay is told what to do with agents (I9).
 const ControlSocket = "control.sock"
 
-// The routes at that socket. Below that of the agents is one for each, and below that its actions.
+// The routes at that socket, beside [GroupsPath]. Below that of the agents is one for each, and below that its actions.
 const (
 	ControlAgents       = "/agents"
 	ControlCertificates = "/certificates"
+	ControlBackup       = "/backup"
 )
 
 // The states of an agent. The first that holds counts.
