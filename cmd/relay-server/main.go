@@ -25,7 +25,17 @@ import (
 	"pushrelay/internal/commandline"
 	"pushrelay/internal/pushflags"
 	"pushrelay/internal/relay"
+	"pushrelay/internal/relayapi"
 )
+
+const serveHelp = `Run the relay; what happens without a command.
+
+Example: relay-server --data.dir=/var/lib/pushrelay --grpc.tls.server-name=relay.example.org`
+
+// flagChoices are what flags can have, for completion.
+var flagChoices = map[string][]string{
+	"output": {"text", "json"}, "state": relayapi.States(), "log.level": promslog.LevelFlagOptions, "log.format": promslog.FormatFlagOptions,
+}
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
@@ -47,7 +57,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	noLock := app.Flag("data.no-lock", "Do without the lock on the data dir, for file systems that have none. Two relays on one data dir then destroy it.").Default("false").Bool()
 
-	serve := app.Command("serve", "Run the relay; what happens without a command.").Default()
+	serve := app.Command("serve", serveHelp).Default()
 	opts := serveFlags(serve)
 	logging := &promslog.Config{Writer: stderr}
 	promslogflag.AddFlags(app, logging)
@@ -58,6 +68,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	agents := newAgentsCommands(app)
 	checks := newCheckCommand(app)
 
+	shells := commandline.Shells{App: app.Model(), Values: flagChoices}
+	if shells.Answer(args, version.Version, stdout) {
+		return 0
+	}
 	command, err := app.Parse(args)
 	if exited {
 		return status
