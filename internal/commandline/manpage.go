@@ -76,7 +76,7 @@ func (p page) flags(all []*kingpin.FlagModel) {
 	}
 }
 
-// exampleMark begins a paragraph that is an example: what follows is typed.
+// exampleMark begins the lines of a paragraph of examples: what follows is typed.
 const exampleMark = "Example: "
 
 // text writes paragraphs. Examples stand as they are typed.
@@ -85,14 +85,13 @@ func (p page) text(help string) {
 		if i > 0 {
 			p.line(".PP")
 		}
-		typed, isExample := strings.CutPrefix(paragraph, exampleMark)
-		if !isExample {
+		if !strings.HasPrefix(paragraph, exampleMark) {
 			p.line("%s", escaped(strings.ReplaceAll(paragraph, "\n", " ")))
 			continue
 		}
 		p.line("Example:\n.PP\n.nf\n.RS 4")
-		for line := range strings.Lines(typed) {
-			p.line("%s", escaped(strings.TrimSuffix(line, "\n")))
+		for line := range strings.Lines(paragraph) {
+			p.line("%s", escaped(strings.TrimPrefix(strings.TrimSuffix(line, "\n"), exampleMark)))
 		}
 		p.line(".RE\n.fi")
 	}

@@ -121,7 +121,9 @@ func manualOf(page string) (all []manual) {
 		m.isGroup = strings.HasSuffix(m.name, "<command>")
 		for _, example := range strings.Split(text, "\n.nf\n.RS 4\n")[1:] {
 			example, _, _ = strings.Cut(example, "\n.RE\n")
-			m.examples = append(m.examples, asTyped.Replace(example))
+			for line := range strings.Lines(example) {
+				m.examples = append(m.examples, asTyped.Replace(strings.TrimSpace(line)))
+			}
 		}
 		all = append(all, m)
 	}

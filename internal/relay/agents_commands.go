@@ -213,14 +213,15 @@ func (a Agents) check() error {
 			return fmt.Errorf("--data.dir %s: %w", a.DataDir, err)
 		}
 	}
-	if !wasUsed(a.DataDir) && !ledger.Exists(a.DataDir) && !a.hasAuthority() {
+	if !wasUsed(a.DataDir) && !ledger.Exists(a.DataDir) && !a.has(relayapi.ControlSocket) && !a.has(filepath.Join("authority", "ca.crt")) {
 		return fmt.Errorf("--data.dir %s is not that of a relay: no relay has run on it", a.DataDir)
 	}
 	return nil
 }
 
-func (a Agents) hasAuthority() bool {
-	_, err := os.Stat(filepath.Join(authorityDir(a.DataDir), "ca.crt"))
+// has reports whether there is a file of the data dir.
+func (a Agents) has(file string) bool {
+	_, err := os.Stat(filepath.Join(a.DataDir, file))
 	return err == nil
 }
 

@@ -42,7 +42,7 @@ func TestRevocationList(t *testing.T) {
 	r.WaitFor(t, other, "site-b")
 
 	ca.WriteList(opts.GRPCCRLFile, serial)
-	says(t, site, "this agent is revoked: its certificate "+mtlsText(serial)+" is in the revocation list of")
+	says(t, site, "this agent is revoked: its certificate "+serial.Text(16)+" is in the revocation list of")
 	site = site.Restart(t, nil)
 	says(t, site, "it may be revoked")
 	if status, body := relaytest.Do(t, "PUT", other.URL+"/metrics/job/a", "m 1\n"); status != http.StatusOK {
@@ -70,19 +70,18 @@ func TestRevocationList(t *testing.T) {
 	r.WaitFor(t, site, "site-a")
 }
 
-func mtlsText(serial *big.Int) string { return serial.Text(16) }
-
 // TestAlsoOwnCA: agents of both authorities are let in, each for the trust domain of its authority; a name is one agent's, and the ledger and the
 // lists hold of either.
 func TestAlsoOwnCA(t *testing.T) {
 	ca := relaytest.NewCA(t, "example.org")
 	opts := relaytest.Options(t)
 	ca.Relay(&opts)
-	if r := relaytest.Start(t, opts); r.TakesOwnCertificates() {
-		t.Error("a relay with files of another authority takes certificates of its own one")
-	} else {
-		r.Stop()
+	agents, token := relay.Agents{DataDir: opts.DataDir}, relayapi.NewToken{Name: "site-t", Uses: 1, TTLSeconds: 3600}
+	first := relaytest.Start(t, opts)
+	if _, _, err := agents.MakeToken(t.Context(), token); err == nil || !strings.Contains(err.Error(), "--grpc.tls.also-own-ca") || first.TakesOwnCertificates() {
+		t.Errorf("a token of a relay with files of another authority: %v", err)
 	}
+	first.Stop()
 	if _, err := relay.IssueAgentCertificate(opts.DataDir, "site-a", filepath.Join(t.TempDir(), "out")); err == nil {
 		t.Error("a relay with files of another authority has made its own one")
 	}
@@ -90,6 +89,9 @@ func TestAlsoOwnCA(t *testing.T) {
 	r := relaytest.Start(t, opts)
 	if !r.TakesOwnCertificates() {
 		t.Error("a relay with --grpc.tls.also-own-ca takes no certificates of its own authority")
+	}
+	if made, _, err := agents.MakeToken(t.Context(), token); err != nil || made.Name != "site-t" {
+		t.Errorf("a token of a relay that takes its own authority's certificates, too: %+v, %v", made, err)
 	}
 	own := r.StartAgent(t, "site-a", "") // its ca.crt has the authority of the relay's certificate
 	foreignFiles, _ := ca.Agent("site-b")
@@ -108,7 +110,6 @@ func TestAlsoOwnCA(t *testing.T) {
 	forged, _ := forger.Agent("site-c")
 	says(t, r.StartAgentWith(t, mtls.Files{CAFile: clash.CAFile, CertFile: forged.CertFile, KeyFile: forged.KeyFile}), "not signed by the relay's CA")
 
-	agents := relay.Agents{DataDir: opts.DataDir}
 	for _, a := range []struct {
 		agent *relaytest.Agent
 		name  string
