@@ -54,6 +54,14 @@ build: ## Build bin/relay-server and bin/relay-agent
 		$(BUILD) -o bin/$$program ./cmd/$$program
 	done
 
+.PHONY: man
+man: build ## Write man page and completion scripts of each program beside it: bin/*.1, *.bash, *.zsh
+	@for program in $(PROGRAMS); do
+		bin/$$program --help-man >bin/$$program.1
+		bin/$$program --completion-script-bash >bin/$$program.bash
+		bin/$$program --completion-script-zsh >bin/$$program.zsh
+	done
+
 .PHONY: build-all
 build-all: ## Build both for every platform that is released, into bin/<os>-<arch>/
 	@for platform in $(PLATFORMS); do

@@ -19,6 +19,9 @@ wanted=(
 	nodejs=/usr/bin/node
 	npm=/usr/bin/npm                                      # prom-client comes from its registry, as the lock file has it
 	procps=/usr/bin/ps
+	groff-base=/usr/bin/groff                             # both read man pages, and differ in what they forgive
+	mandoc=/usr/bin/mandoc
+	zsh=/usr/bin/zsh
 	systemd=/usr/bin/systemd-analyze                      # verifies the units in deploy/; nothing is started
 )
 

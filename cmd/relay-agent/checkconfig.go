@@ -14,6 +14,8 @@ import (
 
 const checkHelp = `Check a configuration file as the agent would read it, target files and TLS files included, and show what it makes of it. Starts nothing.
 
+Example: relay-agent check-config /etc/relay-agent/agent.yml
+
 Exit codes: 0 good, also with warnings; 1 the agent would refuse it, or one of its target files; 2 wrong command line.`
 
 // checkCommand checks a configuration file.

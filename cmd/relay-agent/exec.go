@@ -23,6 +23,8 @@ When it is due again says --every or --schedule, and --grace how late it may be:
 
 Streams, signals and exit code of the command pass through, and a push that fails changes neither: it is one line on standard error. What the command writes to the file named in $RELAY_METRICS_FILE, in the text format, is pushed as well.
 
+Example: relay-agent exec --job=backup --every=1d --grace=2h -- /usr/local/bin/backup /srv
+
 Exit codes other than the command's own: 124 its time was over (--timeout), 125 wrong use of exec (nothing was run), 126 it cannot be started, 127 it was not found, 128+N signal N ended it.`
 
 // execCommand runs a command and pushes how it went.

@@ -38,11 +38,19 @@ const (
 	exitExecUsage    = 125
 )
 
+const runHelp = `Run the agent; what happens without a command.
+
+Example: relay-agent --relay.address=relay.example.org:9443 --tls.ca-file=ca.crt --tls.cert-file=agent.crt --tls.key-file=agent.key`
+
+// flagChoices are what flags can have, for completion.
+var flagChoices = map[string][]string{"log.level": promslog.LevelFlagOptions, "log.format": promslog.FormatFlagOptions}
+
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
+	asked := args
 	args, toRun, usage := cutCommand(args)
 	app := kingpin.New("relay-agent", "Dials out of an isolated network to relays: local jobs push to it, and relays scrape targets through it.")
 	app.Version(version.Print("relay-agent"))
@@ -54,7 +62,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	exited := false
 	status := 0
 	app.Terminate(func(code int) { exited, status = true, code })
-	serve := app.Command("run", "Run the agent; what happens without a command.").Default()
+	serve := app.Command("run", runHelp).Default()
 	opts := flags(serve)
 	logging := logFlags(serve, stderr)
 	runs := newExecCommand(app)
@@ -63,6 +71,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	checks := newCheckCommand(app)
 	repairs := newRepairCommands(app)
 
+	shells := commandline.Shells{App: app.Model(), Values: flagChoices}
+	if shells.Answer(asked, version.Version, stdout) {
+		return exitOK
+	}
 	command, err := app.Parse(args)
 	if exited {
 		return status

@@ -23,9 +23,13 @@ const pushHelp = `Push metrics in the text format from a file, or from standard 
 
 Two machines that push through one agent write one group unless their keys differ: --grouping=instance=$(hostname) on each.
 
+Example: echo 'rows_imported 4711' | relay-agent push --job=import --grouping=instance="$(hostname)"
+
 ` + exitCodesHelp
 
 const deleteHelp = `Delete a group with all its metrics. It is no error if there is none.
+
+Example: relay-agent delete --job=import --grouping=instance="$(hostname)"
 
 ` + exitCodesHelp
 

@@ -12,9 +12,13 @@ import (
 
 const repairHelp = `Make a damaged spool one that an agent starts with: keeps all that is sound, sets damaged files aside and tells what is missing. The agent must not run.
 
+Example: sudo -u relay-agent relay-agent repair --data.dir=/var/lib/relay-agent
+
 Exit codes: 0 an agent starts with the spool; 1 it does not; 2 wrong command line.`
 
 const acknowledgeHelp = `Take note of what the spool has lost, or may have: it is told, and the agent does not show it any more. Also while the agent runs.
+
+Example: sudo -u relay-agent relay-agent acknowledge-loss --data.dir=/var/lib/relay-agent
 
 Exit codes: 0 done; 1 it could not be noted; 2 wrong command line.`
 

@@ -16,6 +16,8 @@ import (
 
 const statusHelp = `Show how the agent is: its relays, its spool, its targets with their last status and error, and the text files that are refused or hidden.
 
+Example: relay-agent status
+
 Exit codes: 0 connected to every relay; 4 not connected to all of them; 3 the agent cannot be reached; 1 what answers is no agent, or refuses; 2 wrong command line.`
 
 // statusCommand shows how the agent is.

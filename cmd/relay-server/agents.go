@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -61,7 +59,7 @@ func newAgentsCommands(app *kingpin.Application) *agentsCommands {
 		allow: agents.Command("allow", agentsAllowHelp), forget: agents.Command("forget", agentsForgetHelp),
 		name: new(string), tokens: newTokensCommands(agents),
 	}
-	c.output = agents.Flag("output", "text for people, json for programs.").Default("text").Enum("text", "json")
+	c.output = outputFlag(agents)
 	for _, command := range []*kingpin.CmdClause{c.show, c.revoke, c.allow, c.forget} {
 		command.Arg("name", "Name of the agent.").Required().StringVar(c.name)
 	}
@@ -92,7 +90,7 @@ func (c *agentsCommands) run(command string, agents relay.Agents, stdout, stderr
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	out := &agentsOutput{stdout: stdout, stderr: stderr, asJSON: *c.output == "json", dataDir: agents.DataDir}
+	out := &output{stdout: stdout, stderr: stderr, asJSON: *c.output == "json", dataDir: agents.DataDir}
 	var err error
 	switch command {
 	case c.list.FullCommand():
@@ -114,40 +112,12 @@ func (c *agentsCommands) run(command string, agents relay.Agents, stdout, stderr
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-server %s: %v\n", command, err)
-		return agentsCodeOf(err)
+		return codeOf(err)
 	}
 	return exitOK
 }
 
-func agentsCodeOf(err error) int {
-	if errors.Is(err, relay.ErrNeedsRelay) {
-		return exitLater
-	}
-	return codeOf(err)
-}
-
-// agentsOutput is where a command says what it did.
-type agentsOutput struct {
-	stdout, stderr io.Writer
-	asJSON         bool
-	dataDir        string
-}
-
-// tell writes the answer, and on standard error that it comes from files, so that what a program reads is the answer alone.
-func (o *agentsOutput) tell(source relay.Source, data any, forPeople func(io.Writer)) {
-	if source == relay.FromFiles {
-		fmt.Fprintf(o.stderr, "no relay runs on %s: this is about its files\n", o.dataDir)
-	}
-	if !o.asJSON {
-		forPeople(o.stdout)
-		return
-	}
-	encoder := json.NewEncoder(o.stdout)
-	encoder.SetIndent("", "  ")
-	encoder.Encode(data) //nolint:errcheck,errchkjson // Nobody to tell.
-}
-
-func (c *agentsCommands) runList(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+func (c *agentsCommands) runList(ctx context.Context, agents relay.Agents, out *output) error {
 	all, source, err := agents.List(ctx)
 	if err != nil {
 		return err
@@ -168,7 +138,7 @@ func (c *agentsCommands) runList(ctx context.Context, agents relay.Agents, out *
 	return nil
 }
 
-func (c *agentsCommands) runShow(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+func (c *agentsCommands) runShow(ctx context.Context, agents relay.Agents, out *output) error {
 	a, source, err := agents.Show(ctx, *c.name)
 	if err != nil {
 		return err
@@ -210,7 +180,7 @@ func writeAgent(w io.Writer, a relayapi.Agent) {
 	}
 }
 
-func (c *agentsCommands) runRevoke(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+func (c *agentsCommands) runRevoke(ctx context.Context, agents relay.Agents, out *output) error {
 	done, source, err := agents.Revoke(ctx, *c.name, c.what)
 	if err != nil {
 		return err
@@ -250,7 +220,7 @@ func writeRevoked(w io.Writer, source relay.Source, done relayapi.Revoked) {
 	fmt.Fprintln(w, "a second relay that is no cluster with this one does not know of it: revoke there, too")
 }
 
-func (c *agentsCommands) runAllow(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+func (c *agentsCommands) runAllow(ctx context.Context, agents relay.Agents, out *output) error {
 	done, source, err := agents.Allow(ctx, *c.name)
 	if err != nil {
 		return err

@@ -12,6 +12,18 @@ import (
 	"pushrelay/internal/relay"
 )
 
+const (
+	initHelp = `Make the relay's certificate authority in the data dir, for certificates that are to be issued before the relay's first start. One that is there stays.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay init`
+	agentCertificateHelp = `Issue the certificate of one agent: writes ca.crt, agent.crt and agent.key.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agent-certificate site-a --out="$HOME/site-a"`
+	relayCertificateHelp = `Issue the certificate of a second relay of the same authority: writes ca.crt, relay.crt and relay.key.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay relay-certificate --server-name=relay-2.example.org --out="$HOME/relay-2"`
+)
+
 // commands are those about the relay's own authority: one makes it, the others issue certificates from it, also while the
 // relay runs.
 type commands struct {
@@ -23,9 +35,9 @@ type commands struct {
 
 func certificateCommands(app *kingpin.Application) *commands {
 	c := &commands{
-		init:  app.Command("init", "Make the relay's certificate authority in the data dir, for certificates that are to be issued before the relay's first start. One that is there stays."),
-		agent: app.Command("agent-certificate", "Issue the certificate of one agent: writes ca.crt, agent.crt and agent.key."),
-		relay: app.Command("relay-certificate", "Issue the certificate of a second relay of the same authority: writes ca.crt, relay.crt and relay.key."),
+		init:  app.Command("init", initHelp),
+		agent: app.Command("agent-certificate", agentCertificateHelp),
+		relay: app.Command("relay-certificate", relayCertificateHelp),
 		out:   new(string),
 	}
 	c.agentName = c.agent.Arg("name", "Name of the agent: its identity, lower-case letters, digits, dots and dashes.").Required().String()

@@ -12,6 +12,8 @@ import (
 
 const checkHelp = `Check a configuration file as the relay would read it, and show what it makes of it. Starts nothing.
 
+Example: relay-server check-config /etc/pushrelay/relay.yml
+
 Exit codes: 0 good, also with warnings; 1 the relay would refuse it; 2 wrong command line.`
 
 // checkCommand checks a configuration file.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"os"
@@ -23,6 +24,7 @@ import (
 
 	"pushrelay/internal/apiclient"
 	"pushrelay/internal/commandline"
+	"pushrelay/internal/relay"
 	"pushrelay/internal/relayapi"
 	"pushrelay/internal/selector"
 )
@@ -47,22 +49,32 @@ const (
 )
 
 const (
-	groupsHelp = `List or delete groups of a running relay, by Prometheus' matchers on their grouping labels, such as --match='{job="backup",instance=~"db.*"}'.`
+	groupsHelp = `List or delete groups of a running relay, by Prometheus' matchers on their grouping labels, such as --match='{job="backup",instance=~"db.*"}'. The relay is the one that runs on --data.dir, for root and the relay's user; or that of --relay.address.`
 	listHelp   = `List the groups that a selector matches: labels, last push, series, states.
 
+Example: sudo relay-server --data.dir=/var/lib/pushrelay groups list --match='{job="backup"}'
+
 Exit codes: 0 listed, also if there are none; 1 the relay refuses; 2 wrong command line; 3 the relay cannot be reached, or cannot say now.`
-	deleteHelp = `Delete the groups that a selector matches, each if it has not changed meanwhile. The relay needs --web.enable-admin-api. Groups of agents come back with the agent's next push to them.
+	deleteHelp = `Delete the groups that a selector matches, each if it has not changed meanwhile. At a --relay.address the relay needs --web.enable-admin-api. Groups of agents come back with the agent's next push to them.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay groups delete --match='{job="backup"}' --pushed-before=30d --dry-run
 
 Exit codes: 0 deleted, also if there were none; 1 the relay refuses, or nobody confirmed; 2 wrong command line; 3 the relay cannot be reached, or cannot go on now; 4 some were left, because they were pushed to meanwhile.`
 )
 
 // groupsCommands speak to a running relay about its groups.
 type groupsCommands struct {
-	list, delete *kingpin.CmdClause
-	address      *string
-	limit        *int
-	dryRun, yes  *bool
-	queries      map[string]*queryFlags // by full command
+	list, delete    *kingpin.CmdClause
+	address, output *string
+	limit           *int
+	dryRun, yes     *bool
+	queries         map[string]*queryFlags // by full command
+}
+
+// groupsOfRelay are those of a running relay, wherever it is asked.
+type groupsOfRelay interface {
+	Groups(ctx context.Context, query url.Values) (relayapi.Page, error)
+	Delete(ctx context.Context, query url.Values) (relayapi.Deletion, error)
 }
 
 // queryFlags say which groups are meant.
@@ -74,8 +86,9 @@ type queryFlags struct {
 func newGroupsCommands(app *kingpin.Application) *groupsCommands {
 	groups := app.Command("groups", groupsHelp)
 	c := &groupsCommands{list: groups.Command("list", listHelp), delete: groups.Command("delete", deleteHelp)}
-	c.address = groups.Flag("relay.address", "Where the relay listens: http://[USER:PASSWORD@]HOST:PORT, https://…, with its route prefix if it has one, or unix:PATH (default: "+relayapi.DefaultAddress+").").
-		Envar("RELAY_SERVER_ADDRESS").Default(relayapi.DefaultAddress).PlaceHolder("ADDRESS").String()
+	c.address = groups.Flag("relay.address", "Where the relay listens: http://[USER:PASSWORD@]HOST:PORT, https://…, with its route prefix if it has one, or unix:PATH (default: the control socket in --data.dir, and where no relay runs on the default data dir "+relayapi.DefaultAddress+").").
+		Envar("RELAY_SERVER_ADDRESS").PlaceHolder("ADDRESS").String()
+	c.output = outputFlag(groups)
 	c.limit = c.list.Flag("limit", "List at most so many groups; 0 for all.").Default("0").Int()
 	c.dryRun = c.delete.Flag("dry-run", "Only say what would be deleted.").Bool()
 	c.yes = c.delete.Flag("yes", "Do not ask.").Bool()
@@ -109,27 +122,31 @@ func (f *queryFlags) query(now time.Time) url.Values {
 // has says whether the command is one of these.
 func (c *groupsCommands) has(command string) bool { return c.queries[command] != nil }
 
-// run runs the command and returns its exit code.
-func (c *groupsCommands) run(command string, stdin *os.File, stdout, stderr io.Writer) int {
-	client, err := relayapi.New(*c.address)
-	if err == nil && *c.limit < 0 {
-		err = fmt.Errorf("--limit is %d, want a number of groups, or 0 for all", *c.limit)
-	} else if err != nil {
-		err = fmt.Errorf("--relay.address or $RELAY_SERVER_ADDRESS: %w", err)
+// relay returns the groups that are asked for: of the relay at --relay.address, or of the one that runs on the data dir. Who gave neither, and runs
+// none on the default data dir, means the one that listens where a relay does by default.
+func (c *groupsCommands) relay(ctx context.Context, dataDir string, dataDirAsked bool) (groupsOfRelay, error) {
+	address := *c.address
+	if address == "" {
+		if dataDirAsked || relay.Listens(ctx, dataDir) {
+			return relay.GroupsOf(dataDir)
+		}
+		address = relayapi.DefaultAddress
 	}
+	client, err := relayapi.New(address)
 	if err != nil {
-		fmt.Fprintf(stderr, "relay-server %s: %v\n", command, err)
-		return exitUsage
+		return nil, usageError{fmt.Errorf("--relay.address or $RELAY_SERVER_ADDRESS: %w", err)}
 	}
+	return client, nil
+}
+
+// A usageError is a mistake of the command line.
+type usageError struct{ error }
+
+// run runs the command and returns its exit code.
+func (c *groupsCommands) run(command, dataDir string, dataDirAsked bool, stdin *os.File, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	query := c.queries[command].query(time.Now())
-	code := exitOK
-	if command == c.list.FullCommand() {
-		err = c.runList(ctx, client, query, stdout)
-	} else {
-		code, err = c.runDelete(ctx, client, query, stdin, stdout)
-	}
+	code, err := c.runOn(ctx, command, dataDir, dataDirAsked, stdin, &output{stdout: stdout, asJSON: *c.output == "json"})
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-server %s: %v\n", command, advised(err))
 		return codeOf(err)
@@ -137,38 +154,56 @@ func (c *groupsCommands) run(command string, stdin *os.File, stdout, stderr io.W
 	return code
 }
 
-func (c *groupsCommands) runList(ctx context.Context, client *relayapi.Client, query url.Values, stdout io.Writer) error {
-	w := tabwriter.NewWriter(stdout, 0, 8, 2, ' ', 0)
-	defer w.Flush() //nolint:errcheck // Nobody to tell.
-	listed := 0
+func (c *groupsCommands) runOn(ctx context.Context, command, dataDir string, dataDirAsked bool, stdin *os.File, out *output) (int, error) {
+	if *c.limit < 0 {
+		return 0, usageError{fmt.Errorf("--limit is %d, want a number of groups, or 0 for all", *c.limit)}
+	}
+	groups, err := c.relay(ctx, dataDir, dataDirAsked)
+	if err != nil {
+		return 0, err
+	}
+	query := c.queries[command].query(time.Now())
+	if command == c.delete.FullCommand() {
+		return c.runDelete(ctx, groups, query, stdin, out)
+	}
+	return exitOK, c.runList(ctx, groups, query, out)
+}
+
+func (c *groupsCommands) runList(ctx context.Context, running groupsOfRelay, query url.Values, out *output) error {
+	listed, selected := []relayapi.Group{}, 0
 	for {
 		size := pageSize
 		if *c.limit > 0 {
-			size = min(size, *c.limit-listed)
+			size = min(size, *c.limit-len(listed))
 		}
 		query.Set(relayapi.ParamLimit, strconv.Itoa(size))
-		page, err := within(ctx, listPatience, func(ctx context.Context) (relayapi.Page, error) { return client.Groups(ctx, query) })
+		page, err := within(ctx, listPatience, func(ctx context.Context) (relayapi.Page, error) { return running.Groups(ctx, query) })
 		if err != nil {
 			return err
 		}
-		if listed == 0 && len(page.Groups) > 0 {
-			fmt.Fprintln(w, "GROUP\tLAST PUSH\tSERIES\tSTATE")
-		}
-		for _, g := range page.Groups {
-			writeGroup(w, g)
-		}
-		listed += len(page.Groups)
-		switch more := page.Next != ""; {
-		case !more && listed == 0:
-			fmt.Fprintln(w, "no group matches")
-			return nil
-		case !more:
-			return nil
-		case listed == *c.limit:
-			fmt.Fprintf(w, "… of %d groups\n", page.Selected)
-			return nil
+		listed, selected = append(listed, page.Groups...), page.Selected
+		if page.Next == "" || len(listed) == *c.limit {
+			break
 		}
 		query.Set(relayapi.ParamAfter, page.Next)
+	}
+	out.write(listed, func(w io.Writer) { writeGroups(w, listed, selected) })
+	return nil
+}
+
+func writeGroups(w io.Writer, listed []relayapi.Group, selected int) {
+	if len(listed) == 0 {
+		fmt.Fprintln(w, "no group matches")
+		return
+	}
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	defer table.Flush() //nolint:errcheck // Nobody to tell.
+	fmt.Fprintln(table, "GROUP\tLAST PUSH\tSERIES\tSTATE")
+	for _, g := range listed {
+		writeGroup(table, g)
+	}
+	if selected > len(listed) {
+		fmt.Fprintf(table, "… of %d groups\n", selected)
 	}
 }
 
@@ -193,10 +228,10 @@ func writeGroup(w io.Writer, g relayapi.Group) {
 }
 
 // runDelete deletes, after it has said what, and somebody has confirmed it.
-func (c *groupsCommands) runDelete(ctx context.Context, client *relayapi.Client, query url.Values, stdin *os.File, stdout io.Writer) (int, error) {
-	remove := func(ctx context.Context) (relayapi.Deletion, error) { return client.Delete(ctx, query) }
+func (c *groupsCommands) runDelete(ctx context.Context, running groupsOfRelay, query url.Values, stdin *os.File, out *output) (int, error) {
+	remove := func(ctx context.Context) (relayapi.Deletion, error) { return running.Delete(ctx, query) }
 	if *c.dryRun || !*c.yes {
-		if !*c.dryRun && !isTerminal(stdin) {
+		if !*c.dryRun && (out.asJSON || !isTerminal(stdin)) {
 			return 0, errNotAsked
 		}
 		query.Set(relayapi.ParamDryRun, "true")
@@ -204,11 +239,11 @@ func (c *groupsCommands) runDelete(ctx context.Context, client *relayapi.Client,
 		if err != nil {
 			return 0, err
 		}
-		writePlan(stdout, planned)
+		out.write(planned, func(w io.Writer) { writePlan(w, planned) })
 		if *c.dryRun || planned.Deleted == 0 {
 			return exitOK, nil
 		}
-		if !confirmed(stdin, stdout) {
+		if !confirmed(stdin, out.stdout) {
 			return 0, errNotConfirmed
 		}
 		query.Del(relayapi.ParamDryRun)
@@ -217,19 +252,25 @@ func (c *groupsCommands) runDelete(ctx context.Context, client *relayapi.Client,
 	if err != nil {
 		return 0, err
 	}
-	fmt.Fprintf(stdout, "%d of %d groups were deleted\n", done.Deleted, done.Selected)
-	if done.Note != "" {
-		fmt.Fprintf(stdout, "%d of them are of agents: %s\n", done.OfAgents, commandline.Plain(done.Note))
-	}
+	out.write(done, func(w io.Writer) { writeDeletion(w, done) })
 	if done.Changed > 0 {
-		fmt.Fprintf(stdout, "%d were left: they were pushed to, or deleted, in the same moment\n", done.Changed)
 		return exitChanged, nil
 	}
 	return exitOK, nil
 }
 
+func writeDeletion(w io.Writer, done relayapi.Deletion) {
+	fmt.Fprintf(w, "%d of %d groups were deleted\n", done.Deleted, done.Selected)
+	if done.Note != "" {
+		fmt.Fprintf(w, "%d of them are of agents: %s\n", done.OfAgents, commandline.Plain(done.Note))
+	}
+	if done.Changed > 0 {
+		fmt.Fprintf(w, "%d were left: they were pushed to, or deleted, in the same moment\n", done.Changed)
+	}
+}
+
 var (
-	errNotAsked     = errors.New("standard input is no terminal to ask on: --yes deletes without asking, --dry-run only says what")
+	errNotAsked     = errors.New("there is nobody to ask, standard input is no terminal or the output is for programs: --yes deletes without asking, --dry-run only says what")
 	errNotConfirmed = errors.New("not confirmed, nothing was deleted")
 )
 
@@ -257,6 +298,8 @@ func confirmed(stdin io.Reader, stdout io.Writer) bool {
 func advised(err error) error {
 	refused, answered := errors.AsType[*apiclient.RefusedError](err)
 	switch {
+	case errors.Is(err, relay.ErrNeedsRelay), errors.Is(err, fs.ErrPermission):
+		return err
 	case errors.Is(err, apiclient.ErrUnreachable):
 		return fmt.Errorf("%w (does it run, and does it listen there? --relay.address or $RELAY_SERVER_ADDRESS says where)", err)
 	case errors.Is(err, relayapi.ErrNoRelay):
@@ -270,10 +313,11 @@ func advised(err error) error {
 
 func codeOf(err error) int {
 	refused, answered := errors.AsType[*apiclient.RefusedError](err)
+	_, usage := errors.AsType[usageError](err)
 	switch {
-	case errors.Is(err, errNotAsked):
+	case usage, errors.Is(err, errNotAsked):
 		return exitUsage
-	case errors.Is(err, apiclient.ErrUnreachable), answered && (refused.Status >= http.StatusInternalServerError || refused.Status == http.StatusTooManyRequests):
+	case errors.Is(err, relay.ErrNeedsRelay), errors.Is(err, apiclient.ErrUnreachable), answered && (refused.Status >= http.StatusInternalServerError || refused.Status == http.StatusTooManyRequests):
 		return exitLater
 	default:
 		return exitRefused

@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"pushrelay/internal/commandline"
+	"pushrelay/internal/relay"
+	"pushrelay/internal/relayapi"
 	"pushrelay/internal/relaytest"
 )
 
@@ -62,7 +67,111 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-// TestGroupsWithoutAdminAPI: they can be listed, and not deleted.
+// TestGroupsOfTheDataDir: who may use the control socket of a relay needs neither its address nor its admin API.
+func TestGroupsOfTheDataDir(t *testing.T) {
+	opts := relaytest.Options(t)
+	opts.EnableAdminAPI = false
+	running := relaytest.Start(t, opts)
+	for _, path := range []string{"/metrics/job/a/team/x", "/metrics/job/b/team/x", "/metrics/job/c/team/y/agent/site-a"} {
+		if status, body := relaytest.Do(t, "PUT", running.URL+path, "m 1\n"); status != 200 {
+			t.Fatal(status, body)
+		}
+	}
+	on := func(args ...string) (stdout, stderr string, code int) {
+		return command(append([]string{"--data.dir=" + opts.DataDir, "groups"}, args...)...)
+	}
+	stdout, stderr, code := on("list", `--match={job=~".+"}`, "--output=json")
+	var listed []relayapi.Group
+	if err := json.Unmarshal([]byte(stdout), &listed); err != nil || code != 0 || stderr != "" || len(listed) != 3 || listed[0].Agent != "site-a" || listed[1].Labels["job"] != "a" {
+		t.Errorf("list: %d %v\n%s%s", code, err, stdout, stderr)
+	}
+	if stdout, _, code := on("list", `--match={job="z"}`, "--output=json"); code != 0 || stdout != "[]\n" {
+		t.Errorf("list none: %d %s", code, stdout)
+	}
+	if stdout, _, code := on("list", `--match={job=~".+"}`, "--limit=2", "--output=json"); code != 0 || strings.Count(stdout, `"job":`) != 2 {
+		t.Errorf("list some: %d %s", code, stdout)
+	}
+	if _, stderr, code := on("delete", `--match={job="a"}`, "--output=json"); code != 2 || !strings.Contains(stderr, "--yes deletes without asking") {
+		t.Errorf("delete, unasked: %d %s", code, stderr)
+	}
+	var deleted relayapi.Deletion
+	for _, tt := range []struct {
+		flag string
+		want relayapi.Deletion
+	}{
+		{"--dry-run", relayapi.Deletion{DryRun: true, Selected: 2, Deleted: 2}},
+		{"--yes", relayapi.Deletion{Selected: 2, Deleted: 2}},
+	} {
+		stdout, stderr, code := on("delete", `--match={team="x"}`, tt.flag, "--output=json")
+		if err := json.Unmarshal([]byte(stdout), &deleted); err != nil || code != 0 || stderr != "" || len(deleted.Groups) != 2 {
+			t.Errorf("delete %s: %d %v\n%s%s", tt.flag, code, err, stdout, stderr)
+		}
+		if deleted.Groups = nil; !reflect.DeepEqual(deleted, tt.want) {
+			t.Errorf("delete %s: %+v, want %+v", tt.flag, deleted, tt.want)
+		}
+	}
+	if stdout, _, code := on("list", `--match={job=~".+"}`); code != 0 || !strings.Contains(stdout, `{job="c",agent="site-a",team="y"}`) || strings.Contains(stdout, "team=\"x\"") {
+		t.Errorf("list what is left: %d %s", code, stdout)
+	}
+	if stdout, _, code := on("list", "--relay.address="+running.URL, `--match={job=~".+"}`); code != 0 || !strings.Contains(stdout, `{job="c",agent="site-a",team="y"}`) {
+		t.Errorf("list over HTTP: %d %s", code, stdout)
+	}
+	running.Stop()
+	if _, stderr, code := on("list", `--match={job="a"}`); code != 3 || !strings.Contains(stderr, "no relay runs on it, and this needs one") || !strings.Contains(stderr, "--relay.address") {
+		t.Errorf("list without a relay: %d %s", code, stderr)
+	}
+	if _, stderr, code := command("--data.dir="+t.TempDir(), "groups", "list", `--match={job="a"}`); code != 1 || !strings.Contains(stderr, "is not that of a relay") {
+		t.Errorf("list on a mistyped data dir: %d %s", code, stderr)
+	}
+	if _, stderr, code := command("--data.dir=", "groups", "list", `--match={job="a"}`); code != 1 || !strings.Contains(stderr, "is asked at --relay.address") {
+		t.Errorf("list in memory: %d %s", code, stderr)
+	}
+}
+
+// TestBackupBesideARelay: the relay hands out what it has; without one what lies there is taken.
+func TestBackupBesideARelay(t *testing.T) {
+	opts := relaytest.Options(t)
+	running := relaytest.Start(t, opts)
+	if status, body := relaytest.Do(t, "PUT", running.URL+"/metrics/job/a", "m 1\n"); status != 200 {
+		t.Fatal(status, body)
+	}
+	file := filepath.Join(t.TempDir(), "backup")
+	back := func(flags ...string) (relay.Backup, string) {
+		t.Helper()
+		stdout, stderr, code := command(append([]string{"--data.dir=" + opts.DataDir, "backup", "--to=" + file}, flags...)...)
+		var done relay.Backup
+		if code != 0 || stderr != "" {
+			t.Fatalf("backup: %d %s", code, stderr)
+		}
+		if len(flags) > 0 {
+			if err := json.Unmarshal([]byte(stdout), &done); err != nil {
+				t.Fatalf("backup: %v\n%s", err, stdout)
+			}
+		}
+		return done, stdout
+	}
+	want := relay.Backup{File: file, Groups: 1, Series: 1, Source: relay.FromRelay}
+	if done, _ := back("--output=json"); done != want {
+		t.Errorf("backup: %+v, want %+v", done, want)
+	}
+	if _, text := back(); text != file+": 1 groups, 1 series\n" {
+		t.Errorf("backup for people: %s", text)
+	}
+	running.Stop()
+	want.Source = relay.FromFiles
+	if done, _ := back("--output=json"); done != want {
+		t.Errorf("backup of the files: %+v, want %+v", done, want)
+	}
+	restored := filepath.Join(t.TempDir(), "new")
+	if stdout, stderr, code := command("--data.dir="+restored, "restore", "--from="+file); code != 0 || !strings.Contains(stdout, "1 groups, 1 series") {
+		t.Errorf("restore: %d %s%s", code, stdout, stderr)
+	}
+	if _, stderr, code := command("--data.dir="+t.TempDir(), "backup", "--to="+file); code != 1 || !strings.Contains(stderr, "holds no store") {
+		t.Errorf("backup of nothing: %d %s", code, stderr)
+	}
+}
+
+// TestGroupsWithoutAdminAPI: they can be listed over HTTP, and not deleted.
 func TestGroupsWithoutAdminAPI(t *testing.T) {
 	opts := relaytest.Options(t)
 	opts.EnableAdminAPI = false

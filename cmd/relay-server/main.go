@@ -25,7 +25,17 @@ import (
 	"pushrelay/internal/commandline"
 	"pushrelay/internal/pushflags"
 	"pushrelay/internal/relay"
+	"pushrelay/internal/relayapi"
 )
+
+const serveHelp = `Run the relay; what happens without a command.
+
+Example: relay-server --data.dir=/var/lib/pushrelay --grpc.tls.server-name=relay.example.org`
+
+// flagChoices are what flags can have, for completion.
+var flagChoices = map[string][]string{
+	"output": {"text", "json"}, "state": relayapi.States(), "log.level": promslog.LevelFlagOptions, "log.format": promslog.FormatFlagOptions,
+}
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
@@ -47,7 +57,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	noLock := app.Flag("data.no-lock", "Do without the lock on the data dir, for file systems that have none. Two relays on one data dir then destroy it.").Default("false").Bool()
 
-	serve := app.Command("serve", "Run the relay; what happens without a command.").Default()
+	serve := app.Command("serve", serveHelp).Default()
 	opts := serveFlags(serve)
 	logging := &promslog.Config{Writer: stderr}
 	promslogflag.AddFlags(app, logging)
@@ -58,6 +68,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	agents := newAgentsCommands(app)
 	checks := newCheckCommand(app)
 
+	shells := commandline.Shells{App: app.Model(), Values: flagChoices}
+	if shells.Answer(args, version.Version, stdout) {
+		return 0
+	}
 	command, err := app.Parse(args)
 	if exited {
 		return status
@@ -69,11 +83,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if command == checks.FullCommand() {
 		return checks.run(stdout, stderr)
 	}
-	if groups.has(command) {
-		return groups.run(command, os.Stdin, stdout, stderr)
-	}
 	if !dataDirAsked {
 		*dataDir = relay.DefaultDataDir(opts().PersistenceFile)
+	}
+	if groups.has(command) {
+		return groups.run(command, *dataDir, dataDirAsked, os.Stdin, stdout, stderr)
 	}
 	if agents.has(command) {
 		return agents.run(command, relay.Agents{DataDir: *dataDir, NoLock: *noLock}, stdout, stderr)
@@ -123,6 +137,8 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("grpc.tls.cert-file", "Certificate that the relay shows to agents. Without the three files the relay uses its own authority in the data dir.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.CertFile)
 	serve.Flag("grpc.tls.key-file", "Key of the certificate.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.KeyFile)
 	serve.Flag("grpc.tls.client-ca-file", "Certificate authority of the agents.").PlaceHolder("FILE").StringVar(&o.GRPCTLS.CAFile)
+	serve.Flag("grpc.tls.also-own-ca", "With the three files: take agents of the relay's own authority in the data dir, too, so that it can issue certificates.").Default(strconv.FormatBool(o.GRPCAlsoOwnCA)).BoolVar(&o.GRPCAlsoOwnCA)
+	serve.Flag("grpc.tls.crl-file", "Certificate revocation lists of the agents' authorities, in PEM or DER; read again when it changes. Goes with the three files.").PlaceHolder("FILE").StringVar(&o.GRPCCRLFile)
 	serve.Flag("grpc.tls.server-name", "Name or address in the certificate that the relay makes for itself (repeatable; default: host name, localhost, 127.0.0.1).").PlaceHolder("NAME").StringsVar(&o.GRPCServerNames)
 
 	limits := pushflags.Limits(serve, o.PushLimits)

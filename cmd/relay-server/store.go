@@ -16,20 +16,36 @@ import (
 	"pushrelay/internal/relay"
 )
 
+const (
+	backupHelp = `Write the store into one file: that of the relay that runs on --data.dir, or else what lies there. Certificates and known agents are not in it.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay backup --to=/var/backups/pushrelay.store`
+	restoreHelp = `Make the store of an empty data dir from a backup.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay-new restore --from=/var/backups/pushrelay.store`
+	repairHelp = `Make a damaged store one that a relay starts with: keeps all that is sound, sets damaged files aside and tells what is missing.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay repair`
+	acknowledgeHelp = `Take note of what the store has lost, or may have: it is told, and the relay does not show it any more. Also while the relay runs.
+
+Example: sudo relay-server --data.dir=/var/lib/pushrelay acknowledge-loss`
+)
+
 // storeCommands are those about the store in the data dir.
 type storeCommands struct {
 	backup, restore, repair, acknowledge *kingpin.CmdClause
-	to, from                             *string
+	to, from, output                     *string
 }
 
 func newStoreCommands(app *kingpin.Application) *storeCommands {
 	c := &storeCommands{
-		backup:      app.Command("backup", "Write the store into one file, also while the relay runs. Certificates and known agents are not in it."),
-		restore:     app.Command("restore", "Make the store of an empty data dir from a backup."),
-		repair:      app.Command("repair", "Make a damaged store one that a relay starts with: keeps all that is sound, sets damaged files aside and tells what is missing."),
-		acknowledge: app.Command("acknowledge-loss", "Take note of what the store has lost, or may have: it is told, and the relay does not show it any more. Also while the relay runs."),
+		backup:      app.Command("backup", backupHelp),
+		restore:     app.Command("restore", restoreHelp),
+		repair:      app.Command("repair", repairHelp),
+		acknowledge: app.Command("acknowledge-loss", acknowledgeHelp),
 	}
 	c.to = c.backup.Flag("to", "File to write; replaced if it is there.").Required().PlaceHolder("FILE").String()
+	c.output = outputFlag(c.backup)
 	c.from = c.restore.Flag("from", "File that backup has written.").Required().PlaceHolder("FILE").String()
 	return c
 }
@@ -47,7 +63,12 @@ func (c *storeCommands) run(command string, k relay.Keep, stdout io.Writer) erro
 	defer stop()
 	switch command {
 	case c.backup.FullCommand():
-		return k.Backup(ctx, *c.to, stdout)
+		done, err := k.Backup(ctx, *c.to)
+		if err == nil {
+			out := &output{stdout: stdout, asJSON: *c.output == "json"}
+			out.write(done, func(w io.Writer) { fmt.Fprintf(w, "%s: %d groups, %d series\n", done.File, done.Groups, done.Series) })
+		}
+		return err
 	case c.restore.FullCommand():
 		return k.Restore(ctx, *c.from, stdout)
 	case c.acknowledge.FullCommand():

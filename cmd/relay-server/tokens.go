@@ -50,7 +50,7 @@ func newTokensCommands(agents *kingpin.CmdClause) *tokensCommands {
 	return c
 }
 
-func (c *tokensCommands) runToken(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+func (c *tokensCommands) runToken(ctx context.Context, agents relay.Agents, out *output) error {
 	c.what.Name, c.what.TTLSeconds = *c.name, int64(c.ttl.Seconds())
 	if *c.prefix != "" {
 		if *c.name != "" {
@@ -77,7 +77,7 @@ func (c *tokensCommands) runToken(ctx context.Context, agents relay.Agents, out 
 	return nil
 }
 
-func (c *tokensCommands) runTokens(ctx context.Context, agents relay.Agents, out *agentsOutput) error {
+func (c *tokensCommands) runTokens(ctx context.Context, agents relay.Agents, out *output) error {
 	for _, id := range *c.void {
 		done, source, err := agents.VoidToken(ctx, id)
 		if err != nil {

@@ -122,6 +122,33 @@ type Request struct {
 
 // Do sends a request and returns the answer. An error is that there is no answer: [ErrUnreachable].
 func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
+	resp, err := c.send(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return c.read(resp)
+}
+
+// Fetch sends a request and writes the body of the answer to w as it comes, if that is a success. Otherwise it returns the answer, as Do does, and
+// has written nothing.
+func (c *Client) Fetch(ctx context.Context, q Request, w io.Writer) (*Answer, error) {
+	resp, err := c.send(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 != 2 {
+		return c.read(resp)
+	}
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return nil, fmt.Errorf("the answer of the %s at %s is not whole: %w", c.cfg.Program, c.name, err)
+	}
+	return &Answer{Status: resp.StatusCode, Header: resp.Header}, nil
+}
+
+// send returns the answer with its body unread. The caller closes it.
+func (c *Client) send(ctx context.Context, q Request) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, q.Method, strings.TrimSuffix(c.base.String(), "/")+q.Path, bytes.NewReader(q.Body))
 	if err != nil {
 		return nil, fmt.Errorf("making the request to %s: %w", c.name, err)
@@ -134,7 +161,10 @@ func (c *Client) Do(ctx context.Context, q Request) (*Answer, error) {
 	if err != nil {
 		return nil, c.unreachable(err)
 	}
-	defer resp.Body.Close()
+	return resp, nil
+}
+
+func (c *Client) read(resp *http.Response) (*Answer, error) {
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, c.cfg.MaxAnswerBytes))
 	if err != nil {
 		return nil, c.unreachable(err)

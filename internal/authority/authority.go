@@ -157,7 +157,7 @@ func open(dir string) (*Authority, error) {
 	if !cert.Leaf.IsCA {
 		return nil, fmt.Errorf("opening certificate authority: %q is not the certificate of a CA", files.certFile)
 	}
-	trustDomain, err := trustDomainOf(cert.Leaf)
+	trustDomain, err := mtls.AuthorityTrustDomain(cert.Leaf)
 	if err != nil {
 		return nil, fmt.Errorf("opening certificate authority: %q: %w", files.certFile, err)
 	}
@@ -206,7 +206,7 @@ func create(dir string, cfg Config) (*Authority, error) {
 		BasicConstraintsValid: true,
 		MaxPathLenZero:        true,
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-		URIs:                  []*url.URL{trustDomainURI(trustDomain)},
+		URIs:                  []*url.URL{mtls.AuthorityURI(trustDomain)},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -225,20 +225,6 @@ func create(dir string, cfg Config) (*Authority, error) {
 		a.created = true
 	}
 	return a, err
-}
-
-// trustDomainURI is how the CA's certificate carries the trust domain, so that it is found again.
-func trustDomainURI(trustDomain string) *url.URL {
-	return &url.URL{Scheme: "spiffe", Host: trustDomain}
-}
-
-func trustDomainOf(ca *x509.Certificate) (string, error) {
-	for _, uri := range ca.URIs {
-		if mtls.CheckTrustDomain(uri.Host) == nil && uri.String() == trustDomainURI(uri.Host).String() {
-			return uri.Host, nil
-		}
-	}
-	return "", errors.New("the CA's certificate names no trust domain (URI SAN spiffe://<trust domain>): it was not made by this program")
 }
 
 // caName keeps to the 64 characters that X.520 allows a common name.

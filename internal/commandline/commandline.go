@@ -1,5 +1,5 @@
 // Package commandline says what somebody may have meant whose command line a program does not know, writes defaults of flags as
-// people do, and what others have worded as a terminal may show it.
+// people do, and what others have worded as a terminal may show it. It completes command lines for shells, and writes man pages.
 //
 // It promises that the error stays the parser's own, with more behind it. It knows no program's flags.
 package commandline

@@ -27,6 +27,8 @@ type Registry interface {
 	Agents() []roster.Agent
 	// Known reports whether the name is that of a known agent.
 	Known(name string) bool
+	// CheckName returns a *roster.TakenError if the name is that of an agent of another trust domain.
+	CheckName(name, trustDomain string) error
 	// Forget removes a departed agent.
 	Forget(name string) error
 	// EndRevoked ends the sessions of all certificates that are revoked by now.
@@ -54,6 +56,8 @@ type Config struct {
 	// LongestLife is how long a certificate lives at most that the relay takes, from when it is issued; 0 if nobody knows, as with an authority of
 	// somebody else.
 	LongestLife time.Duration
+	// CAPEM returns the authorities by which agents verify the relay, in PEM. Nil if that is the relay's own one.
+	CAPEM func() []byte
 	// Place says where agents find this relay, or why no token can be made.
 	Place  func() (Place, error)
 	Logger *slog.Logger
@@ -166,19 +170,37 @@ func (c *Control) Forget(name string) error {
 }
 
 // Note writes a certificate to the ledger before it is handed out.
-func (c *Control) Note(certPEM []byte, by ledger.Way) error {
+func (c *Control) Note(certPEM []byte, by ledger.Way) (relayapi.Noted, error) {
 	certs, err := mtls.ParseCertificates(certPEM)
+	if err != nil {
+		return relayapi.Noted{}, &requestError{fmt.Errorf("noting a certificate: %w", err)}
+	}
+	if err := c.checkIssued(certs[0]); err != nil {
+		return relayapi.Noted{}, err
+	}
+	issued, err := NoteIn(c.cfg.Ledger, certs[0], by)
+	if err != nil {
+		return relayapi.Noted{}, err
+	}
+	c.Issued(issued)
+	var noted relayapi.Noted
+	if c.cfg.CAPEM != nil {
+		noted.CA = string(c.cfg.CAPEM())
+	}
+	return noted, nil
+}
+
+// checkIssued returns an error unless the relay's own authority issued the certificate, for a name that it may have.
+func (c *Control) checkIssued(cert *x509.Certificate) error {
+	if c.cfg.CheckIssued == nil {
+		return nil
+	}
+	if err := c.cfg.CheckIssued(cert); err != nil {
+		return &requestError{fmt.Errorf("noting a certificate: %w", err)}
+	}
+	id, err := mtls.PeerIDFromCertificate(cert)
 	if err != nil {
 		return &requestError{fmt.Errorf("noting a certificate: %w", err)}
 	}
-	if c.cfg.CheckIssued != nil {
-		if err := c.cfg.CheckIssued(certs[0]); err != nil {
-			return &requestError{fmt.Errorf("noting a certificate: %w", err)}
-		}
-	}
-	issued, err := NoteIn(c.cfg.Ledger, certs[0], by)
-	if err == nil {
-		c.Issued(issued)
-	}
-	return err
+	return c.cfg.Registry.CheckName(id.Agent, id.TrustDomain)
 }

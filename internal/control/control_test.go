@@ -34,6 +34,13 @@ func (r *registry) Known(name string) bool {
 	return slices.ContainsFunc(r.Agents(), func(a roster.Agent) bool { return a.Name == name })
 }
 
+func (r *registry) CheckName(name, trustDomain string) error {
+	if name == "site-b" {
+		return &roster.TakenError{Name: name, TrustDomain: "not " + trustDomain}
+	}
+	return nil
+}
+
 func (r *registry) Forget(name string) error {
 	if name == "site-a" {
 		return fmt.Errorf("forgetting: %w", roster.ErrConnected)
@@ -81,6 +88,7 @@ func newFixture(t *testing.T, deleted error) *fixture {
 	f := &fixture{registry: &registry{}, ledger: l, reg: prometheus.NewRegistry(), own: own}
 	f.cfg = control.Config{
 		Ledger: l, Registry: f.registry, Accounts: f.registry, CheckIssued: own.CheckIssued, LongestLife: authority.LongestLife,
+		CAPEM: func() []byte { return []byte("the authorities") },
 		DeleteGroups: func(context.Context, string) (relayapi.Deletion, error) {
 			return relayapi.Deletion{Deleted: 1}, deleted
 		},
@@ -121,9 +129,10 @@ func TestRoutes(t *testing.T) {
 		{"list", "GET", "/agents", "", 200, `"agent":"site-a","state":"connected"`},
 		{"show", "GET", "/agents/site-b", "", 200, `"state":"away"`},
 		{"show nobody", "GET", "/agents/site-z", "", 404, "agent is not known"},
-		{"note", "POST", "/certificates", noted, 200, `"status":"success"`},
+		{"note", "POST", "/certificates", noted, 200, `"data":{"ca":"the authorities"}`},
 		{"note again", "POST", "/certificates", noted, 409, "has this certificate already"},
 		{"note of another authority", "POST", "/certificates", certificate(t, foreign, "site-c"), 400, "issued by another CA"},
+		{"note for another's name", "POST", "/certificates", certificate(t, f.own, "site-b"), 409, `the name site-b is that of an agent of trust domain \"not pushrelay\"`},
 		{"note nothing", "POST", "/certificates", "", 400, "no certificate in it"},
 		{"one that never came", "GET", "/agents/site-c", "", 200, `"state":"unseen"`},
 		{"a mistyped option", "POST", "/agents/site-a/revoke", `{"delete_group":true}`, 400, "unknown field"},

@@ -36,8 +36,8 @@ func (c *Control) Handler() http.Handler {
 	mux.HandleFunc("POST "+one+"/allow", answering(func(r *http.Request, _ *relayapi.Nothing) (relayapi.Allowed, error) {
 		return c.Allow(r.PathValue("agent"))
 	}))
-	mux.HandleFunc("POST "+relayapi.ControlCertificates, answering(func(_ *http.Request, body *relayapi.NewCertificate) (relayapi.Nothing, error) {
-		return relayapi.Nothing{}, c.Note([]byte(body.Certificate), ledger.ByCommand)
+	mux.HandleFunc("POST "+relayapi.ControlCertificates, answering(func(_ *http.Request, body *relayapi.NewCertificate) (relayapi.Noted, error) {
+		return c.Note([]byte(body.Certificate), ledger.ByCommand)
 	}))
 	mux.HandleFunc("GET "+relayapi.ControlTokens, answering(func(*http.Request, *relayapi.Nothing) ([]relayapi.Token, error) {
 		return TokensIn(c.cfg.Ledger.State), nil
@@ -90,6 +90,7 @@ func readBody(w http.ResponseWriter, r *http.Request, into any) error {
 func statusOf(err error) (status int, kind string) {
 	_, bad := errors.AsType[*requestError](err)
 	_, revoked := errors.AsType[*ledger.RevokedError](err)
+	_, taken := errors.AsType[*roster.TakenError](err)
 	_, groupsLeft := errors.AsType[*groupsLeftError](err)
 	_, state := errors.AsType[*stateError](err)
 	switch {
@@ -97,7 +98,7 @@ func statusOf(err error) (status int, kind string) {
 		return http.StatusBadRequest, "bad_data"
 	case errors.Is(err, roster.ErrUnknown), errors.Is(err, errNoToken):
 		return http.StatusNotFound, "not_found"
-	case revoked, state, errors.Is(err, roster.ErrConnected), errors.Is(err, ledger.ErrNotRevoked), errors.Is(err, ledger.ErrIssued):
+	case revoked, taken, state, errors.Is(err, roster.ErrConnected), errors.Is(err, ledger.ErrNotRevoked), errors.Is(err, ledger.ErrIssued):
 		return http.StatusConflict, "conflict"
 	case groupsLeft:
 		return http.StatusServiceUnavailable, "unavailable"

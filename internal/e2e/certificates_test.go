@@ -45,7 +45,7 @@ func newAuthority(t testing.TB, name string) *authority {
 		Subject:      pkix.Name{CommonName: name},
 		NotBefore:    time.Now().Add(-24 * time.Hour),
 		NotAfter:     time.Now().Add(24 * time.Hour),
-		KeyUsage:     x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:     x509.KeyUsageCertSign | x509.KeyUsageCRLSign, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, key.Public(), key)
 	if err != nil {
@@ -87,6 +87,19 @@ func (a *authority) sign(t testing.TB, name string, template *x509.Certificate) 
 		t.Fatal(err)
 	}
 	return l
+}
+
+// list writes a revocation list on which nobody is, and returns its file.
+func (a *authority) list(t testing.TB) string {
+	t.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: time.Now().Add(time.Hour)}
+	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(a.dir, "crl.pem")
+	writeFile(t, file, pemBlock("X509 CRL", der))
+	return file
 }
 
 // relayTemplate is a certificate for a relay on loopback.

@@ -19,10 +19,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// formatsWrite is for testdata/formats, which holds what releases of each format have left: what a relay keeps (store and
-// agents.json), a spool and a backup, and what there is to be read in them. Another format is added with
+// formatsWrite is for testdata/formats, which holds what releases of each format have left: what a relay keeps (store,
+// agents.json, and from 5 on the ledger, which 6 has in its format 2), a spool and a backup, and what there is to be read in them. Another format is added with
 //
-//	go test ./internal/e2e -run TestFormats -formats.write=4
+//	go test ./internal/e2e -run TestFormats -formats.write=6
 var formatsWrite = flag.Int("formats.write", 0, "keep what the programs write as the testdata of this format")
 
 // A keptFormat is what is in the files of one format.
@@ -35,6 +35,78 @@ type keptFormat struct {
 	Spool            []keptGroup
 	// Refused is a push that the agent refuses without a relay, since it remembers what the relay said; empty for none.
 	Refused string `json:",omitempty"`
+	// Ledger is what it has of agents that never came; nil for none.
+	Ledger []keptAgent `json:",omitempty"`
+}
+
+// A keptAgent is what a ledger has of an agent, as agents show tells it.
+type keptAgent struct {
+	Agent   string `json:"agent"`
+	State   string `json:"state"`
+	Revoked *struct {
+		At time.Time `json:"at"`
+	} `json:"revoked"`
+	RevokedCertificates []struct {
+		Serial string    `json:"serial"`
+		At     time.Time `json:"at"`
+	} `json:"revoked_certificates"`
+	Certificates []struct {
+		Serial  string    `json:"serial"`
+		From    time.Time `json:"from"`
+		To      time.Time `json:"to"`
+		By      string    `json:"by"`
+		At      time.Time `json:"issued_at"`
+		Revoked bool      `json:"revoked"`
+	} `json:"certificates"`
+}
+
+// shown is what the relay, or its data dir, tells of an agent.
+func (h *formatHouse) shown(t *testing.T, name string) (a keptAgent) {
+	t.Helper()
+	text := mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + h.relay.dataDir, "agents", "show", name, "--output=json"}})
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// isOver says that the ledger may have dropped something of the agent, a year and 90 days later.
+func (a keptAgent) isOver() bool {
+	last := time.Now().AddDate(-1, 0, -90)
+	return a.Revoked != nil && a.Revoked.At.Before(last) || len(a.Certificates) > 0 && a.Certificates[0].At.Before(last)
+}
+
+// wantLedger wants of all agents what was kept.
+func (h *formatHouse) wantLedger(t *testing.T, kept []keptAgent) {
+	t.Helper()
+	for _, want := range kept {
+		if want.isOver() {
+			continue
+		}
+		if diff := cmp.Diff(want, h.shown(t, want.Agent)); diff != "" {
+			t.Errorf("what the ledger has of %s (-want +got):\n%s", want.Agent, diff)
+		}
+	}
+}
+
+// fillLedger has certificates issued, revoked and allowed.
+func (h *formatHouse) fillLedger(t *testing.T) (kept []keptAgent) {
+	t.Helper()
+	do := func(args ...string) {
+		mustOutput(t, command{path: programs.relayServer, args: append([]string{"--data.dir=" + h.relay.dataDir, "agents"}, args...)})
+	}
+	for _, name := range []string{"site-out", "site-back", "site-copied"} {
+		h.relay.issue(t, name)
+	}
+	do("revoke", "site-out")
+	do("revoke", "site-back")
+	do("allow", "site-back")
+	do("revoke", "site-copied", "--serial="+h.shown(t, "site-copied").Certificates[0].Serial)
+	do("revoke", "site-foreign", "--keep-targets")
+	for _, name := range []string{"site-back", "site-copied", "site-foreign", "site-out"} {
+		kept = append(kept, h.shown(t, name))
+	}
+	return kept
 }
 
 // A keptGroup is a group of which something waits in a spool.
@@ -146,6 +218,7 @@ func writeFormat(t *testing.T, dir string) {
 	}
 	h.agent.kill(t) // It does not know for good that the relay has deleted the group.
 	var kept keptFormat
+	kept.Ledger = h.fillLedger(t)
 	kept.Series, kept.Targets = pushedSeries(t, h.relay.url), h.targets(t)
 	h.relay.stop(t)
 	h.agent.startAlone(t)
@@ -170,7 +243,7 @@ func writeFormat(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	mustOutput(t, command{path: programs.relayServer, dir: ".", args: []string{"--data.dir=" + h.relay.dataDir, "backup", "--to=" + filepath.Join(dir, "backup")}})
-	mustOutput(t, command{path: "tar", dir: ".", args: []string{"-czf", filepath.Join(dir, "relay.tar.gz"), "-C", h.relay.dataDir, "--exclude=lock", "store", "agents.json"}})
+	mustOutput(t, command{path: "tar", dir: ".", args: []string{"-czf", filepath.Join(dir, "relay.tar.gz"), "-C", h.relay.dataDir, "--exclude=lock", "store", "agents.json", "ledger.jsonl", "ledger.made"}})
 	mustOutput(t, command{path: "tar", dir: ".", args: []string{"-czf", filepath.Join(dir, "agent.tar.gz"), "-C", h.agentDir, "--exclude=lock", "spool"}})
 	text, err := json.MarshalIndent(kept, "", "  ")
 	if err != nil {
@@ -236,6 +309,7 @@ func readFormat(t *testing.T, dir string) {
 	unpack(t, filepath.Join(dir, "relay.tar.gz"), h.relay.dataDir)
 	unpack(t, filepath.Join(dir, "agent.tar.gz"), h.agentDir)
 	mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + h.relay.dataDir, "init"}}) // Keys are not in the testdata.
+	h.wantLedger(t, kept.Ledger)
 	h.equip(t)
 	h.agent.startAlone(t)
 	relays, groups := h.spool(t)
@@ -257,8 +331,10 @@ func readFormat(t *testing.T, dir string) {
 	if diff := cmp.Diff(kept.Targets, h.targets(t)); diff != "" {
 		t.Errorf("targets of the known agents (-want +got):\n%s", diff)
 	}
+	h.wantLedger(t, kept.Ledger)
 	h.relay.stop(t) // and once more, as this release has left it
 	h.relay.start(t)
+	h.wantLedger(t, kept.Ledger)
 	samePushed(t, "the store after another start", kept.Series, pushedSeries(t, h.relay.url))
 
 	h.agent.start(t)

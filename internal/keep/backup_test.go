@@ -1,8 +1,10 @@
 package keep_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -61,6 +63,71 @@ func TestBackupAndRestore(t *testing.T) {
 	if !restored.Imported("/file") {
 		t.Error("what was imported is forgotten")
 	}
+}
+
+// TestBackupOfARunningStore: what it hands out is a backup like that of its files, while it goes on; half of it never gets the name.
+func TestBackupOfARunningStore(t *testing.T) {
+	dir, target := t.TempDir(), filepath.Join(t.TempDir(), "new")
+	files, handed := filepath.Join(t.TempDir(), "files"), filepath.Join(t.TempDir(), "handed")
+	k := open(t, config(dir))
+	k.exercise()
+	if err := k.NoteImport(t.Context(), keep.Import{Name: "/file"}); err != nil {
+		t.Fatal(err)
+	}
+	want, id := k.content(), k.ID()
+	byFiles, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := errors.New("the relay is gone")
+	half := func(ctx context.Context, w io.Writer) error {
+		return errors.Join(k.WriteBackup(ctx, &firstBytes{w, 100}), lost)
+	}
+	if _, err := keep.ReceiveBackup(t.Context(), handed, half); !errors.Is(err, lost) {
+		t.Errorf("ReceiveBackup() of half of it = %v", err)
+	}
+	silent := func(ctx context.Context, w io.Writer) error { return k.WriteBackup(ctx, &firstBytes{w, 100}) }
+	if _, err := keep.ReceiveBackup(t.Context(), handed, silent); err == nil {
+		t.Error("ReceiveBackup() took half of it")
+	}
+	if left, err := os.ReadDir(filepath.Dir(handed)); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	summary, err := keep.ReceiveBackup(t.Context(), handed, func(ctx context.Context, w io.Writer) error {
+		err := k.WriteBackup(ctx, w)
+		k.mustPush(change.Delete, "a", "")
+		return err
+	})
+	if err != nil || summary != byFiles {
+		t.Fatalf("ReceiveBackup() = %+v, %v, want %+v", summary, err, byFiles)
+	}
+	k.close()
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, handed); err != nil {
+		t.Fatal(err)
+	}
+	restored := open(t, config(target))
+	defer restored.close()
+	if diff := cmp.Diff(want, restored.content()); diff != "" {
+		t.Errorf("content (-want +got):\n%s", diff)
+	}
+	if restored.ID() == id || !restored.Imported("/file") {
+		t.Errorf("ID() = %v, that of the original is %v; imported %v", restored.ID(), id, restored.Imported("/file"))
+	}
+}
+
+// firstBytes lets so many bytes through and loses the others.
+type firstBytes struct {
+	w    io.Writer
+	left int
+}
+
+func (f *firstBytes) Write(p []byte) (int, error) {
+	n := min(len(p), f.left)
+	f.left -= n
+	if _, err := f.w.Write(p[:n]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func TestRestoreRefusesDamage(t *testing.T) {

@@ -44,27 +44,28 @@ func relayConfig(m *Material, revoked Revoked) *tls.Config {
 	}
 }
 
-// Revoked reports whether the verified certificate of an agent is revoked, and why. It is asked at the end of every handshake, and must be quick.
-type Revoked func(id PeerID, cert *x509.Certificate) (reason string, revoked bool)
+// Revoked reports whether the certificate of an agent is revoked, and why; chains are those by which it was verified, each from the certificate
+// itself up to the authority. It is asked at the end of every handshake, and must be quick.
+type Revoked func(id PeerID, chains [][]*x509.Certificate) (reason string, revoked bool)
 
 // verifyAgent runs at the end of every handshake. On a resumed one nobody shows a certificate, it comes out of the ticket:
 // crypto/tls resumes only if that is still valid under the CAs and the clock of now, and its identity is held against the
 // relay of now here (TestResumptionIsVerifiedAgain).
 func (m *Material) verifyAgent(state tls.ConnectionState, revoked Revoked) error {
-	if len(state.PeerCertificates) == 0 {
+	if len(state.PeerCertificates) == 0 || len(state.VerifiedChains) == 0 {
 		return errors.New("refusing agent: no certificate")
 	}
 	id, err := PeerIDFromCertificate(state.PeerCertificates[0])
 	if err != nil {
 		return fmt.Errorf("refusing agent: %w", err)
 	}
-	if m.trustDomain != "" && id.TrustDomain != m.trustDomain {
-		return fmt.Errorf("refusing agent %q: it is of trust domain %q, this relay is of %q", id.Agent, id.TrustDomain, m.trustDomain)
+	if err := m.checkTrustDomain(id, state.VerifiedChains); err != nil {
+		return fmt.Errorf("refusing agent %q: %w", id.Agent, err)
 	}
 	if revoked == nil {
 		return nil
 	}
-	if reason, is := revoked(id, state.PeerCertificates[0]); is {
+	if reason, is := revoked(id, state.VerifiedChains); is {
 		return &RevokedError{Agent: id.Agent, Reason: reason}
 	}
 	return nil

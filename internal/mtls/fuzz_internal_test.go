@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -125,6 +126,61 @@ func FuzzIdentity(f *testing.F) {
 		}
 		if _, err := PeerIDFromCertificate(&x509.Certificate{URIs: []*url.URL{u, u}}); err == nil {
 			t.Errorf("%q twice is an identity", uri)
+		}
+	})
+}
+
+var beginOfList = regexp.MustCompile(`(?m)^-----BEGIN X509 CRL-----$`)
+
+// FuzzRevocationLists looks for a file of lists that is read with a list less than it has, or otherwise once it is written by the book, or of which
+// somebody who is on it is let in.
+func FuzzRevocationLists(f *testing.F) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	issuer := &x509.Certificate{RawSubject: []byte{48, 0}, SubjectKeyId: []byte{1}, KeyUsage: x509.KeyUsageCRLSign, PublicKey: key.Public()}
+	list := &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: time.Unix(1e9, 0), NextUpdate: time.Unix(1e9+1, 0),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: big.NewInt(7), RevocationTime: time.Unix(1e9, 0)}, {SerialNumber: big.NewInt(1 << 40), RevocationTime: time.Unix(1e9, 0), ReasonCode: 1}},
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, issuer, key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der})
+	f.Add(der)
+	f.Add(text)
+	f.Add(append(bytes.Clone(text), text...))
+	f.Add(append([]byte("Certificate Revocation List (CRL):\n"), text[:len(text)-5]...))
+	f.Add(append(append(bytes.Clone(text), "-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"...), text...))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		lists, _, err := parseRevocationLists(text)
+		if err != nil {
+			if strings.ContainsFunc(err.Error(), unicode.IsControl) || len(err.Error()) > 2<<10 {
+				t.Errorf("the error is %q", err)
+			}
+			return
+		}
+		var written []byte
+		read := &revocationLists{revoked: map[string]map[string]time.Time{}}
+		for _, l := range lists {
+			written = append(written, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: l.Raw})...)
+			read.add(l)
+		}
+		if begins := len(beginOfList.FindAll(text, -1)); len(lists) == 0 || text[0] == '-' && len(lists) < begins {
+			t.Errorf("%d lists were read of %d", len(lists), begins)
+		}
+		again, _, err := parseRevocationLists(written)
+		if err != nil || len(again) != len(lists) {
+			t.Fatalf("%d lists are %d once they are written by the book: %v", len(lists), len(again), err)
+		}
+		for _, l := range lists {
+			for _, entry := range l.RevokedCertificateEntries {
+				if _, refused := read.refusesChain([]*x509.Certificate{{RawIssuer: l.RawIssuer, SerialNumber: entry.SerialNumber}}); !refused {
+					t.Errorf("certificate %s is on the list and let in", entry.SerialNumber)
+				}
+			}
 		}
 	})
 }

@@ -171,15 +171,7 @@ func TestAgentRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			cert, err := mtls.ParsePair(tt.shown.cert, tt.shown.key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			relay := &tls.Config{
-				MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"},
-				Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert,
-			}
-			out := handshake(relay, mtls.AgentTLSConfig(agent, tt.serverName))
+			out := handshake(bareRelay(t, tt.shown), mtls.AgentTLSConfig(agent, tt.serverName))
 			if out.agentErr == nil || !strings.Contains(out.agentErr.Error(), tt.want) {
 				t.Errorf("agent: %v, want an error with %q", out.agentErr, tt.want)
 			}
@@ -256,4 +248,17 @@ func bareAgent(tb testing.TB, shown *pair) *tls.Config {
 	}
 	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	return cfg
+}
+
+// bareRelay is whatever listens and shows a certificate, and asks for any.
+func bareRelay(tb testing.TB, shown pair) *tls.Config {
+	tb.Helper()
+	cert, err := mtls.ParsePair(shown.cert, shown.key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"},
+		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert,
+	}
 }

@@ -45,6 +45,22 @@ func RelayURI(trustDomain string) *url.URL {
 	return &url.URL{Scheme: identityScheme, Host: trustDomain, Path: relayPath}
 }
 
+// AuthorityURI returns how the certificate of a relay's own authority carries its trust domain, spiffe://<trust domain>. It does not check its
+// argument: see [CheckTrustDomain].
+func AuthorityURI(trustDomain string) *url.URL {
+	return &url.URL{Scheme: identityScheme, Host: trustDomain}
+}
+
+// AuthorityTrustDomain returns the trust domain that the certificate of a relay's own authority names.
+func AuthorityTrustDomain(ca *x509.Certificate) (string, error) {
+	for _, uri := range ca.URIs {
+		if CheckTrustDomain(uri.Host) == nil && uri.String() == AuthorityURI(uri.Host).String() {
+			return uri.Host, nil
+		}
+	}
+	return "", errors.New("the CA's certificate names no trust domain (URI SAN spiffe://<trust domain>): it was not made by this program")
+}
+
 // CheckAgentName returns an error that names what is wrong unless name can be an agent's:
 // [a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?, that is at most 63 lower-case letters, digits, dots and hyphens, the first and
 // the last of them a letter or digit.

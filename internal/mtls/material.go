@@ -32,7 +32,7 @@ func (r Role) String() string {
 	}
 }
 
-// Files names the PEM files of one end. All three are required.
+// Files names the PEM files of one end. All are required but the last.
 type Files struct {
 	// CertFile holds the certificate of this end, its own first, then any intermediate ones.
 	CertFile string
@@ -41,6 +41,9 @@ type Files struct {
 	// CAFile holds the certificate authorities that the other end's certificate is verified against, one or more: during
 	// a change of the CA it holds the old and the new one.
 	CAFile string
+	// OwnCAFile is the relay's own authority, which is trusted beside those: for agents of its own trust domain, and for no others. Empty for
+	// none, and where CAFile is that authority already.
+	OwnCAFile string
 }
 
 // Material is what one end needs for its handshakes, read from [Files] at one moment. It is immutable.
@@ -48,7 +51,10 @@ type Material struct {
 	role  Role
 	files Files
 	cert  tls.Certificate
+	chain []*x509.Certificate // of cert
 	roots *x509.CertPool
+	cas   []*x509.Certificate // what is in roots
+	own   *ownCA              // nil for none
 	// trustDomain is what the relay's own certificate says; empty for an agent, and for a relay whose certificate does not
 	// say. A relay that has one takes agents of that trust domain only.
 	trustDomain string
@@ -124,12 +130,13 @@ func load(role Role, files Files) (*Material, error) {
 	if m.cert, err = newCertificate(chain, key); err != nil {
 		return nil, fmt.Errorf("certificate %q and key %q do not belong together: %w", files.CertFile, files.KeyFile, err)
 	}
+	m.chain = chain
 	for _, ca := range cas.certs {
 		// The verification trusts whatever is in the pool: a leaf in it would be trusted as itself.
 		if !ca.IsCA {
 			return nil, fmt.Errorf("CA file %q holds the certificate of %q, which is not a CA", files.CAFile, clip(ca.Subject.String()))
 		}
-		m.roots.AddCert(ca)
+		m.trust(ca)
 	}
 	if err := checkRole(role, chain[0]); err != nil {
 		return nil, fmt.Errorf("certificate %q is not for this %s: %w", files.CertFile, role, err)
@@ -139,6 +146,9 @@ func load(role Role, files Files) (*Material, error) {
 		m.trustDomain = relayTrustDomain(chain[0])
 		if err == nil {
 			m.authority = way[len(way)-1]
+		}
+		if files.OwnCAFile != "" {
+			return m, m.trustOwn(files)
 		}
 		if m.trustDomain == "" {
 			return m, nil
@@ -153,6 +163,11 @@ func load(role Role, files Files) (*Material, error) {
 			files.CertFile, files.CAFile, err))
 	}
 	return m, nil
+}
+
+func (m *Material) trust(ca *x509.Certificate) {
+	m.roots.AddCert(ca)
+	m.cas = append(m.cas, ca)
 }
 
 // checkRole refuses the certificate of the other end, the mistake that is made when files are copied.

@@ -120,30 +120,3 @@ func TestLoadValidityErrorHasTheDates(t *testing.T) {
 		}
 	}
 }
-
-// A chain with an intermediate CA, as step-ca or Vault hand it out.
-func TestLoadIntermediate(t *testing.T) {
-	root := newAuthority(t, "root")
-	key := newKey(t)
-	intermediate := &authority{key: key}
-	template := *root.cert
-	template.Subject.CommonName = "intermediate"
-	template.SubjectKeyId = []byte("intermediate")
-	der, err := x509.CreateCertificate(nil, &template, root.cert, key.Public(), root.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if intermediate.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	agent, relay := intermediate.sign(t, agentTemplate("a")), intermediate.sign(t, relayTemplate())
-	agent.cert = append(agent.cert, intermediate.pem()...)
-	relay.cert = append(relay.cert, intermediate.pem()...)
-
-	agentReloader := newReloader(t, mtls.Agent, writeFiles(t, agent, root.pem()))
-	relayReloader := newReloader(t, mtls.Relay, writeFiles(t, relay, root.pem()))
-	out := handshake(mtls.RelayTLSConfig(relayReloader, nil), mtls.AgentTLSConfig(agentReloader, "relay.test"))
-	if out.relayErr != nil || out.agentErr != nil {
-		t.Errorf("handshake: relay %v, agent %v, want none", out.relayErr, out.agentErr)
-	}
-}

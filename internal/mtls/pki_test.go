@@ -2,6 +2,7 @@ package mtls_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -34,16 +35,32 @@ type authority struct {
 // pair is a certificate and its key, in PEM.
 type pair struct{ cert, key []byte }
 
-func newAuthority(tb testing.TB, name string) *authority {
-	tb.Helper()
-	template := &x509.Certificate{
+// caTemplate is a good CA; mutations make it another one.
+func caTemplate(name string, serial int64, mutations ...func(*x509.Certificate)) *x509.Certificate {
+	return mutate(&x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage:  x509.KeyUsageCertSign,
+		KeyUsage:  x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
-		SerialNumber: big.NewInt(1),
-	}
+		SerialNumber: big.NewInt(serial),
+	}, mutations)
+}
+
+func newAuthority(tb testing.TB, name string, mutations ...func(*x509.Certificate)) *authority {
+	tb.Helper()
+	template, key := caTemplate(name, 1, mutations...), newKey(tb)
+	return &authority{cert: create(tb, template, template, key, key), key: key}
+}
+
+// intermediate returns a CA below this one.
+func (a *authority) intermediate(tb testing.TB, name string, serial int64, mutations ...func(*x509.Certificate)) *authority {
+	tb.Helper()
 	key := newKey(tb)
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return &authority{cert: create(tb, caTemplate(name, serial, mutations...), a.cert, key, a.key), key: key}
+}
+
+func create(tb testing.TB, template, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) *x509.Certificate {
+	tb.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -51,14 +68,23 @@ func newAuthority(tb testing.TB, name string) *authority {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &authority{cert: cert, key: key}
+	return cert
+}
+
+// chain returns a pair that shows this authority after its leaf, as one of an intermediate CA has to.
+func (a *authority) chain(p pair) pair {
+	return pair{cert: append(bytes.Clone(p.cert), a.pem()...), key: p.key}
 }
 
 func (a *authority) pem() []byte { return certPEM(a.cert.Raw) }
 
 func (a *authority) sign(tb testing.TB, template *x509.Certificate) pair {
 	tb.Helper()
-	key := newKey(tb)
+	return a.signFor(tb, newKey(tb), template)
+}
+
+func (a *authority) signFor(tb testing.TB, key crypto.Signer, template *x509.Certificate) pair {
+	tb.Helper()
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		tb.Fatal(err)

@@ -155,33 +155,37 @@ func (r *Reloader) refresh() {
 	r.warn()
 }
 
-// stamps is what the certificate, key and CA file look like from outside; nil for one that cannot be seen.
-type stamps [3]os.FileInfo
+// stamps is what the certificate, key and CA files look like from outside; nil for one that cannot be seen.
+type stamps [4]os.FileInfo
 
 func stampsOf(files Files) stamps {
-	var s stamps
-	for i, path := range []string{files.CertFile, files.KeyFile, files.CAFile} {
-		if stat, err := os.Stat(path); err == nil {
-			s[i] = stat
-		}
-	}
-	return s
+	return stamps{stampOf(files.CertFile), stampOf(files.KeyFile), stampOf(files.CAFile), stampOf(files.OwnCAFile)}
 }
 
-// equal tells whether no file changed: same time, same size, same inode. The inode is what tells a file that was renamed
-// into place, or a symbolic link that was turned, from the one before.
+// stampOf is what a file looks like from outside; nil if it cannot be seen.
+func stampOf(path string) os.FileInfo {
+	stat, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	return stat
+}
+
+// equal tells whether no file changed.
 func (s stamps) equal(other stamps) bool {
 	for i, a := range s {
-		b := other[i]
-		if a == nil || b == nil {
-			if a != b {
-				return false
-			}
-			continue
-		}
-		if !a.ModTime().Equal(b.ModTime()) || a.Size() != b.Size() || !os.SameFile(a, b) {
+		if !sameFile(a, other[i]) {
 			return false
 		}
 	}
 	return true
+}
+
+// sameFile tells whether a file did not change: same time, same size, same inode. The inode is what tells a file that was renamed
+// into place, or a symbolic link that was turned, from the one before.
+func sameFile(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size() && os.SameFile(a, b)
 }

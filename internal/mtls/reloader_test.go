@@ -175,7 +175,7 @@ func TestHandshakeFollowsTheFiles(t *testing.T) {
 // now.
 func TestResumptionIsVerifiedAgain(t *testing.T) {
 	var revoked atomic.Bool
-	refuses := func(mtls.PeerID, *x509.Certificate) (string, bool) { return "it was thrown out", revoked.Load() }
+	refuses := func(mtls.PeerID, [][]*x509.Certificate) (string, bool) { return "it was thrown out", revoked.Load() }
 	tests := []struct {
 		name    string
 		between func(t *testing.T, relayFiles mtls.Files, ca *authority)

@@ -151,16 +151,16 @@ func (a Agents) VoidToken(ctx context.Context, id string) (relayapi.Token, Sourc
 }
 
 // note writes a certificate to the ledger that a command has issued.
-func (a Agents) note(ctx context.Context, certPEM []byte, cert *x509.Certificate) error {
-	_, _, err := either(a,
-		func(c *relayapi.Control) (relayapi.Nothing, error) { return relayapi.Nothing{}, c.Note(ctx, certPEM) },
-		func() (relayapi.Nothing, error) {
-			return relayapi.Nothing{}, a.write(func(l *ledger.Ledger) error {
+func (a Agents) note(ctx context.Context, certPEM []byte, cert *x509.Certificate) (relayapi.Noted, error) {
+	noted, _, err := either(a,
+		func(c *relayapi.Control) (relayapi.Noted, error) { return c.Note(ctx, certPEM) },
+		func() (relayapi.Noted, error) {
+			return relayapi.Noted{}, a.write(func(l *ledger.Ledger) error {
 				_, err := control.NoteIn(l, cert, ledger.ByCommand)
 				return err
 			})
 		})
-	return err
+	return noted, err
 }
 
 // either asks the relay that runs on the data dir, and does without if none does.
@@ -174,11 +174,8 @@ func either[T any](a Agents, ask func(*relayapi.Control) (T, error), without fun
 		return none, "", err
 	}
 	answer, err := ask(client)
-	if errors.Is(err, fs.ErrPermission) {
-		return none, "", fmt.Errorf("%w: only root and the relay's user may do that", err)
-	}
 	if !isAbsent(err) {
-		return answer, FromRelay, err
+		return answer, FromRelay, explainControl(err)
 	}
 	answer, withoutErr := without()
 	if _, locked := errors.AsType[*ledger.LockedError](withoutErr); locked {
@@ -188,6 +185,14 @@ func either[T any](a Agents, ask func(*relayapi.Control) (T, error), without fun
 		withoutErr = fmt.Errorf("--data.dir %s: %w", a.DataDir, withoutErr)
 	}
 	return answer, FromFiles, withoutErr
+}
+
+// explainControl adds to an error of the control socket what its reader can do.
+func explainControl(err error) error {
+	if errors.Is(err, apiclient.ErrUnreachable) && errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: only root and the relay's user may do that", err)
+	}
+	return err
 }
 
 // isAbsent says that nobody listens at the control socket, or that there cannot be one: its path is too long.
@@ -208,14 +213,15 @@ func (a Agents) check() error {
 			return fmt.Errorf("--data.dir %s: %w", a.DataDir, err)
 		}
 	}
-	if !wasUsed(a.DataDir) && !ledger.Exists(a.DataDir) && !a.hasAuthority() {
+	if !wasUsed(a.DataDir) && !ledger.Exists(a.DataDir) && !a.has(relayapi.ControlSocket) && !a.has(filepath.Join("authority", "ca.crt")) {
 		return fmt.Errorf("--data.dir %s is not that of a relay: no relay has run on it", a.DataDir)
 	}
 	return nil
 }
 
-func (a Agents) hasAuthority() bool {
-	_, err := os.Stat(filepath.Join(authorityDir(a.DataDir), "ca.crt"))
+// has reports whether there is a file of the data dir.
+func (a Agents) has(file string) bool {
+	_, err := os.Stat(filepath.Join(a.DataDir, file))
 	return err == nil
 }
 

@@ -14,7 +14,6 @@ import (
 	"pushrelay/internal/ledger"
 	"pushrelay/internal/lifecycle"
 	"pushrelay/internal/lifetime"
-	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/pushrules"
 	"pushrelay/internal/roster"
@@ -62,7 +61,7 @@ func (s *Server) build(rules []lifetime.Rule) error {
 		s.instrument, s.laterFamilies = newLegacyInstrument(s.telemetry), legacyFamilies
 	}
 	s.agents, err = roster.Open(roster.Config{
-		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, MaxConcurrentScrapes: opts.AgentMaxConcurrentScrapes, Refuses: s.refuses,
+		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, MaxConcurrentScrapes: opts.AgentMaxConcurrentScrapes,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
 	})
 	if err != nil {
@@ -87,6 +86,7 @@ func (s *Server) warnOfOthers(dataDir string) {
 		fileowner.Named{Name: "--grpc.tls.key-file", Path: s.opts.GRPCTLS.KeyFile},
 		fileowner.Named{Name: "--grpc.tls.cert-file", Path: s.opts.GRPCTLS.CertFile},
 		fileowner.Named{Name: "--grpc.tls.client-ca-file", Path: s.opts.GRPCTLS.CAFile},
+		fileowner.Named{Name: "--grpc.tls.crl-file", Path: s.opts.GRPCCRLFile},
 		fileowner.Named{Name: "--config.file", Path: s.opts.ConfigFile},
 		fileowner.Named{Name: "--web.config.file", Path: *s.opts.Web.WebConfigFile},
 		fileowner.Named{Name: "--persistence.file", Path: s.opts.PersistenceFile},
@@ -133,13 +133,16 @@ func (s *Server) newStore(dataDir string) error {
 // prepareTunnel opens the certificate authority, or closes the agents' port. Without a data dir and without certificate
 // files there is none: an authority that is forgotten at the end would lock every agent out at the next start.
 func (s *Server) prepareTunnel(dataDir string) error {
-	if s.opts.GRPCTLS.CertFile != "" {
+	switch {
+	case s.hasFiles() && !s.opts.GRPCAlsoOwnCA:
 		return nil
-	}
-	if dataDir == "" {
+	case dataDir != "":
+		return s.openAuthority(dataDir)
+	case s.hasFiles():
+		return fmt.Errorf("--grpc.tls.also-own-ca: the relay's own authority is in the data dir, and --data.dir %s cannot be used", s.opts.DataDir)
+	default:
 		return s.closeGRPC()
 	}
-	return s.openAuthority(dataDir)
 }
 
 // newTunnel makes the relay's end of the tunnel, once it is known to which store it belongs, and that the data dir is this
@@ -148,21 +151,12 @@ func (s *Server) newTunnel() error {
 	if s.grpc == nil {
 		return nil
 	}
-	files := s.opts.GRPCTLS
-	if s.authority != nil {
-		var err error
-		if files, err = s.ensureCertificate(); err != nil {
-			return err
-		}
-	}
-	var err error
-	s.certificates, err = mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: files, Logger: s.logger, Renewal: s.certificateRenewal()})
-	if err != nil {
+	if err := s.loadCertificates(); err != nil {
 		return err
 	}
 	s.enrolment = s.newEnrolment()
 	s.tunnel = tunnelserver.New(tunnelserver.Config{
-		Certificates: s.certificates, Revoked: s.refusesInHandshake, Enrolment: s.enrolment, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
+		Certificates: s.certificates, Revoked: s.revoked, Enrolment: s.enrolment, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(), OwnFamilies: s.toldFamilies(),
 		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,

@@ -2,10 +2,16 @@ package relay
 
 import (
 	"context"
+	"encoding/pem"
+	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"pushrelay/internal/authority"
 	"pushrelay/internal/mtls"
@@ -14,9 +20,16 @@ import (
 // authorityDir is where the relay's own certificate authority is in a data dir.
 func authorityDir(dataDir string) string { return filepath.Join(dataDir, "authority") }
 
+// hasFiles says that the relay shows a certificate of somebody else's authority, or of another relay's.
+func (s *Server) hasFiles() bool { return s.opts.GRPCTLS.CertFile != "" }
+
+// TakesOwnCertificates says whether agents with certificates of the relay's own authority are let in, so that it makes sense to issue them: without
+// --grpc.tls files, or with --grpc.tls.also-own-ca. It is known once New has returned.
+func (s *Server) TakesOwnCertificates() bool { return s.authority != nil }
+
 // certificateRenewal says what to do about the relay's certificate when it ends.
 func (s *Server) certificateRenewal() string {
-	if s.authority != nil {
+	if !s.hasFiles() {
 		return "the relay renews it by itself, and could not: see the errors in this log; the authority directory of --data.dir must be writable"
 	}
 	return "issue another (relay-server relay-certificate --out DIR on the relay whose authority it is from, or with your own authority) and put it in place of the --grpc.tls files; no restart is needed"
@@ -58,6 +71,68 @@ func (s *Server) serverNames() []string {
 		names = append(names, host)
 	}
 	return names
+}
+
+// loadCertificates reads the certificate that the tunnel shows, and what says whom it lets in.
+func (s *Server) loadCertificates() error {
+	files := s.opts.GRPCTLS
+	var err error
+	switch {
+	case !s.hasFiles():
+		files, err = s.ensureCertificate()
+	case s.authority != nil:
+		files.OwnCAFile = s.authority.Files().CAFile
+	}
+	if err != nil {
+		return err
+	}
+	s.certificates, err = mtls.NewReloader(mtls.Config{Role: mtls.Relay, Files: files, Logger: s.logger, Renewal: s.certificateRenewal()})
+	if err != nil || s.opts.GRPCCRLFile == "" {
+		return err
+	}
+	s.revocationLists, err = mtls.NewRevocationLists(mtls.ListsConfig{
+		File: s.opts.GRPCCRLFile, Certificates: s.certificates, Logger: s.logger, Changed: s.endListed,
+	})
+	if err != nil {
+		return fmt.Errorf("--grpc.tls.crl-file: %w", err)
+	}
+	registerListMetrics(s.telemetry, s.revocationLists)
+	return nil
+}
+
+// verifyingCAs are, in PEM, those by which agents of the relay's own authority verify a relay that shows a certificate of another one: that one's,
+// and the own one, for when the relay goes back to it.
+func (s *Server) verifyingCAs() []byte {
+	shown := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.certificates.Material().Authority().Raw})
+	return append(shown, s.authority.CACertPEM()...)
+}
+
+// endListed ends the sessions of agents that a new revocation list names.
+func (s *Server) endListed() {
+	if ended := s.agents.EndRevoked(); ended > 0 {
+		s.logger.Warn("sessions of agents ended whose certificates a revocation list names", slog.String("audit", "revoked"), slog.Int("sessions_ended", ended))
+	}
+}
+
+func registerListMetrics(reg prometheus.Registerer, lists *mtls.RevocationLists) {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_crl_next_update_timestamp_seconds",
+		Help: "When the first of the revocation lists of --grpc.tls.crl-file is out of date, in seconds since the epoch; +Inf if none of them says.",
+	}, func() float64 {
+		if next := lists.Status().NextUpdate; !next.IsZero() {
+			return float64(next.Unix())
+		}
+		return math.Inf(1)
+	})
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_crl_last_reload_successful",
+		Help: "Whether the file of revocation lists, as it is now, is in use; if not, the earlier lists are.",
+	}, func() float64 {
+		if lists.Status().Failing {
+			return 0
+		}
+		return 1
+	})
 }
 
 // ensureCertificate makes or renews the relay's own certificate if that is due, and returns its files.

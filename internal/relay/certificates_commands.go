@@ -71,8 +71,12 @@ func IssueAgentCertificate(dataDir, name, out string) (Certificate, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), notePatience) // of a command, which has no other
 	defer cancel()
-	if err := (Agents{DataDir: dataDir}).note(ctx, issued.CertPEM, certs[0]); err != nil {
+	noted, err := Agents{DataDir: dataDir}.note(ctx, issued.CertPEM, certs[0])
+	if err != nil {
 		return Certificate{}, fmt.Errorf("no certificate was issued: %w", err)
+	}
+	if noted.CA != "" {
+		issued.CAPEM = []byte(noted.CA)
 	}
 	return write(out, "agent", issued)
 }

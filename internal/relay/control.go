@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 
 	"github.com/prometheus/common/version"
@@ -20,17 +21,17 @@ import (
 // errLedgerUnused is what a relay says that may not run in memory.
 var errLedgerUnused = errors.New("it has, or had, a ledger of certificates: a relay that keeps nothing would let everybody in who was revoked")
 
-// refuses reports whether a certificate of an agent is revoked. In memory only none is.
-func (s *Server) refuses(agent, serial string) (reason string, refused bool) {
-	if s.ledger == nil {
-		return "", false
+// revoked reports whether the certificate of an agent is revoked, by the ledger or a revocation list. In memory only there is no ledger.
+func (s *Server) revoked(id mtls.PeerID, chains [][]*x509.Certificate) (reason string, revoked bool) {
+	if s.ledger != nil {
+		if reason, revoked = s.ledger.Refuses(id.Agent, mtls.Serial(chains[0][0])); revoked {
+			return reason, true
+		}
 	}
-	return s.ledger.Refuses(agent, serial)
-}
-
-// refusesInHandshake is refuses for the handshakes.
-func (s *Server) refusesInHandshake(id mtls.PeerID, cert *x509.Certificate) (reason string, refused bool) {
-	return s.refuses(id.Agent, mtls.Serial(cert))
+	if s.revocationLists != nil {
+		return s.revocationLists.Refuses(chains)
+	}
+	return "", false
 }
 
 // openControl opens the ledger and the control socket, once it is known that the data dir is this relay's. Until then commands write to the
@@ -52,7 +53,13 @@ func (s *Server) openControl() error {
 		Place: s.place, Logger: s.logger.With(slog.String("component", "control")), Registerer: s.telemetry,
 	}
 	if s.authority != nil {
-		cfg.CheckIssued, cfg.LongestLife = s.authority.CheckIssued, authority.LongestLife
+		cfg.CheckIssued = s.authority.CheckIssued
+		if s.hasFiles() {
+			cfg.CAPEM = s.verifyingCAs
+		}
+	}
+	if !s.hasFiles() {
+		cfg.LongestLife = authority.LongestLife
 	}
 	s.control = control.New(cfg)
 	s.control.UnlistRevoked()
@@ -62,6 +69,30 @@ func (s *Server) openControl() error {
 			slog.String("socket", socket), slog.Any("err", err))
 	}
 	return nil
+}
+
+// controlRoutes are those of the control socket.
+func (s *Server) controlRoutes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", s.control.Handler())
+	mux.HandleFunc("GET "+relayapi.GroupsPath, s.groups.List)
+	mux.HandleFunc("DELETE "+relayapi.GroupsPath, s.groups.Delete)
+	mux.HandleFunc("GET "+relayapi.ControlBackup, s.backup)
+	return mux
+}
+
+// backup answers with what the store holds. One is made at a time: each holds what has changed since it began.
+func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
+	if !s.backingUp.TryLock() {
+		http.Error(w, "another backup is being made, ask again when it is done", http.StatusServiceUnavailable)
+		return
+	}
+	defer s.backingUp.Unlock()
+	w.Header().Set("Content-Type", "application/octet-stream")
+	if err := s.durability.disk.WriteBackup(r.Context(), httpserver.NewStallWriter(w)); err != nil {
+		s.logger.Warn("a backup was not made", slog.Any("err", err))
+		panic(http.ErrAbortHandler) // its reader must not take it for whole
+	}
 }
 
 func (s *Server) closeLedger() error {

@@ -14,6 +14,7 @@ import (
 
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/keep"
+	"pushrelay/internal/relayapi"
 	"pushrelay/internal/wal"
 )
 
@@ -46,17 +47,35 @@ func (k Keep) existing() error {
 	return nil
 }
 
-// Backup writes the store into one file, also while a relay runs on the data dir, and says on out what it holds.
-func (k Keep) Backup(ctx context.Context, file string, out io.Writer) error {
+// A Backup is what was backed up.
+type Backup struct {
+	File   string `json:"file"`
+	Groups int    `json:"groups"`
+	Series int    `json:"series"`
+	// Source says who has given it.
+	Source Source `json:"source"`
+}
+
+// Backup writes the store into one file: as the relay has it that runs on the data dir, or as it lies there. A relay that cannot be asked is no
+// reason to do without: what it has acknowledged lies there.
+func (k Keep) Backup(ctx context.Context, file string) (Backup, error) {
 	if err := k.existing(); err != nil {
-		return err
+		return Backup{}, err
 	}
-	s, err := keep.Backup(ctx, k.place("backing up"), file)
+	running, err := relayapi.NewControl(k.DataDir)
 	if err != nil {
-		return explainStoreError(k.DataDir, err)
+		return Backup{}, err
 	}
-	_, err = fmt.Fprintf(out, "%s: %d groups, %d series\n", file, s.Groups, s.Series)
-	return err
+	source := FromRelay
+	s, err := keep.ReceiveBackup(ctx, file, running.Backup)
+	if isAbsent(err) || errors.Is(err, relayapi.ErrNoRelay) {
+		source = FromFiles
+		s, err = keep.Backup(ctx, k.place("backing up"), file)
+	}
+	if err != nil {
+		return Backup{}, explainStoreError(k.DataDir, explainControl(err))
+	}
+	return Backup{File: file, Groups: s.Groups, Series: s.Series, Source: source}, nil
 }
 
 // Restore makes the store of an empty data dir from a backup, and says on out what it holds.

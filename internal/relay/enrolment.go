@@ -18,7 +18,7 @@ import (
 // newEnrolment makes what gives certificates to agents. A relay that has no authority of its own, or no ledger, refuses everybody in words.
 func (s *Server) newEnrolment() *enrolserver.Server {
 	cfg := enrolserver.Config{
-		Certificates: s.certificates, Known: s.agents.CertificateEnd, Lifetime: s.opts.AgentCertificateLifetime, Grace: s.opts.AgentRenewalGrace,
+		Certificates: s.certificates, Known: s.agents.CertificateEnd, CheckName: s.agents.CheckName, Lifetime: s.opts.AgentCertificateLifetime, Grace: s.opts.AgentRenewalGrace,
 		Logger: s.logger.With(slog.String("component", "enrolment")), Registerer: s.telemetry,
 	}
 	if s.authority != nil && s.ledger != nil {
@@ -33,7 +33,7 @@ func (s *Server) place() (control.Place, error) {
 	case s.tunnel == nil:
 		return control.Place{}, errors.New("agents cannot dial in: this relay has no certificate for their port")
 	case s.authority == nil:
-		return control.Place{}, errors.New("this relay has no certificate authority of its own, since it was given the --grpc.tls files: make tokens on the relay whose authority they are from, or issue certificates with your own authority")
+		return control.Place{}, errors.New("this relay has no certificate authority of its own, since it was given the --grpc.tls files: make tokens on the relay whose authority they are from, issue certificates with your own authority, or start it with --grpc.tls.also-own-ca")
 	}
 	m := s.certificates.Material()
 	if m.Authority() == nil {

@@ -55,8 +55,12 @@ type Options struct {
 
 	// GRPCListenAddress is where agents dial in.
 	GRPCListenAddress string
-	// GRPCTLS are the files of mutual TLS; all empty for the relay's own CA in the data dir.
+	// GRPCTLS are the files of mutual TLS; all empty for the relay's own CA in the data dir. OwnCAFile is no option.
 	GRPCTLS mtls.Files
+	// GRPCAlsoOwnCA takes agents of the relay's own CA as well, where GRPCTLS has files.
+	GRPCAlsoOwnCA bool
+	// GRPCCRLFile has certificate revocation lists of the authorities in GRPCTLS; empty for none.
+	GRPCCRLFile string
 	// GRPCServerNames are the names in the certificate that the relay makes for itself; empty for the host name, localhost
 	// and 127.0.0.1.
 	GRPCServerNames []string

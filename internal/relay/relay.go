@@ -59,7 +59,7 @@ type Server struct {
 	ingester      *ingest.Ingester
 	quotas        *quotas
 	budget        *push.Budget
-	authority     *authority.Authority // nil if certificate files are given, or without a data dir
+	authority     *authority.Authority // nil unless agents of it are taken, see TakesOwnCertificates
 	grpc          net.Listener         // nil if agents cannot dial in
 	web           *httpserver.Server
 	routes        *routes
@@ -74,7 +74,10 @@ type Server struct {
 	tunnel       *tunnelserver.Server // nil if agents cannot dial in
 	enrolment    *enrolserver.Server  // nil with it
 	certificates *mtls.Reloader       // what the tunnel shows; nil with it
+	// revocationLists are those of --grpc.tls.crl-file; nil for none.
+	revocationLists *mtls.RevocationLists
 
+	backingUp sync.Mutex                      // held while a backup is handed out
 	reloading sync.Mutex                      // held while the configuration file is read and put to use
 	rules     []lifetime.Rule                 // of the configuration file as it was last read; guarded by reloading
 	adding    atomic.Pointer[[]lifetime.Rule] // those of rules that say how pushes are added up; set under reloading

@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,7 +17,11 @@ import (
 // TestReservedFamilies: the list by which store and agents refuse the relay's names is what the relay registers, those whose series come later
 // included.
 func TestReservedFamilies(t *testing.T) {
-	server := relaytest.Start(t, relaytest.Options(t))
+	ca, opts := relaytest.NewCA(t, "example.org"), relaytest.Options(t)
+	ca.Relay(&opts)
+	opts.GRPCCRLFile = filepath.Join(t.TempDir(), "lists.pem")
+	ca.WriteList(opts.GRPCCRLFile)
+	server := relaytest.Start(t, opts)
 	var names []string
 	add := func(name string) {
 		if strings.HasPrefix(name, "relay_") && !strings.HasPrefix(name, "relay_agent_") && !strings.HasPrefix(name, "relay_cluster_") {

@@ -56,11 +56,14 @@ func (s *Server) Run(ctx context.Context) error {
 		serving.Go(s.enrolment.Serve)
 		serving.Go(func() error { return s.certificates.Run(serveCtx) })
 	}
-	if s.authority != nil {
+	if s.revocationLists != nil {
+		serving.Go(func() error { return s.revocationLists.Run(serveCtx) })
+	}
+	if !s.hasFiles() && s.authority != nil {
 		serving.Go(func() error { return s.renewCertificate(serveCtx) })
 	}
 	if s.socket != nil {
-		serving.Go(func() error { return s.socket.Run(serveCtx, s.control.Handler(), httpGrace) })
+		serving.Go(func() error { return s.socket.Run(serveCtx, s.controlRoutes(), httpGrace) })
 	}
 	readyAt := time.Now()
 	s.presence.readyAt.Store(&readyAt)

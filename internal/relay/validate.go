@@ -84,20 +84,41 @@ func (o *Options) validate() error {
 			return fmt.Errorf("%s is %d, want 0 for no limit or more", limit.flag, limit.value)
 		}
 	}
+	return o.validateAuthorities()
+}
+
+// validateAuthorities checks whose agents are taken, and reads the files that say so.
+func (o *Options) validateAuthorities() error {
 	given := 0
 	for _, file := range []string{o.GRPCTLS.CertFile, o.GRPCTLS.KeyFile, o.GRPCTLS.CAFile} {
 		if file != "" {
 			given++
 		}
 	}
-	switch given {
-	case 0:
-		return nil
-	case 3:
-		// Also says that a certificate is expired, which a running relay would live with.
-		_, err := mtls.Load(mtls.Relay, o.GRPCTLS)
-		return err
-	default:
+	switch {
+	case given != 0 && given != 3:
 		return errors.New("--grpc.tls.cert-file, --grpc.tls.key-file and --grpc.tls.client-ca-file go together: give all or none")
+	case given == 0 && o.GRPCCRLFile != "":
+		return errors.New("--grpc.tls.crl-file goes with the --grpc.tls files of an authority of your own: certificates of the relay's own authority are revoked by relay-server agents revoke")
+	case given == 0 && o.GRPCAlsoOwnCA:
+		return errors.New("--grpc.tls.also-own-ca goes with the --grpc.tls files of another authority: without them the relay's own authority is the one that is trusted")
+	case given == 0:
+		return nil
+	case o.GRPCAlsoOwnCA && o.DataDir == "":
+		return errors.New("--grpc.tls.also-own-ca: the relay's own authority is in the data dir, and --data.dir is empty")
 	}
+	// Also says that a certificate is expired, which a running relay would live with.
+	m, err := mtls.Load(mtls.Relay, o.GRPCTLS)
+	if err == nil && o.GRPCAlsoOwnCA {
+		err = m.CheckVerifiable()
+	}
+	if err != nil {
+		return err
+	}
+	if o.GRPCCRLFile != "" {
+		if err := mtls.CheckRevocationLists(o.GRPCTLS, o.GRPCCRLFile); err != nil {
+			return fmt.Errorf("--grpc.tls.crl-file: %w", err)
+		}
+	}
+	return nil
 }

@@ -5,10 +5,11 @@ import "time"
 // ControlSocket is the Unix socket in the data dir at which a running relay is told what to do with agents (I9).
 const ControlSocket = "control.sock"
 
-// The routes at that socket. Below that of the agents is one for each, and below that its actions.
+// The routes at that socket, beside [GroupsPath]. Below that of the agents is one for each, and below that its actions.
 const (
 	ControlAgents       = "/agents"
 	ControlCertificates = "/certificates"
+	ControlBackup       = "/backup"
 )
 
 // The states of an agent. The first that holds counts.
@@ -99,6 +100,12 @@ type Allowed struct {
 type NewCertificate struct {
 	// Certificate is the certificate in PEM, without its key.
 	Certificate string `json:"certificate"`
+}
+
+// Noted is what is told of a certificate that was noted.
+type Noted struct {
+	// CA are the authorities by which the agent verifies the relay, in PEM; empty if that is the one that issued the certificate.
+	CA string `json:"ca,omitempty"`
 }
 
 // Nothing is the data of an answer that has none.

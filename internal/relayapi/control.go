@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -17,13 +18,28 @@ type Control struct{ api *apiclient.Client }
 
 // NewControl returns the client of the relay that runs on a data dir. It contacts nobody.
 func NewControl(dataDir string) (*Control, error) {
-	api, err := apiclient.New(httpserver.UnixPrefix+filepath.Join(dataDir, ControlSocket), apiclient.Config{
-		Program: "relay", Example: DefaultAddress, Socket: "unix:/var/lib/pushrelay/" + ControlSocket, MaxAnswerBytes: maxAnswerBytes,
-	})
+	client, err := New(controlAddress(dataDir))
 	if err != nil {
 		return nil, err
 	}
-	return &Control{api}, nil
+	return &Control{client.api}, nil
+}
+
+// NewLocal returns the client of the relay that runs on a data dir. What it is asked there it may do without its admin API.
+func NewLocal(dataDir string) (*Client, error) { return New(controlAddress(dataDir)) }
+
+func controlAddress(dataDir string) string {
+	return httpserver.UnixPrefix + filepath.Join(dataDir, ControlSocket)
+}
+
+// Backup writes what the store of the relay holds to w. That it is whole says its format.
+func (c *Control) Backup(ctx context.Context, w io.Writer) error {
+	got, err := c.api.Fetch(ctx, apiclient.Request{Method: http.MethodGet, Path: ControlBackup}, w)
+	if err != nil || got.IsSuccess() {
+		return err
+	}
+	_, err = read[Nothing](c.api, got)
+	return err
 }
 
 // Agents returns all agents, sorted by name.
@@ -53,9 +69,8 @@ func (c *Control) Forget(ctx context.Context, name string) error {
 }
 
 // Note has a certificate written to the ledger that was issued by command.
-func (c *Control) Note(ctx context.Context, certPEM []byte) error {
-	_, err := tell[Nothing](ctx, c, http.MethodPost, ControlCertificates, NewCertificate{Certificate: string(certPEM)})
-	return err
+func (c *Control) Note(ctx context.Context, certPEM []byte) (Noted, error) {
+	return tell[Noted](ctx, c, http.MethodPost, ControlCertificates, NewCertificate{Certificate: string(certPEM)})
 }
 
 // MakeToken makes a join token.

@@ -25,6 +25,9 @@ const (
 	StateExpired     = "expired"     // what was pushed is no longer true, and not exposed; a push is expected all the same
 )
 
+// States are all of them.
+func States() []string { return []string{StateQuarantined, StateFailed, StateLate, StateExpired} }
+
 // Answer is the envelope of an answer about groups.
 type Answer[T any] struct {
 	Status    string `json:"status"`

@@ -89,22 +89,39 @@ func (r *Relay) StartAgent(t testing.TB, name, configFile string) *Agent {
 	if _, err := relay.IssueAgentCertificate(r.dataDir, name, dir); err != nil {
 		t.Fatal(err)
 	}
+	out := r.startAgentWith(t, configFile, mtls.Files{
+		CAFile: filepath.Join(dir, "ca.crt"), CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"),
+	})
+	r.WaitFor(t, out, name)
+	return out
+}
+
+// StartAgentWith starts an agent with certificates of another authority. Whether it is let in is for its caller to see.
+func (r *Relay) StartAgentWith(t testing.TB, files mtls.Files) *Agent {
+	t.Helper()
+	return r.startAgentWith(t, "", files)
+}
+
+func (r *Relay) startAgentWith(t testing.TB, configFile string, files mtls.Files) *Agent {
+	t.Helper()
 	opts := agent.DefaultOptions()
 	opts.RelayAddresses = []string{r.GRPCAddr().String()}
-	opts.TLS = mtls.Files{
-		CAFile: filepath.Join(dir, "ca.crt"), CertFile: filepath.Join(dir, "agent.crt"), KeyFile: filepath.Join(dir, "agent.key"),
-	}
+	opts.TLS = files
 	opts.ConfigFile = configFile
-	opts.DataDir, opts.DataDirAsked = filepath.Join(dir, "agent-data"), true
+	opts.DataDir, opts.DataDirAsked = filepath.Join(t.TempDir(), "agent-data"), true
 	opts.Web, opts.WebOptional = listenAnywhere(), nil
 	opts.Logger = promslog.NewNopLogger()
-	out := startAgent(t, opts)
+	return startAgent(t, opts)
+}
+
+// WaitFor waits until an agent is attached under a name.
+func (r *Relay) WaitFor(t testing.TB, a *Agent, name string) {
+	t.Helper()
 	Eventually(t, "agent is attached", func() bool {
-		_, ready := Get(t, out.URL+"/-/ready")
+		_, ready := Get(t, a.URL+"/-/ready")
 		_, known := Get(t, r.URL+"/api/v1/agents")
 		return strings.Contains(ready, ": connected since") && strings.Contains(known, `"agent":"`+name+`","connected":true`)
 	})
-	return out
 }
 
 func startAgent(t testing.TB, opts agent.Options) *Agent {

@@ -18,7 +18,8 @@ type Attachment struct {
 	registry *Registry
 	agent    *listedAgent
 	process  [16]byte // of the agent
-	serial   string   // of its certificate
+	// refused is Registration.Refused, never nil.
+	refused func() (reason string, refused bool)
 	// live says that the session is the current one. It is written under Registry.mu, and read without by those who hold a
 	// lock of their own.
 	live atomic.Bool

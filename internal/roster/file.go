@@ -42,6 +42,7 @@ type knownAgent struct {
 	RemoteAddress       string        `json:"remote_address"`
 	CertificateNotAfter time.Time     `json:"certificate_not_after"`
 	CertificateSerial   string        `json:"certificate_serial,omitempty"`
+	TrustDomain         string        `json:"trust_domain,omitempty"`
 	Targets             []knownTarget `json:"targets"`
 	// AnnouncedBy is the process that announced the targets, and Left are those that it or another announces no more.
 	AnnouncedBy string       `json:"announced_by,omitempty"`
@@ -92,7 +93,7 @@ func (k *knownFile) agents() (known []*listedAgent) {
 	for _, k := range k.Agents {
 		a := newAgent(Agent{
 			Name: k.Agent, LastSeen: k.LastSeen, SessionStarted: k.SessionStarted, Version: k.Version,
-			RemoteAddress: k.RemoteAddress, CertificateNotAfter: k.CertificateNotAfter, CertificateSerial: k.CertificateSerial,
+			RemoteAddress: k.RemoteAddress, CertificateNotAfter: k.CertificateNotAfter, CertificateSerial: k.CertificateSerial, TrustDomain: k.TrustDomain,
 		})
 		a.restoreTargets(k)
 		known = append(known, a)
@@ -233,7 +234,8 @@ func (r *Registry) save() error {
 	for _, a := range r.Agents() {
 		k := knownAgent{
 			Agent: a.Name, LastSeen: a.LastSeen, SessionStarted: a.SessionStarted, Version: a.Version,
-			RemoteAddress: a.RemoteAddress, CertificateNotAfter: a.CertificateNotAfter, CertificateSerial: a.CertificateSerial, Targets: []knownTarget{},
+			RemoteAddress: a.RemoteAddress, CertificateNotAfter: a.CertificateNotAfter, CertificateSerial: a.CertificateSerial,
+			TrustDomain: a.TrustDomain, Targets: []knownTarget{},
 		}
 		k.setTargets(a)
 		known.Agents = append(known.Agents, k)

@@ -1,10 +1,21 @@
 package roster
 
+import "fmt"
+
 // A RevokedError says that the certificate of an agent is revoked.
 type RevokedError struct{ Reason string }
 
 // Error returns the reason.
 func (e *RevokedError) Error() string { return e.Reason }
+
+// A TakenError says that a name is that of an agent of another trust domain.
+type TakenError struct{ Name, TrustDomain string }
+
+// Error says whose name it is, and how it becomes free.
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("the name %s is that of an agent of trust domain %q: give this one another name, or once that agent is away free the name by relay-server agents forget %s",
+		e.Name, e.TrustDomain, e.Name)
+}
 
 // EndRevoked ends the sessions of all certificates that are revoked by now, and returns how many there were. When it returns none of them is
 // current, and none begins any more; what a change in the store's critical section began before is for the caller to wait for.
@@ -15,7 +26,7 @@ func (r *Registry) EndRevoked() int {
 		if a.session == nil {
 			continue
 		}
-		if reason, refused := r.cfg.Refuses(a.Name, a.current.serial); refused {
+		if reason, refused := a.current.refused(); refused {
 			ended[a.session] = reason
 			a.detach()
 		}

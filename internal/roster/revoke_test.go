@@ -21,16 +21,18 @@ func TestEndRevoked(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "agents.json")
 	r, err := roster.Open(roster.Config{
 		File: file, ForgetAfter: time.Hour, MaxConcurrentScrapes: 2, Logger: promslog.NewNopLogger(), Registerer: prometheus.NewRegistry(),
-		Refuses: func(agent, serial string) (string, bool) { return "thrown out", revoked[agent+"/"+serial] },
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	asking := func(certificate string) func() (string, bool) {
+		return func() (string, bool) { return "thrown out", revoked[certificate] }
 	}
 	sessions := map[string]*session{}
 	attachments := map[string]*roster.Attachment{}
 	for _, name := range []string{"a", "b", "c"} {
 		sessions[name] = &session{}
-		attachments[name] = attach(r, roster.Registration{Agent: name, Session: sessions[name], CertificateSerial: "1", Targets: set("t"), HasTargets: true})
+		attachments[name] = attach(r, roster.Registration{Agent: name, Session: sessions[name], Refused: asking(name + "/1"), Targets: set("t"), HasTargets: true})
 	}
 	attachments["c"].Close()
 	revoked["a/1"], revoked["b/2"], revoked["c/1"] = true, true, true
@@ -43,7 +45,7 @@ func TestEndRevoked(t *testing.T) {
 	if err := attachments["a"].SetTargets(set("t", "u")); err != nil {
 		t.Fatal(err)
 	}
-	_, err = r.Register(roster.Registration{Agent: "a", Session: &session{}, CertificateSerial: "1"})
+	_, err = r.Register(roster.Registration{Agent: "a", Session: &session{}, Refused: asking("a/1")})
 	if _, refused := errors.AsType[*roster.RevokedError](err); !refused {
 		t.Errorf("Register() of one that is revoked: %v", err)
 	}
@@ -59,7 +61,7 @@ func TestEndRevoked(t *testing.T) {
 	if a := r.Agents()[0]; a.Name != "a" || len(a.Targets) != 0 {
 		t.Errorf("without its targets: %+v", a)
 	}
-	if at := attach(r, roster.Registration{Agent: "a", Session: &session{}, CertificateSerial: "2"}); !at.Current() {
+	if at := attach(r, roster.Registration{Agent: "a", Session: &session{}, Refused: asking("a/2")}); !at.Current() {
 		t.Error("another certificate of it is refused")
 	}
 }
@@ -82,4 +84,37 @@ func TestRead(t *testing.T) {
 	if diff := cmp.Diff(r.Agents(), known, cmpopts.EquateApproxTime(0)); diff != "" {
 		t.Errorf("Read() (-registry +file):\n%s", diff)
 	}
+}
+
+// TestNamesAreBoundToTrustDomains: whoever has a name first keeps it, also over a restart, until it is forgotten.
+func TestNamesAreBoundToTrustDomains(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "agents.json")
+	r, _ := open(t, file)
+	other := roster.Registration{Agent: "a", Session: &session{}, TrustDomain: "b.example"}
+	refused := func(r *roster.Registry) {
+		t.Helper()
+		_, err := r.Register(other)
+		if taken, ok := errors.AsType[*roster.TakenError](err); !ok || taken.TrustDomain != "a.example" {
+			t.Errorf("Register() of another trust domain: %v", err)
+		}
+		if r.CheckName("a", "b.example") == nil || r.CheckName("a", "a.example") != nil || r.CheckName("b", "b.example") != nil {
+			t.Error("CheckName() says otherwise")
+		}
+	}
+	run(t, r, func() {
+		first := attach(r, roster.Registration{Agent: "a", Session: &session{}, TrustDomain: "a.example"})
+		refused(r)
+		if !first.Current() {
+			t.Error("the session of the first one has ended")
+		}
+		first.Close()
+		refused(r)
+		attach(r, roster.Registration{Agent: "a", Session: &session{}, TrustDomain: "a.example"}).Close()
+	})
+	again, _ := open(t, file)
+	refused(again)
+	if err := again.Forget("a"); err != nil {
+		t.Fatal(err)
+	}
+	attach(again, other)
 }

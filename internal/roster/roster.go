@@ -49,10 +49,21 @@ type Registration struct {
 	// CertificateNotAfter is when the agent's certificate expires, CertificateSerial its serial number as mtls.Serial returns it.
 	CertificateNotAfter time.Time
 	CertificateSerial   string
+	// TrustDomain is that of the agent's identity. Its name is bound to it for as long as the agent is known.
+	TrustDomain string
+	// Refused reports whether the certificate is revoked by now, and why. It is asked under the registry's lock; nil refuses none.
+	Refused func() (reason string, refused bool)
 	// Targets replace those that are known, in the same moment in which the agent becomes connected, if HasTargets says so.
 	// They must be valid.
 	Targets    target.Set
 	HasTargets bool
+}
+
+func (r *Registration) refused() (reason string, refused bool) {
+	if r.Refused == nil {
+		return "", false
+	}
+	return r.Refused()
 }
 
 // Agent is what is known of an agent at one moment.
@@ -69,6 +80,8 @@ type Agent struct {
 	Version             string
 	CertificateNotAfter time.Time
 	CertificateSerial   string
+	// TrustDomain is the one that the name is bound to; empty if an earlier release noted the agent.
+	TrustDomain string
 	// RoundTrip and ClockSkew are the last measured of the current session; nil before the first. A positive skew means
 	// that the agent's clock is ahead.
 	RoundTrip, ClockSkew *time.Duration
@@ -107,8 +120,6 @@ type Config struct {
 	MaxConcurrentScrapes int
 	// Release is written into the file, for people who meet it with another one.
 	Release string
-	// Refuses reports whether a certificate of an agent is revoked, and why; nil refuses none. It is asked under the registry's lock.
-	Refuses func(agent, serial string) (reason string, refused bool)
 	// Logger reports agents that come and go. Required.
 	Logger *slog.Logger
 	// Registerer takes the registry's metrics. Required.
@@ -149,15 +160,9 @@ type listedAgent struct {
 	lines     *rate.Limiter // of the log, about what the agent announces, as often as it likes
 }
 
-// noneRevoked is Config.Refuses of a registry without.
-func noneRevoked(string, string) (string, bool) { return "", false }
-
 // Open returns a registry with what the file holds. A missing file is an empty registry, and so is a damaged one, which is kept
 // under another name; agents announce themselves again.
 func Open(cfg Config) (*Registry, error) {
-	if cfg.Refuses == nil {
-		cfg.Refuses = noneRevoked
-	}
 	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*listedAgent{}, byHost: hosts{}}
 	known, damaged, err := load(cfg.File)
 	if err != nil {
@@ -190,16 +195,23 @@ func newAgent(known Agent) *listedAgent {
 }
 
 // Register begins a session. The newest wins: an earlier session of the agent is ended at once. The caller closes the
-// attachment when its session ends. One whose certificate was revoked since its handshake begins none: a [*RevokedError].
+// attachment when its session ends. One whose certificate was revoked since its handshake begins none, a [*RevokedError], and neither does one
+// whose name is that of an agent of another trust domain, a [*TakenError].
 func (r *Registry) Register(reg Registration) (*Attachment, error) {
 	now := time.Now()
 	r.mu.Lock()
 	// Under the lock, so that each session is seen here or by EndRevoked.
-	if reason, refused := r.cfg.Refuses(reg.Agent, reg.CertificateSerial); refused {
+	if reason, refused := reg.refused(); refused {
 		r.mu.Unlock()
 		return nil, &RevokedError{reason}
 	}
 	a, known := r.agents[reg.Agent]
+	if known {
+		if err := a.checkDomain(reg.TrustDomain); err != nil {
+			r.mu.Unlock()
+			return nil, err
+		}
+	}
 	if !known {
 		a = newAgent(Agent{Name: reg.Agent})
 		r.agents[reg.Agent] = a
@@ -207,7 +219,7 @@ func (r *Registry) Register(reg Registration) (*Attachment, error) {
 	old, oldAddress := a.session, a.RemoteAddress
 	a.attach(reg.ProcessID, now)
 	r.lastSession++
-	at := &Attachment{registry: r, agent: a, process: reg.ProcessID, serial: reg.CertificateSerial, Number: r.lastSession}
+	at := &Attachment{registry: r, agent: a, process: reg.ProcessID, refused: reg.refused, Number: r.lastSession}
 	at.live.Store(true)
 	if a.current != nil {
 		a.current.live.Store(false)
@@ -215,7 +227,7 @@ func (r *Registry) Register(reg Registration) (*Attachment, error) {
 	a.session, a.current = reg.Session, at
 	a.Connected, a.SessionStarted, a.LastSeen = true, now, now
 	a.Version, a.RemoteAddress, a.CertificateNotAfter = reg.Version, reg.RemoteAddress, reg.CertificateNotAfter
-	a.CertificateSerial = reg.CertificateSerial
+	a.CertificateSerial, a.TrustDomain = reg.CertificateSerial, reg.TrustDomain
 	a.RoundTrip, a.ClockSkew, a.SpoolPending = nil, nil, 0
 	var done announcement
 	if reg.HasTargets {
@@ -263,6 +275,25 @@ func (r *Registry) Known(name string) bool {
 	defer r.mu.Unlock()
 	_, known := r.agents[name]
 	return known
+}
+
+// CheckName returns a [*TakenError] if the name is that of a known agent of another trust domain.
+func (r *Registry) CheckName(name, trustDomain string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.agents[name]
+	if a == nil {
+		return nil
+	}
+	return a.checkDomain(trustDomain)
+}
+
+// checkDomain is CheckName of an agent that is known. The caller holds Registry.mu.
+func (a *listedAgent) checkDomain(trustDomain string) error {
+	if a.TrustDomain == "" || a.TrustDomain == trustDomain {
+		return nil
+	}
+	return &TakenError{Name: a.Name, TrustDomain: a.TrustDomain}
 }
 
 // LastSign returns whether the agent is connected, and when it was last heard; the zero time for one that is not known.

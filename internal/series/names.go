@@ -68,6 +68,8 @@ var RelayFamilies = strings.Fields(`
 	relay_changes_total
 	relay_config_last_reload_success_timestamp_seconds
 	relay_config_last_reload_successful
+	relay_crl_last_reload_successful
+	relay_crl_next_update_timestamp_seconds
 	relay_enrolments_refused_total
 	relay_exposition_duration_seconds
 	relay_gather_errors_total

@@ -107,7 +107,7 @@ func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house
 	reg := prometheus.NewRegistry()
 	thrownOut := &revoked{names: map[string]bool{}}
 	registry := must[*roster.Registry](t)(roster.Open(roster.Config{
-		Refuses: thrownOut.refuses, ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
+		ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
 	}))
 	journals := &journals{decided: map[string]tunnel.JournalState{}}
 	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals, revoked: thrownOut, enrolment: newEnrolment(certificates), log: &logLines{}}
@@ -115,7 +115,7 @@ func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house
 		History: func() history.History {
 			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
 		},
-		Certificates: certificates, Revoked: thrownOut.inHandshakes, Enrolment: h.enrolment, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
+		Certificates: certificates, Revoked: thrownOut.refuses, Enrolment: h.enrolment, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
 		Limits: exposition.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Registerer: reg,
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	})

@@ -1,8 +1,10 @@
 package wal_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -317,5 +319,45 @@ func TestCommitEndsWithContext(t *testing.T) {
 	close(leave)
 	if _, err := l.Rotate(); err != nil {
 		t.Errorf("Rotate() = %v after a snapshot that has ended", err)
+	}
+}
+
+// TestStreamedSnapshot: it is the content of a file that CreateSnapshot makes, and no part of it is taken for whole.
+func TestStreamedSnapshot(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	s, err := wal.StreamSnapshot(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a", "", strings.Repeat("x", 5<<20), "b"} // more than a sync of a file
+	for _, p := range want {
+		if err := s.Add([]byte(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(text []byte) (got []string, err error) {
+		file := filepath.Join(t.TempDir(), "snapshot")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		err = wal.ReadSnapshot(t.Context(), nil, file, func(p []byte) error {
+			got = append(got, string(p))
+			return nil
+		})
+		return got, err
+	}
+	if _, err := read(out.Bytes()); err == nil {
+		t.Error("it is taken for whole before it is committed")
+	}
+	if err := s.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Abort()
+	if got, err := read(out.Bytes()); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%d payloads, %v, want %d", len(got), err, len(want))
+	}
+	if _, err := read(out.Bytes()[:out.Len()-1]); err == nil {
+		t.Error("it is taken for whole without its last byte")
 	}
 }

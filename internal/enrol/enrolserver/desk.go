@@ -53,6 +53,9 @@ func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address 
 	if end, known := s.cfg.Known(name); known && token.Prefix && !token.Replace && now.Before(end.Add(s.cfg.Grace)) && !s.issuedTo(name) {
 		return nil, refusef(enrol.ReasonName, "%s is known to this relay with a certificate that its ledger does not have: choose another name, or take a token that may replace (relay-server agents token --replace)", name)
 	}
+	if err := s.cfg.CheckName(name, s.cfg.Authority.TrustDomain()); err != nil {
+		return nil, refusef(enrol.ReasonName, "%v", err)
+	}
 	key, refusal := keyOf(in.GetCertificateRequest())
 	if refusal != nil {
 		return nil, refusal

@@ -371,3 +371,14 @@ func TestBuckets(t *testing.T) {
 		}
 	})
 }
+
+// TestNameOfAnotherTrustDomain: no token lets anybody in under it, and none is spent by that.
+func TestNameOfAnotherTrustDomain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-", Prefix: true, Replace: true})
+		_, err := r.enroll(newAgent(t), token, "site-foreign")
+		wantRefusal(t, err, enrol.ReasonName, "site-foreign is not of pushrelay")
+		r.mustEnroll(newAgent(t), token, "site-a")
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -85,6 +86,12 @@ func newRelay(t testing.TB, change ...func(*enrolserver.Config)) *relay {
 			end, found := r.known[name]
 			return end, found
 		},
+	}
+	cfg.CheckName = func(name, trustDomain string) error {
+		if name == "site-foreign" {
+			return fmt.Errorf("%s is not of %s", name, trustDomain)
+		}
+		return nil
 	}
 	for _, change := range change {
 		change(&cfg)

@@ -42,6 +42,8 @@ type Config struct {
 	Certificates *mtls.Reloader
 	// Known returns when the last certificate ends that an agent came with; found is false for an agent that is not known, or of which nobody knows.
 	Known func(agent string) (notAfter time.Time, found bool)
+	// CheckName returns an error if the name is that of an agent of another trust domain.
+	CheckName func(name, trustDomain string) error
 	// Issued is told of each certificate once it is in the ledger.
 	Issued func(c ledger.Certificate)
 	// Lifetime is how long certificates live that are issued here, Grace how long after their end they may be renewed.

@@ -43,7 +43,7 @@ const closeGrace = 5 * time.Second
 type Config struct {
 	// Certificates are the relay's.
 	Certificates *mtls.Reloader
-	// Revoked says which certificates are refused in the handshake; nil refuses none. The registry says so of sessions.
+	// Revoked says which certificates are refused, in the handshake and as long as a session lives; nil refuses none.
 	Revoked mtls.Revoked
 	// Enrolment gives certificates to agents; nil for a relay that gives none.
 	Enrolment Enrolment
@@ -301,7 +301,7 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 	s.mu.Unlock()
 
 	targets, announced := ss.helloTargets(hello)
-	attachment, err := s.cfg.Registry.Register(roster.Registration{
+	registration := roster.Registration{
 		Targets:             targets,
 		HasTargets:          announced,
 		Agent:               ss.agent,
@@ -311,9 +311,14 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 		RemoteAddress:       conn.addr(),
 		CertificateNotAfter: conn.notAfter(),
 		CertificateSerial:   conn.serial(),
-	})
+		TrustDomain:         conn.peer.TrustDomain,
+	}
+	if s.cfg.Revoked != nil {
+		registration.Refused = func() (string, bool) { return s.cfg.Revoked(conn.peer, conn.State.VerifiedChains) }
+	}
+	attachment, err := s.cfg.Registry.Register(registration)
 	if err != nil {
-		return nil, s.refuse(ss, err.Error())
+		return nil, s.refuse(ss, err)
 	}
 	s.mu.Lock()
 	ss.attachment = attachment
@@ -323,14 +328,21 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 	return ss, nil
 }
 
-// refuse ends a session that has not begun, since its certificate was revoked after the handshake, and returns the error of its call.
-func (s *Server) refuse(ss *session, reason string) error {
-	end := revoked(reason)
+// takenWait is how long an agent waits whose name is that of another one: somebody has to do something about it.
+const takenWait = time.Minute
+
+// refuse ends a session that has not begun, since its certificate was revoked after the handshake or its name is another's, and returns the error
+// of its call.
+func (s *Server) refuse(ss *session, reason error) error {
+	end := revoked(reason.Error())
+	if _, taken := errors.AsType[*roster.TakenError](reason); taken {
+		end = &sessionEnd{message: reason.Error(), retryAfter: takenWait}
+	}
 	ss.cancel(end)
 	s.mu.Lock()
 	delete(s.sessions, ss.conn)
 	s.mu.Unlock()
-	s.log(slog.LevelWarn, ss.agent, "agent refused", slog.String("audit", "refused"), slog.String("addr", ss.conn.addr()), slog.String("serial", ss.conn.serial()), slog.String("reason", reason))
+	s.log(slog.LevelWarn, ss.agent, "agent refused", slog.String("audit", "refused"), slog.String("addr", ss.conn.addr()), slog.String("serial", ss.conn.serial()), slog.String("reason", reason.Error()))
 	return end.status().Err()
 }
 
