@@ -159,7 +159,7 @@ func (s *Server) newTunnel() error {
 		Certificates: s.certificates, Revoked: s.revoked, Enrolment: s.enrolment, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(), OwnFamilies: s.toldFamilies(),
-		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
+		MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
 		StoreID: s.durability.id(), History: s.durability.history(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
 	})
 	return nil
