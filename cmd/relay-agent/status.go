@@ -66,6 +66,9 @@ func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
 	fmt.Fprintf(w, "agent\tversion %s, up %s\n", commandline.Plain(st.Version), since(st.StartTime, now))
 	for _, r := range st.Relays {
 		fmt.Fprintf(w, "relay\t%s\t%s\n", commandline.Plain(r.Address), relayState(r, now))
+		if r.TargetsDenied != "" {
+			fmt.Fprintf(w, "\t\ttargets that it does not list: %s\n", commandline.Plain(r.TargetsDenied))
+		}
 		if r.Note != "" {
 			fmt.Fprintf(w, "\t\t%s\n", commandline.Plain(r.Note))
 		}

@@ -7,10 +7,10 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"pushrelay/internal/fileowner"
-	"pushrelay/internal/pushrules"
+	"pushrelay/internal/relay"
 )
 
-const checkHelp = `Check a configuration file as the relay would read it, and show what it makes of it. Starts nothing.
+const checkHelp = `Check a configuration file or a policy file as the relay would read it, and show which it is and what the relay makes of it. Starts nothing.
 
 Example: relay-server check-config /etc/pushrelay/relay.yml
 
@@ -24,19 +24,19 @@ type checkCommand struct {
 
 func newCheckCommand(app *kingpin.Application) *checkCommand {
 	c := &checkCommand{CmdClause: app.Command("check-config", checkHelp)}
-	c.file = c.Arg("file", "Configuration file, as for --config.file.").Required().String()
+	c.file = c.Arg("file", "File as for --config.file or --policy.file; its sections say which.").Required().String()
 	return c
 }
 
 func (c *checkCommand) run(stdout, stderr io.Writer) int {
-	rules, err := pushrules.Load(*c.file)
+	what, err := relay.CheckFile(*c.file)
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-server check-config: %v\n", err)
 		return 1
 	}
-	for _, warning := range fileowner.Warnings(fileowner.Named{Name: "the configuration file", Path: *c.file}) {
+	for _, warning := range fileowner.Warnings(fileowner.Named{Name: "the file", Path: *c.file}) {
 		fmt.Fprintf(stdout, "warning: %s\n", warning)
 	}
-	fmt.Fprintf(stdout, "%s: %d push rules\n", *c.file, len(rules))
+	fmt.Fprintf(stdout, "%s: %s\n", *c.file, what)
 	return 0
 }

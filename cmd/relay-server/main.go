@@ -1,7 +1,7 @@
 // Command relay-server is the public relay: a Pushgateway that agents in isolated networks also push to and are scraped
 // through. Its flags are listed by --help; docs/operations.md explains them.
 //
-// It logs to standard error, ends with exit code 0 on SIGTERM and SIGINT after draining, and reloads its configuration file on SIGHUP. Certificate
+// It logs to standard error, ends with exit code 0 on SIGTERM and SIGINT after draining, and reloads its configuration and policy files on SIGHUP. Certificate
 // files it reads again by itself when they change.
 package main
 
@@ -67,6 +67,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	groups := newGroupsCommands(app)
 	agents := newAgentsCommands(app)
 	checks := newCheckCommand(app)
+	explain := newExplainCommands(app)
 
 	shells := commandline.Shells{App: app.Model(), Values: flagChoices}
 	if shells.Answer(args, version.Version, stdout) {
@@ -88,6 +89,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if groups.has(command) {
 		return groups.run(command, *dataDir, dataDirAsked, os.Stdin, stdout, stderr)
+	}
+	if explain.has(command) {
+		return explain.run(command, relay.Agents{DataDir: *dataDir, NoLock: *noLock}, stdout, stderr)
 	}
 	if agents.has(command) {
 		return agents.run(command, relay.Agents{DataDir: *dataDir, NoLock: *noLock}, stdout, stderr)
@@ -127,6 +131,7 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("web.enable-openmetrics", "Serve OpenMetrics 1.0 to scrapers that ask for it.").Default(strconv.FormatBool(o.EnableOpenMetrics)).BoolVar(&o.EnableOpenMetrics)
 
 	serve.Flag("config.file", "Push rules: what holds of groups whose pushes do not say when the next one is due and how long they are true; none without it.").PlaceHolder("FILE").StringVar(&o.ConfigFile)
+	serve.Flag("policy.file", "Who may do what: which agents may push and serve what and how much, which users may read, push, delete and administer what. Everything is allowed without it.").PlaceHolder("FILE").StringVar(&o.PolicyFile)
 	serve.Flag("groups.forget-after", "How long what is left of an expired group is kept, so that its alert goes on; 0 for ever.").Default(commandline.Duration(o.GroupsForgetAfter)).DurationVar(&o.GroupsForgetAfter)
 
 	serve.Flag("persistence.file", "File of a Pushgateway: taken over at the first start, and written in the Pushgateway's format for the way back. Empty for none.").Default(o.PersistenceFile).PlaceHolder("FILE").StringVar(&o.PersistenceFile)

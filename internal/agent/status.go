@@ -27,7 +27,7 @@ func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
 		l := link.Status()
 		st.Relays = append(st.Relays, agentapi.Relay{
 			Address: l.Address, Connected: l.Connected, Since: l.Since.UTC(), RoundTripSeconds: l.RoundTrip.Seconds(),
-			Version: l.RelayVersion, LastError: l.LastError, Revoked: l.Revoked, Pending: spooled.Pending(l.Address), Note: spooled.Note(l.Address),
+			Version: l.RelayVersion, LastError: l.LastError, Revoked: l.Revoked, TargetsDenied: l.Denied.String(), Pending: spooled.Pending(l.Address), Note: spooled.Note(l.Address),
 		})
 	}
 	for _, t := range a.discovery.Targets() {

@@ -44,6 +44,8 @@ type Relay struct {
 	LastError string `json:"last_error"`
 	// Revoked says that the relay has said that the agent is revoked, and has not let it in since.
 	Revoked bool `json:"revoked"`
+	// TargetsDenied says how many targets the relay does not list, which, and why; empty if it lists all, and without a session.
+	TargetsDenied string `json:"targets_denied"`
 	// Pending counts the changes of groups that wait for this relay.
 	Pending int `json:"pending"`
 	// Note is what people should know of its store, in one line; mostly empty.

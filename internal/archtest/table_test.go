@@ -43,6 +43,7 @@ var table = map[string]place{
 	"internal/groupstore": {2, relayOnly},
 	"internal/roster":     {2, relayOnly},
 	"internal/relayapi":   {2, relayOnly},
+	"internal/policy":     {2, relayOnly},
 	"internal/spool":      {2, agentOnly},
 	"internal/targets":    {2, agentOnly},
 	"internal/textfile":   {2, agentOnly},

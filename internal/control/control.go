@@ -59,8 +59,10 @@ type Config struct {
 	// CAPEM returns the authorities by which agents verify the relay, in PEM. Nil if that is the relay's own one.
 	CAPEM func() []byte
 	// Place says where agents find this relay, or why no token can be made.
-	Place  func() (Place, error)
-	Logger *slog.Logger
+	Place func() (Place, error)
+	// Explain says what the policy allows; see Explainer.
+	Explain func(relayapi.Explain) (relayapi.Explained, error)
+	Logger  *slog.Logger
 	// Registerer takes the metrics.
 	Registerer prometheus.Registerer
 }

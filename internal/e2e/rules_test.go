@@ -158,11 +158,13 @@ func metricsIn(t testing.TB, expr string) (names []string) {
 }
 
 // watched starts a relay and an agent that have all their metrics: of jobs, also one whose next push is expected, of text files, of a target, of
-// a Pushgateway's file, of an authority's revocation list, and of what happened. The agent is a target of itself.
+// a Pushgateway's file, of an authority's revocation list, of a policy, and of what happened. The agent is a target of itself.
 func watched(t testing.TB) (*relay, *agent) {
 	t.Helper()
+	policy := filepath.Join(t.TempDir(), "policy.yml")
+	writeFile(t, policy, "agents:\n- {name: site-*, push: '{job=~\".+\"}', serve: '*', max_groups: 100, max_series: 10000}\n")
 	ca := newAuthority(t, "CA")
-	relay := startRelay(t, append(ca.sign(t, "relay", lasting(relayTemplate(), 90*24*time.Hour)).relayFlags(ca), "--grpc.tls.also-own-ca", "--grpc.tls.crl-file="+ca.list(t),
+	relay := startRelay(t, append(ca.sign(t, "relay", lasting(relayTemplate(), 90*24*time.Hour)).relayFlags(ca), "--policy.file="+policy, "--grpc.tls.also-own-ca", "--grpc.tls.crl-file="+ca.list(t),
 		"--store.max-groups=1000", "--store.max-series=100000", "--persistence.file="+filepath.Join(t.TempDir(), "pushgateway.data"))...)
 	textfiles := t.TempDir()
 	writeFile(t, filepath.Join(textfiles, "disk.prom"), "# TYPE disk_health gauge\ndisk_health 1\n")

@@ -27,6 +27,7 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/loglimit"
+	"pushrelay/internal/policy"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/selector"
 )
@@ -95,10 +96,20 @@ func New(cfg Config) *Handler {
 //
 // With selectors (match[]) the exposition is that of the groups that any of them matches, without the relay's own metrics; one that
 // cannot be read is 400.
+//
+// What the policy lets the request's user read is left of that, and the relay's own metrics if it lets them read its status; 403 if it is nothing.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	chosen, err := selectorOf(r.URL.RawQuery)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	user := policy.UserOf(r.Context())
+	refused := user.Metrics()
+	if refused == nil && chosen != nil {
+		refused = user.ReadSome()
+	}
+	if !policy.Permit(w, refused) {
 		return
 	}
 	format, escaping := exposition.Negotiate(r.Header.Get("Accept"), h.cfg.Offers)
@@ -115,10 +126,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer turn.End()
-	view, own, err := h.gather(r, chosen)
+	view, own, err := h.gather(r, chosen, user)
 	if err != nil {
 		h.metrics.observe(resultAborted, time.Since(start))
-		http.Error(w, "the selectors took longer than the scrape may (match[]): use shorter regular expressions, or none", http.StatusServiceUnavailable)
+		http.Error(w, "the selectors took longer than the scrape may (match[], or those of the policy file): use shorter regular expressions, or none", http.StatusServiceUnavailable)
 		return
 	}
 	setHeader(w.Header(), format.ContentType(escaping), encoding)
@@ -147,16 +158,19 @@ func selectorOf(query string) (*selector.Selector, error) {
 	return chosen, nil
 }
 
-// gather returns what is to be exposed: everything, or what is chosen. Choosing may take as long as the scrape.
-func (h *Handler) gather(r *http.Request, chosen *selector.Selector) (*groupstore.View, []*dto.MetricFamily, error) {
-	if chosen == nil {
-		view := h.cfg.Store.Snapshot() // first: it counts groups for the relay's own metrics
-		return view, h.own(), nil
+// gather returns what is to be exposed: everything, or what is chosen and the user may read. Choosing may take as long as the scrape.
+func (h *Handler) gather(r *http.Request, chosen *selector.Selector, user *policy.User) (view *groupstore.View, own []*dto.MetricFamily, err error) {
+	if chosen == nil && user.SeesStatus() {
+		view = h.cfg.Store.Snapshot() // first: it counts groups for the relay's own metrics
+		own = h.own()
+	}
+	if chosen == nil && user == nil {
+		return view, own, nil
 	}
 	ctx, cancel := context.WithTimeout(httpserver.Outlasting(r.Context()), timeoutOf(r.Header.Get(scrape.TimeoutHeader)))
 	defer cancel()
-	view, err := h.cfg.Store.Select(ctx, func(g groupstore.Group) bool { return chosen.Matches(g.Key()) })
-	return view, nil, err
+	view, err = h.cfg.Store.Select(ctx, func(g groupstore.Group) bool { return (chosen == nil || chosen.Matches(g.Key())) && user.Sees(g.Key()) })
+	return view, own, err
 }
 
 // await waits for one of the turns, at most as long as the scraper waits; nil if none came.

@@ -10,12 +10,25 @@ import (
 // guarded by Store.mu.
 type accounts struct {
 	// Static.
-	label                string // empty for no accounts
-	maxSeries, maxGroups int    // of each; 0 means no limit
+	label    string // empty for no accounts
+	limitsOf func(account string) AccountLimits
 
 	byName map[string]*account
 	claims map[string]smallmap.Map[waiter] // by name of an account; those that are exposed
 }
+
+// AccountLimits are what one account may hold; 0 means no limit.
+type AccountLimits struct {
+	Series, Groups int
+	// SeriesBy and GroupsBy say what sets them, for whoever reaches one.
+	SeriesBy, GroupsBy string
+}
+
+// The flags that set the limits of all accounts.
+const (
+	SeriesFlag = "--agents.max-series"
+	GroupsFlag = "--agents.max-groups"
+)
 
 // An account is what the groups of one name hold, families in quarantine included. It is in the table for as long as there is such a group.
 type account struct {
@@ -86,11 +99,12 @@ func (as *accounts) full(g *group, more int) *change.Outcome {
 	if a := as.byName[name]; a != nil {
 		has = *a
 	}
-	if g.state == nil && as.maxGroups > 0 && has.groups >= as.maxGroups {
-		return noRoom(as.maxGroups, groupsLimit, name)
+	limits := as.limitsOf(name)
+	if g.state == nil && limits.Groups > 0 && has.groups >= limits.Groups {
+		return noRoomFor(name, limits.Groups, groupsLimit.what, limits.GroupsBy)
 	}
-	if more > 0 && as.maxSeries > 0 && has.lines+more > as.maxSeries {
-		return noRoom(as.maxSeries, seriesLimit, name)
+	if more > 0 && limits.Series > 0 && has.lines+more > limits.Series {
+		return noRoomFor(name, limits.Series, seriesLimit.what, limits.SeriesBy)
 	}
 	return nil
 }

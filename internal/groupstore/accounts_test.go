@@ -74,3 +74,33 @@ func TestAccounts(t *testing.T) {
 	s.delete(key(t, "job", "a", "agent", "site"))
 	wantAccount("in the end", 0, 0)
 }
+
+// TestAccountLimits: each account has the limits that are its own at the moment, in the words of who set them.
+func TestAccountLimits(t *testing.T) {
+	more := 0
+	s := newTester(t, groupstore.Config{AccountLabel: "agent", MaxAccountGroups: 1, AccountLimits: func(account string) groupstore.AccountLimits {
+		if account == "free" {
+			return groupstore.AccountLimits{}
+		}
+		return groupstore.AccountLimits{Groups: len(account) + more, Series: 3, GroupsBy: "groups by a rule", SeriesBy: "series by a rule"}
+	}})
+	for i, st := range []struct {
+		agent, job, text, full string
+		more                   int
+	}{
+		{agent: "ab", job: "1"},
+		{agent: "ab", job: "2"},
+		{agent: "ab", job: "3", full: "2 groups of \"ab\" (groups by a rule)"},
+		{agent: "ab", job: "3", more: 1},
+		{agent: "ab", job: "3", text: "n 1\n", more: 1, full: "3 series of \"ab\" (series by a rule)"},
+		{agent: "ab", job: "1"},
+		{agent: "free", job: "1", text: "n 1\no 1\np 1\n"},
+		{agent: "free", job: "2"},
+	} {
+		more = st.more
+		o, err := s.push(put, key(t, "job", st.job, "agent", st.agent), "m 1\n"+st.text)
+		if full := errors.Is(err, change.Full); full != (st.full != "") || err != nil && !full || !strings.HasSuffix(o.Detail, st.full) {
+			t.Errorf("%d: %+v = %+v", i, st, o)
+		}
+	}
+}

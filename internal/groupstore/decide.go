@@ -187,11 +187,11 @@ func leaving(e *Effect, g *group) []part {
 // that makes the store smaller is always taken.
 func (x *decision) full(g *group) (full *change.Outcome, of *account) {
 	if g.state == nil && x.maxGroups > 0 && len(x.groups.byKey) >= x.maxGroups {
-		return noRoom(x.maxGroups, groupsLimit, ""), nil
+		return noRoom(x.maxGroups, groupsLimit), nil
 	}
 	more := growth(&x.effect, g)
 	if more > 0 && x.maxSeries > 0 && x.totals.lines+more > x.maxSeries {
-		return noRoom(x.maxSeries, seriesLimit, ""), nil
+		return noRoom(x.maxSeries, seriesLimit), nil
 	}
 	return x.accounts.full(g, more), x.accounts.byName[x.accounts.nameOf(g.key)]
 }

@@ -28,23 +28,27 @@ func notCurrent() *change.Outcome {
 	return change.Refuse(change.NotCurrent, "what carried the push may not change groups any more")
 }
 
-// A limited is what there may be no more of, with the flags that bound it for all and for each account.
-type limited struct{ what, flag, accountFlag string }
+// A limited is what there may be no more of, with the flag that bounds it for all.
+type limited struct{ what, flag string }
 
 var (
-	groupsLimit = limited{"groups", " (--store.max-groups)", " (--agents.max-groups)"}
-	seriesLimit = limited{"series", " (--store.max-series)", " (--agents.max-series)"}
+	groupsLimit = limited{"groups", " (--store.max-groups)"}
+	seriesLimit = limited{"series", " (--store.max-series)"}
 	// tracesLimit is about what agents leave in groups that are not there, as long as they may still send to them.
 	tracesLimit = limited{what: "deleted groups that may still be sent to"}
 )
 
-// noRoom is the outcome of a push for which a limit leaves no room: that of one account, or of the whole store. The same push may be taken
-// once something else has left. An agent that is full need not ask every second.
-func noRoom(limit int, of limited, account string) *change.Outcome {
-	if account == "" {
-		return change.Refuse(change.Full, "the store is full: it takes no more than %d %s%s", limit, of.what, of.flag)
+// noRoom is the outcome of a push for which a limit of the whole store leaves no room. The same push may be taken once something else has left.
+func noRoom(limit int, of limited) *change.Outcome {
+	return change.Refuse(change.Full, "the store is full: it takes no more than %d %s%s", limit, of.what, of.flag)
+}
+
+// noRoomFor is noRoom for the limit of an account, which something sets; empty if nobody can. An agent that is full need not ask every second.
+func noRoomFor(account string, limit int, what, by string) *change.Outcome {
+	if by != "" {
+		by = " (" + by + ")"
 	}
-	o := change.Refuse(change.Full, "the store takes no more than %d %s of %q%s", limit, of.what, account, of.accountFlag)
+	o := change.Refuse(change.Full, "the store takes no more than %d %s of %q%s", limit, what, account, by)
 	o.RetryAfter = retryFullAgent
 	return o
 }

@@ -25,6 +25,9 @@ type Config struct {
 	AccountLabel string
 	// MaxAccountSeries and MaxAccountGroups bound what the groups of one account hold; 0 means no limit.
 	MaxAccountSeries, MaxAccountGroups int
+	// AccountLimits returns what one account may hold instead, nil for the same for all. It is asked under a lock of the store, before an account
+	// grows, and must neither block nor call the store.
+	AccountLimits func(account string) AccountLimits
 	// Now is the clock that tells what has expired; nil for time.Now. It must be safe for concurrent use.
 	Now func() time.Time
 	// Presence tells which agents are gone; nil for none ever is.
@@ -97,7 +100,7 @@ func New(cfg Config) *Store {
 		log: cfg.Log,
 		own: make(map[string]OwnFamily, len(cfg.OwnFamilies)),
 
-		accounts: accounts{label: cfg.AccountLabel, maxSeries: cfg.MaxAccountSeries, maxGroups: cfg.MaxAccountGroups},
+		accounts: accounts{label: cfg.AccountLabel, limitsOf: cfg.AccountLimits},
 		origins:  newOrigins(),
 	}
 	s.lives.now, s.lives.presence, s.lives.regime = cfg.Now, cfg.Presence, newRegime(lifetime.Regime{})
@@ -106,6 +109,10 @@ func New(cfg Config) *Store {
 	}
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f
+	}
+	if s.accounts.limitsOf == nil {
+		same := AccountLimits{Series: cfg.MaxAccountSeries, Groups: cfg.MaxAccountGroups, SeriesBy: SeriesFlag, GroupsBy: GroupsFlag}
+		s.accounts.limitsOf = func(string) AccountLimits { return same }
 	}
 	s.turns.seed = maphash.MakeSeed()
 	s.decisions.New = func() any { return new(decision) }

@@ -214,10 +214,10 @@ func (x *decision) leavesTooMany() *change.Outcome {
 		return nil
 	}
 	if x.origins.fresh >= x.origins.maxAllTraces {
-		return noRoom(x.origins.maxAllTraces, tracesLimit, "")
+		return noRoom(x.origins.maxAllTraces, tracesLimit)
 	}
 	if a := x.origins.authors[authorOf(x.source.name)]; a != nil && a.fresh >= x.origins.maxTraces {
-		return noRoom(x.origins.maxTraces, tracesLimit, a.name)
+		return noRoomFor(a.name, x.origins.maxTraces, tracesLimit.what, "")
 	}
 	return nil
 }

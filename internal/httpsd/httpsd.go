@@ -18,6 +18,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"pushrelay/internal/policy"
 	"pushrelay/internal/roster"
 	"pushrelay/internal/target"
 )
@@ -72,9 +73,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	self := h.self(r)
-	h.respond(w, func() []targetGroup {
+	h.respond(w, r, func(agents []roster.Agent) []targetGroup {
 		groups := []targetGroup{}
-		for _, a := range h.cfg.Registry.Agents() {
+		for _, a := range agents {
 			if wanted(query, "agent", a.Name) {
 				groups = self.appendAgent(groups, a, query)
 			}
@@ -85,10 +86,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // ServeClients serves GET /clients as PushProx does, for those who come from there: the hosts that can be scraped through
 // the relay as a proxy, without ports.
-func (h *Handler) ServeClients(w http.ResponseWriter, _ *http.Request) {
-	h.respond(w, func() []targetGroup {
+func (h *Handler) ServeClients(w http.ResponseWriter, r *http.Request) {
+	h.respond(w, r, func(agents []roster.Agent) []targetGroup {
 		hosts := map[string]bool{}
-		for _, a := range h.cfg.Registry.Agents() {
+		for _, a := range agents {
 			for _, t := range a.Targets {
 				hosts[hostOf(t.Instance)] = true
 			}
@@ -108,15 +109,20 @@ func hostOf(instance string) string {
 	return instance
 }
 
-// respond answers with target groups, or that it does not know them yet.
-func (h *Handler) respond(w http.ResponseWriter, groups func() []targetGroup) {
+// respond answers with target groups of the agents that the request's user may scrape, or that it does not know them yet. An empty list would
+// make Prometheus drop its targets: whoever may scrape none at all is told so.
+func (h *Handler) respond(w http.ResponseWriter, r *http.Request, groups func([]roster.Agent) []targetGroup) {
+	user := policy.UserOf(r.Context())
+	if !policy.Permit(w, user.ScrapeSome()) {
+		return
+	}
 	if !h.cfg.Registry.Settled() {
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "no agent has announced its targets since this relay started without any: not yet an answer", http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(groups()) //nolint:errcheck,errchkjson // The scraper that does not read its targets asks again.
+	json.NewEncoder(w).Encode(groups(roster.Visible(h.cfg.Registry.Agents(), user.Sight()))) //nolint:errcheck,errchkjson // The scraper that does not read its targets asks again.
 }
 
 // wanted reports whether a value passes the filter of that name; several filters of one name mean any of them.

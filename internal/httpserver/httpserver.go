@@ -63,6 +63,7 @@ type Server struct {
 	servers   []*http.Server // since Run
 	reserve   *reserve
 	discards  chan struct{} // slots, see discardsAtOnce
+	users     users
 
 	// ending ends shortly before what is still in flight is cut off; of Run.
 	ending context.Context

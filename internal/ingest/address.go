@@ -14,6 +14,8 @@ func (in *Ingester) addressed(c *change.Change) *change.Change {
 		refusal = c.Refused
 	case refusal == nil && !c.Operation.IsPush():
 		refusal = change.Refuse(change.Invalid, "operation %d of a push is not supported", c.Operation)
+	case refusal == nil && c.Agent != "" && in.cfg.Permit != nil:
+		refusal = in.cfg.Permit(c.Agent, key)
 	}
 	if refusal == nil && key == c.Key {
 		return c

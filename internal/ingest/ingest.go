@@ -41,6 +41,9 @@ type Config struct {
 	AgentLabel string
 	// KnownAgent says whether an agent of that name is known; nil if none is. It must be safe for concurrent use.
 	KnownAgent func(name string) bool
+	// Permit says whether an agent may push to the group that is stored under a key: an error is the outcome, for good. Nil permits everything.
+	// It must be safe for concurrent use.
+	Permit func(agent string, key grouping.Key) error
 	// Adding says how pushes to a group are added up whose pushers do not ask for it (L11), nil for not at all; a nil function never does. It
 	// must be safe for concurrent use.
 	Adding func(key grouping.Key) *addup.Rule

@@ -45,6 +45,8 @@ type HandlerConfig struct {
 	// NamesInDoubt says why it is not known yet whether Names should be UTF-8 names, nil if it is; a nil function never does. A push whose path
 	// means another group then, or none now, is unavailable.
 	NamesInDoubt func() error
+	// Permit says whether a request may do that to a group, before its body is read: an error is the answer. Nil permits everything.
+	Permit func(r *http.Request, op change.Operation, key grouping.Key) error
 	// Timeout bounds the wait for the pusher; 0 for no bound but the pusher's own.
 	Timeout time.Duration
 	// Logger reports refused pushes at debug level. Required.
@@ -104,6 +106,16 @@ func (h *Handler) serve(op change.Operation, jobBase64 bool) http.HandlerFunc {
 // the reference does not have. Those of a DELETE are none of its business, as its body is not.
 func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operation, jobBase64 bool) change.Outcome {
 	receivedAt := time.Now()
+	key, keyErr := h.key(grouping.Path{
+		Job:       route.Param(r.Context(), "job"),
+		JobBase64: jobBase64,
+		Labels:    route.Param(r.Context(), "labels"),
+	})
+	if h.cfg.Permit != nil && keyErr == nil {
+		if err := h.cfg.Permit(r, op, key); err != nil {
+			return change.OutcomeOf(err)
+		}
+	}
 	ctx := httpserver.Outlasting(r.Context()) // what was taken is decided, whoever waits for it
 	arriving := &stallReader{control: http.NewResponseController(w), body: r.Body}
 	body := h.cfg.Budget.Buffer(ctx, Sender{Name: hostOf(r.RemoteAddr), End: arriving.end})
@@ -113,13 +125,8 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 			return change.OutcomeOf(err)
 		}
 	}
-	key, err := h.key(grouping.Path{
-		Job:       route.Param(r.Context(), "job"),
-		JobBase64: jobBase64,
-		Labels:    route.Param(r.Context(), "labels"),
-	})
-	if err != nil {
-		return change.OutcomeOf(err)
+	if keyErr != nil {
+		return change.OutcomeOf(keyErr)
 	}
 	c := &change.Change{Operation: op, Key: key, At: receivedAt}
 	if op != change.Delete {

@@ -8,8 +8,6 @@ package pushrules
 
 import (
 	"fmt"
-	"io"
-	"os"
 
 	"go.yaml.in/yaml/v3"
 
@@ -33,12 +31,7 @@ func Load(file string) ([]lifetime.Rule, error) {
 	if file == "" {
 		return nil, nil
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, fmt.Errorf("reading the configuration: %w", err)
-	}
-	defer f.Close() //nolint:errcheck // It was only read.
-	text, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	text, err := yamldoc.Read(file, MaxBytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
@@ -56,17 +49,11 @@ func Parse(name string, text []byte) ([]lifetime.Rule, error) {
 }
 
 func parse(text []byte) ([]lifetime.Rule, error) {
-	if len(text) > MaxBytes {
-		return nil, fmt.Errorf("it has more than the %d bytes that are allowed", MaxBytes)
-	}
-	root, err := yamldoc.Parse(text)
+	root, err := yamldoc.ParseMapping(text, MaxBytes, Key)
 	if root == nil || err != nil {
 		return nil, err
 	}
-	if root.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("line %d: want a mapping with %s", root.Line, Key)
-	}
-	sections, err := settingsOf(root, "the file", Key)
+	sections, err := yamldoc.Settings(root, "the file", Key)
 	if err != nil {
 		return nil, err
 	}
@@ -76,18 +63,18 @@ func parse(text []byte) ([]lifetime.Rule, error) {
 // AtAgent reads the rules of an agent's file: what stands there behind [Key], which is in that line. Errors begin with the line, and do not name
 // the file. They say which pushes are added up where they enter, and nothing else: the lives of groups are the relay's.
 func AtAgent(line int, section *yaml.Node) ([]lifetime.Rule, error) {
-	return readSection(setting{key: Key, line: line, value: resolve(section)}, readRuleAtAgent)
+	return readSection(yamldoc.Setting{Key: Key, Line: line, Value: yamldoc.Resolve(section)}, readRuleAtAgent)
 }
 
 // readSection reads a list of rules, each by read.
-func readSection(section setting, read func(element *yaml.Node) (lifetime.Rule, error)) ([]lifetime.Rule, error) {
-	if section.isEmpty() {
+func readSection(section yamldoc.Setting, read func(element *yaml.Node) (lifetime.Rule, error)) ([]lifetime.Rule, error) {
+	if section.IsEmpty() {
 		return nil, nil
 	}
-	if section.value.Kind != yaml.SequenceNode {
-		return nil, fmt.Errorf("line %d: %s is a list, each element of which begins with match", section.line, Key)
+	elements, err := section.Elements("each element of which begins with match")
+	if err != nil {
+		return nil, err
 	}
-	elements := section.value.Content
 	if len(elements) > MaxRules {
 		return nil, fmt.Errorf("line %d: there are %d rules, want at most %d: match may be a list of selectors, and have regular expressions",
 			elements[MaxRules].Line, len(elements), MaxRules)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/common/route"
 
+	"pushrelay/internal/policy"
 	"pushrelay/internal/relayapi"
 	"pushrelay/internal/roster"
 )
@@ -42,6 +43,7 @@ type agentJSON struct {
 	CertificateNotAfter *time.Time   `json:"certificate_not_after"`
 	Targets             []targetJSON `json:"targets"`
 	TargetsDown         int          `json:"targets_down"`
+	TargetsDenied       int          `json:"targets_denied"`
 }
 
 type targetJSON struct {
@@ -57,10 +59,14 @@ type targetJSON struct {
 	ListedUntil         *time.Time        `json:"listed_until"`
 }
 
-// Agents serves GET /api/v1/agents.
+// Agents serves GET /api/v1/agents: those that the request's user may scrape.
 func Agents(registry Registry, accounts Accounts) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		known := registry.Agents()
+	return func(w http.ResponseWriter, r *http.Request) {
+		user := policy.UserOf(r.Context())
+		if !permit(w, user.ScrapeSome()) {
+			return
+		}
+		known := roster.Visible(registry.Agents(), user.Sight())
 		out := make([]agentJSON, 0, len(known))
 		for _, a := range known {
 			one := newAgentJSON(a)
@@ -94,7 +100,7 @@ func newAgentJSON(a roster.Agent) agentJSON {
 		SessionStarted: relayapi.TimeOrNull(a.SessionStarted), LastSeen: relayapi.TimeOrNull(a.LastSeen),
 		RoundTripSeconds: secondsOrNull(a.RoundTrip), ClockSkewSeconds: secondsOrNull(a.ClockSkew),
 		SpoolPending: a.SpoolPending, CertificateNotAfter: relayapi.TimeOrNull(a.CertificateNotAfter),
-		Targets: make([]targetJSON, 0, len(a.Targets)), TargetsDown: a.Down(),
+		Targets: make([]targetJSON, 0, len(a.Targets)), TargetsDown: a.Down(), TargetsDenied: a.Withheld,
 	}
 	for _, t := range a.Targets {
 		tj := targetJSON{

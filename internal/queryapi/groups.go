@@ -15,6 +15,7 @@ import (
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
+	"pushrelay/internal/policy"
 	"pushrelay/internal/relayapi"
 )
 
@@ -27,7 +28,7 @@ const (
 )
 
 var (
-	errLongSelection = errors.New("match[] took longer than 10s: use shorter regular expressions")
+	errLongSelection = errors.New("selectors (match[], or those of the policy file) took longer than 10s: use shorter regular expressions")
 	errDeleting      = errors.New("groups are being deleted by another request, ask again when it is done")
 )
 
@@ -66,15 +67,19 @@ func NewGroups(cfg GroupsConfig) *Groups {
 	return &Groups{cfg: cfg, turns: httpserver.NewTurns(cfg.MaxConcurrent), deleting: make(chan struct{}, 1)}
 }
 
-// List serves GET: a page of the groups that are selected.
+// List serves GET: a page of the groups that are selected, of those that the request's user may read.
 func (h *Groups) List(w http.ResponseWriter, r *http.Request) {
 	Shared(func(w http.ResponseWriter, r *http.Request) {
+		user := policy.UserOf(r.Context())
+		if !permit(w, user.ReadSome()) {
+			return
+		}
 		q, err := parseGroupsQuery(r)
 		if err != nil {
 			respondError(w, http.StatusBadRequest, "bad_data", err)
 			return
 		}
-		turn, view := h.selected(w, r, q)
+		turn, view := h.selected(w, r, q, user.Sees)
 		if turn == nil {
 			return
 		}
@@ -89,8 +94,8 @@ func (h *Groups) List(w http.ResponseWriter, r *http.Request) {
 	})(w, r)
 }
 
-// selected returns the groups that a query means, and the turn that holds them. Without a turn the request was answered.
-func (h *Groups) selected(w http.ResponseWriter, r *http.Request, q *groupsQuery) (*httpserver.Turn, *groupstore.View) {
+// selected returns the groups that a query means and its user may have, and the turn that holds them. Without a turn the request was answered.
+func (h *Groups) selected(w http.ResponseWriter, r *http.Request, q *groupsQuery, may func(grouping.Key) bool) (*httpserver.Turn, *groupstore.View) {
 	ctx, cancel := context.WithTimeout(r.Context(), turnWait)
 	defer cancel()
 	turn := h.turns.Take(ctx, w)
@@ -100,7 +105,7 @@ func (h *Groups) selected(w http.ResponseWriter, r *http.Request, q *groupsQuery
 	}
 	selecting, end := context.WithTimeout(httpserver.Outlasting(r.Context()), selectTime)
 	defer end()
-	view, err := h.cfg.Store.Select(selecting, q.means)
+	view, err := h.cfg.Store.Select(selecting, func(g groupstore.Group) bool { return q.means(g) && may(g.Key()) })
 	if err != nil {
 		turn.End()
 		respondError(w, http.StatusServiceUnavailable, "unavailable", errLongSelection)

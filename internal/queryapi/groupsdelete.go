@@ -12,6 +12,7 @@ import (
 	"pushrelay/internal/change"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
+	"pushrelay/internal/policy"
 	"pushrelay/internal/relayapi"
 	"pushrelay/internal/selector"
 )
@@ -33,10 +34,14 @@ const (
 	deleted
 )
 
-// Delete serves DELETE: it deletes the groups that are selected, each if it is as it was when it was selected, by one change for each group.
+// Delete serves DELETE: it deletes the groups that are selected, of those that the request's user may delete, each if it is as it was when it was selected, by one change for each group.
 // Once begun it is brought to its end, whether or not anybody waits; one such request is under way at once.
 func (h *Groups) Delete(w http.ResponseWriter, r *http.Request) {
 	Shared(func(w http.ResponseWriter, r *http.Request) {
+		user := policy.UserOf(r.Context())
+		if !permit(w, user.DeleteSome()) {
+			return
+		}
 		q, err := parseGroupsQuery(r)
 		if err == nil {
 			if err = q.chosen.CheckSpecific(); err != nil {
@@ -54,7 +59,7 @@ func (h *Groups) Delete(w http.ResponseWriter, r *http.Request) {
 			}
 			defer func() { <-h.deleting }()
 		}
-		turn, view := h.selected(w, r, q)
+		turn, view := h.selected(w, r, q, user.MayDelete)
 		if turn == nil {
 			return
 		}

@@ -9,6 +9,7 @@ import (
 
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
+	"pushrelay/internal/policy"
 )
 
 const (
@@ -26,6 +27,8 @@ var errBusy = errors.New("too many questions about all groups are being answered
 type Store interface {
 	// Snapshot returns the present state. It must not block for long.
 	Snapshot() *groupstore.View
+	// Select returns the present state of those groups for which keep is true. It may take as long as ctx lives.
+	Select(ctx context.Context, keep func(groupstore.Group) bool) (*groupstore.View, error)
 }
 
 // MetricsConfig is what [Metrics] works with.
@@ -37,7 +40,7 @@ type MetricsConfig struct {
 	MaxConcurrent int
 }
 
-// Metrics serves GET /api/v1/metrics: all groups, in the order of their canonical keys.
+// Metrics serves GET /api/v1/metrics: all groups that the request's user may read, in the order of their canonical keys.
 //
 // The answer is written group by group. Whoever takes nothing of it for 30 s is let go, and an answer that cannot be
 // finished breaks the connection off, so that it does not pass for a whole one.
@@ -47,6 +50,10 @@ func Metrics(cfg MetricsConfig) http.HandlerFunc {
 	}
 	turns := httpserver.NewTurns(cfg.MaxConcurrent)
 	return Shared(func(w http.ResponseWriter, r *http.Request) {
+		user := policy.UserOf(r.Context())
+		if !permit(w, user.ReadSome()) {
+			return
+		}
 		if r.Method == http.MethodHead {
 			w.Header().Set("Content-Type", "application/json")
 			return
@@ -59,11 +66,26 @@ func Metrics(cfg MetricsConfig) http.HandlerFunc {
 			return
 		}
 		defer turn.End()
+		view, err := readable(r, cfg.Store, user)
+		if err != nil {
+			respondError(w, http.StatusServiceUnavailable, "unavailable", errLongSelection)
+			return
+		}
 		w.Header().Set("Content-Type", "application/json")
-		if err := writeGroups(turn, cfg.Store.Snapshot()); err != nil {
+		if err := writeGroups(turn, view); err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	})
+}
+
+// readable returns the groups that a user may read.
+func readable(r *http.Request, store Store, user *policy.User) (*groupstore.View, error) {
+	if user == nil {
+		return store.Snapshot(), nil
+	}
+	ctx, cancel := context.WithTimeout(httpserver.Outlasting(r.Context()), selectTime)
+	defer cancel()
+	return store.Select(ctx, func(g groupstore.Group) bool { return user.Sees(g.Key()) })
 }
 
 func writeGroups(w *httpserver.Turn, view *groupstore.View) error {

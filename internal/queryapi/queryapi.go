@@ -9,7 +9,10 @@ package queryapi
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+
+	"pushrelay/internal/policy"
 )
 
 // cors lets pages of other origins read the API, as a Pushgateway does.
@@ -42,6 +45,15 @@ type answer struct {
 	Data      any    `json:"data,omitempty"`
 	ErrorType string `json:"errorType,omitempty"`
 	Error     string `json:"error,omitempty"`
+}
+
+// permit answers 403 with a refusal, or returns true if there is none.
+func permit(w http.ResponseWriter, refused *policy.Refusal) bool {
+	if refused == nil {
+		return true
+	}
+	respondError(w, http.StatusForbidden, "forbidden", errors.New(refused.Denial()))
+	return false
 }
 
 func respond(w http.ResponseWriter, data any) {

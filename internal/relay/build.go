@@ -13,9 +13,8 @@ import (
 	"pushrelay/internal/ingest"
 	"pushrelay/internal/ledger"
 	"pushrelay/internal/lifecycle"
-	"pushrelay/internal/lifetime"
+	"pushrelay/internal/policy"
 	"pushrelay/internal/push"
-	"pushrelay/internal/pushrules"
 	"pushrelay/internal/roster"
 	"pushrelay/internal/tunnel/tunnelserver"
 )
@@ -26,15 +25,15 @@ func New(opts Options) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	rules, err := pushrules.Load(opts.ConfigFile)
+	files, err := opts.readFiles()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the relay does not start with a wrong file, also if it ran with an earlier content: %w (relay-server check-config says when it is right)", err)
 	}
 	s := &Server{opts: opts, logger: opts.Logger, telemetry: newTelemetry(), startedAt: time.Now(), quit: make(chan struct{}, 1)}
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
-	if err := s.build(rules); err != nil {
+	if err := s.build(files); err != nil {
 		s.closeListeners()
 		return nil, err
 	}
@@ -42,7 +41,7 @@ func New(opts Options) (*Server, error) {
 }
 
 // build makes all parts, from the store up.
-func (s *Server) build(rules []lifetime.Rule) error {
+func (s *Server) build(files files) error {
 	opts := &s.opts
 	logger := opts.Logger // of a warning, if nothing can be kept; it says what that means for agents
 	if opts.GRPCTLS.CertFile == "" {
@@ -60,8 +59,10 @@ func (s *Server) build(rules []lifetime.Rule) error {
 	if opts.LegacyMetrics {
 		s.instrument, s.laterFamilies = newLegacyInstrument(s.telemetry), legacyFamilies
 	}
+	s.guard = policy.NewGuard(s.logger.With(slog.String("component", "policy")), s.telemetry)
+	s.guard.Set(files.policy) // before any agent is known
 	s.agents, err = roster.Open(roster.Config{
-		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, MaxConcurrentScrapes: opts.AgentMaxConcurrentScrapes,
+		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, Withheld: s.noteWithheld,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
 	})
 	if err != nil {
@@ -72,7 +73,7 @@ func (s *Server) build(rules []lifetime.Rule) error {
 		return err
 	}
 	s.reloads = newReloadMetrics(s.telemetry)
-	s.applyRules(rules)
+	s.apply(files)
 	if err := s.prepareTunnel(dataDir); err != nil {
 		return err
 	}
@@ -88,6 +89,7 @@ func (s *Server) warnOfOthers(dataDir string) {
 		fileowner.Named{Name: "--grpc.tls.client-ca-file", Path: s.opts.GRPCTLS.CAFile},
 		fileowner.Named{Name: "--grpc.tls.crl-file", Path: s.opts.GRPCCRLFile},
 		fileowner.Named{Name: "--config.file", Path: s.opts.ConfigFile},
+		fileowner.Named{Name: "--policy.file", Path: s.opts.PolicyFile},
 		fileowner.Named{Name: "--web.config.file", Path: *s.opts.Web.WebConfigFile},
 		fileowner.Named{Name: "--persistence.file", Path: s.opts.PersistenceFile},
 	)
@@ -112,7 +114,7 @@ func (s *Server) newStore(dataDir string) error {
 	}
 	s.durability = newDurability(dataDir, &s.opts, groupstore.Config{
 		OwnFamilies: s.ownFamilies, Check: check, MaxSeries: s.opts.MaxSeries, MaxGroups: s.opts.MaxGroups,
-		AccountLabel: s.opts.AgentLabel, MaxAccountSeries: s.opts.AgentMaxSeries, MaxAccountGroups: s.opts.AgentMaxGroups,
+		AccountLabel: s.opts.AgentLabel, AccountLimits: s.limitsOf,
 		Presence: s.presence,
 	}, s.telemetry)
 	s.store = s.durability.store
@@ -120,12 +122,12 @@ func (s *Server) newStore(dataDir string) error {
 		Store: s.store, ForgetAfter: s.opts.GroupsForgetAfter, Logger: s.logger.With(slog.String("component", "lifecycle")), Registerer: s.telemetry,
 	})
 	registerStoreMetrics(s.telemetry, s.store, quotaLimits{groups: s.opts.MaxGroups, series: s.opts.MaxSeries}, s.durability.failure)
-	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.logger)
+	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.limitsOf, s.logger)
 	s.telemetry.MustRegister(s.quotas)
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
 	s.ingester = ingest.New(ingest.Config{
 		Store: s.store, Limits: s.opts.PushLimits, Names: s.opts.names(),
-		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Adding: s.addingOf, Registerer: s.telemetry,
+		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Permit: s.permitAgent, Adding: s.addingOf, Registerer: s.telemetry,
 	})
 	return nil
 }
@@ -159,8 +161,8 @@ func (s *Server) newTunnel() error {
 		Certificates: s.certificates, Revoked: s.revoked, Enrolment: s.enrolment, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(), OwnFamilies: s.toldFamilies(),
-		MaxConcurrentScrapes: s.opts.AgentMaxConcurrentScrapes, MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
-		StoreID: s.durability.id(), History: s.durability.history(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
+		MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
+		StoreID:            s.durability.id(), History: s.durability.history(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
 	})
 	return nil
 }

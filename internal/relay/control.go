@@ -49,7 +49,7 @@ func (s *Server) openControl() error {
 		s.logger.Warn("the last record of the ledger of certificates was never written whole and is left out; nobody was told that it counts", slog.Int("bytes", torn))
 	}
 	cfg := control.Config{
-		Ledger: s.ledger, Registry: s.agents, Accounts: s.store, DeleteGroups: s.groups.DeleteOf,
+		Ledger: s.ledger, Registry: s.agents, Accounts: s.store, DeleteGroups: s.groups.DeleteOf, Explain: s.explain,
 		Place: s.place, Logger: s.logger.With(slog.String("component", "control")), Registerer: s.telemetry,
 	}
 	if s.authority != nil {

@@ -35,6 +35,8 @@ type Options struct {
 
 	// ConfigFile has the push rules; empty for none.
 	ConfigFile string
+	// PolicyFile says who may do what; empty for nothing is forbidden.
+	PolicyFile string
 	// GroupsForgetAfter is how long what is left of an expired group is kept; 0 for ever.
 	GroupsForgetAfter time.Duration
 

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"pushrelay/internal/groupstore"
 	"pushrelay/internal/roster"
 )
 
@@ -23,8 +24,11 @@ func (h holdings) Account(name string) (groups, series int) { return h[name][0],
 func TestQuotas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
+		limitsOf := func(string) groupstore.AccountLimits {
+			return groupstore.AccountLimits{Groups: 100, Series: 1000, GroupsBy: groupstore.GroupsFlag, SeriesBy: groupstore.SeriesFlag}
+		}
 		held := holdings{"a": {79, 0}, "b": {0, 850}, "c": {500, 5}}
-		q := newQuotas(func() []roster.Agent { return []roster.Agent{{Name: "a"}, {Name: "b"}, {Name: "c"}} }, held, quotaLimits{groups: 100, series: 1000}, slog.New(slog.NewTextHandler(&log, nil)))
+		q := newQuotas(func() []roster.Agent { return []roster.Agent{{Name: "a"}, {Name: "b"}, {Name: "c"}} }, held, quotaLimits{groups: 100, series: 1000}, limitsOf, slog.New(slog.NewTextHandler(&log, nil)))
 		reg := prometheus.NewRegistry()
 		reg.MustRegister(q)
 		for _, st := range []struct {

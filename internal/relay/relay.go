@@ -5,7 +5,7 @@
 // drains, and waits for every part. It puts together what others do: options.go and validate.go, build.go and listen.go, run.go,
 // and routes.go. Beside that it has what stands between its parts or speaks the words of the flags: how the store lives in the data dir
 // (durability.go), the Pushgateway's file (handover.go), the relay's certificate, how much of the store each agent holds
-// (quotas.go), its configuration file (rules.go), and the commands on the data dir. Start reading at [Options], then routes.go.
+// (quotas.go), its files of rules (rules.go) and what follows from its policy file (policy.go), and the commands on the data dir. Start reading at [Options], then routes.go.
 package relay
 
 import (
@@ -27,6 +27,7 @@ import (
 	"pushrelay/internal/lifecycle"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/mtls"
+	"pushrelay/internal/policy"
 	"pushrelay/internal/push"
 	"pushrelay/internal/queryapi"
 	"pushrelay/internal/roster"
@@ -66,6 +67,7 @@ type Server struct {
 	startedAt     time.Time
 	reloads       *reloadMetrics
 	groups        *queryapi.Groups
+	guard         *policy.Guard
 
 	// set by Run before the state is ready
 	ledger       *ledger.Ledger // nil in memory only, as control

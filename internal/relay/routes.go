@@ -33,7 +33,7 @@ func (s *Server) newRoutes() (*routes, error) {
 	}
 	prefix := s.opts.routePrefix(external)
 	pushes := push.NewHandler(push.HandlerConfig{
-		Applier: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.names,
+		Applier: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.names, Permit: s.permitPush,
 		Timeout: s.opts.PushTimeout, Logger: s.logger.With(slog.String("component", "push")),
 	})
 	metrics := gather.New(gather.Config{
@@ -41,7 +41,7 @@ func (s *Server) newRoutes() (*routes, error) {
 		MaxConcurrent: s.opts.MaxConcurrentScrapes, Registerer: s.telemetry, Logger: s.logger.With(slog.String("component", "gather")),
 	})
 	scrapes := scrape.NewHandler(scrape.HandlerConfig{
-		Scraper: s.agents, MaxTimeout: s.opts.ScrapeMaxTimeout, MaxBodyBytes: s.opts.ScrapeMaxBodyBytes,
+		Scraper: s.agents, Permit: s.permitScrape, MaxTimeout: s.opts.ScrapeMaxTimeout, MaxBodyBytes: s.opts.ScrapeMaxBodyBytes,
 		Logger: s.logger.With(slog.String("component", "scrape")),
 	})
 	targets := httpsd.NewHandler(httpsd.Config{Registry: s.agents, ExternalURL: external, RoutePrefix: prefix})
@@ -59,7 +59,7 @@ func (s *Server) newRoutes() (*routes, error) {
 	get("/clients", targets.ServeClients)
 	get("/agents/:agent/targets/:target/metrics", scrapes.ServeHTTP)
 	at.Options("/api/v1/*path", counted("api/v1/options", queryapi.Options()))
-	get("/api/v1/status", counted("api/v1/status", queryapi.Status(s.opts.Flags, s.startedAt)))
+	get("/api/v1/status", counted("api/v1/status", status(queryapi.Status(s.opts.Flags, s.startedAt))))
 	get("/api/v1/metrics", counted("api/v1/metrics", queryapi.Metrics(queryapi.MetricsConfig{
 		Store: s.store, MaxConcurrent: s.opts.MaxConcurrentScrapes,
 	})))
@@ -70,15 +70,15 @@ func (s *Server) newRoutes() (*routes, error) {
 	get("/api/v1/agents", queryapi.Shared(queryapi.Agents(s.agents, s.store)))
 	get("/-/healthy", counted("healthy", s.healthy))
 	get("/-/ready", counted("ready", s.ready))
-	for path, h := range map[string]http.HandlerFunc{"/-/quit": s.quitHandler, "/-/reload": s.reloadHandler} {
+	for path, h := range map[string]http.HandlerFunc{"/-/quit": admin("end the relay", s.quitHandler), "/-/reload": admin("reload its configuration", s.reloadHandler)} {
 		h = s.lifecycle(h)
 		at.Put(path, h)
 		at.Post(path, h)
 		at.Get(path, lifecycleByGet)
 	}
 	if s.opts.EnableAdminAPI {
-		at.Put("/api/v1/admin/wipe", counted("wipe", s.wipe))
-		at.Del("/api/v1/agents/:agent", queryapi.ForgetAgent(s.agents))
+		at.Put("/api/v1/admin/wipe", counted("wipe", admin("wipe the store", s.wipe)))
+		at.Del("/api/v1/agents/:agent", admin("forget agents", queryapi.ForgetAgent(s.agents)))
 		at.Del(relayapi.GroupsPath, s.groups.Delete)
 	} else {
 		at.Del(relayapi.GroupsPath, adminOff)
@@ -98,7 +98,7 @@ func (s *Server) newRoutes() (*routes, error) {
 	mux := http.NewServeMux() // cleans paths, as in front of a Pushgateway
 	mux.Handle("/", r)
 	refusing := push.RefuseAmbiguous(prefix, mux)
-	handler := s.untilReady(prefix, pushesToSelf(prefix, external, refusing, scrapes.Proxy(s.agents, refusing)))
+	handler := s.untilReady(prefix, s.guard.Identify(pushesToSelf(prefix, external, refusing, scrapes.Proxy(s.agents, refusing)), s.identityOf))
 	const hint = "if this is the relay's own address behind a proxy, say so with --web.external-url"
 	return &routes{handler: httpserver.RefuseOtherSites(external, hint, handler)}, nil
 }

@@ -14,7 +14,7 @@ func (s *Server) profiles(prefix string) http.HandlerFunc {
 			http.Error(w, "Profiles are served with --web.enable-lifecycle only.", http.StatusForbidden)
 		}
 	}
-	return func(w http.ResponseWriter, r *http.Request) {
+	return admin("read its profiles", func(w http.ResponseWriter, r *http.Request) {
 		switch strings.TrimPrefix(r.URL.Path, prefix+"/debug/pprof/") {
 		case "cmdline":
 			pprof.Cmdline(w, r)
@@ -25,5 +25,5 @@ func (s *Server) profiles(prefix string) http.HandlerFunc {
 		default:
 			http.StripPrefix(prefix, http.HandlerFunc(pprof.Index)).ServeHTTP(w, r)
 		}
-	}
+	})
 }

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -12,8 +13,27 @@ import (
 	"pushrelay/internal/fileowner"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/lifetime"
+	"pushrelay/internal/policy"
 	"pushrelay/internal/pushrules"
 )
+
+// files are what stands in the files of rules.
+type files struct {
+	rules  []lifetime.Rule
+	policy *policy.Policy // nil for none
+}
+
+// readFiles reads all files of rules, and checks them before anybody puts one to use. Errors name the flag and the file, and the line if there
+// is one.
+func (o *Options) readFiles() (f files, err error) {
+	if f.rules, err = pushrules.Load(o.ConfigFile); err != nil {
+		return f, fmt.Errorf("--config.file: %w", err)
+	}
+	if f.policy, err = policy.Load(o.PolicyFile); err != nil {
+		return f, fmt.Errorf("--policy.file: %w", err)
+	}
+	return f, nil
+}
 
 // reloadMetrics tell how the configuration file was when it was last read.
 type reloadMetrics struct {
@@ -24,34 +44,42 @@ func newReloadMetrics(reg prometheus.Registerer) *reloadMetrics {
 	return &reloadMetrics{
 		successful: promauto.With(reg).NewGauge(prometheus.GaugeOpts{
 			Name: "relay_config_last_reload_successful",
-			Help: "Whether the configuration file could be put to use when it was last read.",
+			Help: "Whether the configuration file and the policy file could be put to use when they were last read.",
 		}),
 		at: promauto.With(reg).NewGauge(prometheus.GaugeOpts{
 			Name: "relay_config_last_reload_success_timestamp_seconds",
-			Help: "When the configuration file was last put to use, in seconds since the epoch.",
+			Help: "When the configuration file and the policy file were last put to use, in seconds since the epoch.",
 		}),
 	}
 }
 
-// Reload puts the configuration file to use as it is now, whole, or returns an error and changes nothing. It may be called at any time,
+// Reload puts the configuration file and the policy file to use as they are now, both whole, or returns an error and changes nothing. It may be called at any time,
 // also before Run and by several at once, who wait for each other.
 func (s *Server) Reload() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	rules, err := pushrules.Load(s.opts.ConfigFile)
+	read, err := s.opts.readFiles()
 	if err != nil {
 		s.reloads.successful.Set(0)
-		s.logger.Error("configuration was not reloaded, the earlier one stays", slog.Any("err", err))
+		s.logger.Error("configuration was not reloaded, the earlier one stays", slog.Any("err", err), slog.String("also", "the relay would not start with these files"))
 		return err
 	}
-	s.applyRules(rules)
-	s.warnOf(fileowner.Named{Name: "--config.file", Path: s.opts.ConfigFile})
-	s.logger.Info("configuration reloaded", slog.String("file", s.opts.ConfigFile), slog.Int("push_rules", len(rules)))
+	s.apply(read)
+	s.agents.Review()
+	s.warnOf(fileowner.Named{Name: "--config.file", Path: s.opts.ConfigFile}, fileowner.Named{Name: "--policy.file", Path: s.opts.PolicyFile})
+	attrs := []any{slog.String("file", s.opts.ConfigFile), slog.Int("push_rules", len(read.rules))}
+	if read.policy != nil {
+		agents, users := read.policy.Rules()
+		attrs = append(attrs, slog.String("policy_file", s.opts.PolicyFile), slog.Int("agent_rules", max(agents, 0)), slog.Int("user_rules", max(users, 0)))
+	}
+	s.logger.Info("configuration reloaded", attrs...)
 	return nil
 }
 
-// applyRules puts rules to use that were read just now. Callers do it one after the other.
-func (s *Server) applyRules(rules []lifetime.Rule) {
+// apply puts files to use that were read just now. Callers do it one after the other.
+func (s *Server) apply(read files) {
+	s.guard.Set(read.policy)
+	rules := read.rules
 	s.rules = rules
 	adding := slices.DeleteFunc(slices.Clone(rules), func(r lifetime.Rule) bool { return r.Adding == nil })
 	s.adding.Store(&adding)

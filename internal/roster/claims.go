@@ -40,6 +40,9 @@ func (t *Target) since(key string) uint64 {
 func (r *Registry) contestedBy(a *listedAgent, announcement uint64) (targets []string, first string) {
 	for _, name := range a.order {
 		t := a.targets[name]
+		if a.withheld.why[name] != nil {
+			continue
+		}
 		for _, key := range hostKeys(t) {
 			if t.since(key) != announcement {
 				continue

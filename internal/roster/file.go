@@ -231,7 +231,7 @@ func (r *Registry) save() error {
 		return nil
 	}
 	known := knownFile{Version: fileVersion, Release: r.cfg.Release, Agents: []knownAgent{}}
-	for _, a := range r.Agents() {
+	for _, a := range r.each((*listedAgent).whole) { // terms may be others at the next start
 		k := knownAgent{
 			Agent: a.Name, LastSeen: a.LastSeen, SessionStarted: a.SessionStarted, Version: a.Version,
 			RemoteAddress: a.RemoteAddress, CertificateNotAfter: a.CertificateNotAfter, CertificateSerial: a.CertificateSerial,

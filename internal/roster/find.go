@@ -37,10 +37,14 @@ func hostKeys(t *Target) []string {
 	return []string{instance, address}
 }
 
-func (in hosts) add(agent string, targets map[string]*Target) {
-	for name, t := range targets {
+// add adds the targets of an agent, without those that are withheld: they take no host from anybody.
+func (in hosts) add(a *listedAgent) {
+	for name, t := range a.targets {
+		if a.withheld.why[name] != nil {
+			continue
+		}
 		for _, key := range hostKeys(t) {
-			in[key] = append(in[key], place{agent, name})
+			in[key] = append(in[key], place{a.Name, name})
 		}
 	}
 }

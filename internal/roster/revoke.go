@@ -49,7 +49,7 @@ func (r *Registry) Unlist(name string) int {
 	}
 	count := len(a.targets)
 	r.byHost.remove(a.Name, a.targets)
-	a.targets, a.order = map[string]*Target{}, nil
+	a.targets, a.order, a.withheld.why = map[string]*Target{}, nil, nil
 	r.wake()
 	return count
 }

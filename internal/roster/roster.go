@@ -34,6 +34,9 @@ type Session interface {
 	Supersede(by string)
 	// Revoke ends the session because the agent, or its certificate, was revoked, with the reason in one line. It does not wait.
 	Revoke(reason string)
+	// TellWithheld tells the agent which of its targets are not listed; none if all are again. It is called under the registry's lock: it neither waits
+	// nor calls the registry.
+	TellWithheld(w Withheld)
 }
 
 // Registration is an agent that begins a session.
@@ -89,6 +92,8 @@ type Agent struct {
 	SpoolPending uint64
 	// Targets are those that the agent has, in its own order, and after them those that it announces no more.
 	Targets []Target
+	// Withheld is how many others it announces that are not listed.
+	Withheld int
 	// AnnouncedBy is the process that announced targets last; zero if that is not known.
 	AnnouncedBy [16]byte
 }
@@ -116,8 +121,12 @@ type Config struct {
 	File string
 	// ForgetAfter is how long a departed agent stays known. Required.
 	ForgetAfter time.Duration
-	// MaxConcurrentScrapes bounds the scrapes of one agent at once. Required.
+	// MaxConcurrentScrapes bounds the scrapes of one agent at once, if there are no Terms.
 	MaxConcurrentScrapes int
+	// Terms returns what an agent may have, nil for the same for all. It is asked under the registry's lock, and anew by Review.
+	Terms func(agent string) Terms
+	// Withheld is told when other targets of an agent than before are not listed; nil for nobody is. It may block.
+	Withheld func(agent string, w Withheld)
 	// Release is written into the file, for people who meet it with another one.
 	Release string
 	// Logger reports agents that come and go. Required.
@@ -158,11 +167,15 @@ type listedAgent struct {
 	conflict  time.Time     // when one came back last that another had taken the session from
 	refused   int           // targets of the file that cannot be; not listed
 	lines     *rate.Limiter // of the log, about what the agent announces, as often as it likes
+	withheld  withholding
 }
 
 // Open returns a registry with what the file holds. A missing file is an empty registry, and so is a damaged one, which is kept
 // under another name; agents announce themselves again.
 func Open(cfg Config) (*Registry, error) {
+	if cfg.Terms == nil {
+		cfg.Terms = func(string) Terms { return Terms{MaxConcurrentScrapes: cfg.MaxConcurrentScrapes} }
+	}
 	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*listedAgent{}, byHost: hosts{}}
 	known, damaged, err := load(cfg.File)
 	if err != nil {
@@ -175,7 +188,8 @@ func Open(cfg Config) (*Registry, error) {
 	}
 	for _, a := range known {
 		r.agents[a.Name] = a
-		r.byHost.add(a.Name, a.targets)
+		r.withhold(a)
+		r.byHost.add(a)
 		for _, t := range a.targets {
 			r.lastClaim = max(r.lastClaim, t.InstanceSince, t.AddressSince)
 		}
@@ -229,9 +243,12 @@ func (r *Registry) Register(reg Registration) (*Attachment, error) {
 	a.Version, a.RemoteAddress, a.CertificateNotAfter = reg.Version, reg.RemoteAddress, reg.CertificateNotAfter
 	a.CertificateSerial, a.TrustDomain = reg.CertificateSerial, reg.TrustDomain
 	a.RoundTrip, a.ClockSkew, a.SpoolPending = nil, nil, 0
+	a.withheld.told = ""
 	var done announcement
 	if reg.HasTargets {
 		done = r.replaceTargets(a, reg.ProcessID, reg.Targets)
+	} else {
+		done.withheld = a.tellWithheld()
 	}
 	done.changed = done.changed || !known
 	conflict := a.inConflict(now)
@@ -247,19 +264,35 @@ func (r *Registry) Register(reg Registration) (*Attachment, error) {
 
 // Agents returns what is known of every agent, sorted by name.
 func (r *Registry) Agents() []Agent {
+	return r.each((*listedAgent).view)
+}
+
+// each returns what view makes of every agent, sorted by name.
+func (r *Registry) each(view func(a *listedAgent, now time.Time) Agent) []Agent {
 	now := time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make([]Agent, 0, len(r.agents))
 	for _, a := range r.agents {
 		r.dropLeft(a, now)
-		out = append(out, a.view(now))
+		out = append(out, view(a, now))
 	}
 	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })
 	return out
 }
 
+// view returns what is told of the agent: without the targets that are withheld.
 func (a *listedAgent) view(now time.Time) Agent {
+	v := a.whole(now)
+	if a.withheld.why != nil {
+		v.Targets = slices.DeleteFunc(v.Targets, func(t Target) bool { return a.withheld.why[t.Name] != nil })
+		v.Withheld = a.withheld.now.Count
+	}
+	return v
+}
+
+// whole returns what is known of the agent.
+func (a *listedAgent) whole(now time.Time) Agent {
 	v := a.Agent
 	v.Conflict = a.inConflict(now)
 	v.Targets = make([]Target, 0, len(a.order))

@@ -28,6 +28,7 @@ type session struct {
 	hold         chan struct{} // if set, Scrape waits for it
 	supersededBy string
 	revoked      string // the reason
+	withheld     []roster.Withheld
 }
 
 func (s *session) Scrape(context.Context, *scrape.Request) (*scrape.Response, error) {
@@ -43,6 +44,8 @@ func (s *session) Scrape(context.Context, *scrape.Request) (*scrape.Response, er
 func (s *session) Supersede(by string) { s.supersededBy = by }
 
 func (s *session) Revoke(reason string) { s.revoked = reason }
+
+func (s *session) TellWithheld(w roster.Withheld) { s.withheld = append(s.withheld, w) }
 
 func open(t *testing.T, file string) (*roster.Registry, *prometheus.Registry) {
 	t.Helper()

@@ -38,6 +38,10 @@ func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, d
 	if t == nil || t.isOver(startedAt) {
 		return nil, nil, scrape.Errorf(scrape.TargetUnknown, "agent %q has announced no target %q", req.Agent, req.Target)
 	}
+	if why := a.withheld.why[req.Target]; why != nil {
+		return nil, nil, scrape.Errorf(scrape.Denied, "%v", why)
+	}
+	most := r.cfg.Terms(req.Agent).MaxConcurrentScrapes
 	switch {
 	case !t.ListedUntil.IsZero():
 		err = scrape.Errorf(scrape.TargetGone, "agent %q announces target %q no more; it stays listed until %s", req.Agent, req.Target, t.ListedUntil.UTC().Format(time.RFC3339))
@@ -45,7 +49,7 @@ func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, d
 		err = scrape.Errorf(scrape.Draining, "this relay is about to stop")
 	case a.session == nil:
 		err = scrape.Errorf(scrape.AgentOffline, "agent %q is not connected, last seen %s", req.Agent, a.LastSeen.UTC().Format(time.RFC3339))
-	case a.scrapes >= r.cfg.MaxConcurrentScrapes:
+	case a.scrapes >= most:
 		err = scrape.Errorf(scrape.AgentBusy, "agent %q already has %d scrapes at once", req.Agent, a.scrapes)
 	}
 	if err != nil {

@@ -25,6 +25,7 @@ type announcement struct {
 	quiet bool
 	// anotherProcess says that another process had announced them, complete that the set leaves them out knowingly.
 	anotherProcess, complete bool
+	withheld                 note
 }
 
 // replaceTargets takes what a process of an agent announces. The caller holds mu, and notes what became of it afterwards.
@@ -36,12 +37,14 @@ func (r *Registry) replaceTargets(a *listedAgent, process [16]byte, set target.S
 	if done.changed { // many agents may share a host, so that this costs
 		r.lastClaim++
 		r.byHost.remove(a.Name, earlier)
-		r.byHost.add(a.Name, a.targets)
+		r.withhold(a)
+		r.byHost.add(a)
 		done.contested, done.firstAgent = r.contestedBy(a, r.lastClaim)
 	}
 	done.quiet = len(done.left)+len(done.contested) > 0 && !a.lines.Allow()
 	a.AnnouncedBy = process
 	r.announced = true
+	done.withheld = a.tellWithheld()
 	if !r.rebuilding {
 		r.settledAt = time.Time{}
 	}
@@ -53,6 +56,7 @@ func (r *Registry) note(agent string, done announcement) {
 	if done.changed {
 		r.wake()
 	}
+	r.takeNote(done.withheld)
 	r.metrics.contested.Add(float64(len(done.contested)))
 	if len(done.contested) > 0 && !done.quiet {
 		r.cfg.Logger.Warn("agent announces targets at hosts that another agent had first: as a proxy, the relay asks that one for them, unless a request says _agent",
@@ -67,9 +71,8 @@ func (r *Registry) note(agent string, done announcement) {
 
 // someOf names the first of many.
 func someOf(names []string) string {
-	const most = 5
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + ", …"
+	if len(names) > maxNamed {
+		return strings.Join(names[:maxNamed], ", ") + ", …"
 	}
 	return strings.Join(names, ", ")
 }
@@ -179,7 +182,8 @@ func (r *Registry) dropLeft(a *listedAgent, now time.Time) {
 		}
 		return gone
 	})
-	r.byHost.add(a.Name, a.targets)
+	r.withhold(a)
+	r.byHost.add(a)
 	r.cfg.Logger.Info("targets that were announced no more are listed no more", slog.String("agent", a.Name), slog.Int("count", before-len(a.order)))
 	r.wake()
 }

@@ -33,6 +33,9 @@ const (
 type HandlerConfig struct {
 	// Scraper carries the scrapes out. Required.
 	Scraper Scraper
+	// Permit says whether a request may scrape a target, which need not be known: an error is the answer. Asked is how the request calls it, and all
+	// that the error may tell of it. Nil permits everything.
+	Permit func(r *http.Request, agent, target, asked string) *Error
 	// MaxTimeout bounds the scrape's time whatever the scraper asks for. Required.
 	MaxTimeout time.Duration
 	// MaxBodyBytes bounds a body; 0 means no bound.
@@ -54,7 +57,19 @@ func NewHandler(cfg HandlerConfig) *Handler {
 
 // ServeHTTP answers with the target's own answer, or with the reason why there is none.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, &Request{Agent: route.Param(r.Context(), "agent"), Target: route.Param(r.Context(), "target"), RawQuery: r.URL.RawQuery})
+	req := &Request{Agent: route.Param(r.Context(), "agent"), Target: route.Param(r.Context(), "target"), RawQuery: r.URL.RawQuery}
+	if err := h.permit(r, req.Agent, req.Target, fmt.Sprintf("target %.256q of agent %.256q", req.Target, req.Agent)); err != nil {
+		h.fail(w, req, err)
+		return
+	}
+	h.serve(w, r, req)
+}
+
+func (h *Handler) permit(r *http.Request, agent, target, asked string) *Error {
+	if h.cfg.Permit == nil {
+		return nil
+	}
+	return h.cfg.Permit(r, agent, target, asked)
 }
 
 // serve carries out the scrape that req names; the rest of req comes from the HTTP request.

@@ -1,6 +1,7 @@
 package scrape
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -63,6 +64,12 @@ func (h *Handler) serveProxied(finder Finder, w http.ResponseWriter, r *http.Req
 		m.Scheme = "https"
 	}
 	agent, target, err := finder.Find(m)
+	if err != nil {
+		agent, target = m.Agent, ""
+	}
+	if denied := h.permit(r, agent, target, fmt.Sprintf("a target with the instance or address %.256q", m.Instance)); denied != nil {
+		err = denied // also if there is none, which is none of their business
+	}
 	if err != nil {
 		h.fail(w, &Request{Agent: m.Agent, Target: m.Instance}, err)
 		return

@@ -77,6 +77,7 @@ var RelayFamilies = strings.Fields(`
 	relay_groups_expired_total
 	relay_handshakes_refused_total
 	relay_mass_expiries_total
+	relay_policy_refusals_total
 	relay_push_duration_seconds
 	relay_push_size_bytes
 	relay_pushes_total

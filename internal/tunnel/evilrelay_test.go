@@ -29,10 +29,11 @@ import (
 // evilRelay is a relay that says what the test wants.
 type evilRelay struct {
 	relayv1.UnimplementedRelayServiceServer
-	end    *relayv1.SessionEnd // ends every session at once, if there is one
-	refuse bool                // before it begins
-	drains int                 // how often it says that it is about to stop
-	later  *relayv1.Later      // the verdict on every change
+	end    *relayv1.SessionEnd      // ends every session at once, if there is one
+	refuse bool                     // before it begins
+	drains int                      // how often it says that it is about to stop
+	later  *relayv1.Later           // the verdict on every change
+	denied []*relayv1.TargetsDenied // what it says of the agent's targets, one after the other
 
 	mu       sync.Mutex
 	attaches []time.Time // guarded by mu
@@ -57,6 +58,9 @@ func (e *evilRelay) Attach(stream relayv1.RelayService_AttachServer) error {
 	events := []*relayv1.AttachResponse{{Event: &relayv1.AttachResponse_Welcome{Welcome: welcome}}}
 	for range e.drains {
 		events = append(events, &relayv1.AttachResponse{Event: &relayv1.AttachResponse_Drain{Drain: &relayv1.Drain{}}})
+	}
+	for _, denied := range e.denied {
+		events = append(events, &relayv1.AttachResponse{Event: &relayv1.AttachResponse_TargetsDenied{TargetsDenied: denied}})
 	}
 	if e.end != nil {
 		events = append(events, &relayv1.AttachResponse{Event: &relayv1.AttachResponse_End{End: e.end}})

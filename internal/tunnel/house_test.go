@@ -116,7 +116,7 @@ func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house
 			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
 		},
 		Certificates: certificates, Revoked: thrownOut.refuses, Enrolment: h.enrolment, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
-		Limits: exposition.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, MaxConcurrentScrapes: 8, Registerer: reg,
+		Limits: exposition.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, Registerer: reg,
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
 	h.addr = listener.Addr().String()

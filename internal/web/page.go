@@ -58,15 +58,15 @@ type targetRow struct {
 	ListedUntil                  moment // set for one that the agent announces no more
 }
 
-func (h *Handler) newPage(q query, now time.Time) page {
+func (h *Handler) newPage(q query, seen visible, now time.Time) page {
 	p := page{
-		Style: template.CSS(styleSource), Version: h.cfg.Build["version"], Stats: h.cfg.Store.Stats(),
+		Style: template.CSS(styleSource), Version: seen.build["version"], Stats: seen.stats,
 		Telemetry: strings.TrimPrefix(h.cfg.TelemetryPath, "/"),
-		Groups:    h.newGroupList(h.cfg.Store.Snapshot(), q, now),
-		Started:   momentOf(h.cfg.StartedAt, now), Flags: settings(h.cfg.Flags), Build: settings(h.cfg.Build),
+		Groups:    h.newGroupList(seen.groups, q, now),
+		Started:   momentOf(h.cfg.StartedAt, now), Flags: settings(seen.flags), Build: settings(seen.build),
 	}
 	room := targetsPerPage
-	for _, a := range h.cfg.Agents.Agents() {
+	for _, a := range seen.agents {
 		p.Known++
 		if a.Connected {
 			p.Connected++

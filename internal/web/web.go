@@ -8,6 +8,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	_ "embed" // the page and its style
 	"encoding/base64"
@@ -19,6 +20,7 @@ import (
 
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
+	"pushrelay/internal/policy"
 	"pushrelay/internal/roster"
 )
 
@@ -26,6 +28,8 @@ import (
 type Store interface {
 	// Snapshot returns the present state. It must not block for long.
 	Snapshot() *groupstore.View
+	// Select returns the present state of those groups for which keep is true. It may take as long as ctx lives.
+	Select(ctx context.Context, keep func(groupstore.Group) bool) (*groupstore.View, error)
 	// Stats returns the present sizes.
 	Stats() groupstore.Stats
 }
@@ -85,9 +89,12 @@ func New(cfg Config) *Handler {
 	}
 }
 
-// ServeHTTP answers with the page. The query says which groups it shows: `q` is part of their grouping keys, `show` narrows
+// ServeHTTP answers with the page, or 403 if its user may read nothing. The query says which groups it shows: `q` is part of their grouping keys, `show` narrows
 // them to what needs attention, `from` counts those before the first one.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !policy.Permit(w, policy.UserOf(r.Context()).Anything()) {
+		return
+	}
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Content-Security-Policy", h.policy)
@@ -108,7 +115,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	var page bytes.Buffer
-	err := h.page.Execute(&page, h.newPage(readQuery(r.URL.Query()), time.Now()))
+	seen, err := h.visibleTo(r)
+	if err == nil {
+		err = h.page.Execute(&page, h.newPage(readQuery(r.URL.Query()), seen, time.Now()))
+	}
 	<-h.turns // before writing: a reader that stalls costs its page and nobody else's turn
 	if err != nil {
 		h.cfg.Logger.Error("the page could not be made", slog.Any("err", err))

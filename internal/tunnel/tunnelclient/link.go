@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/scrape"
@@ -63,16 +65,19 @@ func NewProcessID() [16]byte {
 // Link keeps a session with one relay. It is safe for concurrent use.
 type Link struct {
 	cfg       Config
-	addresses addresses // owned by Run
-	pace      pace      // owned by Run
-	complains sync.Once // of a relay that asks for what cannot be meant
-	lifeless  sync.Once // tells of a relay that does not take what pushes say of their groups' lives
+	addresses addresses     // owned by Run
+	pace      pace          // owned by Run
+	complains sync.Once     // of a relay that asks for what cannot be meant
+	denials   *rate.Limiter // of lines about targets that the relay does not list
+	lifeless  sync.Once     // tells of a relay that does not take what pushes say of their groups' lives
 
 	mu      sync.Mutex
 	current *session   // guarded by mu; nil while not attached
 	targets target.Set // guarded by mu
 	version uint64     // guarded by mu; of the targets, 0 before they were set
 	status  Status     // guarded by mu
+
+	saidDenied tunnel.Denied // guarded by mu; what the log has
 }
 
 // Status says how a link is.
@@ -88,6 +93,8 @@ type Status struct {
 	RelayVersion string
 	// LastError is why the last session ended, or could not begin; empty if there was none.
 	LastError string
+	// Denied are the targets that the relay does not list; none without a session.
+	Denied tunnel.Denied
 	// Revoked says that the relay has thrown the agent out, by its own word, and has not let it in since.
 	Revoked bool
 }
@@ -100,7 +107,7 @@ func NewLink(cfg Config) *Link {
 			cfg.Resolve = systemResolve
 		}
 	}
-	l := &Link{cfg: cfg, addresses: addresses{dial: cfg.Dial, resolve: cfg.Resolve}, status: Status{Address: cfg.Address, Since: time.Now()}}
+	l := &Link{cfg: cfg, denials: rate.NewLimiter(rate.Every(time.Minute), 5), addresses: addresses{dial: cfg.Dial, resolve: cfg.Resolve}, status: Status{Address: cfg.Address, Since: time.Now()}}
 	cfg.Metrics.watch(l)
 	return l
 }
@@ -267,6 +274,7 @@ func (l *Link) setStatus(err error) {
 	if l.status.Connected {
 		l.status.Connected, l.status.Since = false, time.Now()
 	}
+	l.status.Denied = tunnel.Denied{}
 	l.status.LastError = err.Error()
 	l.status.Revoked = l.status.Revoked || isRevoked(err)
 	if l.cfg.Spool != nil {

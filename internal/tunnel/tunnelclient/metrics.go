@@ -19,6 +19,7 @@ type Metrics struct {
 var (
 	connectedDesc = prometheus.NewDesc("relay_agent_connected", "Whether the agent has a session with the relay.", []string{"relay"}, nil)
 	revokedDesc   = prometheus.NewDesc("relay_agent_revoked", "Whether the relay has said that the agent is revoked, and has not let it in since.", []string{"relay"}, nil)
+	deniedDesc    = prometheus.NewDesc("relay_agent_targets_denied", "Targets that the relay does not list, since its policy does not let the agent serve them.", []string{"relay"}, nil)
 	roundTripDesc = prometheus.NewDesc("relay_agent_relay_round_trip_seconds", "Round trip to the relay, as the last heartbeat measured it.", []string{"relay"}, nil)
 )
 
@@ -54,6 +55,7 @@ func (m *Metrics) attachFailed(relay string) { m.failures.WithLabelValues(relay)
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- connectedDesc
 	ch <- revokedDesc
+	ch <- deniedDesc
 	ch <- roundTripDesc
 }
 
@@ -65,6 +67,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		st := l.Status()
 		ch <- prometheus.MustNewConstMetric(connectedDesc, prometheus.GaugeValue, one(st.Connected), st.Address)
 		ch <- prometheus.MustNewConstMetric(revokedDesc, prometheus.GaugeValue, one(st.Revoked), st.Address)
+		ch <- prometheus.MustNewConstMetric(deniedDesc, prometheus.GaugeValue, float64(st.Denied.Count), st.Address)
 		if st.RoundTrip > 0 {
 			ch <- prometheus.MustNewConstMetric(roundTripDesc, prometheus.GaugeValue, st.RoundTrip.Seconds(), st.Address)
 		}

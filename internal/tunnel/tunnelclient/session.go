@@ -134,6 +134,7 @@ var capabilities = []relayv1.Capability{
 	relayv1.Capability_CAPABILITY_SCRAPE,
 	relayv1.Capability_CAPABILITY_SCRAPE_PATH,
 	relayv1.Capability_CAPABILITY_DELIVER_AGAIN,
+	relayv1.Capability_CAPABILITY_TARGETS_DENIED,
 }
 
 // run serves the session until it ends, and returns why. Nothing of the session is left when it returns.
@@ -182,6 +183,8 @@ func (s *session) receive() error {
 			echo := &relayv1.HeartbeatEcho{SentAt: event.Heartbeat.GetSentAt(), EchoedAt: timestamppb.Now()}
 			s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_HeartbeatEcho{HeartbeatEcho: echo}})
 			s.reportSpool()
+		case *relayv1.AttachResponse_TargetsDenied:
+			s.link.takeDenied(event.TargetsDenied)
 		case *relayv1.AttachResponse_End:
 			return &endedError{end: event.End}
 		case *relayv1.AttachResponse_Drain:

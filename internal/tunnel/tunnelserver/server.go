@@ -64,9 +64,8 @@ type Config struct {
 	AgentLabel  string
 	Names       metric.NameScheme
 	OwnFamilies map[string]metric.Type
-	// MaxConcurrentScrapes and MaxScrapeBodyBytes are announced; the registry and the scrape handler apply them.
-	MaxConcurrentScrapes int
-	MaxScrapeBodyBytes   int64
+	// MaxScrapeBodyBytes is announced; the scrape handler applies it.
+	MaxScrapeBodyBytes int64
 	// StoreID identifies the store that pushes go to.
 	StoreID [16]byte
 	// History returns where that store has been. Its present epoch never changes.

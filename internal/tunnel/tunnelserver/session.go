@@ -28,6 +28,7 @@ type session struct {
 	attachment *roster.Attachment
 	path       bool          // the agent honours ScrapeRequest.path
 	again      bool          // the agent honours ScrapeRequest.deliver_on
+	denials    bool          // the agent takes TargetsDenied
 	slots      chan struct{} // one per change in progress
 	window     window        // bytes of the bodies of changes that come in or are in progress
 	pushing    atomic.Bool   // there is a stream of changes
@@ -65,6 +66,7 @@ func newSession(stream relayv1.RelayService_AttachServer, s *Server, conn *conne
 		startedAt: time.Now(),
 		path:      tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_SCRAPE_PATH),
 		again:     tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_DELIVER_AGAIN),
+		denials:   tunnel.Has(hello.GetCapabilities(), relayv1.Capability_CAPABILITY_TARGETS_DENIED),
 		slots:     make(chan struct{}, tunnel.MaxUnacknowledgedChanges),
 		window:    newWindow(),
 		stream:    stream,
@@ -103,7 +105,7 @@ func (ss *session) end(why *sessionEnd) {
 func (ss *session) welcome(hello *relayv1.Hello) *relayv1.Welcome {
 	cfg := &ss.server.cfg
 	limits := tunnel.LimitsToProto(cfg.Limits)
-	limits.MaxConcurrentScrapes = uint32(cfg.MaxConcurrentScrapes)
+	limits.MaxConcurrentScrapes = uint32(cfg.Registry.MaxConcurrentScrapes(ss.agent))
 	limits.MaxScrapeBodyBytes = uint64(cfg.MaxScrapeBodyBytes)
 	limits.AgentLabel = cfg.AgentLabel
 	limits.Utf8Names = cfg.Names == metric.UTF8Names

@@ -15,6 +15,7 @@
 //	                                            <-  ScrapeRequest, on Attach; ScrapeCancel if nobody waits for it any more
 //	DeliverScrape, or one that is kept open:    ->
 //	  head, body, and an end or a failure       <-  ends the call if nobody waits for it any more
+//	                                            <-  TargetsDenied, if some targets are not listed, or others than before
 //	                                            <-  Drain: no more scrapes, what runs goes on
 //	closes the connection and dials again later <-  SessionEnd: why. The last event
 //
@@ -80,6 +81,8 @@ const (
 	Capability_CAPABILITY_ADD Capability = 10
 	// Relay: serves Renew for certificates of its own authority.
 	Capability_CAPABILITY_RENEW Capability = 11
+	// Agent: takes TargetsDenied.
+	Capability_CAPABILITY_TARGETS_DENIED Capability = 12
 )
 
 // Enum value maps for Capability.
@@ -97,20 +100,22 @@ var (
 		9:  "CAPABILITY_LIFE",
 		10: "CAPABILITY_ADD",
 		11: "CAPABILITY_RENEW",
+		12: "CAPABILITY_TARGETS_DENIED",
 	}
 	Capability_value = map[string]int32{
-		"CAPABILITY_UNSPECIFIED":   0,
-		"CAPABILITY_SCRAPE":        1,
-		"CAPABILITY_SCRAPE_PATH":   2,
-		"CAPABILITY_PUSH":          3,
-		"CAPABILITY_PUSH_ORIGIN":   4,
-		"CAPABILITY_PUSH_FAILURE":  5,
-		"CAPABILITY_PUSH_GZIP":     6,
-		"CAPABILITY_DELIVER_AGAIN": 7,
-		"CAPABILITY_MAY_BE_HIDDEN": 8,
-		"CAPABILITY_LIFE":          9,
-		"CAPABILITY_ADD":           10,
-		"CAPABILITY_RENEW":         11,
+		"CAPABILITY_UNSPECIFIED":    0,
+		"CAPABILITY_SCRAPE":         1,
+		"CAPABILITY_SCRAPE_PATH":    2,
+		"CAPABILITY_PUSH":           3,
+		"CAPABILITY_PUSH_ORIGIN":    4,
+		"CAPABILITY_PUSH_FAILURE":   5,
+		"CAPABILITY_PUSH_GZIP":      6,
+		"CAPABILITY_DELIVER_AGAIN":  7,
+		"CAPABILITY_MAY_BE_HIDDEN":  8,
+		"CAPABILITY_LIFE":           9,
+		"CAPABILITY_ADD":            10,
+		"CAPABILITY_RENEW":          11,
+		"CAPABILITY_TARGETS_DENIED": 12,
 	}
 )
 
@@ -913,6 +918,7 @@ type AttachResponse struct {
 	//	*AttachResponse_Heartbeat
 	//	*AttachResponse_Drain
 	//	*AttachResponse_End
+	//	*AttachResponse_TargetsDenied
 	Event         isAttachResponse_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1009,6 +1015,15 @@ func (x *AttachResponse) GetEnd() *SessionEnd {
 	return nil
 }
 
+func (x *AttachResponse) GetTargetsDenied() *TargetsDenied {
+	if x != nil {
+		if x, ok := x.Event.(*AttachResponse_TargetsDenied); ok {
+			return x.TargetsDenied
+		}
+	}
+	return nil
+}
+
 type isAttachResponse_Event interface {
 	isAttachResponse_Event()
 }
@@ -1043,6 +1058,11 @@ type AttachResponse_End struct {
 	End *SessionEnd `protobuf:"bytes,6,opt,name=end,proto3,oneof"`
 }
 
+type AttachResponse_TargetsDenied struct {
+	// What the relay does not list of the agent's targets has changed. Needs CAPABILITY_TARGETS_DENIED.
+	TargetsDenied *TargetsDenied `protobuf:"bytes,7,opt,name=targets_denied,json=targetsDenied,proto3,oneof"`
+}
+
 func (*AttachResponse_Welcome) isAttachResponse_Event() {}
 
 func (*AttachResponse_Scrape) isAttachResponse_Event() {}
@@ -1054,6 +1074,73 @@ func (*AttachResponse_Heartbeat) isAttachResponse_Event() {}
 func (*AttachResponse_Drain) isAttachResponse_Event() {}
 
 func (*AttachResponse_End) isAttachResponse_Event() {}
+
+func (*AttachResponse_TargetsDenied) isAttachResponse_Event() {}
+
+// TargetsDenied says that the relay's policy does not let the agent serve some of its targets: they are not listed, and not scraped. At the begin
+// of a session none are, until this says so. What waits to be sent is left out where a newer one follows.
+type TargetsDenied struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many there are; 0 for none any more.
+	Count uint32 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// The first of them, by Target.name; an agent keeps at most 5.
+	Targets []string `protobuf:"bytes,2,rep,name=targets,proto3" json:"targets,omitempty"`
+	// Why the first one is denied, for people: one line, of which an agent keeps 1 KiB.
+	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TargetsDenied) Reset() {
+	*x = TargetsDenied{}
+	mi := &file_relay_v1_relay_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TargetsDenied) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TargetsDenied) ProtoMessage() {}
+
+func (x *TargetsDenied) ProtoReflect() protoreflect.Message {
+	mi := &file_relay_v1_relay_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TargetsDenied.ProtoReflect.Descriptor instead.
+func (*TargetsDenied) Descriptor() ([]byte, []int) {
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TargetsDenied) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *TargetsDenied) GetTargets() []string {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *TargetsDenied) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
 
 // Hello is what an agent says of itself.
 type Hello struct {
@@ -1080,7 +1167,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_relay_v1_relay_proto_msgTypes[2]
+	mi := &file_relay_v1_relay_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1179,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[2]
+	mi := &file_relay_v1_relay_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1192,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{2}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Hello) GetProtocolVersion() uint32 {
@@ -1181,7 +1268,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_relay_v1_relay_proto_msgTypes[3]
+	mi := &file_relay_v1_relay_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1280,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[3]
+	mi := &file_relay_v1_relay_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1293,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{3}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Welcome) GetSession() uint64 {
@@ -1285,7 +1372,7 @@ type OwnFamily struct {
 
 func (x *OwnFamily) Reset() {
 	*x = OwnFamily{}
-	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_relay_v1_relay_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1384,7 @@ func (x *OwnFamily) String() string {
 func (*OwnFamily) ProtoMessage() {}
 
 func (x *OwnFamily) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[4]
+	mi := &file_relay_v1_relay_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1397,7 @@ func (x *OwnFamily) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OwnFamily.ProtoReflect.Descriptor instead.
 func (*OwnFamily) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{4}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OwnFamily) GetName() string {
@@ -1340,7 +1427,7 @@ type StoreHistory struct {
 
 func (x *StoreHistory) Reset() {
 	*x = StoreHistory{}
-	mi := &file_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_relay_v1_relay_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1439,7 @@ func (x *StoreHistory) String() string {
 func (*StoreHistory) ProtoMessage() {}
 
 func (x *StoreHistory) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[5]
+	mi := &file_relay_v1_relay_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1452,7 @@ func (x *StoreHistory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreHistory.ProtoReflect.Descriptor instead.
 func (*StoreHistory) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{5}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StoreHistory) GetEpochs() []*StoreEpoch {
@@ -1395,7 +1482,7 @@ type StoreEpoch struct {
 
 func (x *StoreEpoch) Reset() {
 	*x = StoreEpoch{}
-	mi := &file_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_relay_v1_relay_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1407,7 +1494,7 @@ func (x *StoreEpoch) String() string {
 func (*StoreEpoch) ProtoMessage() {}
 
 func (x *StoreEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[6]
+	mi := &file_relay_v1_relay_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1420,7 +1507,7 @@ func (x *StoreEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreEpoch.ProtoReflect.Descriptor instead.
 func (*StoreEpoch) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{6}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StoreEpoch) GetId() []byte {
@@ -1450,7 +1537,7 @@ type StorePoint struct {
 
 func (x *StorePoint) Reset() {
 	*x = StorePoint{}
-	mi := &file_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_relay_v1_relay_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1549,7 @@ func (x *StorePoint) String() string {
 func (*StorePoint) ProtoMessage() {}
 
 func (x *StorePoint) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[7]
+	mi := &file_relay_v1_relay_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1562,7 @@ func (x *StorePoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StorePoint.ProtoReflect.Descriptor instead.
 func (*StorePoint) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{7}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StorePoint) GetEpoch() []byte {
@@ -1527,7 +1614,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_relay_v1_relay_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1626,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[8]
+	mi := &file_relay_v1_relay_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1639,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{8}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Limits) GetMaxBodyBytes() uint64 {
@@ -1655,7 +1742,7 @@ type JournalState struct {
 
 func (x *JournalState) Reset() {
 	*x = JournalState{}
-	mi := &file_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_relay_v1_relay_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1754,7 @@ func (x *JournalState) String() string {
 func (*JournalState) ProtoMessage() {}
 
 func (x *JournalState) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[9]
+	mi := &file_relay_v1_relay_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1767,7 @@ func (x *JournalState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalState.ProtoReflect.Descriptor instead.
 func (*JournalState) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{9}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *JournalState) GetJournalId() []byte {
@@ -1723,7 +1810,7 @@ type SpoolState struct {
 
 func (x *SpoolState) Reset() {
 	*x = SpoolState{}
-	mi := &file_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_relay_v1_relay_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1822,7 @@ func (x *SpoolState) String() string {
 func (*SpoolState) ProtoMessage() {}
 
 func (x *SpoolState) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[10]
+	mi := &file_relay_v1_relay_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1835,7 @@ func (x *SpoolState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpoolState.ProtoReflect.Descriptor instead.
 func (*SpoolState) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{10}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SpoolState) GetPendingChanges() uint64 {
@@ -1798,7 +1885,7 @@ type TargetSet struct {
 
 func (x *TargetSet) Reset() {
 	*x = TargetSet{}
-	mi := &file_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_relay_v1_relay_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +1897,7 @@ func (x *TargetSet) String() string {
 func (*TargetSet) ProtoMessage() {}
 
 func (x *TargetSet) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[11]
+	mi := &file_relay_v1_relay_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +1910,7 @@ func (x *TargetSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TargetSet.ProtoReflect.Descriptor instead.
 func (*TargetSet) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{11}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TargetSet) GetTargets() []*Target {
@@ -1875,7 +1962,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_relay_v1_relay_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +1974,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[12]
+	mi := &file_relay_v1_relay_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +1987,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{12}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Target) GetName() string {
@@ -1979,7 +2066,7 @@ type Label struct {
 
 func (x *Label) Reset() {
 	*x = Label{}
-	mi := &file_relay_v1_relay_proto_msgTypes[13]
+	mi := &file_relay_v1_relay_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1991,7 +2078,7 @@ func (x *Label) String() string {
 func (*Label) ProtoMessage() {}
 
 func (x *Label) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[13]
+	mi := &file_relay_v1_relay_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2004,7 +2091,7 @@ func (x *Label) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Label.ProtoReflect.Descriptor instead.
 func (*Label) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{13}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Label) GetName() string {
@@ -2035,7 +2122,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_relay_v1_relay_proto_msgTypes[14]
+	mi := &file_relay_v1_relay_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2134,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[14]
+	mi := &file_relay_v1_relay_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2147,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{14}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Heartbeat) GetSentAt() *timestamppb.Timestamp {
@@ -2090,7 +2177,7 @@ type HeartbeatEcho struct {
 
 func (x *HeartbeatEcho) Reset() {
 	*x = HeartbeatEcho{}
-	mi := &file_relay_v1_relay_proto_msgTypes[15]
+	mi := &file_relay_v1_relay_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2189,7 @@ func (x *HeartbeatEcho) String() string {
 func (*HeartbeatEcho) ProtoMessage() {}
 
 func (x *HeartbeatEcho) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[15]
+	mi := &file_relay_v1_relay_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2202,7 @@ func (x *HeartbeatEcho) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatEcho.ProtoReflect.Descriptor instead.
 func (*HeartbeatEcho) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{15}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HeartbeatEcho) GetSentAt() *timestamppb.Timestamp {
@@ -2144,7 +2231,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_relay_v1_relay_proto_msgTypes[16]
+	mi := &file_relay_v1_relay_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2243,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[16]
+	mi := &file_relay_v1_relay_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2256,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{16}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Drain) GetWithin() *durationpb.Duration {
@@ -2196,7 +2283,7 @@ type SessionEnd struct {
 
 func (x *SessionEnd) Reset() {
 	*x = SessionEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[17]
+	mi := &file_relay_v1_relay_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2208,7 +2295,7 @@ func (x *SessionEnd) String() string {
 func (*SessionEnd) ProtoMessage() {}
 
 func (x *SessionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[17]
+	mi := &file_relay_v1_relay_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2221,7 +2308,7 @@ func (x *SessionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionEnd.ProtoReflect.Descriptor instead.
 func (*SessionEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{17}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SessionEnd) GetReason() SessionEndReason {
@@ -2270,7 +2357,7 @@ type PushRequest struct {
 
 func (x *PushRequest) Reset() {
 	*x = PushRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[18]
+	mi := &file_relay_v1_relay_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2282,7 +2369,7 @@ func (x *PushRequest) String() string {
 func (*PushRequest) ProtoMessage() {}
 
 func (x *PushRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[18]
+	mi := &file_relay_v1_relay_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2295,7 +2382,7 @@ func (x *PushRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushRequest.ProtoReflect.Descriptor instead.
 func (*PushRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{18}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PushRequest) GetPart() isPushRequest_Part {
@@ -2411,7 +2498,7 @@ type ChangeBegin struct {
 
 func (x *ChangeBegin) Reset() {
 	*x = ChangeBegin{}
-	mi := &file_relay_v1_relay_proto_msgTypes[19]
+	mi := &file_relay_v1_relay_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2423,7 +2510,7 @@ func (x *ChangeBegin) String() string {
 func (*ChangeBegin) ProtoMessage() {}
 
 func (x *ChangeBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[19]
+	mi := &file_relay_v1_relay_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2436,7 +2523,7 @@ func (x *ChangeBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeBegin.ProtoReflect.Descriptor instead.
 func (*ChangeBegin) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{19}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ChangeBegin) GetChange() uint64 {
@@ -2541,7 +2628,7 @@ type Life struct {
 
 func (x *Life) Reset() {
 	*x = Life{}
-	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	mi := &file_relay_v1_relay_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2553,7 +2640,7 @@ func (x *Life) String() string {
 func (*Life) ProtoMessage() {}
 
 func (x *Life) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[20]
+	mi := &file_relay_v1_relay_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2566,7 +2653,7 @@ func (x *Life) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Life.ProtoReflect.Descriptor instead.
 func (*Life) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{20}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Life) GetTtl() string {
@@ -2615,7 +2702,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_relay_v1_relay_proto_msgTypes[21]
+	mi := &file_relay_v1_relay_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2627,7 +2714,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[21]
+	mi := &file_relay_v1_relay_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2640,7 +2727,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{21}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Origin) GetJournalId() []byte {
@@ -2673,7 +2760,7 @@ type ChangeEnd struct {
 
 func (x *ChangeEnd) Reset() {
 	*x = ChangeEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[22]
+	mi := &file_relay_v1_relay_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2685,7 +2772,7 @@ func (x *ChangeEnd) String() string {
 func (*ChangeEnd) ProtoMessage() {}
 
 func (x *ChangeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[22]
+	mi := &file_relay_v1_relay_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2698,7 +2785,7 @@ func (x *ChangeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeEnd.ProtoReflect.Descriptor instead.
 func (*ChangeEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{22}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{23}
 }
 
 // PushResponse is one verdict.
@@ -2722,7 +2809,7 @@ type PushResponse struct {
 
 func (x *PushResponse) Reset() {
 	*x = PushResponse{}
-	mi := &file_relay_v1_relay_proto_msgTypes[23]
+	mi := &file_relay_v1_relay_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2734,7 +2821,7 @@ func (x *PushResponse) String() string {
 func (*PushResponse) ProtoMessage() {}
 
 func (x *PushResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[23]
+	mi := &file_relay_v1_relay_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2747,7 +2834,7 @@ func (x *PushResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PushResponse.ProtoReflect.Descriptor instead.
 func (*PushResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{23}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PushResponse) GetChange() uint64 {
@@ -2839,7 +2926,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_relay_v1_relay_proto_msgTypes[24]
+	mi := &file_relay_v1_relay_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2851,7 +2938,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[24]
+	mi := &file_relay_v1_relay_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2864,7 +2951,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{24}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Applied) GetDuplicate() bool {
@@ -2901,7 +2988,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_relay_v1_relay_proto_msgTypes[25]
+	mi := &file_relay_v1_relay_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2913,7 +3000,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[25]
+	mi := &file_relay_v1_relay_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2926,7 +3013,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{25}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Rejected) GetReason() RejectReason {
@@ -2958,7 +3045,7 @@ type Later struct {
 
 func (x *Later) Reset() {
 	*x = Later{}
-	mi := &file_relay_v1_relay_proto_msgTypes[26]
+	mi := &file_relay_v1_relay_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3057,7 @@ func (x *Later) String() string {
 func (*Later) ProtoMessage() {}
 
 func (x *Later) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[26]
+	mi := &file_relay_v1_relay_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3070,7 @@ func (x *Later) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Later.ProtoReflect.Descriptor instead.
 func (*Later) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{26}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Later) GetReason() LaterReason {
@@ -3020,7 +3107,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_relay_v1_relay_proto_msgTypes[27]
+	mi := &file_relay_v1_relay_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3119,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[27]
+	mi := &file_relay_v1_relay_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3132,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{27}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Header) GetName() string {
@@ -3095,7 +3182,7 @@ type ScrapeRequest struct {
 
 func (x *ScrapeRequest) Reset() {
 	*x = ScrapeRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[28]
+	mi := &file_relay_v1_relay_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3107,7 +3194,7 @@ func (x *ScrapeRequest) String() string {
 func (*ScrapeRequest) ProtoMessage() {}
 
 func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[28]
+	mi := &file_relay_v1_relay_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3120,7 +3207,7 @@ func (x *ScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeRequest.ProtoReflect.Descriptor instead.
 func (*ScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{28}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ScrapeRequest) GetScrape() uint64 {
@@ -3197,7 +3284,7 @@ type ScrapeCancel struct {
 
 func (x *ScrapeCancel) Reset() {
 	*x = ScrapeCancel{}
-	mi := &file_relay_v1_relay_proto_msgTypes[29]
+	mi := &file_relay_v1_relay_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3209,7 +3296,7 @@ func (x *ScrapeCancel) String() string {
 func (*ScrapeCancel) ProtoMessage() {}
 
 func (x *ScrapeCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[29]
+	mi := &file_relay_v1_relay_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3222,7 +3309,7 @@ func (x *ScrapeCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeCancel.ProtoReflect.Descriptor instead.
 func (*ScrapeCancel) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{29}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ScrapeCancel) GetScrape() uint64 {
@@ -3251,7 +3338,7 @@ type DeliverScrapeRequest struct {
 
 func (x *DeliverScrapeRequest) Reset() {
 	*x = DeliverScrapeRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[30]
+	mi := &file_relay_v1_relay_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3263,7 +3350,7 @@ func (x *DeliverScrapeRequest) String() string {
 func (*DeliverScrapeRequest) ProtoMessage() {}
 
 func (x *DeliverScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[30]
+	mi := &file_relay_v1_relay_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3276,7 +3363,7 @@ func (x *DeliverScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverScrapeRequest.ProtoReflect.Descriptor instead.
 func (*DeliverScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{30}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeliverScrapeRequest) GetPart() isDeliverScrapeRequest_Part {
@@ -3384,7 +3471,7 @@ type ScrapeReference struct {
 
 func (x *ScrapeReference) Reset() {
 	*x = ScrapeReference{}
-	mi := &file_relay_v1_relay_proto_msgTypes[31]
+	mi := &file_relay_v1_relay_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3396,7 +3483,7 @@ func (x *ScrapeReference) String() string {
 func (*ScrapeReference) ProtoMessage() {}
 
 func (x *ScrapeReference) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[31]
+	mi := &file_relay_v1_relay_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3409,7 +3496,7 @@ func (x *ScrapeReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeReference.ProtoReflect.Descriptor instead.
 func (*ScrapeReference) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{31}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ScrapeReference) GetSession() uint64 {
@@ -3441,7 +3528,7 @@ type ScrapeHead struct {
 
 func (x *ScrapeHead) Reset() {
 	*x = ScrapeHead{}
-	mi := &file_relay_v1_relay_proto_msgTypes[32]
+	mi := &file_relay_v1_relay_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3453,7 +3540,7 @@ func (x *ScrapeHead) String() string {
 func (*ScrapeHead) ProtoMessage() {}
 
 func (x *ScrapeHead) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[32]
+	mi := &file_relay_v1_relay_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3466,7 +3553,7 @@ func (x *ScrapeHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeHead.ProtoReflect.Descriptor instead.
 func (*ScrapeHead) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{32}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ScrapeHead) GetStatus() uint32 {
@@ -3501,7 +3588,7 @@ type ScrapeEnd struct {
 
 func (x *ScrapeEnd) Reset() {
 	*x = ScrapeEnd{}
-	mi := &file_relay_v1_relay_proto_msgTypes[33]
+	mi := &file_relay_v1_relay_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3513,7 +3600,7 @@ func (x *ScrapeEnd) String() string {
 func (*ScrapeEnd) ProtoMessage() {}
 
 func (x *ScrapeEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[33]
+	mi := &file_relay_v1_relay_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3526,7 +3613,7 @@ func (x *ScrapeEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeEnd.ProtoReflect.Descriptor instead.
 func (*ScrapeEnd) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{33}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ScrapeEnd) GetBodyBytes() uint64 {
@@ -3549,7 +3636,7 @@ type ScrapeFailure struct {
 
 func (x *ScrapeFailure) Reset() {
 	*x = ScrapeFailure{}
-	mi := &file_relay_v1_relay_proto_msgTypes[34]
+	mi := &file_relay_v1_relay_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3561,7 +3648,7 @@ func (x *ScrapeFailure) String() string {
 func (*ScrapeFailure) ProtoMessage() {}
 
 func (x *ScrapeFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[34]
+	mi := &file_relay_v1_relay_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3574,7 +3661,7 @@ func (x *ScrapeFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeFailure.ProtoReflect.Descriptor instead.
 func (*ScrapeFailure) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{34}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ScrapeFailure) GetReason() ScrapeFailureReason {
@@ -3600,7 +3687,7 @@ type DeliverScrapeResponse struct {
 
 func (x *DeliverScrapeResponse) Reset() {
 	*x = DeliverScrapeResponse{}
-	mi := &file_relay_v1_relay_proto_msgTypes[35]
+	mi := &file_relay_v1_relay_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3612,7 +3699,7 @@ func (x *DeliverScrapeResponse) String() string {
 func (*DeliverScrapeResponse) ProtoMessage() {}
 
 func (x *DeliverScrapeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[35]
+	mi := &file_relay_v1_relay_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3625,7 +3712,7 @@ func (x *DeliverScrapeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeliverScrapeResponse.ProtoReflect.Descriptor instead.
 func (*DeliverScrapeResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{35}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{36}
 }
 
 // RenewRequest asks for the agent's next certificate.
@@ -3642,7 +3729,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_relay_v1_relay_proto_msgTypes[36]
+	mi := &file_relay_v1_relay_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3654,7 +3741,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[36]
+	mi := &file_relay_v1_relay_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3667,7 +3754,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{36}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RenewRequest) GetSession() uint64 {
@@ -3695,7 +3782,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_relay_v1_relay_proto_msgTypes[37]
+	mi := &file_relay_v1_relay_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3707,7 +3794,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_relay_proto_msgTypes[37]
+	mi := &file_relay_v1_relay_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3720,7 +3807,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_relay_proto_rawDescGZIP(), []int{37}
+	return file_relay_v1_relay_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RenewResponse) GetIssued() *IssuedCertificate {
@@ -3740,15 +3827,20 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\atargets\x18\x02 \x01(\v2\x13.relay.v1.TargetSetH\x00R\atargets\x12@\n" +
 	"\x0eheartbeat_echo\x18\x03 \x01(\v2\x17.relay.v1.HeartbeatEchoH\x00R\rheartbeatEcho\x12,\n" +
 	"\x05spool\x18\x04 \x01(\v2\x14.relay.v1.SpoolStateH\x00R\x05spoolB\a\n" +
-	"\x05event\"\xc2\x02\n" +
+	"\x05event\"\x84\x03\n" +
 	"\x0eAttachResponse\x12-\n" +
 	"\awelcome\x18\x01 \x01(\v2\x11.relay.v1.WelcomeH\x00R\awelcome\x121\n" +
 	"\x06scrape\x18\x02 \x01(\v2\x17.relay.v1.ScrapeRequestH\x00R\x06scrape\x12=\n" +
 	"\rscrape_cancel\x18\x03 \x01(\v2\x16.relay.v1.ScrapeCancelH\x00R\fscrapeCancel\x123\n" +
 	"\theartbeat\x18\x04 \x01(\v2\x13.relay.v1.HeartbeatH\x00R\theartbeat\x12'\n" +
 	"\x05drain\x18\x05 \x01(\v2\x0f.relay.v1.DrainH\x00R\x05drain\x12(\n" +
-	"\x03end\x18\x06 \x01(\v2\x14.relay.v1.SessionEndH\x00R\x03endB\a\n" +
-	"\x05event\"\x80\x02\n" +
+	"\x03end\x18\x06 \x01(\v2\x14.relay.v1.SessionEndH\x00R\x03end\x12@\n" +
+	"\x0etargets_denied\x18\a \x01(\v2\x17.relay.v1.TargetsDeniedH\x00R\rtargetsDeniedB\a\n" +
+	"\x05event\"Y\n" +
+	"\rTargetsDenied\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\rR\x05count\x12\x18\n" +
+	"\atargets\x18\x02 \x03(\tR\atargets\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x80\x02\n" +
 	"\x05Hello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x128\n" +
 	"\fcapabilities\x18\x02 \x03(\x0e2\x14.relay.v1.CapabilityR\fcapabilities\x12#\n" +
@@ -3941,7 +4033,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12/\n" +
 	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"D\n" +
 	"\rRenewResponse\x123\n" +
-	"\x06issued\x18\x01 \x01(\v2\x1b.relay.v1.IssuedCertificateR\x06issued*\xbe\x02\n" +
+	"\x06issued\x18\x01 \x01(\v2\x1b.relay.v1.IssuedCertificateR\x06issued*\xdd\x02\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -3956,7 +4048,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x0fCAPABILITY_LIFE\x10\t\x12\x12\n" +
 	"\x0eCAPABILITY_ADD\x10\n" +
 	"\x12\x14\n" +
-	"\x10CAPABILITY_RENEW\x10\v*\xc7\x01\n" +
+	"\x10CAPABILITY_RENEW\x10\v\x12\x1d\n" +
+	"\x19CAPABILITY_TARGETS_DENIED\x10\f*\xc7\x01\n" +
 	"\n" +
 	"FamilyType\x12\x1b\n" +
 	"\x17FAMILY_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -4046,7 +4139,7 @@ func file_relay_v1_relay_proto_rawDescGZIP() []byte {
 }
 
 var file_relay_v1_relay_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_relay_v1_relay_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_relay_v1_relay_proto_goTypes = []any{
 	(Capability)(0),               // 0: relay.v1.Capability
 	(FamilyType)(0),               // 1: relay.v1.FamilyType
@@ -4061,117 +4154,119 @@ var file_relay_v1_relay_proto_goTypes = []any{
 	(ScrapeFailureReason)(0),      // 10: relay.v1.ScrapeFailureReason
 	(*AttachRequest)(nil),         // 11: relay.v1.AttachRequest
 	(*AttachResponse)(nil),        // 12: relay.v1.AttachResponse
-	(*Hello)(nil),                 // 13: relay.v1.Hello
-	(*Welcome)(nil),               // 14: relay.v1.Welcome
-	(*OwnFamily)(nil),             // 15: relay.v1.OwnFamily
-	(*StoreHistory)(nil),          // 16: relay.v1.StoreHistory
-	(*StoreEpoch)(nil),            // 17: relay.v1.StoreEpoch
-	(*StorePoint)(nil),            // 18: relay.v1.StorePoint
-	(*Limits)(nil),                // 19: relay.v1.Limits
-	(*JournalState)(nil),          // 20: relay.v1.JournalState
-	(*SpoolState)(nil),            // 21: relay.v1.SpoolState
-	(*TargetSet)(nil),             // 22: relay.v1.TargetSet
-	(*Target)(nil),                // 23: relay.v1.Target
-	(*Label)(nil),                 // 24: relay.v1.Label
-	(*Heartbeat)(nil),             // 25: relay.v1.Heartbeat
-	(*HeartbeatEcho)(nil),         // 26: relay.v1.HeartbeatEcho
-	(*Drain)(nil),                 // 27: relay.v1.Drain
-	(*SessionEnd)(nil),            // 28: relay.v1.SessionEnd
-	(*PushRequest)(nil),           // 29: relay.v1.PushRequest
-	(*ChangeBegin)(nil),           // 30: relay.v1.ChangeBegin
-	(*Life)(nil),                  // 31: relay.v1.Life
-	(*Origin)(nil),                // 32: relay.v1.Origin
-	(*ChangeEnd)(nil),             // 33: relay.v1.ChangeEnd
-	(*PushResponse)(nil),          // 34: relay.v1.PushResponse
-	(*Applied)(nil),               // 35: relay.v1.Applied
-	(*Rejected)(nil),              // 36: relay.v1.Rejected
-	(*Later)(nil),                 // 37: relay.v1.Later
-	(*Header)(nil),                // 38: relay.v1.Header
-	(*ScrapeRequest)(nil),         // 39: relay.v1.ScrapeRequest
-	(*ScrapeCancel)(nil),          // 40: relay.v1.ScrapeCancel
-	(*DeliverScrapeRequest)(nil),  // 41: relay.v1.DeliverScrapeRequest
-	(*ScrapeReference)(nil),       // 42: relay.v1.ScrapeReference
-	(*ScrapeHead)(nil),            // 43: relay.v1.ScrapeHead
-	(*ScrapeEnd)(nil),             // 44: relay.v1.ScrapeEnd
-	(*ScrapeFailure)(nil),         // 45: relay.v1.ScrapeFailure
-	(*DeliverScrapeResponse)(nil), // 46: relay.v1.DeliverScrapeResponse
-	(*RenewRequest)(nil),          // 47: relay.v1.RenewRequest
-	(*RenewResponse)(nil),         // 48: relay.v1.RenewResponse
-	(*durationpb.Duration)(nil),   // 49: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 50: google.protobuf.Timestamp
-	(*IssuedCertificate)(nil),     // 51: relay.v1.IssuedCertificate
+	(*TargetsDenied)(nil),         // 13: relay.v1.TargetsDenied
+	(*Hello)(nil),                 // 14: relay.v1.Hello
+	(*Welcome)(nil),               // 15: relay.v1.Welcome
+	(*OwnFamily)(nil),             // 16: relay.v1.OwnFamily
+	(*StoreHistory)(nil),          // 17: relay.v1.StoreHistory
+	(*StoreEpoch)(nil),            // 18: relay.v1.StoreEpoch
+	(*StorePoint)(nil),            // 19: relay.v1.StorePoint
+	(*Limits)(nil),                // 20: relay.v1.Limits
+	(*JournalState)(nil),          // 21: relay.v1.JournalState
+	(*SpoolState)(nil),            // 22: relay.v1.SpoolState
+	(*TargetSet)(nil),             // 23: relay.v1.TargetSet
+	(*Target)(nil),                // 24: relay.v1.Target
+	(*Label)(nil),                 // 25: relay.v1.Label
+	(*Heartbeat)(nil),             // 26: relay.v1.Heartbeat
+	(*HeartbeatEcho)(nil),         // 27: relay.v1.HeartbeatEcho
+	(*Drain)(nil),                 // 28: relay.v1.Drain
+	(*SessionEnd)(nil),            // 29: relay.v1.SessionEnd
+	(*PushRequest)(nil),           // 30: relay.v1.PushRequest
+	(*ChangeBegin)(nil),           // 31: relay.v1.ChangeBegin
+	(*Life)(nil),                  // 32: relay.v1.Life
+	(*Origin)(nil),                // 33: relay.v1.Origin
+	(*ChangeEnd)(nil),             // 34: relay.v1.ChangeEnd
+	(*PushResponse)(nil),          // 35: relay.v1.PushResponse
+	(*Applied)(nil),               // 36: relay.v1.Applied
+	(*Rejected)(nil),              // 37: relay.v1.Rejected
+	(*Later)(nil),                 // 38: relay.v1.Later
+	(*Header)(nil),                // 39: relay.v1.Header
+	(*ScrapeRequest)(nil),         // 40: relay.v1.ScrapeRequest
+	(*ScrapeCancel)(nil),          // 41: relay.v1.ScrapeCancel
+	(*DeliverScrapeRequest)(nil),  // 42: relay.v1.DeliverScrapeRequest
+	(*ScrapeReference)(nil),       // 43: relay.v1.ScrapeReference
+	(*ScrapeHead)(nil),            // 44: relay.v1.ScrapeHead
+	(*ScrapeEnd)(nil),             // 45: relay.v1.ScrapeEnd
+	(*ScrapeFailure)(nil),         // 46: relay.v1.ScrapeFailure
+	(*DeliverScrapeResponse)(nil), // 47: relay.v1.DeliverScrapeResponse
+	(*RenewRequest)(nil),          // 48: relay.v1.RenewRequest
+	(*RenewResponse)(nil),         // 49: relay.v1.RenewResponse
+	(*durationpb.Duration)(nil),   // 50: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 51: google.protobuf.Timestamp
+	(*IssuedCertificate)(nil),     // 52: relay.v1.IssuedCertificate
 }
 var file_relay_v1_relay_proto_depIdxs = []int32{
-	13, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
-	22, // 1: relay.v1.AttachRequest.targets:type_name -> relay.v1.TargetSet
-	26, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
-	21, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
-	14, // 4: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
-	39, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
-	40, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
-	25, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
-	27, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
-	28, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
-	0,  // 10: relay.v1.Hello.capabilities:type_name -> relay.v1.Capability
-	22, // 11: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
-	0,  // 12: relay.v1.Welcome.capabilities:type_name -> relay.v1.Capability
-	19, // 13: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
-	20, // 14: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
-	16, // 15: relay.v1.Welcome.history:type_name -> relay.v1.StoreHistory
-	15, // 16: relay.v1.Welcome.own_families:type_name -> relay.v1.OwnFamily
-	1,  // 17: relay.v1.OwnFamily.type:type_name -> relay.v1.FamilyType
-	17, // 18: relay.v1.StoreHistory.epochs:type_name -> relay.v1.StoreEpoch
-	23, // 19: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
-	24, // 20: relay.v1.Target.labels:type_name -> relay.v1.Label
-	49, // 21: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
-	49, // 22: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
-	50, // 23: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
-	49, // 24: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
-	50, // 25: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
-	50, // 26: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
-	49, // 27: relay.v1.Drain.within:type_name -> google.protobuf.Duration
-	2,  // 28: relay.v1.SessionEnd.reason:type_name -> relay.v1.SessionEndReason
-	49, // 29: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
-	30, // 30: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
-	33, // 31: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
-	3,  // 32: relay.v1.ChangeBegin.operation:type_name -> relay.v1.Operation
-	24, // 33: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
-	5,  // 34: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
-	6,  // 35: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
-	49, // 36: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
-	32, // 37: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
-	31, // 38: relay.v1.ChangeBegin.life:type_name -> relay.v1.Life
-	4,  // 39: relay.v1.ChangeBegin.gauges:type_name -> relay.v1.GaugeAddition
-	35, // 40: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
-	36, // 41: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
-	37, // 42: relay.v1.PushResponse.later:type_name -> relay.v1.Later
-	18, // 43: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
-	7,  // 44: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
-	8,  // 45: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
-	49, // 46: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
-	9,  // 47: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
-	38, // 48: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
-	49, // 49: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
-	42, // 50: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
-	43, // 51: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
-	44, // 52: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
-	45, // 53: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
-	38, // 54: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
-	10, // 55: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
-	51, // 56: relay.v1.RenewResponse.issued:type_name -> relay.v1.IssuedCertificate
-	11, // 57: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
-	29, // 58: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
-	41, // 59: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
-	47, // 60: relay.v1.RelayService.Renew:input_type -> relay.v1.RenewRequest
-	12, // 61: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
-	34, // 62: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
-	46, // 63: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
-	48, // 64: relay.v1.RelayService.Renew:output_type -> relay.v1.RenewResponse
-	61, // [61:65] is the sub-list for method output_type
-	57, // [57:61] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	14, // 0: relay.v1.AttachRequest.hello:type_name -> relay.v1.Hello
+	23, // 1: relay.v1.AttachRequest.targets:type_name -> relay.v1.TargetSet
+	27, // 2: relay.v1.AttachRequest.heartbeat_echo:type_name -> relay.v1.HeartbeatEcho
+	22, // 3: relay.v1.AttachRequest.spool:type_name -> relay.v1.SpoolState
+	15, // 4: relay.v1.AttachResponse.welcome:type_name -> relay.v1.Welcome
+	40, // 5: relay.v1.AttachResponse.scrape:type_name -> relay.v1.ScrapeRequest
+	41, // 6: relay.v1.AttachResponse.scrape_cancel:type_name -> relay.v1.ScrapeCancel
+	26, // 7: relay.v1.AttachResponse.heartbeat:type_name -> relay.v1.Heartbeat
+	28, // 8: relay.v1.AttachResponse.drain:type_name -> relay.v1.Drain
+	29, // 9: relay.v1.AttachResponse.end:type_name -> relay.v1.SessionEnd
+	13, // 10: relay.v1.AttachResponse.targets_denied:type_name -> relay.v1.TargetsDenied
+	0,  // 11: relay.v1.Hello.capabilities:type_name -> relay.v1.Capability
+	23, // 12: relay.v1.Hello.targets:type_name -> relay.v1.TargetSet
+	0,  // 13: relay.v1.Welcome.capabilities:type_name -> relay.v1.Capability
+	20, // 14: relay.v1.Welcome.limits:type_name -> relay.v1.Limits
+	21, // 15: relay.v1.Welcome.journals:type_name -> relay.v1.JournalState
+	17, // 16: relay.v1.Welcome.history:type_name -> relay.v1.StoreHistory
+	16, // 17: relay.v1.Welcome.own_families:type_name -> relay.v1.OwnFamily
+	1,  // 18: relay.v1.OwnFamily.type:type_name -> relay.v1.FamilyType
+	18, // 19: relay.v1.StoreHistory.epochs:type_name -> relay.v1.StoreEpoch
+	24, // 20: relay.v1.TargetSet.targets:type_name -> relay.v1.Target
+	25, // 21: relay.v1.Target.labels:type_name -> relay.v1.Label
+	50, // 22: relay.v1.Target.scrape_interval:type_name -> google.protobuf.Duration
+	50, // 23: relay.v1.Target.scrape_timeout:type_name -> google.protobuf.Duration
+	51, // 24: relay.v1.Heartbeat.sent_at:type_name -> google.protobuf.Timestamp
+	50, // 25: relay.v1.Heartbeat.round_trip:type_name -> google.protobuf.Duration
+	51, // 26: relay.v1.HeartbeatEcho.sent_at:type_name -> google.protobuf.Timestamp
+	51, // 27: relay.v1.HeartbeatEcho.echoed_at:type_name -> google.protobuf.Timestamp
+	50, // 28: relay.v1.Drain.within:type_name -> google.protobuf.Duration
+	2,  // 29: relay.v1.SessionEnd.reason:type_name -> relay.v1.SessionEndReason
+	50, // 30: relay.v1.SessionEnd.retry_after:type_name -> google.protobuf.Duration
+	31, // 31: relay.v1.PushRequest.begin:type_name -> relay.v1.ChangeBegin
+	34, // 32: relay.v1.PushRequest.end:type_name -> relay.v1.ChangeEnd
+	3,  // 33: relay.v1.ChangeBegin.operation:type_name -> relay.v1.Operation
+	25, // 34: relay.v1.ChangeBegin.grouping_key:type_name -> relay.v1.Label
+	5,  // 35: relay.v1.ChangeBegin.format:type_name -> relay.v1.BodyFormat
+	6,  // 36: relay.v1.ChangeBegin.encoding:type_name -> relay.v1.BodyEncoding
+	50, // 37: relay.v1.ChangeBegin.age:type_name -> google.protobuf.Duration
+	33, // 38: relay.v1.ChangeBegin.origin:type_name -> relay.v1.Origin
+	32, // 39: relay.v1.ChangeBegin.life:type_name -> relay.v1.Life
+	4,  // 40: relay.v1.ChangeBegin.gauges:type_name -> relay.v1.GaugeAddition
+	36, // 41: relay.v1.PushResponse.applied:type_name -> relay.v1.Applied
+	37, // 42: relay.v1.PushResponse.rejected:type_name -> relay.v1.Rejected
+	38, // 43: relay.v1.PushResponse.later:type_name -> relay.v1.Later
+	19, // 44: relay.v1.PushResponse.decided:type_name -> relay.v1.StorePoint
+	7,  // 45: relay.v1.Rejected.reason:type_name -> relay.v1.RejectReason
+	8,  // 46: relay.v1.Later.reason:type_name -> relay.v1.LaterReason
+	50, // 47: relay.v1.Later.retry_after:type_name -> google.protobuf.Duration
+	9,  // 48: relay.v1.ScrapeRequest.method:type_name -> relay.v1.ScrapeMethod
+	39, // 49: relay.v1.ScrapeRequest.headers:type_name -> relay.v1.Header
+	50, // 50: relay.v1.ScrapeRequest.timeout:type_name -> google.protobuf.Duration
+	43, // 51: relay.v1.DeliverScrapeRequest.reference:type_name -> relay.v1.ScrapeReference
+	44, // 52: relay.v1.DeliverScrapeRequest.head:type_name -> relay.v1.ScrapeHead
+	45, // 53: relay.v1.DeliverScrapeRequest.end:type_name -> relay.v1.ScrapeEnd
+	46, // 54: relay.v1.DeliverScrapeRequest.failure:type_name -> relay.v1.ScrapeFailure
+	39, // 55: relay.v1.ScrapeHead.headers:type_name -> relay.v1.Header
+	10, // 56: relay.v1.ScrapeFailure.reason:type_name -> relay.v1.ScrapeFailureReason
+	52, // 57: relay.v1.RenewResponse.issued:type_name -> relay.v1.IssuedCertificate
+	11, // 58: relay.v1.RelayService.Attach:input_type -> relay.v1.AttachRequest
+	30, // 59: relay.v1.RelayService.Push:input_type -> relay.v1.PushRequest
+	42, // 60: relay.v1.RelayService.DeliverScrape:input_type -> relay.v1.DeliverScrapeRequest
+	48, // 61: relay.v1.RelayService.Renew:input_type -> relay.v1.RenewRequest
+	12, // 62: relay.v1.RelayService.Attach:output_type -> relay.v1.AttachResponse
+	35, // 63: relay.v1.RelayService.Push:output_type -> relay.v1.PushResponse
+	47, // 64: relay.v1.RelayService.DeliverScrape:output_type -> relay.v1.DeliverScrapeResponse
+	49, // 65: relay.v1.RelayService.Renew:output_type -> relay.v1.RenewResponse
+	62, // [62:66] is the sub-list for method output_type
+	58, // [58:62] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_relay_v1_relay_proto_init() }
@@ -4193,34 +4288,35 @@ func file_relay_v1_relay_proto_init() {
 		(*AttachResponse_Heartbeat)(nil),
 		(*AttachResponse_Drain)(nil),
 		(*AttachResponse_End)(nil),
+		(*AttachResponse_TargetsDenied)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[11].OneofWrappers = []any{}
-	file_relay_v1_relay_proto_msgTypes[18].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[12].OneofWrappers = []any{}
+	file_relay_v1_relay_proto_msgTypes[19].OneofWrappers = []any{
 		(*PushRequest_Session)(nil),
 		(*PushRequest_Begin)(nil),
 		(*PushRequest_Chunk)(nil),
 		(*PushRequest_End)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[23].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[24].OneofWrappers = []any{
 		(*PushResponse_Applied)(nil),
 		(*PushResponse_Rejected)(nil),
 		(*PushResponse_Later)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[30].OneofWrappers = []any{
+	file_relay_v1_relay_proto_msgTypes[31].OneofWrappers = []any{
 		(*DeliverScrapeRequest_Reference)(nil),
 		(*DeliverScrapeRequest_Head)(nil),
 		(*DeliverScrapeRequest_Body)(nil),
 		(*DeliverScrapeRequest_End)(nil),
 		(*DeliverScrapeRequest_Failure)(nil),
 	}
-	file_relay_v1_relay_proto_msgTypes[32].OneofWrappers = []any{}
+	file_relay_v1_relay_proto_msgTypes[33].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_v1_relay_proto_rawDesc), len(file_relay_v1_relay_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -15,6 +15,7 @@
 //	                                            <-  ScrapeRequest, on Attach; ScrapeCancel if nobody waits for it any more
 //	DeliverScrape, or one that is kept open:    ->
 //	  head, body, and an end or a failure       <-  ends the call if nobody waits for it any more
+//	                                            <-  TargetsDenied, if some targets are not listed, or others than before
 //	                                            <-  Drain: no more scrapes, what runs goes on
 //	closes the connection and dials again later <-  SessionEnd: why. The last event
 //
