@@ -21,9 +21,9 @@ import (
 
 const enrollHelp = `Make this machine an agent of a relay: takes a join token, as relay-server agents token NAME prints it, and keeps the certificate that it is exchanged for in the data dir. The agent needs no TLS flag and no address then, and renews the certificate by itself.
 
-  relay-agent enroll --data.dir=/var/lib/relay-agent - < token
-
 A token on a command line can be seen by other users of the machine while the command runs: - reads it from standard input, --enroll.token-file from a file, and without any of these it is taken from $RELAY_ENROLL_TOKEN.
+
+Example: sudo -u relay-agent relay-agent enroll --data.dir=/var/lib/relay-agent - <token.txt
 
 Exit codes: 0 enrolled; 1 refused, or not possible: the same again will not help; 3 no relay can be reached, or it says later: the same again may help, and costs no second token; 2 wrong command line.`
 

@@ -40,7 +40,7 @@ const (
 
 const runHelp = `Run the agent; what happens without a command.
 
-Example: relay-agent --relay.address=relay.example.org:9443 --tls.ca-file=ca.crt --tls.cert-file=agent.crt --tls.key-file=agent.key`
+Example: relay-agent --data.dir=/var/lib/relay-agent --config.file=/etc/relay-agent/agent.yml`
 
 // flagChoices are what flags can have, for completion.
 var flagChoices = map[string][]string{"log.level": promslog.LevelFlagOptions, "log.format": promslog.FormatFlagOptions}
