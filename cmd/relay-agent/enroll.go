@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -100,7 +101,7 @@ func (c *enrollCommand) readToken(stdin io.Reader, stderr io.Writer) (string, er
 				fmt.Fprintln(stderr, "relay-agent enroll: reading the join token from standard input")
 			}
 		}
-		return readAll("standard input", stdin)
+		return readLine("standard input", stdin)
 	case len(c.tokens) == 1:
 		return c.tokens[0], nil
 	case c.file != "":
@@ -109,7 +110,7 @@ func (c *enrollCommand) readToken(stdin io.Reader, stderr io.Writer) (string, er
 			return "", fmt.Errorf("--enroll.token-file: %w", err)
 		}
 		defer f.Close() //nolint:errcheck // It was only read.
-		return readAll(c.file, f)
+		return readLine(c.file, f)
 	case os.Getenv(tokenVariable) != "":
 		return os.Getenv(tokenVariable), nil
 	default:
@@ -120,10 +121,11 @@ func (c *enrollCommand) readToken(stdin io.Reader, stderr io.Writer) (string, er
 // tokenVariable is the variable of the environment that has a join token.
 const tokenVariable = "RELAY_ENROLL_TOKEN"
 
-func readAll(from string, r io.Reader) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxTokenBytes))
-	if err != nil {
+// readLine reads a token, which is one line: somebody may type it.
+func readLine(from string, r io.Reader) (string, error) {
+	text, err := bufio.NewReader(io.LimitReader(r, maxTokenBytes)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("reading the join token from %s: %w", from, err)
 	}
-	return string(text), nil
+	return text, nil
 }

@@ -45,6 +45,11 @@ func (a *Agent) registerMetrics() {
 			Help:        "When the certificate of an identity of the agent expires, in seconds since the epoch, by the fingerprint of the authority that it enrolled at.",
 			ConstLabels: prometheus.Labels{"authority": c.keeper.Status().Authority.String()},
 		}, func() float64 { return float64(c.certificates.NotAfter().Unix()) })
+		promauto.With(a.registry).NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "relay_agent_identity_renewal_due_seconds",
+			Help:        "From when on the certificate of an identity of the agent is renewed, in seconds since the epoch.",
+			ConstLabels: prometheus.Labels{"authority": c.keeper.Status().Authority.String()},
+		}, func() float64 { return float64(c.keeper.Status().Due.Unix()) })
 	}
 	a.reloads = &reloadMetrics{
 		successful: promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +22,9 @@ func (a *agent) identities(t testing.TB) (all []struct {
 },
 ) {
 	t.Helper()
-	var answer struct{ Data struct{ Identities json.RawMessage } }
+	var answer struct {
+		Data struct{ Identities json.RawMessage }
+	}
 	if err := json.Unmarshal([]byte(mustGet(t, a.url+"/api/v1/status")), &answer); err != nil {
 		t.Fatal(err)
 	}
@@ -39,14 +40,7 @@ func TestCertificatesRenewThemselves(t *testing.T) {
 	t.Parallel()
 	address := serveHandler(t, newStagedTarget())
 	r := startRelay(t, "--grpc.tls.server-name=127.0.0.1", "--agents.certificate-lifetime=1m")
-	dir, web := t.TempDir(), freeAddress(t)
-	a := &agent{owner: t, name: "site-a", url: "http://" + web, relay: r, dials: r.grpc}
-	file := filepath.Join(dir, "agent.yml")
-	writeFile(t, file, configOf(address, stagedPaths...))
-	token := strings.TrimSpace(mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + r.dataDir, "agents", "token", "site-a", "--relay.address=" + r.grpc}}))
-	mustOutput(t, command{path: programs.relayAgent, dir: dir, args: []string{"enroll", "--data.dir=data", token}})
-	a.command = command{path: programs.relayAgent, dir: dir, args: []string{"--config.file=" + file, "--web.listen-address=" + web, "--data.dir=data"}}
-	a.start(t)
+	a := startEnrolledAgent(t, r, "site-a", configOf(address, stagedPaths...))
 	url := r.targetURL("site-a", "metrics", address)
 	wantScraped(t, patience, url, stagedBody)
 

@@ -295,6 +295,17 @@ func TestDamagedIdentities(t *testing.T) {
 	}
 }
 
+// TestFormats: the file of relays is written as releases of its version read it.
+func TestFormats(t *testing.T) {
+	s := identity.In(t.TempDir())
+	id := put(t, s, first(t, enroltest.NewAuthority(t, "CA"), "site-a", month), "a:1", "[::1]:9443")
+	got, err := os.ReadFile(filepath.Join(id.Dir(), "relays.json"))
+	const want = "{\n  \"version\": 1,\n  \"release\": \"test\",\n  \"relays\": [\n    \"a:1\",\n    \"[::1]:9443\"\n  ]\n}\n"
+	if err != nil || string(got) != want {
+		t.Errorf("it is %s, %v, want %s", got, err, want)
+	}
+}
+
 // TestTwoAgentsInOneDataDir is an error that names both.
 func TestTwoAgentsInOneDataDir(t *testing.T) {
 	ca, other := enroltest.NewAuthority(t, "CA"), enroltest.NewAuthority(t, "other")
