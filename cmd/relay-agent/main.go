@@ -2,7 +2,7 @@
 // targets of its configuration when a relay asks. Its flags are listed by --help; docs/operations.md explains them.
 //
 // Beside the agent itself it has commands for people and scripts, which speak to a running agent: exec, push, delete and
-// status; and check-config, repair and acknowledge-loss, which need none.
+// status; and enroll, check-config, repair and acknowledge-loss, which need none.
 //
 // The agent logs to standard error, ends with exit code 0 on SIGTERM and SIGINT, and reloads its configuration file on SIGHUP.
 package main
@@ -40,7 +40,7 @@ const (
 
 const runHelp = `Run the agent; what happens without a command.
 
-Example: relay-agent --relay.address=relay.example.org:9443 --tls.ca-file=ca.crt --tls.cert-file=agent.crt --tls.key-file=agent.key`
+Example: relay-agent --data.dir=/var/lib/relay-agent --config.file=/etc/relay-agent/agent.yml`
 
 // flagChoices are what flags can have, for completion.
 var flagChoices = map[string][]string{"log.level": promslog.LevelFlagOptions, "log.format": promslog.FormatFlagOptions}
@@ -65,6 +65,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	serve := app.Command("run", runHelp).Default()
 	opts := flags(serve)
 	logging := logFlags(serve, stderr)
+	enrolls := newEnrollCommand(app)
 	runs := newExecCommand(app)
 	pushes := newPushCommands(app)
 	shows := newStatusCommand(app)
@@ -90,6 +91,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return usage
 	}
 	switch command {
+	case enrolls.FullCommand():
+		return enrolls.run(os.Stdin, stdout, stderr)
 	case runs.FullCommand():
 		return runs.run(stderr)
 	case pushes.push.FullCommand(), pushes.delete.FullCommand():
@@ -121,11 +124,13 @@ func logFlags(serve *kingpin.CmdClause, stderr io.Writer) *promslog.Config {
 // flags defines the flags of the agent, with the defaults of its options. The function that it returns reads them once they are parsed.
 func flags(serve *kingpin.CmdClause) func() agent.Options {
 	o := agent.DefaultOptions()
-	serve.Flag("relay.address", "Relay to dial, host:port (repeatable: the agent attaches to all of them).").PlaceHolder("HOST:PORT").StringsVar(&o.RelayAddresses)
+	serve.Flag("relay.address", "Relay to dial, host:port (repeatable: the agent attaches to all of them). Needed with the --tls flags; without them the agent knows its relays from relay-agent enroll.").PlaceHolder("HOST:PORT").StringsVar(&o.RelayAddresses)
 	serve.Flag("relay.proxy-url", "HTTP proxy on the way to the relays, http://[user:password@]host:port (default: HTTPS_PROXY and NO_PROXY of the environment).").PlaceHolder("URL").StringVar(&o.RelayProxyURL)
-	serve.Flag("tls.ca-file", "Certificate authority of the relay (ca.crt).").PlaceHolder("FILE").StringVar(&o.TLS.CAFile)
+	serve.Flag("tls.ca-file", "Certificate authority of the relay (ca.crt). The three --tls files take the place of what relay-agent enroll made, and the agent does not renew them.").PlaceHolder("FILE").StringVar(&o.TLS.CAFile)
 	serve.Flag("tls.cert-file", "Certificate of this agent (agent.crt); it holds the agent's identity.").PlaceHolder("FILE").StringVar(&o.TLS.CertFile)
 	serve.Flag("tls.key-file", "Key of the certificate (agent.key).").PlaceHolder("FILE").StringVar(&o.TLS.KeyFile)
+	serve.Flag("enroll.token-file", "File with a join token, with which an agent that has no identity yet enrols at its first start (default: the token in $"+tokenVariable+").").PlaceHolder("FILE").StringVar(&o.EnrollTokenFile)
+	serve.Flag("enroll.name", "Name of the agent, for a join token that leaves it open (default: $RELAY_ENROLL_NAME, or the name of this host).").Envar("RELAY_ENROLL_NAME").PlaceHolder("NAME").StringVar(&o.EnrollName)
 	serve.Flag("config.file", "Targets that relays may scrape through this agent; none without it.").PlaceHolder("FILE").StringVar(&o.ConfigFile)
 	asked := false
 	dataDir := serve.Flag("data.dir", "Where the spool is kept: pushes on their way to the relays. Empty keeps it in memory only. Default: $STATE_DIRECTORY, else agent-data.").
@@ -144,6 +149,7 @@ func flags(serve *kingpin.CmdClause) func() agent.Options {
 	limits := pushflags.Limits(serve, o.PushLimits)
 	return func() agent.Options {
 		o.DataDirAsked, o.SpoolMaxBytes = asked, int64(*spoolBytes)
+		o.EnrollToken = os.Getenv(tokenVariable)
 		if asked {
 			o.DataDir = *dataDir
 		}

@@ -14,7 +14,7 @@ import (
 	"pushrelay/internal/commandline"
 )
 
-const statusHelp = `Show how the agent is: its relays, its spool, its targets with their last status and error, and the text files that are refused or hidden.
+const statusHelp = `Show how the agent is: its identities and their certificates, its relays, its spool, its targets with their last status and error, and the text files that are refused or hidden.
 
 Example: relay-agent status
 
@@ -63,7 +63,10 @@ func (c *statusCommand) run(stdout, stderr io.Writer) int {
 func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
 	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	defer w.Flush() //nolint:errcheck // Nobody to tell.
-	fmt.Fprintf(w, "agent\tversion %s, up %s\n", commandline.Plain(st.Version), since(st.StartTime, now))
+	fmt.Fprintf(w, "agent\t%s\tversion %s, up %s\n", commandline.Plain(st.Agent), commandline.Plain(st.Version), since(st.StartTime, now))
+	for _, id := range st.Identities {
+		fmt.Fprintf(w, "certificate\t%s\n", identityState(id, now))
+	}
 	for _, r := range st.Relays {
 		fmt.Fprintf(w, "relay\t%s\t%s\n", commandline.Plain(r.Address), relayState(r, now))
 		if r.TargetsDenied != "" {
@@ -97,6 +100,29 @@ func writeStatus(out io.Writer, st agentapi.Status, now time.Time) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", commandline.Plain(t.Target), commandline.Plain(t.Job), commandline.Plain(t.Instance), last, took, status, wrong)
 	}
+}
+
+// identityState says until when a certificate is good, and what is wrong with its renewal.
+func identityState(id agentapi.Identity, now time.Time) string {
+	state := "good until " + id.CertificateNotAfter.UTC().Format(time.RFC3339)
+	switch {
+	case now.After(id.CertificateNotAfter):
+		state = "ENDED at " + id.CertificateNotAfter.UTC().Format(time.RFC3339)
+	case id.LastError == "":
+		state += ", renewed from " + id.RenewalDue.UTC().Format(time.RFC3339) + " on"
+	}
+	if id.LastError == "" {
+		return state
+	}
+	what := "NOT RENEWED"
+	if id.Revoked {
+		what = "REVOKED, not renewed"
+	}
+	when := ""
+	if id.LastAttempt != nil {
+		when = ", tried " + since(*id.LastAttempt, now) + " ago"
+	}
+	return fmt.Sprintf("%s, %s%s: %s", state, what, when, commandline.Plain(id.LastError))
 }
 
 // targetsState counts the targets, and those whose last scrape was no success.

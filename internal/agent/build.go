@@ -11,7 +11,6 @@ import (
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/fileowner"
 	"pushrelay/internal/httpserver"
-	"pushrelay/internal/mtls"
 	"pushrelay/internal/push"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/spool"
@@ -24,35 +23,26 @@ import (
 // maxConcurrentScrapes bounds the scrapes that the agent does at once, whatever relays ask for.
 const maxConcurrentScrapes = 64
 
-// certificateRenewal says what to do about the agent's certificate when it ends.
-const certificateRenewal = "issue it again on the relay's machine (relay-server agent-certificate NAME --out DIR) and copy agent.key and agent.crt over the old ones; no restart is needed"
-
 // New returns an agent that listens but does not serve yet. On error nothing is left open.
 func New(opts Options) (*Agent, error) {
 	if err := opts.validate(); err != nil {
-		return nil, err
-	}
-	// Also says that a certificate is expired, which a running agent would live with.
-	if _, err := mtls.Load(mtls.Agent, opts.TLS); err != nil {
-		return nil, err
-	}
-	certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: opts.TLS, Logger: opts.Logger, Renewal: certificateRenewal})
-	if err != nil {
-		return nil, err
-	}
-	identity, err := mtls.PeerIDFromCertificate(certificates.Material().Leaf())
-	if err != nil {
 		return nil, err
 	}
 	cfg, err := targets.Load(opts.ConfigFile)
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry(), startedAt: time.Now(), certificates: certificates}
+	a := &Agent{opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry(), startedAt: time.Now(), client: opts.enrolClient()}
+	if err := a.prepare(); err != nil {
+		return nil, err
+	}
 	if a.web, err = httpserver.Listen(httpserver.Config{Flags: opts.Web, Optional: opts.WebOptional, PlainSockets: true, Logger: a.logger}); err != nil {
 		return nil, err
 	}
-	if err := a.build(identity.Agent, cfg); err != nil {
+	if a.enrolment != nil {
+		return a, nil // Run builds it
+	}
+	if err := a.build(cfg); err != nil {
 		a.web.Close()
 		return nil, err
 	}
@@ -60,7 +50,7 @@ func New(opts Options) (*Agent, error) {
 }
 
 // build makes all parts, from the spool up.
-func (a *Agent) build(identity string, cfg *targets.Config) error {
+func (a *Agent) build(cfg *targets.Config) error {
 	dataDir, err := datadir.Open(a.opts.DataDir, datadir.ChoiceOf(a.opts.DataDirAsked), a.logger)
 	if err != nil {
 		return err
@@ -68,7 +58,7 @@ func (a *Agent) build(identity string, cfg *targets.Config) error {
 	a.warnOfOthers(dataDir)
 	a.registerMetrics()
 	a.spool = spool.New(spool.Config{
-		Dir: spoolDir(dataDir), Agent: identity, Relays: a.opts.RelayAddresses, MaxBytes: a.opts.SpoolMaxBytes, Wait: a.opts.PushWait,
+		Dir: spoolDir(dataDir), Agent: a.name, Relays: a.relays(), MaxBytes: a.opts.SpoolMaxBytes, Wait: a.opts.PushWait,
 		Limits: a.opts.PushLimits, Release: version.Version, NoLock: a.opts.DataDirNoLock, Logger: a.logger.With(slog.String("component", "spool")), Registerer: a.registry,
 	})
 	a.discovery = targets.NewDiscovery(targets.DiscoveryConfig{
@@ -91,6 +81,7 @@ func (a *Agent) build(identity string, cfg *targets.Config) error {
 		Budget:       push.NewBudget(a.opts.PushLimits.MaxInflightBytes),
 		Logger:       a.logger.With(slog.String("component", "push")),
 	})
+	a.built.Store(true)
 	return nil
 }
 
@@ -110,18 +101,29 @@ func (a *Agent) warnOfOthers(dataDir string) {
 func (a *Agent) newLinks(scraper scrape.Scraper) error {
 	metrics := tunnelclient.NewMetrics(a.registry)
 	processID := tunnelclient.NewProcessID()
-	for _, address := range a.opts.RelayAddresses {
-		proxy, err := a.opts.proxyFor(address)
-		if err != nil {
-			return err
+	for _, c := range a.credentials {
+		for _, address := range c.relays {
+			proxy, err := a.opts.proxyFor(address)
+			if err != nil {
+				return err
+			}
+			link := tunnelclient.NewLink(tunnelclient.Config{
+				Address: address, Proxy: proxy, Certificates: c.certificates, Expired: c.expired(), Scraper: scraper, Spool: a.spool,
+				MaxConcurrentScrapes: maxConcurrentScrapes, ProcessID: processID, Version: version.Version,
+				Logger: a.logger.With(slog.String("component", "tunnel")), Metrics: metrics,
+			})
+			c.links, a.links = append(c.links, link), append(a.links, link)
 		}
-		a.links = append(a.links, tunnelclient.NewLink(tunnelclient.Config{
-			Address: address, Proxy: proxy, Certificates: a.certificates, Scraper: scraper, Spool: a.spool,
-			MaxConcurrentScrapes: maxConcurrentScrapes, ProcessID: processID, Version: version.Version,
-			Logger: a.logger.With(slog.String("component", "tunnel")), Metrics: metrics,
-		}))
 	}
 	return nil
+}
+
+// relays are those that are dialled.
+func (a *Agent) relays() (addresses []string) {
+	for _, c := range a.credentials {
+		addresses = append(addresses, c.relays...)
+	}
+	return addresses
 }
 
 // announce tells every relay what can be scraped.

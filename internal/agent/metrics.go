@@ -26,8 +26,31 @@ func (a *Agent) registerMetrics() {
 	)
 	promauto.With(a.registry).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_agent_certificate_not_after_seconds",
-		Help: "When the certificate that the agent shows to relays expires, in seconds since the epoch.",
-	}, func() float64 { return float64(a.certificates.NotAfter().Unix()) })
+		Help: "When the certificate that the agent shows to relays expires, in seconds since the epoch; of several the first.",
+	}, func() float64 {
+		first := a.credentials[0].certificates.NotAfter()
+		for _, c := range a.credentials[1:] {
+			if end := c.certificates.NotAfter(); end.Before(first) {
+				first = end
+			}
+		}
+		return float64(first.Unix())
+	})
+	for _, c := range a.credentials {
+		if c.keeper == nil {
+			continue
+		}
+		promauto.With(a.registry).NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "relay_agent_identity_not_after_seconds",
+			Help:        "When the certificate of an identity of the agent expires, in seconds since the epoch, by the fingerprint of the authority that it enrolled at.",
+			ConstLabels: prometheus.Labels{"authority": c.keeper.Status().Authority.String()},
+		}, func() float64 { return float64(c.certificates.NotAfter().Unix()) })
+		promauto.With(a.registry).NewGaugeFunc(prometheus.GaugeOpts{
+			Name:        "relay_agent_identity_renewal_due_seconds",
+			Help:        "From when on the certificate of an identity of the agent is renewed, in seconds since the epoch.",
+			ConstLabels: prometheus.Labels{"authority": c.keeper.Status().Authority.String()},
+		}, func() float64 { return float64(c.keeper.Status().Due.Unix()) })
+	}
 	a.reloads = &reloadMetrics{
 		successful: promauto.With(a.registry).NewGauge(prometheus.GaugeOpts{
 			Name: "relay_agent_config_last_reload_successful",

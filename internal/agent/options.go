@@ -13,12 +13,17 @@ import (
 
 // Options are the flags of the agent; see relay-agent --help.
 type Options struct {
-	// RelayAddresses are the relays to dial, host:port. At least one.
+	// RelayAddresses are the relays to dial, host:port. At least one with TLS; else empty means those of the agent's identities.
 	RelayAddresses []string
 	// RelayProxyURL is an HTTP proxy on the way to the relays; empty takes it from HTTPS_PROXY and NO_PROXY.
 	RelayProxyURL string
-	// TLS are the files of mutual TLS. Required.
+	// TLS are the files of mutual TLS. The zero value means the agent's identities, in DataDir.
 	TLS mtls.Files
+	// EnrollTokenFile has a join token, or EnrollToken is one: the agent enrols with it before it begins, if it has no identity at the token's authority. It is not looked at
+	// with TLS.
+	EnrollTokenFile, EnrollToken string
+	// EnrollName is the agent's name for that; empty for the token's, or that of the host.
+	EnrollName string
 	// ConfigFile names the targets; empty for an agent that only pushes.
 	ConfigFile string
 	// PushLimits bound each push, PushWait the wait for the relays' verdicts.
@@ -49,7 +54,7 @@ const (
 )
 
 // DefaultOptions returns the options of an agent that was given none of its flags. It lacks what is required and has no default:
-// relays, the files of mutual TLS, and the logger.
+// the logger.
 func DefaultOptions() Options {
 	systemdSocket, webConfig := false, ""
 	return Options{

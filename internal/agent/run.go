@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -20,12 +22,34 @@ import (
 const shutdownGrace = 10 * time.Second
 
 // Run runs the agent until ctx ends: first it stops taking pushes, then it leaves the relays, then it closes the spool. It
-// returns nil after an orderly end.
+// returns nil after an orderly end. An agent that has no identity yet, and a join token, enrols before all that.
 func (a *Agent) Run(ctx context.Context) error {
-	a.logger.Info("agent starts", slog.String("version", version.Version), slog.String("relays", strings.Join(a.opts.RelayAddresses, ",")), slog.String("addr", a.Addr().String()), slog.Int("pid", os.Getpid()))
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	local, localCtx := errgroup.WithContext(ctx)
+	serve := func() { local.Go(func() error { return a.web.Run(localCtx, &a.front, shutdownGrace) }) }
+	if a.enrolment != nil {
+		a.front.set(a.enrolment)
+		serve()
+		if err := a.enrolAndBuild(localCtx); err != nil {
+			if localCtx.Err() != nil {
+				err = nil // whoever ended it says why
+			}
+			stop()
+			return errors.Join(err, local.Wait())
+		}
+	}
+	a.logger.Info("agent starts", slog.String("version", version.Version), slog.String("agent", a.name), slog.String("relays", strings.Join(a.relays(), ",")), slog.String("addr", a.Addr().String()), slog.Int("pid", os.Getpid()))
 	if err := a.spool.Recover(ctx); err != nil {
-		a.web.Close()
-		return explainSpoolError(a.opts.DataDir, err)
+		stop()
+		if a.enrolment == nil {
+			a.web.Close()
+		}
+		return errors.Join(explainSpoolError(a.opts.DataDir, err), local.Wait())
+	}
+	a.front.set(a.routes())
+	if a.enrolment == nil {
+		serve()
 	}
 	linkCtx, leave := context.WithCancel(context.WithoutCancel(ctx)) // ended below, after the last push
 	defer leave()
@@ -34,11 +58,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, link := range a.links {
 		links.Go(func() error { return link.Run(linkCtx) })
 	}
-	local, localCtx := errgroup.WithContext(ctx)
 	local.Go(func() error { return a.discovery.Run(localCtx) })
 	local.Go(func() error { return a.textfiles.Run(localCtx) })
-	local.Go(func() error { return a.certificates.Run(localCtx) })
-	local.Go(func() error { return a.web.Run(localCtx, a.routes(), shutdownGrace) })
+	for _, c := range a.credentials {
+		local.Go(func() error { return c.certificates.Run(localCtx) })
+		local.Go(func() error { return c.keep(localCtx) })
+	}
 	err := local.Wait()
 	leave()
 	err = errors.Join(err, links.Wait(), a.closeSpool())
@@ -47,8 +72,34 @@ func (a *Agent) Run(ctx context.Context) error {
 	return err
 }
 
+// enrolAndBuild enrols the agent, and makes its parts.
+func (a *Agent) enrolAndBuild(ctx context.Context) error {
+	a.logger.Info("agent enrols before it begins", slog.String("version", version.Version), slog.String("addr", a.Addr().String()), slog.Int("pid", os.Getpid()))
+	if err := a.enrol(ctx); err != nil {
+		return err
+	}
+	cfg, err := targets.Load(a.opts.ConfigFile)
+	if err != nil {
+		return err
+	}
+	return a.build(cfg)
+}
+
+// front hands requests to what answers them at the moment.
+type front struct{ current atomic.Pointer[http.Handler] }
+
+func (f *front) set(h http.Handler) { f.current.Store(&h) }
+
+// ServeHTTP answers.
+func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	(*f.current.Load()).ServeHTTP(w, r)
+}
+
 // Reload puts the configuration file to use as it is now, whole, or returns an error and changes nothing.
 func (a *Agent) Reload() error {
+	if !a.built.Load() {
+		return errors.New("the agent has not enrolled yet, and reads its configuration when it has")
+	}
 	cfg, err := targets.Load(a.opts.ConfigFile)
 	if err == nil {
 		err = a.apply(cfg)

@@ -20,7 +20,7 @@ import (
 func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
 	spooled := a.spool.Status()
 	st := agentapi.Status{
-		Version: version.Version, StartTime: a.startedAt.UTC(), Relays: []agentapi.Relay{}, Targets: []agentapi.Target{}, Spool: describeSpool(spooled),
+		Agent: a.name, Version: version.Version, StartTime: a.startedAt.UTC(), Identities: a.identities(), Relays: []agentapi.Relay{}, Targets: []agentapi.Target{}, Spool: describeSpool(spooled),
 		TargetsMissing: a.discovery.Missing(), Textfiles: a.badTextfiles(),
 	}
 	for _, link := range a.links {
@@ -34,6 +34,25 @@ func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
 		st.Targets = append(st.Targets, describeTarget(t))
 	}
 	answer(w, st)
+}
+
+// identities returns those that the agent renews.
+func (a *Agent) identities() []agentapi.Identity {
+	all := []agentapi.Identity{}
+	for _, c := range a.credentials {
+		if c.keeper == nil {
+			continue
+		}
+		st := c.keeper.Status()
+		one := agentapi.Identity{
+			Authority: st.Authority.String(), Relays: c.relays, CertificateNotAfter: st.NotAfter.UTC(), RenewalDue: st.Due.UTC(), LastError: st.LastError, Revoked: st.Revoked,
+		}
+		if at := st.LastAttempt.UTC(); !at.IsZero() {
+			one.LastAttempt = &at
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 // describeTarget returns a target as the status tells it.

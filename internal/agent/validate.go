@@ -10,16 +10,22 @@ import (
 
 	"golang.org/x/net/http/httpproxy"
 
+	"pushrelay/internal/mtls"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/targets"
 )
 
 func (o *Options) validate() error {
-	if len(o.RelayAddresses) == 0 {
-		return errors.New("--relay.address is missing: give the relay's host:port, as its --grpc.listen-address and certificate have it")
+	if err := o.validateTLS(); err != nil {
+		return err
 	}
 	if len(o.RelayAddresses) > spool.MaxRelays {
 		return fmt.Errorf("--relay.address is given %d times, and %d are allowed", len(o.RelayAddresses), spool.MaxRelays)
+	}
+	if o.RelayProxyURL != "" { // whichever relay is dialled
+		if _, err := o.proxyFor(""); err != nil {
+			return err
+		}
 	}
 	seen := map[string]bool{}
 	for _, address := range o.RelayAddresses {
@@ -34,13 +40,6 @@ func (o *Options) validate() error {
 		}
 		seen[address] = true
 	}
-	for _, file := range []struct{ flag, name string }{
-		{"--tls.ca-file", o.TLS.CAFile}, {"--tls.cert-file", o.TLS.CertFile}, {"--tls.key-file", o.TLS.KeyFile},
-	} {
-		if file.name == "" {
-			return fmt.Errorf("%s is missing: `relay-server agent-certificate NAME --out DIR` on the relay makes the files", file.flag)
-		}
-	}
 	for _, host := range o.AllowedHosts {
 		if strings.Trim(strings.ToLower(host), "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" || strings.Trim(host, ".") == "" {
 			return fmt.Errorf("--web.allowed-host %q is not the name of a host, want it without scheme and port, such as agent.example.org", host)
@@ -48,6 +47,24 @@ func (o *Options) validate() error {
 	}
 	if o.PushWait <= 0 {
 		return fmt.Errorf("--push.wait is %s, want more than nothing", o.PushWait)
+	}
+	return nil
+}
+
+// validateTLS wants the three files together, and then relays to dial.
+func (o *Options) validateTLS() error {
+	if o.TLS == (mtls.Files{}) {
+		return nil
+	}
+	for _, file := range []struct{ flag, name string }{
+		{"--tls.ca-file", o.TLS.CAFile}, {"--tls.cert-file", o.TLS.CertFile}, {"--tls.key-file", o.TLS.KeyFile},
+	} {
+		if file.name == "" {
+			return fmt.Errorf("%s is missing: `relay-server agent-certificate NAME --out DIR` on the relay makes the files", file.flag)
+		}
+	}
+	if len(o.RelayAddresses) == 0 {
+		return errors.New("--relay.address is missing: give the relay's host:port, as its --grpc.listen-address and certificate have it")
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ func TestProxyURLs(t *testing.T) {
 					t.Fatal("New() without certificates succeeded")
 				}
 				if tt.want == "" {
-					if !strings.Contains(err.Error(), "--tls.ca-file is missing") {
+					if !strings.Contains(err.Error(), "cannot keep an identity") {
 						t.Errorf("%s: error = %v, want none about the proxy", where, err)
 					}
 					return

@@ -8,10 +8,14 @@ const AgentHeader = "X-Relay-Agent"
 
 // Status is what an agent tells of itself: the data of its GET /api/v1/status. Times are in UTC.
 type Status struct {
+	// Agent is the agent's name, as its certificates have it.
+	Agent string `json:"agent"`
 	// Version is the agent's, StartTime when its process began.
 	Version   string    `json:"version"`
 	StartTime time.Time `json:"start_time"`
-	// Relays are those of its flags, Targets those of its configuration, in that order.
+	// Identities are what the agent got by join tokens and renews by itself; none for an agent whose certificate is given by flags.
+	Identities []Identity `json:"identities"`
+	// Relays are those that it dials, Targets those of its configuration, in that order.
 	Relays  []Relay  `json:"relays"`
 	Targets []Target `json:"targets"`
 	// TargetsMissing says why targets may be missing from that list; empty if none are.
@@ -27,6 +31,22 @@ type Textfile struct {
 	Path string `json:"path"`
 	// Reason says in one line what is wrong.
 	Reason string `json:"reason"`
+}
+
+// Identity is what the agent is to the relays of one authority.
+type Identity struct {
+	// Authority is the SHA-256 of the CA that it enrolled at.
+	Authority string `json:"authority"`
+	// Relays are those that it is used for.
+	Relays []string `json:"relays"`
+	// CertificateNotAfter is when its certificate ends, RenewalDue from when on it is renewed.
+	CertificateNotAfter time.Time `json:"certificate_not_after"`
+	RenewalDue          time.Time `json:"renewal_due"`
+	// LastAttempt is when it was tried last to renew it; nil if it was not since the agent's start. LastError is why it did not work; empty if it did.
+	LastAttempt *time.Time `json:"last_attempt"`
+	LastError   string     `json:"last_error"`
+	// Revoked says that a relay refused to renew it because the agent is revoked.
+	Revoked bool `json:"revoked"`
 }
 
 // Relay is the link to one relay.

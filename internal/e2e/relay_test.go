@@ -161,6 +161,20 @@ func startAgentWith(t testing.TB, r *relay, name, config string, flags ...string
 	return a
 }
 
+// startEnrolledAgent is startAgent for one that comes in by a join token, and has neither TLS flags nor an address.
+func startEnrolledAgent(t testing.TB, r *relay, name, config string) *agent {
+	t.Helper()
+	dir, web := t.TempDir(), freeAddress(t)
+	a := &agent{owner: t, name: name, url: "http://" + web, relay: r, dials: r.grpc}
+	file := filepath.Join(dir, "agent.yml")
+	writeFile(t, file, config)
+	token := mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + r.dataDir, "agents", "token", name, "--relay.address=" + r.grpc}})
+	mustOutput(t, command{path: programs.relayAgent, dir: dir, args: []string{"enroll", "--data.dir=data", strings.TrimSpace(token)}})
+	a.command = command{path: programs.relayAgent, dir: dir, args: []string{"--config.file=" + file, "--web.listen-address=" + web, "--data.dir=data"}}
+	a.start(t)
+	return a
+}
+
 // start starts the agent, or starts it again with the flags that it had, and waits until its relay and the agent itself know
 // of a session. The relay knows a little earlier, and what is pushed in between is kept. Other relays of the agent may be away.
 func (a *agent) start(t testing.TB) {

@@ -168,7 +168,7 @@ func watched(t testing.TB) (*relay, *agent) {
 		"--store.max-groups=1000", "--store.max-series=100000", "--persistence.file="+filepath.Join(t.TempDir(), "pushgateway.data"))...)
 	textfiles := t.TempDir()
 	writeFile(t, filepath.Join(textfiles, "disk.prom"), "# TYPE disk_health gauge\ndisk_health 1\n")
-	agent := startAgent(t, relay, "site-a", "scrape_configs: []\n")
+	agent := startEnrolledAgent(t, relay, "site-a", "scrape_configs: []\n")
 	config := fmt.Sprintf("scrape_configs:\n  - job_name: relay-agent\n    static_configs:\n      - targets: [%q]\n"+
 		"textfile_configs:\n  - directory: %q\n    job: scripts\n", strings.TrimPrefix(agent.url, "http://"), textfiles)
 	writeFile(t, filepath.Join(agent.command.dir, "agent.yml"), config)

@@ -97,12 +97,15 @@ func AgentTLSConfig(r *Reloader, serverName string) *tls.Config {
 		// cannot, and the error can say what an operator has to look for.
 		InsecureSkipVerify: true,
 		// serverName is bound here: what gRPC writes into its copy of ServerName is the authority of its target.
-		VerifyConnection: func(state tls.ConnectionState) error { return r.Material().verifyRelay(serverName, state) },
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return VerifyRelay(r.Material().roots, serverName, state)
+		},
 	}
 }
 
-// verifyRelay is the whole verification of the relay's certificate.
-func (m *Material) verifyRelay(serverName string, state tls.ConnectionState) error {
+// VerifyRelay is the whole verification of a relay's certificate: a CA of the roots signed it, it names serverName, and it is for a relay.
+// One of another CA is an [*UntrustedRelayError].
+func VerifyRelay(roots *x509.CertPool, serverName string, state tls.ConnectionState) error {
 	if serverName == "" {
 		return errors.New("verifying relay: no host name is given to verify it by")
 	}
@@ -111,7 +114,7 @@ func (m *Material) verifyRelay(serverName string, state tls.ConnectionState) err
 	}
 	leaf := state.PeerCertificates[0]
 	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         m.roots,
+		Roots:         roots,
 		Intermediates: poolOf(state.PeerCertificates[1:]),
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})

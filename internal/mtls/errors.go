@@ -1,6 +1,7 @@
 package mtls
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -16,6 +17,8 @@ type ValidityError struct {
 	NotBefore, NotAfter time.Time
 	// Now is what this machine's clock said, which may be what is wrong.
 	Now time.Time
+	// Renewal says what to do; empty for what is done with the relay's own CA.
+	Renewal string
 }
 
 // Error names the file, the date and what to do.
@@ -24,8 +27,8 @@ func (e *ValidityError) Error() string {
 		return fmt.Sprintf("certificate %q is not valid before %s and this machine's clock says %s: check the clock",
 			e.CertFile, e.NotBefore.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("certificate %q expired at %s (this machine's clock says %s): replace it, with the relay's own CA by"+
-		" `relay-server %s-certificate`", e.CertFile, e.NotAfter.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339), e.Role)
+	renewal := cmp.Or(e.Renewal, fmt.Sprintf("replace it, with the relay's own CA by `relay-server %s-certificate`", e.Role))
+	return fmt.Sprintf("certificate %q expired at %s (this machine's clock says %s): %s", e.CertFile, e.NotAfter.UTC().Format(time.RFC3339), e.Now.UTC().Format(time.RFC3339), renewal)
 }
 
 // UntrustedRelayError says that what answered at the relay's address showed a certificate that no CA of the agent's CA
@@ -56,6 +59,8 @@ type RefusedError struct {
 	// Lasting says that it is about the certificate itself, so that the relay will say the same again until somebody does something. Revoked says that
 	// the certificate is revoked, and not only that it may be.
 	Lasting, Revoked bool
+	// Expired says that the certificate is outside its validity by the relay's clock.
+	Expired bool
 	// Err is the error of the connection.
 	Err error
 }
@@ -132,7 +137,9 @@ func refusalOf(alert error) *RefusedError {
 		// crypto/tls keeps the alerts of a TCP connection in a type of its own; the text is the same.
 		if alert.Error() == refusal.alert.Error() {
 			revoked := refusal.alert == alertCertificateRevoked
-			return &RefusedError{Reason: refusal.reason, Lasting: revoked || refusal.alert == alertBadCertificate, Revoked: revoked}
+			return &RefusedError{
+				Reason: refusal.reason, Lasting: revoked || refusal.alert == alertBadCertificate, Revoked: revoked, Expired: refusal.alert == alertCertificateExpired,
+			}
 		}
 	}
 	return nil

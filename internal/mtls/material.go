@@ -61,6 +61,7 @@ type Material struct {
 	// authority is the CA of the CA file that the relay's own certificate ends at; nil if there is none, and for an agent.
 	authority *x509.Certificate
 	warnings  []string
+	renewal   string // what to do when the certificate has ended; empty for what is done with the relay's own CA
 }
 
 // Authority returns the CA that agents verify this relay by: the one of its CA file that its own certificate ends at. Nil if there is none, as with a
@@ -69,6 +70,12 @@ func (m *Material) Authority() *x509.Certificate { return m.authority }
 
 // Leaf returns the certificate of this end. It must not be modified.
 func (m *Material) Leaf() *x509.Certificate { return m.cert.Leaf }
+
+// Certificate returns the certificate of this end with its chain and key, whatever its validity. It must not be modified.
+func (m *Material) Certificate() *tls.Certificate { return &m.cert }
+
+// Roots returns the CAs of the CA file. It must not be modified.
+func (m *Material) Roots() *x509.CertPool { return m.roots }
 
 // NotAfter returns when the certificate of this end expires.
 func (m *Material) NotAfter() time.Time { return m.cert.Leaf.NotAfter }
@@ -82,7 +89,7 @@ func (m *Material) CheckValidity(now time.Time) error {
 	if now.Before(m.cert.Leaf.NotBefore) || now.After(m.cert.Leaf.NotAfter) {
 		return &ValidityError{
 			Role: m.role, CertFile: m.files.CertFile,
-			NotBefore: m.cert.Leaf.NotBefore, NotAfter: m.cert.Leaf.NotAfter, Now: now,
+			NotBefore: m.cert.Leaf.NotBefore, NotAfter: m.cert.Leaf.NotAfter, Now: now, Renewal: m.renewal,
 		}
 	}
 	return nil

@@ -19,8 +19,8 @@ type Config struct {
 	Files Files
 	// Logger is told of every change, good or bad. Nil is silence.
 	Logger *slog.Logger
-	// Renewal says what a person does about a certificate that ends; it is told with the warning. Required for
-	// [Reloader.Run].
+	// Renewal says what a person does about a certificate that ends, or has ended; it is told with the warning, and in a [*ValidityError]. Required
+	// for [Reloader.Run].
 	Renewal string
 	// CheckInterval is the shortest time between two looks at the files. Zero is one second.
 	CheckInterval time.Duration
@@ -80,6 +80,7 @@ func NewReloader(cfg Config) (*Reloader, error) {
 	if r.material, err = load(r.role, r.files); err != nil {
 		return nil, err
 	}
+	r.material.renewal = r.renewal
 	if err := r.material.CheckValidity(time.Now()); err != nil {
 		r.log.Warn("certificate cannot be used yet or any more", slog.Any("err", err))
 	}
@@ -105,6 +106,15 @@ func (r *Reloader) warn() {
 func (r *Reloader) Material() *Material {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.refresh()
+	return r.material
+}
+
+// Look returns the material after a look at the files, however short ago the last one was: for whoever has just written them.
+func (r *Reloader) Look() *Material {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.checked = time.Time{}
 	r.refresh()
 	return r.material
 }
@@ -140,7 +150,11 @@ func (r *Reloader) refresh() {
 	}
 	r.seen = seen
 
-	material, err := Load(r.role, r.files)
+	material, err := load(r.role, r.files)
+	if err == nil {
+		material.renewal = r.renewal
+		err = material.CheckValidity(time.Now())
+	}
 	if err != nil {
 		r.err = err
 		if changed {

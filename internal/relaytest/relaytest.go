@@ -104,14 +104,29 @@ func (r *Relay) StartAgentWith(t testing.TB, files mtls.Files) *Agent {
 
 func (r *Relay) startAgentWith(t testing.TB, configFile string, files mtls.Files) *Agent {
 	t.Helper()
-	opts := agent.DefaultOptions()
+	opts := agentOptions(t)
 	opts.RelayAddresses = []string{r.GRPCAddr().String()}
 	opts.TLS = files
 	opts.ConfigFile = configFile
+	return startAgent(t, opts)
+}
+
+// StartEnrolledAgent starts an agent with the defaults of relay-agent, and what edit makes of its options: it has an identity in its data dir, or a join
+// token.
+func StartEnrolledAgent(t testing.TB, edit func(*agent.Options)) *Agent {
+	t.Helper()
+	opts := agentOptions(t)
+	edit(&opts)
+	return startAgent(t, opts)
+}
+
+func agentOptions(t testing.TB) agent.Options {
+	t.Helper()
+	opts := agent.DefaultOptions()
 	opts.DataDir, opts.DataDirAsked = filepath.Join(t.TempDir(), "agent-data"), true
 	opts.Web, opts.WebOptional = listenAnywhere(), nil
 	opts.Logger = promslog.NewNopLogger()
-	return startAgent(t, opts)
+	return opts
 }
 
 // WaitFor waits until an agent is attached under a name.
@@ -147,6 +162,9 @@ func (a *Agent) Restart(t testing.TB, edit func(*agent.Options)) *Agent {
 	Eventually(t, "agent is ready", func() bool { status, _ := Get(t, again.URL+"/-/ready"); return status == http.StatusOK })
 	return again
 }
+
+// DataDir is the agent's.
+func (a *Agent) DataDir() string { return a.opts.DataDir }
 
 // Stop stops the agent as SIGTERM does, and waits for its end.
 func (a *Agent) Stop() { a.stop() }

@@ -20,6 +20,7 @@ type Attachment struct {
 	process  [16]byte // of the agent
 	// refused is Registration.Refused, never nil.
 	refused func() (reason string, refused bool)
+	scrapes int // in progress; guarded by Registry.mu
 	// live says that the session is the current one. It is written under Registry.mu, and read without by those who hold a
 	// lock of their own.
 	live atomic.Bool
@@ -67,7 +68,12 @@ func (at *Attachment) SetSpoolPending(changes uint64) {
 
 // Close ends the session. The agent stays known.
 func (at *Attachment) Close() {
-	at.current(func(a *listedAgent) { a.detach() })
+	at.registry.mu.Lock()
+	defer at.registry.mu.Unlock()
+	if at.live.Load() {
+		at.agent.detach()
+	}
+	at.agent.leave(at)
 }
 
 // detach ends the agent's session. The caller holds Registry.mu, and there is one.

@@ -23,6 +23,12 @@ func (r *Registry) EndRevoked() int {
 	ended := map[Session]string{}
 	r.mu.Lock()
 	for _, a := range r.agents {
+		for at, old := range a.retired {
+			if reason, refused := at.refused(); refused {
+				ended[old.session] = reason
+				a.leave(at)
+			}
+		}
 		if a.session == nil {
 			continue
 		}

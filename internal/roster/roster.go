@@ -30,7 +30,8 @@ const announceWait = time.Minute
 type Session interface {
 	// Scraper scrapes the targets of this agent. Its errors are [*scrape.Error] where the reason has a name.
 	scrape.Scraper
-	// Supersede ends the session because the same agent registered again, from the given address. It does not wait.
+	// Supersede ends the session because the same agent registered again, from the given address. It does not wait. A session whose own process did that
+	// is superseded when the scrapes that it was asked for before are answered.
 	Supersede(by string)
 	// Revoke ends the session because the agent, or its certificate, was revoked, with the reason in one line. It does not wait.
 	Revoke(reason string)
@@ -168,6 +169,7 @@ type listedAgent struct {
 	refused   int           // targets of the file that cannot be; not listed
 	lines     *rate.Limiter // of the log, about what the agent announces, as often as it likes
 	withheld  withholding
+	retired   map[*Attachment]retired
 }
 
 // Open returns a registry with what the file holds. A missing file is an empty registry, and so is a damaged one, which is kept
@@ -208,9 +210,9 @@ func newAgent(known Agent) *listedAgent {
 	return &listedAgent{Agent: known, lines: rate.NewLimiter(rate.Every(time.Minute), 3)}
 }
 
-// Register begins a session. The newest wins: an earlier session of the agent is ended at once. The caller closes the
-// attachment when its session ends. One whose certificate was revoked since its handshake begins none, a [*RevokedError], and neither does one
-// whose name is that of an agent of another trust domain, a [*TakenError].
+// Register begins a session. The newest wins: an earlier session of the agent is ended at once, or if it is of the same process as soon as the scrapes are
+// answered that it was asked for. The caller closes the attachment when its session ends. One whose certificate was revoked since its handshake begins none, a
+// [*RevokedError], and neither does one whose name is that of an agent of another trust domain, a [*TakenError].
 func (r *Registry) Register(reg Registration) (*Attachment, error) {
 	now := time.Now()
 	r.mu.Lock()
@@ -235,8 +237,13 @@ func (r *Registry) Register(reg Registration) (*Attachment, error) {
 	r.lastSession++
 	at := &Attachment{registry: r, agent: a, process: reg.ProcessID, refused: reg.refused, Number: r.lastSession}
 	at.live.Store(true)
+	continues := a.current != nil && a.current.process == reg.ProcessID
 	if a.current != nil {
 		a.current.live.Store(false)
+		if continues && a.current.scrapes > 0 && now.Sub(a.LastSeen) < retireIfHeard {
+			r.retire(a, reg.RemoteAddress)
+			old = nil
+		}
 	}
 	a.session, a.current = reg.Session, at
 	a.Connected, a.SessionStarted, a.LastSeen = true, now, now
@@ -256,6 +263,8 @@ func (r *Registry) Register(reg Registration) (*Attachment, error) {
 
 	if old != nil {
 		old.Supersede(reg.RemoteAddress)
+	}
+	if old != nil && !continues {
 		r.lines.Log(r.cfg.Logger, slog.LevelWarn, reg.Agent, "session taken over", slog.String("agent", reg.Agent), slog.String("addr", reg.RemoteAddress), slog.String("previous_addr", oldAddress), slog.Bool("conflict", conflict))
 	}
 	r.note(reg.Agent, done)

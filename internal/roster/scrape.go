@@ -57,15 +57,22 @@ func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, d
 		return nil, nil, err
 	}
 	a.scrapes++
+	at := a.current
+	at.scrapes++
 	return a.session, func(status int, err *scrape.Error) {
 		duration := time.Since(startedAt)
 		r.metrics.scraped(duration, err)
 		r.mu.Lock()
-		defer r.mu.Unlock()
 		a.scrapes--
+		at.scrapes--
 		t.LastScrape, t.LastDuration, t.LastStatus, t.LastError = startedAt, duration, status, ""
 		if err != nil {
 			t.LastError = err.Error()
+		}
+		answered := at.scrapes == 0
+		r.mu.Unlock()
+		if answered {
+			r.endRetired(a, at)
 		}
 	}, nil
 }

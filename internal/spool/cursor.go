@@ -3,6 +3,7 @@ package spool
 import (
 	"encoding/hex"
 	"iter"
+	"slices"
 	"time"
 
 	"pushrelay/internal/change"
@@ -116,6 +117,14 @@ func (sl *slots) reachable() relays {
 // attached are the relays that there is a session with.
 func (sl *slots) attached() relays {
 	return sl.which(func(cur *cursor) bool { return len(cur.feeds) > 0 })
+}
+
+// haveSession says whether there is a session with a relay's address. One that takes over begins before the other ends.
+func (sl *slots) haveSession(relay string) bool {
+	isThere := func(f *Feed) bool { return f.to.Relay == relay }
+	return sl.find(func(cur *cursor) bool {
+		return slices.ContainsFunc(cur.feeds, isThere) || slices.ContainsFunc(cur.copies, isThere)
+	}) != nil
 }
 
 // which are the relays whose cursor matches.

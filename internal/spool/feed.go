@@ -34,7 +34,7 @@ type Attachment struct {
 }
 
 // A Feed hands out the changes that a relay has still to decide, for as long as a session with it lives. One goroutine calls
-// [Feed.Next]; another may call [Feed.Decide]. Two sessions with one store share its changes: the first sends, and when it ends
+// [Feed.Next]; others may call all else. Two sessions with one store share its changes: the first sends, and when it ends
 // the other goes on (T17). A session with a copy of a store is handed nothing while there is one with the store itself.
 type Feed struct {
 	// Static after Attach.
@@ -46,6 +46,9 @@ type Feed struct {
 	cursor *cursor
 	begun  *receipt           // of the beginning; nil once it was waited for
 	flying map[*Transfer]bool // handed out and not decided
+	paused bool               // nothing is handed out
+
+	landed chan struct{} // one slot: the last of flying is decided
 }
 
 // Transfer is a change on its way to a relay.
@@ -77,7 +80,7 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	s.demands[a.Relay] = demands{limits: a.Limits, attached: true}
 	s.told[a.Relay] = a.Limits
 	s.remembered.note(a.Relay, a.settings())
-	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}}
+	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}, landed: make(chan struct{}, 1)}
 	f.place(inherited)
 	return f, nil
 }
@@ -117,14 +120,63 @@ func (f *Feed) Drain() {
 	f.stopSending("is about to stop")
 }
 
+// Pause hands out nothing more until [Feed.Resume], and waits until all that was handed out is decided, or ctx ends. Unlike after [Feed.Drain] pushers go
+// on waiting: another session with the store is about to take over.
+func (f *Feed) Pause(ctx context.Context) error {
+	for {
+		f.spool.mu.Lock()
+		f.paused = true
+		flying := len(f.flying)
+		f.spool.mu.Unlock()
+		if flying == 0 {
+			return nil
+		}
+		select {
+		case <-f.landed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// Resume goes on where Pause has stopped.
+func (f *Feed) Resume() {
+	f.spool.mu.Lock()
+	defer f.spool.mu.Unlock()
+	f.paused = false
+	f.notify()
+}
+
+// notify has Next look for a change.
+func (f *Feed) notify() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// land notes that a change is no longer under way in this session. The caller holds Spool.mu.
+func (f *Feed) land(c *Transfer) {
+	delete(f.flying, c)
+	if len(f.flying) > 0 {
+		return
+	}
+	select {
+	case f.landed <- struct{}{}:
+	default:
+	}
+}
+
 // Detach ends the session. Changes that have no verdict are in doubt: they are sent again in the next one. No other method
 // of the feed may be called any more.
 func (f *Feed) Detach() {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.demands, f.to.Relay)
 	f.stopSending("went away")
+	if !s.cursors.haveSession(f.to.Relay) {
+		delete(s.demands, f.to.Relay)
+	}
 	cur := f.cursor
 	if !s.cursors.have(cur) {
 		return
@@ -198,7 +250,7 @@ func (f *Feed) handOut() (c *Transfer, begun, durable *receipt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cur := f.cursor
-	if len(cur.feeds) == 0 || cur.feeds[0] != f {
+	if len(cur.feeds) == 0 || cur.feeds[0] != f || f.paused {
 		return nil, nil, nil
 	}
 	e := cur.dequeue()
@@ -224,7 +276,7 @@ func (f *Feed) requeue(c *Transfer) {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(f.flying, c)
+	f.land(c)
 	cur := f.cursor
 	if !s.cursors.have(cur) {
 		return

@@ -49,11 +49,7 @@ func (cur *cursor) clearQueue() {
 }
 
 func (cur *cursor) notify() {
-	if len(cur.feeds) == 0 {
-		return
-	}
-	select {
-	case cur.feeds[0].wake <- struct{}{}:
-	default:
+	if len(cur.feeds) > 0 {
+		cur.feeds[0].notify()
 	}
 }

@@ -19,7 +19,7 @@ func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	s := f.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(f.flying, c)
+	f.land(c)
 	cur := f.cursor
 	if !s.cursors.have(cur) {
 		return

@@ -179,7 +179,7 @@ func TestBrokenCallIsNotUsedAgain(t *testing.T) {
 	})
 }
 
-// TestKeptCallEndsWithItsSession: whoever waits for an answer on a kept call is told at once that the agent attached anew.
+// TestKeptCallEndsWithItsSession: whoever waits for an answer on a kept call is told at once that another process attached.
 func TestKeptCallEndsWithItsSession(t *testing.T) {
 	h := newHouse(t, pusherFunc(noPushes))
 	ctx := timeout(t, 20*time.Second)
@@ -187,7 +187,9 @@ func TestKeptCallEndsWithItsSession(t *testing.T) {
 	h.firstAnswer(ctx, "site", a)
 	result := h.scraping(ctx, "site")
 	a.scrapeRequest()
-	h.attachScraped("site", again)
+	another := hello()
+	another.ProcessId[0] = 1
+	h.greet("site", another)
 	select {
 	case got := <-result:
 		if scrape.AsError(ctx, got.err).Reason != scrape.AgentOffline || !strings.Contains(got.err.Error(), "attached again") {

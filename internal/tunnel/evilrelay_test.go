@@ -116,8 +116,8 @@ func (e *evilRelay) counts() (attaches []time.Time, changes int) {
 	return append(attaches, e.attaches...), e.changes
 }
 
-// under runs a test in a bubble with an agent of an evil relay.
-func under(t *testing.T, e *evilRelay, test func(t *testing.T, agent *dialled, log *logLines)) {
+// under runs a test in a bubble with an agent of a relay of the test's own.
+func under(t *testing.T, e relayv1.RelayServiceServer, test func(t *testing.T, agent *dialled, log *logLines)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(time.Millisecond)
@@ -135,7 +135,11 @@ func under(t *testing.T, e *evilRelay, test func(t *testing.T, agent *dialled, l
 			serving.Wait()
 		})
 		h := &house{t: t, authority: ca, addr: n.Addr().String(), dial: n.Dial, agentLog: &logLines{}}
-		agent, stop := h.start(ca, "site", scraperFunc(nil))
+		scraper := scraperFunc(nil)
+		if s, ok := e.(*supersedingRelay); ok {
+			s.house, scraper = h, slow(2500*time.Millisecond)
+		}
+		agent, stop := h.start(ca, "site", scraper)
 		test(t, agent, h.agentLog)
 		stop()
 	})

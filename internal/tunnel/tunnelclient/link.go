@@ -41,6 +41,8 @@ type Config struct {
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Certificates are the agent's.
 	Certificates *mtls.Reloader
+	// Expired is told when the certificate is found to be outside its validity, by this machine's clock or by the relay's. It must not wait. Nil tells nobody.
+	Expired func()
 	// Scraper answers the relay's scrapes.
 	Scraper scrape.Scraper
 	// Spool has the changes of groups; nil for an agent that only scrapes.
@@ -65,11 +67,13 @@ func NewProcessID() [16]byte {
 // Link keeps a session with one relay. It is safe for concurrent use.
 type Link struct {
 	cfg       Config
-	addresses addresses     // owned by Run
-	pace      pace          // owned by Run
-	complains sync.Once     // of a relay that asks for what cannot be meant
-	denials   *rate.Limiter // of lines about targets that the relay does not list
-	lifeless  sync.Once     // tells of a relay that does not take what pushes say of their groups' lives
+	addresses addresses      // owned by Run
+	pace      pace           // owned by Run
+	sessions  sync.WaitGroup // owned by Run; those that serve, or have handed over and are not over yet
+	dialNow   chan struct{}  // one slot; ends a wait for the next attempt
+	complains sync.Once      // of a relay that asks for what cannot be meant
+	denials   *rate.Limiter  // of lines about targets that the relay does not list
+	lifeless  sync.Once      // tells of a relay that does not take what pushes say of their groups' lives
 
 	mu      sync.Mutex
 	current *session   // guarded by mu; nil while not attached
@@ -107,7 +111,10 @@ func NewLink(cfg Config) *Link {
 			cfg.Resolve = systemResolve
 		}
 	}
-	l := &Link{cfg: cfg, denials: rate.NewLimiter(rate.Every(time.Minute), 5), addresses: addresses{dial: cfg.Dial, resolve: cfg.Resolve}, status: Status{Address: cfg.Address, Since: time.Now()}}
+	l := &Link{
+		cfg: cfg, dialNow: make(chan struct{}, 1), denials: rate.NewLimiter(rate.Every(time.Minute), 5), addresses: addresses{dial: cfg.Dial, resolve: cfg.Resolve},
+		status: Status{Address: cfg.Address, Since: time.Now()},
+	}
 	cfg.Metrics.watch(l)
 	return l
 }
@@ -139,6 +146,7 @@ func (l *Link) SetTargets(targets target.Set) {
 
 // Run keeps a session until ctx ends. It returns nil: what goes wrong is retried, logged, and told by Status.
 func (l *Link) Run(ctx context.Context) error {
+	defer l.sessions.Wait()
 	limit := tunnel.BackoffBase
 	for {
 		startedAt := time.Now()
@@ -155,14 +163,17 @@ func (l *Link) Run(ctx context.Context) error {
 			l.setStatus(err)
 			l.cfg.Metrics.attachFailed(l.cfg.Address)
 		} else {
-			err = l.serve(s)
+			err = l.serve(ctx, s)
 			spent = 0
 			if time.Since(startedAt) >= tunnel.StableSession {
 				limit = tunnel.BackoffBase
 			}
 		}
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // The session ended because the agent does.
+			return nil // the session ended because the agent does
+		}
+		if l.cfg.Expired != nil && isExpired(err) {
+			l.cfg.Expired()
 		}
 		// A machine that stood still may have spent more than there was.
 		wait := max(l.backoff(min(limit, max(tunnel.BackoffCap-spent, tunnel.BackoffBase)), err), l.pace.left(time.Now()))
@@ -174,7 +185,8 @@ func (l *Link) Run(ctx context.Context) error {
 	}
 }
 
-// rest waits before the next attempt, and reports whether there is to be one. Another certificate ends a long wait: it may be the one that is let in.
+// rest waits before the next attempt, and reports whether there is to be one. Another certificate ends a long wait: it may be the one that is let in. So does
+// DialNow.
 func (l *Link) rest(ctx context.Context, wait time.Duration) bool {
 	used := l.cfg.Certificates.Material()
 	for end := time.Now().Add(wait); ; {
@@ -185,6 +197,8 @@ func (l *Link) rest(ctx context.Context, wait time.Duration) bool {
 		select {
 		case <-ctx.Done():
 			return false
+		case <-l.dialNow:
+			return true
 		case <-time.After(min(left, lookAgain)):
 		}
 	}
@@ -231,6 +245,18 @@ func isRevoked(err error) bool {
 	return ok && ended.end.GetReason() == relayv1.SessionEndReason_SESSION_END_REASON_REVOKED
 }
 
+// isExpired says that the certificate is outside its validity, by the relay's clock or by this machine's.
+func isExpired(err error) bool {
+	if refused, ok := errors.AsType[*mtls.RefusedError](err); ok {
+		return refused.Expired
+	}
+	if _, own := errors.AsType[*mtls.ValidityError](err); own {
+		return true
+	}
+	ended, ok := errors.AsType[*endedError](err)
+	return ok && ended.end.GetReason() == relayv1.SessionEndReason_SESSION_END_REASON_CERTIFICATE_EXPIRED
+}
+
 // complain says once that the relay asks for what it cannot mean.
 func (l *Link) complain(err error) {
 	l.complains.Do(func() {
@@ -245,27 +271,27 @@ func (l *Link) tellOfLife() {
 	})
 }
 
-// serve serves a session until it ends, and returns why.
-func (l *Link) serve(s *session) error {
+// begin makes a session the one that serves.
+func (l *Link) begin(s *session) {
 	l.mu.Lock()
+	takesOver := l.current != nil
 	l.current = s
-	l.status.Connected, l.status.Since, l.status.LastError = true, time.Now(), ""
-	l.status.Revoked = false
+	if !takesOver {
+		l.status.Connected, l.status.Since = true, time.Now()
+	}
+	l.status.LastError, l.status.Revoked = "", false
 	l.status.RelayVersion = tunnel.Version(s.welcome.GetRelayVersion())
 	if l.version != s.toldTargets {
 		s.announce(l.targets)
 	}
 	l.mu.Unlock()
 	l.cfg.Metrics.attached(l.cfg.Address)
-	l.cfg.Logger.Info("attached to relay", slog.String("addr", l.cfg.Address), slog.Uint64("session", s.welcome.GetSession()), slog.String("version", tunnel.Version(s.welcome.GetRelayVersion())))
-
-	err := s.run()
-
-	l.mu.Lock()
-	l.current = nil
-	l.mu.Unlock()
-	l.setStatus(err)
-	return err
+	logger := l.cfg.Logger.With(slog.String("addr", l.cfg.Address), slog.Uint64("session", s.welcome.GetSession()), slog.String("version", tunnel.Version(s.welcome.GetRelayVersion())))
+	if takesOver {
+		logger.Info("session goes on with another certificate")
+		return
+	}
+	logger.Info("attached to relay")
 }
 
 func (l *Link) setStatus(err error) {

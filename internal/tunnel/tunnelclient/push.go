@@ -2,6 +2,7 @@ package tunnelclient
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -23,6 +24,10 @@ type changeStream struct {
 	session *session
 	feed    *spool.Feed
 	window  window
+	ctx     context.Context // ends with the session, or when another session takes over
+	end     context.CancelCauseFunc
+	tasks   sync.WaitGroup // run and report
+	detach  sync.Once
 
 	body []byte // owned by run: the buffer for bodies
 
@@ -50,35 +55,60 @@ func (s *session) attachSpool(welcome tunnel.Welcome, asked spool.JournalID) err
 		session: s, feed: feed, pending: map[uint64]*spool.Transfer{},
 		window: newWindow(limits.GetMaxUnacknowledgedChanges(), limits.GetMaxUnacknowledgedBytes()),
 	}
+	s.changes.ctx, s.changes.end = context.WithCancelCause(s.ctx)
 	return nil
+}
+
+// errTakenOver ends what a session does for the spool when another session does it from then on.
+var errTakenOver = errors.New("another session sends the changes")
+
+// begin starts to send changes and to report on the spool, until the session ends or close is called.
+func (c *changeStream) begin() {
+	c.tasks.Go(func() { c.over(c.run()) })
+	c.tasks.Go(c.report)
+	c.session.reportSpool()
+}
+
+// over ends the session, unless another one has taken over.
+func (c *changeStream) over(err error) {
+	if !errors.Is(context.Cause(c.ctx), errTakenOver) {
+		c.session.end(err)
+	}
+}
+
+// close leaves the changes to whoever comes next. Nothing of the stream is left when it returns.
+func (c *changeStream) close() {
+	c.end(errTakenOver)
+	c.tasks.Wait()
+	c.detach.Do(c.feed.Detach)
 }
 
 // run sends changes and takes verdicts until the session ends, and returns why. The stream is opened for the first change:
 // most agents of a fleet only scrape.
 func (c *changeStream) run() error {
 	s := c.session
-	next, err := c.feed.Next(s.ctx)
+	next, err := c.feed.Next(c.ctx)
 	if err != nil {
 		return err
 	}
-	stream, err := s.client.Push(s.ctx)
+	stream, err := s.client.Push(c.ctx)
 	if err != nil {
 		return s.explain(err)
 	}
 	var verdicts sync.WaitGroup
-	verdicts.Go(func() { s.end(c.takeVerdicts(stream)) })
+	verdicts.Go(func() { c.over(c.takeVerdicts(stream)) })
 	defer verdicts.Wait()
 	if stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Session{Session: s.welcome.GetSession()}}) != nil {
-		<-s.ctx.Done() // takeVerdicts has the reason
-		return context.Cause(s.ctx)
+		<-c.ctx.Done() // takeVerdicts has the reason
+		return context.Cause(c.ctx)
 	}
 	for number := uint64(1); ; number++ {
 		if c.send(stream, number, next) != nil {
-			<-s.ctx.Done()
-			return context.Cause(s.ctx)
+			<-c.ctx.Done()
+			return context.Cause(c.ctx)
 		}
 		s.reportSpool()
-		if next, err = c.feed.Next(s.ctx); err != nil {
+		if next, err = c.feed.Next(c.ctx); err != nil {
 			return err
 		}
 	}
@@ -98,7 +128,7 @@ func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint6
 	if cap(r.Body) > cap(c.body) && cap(r.Body) <= keptBodyBytes {
 		c.body = r.Body
 	}
-	if err := c.window.acquire(c.session.ctx, len(r.Body)); err != nil {
+	if err := c.window.acquire(c.ctx, len(r.Body)); err != nil {
 		return err
 	}
 	c.mu.Lock()
@@ -176,15 +206,15 @@ func (c *changeStream) report() {
 	s := c.session
 	for {
 		select {
-		case <-s.ctx.Done():
+		case <-c.ctx.Done():
 			return
 		case <-s.spoolChanged:
 		}
-		st := c.feed.State(s.ctx)
+		st := c.feed.State(c.ctx)
 		state := tunnel.SpoolState{Pending: st.Pending, DecidedThrough: st.DecidedThrough, Journal: st.Journal, CopyAt: st.CopyAt}
 		s.enqueue(&relayv1.AttachRequest{Event: &relayv1.AttachRequest_Spool{Spool: tunnel.SpoolToProto(state)}})
 		select {
-		case <-s.ctx.Done():
+		case <-c.ctx.Done():
 			return
 		case <-time.After(tunnel.SpoolStateInterval):
 		}

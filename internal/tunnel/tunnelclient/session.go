@@ -15,6 +15,7 @@ import (
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/monotonic"
+	"pushrelay/internal/mtls"
 	"pushrelay/internal/spool"
 	"pushrelay/internal/target"
 	"pushrelay/internal/tunnel"
@@ -26,14 +27,15 @@ const outboundEvents = 64
 // session is one connection to the relay and the Attach stream on it.
 type session struct {
 	// static after open
-	link    *Link
-	cc      *grpc.ClientConn
-	conn    *tunnel.Conn
-	client  relayv1.RelayServiceClient
-	stream  relayv1.RelayService_AttachClient
-	welcome *relayv1.Welcome
-	ctx     context.Context // ends with the session; its cause says why
-	end     func(cause error)
+	link     *Link
+	cc       *grpc.ClientConn
+	conn     *tunnel.Conn
+	client   relayv1.RelayServiceClient
+	stream   relayv1.RelayService_AttachClient
+	welcome  *relayv1.Welcome
+	material *mtls.Material  // that it was opened with
+	ctx      context.Context // ends with the session; its cause says why
+	end      func(cause error)
 	// toldTargets is the version of the targets that the hello had; 0 if it had none, because there are none yet or too many
 	// for one message: on a narrow link they would take the time of the attempt.
 	toldTargets uint64
@@ -58,12 +60,25 @@ type session struct {
 
 // open dials the relay and attaches, in one attempt. On error nothing is left open.
 func (l *Link) open(ctx context.Context, a *attempt) (*session, error) {
+	s, err := l.connect(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.attachIn(a); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// connect dials the relay for a session, which is still to be attached. The session ends with ctx.
+func (l *Link) connect(ctx context.Context, a *attempt) (*session, error) {
+	material := l.cfg.Certificates.Material()
 	cc, conn, err := l.dial(a)
 	if err != nil {
 		return nil, err
 	}
 	s := &session{
-		link: l, cc: cc, conn: conn, client: relayv1.NewRelayServiceClient(cc),
+		link: l, cc: cc, conn: conn, client: relayv1.NewRelayServiceClient(cc), material: material,
 		out:        make(chan *relayv1.AttachRequest, outboundEvents),
 		announced:  make(chan struct{}, 1),
 		running:    map[uint64]context.CancelFunc{},
@@ -73,16 +88,20 @@ func (l *Link) open(ctx context.Context, a *attempt) (*session, error) {
 	}
 	s.alive.SetNow()
 	s.ctx, s.end = context.WithCancelCause(ctx)
+	return s, nil
+}
+
+// attachIn attaches within an attempt. On error nothing is left open.
+func (s *session) attachIn(a *attempt) error {
 	// The session outlives the attempt, and ends with it only if there is no welcome by then.
 	impatient := context.AfterFunc(a.ctx, func() { s.end(context.Cause(a.ctx)) })
-	err = s.attach()
+	err := s.attach()
 	impatient()
 	if err != nil {
 		s.end(err)
 		s.close()
-		return nil, err
 	}
-	return s, nil
+	return err
 }
 
 // attach sends the hello and waits for the welcome.
@@ -143,16 +162,14 @@ func (s *session) run() error {
 	streams.Go(func() { s.end(s.receive()) })
 	streams.Go(func() { s.end(s.send()) })
 	if s.changes != nil {
-		streams.Go(func() { s.end(s.changes.run()) })
-		streams.Go(s.changes.report)
-		s.reportSpool()
+		s.changes.begin()
 	}
 	s.watch()
 	err := context.Cause(s.ctx)
 	s.close()
 	streams.Wait()
 	if s.changes != nil {
-		s.changes.feed.Detach()
+		s.changes.close()
 	}
 	s.scrapes.Wait()
 	return err
@@ -193,7 +210,7 @@ func (s *session) receive() error {
 			}
 			drains = true
 			s.link.cfg.Logger.Info("relay is about to stop", slog.String("addr", s.link.cfg.Address), slog.Duration("within", event.Drain.GetWithin().AsDuration()))
-			if s.changes != nil {
+			if s.changes != nil && s.changes.ctx.Err() == nil {
 				s.changes.feed.Drain()
 			}
 		}

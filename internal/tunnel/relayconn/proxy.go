@@ -1,4 +1,4 @@
-package tunnelclient
+package relayconn
 
 import (
 	"bufio"
@@ -11,15 +11,16 @@ import (
 	"strings"
 )
 
-func proxyAddress(proxy *url.URL) string {
+// ProxyAddress returns where a proxy is dialled, host:port.
+func ProxyAddress(proxy *url.URL) string {
 	if proxy.Port() != "" {
 		return proxy.Host
 	}
 	return net.JoinHostPort(proxy.Hostname(), "80")
 }
 
-// connect asks the proxy for a connection to the address; the proxy resolves the name (T10).
-func connect(conn net.Conn, proxy *url.URL, address string) (net.Conn, error) {
+// Connect asks the proxy at the other end of the connection for one to the address; the proxy resolves the name (T10).
+func Connect(conn net.Conn, proxy *url.URL, address string) (net.Conn, error) {
 	request := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: address}, Host: address, Header: http.Header{}}
 	if user := proxy.User; user != nil {
 		password, _ := user.Password()
