@@ -4,15 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/promslog"
 
-	"pushrelay/internal/authority"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
@@ -25,31 +22,11 @@ type fleet struct {
 	running sync.WaitGroup
 }
 
-// newFleet makes the certificates and the links of all agents. It starts nothing.
-func newFleet(dir, relayAddress string, count int) (*fleet, error) {
-	ca, err := authority.Open(filepath.Join(dir, "data", "authority"))
-	if err != nil {
-		return nil, err
-	}
-	caFile := filepath.Join(dir, "ca.crt")
-	if err := os.WriteFile(caFile, ca.CACertPEM(), 0o600); err != nil {
-		return nil, err
-	}
+// newFleet makes the links of all agents. It starts nothing.
+func newFleet(relayAddress string, enrolled []mtls.Files) (*fleet, error) {
 	f := &fleet{}
 	metrics := tunnelclient.NewMetrics(prometheus.NewRegistry())
-	for i := range count {
-		name := fmt.Sprintf("agent-%05d", i)
-		issued, err := ca.IssueAgent(name)
-		if err != nil {
-			return nil, err
-		}
-		files := mtls.Files{CAFile: caFile, CertFile: filepath.Join(dir, name+".crt"), KeyFile: filepath.Join(dir, name+".key")}
-		if err := os.WriteFile(files.CertFile, issued.CertPEM, 0o600); err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(files.KeyFile, issued.KeyPEM, 0o600); err != nil {
-			return nil, err
-		}
+	for i, files := range enrolled {
 		certificates, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: files})
 		if err != nil {
 			return nil, err
@@ -59,12 +36,14 @@ func newFleet(dir, relayAddress string, count int) (*fleet, error) {
 			ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: metrics,
 		})
 		link.SetTargets(target.Set{Completeness: target.Complete, Targets: []target.Target{{
-			Name: "node-localhost:9100", Job: "node", Instance: name, Address: "localhost:9100", Scheme: "http", MetricsPath: "/metrics",
+			Name: "node-localhost:9100", Job: "node", Instance: agentName(i), Address: "localhost:9100", Scheme: "http", MetricsPath: "/metrics",
 		}}})
 		f.links = append(f.links, link)
 	}
 	return f, nil
 }
+
+func agentName(i int) string { return fmt.Sprintf("agent-%05d", i) }
 
 // start lets all agents dial until ctx ends.
 func (f *fleet) start(ctx context.Context) {

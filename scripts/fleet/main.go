@@ -1,6 +1,6 @@
 // Command fleet attaches a fleet of agents, all in one process, to a real relay-server on this machine, and measures what
-// they cost the relay: memory and processor time while they idle, and how long all of them take to come back after the
-// relay was killed.
+// they cost the relay: how long it takes to let them in, memory and processor time while they idle, pushes beside their renewals, and how long
+// all of them take to come back after the relay was killed.
 //
 //	go run ./scripts/fleet --bin.dir=bin --agents=10000
 package main
@@ -21,7 +21,12 @@ const (
 	maxBytesPerAgent = 60 << 10
 	maxProcessor     = 0.10 // of one core, for 10,000 agents
 	maxReattach      = 30 * time.Second
+	maxEnroll        = 2 * time.Minute
+	maxSlower        = 2.0
 )
+
+// renewalsPerSecond is a hundred times what 10,000 agents do that renew within a day.
+const renewalsPerSecond = 12
 
 func main() {
 	app := kingpin.New("fleet", "Measures what attached agents cost a relay.")
@@ -53,11 +58,16 @@ func run(ctx context.Context, out io.Writer, binDir string, count int, idle time
 	if err != nil {
 		return err
 	}
-	f, err := newFleet(dir, r.grpcAddress, count)
+	begun := time.Now()
+	enrolled, err := enroll(ctx, r, count)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "certificates of %d agents are made\n", count)
+	report(out, fmt.Sprintf("%d agents come in by a join token", count), time.Since(begun).Round(10*time.Millisecond).String(), time.Since(begun) <= maxEnroll, maxEnroll.String())
+	f, err := newFleet(r.grpcAddress, enrolled)
+	if err != nil {
+		return err
+	}
 	fleetCtx, disband := context.WithCancel(ctx)
 	defer f.wait()
 	defer disband()
@@ -90,6 +100,12 @@ func run(ctx context.Context, out io.Writer, binDir string, count int, idle time
 	report(out, "resident memory per agent", fmt.Sprintf("%.1f KiB", float64(full-empty)/float64(count)/1024), (full-empty)/int64(count) <= maxBytesPerAgent, "60 KiB")
 	share := (after - before).Seconds() / idle.Seconds()
 	report(out, "processor time while idle", fmt.Sprintf("%.1f %% of one core", 100*share), share <= maxProcessor, "10 %")
+
+	ratio, err := besideRenewals(ctx, r, f, out)
+	if err != nil {
+		return err
+	}
+	report(out, fmt.Sprintf("p99 of pushes beside %d renewals a second", renewalsPerSecond), fmt.Sprintf("%.2f times", ratio), ratio <= maxSlower, fmt.Sprintf("%.0f times", maxSlower))
 
 	r.kill()
 	f.awaitGone(ctx)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -49,6 +50,16 @@ func (r *relay) start(ctx context.Context) error {
 		}
 	}
 	return errors.New("the relay does not get ready")
+}
+
+// token makes a join token for the whole fleet.
+func (r *relay) token(ctx context.Context, uses int) (string, error) {
+	command := exec.CommandContext(ctx, r.binary, "--data.dir="+filepath.Join(r.dir, "data"), "agents", "token", "--name-prefix=agent-", "--uses="+strconv.Itoa(uses), "--relay.address="+r.grpcAddress)
+	text, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("making a token: %w", err)
+	}
+	return string(text), nil
 }
 
 // ready reports whether the relay says so. It listens before it has an authority, which agents need.
