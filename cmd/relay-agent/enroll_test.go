@@ -6,9 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"pushrelay/internal/agentapi"
 	"pushrelay/internal/enrol"
 	"pushrelay/internal/enroltest"
 )
@@ -84,11 +86,28 @@ func TestEnrollWithoutToken(t *testing.T) {
 		"no file":     {[]string{"--enroll.token-file=/none"}, exitUsage, "--enroll.token-file"},
 		"cut":         {[]string{text[:len(text)-3]}, exitFailed, "not whole"},
 		"no data dir": {[]string{"--data.dir=", text}, exitFailed, "--data.dir is empty"},
+		"bad name":    {[]string{"--name=Site_A", text}, exitFailed, "--name: agent name"},
 		"bad proxy":   {[]string{"--relay.proxy-url=ftp://x", "--data.dir=" + t.TempDir(), text}, exitFailed, "--relay.proxy-url"},
 	} {
 		code, stdout, stderr := enrollWith(t, "", tt.args...)
 		if code != tt.code || stdout != "" || !strings.Contains(stderr, tt.want) || strings.Contains(stderr, text[8:20]) {
 			t.Errorf("%s: %d, %q, %q, want %d and %q", name, code, stdout, stderr, tt.code, tt.want)
+		}
+	}
+}
+
+// TestIdentityState: until when a certificate is good, when it is renewed, and what is in the way.
+func TestIdentityState(t *testing.T) {
+	now := time.Date(2027, 1, 10, 0, 0, 0, 0, time.UTC)
+	tried := now.Add(-time.Minute)
+	for want, id := range map[string]agentapi.Identity{
+		"good until 2027-01-20T00:00:00Z, renewed from 2027-01-12T00:00:00Z on":           {CertificateNotAfter: now.AddDate(0, 0, 10), RenewalDue: now.AddDate(0, 0, 2)},
+		"good until 2027-01-20T00:00:00Z, NOT RENEWED, tried 1m0s ago: no relay":          {CertificateNotAfter: now.AddDate(0, 0, 10), LastAttempt: &tried, LastError: "no relay"},
+		"ENDED at 2027-01-09T00:00:00Z":                                                   {CertificateNotAfter: now.AddDate(0, 0, -1)},
+		"ENDED at 2027-01-09T00:00:00Z, REVOKED, not renewed, tried 1m0s ago: thrown out": {CertificateNotAfter: now.AddDate(0, 0, -1), LastAttempt: &tried, LastError: "thrown out", Revoked: true},
+	} {
+		if got := identityState(id, now); got != want {
+			t.Errorf("it is %q, want %q", got, want)
 		}
 	}
 }

@@ -74,7 +74,7 @@ func (a *Agent) prepare() error {
 		a.logger.Warn("the join token is not looked at: the agent has an identity", slog.Any("err", err))
 	}
 	if token != nil && identity.ByAuthority(present, token.CA) == nil {
-		a.enrolment = newEnrolment(a.opts.join(a.client, token, present), len(present) > 0)
+		a.enrolment = &enrolment{join: a.opts.join(a.client, token, present), once: len(present) > 0}
 		return nil
 	}
 	return a.useIdentities(present, token)

@@ -14,6 +14,7 @@ import (
 	"pushrelay/internal/enrol"
 	"pushrelay/internal/enrol/enrolclient"
 	"pushrelay/internal/identity"
+	"pushrelay/internal/mtls"
 )
 
 // EnrollOptions are those of relay-agent enroll.
@@ -46,6 +47,9 @@ const (
 func Enroll(ctx context.Context, o EnrollOptions) (*identity.Identity, error) {
 	token, err := enrol.ParseToken(o.Token)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkName("--name", o.Name); err != nil {
 		return nil, err
 	}
 	opts := Options{DataDir: o.DataDir, EnrollName: o.Name, RelayProxyURL: o.RelayProxyURL}
@@ -123,8 +127,15 @@ type enrolment struct {
 	why  atomic.Pointer[string]
 }
 
-func newEnrolment(join *enrolclient.Join, once bool) *enrolment {
-	return &enrolment{join: join, once: once}
+// checkName returns an error unless a flag names an agent, or nobody.
+func checkName(flag, name string) error {
+	if name == "" {
+		return nil
+	}
+	if err := mtls.CheckAgentName(name); err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
 }
 
 // ServeHTTP answers while the agent enrols.

@@ -22,6 +22,9 @@ func (o *Options) validate() error {
 	if len(o.RelayAddresses) > spool.MaxRelays {
 		return fmt.Errorf("--relay.address is given %d times, and %d are allowed", len(o.RelayAddresses), spool.MaxRelays)
 	}
+	if err := checkName("--enroll.name", o.EnrollName); err != nil {
+		return err
+	}
 	if o.RelayProxyURL != "" { // whichever relay is dialled
 		if _, err := o.proxyFor(""); err != nil {
 			return err

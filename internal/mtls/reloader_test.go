@@ -309,3 +309,27 @@ func BenchmarkHandshake(b *testing.B) {
 		}
 	}
 }
+
+// TestRenewalIsTold: what is to be done about a certificate that has ended says who loads it, and whoever has written the files need not wait to have them used.
+func TestRenewalIsTold(t *testing.T) {
+	ca := newAuthority(t, "CA")
+	files := writeFiles(t, ca.sign(t, agentTemplate("a", validity(-2*time.Hour, -time.Hour))), ca.pem())
+	r, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: files, Renewal: "wait, it comes by itself", CheckInterval: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.Material().CheckValidity(time.Now())
+	if err == nil || !strings.Contains(err.Error(), "wait, it comes by itself") || strings.Contains(err.Error(), "relay-server") {
+		t.Errorf("CheckValidity() = %v", err)
+	}
+	next := writeFiles(t, ca.sign(t, agentTemplate("a")), ca.pem())
+	if err := errors.Join(os.Rename(next.KeyFile, files.KeyFile), os.Rename(next.CertFile, files.CertFile)); err != nil {
+		t.Fatal(err)
+	}
+	if r.Material().CheckValidity(time.Now()) == nil {
+		t.Error("Material() looks sooner than it shall")
+	}
+	if err := r.Look().CheckValidity(time.Now()); err != nil {
+		t.Errorf("after Look(): %v", err)
+	}
+}

@@ -88,7 +88,8 @@ type Keeper struct {
 	toldAt   time.Time
 
 	mu     sync.Mutex
-	status Status // guarded by mu
+	status Status         // guarded by mu
+	about  *mtls.Material // guarded by mu; what it was tried to renew last
 }
 
 // Status is how the renewal of an identity is.
@@ -111,11 +112,14 @@ func New(cfg Config) *Keeper {
 
 // Status returns how the renewal is now.
 func (k *Keeper) Status() Status {
-	leaf := k.cfg.Certificates.Material().Leaf()
+	m := k.cfg.Certificates.Material()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	st := k.status
-	st.NotAfter, st.Due = leaf.NotAfter, due(k.cfg.Certificates.Material())
+	if k.about != m { // somebody else saw to it
+		st.LastError, st.Revoked = "", false
+	}
+	st.NotAfter, st.Due = m.NotAfter(), due(m)
 	return st
 }
 
@@ -175,7 +179,7 @@ func (k *Keeper) attempt(ctx context.Context, m *mtls.Material, late bool, sessi
 	k.cfg.Metrics.renewals.WithLabelValues(result).Inc()
 	revoked := result == string(enrol.ReasonRevoked)
 	k.mu.Lock()
-	k.status.LastAttempt, k.status.LastError, k.status.Revoked = time.Now(), "", revoked
+	k.about, k.status.LastAttempt, k.status.LastError, k.status.Revoked = m, time.Now(), "", revoked
 	if err != nil {
 		k.status.LastError = err.Error()
 	}

@@ -366,6 +366,30 @@ func TestRevoked(t *testing.T) {
 	})
 }
 
+// TestRevokedAndEnrolledAgain: what was said of the earlier certificate is not said of the one in its place.
+func TestRevokedAndEnrolledAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, 1, 0)
+		s.relays[0].net.SetDown(true)
+		s.run()
+		time.Sleep(life + day)
+		s.relays[0].Revoke("site-a")
+		s.relays[0].net.SetDown(false)
+		time.Sleep(2 * time.Hour)
+		if st := s.keeper.Status(); !st.Revoked {
+			t.Fatalf("Status() = %+v", st)
+		}
+		token := s.relays[0].Token("site-a", "relay.test:0")
+		if _, err := (&enrolclient.Join{Client: s.cfg.Client, Store: s.store, Token: &token}).Attempt(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Hour)
+		if st := s.keeper.Status(); st.Revoked || st.LastError != "" || !s.connected(s.relays[0]) {
+			t.Errorf("after that: %+v", st)
+		}
+	})
+}
+
 // TestTokenWhenRelaysRefuse: an agent that was away for too long takes the token that it was given, and one without says what to do.
 func TestTokenWhenRelaysRefuse(t *testing.T) {
 	for _, has := range []bool{false, true} {
