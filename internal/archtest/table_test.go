@@ -46,6 +46,7 @@ var table = map[string]place{
 	"internal/roster":     {2, relayOnly},
 	"internal/relayapi":   {2, relayOnly},
 	"internal/policy":     {2, relayOnly},
+	"internal/recent":     {2, relayOnly},
 	"internal/spool":      {2, agentOnly},
 	"internal/identity":   {2, agentOnly},
 	"internal/targets":    {2, agentOnly},
@@ -75,6 +76,7 @@ var table = map[string]place{
 
 	"internal/addup":        {0, shared},
 	"internal/authority":    {0, relayOnly},
+	"internal/buckets":      {0, shared},
 	"internal/exposition":   {0, shared},
 	"internal/fields":       {0, shared},
 	"internal/grouping":     {0, shared},

@@ -8,6 +8,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
+	"pushrelay/internal/buckets"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
@@ -209,6 +210,27 @@ func appendHistogram(dst []byte, h *dto.Histogram) []byte {
 	}
 	dst = appendCount(append(dst, `,"count":`...), h.GetSampleCount(), h.GetSampleCountFloat())
 	return appendNumber(append(dst, `,"sum":`...), h.GetSampleSum())
+}
+
+// appendNativeBuckets appends `[[boundaries,"lower","upper","count"],…]` from the lowest bucket to the highest, without
+// empty ones.
+func appendNativeBuckets(dst []byte, h *dto.Histogram) []byte {
+	dst = append(dst, '[')
+	first := true
+	for _, b := range buckets.OfNative(h) {
+		if b.IsEmpty() {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = strconv.AppendInt(append(dst, '['), int64(b.Boundaries), 10)
+		dst = appendNumber(append(dst, ','), b.Lower)
+		dst = appendNumber(append(dst, ','), b.Upper)
+		dst = append(appendCount(append(dst, ','), b.Count, b.Float), ']')
+	}
+	return append(dst, ']')
 }
 
 func appendClassicBuckets(dst []byte, h *dto.Histogram) []byte {
