@@ -41,6 +41,7 @@ var table = map[string]place{
 	"internal/tunnel/tunnelclient": {3, agentOnly},
 	"internal/enrol/enrolclient":   {3, agentOnly},
 	"internal/renewal":             {3, agentOnly},
+	"internal/agentweb":            {3, agentOnly},
 
 	"internal/groupstore": {2, relayOnly},
 	"internal/roster":     {2, relayOnly},
@@ -54,6 +55,7 @@ var table = map[string]place{
 	"internal/agentapi":   {2, agentOnly},
 
 	"internal/selector":  {1, shared},
+	"internal/webpage":   {1, shared},
 	"internal/apiclient": {1, shared},
 	"internal/pushflags": {2, shared},
 	"internal/pushrules": {2, shared},

@@ -168,24 +168,13 @@ func appendMetric(dst []byte, typ metric.Type, m *dto.Metric) []byte {
 	dst = append(dst, '}')
 	switch {
 	case typ.Simple():
-		dst = appendNumber(append(dst, `,"value":`...), simpleValue(m))
+		dst = appendNumber(append(dst, `,"value":`...), metric.SimpleValue(m))
 	case typ.Bucketed():
 		dst = appendHistogram(dst, m.GetHistogram())
 	default:
 		dst = appendSummary(dst, m.GetSummary())
 	}
 	return append(dst, '}')
-}
-
-func simpleValue(m *dto.Metric) float64 {
-	switch {
-	case m.Gauge != nil:
-		return m.GetGauge().GetValue()
-	case m.Counter != nil:
-		return m.GetCounter().GetValue()
-	default:
-		return m.GetUntyped().GetValue()
-	}
 }
 
 func appendSummary(dst []byte, s *dto.Summary) []byte {
