@@ -226,7 +226,7 @@ var bans = []ban{
 	},
 	{
 		from:  []string{"cmd/relay-server", "cmd/relay-agent"},
-		to:    []string{"testing", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal"},
+		to:    []string{"testing", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/chromedp"},
 		reach: transitive,
 		why:   "the yardsticks of the tests are not part of the product",
 	},

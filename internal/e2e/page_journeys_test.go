@@ -140,7 +140,7 @@ func TestPages(t *testing.T) {
 		b.setScripts(true)
 		defer b.setScripts(false)
 		for path, want := range map[string]string{
-			"/": "job is late", "/agents": "site-berlin", "/targets?state=down": "connection refused", "/groups?state=late": "nightly-report", "/group/job/batch": "took_seconds", "/groups/delete?q=old-7": "This needs a script", "/start": "relay-agent --relay.address", "/status": "--web.enable-admin-api",
+			"/": "job is late", "/agents": "site-berlin", "/targets?state=down": "connection refused", "/groups?state=late": "nightly-report", "/group/job/batch": "took_seconds", "/groups/delete?q=old-7": "This needs a script", "/start": "relay-agent enroll TOKEN", "/status": "--web.enable-admin-api",
 		} {
 			b.open(s.url + path)
 			text, err := chromedp.Run(b.ctx, chromedp.Text(chromedp.CSS("main")))
