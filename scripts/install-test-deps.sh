@@ -18,6 +18,7 @@ wanted=(
 	curl=/usr/bin/curl
 	nodejs=/usr/bin/node
 	npm=/usr/bin/npm                                      # prom-client comes from its registry, as the lock file has it
+	chromium=/usr/bin/chromium                            # looks at the pages; axe-core, which judges them, comes from npm
 	procps=/usr/bin/ps
 	groff-base=/usr/bin/groff                             # both read man pages, and differ in what they forgive
 	mandoc=/usr/bin/mandoc

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/agentapi"
+	"pushrelay/internal/agentweb"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/push"
 )
@@ -23,6 +25,9 @@ func (a *Agent) routes() http.Handler {
 		r.Get(path, h)
 		r.Head(path, h)
 	}
+	agentweb.New(agentweb.Config{
+		Status: a.currentStatus, Spool: a.currentSpool, Textfiles: a.pushedTextfiles, Version: version.Version, Logger: a.logger.With(slog.String("component", "web")),
+	}).Mount(r)
 	get("/metrics", promhttp.HandlerFor(a.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}).ServeHTTP)
 	get("/api/v1/status", a.status)
 	get("/api/v1/spool", a.spoolContent)

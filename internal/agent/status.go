@@ -16,8 +16,10 @@ import (
 	"pushrelay/internal/textfile"
 )
 
-// status tells people and relay-agent's own commands how the agent is.
-func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
+// status tells programs, and relay-agent's own commands, how the agent is.
+func (a *Agent) status(w http.ResponseWriter, _ *http.Request) { answer(w, a.currentStatus()) }
+
+func (a *Agent) currentStatus() agentapi.Status {
 	spooled := a.spool.Status()
 	st := agentapi.Status{
 		Agent: a.name, Version: version.Version, StartTime: a.startedAt.UTC(), Identities: a.identities(), Relays: []agentapi.Relay{}, Targets: []agentapi.Target{}, Spool: describeSpool(spooled),
@@ -33,7 +35,7 @@ func (a *Agent) status(w http.ResponseWriter, _ *http.Request) {
 	for _, t := range a.discovery.Targets() {
 		st.Targets = append(st.Targets, describeTarget(t))
 	}
-	answer(w, st)
+	return st
 }
 
 // identities returns those that the agent renews.
@@ -85,6 +87,17 @@ func (a *Agent) badTextfiles() []agentapi.Textfile {
 	return bad
 }
 
+// pushedTextfiles returns the paths of the text files whose groups are pushed.
+func (a *Agent) pushedTextfiles() []string {
+	var paths []string
+	for key := range a.spool.Owned(textfile.Owner) {
+		if path, ok := a.textfiles.FileOf(key); ok {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
 // answer writes the data of a route of the API.
 func answer(w http.ResponseWriter, data any) {
 	w.Header().Set("Content-Type", "application/json")
@@ -104,7 +117,9 @@ func describeSpool(st spool.Status) agentapi.Spool {
 }
 
 // spoolContent tells what waits, for which relay, and what was lost.
-func (a *Agent) spoolContent(w http.ResponseWriter, _ *http.Request) {
+func (a *Agent) spoolContent(w http.ResponseWriter, _ *http.Request) { answer(w, a.currentSpool()) }
+
+func (a *Agent) currentSpool() agentapi.SpoolContent {
 	content := agentapi.SpoolContent{Relays: []agentapi.SpoolRelay{}, Groups: []agentapi.SpoolGroup{}, Rejections: []agentapi.SpoolRejection{}}
 	for _, r := range a.spool.Status().Relays {
 		if len(r.Addresses) == 0 {
@@ -122,7 +137,7 @@ func (a *Agent) spoolContent(w http.ResponseWriter, _ *http.Request) {
 			At: r.At.UTC(), Relay: r.Relay, GroupingKey: labelsOf(r.Key), Operation: r.Operation.String(), PushedAt: r.PushedAt.UTC(), Reason: r.Reason,
 		})
 	}
-	answer(w, content)
+	return content
 }
 
 func labelsOf(key grouping.Key) map[string]string {

@@ -41,11 +41,13 @@ var table = map[string]place{
 	"internal/tunnel/tunnelclient": {3, agentOnly},
 	"internal/enrol/enrolclient":   {3, agentOnly},
 	"internal/renewal":             {3, agentOnly},
+	"internal/agentweb":            {3, agentOnly},
 
 	"internal/groupstore": {2, relayOnly},
 	"internal/roster":     {2, relayOnly},
 	"internal/relayapi":   {2, relayOnly},
 	"internal/policy":     {2, relayOnly},
+	"internal/recent":     {2, relayOnly},
 	"internal/spool":      {2, agentOnly},
 	"internal/identity":   {2, agentOnly},
 	"internal/targets":    {2, agentOnly},
@@ -53,6 +55,7 @@ var table = map[string]place{
 	"internal/agentapi":   {2, agentOnly},
 
 	"internal/selector":  {1, shared},
+	"internal/webpage":   {1, shared},
 	"internal/apiclient": {1, shared},
 	"internal/pushflags": {2, shared},
 	"internal/pushrules": {2, shared},
@@ -75,6 +78,7 @@ var table = map[string]place{
 
 	"internal/addup":        {0, shared},
 	"internal/authority":    {0, relayOnly},
+	"internal/buckets":      {0, shared},
 	"internal/exposition":   {0, shared},
 	"internal/fields":       {0, shared},
 	"internal/grouping":     {0, shared},
@@ -222,7 +226,7 @@ var bans = []ban{
 	},
 	{
 		from:  []string{"cmd/relay-server", "cmd/relay-agent"},
-		to:    []string{"testing", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal"},
+		to:    []string{"testing", "github.com/google/go-cmp", "github.com/rogpeppe/go-internal", "github.com/chromedp"},
 		reach: transitive,
 		why:   "the yardsticks of the tests are not part of the product",
 	},

@@ -121,8 +121,8 @@ func TestConformanceOfFlags(t *testing.T) {
 		{
 			name: "external URL with a route prefix", flags: []string{"--web.external-url=http://example.org/foo/", "--web.route-prefix=/"},
 			do: []request{push(""), ask("GET", "/metrics", 200), ask("GET", "/foo/metrics", 404), ask("GET", "/", 200)},
-			// Assets would be below the external path; the relay's page has none and links relatively.
-			relay: []request{ask("GET", "/", 200).answered(200, `href="api/v1/metrics"`)},
+			// Its assets would be below the external path; the relay's pages link relatively.
+			relay: []request{ask("GET", "/", 200).answered(200, `href="./assets/`), ask("GET", "/status", 200).answered(200, `href="api/v1/metrics"`)},
 		},
 		{
 			name: "route prefix", flags: []string{"--web.route-prefix=bar/"},
@@ -131,7 +131,7 @@ func TestConformanceOfFlags(t *testing.T) {
 		{
 			name: "telemetry path", flags: []string{"--web.telemetry-path=/scrape"},
 			do:    []request{push(""), ask("GET", "/scrape", 200).answered(200, "push_time_seconds"), ask("GET", "/metrics", 404)},
-			relay: []request{ask("GET", "/", 200).answered(200, `href="scrape"`)},
+			relay: []request{ask("GET", "/status", 200).answered(200, `href="scrape"`)},
 		},
 		{
 			name: "no admin API", do: []request{ask("PUT", "/api/v1/admin/wipe", 404), ask("GET", "/api/v1/admin/wipe", 404)},

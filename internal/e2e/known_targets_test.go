@@ -118,7 +118,7 @@ func TestTargetsGoKnowingly(t *testing.T) {
 			t.Errorf("%s log does not say it", what)
 		}
 	}
-	if page := mustGet(t, r.url+"/"); !strings.Contains(page, "The agent announces it no more") {
+	if page := mustGet(t, r.url+"/targets?state=down"); !strings.Contains(page, "the agent announces it no more") {
 		t.Error("the page does not say it")
 	}
 
@@ -212,7 +212,7 @@ func TestAnswersThatAreNoSuccess(t *testing.T) {
 			t.Errorf("status does not say %q:\n%s", words, got.stdout)
 		}
 	}
-	if page := mustGet(t, r.url+"/"); !strings.Contains(page, "<b>3</b> of 4 targets down") || !strings.Contains(page, "the target answered 500 Internal Server Error") {
+	if page := mustGet(t, r.url+"/targets?state=down"); !strings.Contains(page, "3 targets of 4") || !strings.Contains(page, "the target answered 500 Internal Server Error") {
 		t.Error("the page does not count what is down")
 	}
 	for url, want := range map[string]string{

@@ -17,6 +17,12 @@ import (
 // startNginx starts Debian's nginx in front of a relay, as little configured as can be: it speaks HTTP/1.0 to the relay then.
 func startNginx(t testing.TB, relayURL string) (url string) {
 	t.Helper()
+	return startNginxAt(t, relayURL, "/")
+}
+
+// startNginxAt is startNginx that passes on what is below a path alone, and leaves the path as it is. It returns the address with the path, less its last slash.
+func startNginxAt(t testing.TB, relayURL, path string) (url string) {
+	t.Helper()
 	dir, address := t.TempDir(), freeAddress(t)
 	user := ""
 	if os.Geteuid() == 0 {
@@ -33,12 +39,12 @@ http {
 	uwsgi_temp_path %[2]s/uwsgi; scgi_temp_path %[2]s/scgi;
 	server {
 		listen %[3]s;
-		location / { proxy_pass %[4]s; }
+		location %[5]s { proxy_pass %[4]s; }
 	}
 }
-`, user, dir, address, relayURL))
+`, user, dir, address, relayURL, path))
 	p := start(t, command{path: requireProgram(t, "/usr/sbin/nginx", "nginx"), dir: dir, args: []string{"-p", dir, "-c", config, "-e", "stderr"}})
-	url = "http://" + address
+	url = "http://" + address + strings.TrimSuffix(path, "/")
 	waitReady(t, p, url)
 	return url
 }

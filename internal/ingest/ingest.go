@@ -47,6 +47,9 @@ type Config struct {
 	// Adding says how pushes to a group are added up whose pushers do not ask for it (L11), nil for not at all; a nil function never does. It
 	// must be safe for concurrent use.
 	Adding func(key grouping.Key) *addup.Rule
+	// Decided is told of each push with the key of the store, how it ended and how long that took; nil tells nobody. It must be safe for
+	// concurrent use, and is not to keep the change.
+	Decided func(c *change.Change, o change.Outcome, took time.Duration)
 	// Registerer takes the ingester's metrics. Required.
 	Registerer prometheus.Registerer
 }
@@ -74,8 +77,13 @@ func New(cfg Config) *Ingester {
 // Apply stores the push. See [push.Applier].
 func (in *Ingester) Apply(ctx context.Context, c *change.Change) change.Outcome {
 	start := time.Now()
-	o := in.apply(ctx, in.added(in.addressed(c)))
-	in.metrics.pushed(o, len(c.Body), time.Since(start))
+	c = in.added(in.addressed(c))
+	o := in.apply(ctx, c)
+	took := time.Since(start)
+	in.metrics.pushed(o, len(c.Body), took)
+	if in.cfg.Decided != nil {
+		in.cfg.Decided(c, o, took)
+	}
 	return o
 }
 

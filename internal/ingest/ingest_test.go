@@ -3,6 +3,7 @@ package ingest_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -284,5 +285,27 @@ relay_pushes_total{reason="unavailable",result="rejected"} 0
 	problems, err := testutil.GatherAndLint(b.registry)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
+	}
+}
+
+// TestDecided: who is told of pushes hears of each, with the key of the store.
+func TestDecided(t *testing.T) {
+	var told []string
+	b := newBench(t, ingest.Config{AgentLabel: "agent", Decided: func(c *change.Change, o change.Outcome, took time.Duration) {
+		if took < 0 {
+			t.Errorf("it took %v", took)
+		}
+		told = append(told, fmt.Sprintf("%s %v %d %q", c.Operation, c.Key, o.Kind, o.Detail))
+	}}, groupstore.Config{})
+	b.put(key(t, "job", "j"), "m 1\n")
+	b.ingester.Apply(t.Context(), &change.Change{Operation: change.Merge, Key: key(t, "job", "j"), Agent: "site-a", Body: []byte("m 1 1\n"), At: noon})
+	b.ingester.Apply(t.Context(), &change.Change{Operation: change.Delete, Key: key(t, "job", "j"), At: noon})
+	want := []string{
+		fmt.Sprintf(`replace {job="j"} %d ""`, change.Applied),
+		fmt.Sprintf(`merge {job="j",agent="site-a"} %d "pushed metrics are invalid or inconsistent with existing metrics: pushed metrics must not have timestamps"`, change.Inconsistent),
+		fmt.Sprintf(`delete {job="j"} %d ""`, change.Applied),
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

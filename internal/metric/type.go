@@ -186,6 +186,18 @@ func IsValueField(number int32) bool {
 	return false
 }
 
+// SimpleValue returns the value of a metric of a simple type; 0 if it has none.
+func SimpleValue(m *dto.Metric) float64 {
+	switch {
+	case m.Gauge != nil:
+		return m.GetGauge().GetValue()
+	case m.Counter != nil:
+		return m.GetCounter().GetValue()
+	default:
+		return m.GetUntyped().GetValue()
+	}
+}
+
 // CutSuffix takes the suffix of a line of a histogram off its name and returns which line it is. It returns false if the
 // name has none, or is nothing else. Whether the family of the name before it has such lines says [Type.Suffix] of its
 // type.

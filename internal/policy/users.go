@@ -141,11 +141,14 @@ func (u *User) Anything() *Refusal {
 
 // Admin returns why the user may not do what ends, reloads, empties or examines the relay, nil if they may.
 func (u *User) Admin(what string) *Refusal {
-	if u == nil || u.may().admin {
+	if u.IsAdmin() {
 		return nil
 	}
 	return u.refuse(ActionAdmin, what)
 }
+
+// IsAdmin says whether the user may do that.
+func (u *User) IsAdmin() bool { return u == nil || u.may().admin }
 
 // Scrape returns why the user may not scrape a target, nil if they may. A target that is not known is nil: then only its agent counts. Asked is
 // what they called it; they do not learn whether there is one.

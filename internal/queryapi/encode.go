@@ -8,6 +8,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
+	"pushrelay/internal/buckets"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
@@ -167,24 +168,13 @@ func appendMetric(dst []byte, typ metric.Type, m *dto.Metric) []byte {
 	dst = append(dst, '}')
 	switch {
 	case typ.Simple():
-		dst = appendNumber(append(dst, `,"value":`...), simpleValue(m))
+		dst = appendNumber(append(dst, `,"value":`...), metric.SimpleValue(m))
 	case typ.Bucketed():
 		dst = appendHistogram(dst, m.GetHistogram())
 	default:
 		dst = appendSummary(dst, m.GetSummary())
 	}
 	return append(dst, '}')
-}
-
-func simpleValue(m *dto.Metric) float64 {
-	switch {
-	case m.Gauge != nil:
-		return m.GetGauge().GetValue()
-	case m.Counter != nil:
-		return m.GetCounter().GetValue()
-	default:
-		return m.GetUntyped().GetValue()
-	}
 }
 
 func appendSummary(dst []byte, s *dto.Summary) []byte {
@@ -209,6 +199,27 @@ func appendHistogram(dst []byte, h *dto.Histogram) []byte {
 	}
 	dst = appendCount(append(dst, `,"count":`...), h.GetSampleCount(), h.GetSampleCountFloat())
 	return appendNumber(append(dst, `,"sum":`...), h.GetSampleSum())
+}
+
+// appendNativeBuckets appends `[[boundaries,"lower","upper","count"],…]` from the lowest bucket to the highest, without
+// empty ones.
+func appendNativeBuckets(dst []byte, h *dto.Histogram) []byte {
+	dst = append(dst, '[')
+	first := true
+	for _, b := range buckets.OfNative(h) {
+		if b.IsEmpty() {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = strconv.AppendInt(append(dst, '['), int64(b.Boundaries), 10)
+		dst = appendNumber(append(dst, ','), b.Lower)
+		dst = appendNumber(append(dst, ','), b.Upper)
+		dst = append(appendCount(append(dst, ','), b.Count, b.Float), ']')
+	}
+	return append(dst, ']')
 }
 
 func appendClassicBuckets(dst []byte, h *dto.Histogram) []byte {

@@ -235,6 +235,30 @@ func TestDeleteUnlessChanged(t *testing.T) {
 	}
 }
 
+// TestDeleteSeen: what was seen is deleted, and nothing that came since, be it to a group that was seen.
+func TestDeleteSeen(t *testing.T) {
+	store := someGroups(t)
+	seen := map[string]uint64{}
+	for g := range store.Snapshot().Groups() {
+		if job := g.Key().Job(); job == "a" || job == "b" || job == "c" {
+			seen[g.Key().Canonical()] = g.Version()
+		}
+	}
+	put(t, store, "job a team x", &exposition.Body{}, arrival)
+	put(t, store, "job f", &exposition.Body{}, arrival)
+	done, err := newGroups(store).DeleteSeen(t.Context(), seen)
+	if err != nil || done.Selected != 2 || done.Deleted != 2 || done.OfAgents != 1 {
+		t.Errorf("%+v, %v, want 2 deleted", done, err)
+	}
+	var left []string
+	for g := range store.Snapshot().Groups() {
+		left = append(left, g.Key().Job())
+	}
+	if diff := cmp.Diff([]string{"a", "d", "e", "f"}, left); diff != "" {
+		t.Errorf("groups that are left (-want +got):\n%s", diff)
+	}
+}
+
 // TestDeleteStops: once the store refuses, no further group is tried, and the answer says how many were deleted.
 func TestDeleteStops(t *testing.T) {
 	m := &meddler{Store: groupstore.New(groupstore.Config{}), fail: func(n int) bool { return n > 200 }}

@@ -84,11 +84,24 @@ func (h *Groups) DeleteOf(ctx context.Context, agent string) (relayapi.Deletion,
 	if h.cfg.AgentLabel == "" {
 		return relayapi.Deletion{}, errors.New("groups of agents cannot be told from others: --push.agent-label is empty")
 	}
+	return h.deleteWhere(ctx, func(g groupstore.Group) bool { return h.agentOf(g.Key()) == agent })
+}
+
+// DeleteSeen deletes groups by their canonical keys, each if it has the version that it was seen with, and says what became of them, also if it
+// fails half-way. Of those that are not selected another version is in the store, or none.
+func (h *Groups) DeleteSeen(ctx context.Context, versions map[string]uint64) (relayapi.Deletion, error) {
+	return h.deleteWhere(ctx, func(g groupstore.Group) bool {
+		version, seen := versions[g.Key().Canonical()]
+		return seen && version == g.Version()
+	})
+}
+
+func (h *Groups) deleteWhere(ctx context.Context, means func(groupstore.Group) bool) (relayapi.Deletion, error) {
 	if !h.begin(ctx) {
 		return relayapi.Deletion{}, errDeleting
 	}
 	defer func() { <-h.deleting }()
-	view, err := h.cfg.Store.Select(ctx, func(g groupstore.Group) bool { return h.agentOf(g.Key()) == agent })
+	view, err := h.cfg.Store.Select(ctx, means)
 	if err != nil {
 		return relayapi.Deletion{}, err
 	}

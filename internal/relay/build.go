@@ -15,6 +15,7 @@ import (
 	"pushrelay/internal/lifecycle"
 	"pushrelay/internal/policy"
 	"pushrelay/internal/push"
+	"pushrelay/internal/recent"
 	"pushrelay/internal/roster"
 	"pushrelay/internal/tunnel/tunnelserver"
 )
@@ -29,7 +30,7 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the relay does not start with a wrong file, also if it ran with an earlier content: %w (relay-server check-config says when it is right)", err)
 	}
-	s := &Server{opts: opts, logger: opts.Logger, telemetry: newTelemetry(), startedAt: time.Now(), quit: make(chan struct{}, 1)}
+	s := &Server{opts: opts, logger: opts.Logger, telemetry: newTelemetry(), startedAt: time.Now(), quit: make(chan struct{}, 1), recent: recent.New()}
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (s *Server) build(files files) error {
 	s.guard = policy.NewGuard(s.logger.With(slog.String("component", "policy")), s.telemetry)
 	s.guard.Set(files.policy) // before any agent is known
 	s.agents, err = roster.Open(roster.Config{
-		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, Withheld: s.noteWithheld,
+		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, Withheld: s.noteWithheld, Scraped: s.recent.Scraped,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
 	})
 	if err != nil {
@@ -127,7 +128,7 @@ func (s *Server) newStore(dataDir string) error {
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
 	s.ingester = ingest.New(ingest.Config{
 		Store: s.store, Limits: s.opts.PushLimits, Names: s.opts.names(),
-		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Permit: s.permitAgent, Adding: s.addingOf, Registerer: s.telemetry,
+		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Permit: s.permitAgent, Adding: s.addingOf, Decided: s.decided, Registerer: s.telemetry,
 	})
 	return nil
 }

@@ -30,8 +30,10 @@ import (
 	"pushrelay/internal/policy"
 	"pushrelay/internal/push"
 	"pushrelay/internal/queryapi"
+	"pushrelay/internal/recent"
 	"pushrelay/internal/roster"
 	"pushrelay/internal/tunnel/tunnelserver"
+	"pushrelay/internal/web"
 )
 
 // state is what /-/ready tells.
@@ -68,6 +70,8 @@ type Server struct {
 	reloads       *reloadMetrics
 	groups        *queryapi.Groups
 	guard         *policy.Guard
+	recent        *recent.Recent
+	pages         *web.Handler
 
 	// set by Run before the state is ready
 	ledger       *ledger.Ledger // nil in memory only, as control

@@ -18,7 +18,6 @@ import (
 	"pushrelay/internal/queryapi"
 	"pushrelay/internal/relayapi"
 	"pushrelay/internal/scrape"
-	"pushrelay/internal/web"
 )
 
 // routes is every route of the relay.
@@ -87,20 +86,15 @@ func (s *Server) newRoutes() (*routes, error) {
 			register("/api/v1/agents/:agent", adminOff)
 		}
 	}
-	page := web.New(web.Config{
-		Store: s.store, Agents: s.agents, Flags: s.opts.Flags, Build: queryapi.Build(), StartedAt: s.startedAt,
-		TelemetryPath: s.opts.TelemetryPath, RoutePrefix: prefix, Names: s.opts.names(),
-		Logger: s.logger.With(slog.String("component", "web")),
-	})
-	get("/", counted("status", page.ServeHTTP))
-	get("/status", counted("status", page.ServeHTTP))
+	s.pages = s.newPages(prefix, external)
+	s.pages.Mount(at, counted)
 	at.Get("/debug/pprof/*profile", s.profiles(prefix))
 	mux := http.NewServeMux() // cleans paths, as in front of a Pushgateway
 	mux.Handle("/", r)
 	refusing := push.RefuseAmbiguous(prefix, mux)
-	handler := s.untilReady(prefix, s.guard.Identify(pushesToSelf(prefix, external, refusing, scrapes.Proxy(s.agents, refusing)), s.identityOf))
+	handler := pushesToSelf(prefix, external, refusing, scrapes.Proxy(s.agents, refusing))
 	const hint = "if this is the relay's own address behind a proxy, say so with --web.external-url"
-	return &routes{handler: httpserver.RefuseOtherSites(external, hint, handler)}, nil
+	return &routes{handler: s.untilReady(prefix, s.guard.Identify(s.pages.TakeChanges(httpserver.RefuseOtherSites(external, hint, handler)), s.identityOf))}, nil
 }
 
 // untilReady answers 503 to whatever cannot be answered before the store is recovered.

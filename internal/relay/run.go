@@ -51,6 +51,7 @@ func (s *Server) Run(ctx context.Context) error {
 	serving.Go(func() error { return s.lives.Run(serveCtx) })
 	serving.Go(func() error { return s.agents.Run(serveCtx) })
 	serving.Go(func() error { return s.quotas.Run(serveCtx) })
+	serving.Go(func() error { return s.pages.Run(serveCtx) })
 	if s.tunnel != nil {
 		serving.Go(func() error { return s.tunnel.Serve(s.web.Guard(s.grpc)) })
 		serving.Go(s.enrolment.Serve)

@@ -72,6 +72,7 @@ func (at *Attachment) Close() {
 	defer at.registry.mu.Unlock()
 	if at.live.Load() {
 		at.agent.detach()
+		at.registry.changes.Add(1)
 	}
 	at.agent.leave(at)
 }

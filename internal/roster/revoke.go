@@ -35,6 +35,7 @@ func (r *Registry) EndRevoked() int {
 		if reason, refused := a.current.refused(); refused {
 			ended[a.session] = reason
 			a.detach()
+			r.changes.Add(1)
 		}
 	}
 	r.mu.Unlock()
@@ -56,6 +57,7 @@ func (r *Registry) Unlist(name string) int {
 	count := len(a.targets)
 	r.byHost.remove(a.Name, a.targets)
 	a.targets, a.order, a.withheld.why = map[string]*Target{}, nil, nil
+	r.changes.Add(1)
 	r.wake()
 	return count
 }

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -91,6 +92,8 @@ type Agent struct {
 	RoundTrip, ClockSkew *time.Duration
 	// SpoolPending is the number of changes that wait at the agent for this relay.
 	SpoolPending uint64
+	// Sessions counts those that it began since the relay started.
+	Sessions int
 	// Targets are those that the agent has, in its own order, and after them those that it announces no more.
 	Targets []Target
 	// Withheld is how many others it announces that are not listed.
@@ -109,6 +112,8 @@ type Target struct {
 	LastStatus int
 	// LastError is why Prometheus has up 0 since the last scrape; empty if it succeeded.
 	LastError string
+	// LastSuccess is when the last scrape began that succeeded; zero if there was none since the relay started.
+	LastSuccess time.Time
 	// ListedUntil is set if the agent announces the target no more: until when it stays listed all the same.
 	ListedUntil time.Time
 	// InstanceSince and AddressSince say which agent had a host first: they are the number, among the announcements of all agents, of
@@ -130,6 +135,9 @@ type Config struct {
 	Withheld func(agent string, w Withheld)
 	// Release is written into the file, for people who meet it with another one.
 	Release string
+	// Scraped is told of each scrape that has ended, with the bytes of its body, and why it failed; empty if it did not. Nil tells nobody. It is
+	// called under the registry's lock.
+	Scraped func(agent string, bytes int64, fault string)
 	// Logger reports agents that come and go. Required.
 	Logger *slog.Logger
 	// Registerer takes the registry's metrics. Required.
@@ -144,6 +152,7 @@ type Registry struct {
 	changed chan struct{}
 	saved   []byte            // what the file holds; owned by Run
 	lines   *loglimit.Limiter // by agent
+	changes atomic.Uint64     // see Changes
 
 	mu          sync.Mutex
 	agents      map[string]*listedAgent // guarded by mu
@@ -172,11 +181,17 @@ type listedAgent struct {
 	retired   map[*Attachment]retired
 }
 
+// toldNobody is Config.Scraped of a registry without.
+func toldNobody(string, int64, string) {}
+
 // Open returns a registry with what the file holds. A missing file is an empty registry, and so is a damaged one, which is kept
 // under another name; agents announce themselves again.
 func Open(cfg Config) (*Registry, error) {
 	if cfg.Terms == nil {
 		cfg.Terms = func(string) Terms { return Terms{MaxConcurrentScrapes: cfg.MaxConcurrentScrapes} }
+	}
+	if cfg.Scraped == nil {
+		cfg.Scraped = toldNobody
 	}
 	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*listedAgent{}, byHost: hosts{}}
 	known, damaged, err := load(cfg.File)
@@ -249,6 +264,8 @@ func (r *Registry) Register(reg Registration) (*Attachment, error) {
 	a.Connected, a.SessionStarted, a.LastSeen = true, now, now
 	a.Version, a.RemoteAddress, a.CertificateNotAfter = reg.Version, reg.RemoteAddress, reg.CertificateNotAfter
 	a.CertificateSerial, a.TrustDomain = reg.CertificateSerial, reg.TrustDomain
+	a.Sessions++
+	r.changes.Add(1)
 	a.RoundTrip, a.ClockSkew, a.SpoolPending = nil, nil, 0
 	a.withheld.told = ""
 	var done announcement
@@ -289,6 +306,23 @@ func (r *Registry) each(view func(a *listedAgent, now time.Time) Agent) []Agent 
 	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })
 	return out
 }
+
+// Agent returns what is known of one agent, and whether anything is.
+func (r *Registry) Agent(name string) (Agent, bool) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.agents[name]
+	if a == nil {
+		return Agent{}, false
+	}
+	r.dropLeft(a, now)
+	return a.view(now), true
+}
+
+// Changes returns a number that is another one once an agent came, went or is forgotten, announced other targets, has other terms, or a
+// target is down that was not, or for another reason. It takes no lock.
+func (r *Registry) Changes() uint64 { return r.changes.Load() }
 
 // view returns what is told of the agent: without the targets that are withheld.
 func (a *listedAgent) view(now time.Time) Agent {
@@ -406,6 +440,7 @@ func (r *Registry) Forget(name string) error {
 // drop forgets an agent. The caller holds mu.
 func (r *Registry) drop(a *listedAgent) {
 	delete(r.agents, a.Name)
+	r.changes.Add(1)
 	r.byHost.remove(a.Name, a.targets)
 }
 

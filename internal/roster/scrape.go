@@ -18,16 +18,16 @@ func (r *Registry) Scrape(ctx context.Context, req *scrape.Request) (*scrape.Res
 	resp, scrapeErr := session.Scrape(ctx, req)
 	if scrapeErr != nil {
 		named := scrape.AsError(ctx, scrapeErr)
-		done(0, named)
+		done(0, 0, named)
 		return nil, named
 	}
-	scrape.Observe(ctx, resp, func(err *scrape.Error) { done(resp.Status, err) })
+	scrape.Observe(ctx, resp, func(bytes int64, err *scrape.Error) { done(resp.Status, bytes, err) })
 	return resp, nil
 }
 
 // begin finds the session and takes a place among the agent's scrapes; done gives it back and notes how it ended, with the
-// status of the answer or 0. Done is called once.
-func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, done func(int, *scrape.Error), err *scrape.Error) {
+// status of the answer or 0, and the bytes of its body. Done is called once.
+func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, done func(status int, bytes int64, err *scrape.Error), err *scrape.Error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.agents[req.Agent]
@@ -53,26 +53,48 @@ func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, d
 		err = scrape.Errorf(scrape.AgentBusy, "agent %q already has %d scrapes at once", req.Agent, a.scrapes)
 	}
 	if err != nil {
-		t.LastScrape, t.LastDuration, t.LastStatus, t.LastError = startedAt, 0, 0, err.Error()
+		r.ended(t, end{agent: req.Agent, at: startedAt, err: err})
 		return nil, nil, err
 	}
 	a.scrapes++
 	at := a.current
 	at.scrapes++
-	return a.session, func(status int, err *scrape.Error) {
+	return a.session, func(status int, bytes int64, err *scrape.Error) {
 		duration := time.Since(startedAt)
 		r.metrics.scraped(duration, err)
 		r.mu.Lock()
 		a.scrapes--
 		at.scrapes--
-		t.LastScrape, t.LastDuration, t.LastStatus, t.LastError = startedAt, duration, status, ""
-		if err != nil {
-			t.LastError = err.Error()
-		}
+		r.ended(t, end{agent: req.Agent, at: startedAt, took: duration, status: status, bytes: bytes, err: err})
 		answered := at.scrapes == 0
 		r.mu.Unlock()
 		if answered {
 			r.endRetired(a, at)
 		}
 	}, nil
+}
+
+// An end is how a scrape ended.
+type end struct {
+	agent  string
+	at     time.Time // when it began
+	took   time.Duration
+	status int   // that the target answered; 0 if it did not
+	bytes  int64 // of the body
+	err    *scrape.Error
+}
+
+// ended notes how a scrape of a target ended. The caller holds mu.
+func (r *Registry) ended(t *Target, e end) {
+	fault := ""
+	if e.err != nil {
+		fault = e.err.Error()
+	} else {
+		t.LastSuccess = e.at
+	}
+	if fault != t.LastError || t.LastScrape.IsZero() {
+		r.changes.Add(1)
+	}
+	t.LastScrape, t.LastDuration, t.LastStatus, t.LastError = e.at, e.took, e.status, fault
+	r.cfg.Scraped(e.agent, e.bytes, fault)
 }

@@ -36,6 +36,7 @@ func (r *Registry) replaceTargets(a *listedAgent, process [16]byte, set target.S
 	done.changed, done.left = a.setTargets(process, set, time.Now(), r.lastClaim+1)
 	if done.changed { // many agents may share a host, so that this costs
 		r.lastClaim++
+		r.changes.Add(1)
 		r.byHost.remove(a.Name, earlier)
 		r.withhold(a)
 		r.byHost.add(a)
@@ -174,6 +175,7 @@ func (r *Registry) dropLeft(a *listedAgent, now time.Time) {
 	if !slices.ContainsFunc(a.order, over) {
 		return
 	}
+	r.changes.Add(1)
 	r.byHost.remove(a.Name, a.targets)
 	a.order = slices.DeleteFunc(a.order, func(name string) bool {
 		gone := over(name)

@@ -117,6 +117,7 @@ func (r *Registry) Review() {
 		r.byHost.add(a)
 		notes = append(notes, a.tellWithheld())
 	}
+	r.changes.Add(1)
 	r.mu.Unlock()
 	for _, n := range notes {
 		r.takeNote(n)

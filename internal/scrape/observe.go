@@ -11,7 +11,7 @@ import (
 
 // Observe calls done once when the response's body has ended or is closed: with nil if it came whole and is a success, else
 // with why not. ctx is the scrape's.
-func Observe(ctx context.Context, resp *Response, done func(*Error)) {
+func Observe(ctx context.Context, resp *Response, done func(bytes int64, err *Error)) {
 	resp.Body = &observedBody{ReadCloser: resp.Body, ctx: ctx, whole: judge(resp.Status), done: done}
 }
 
@@ -25,14 +25,15 @@ func judge(status int) *Error {
 
 type observedBody struct {
 	io.ReadCloser
-	ctx   context.Context // of the scrape; tells a timeout from another end
-	whole *Error          // what the scrape is worth if the body comes whole
-	done  func(*Error)    // nil once called
+	ctx   context.Context     // of the scrape; tells a timeout from another end
+	whole *Error              // what the scrape is worth if the body comes whole
+	done  func(int64, *Error) // nil once called
+	bytes int64               // that were read
 }
 
 func (b *observedBody) end(err *Error) {
 	if b.done != nil {
-		b.done(err)
+		b.done(b.bytes, err)
 		b.done = nil
 	}
 }
@@ -40,6 +41,7 @@ func (b *observedBody) end(err *Error) {
 // Read reads the body. Its first error is the scrape's.
 func (b *observedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	b.bytes += int64(n)
 	if errors.Is(err, io.EOF) {
 		b.end(b.whole)
 	} else if err != nil {

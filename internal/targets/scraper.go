@@ -63,7 +63,7 @@ func (s *scraper) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Respon
 		s.ended(target, startedAt, 0, scrape.AsError(ctx, err))
 		return nil, err
 	}
-	scrape.Observe(ctx, resp, func(err *scrape.Error) { s.ended(target, startedAt, resp.Status, err) })
+	scrape.Observe(ctx, resp, func(_ int64, err *scrape.Error) { s.ended(target, startedAt, resp.Status, err) })
 	return resp, nil
 }
 

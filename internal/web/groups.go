@@ -1,6 +1,9 @@
 package web
 
 import (
+	"cmp"
+	"context"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -9,184 +12,162 @@ import (
 
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
-	"pushrelay/internal/series"
+	"pushrelay/internal/selector"
+	"pushrelay/internal/webpage"
 )
 
-const (
-	// groupsPerPage and familiesPerPage bound a page: a group of many families leaves out what does not fit.
-	groupsPerPage   = 200
-	familiesPerPage = 2000
-	// familiesPerGroup is how many families a group shows that is not alone on its page.
-	familiesPerGroup = 100
-)
-
-// The values of the query's show.
-const (
-	showAll         = ""
-	showRejected    = "rejected"
-	showQuarantined = "quarantined"
-	showFailed      = "failed"
-	showLate        = "late"
-	showExpired     = "expired"
-)
-
-// shown says which groups a value of show is about.
-var shown = map[string]func(groupstore.Group) bool{
-	showAll:         func(groupstore.Group) bool { return true },
-	showRejected:    rejected,
-	showQuarantined: groupstore.Group.HasQuarantined,
-	showFailed:      groupstore.Group.HasFailed,
-	showLate:        groupstore.Group.IsLate,
-	showExpired:     groupstore.Group.HasExpired,
-}
-
-// A query says which groups to show.
-type query struct {
-	text string // part of the grouping key
-	show string
-	from int // how many of them to leave out before the first
-}
-
-func readQuery(values url.Values) query {
-	q := query{text: strings.TrimSpace(values.Get("q")), show: values.Get("show")}
-	if shown[q.show] == nil {
-		q.show = showAll
-	}
-	if from, err := strconv.Atoi(values.Get("from")); err == nil && from > 0 {
-		q.from = from
-	}
-	return q
-}
-
-// link returns the query that shows the same groups from another one on.
-func (q query) link(from int) string {
-	values := url.Values{}
-	if q.text != "" {
-		values.Set("q", q.text)
-	}
-	if q.show != showAll {
-		values.Set("show", q.show)
-	}
-	if from > 0 {
-		values.Set("from", strconv.Itoa(from))
-	}
-	return "?" + values.Encode()
-}
-
-// matches says whether the query shows a group.
-func (q query) matches(g groupstore.Group) bool {
-	return shown[q.show](g) && (q.text == "" || strings.Contains(g.Key().String(), q.text))
-}
-
-// rejected says whether the last push to the group was.
-func rejected(g groupstore.Group) bool { return g.FailureTime().After(g.PushTime()) }
-
-// groupList is the part of the page about groups.
-type groupList struct {
-	Groups   []groupRow
-	Text     string
-	Show     string
-	Matching int // how many groups the query matches
-	First    int // the number of the first one shown, from 1
-	Last     int
-	Previous string // links; empty at the ends
-	Next     string
-}
+// selectTime is how long groups may be looked for.
+const selectTime = 10 * time.Second
 
 type groupRow struct {
-	Labels      []grouping.Label // the job first
-	Path        string           // of its pushes
-	Pushed      moment
-	Rejected    bool
-	RejectedAt  moment
-	Reason      string // of the last rejection
-	Quarantined string
-	Hidden      int    // families in quarantine
-	State       string // empty for one that is not worth telling
-	Due         moment // zero if no push is expected
-	Expires     moment // zero for never
-	Late        bool
-	Expired     bool
-	DeclaredBy  string
-	JobFailure  string
-	Series      int
-	FamilyCount int
-	Families    []familyRow
-	More        int    // families that are not shown
-	Alone       string // link to this group alone, if that shows more
+	Labels  []grouping.Label // the job first
+	Link    string           // below the root
+	Badges  []badge
+	Series  int
+	Pushed  webpage.Moment
+	Due     webpage.Moment
+	Expires webpage.Moment
+	Why     string // what is wrong, in words; empty for nothing
+	Seen    string // for forms
 }
 
-type familyRow struct {
-	Name, Type, Help string
-	Series           int
-	Pushed           moment
-	Quarantined      string
+// groupList is the part of a page about the groups that were looked for.
+type groupList struct {
+	webpage.Pager
+
+	Text, State, Sort string
+	States            []option
+	Columns           []column
+	Known             int
+	Groups            []groupRow
+	Problem           string // why the text cannot be looked for
+	Deletes           string // where what was found is deleted; empty if there is nothing, or if that is not for who asks
+	Refusal           string
+	IsFiltered        bool
+	IsNarrow          bool // there may be groups that they do not see
 }
 
-func (h *Handler) newGroupList(view *groupstore.View, q query, now time.Time) groupList {
-	onPage := make([]groupstore.Group, 0, groupsPerPage)
-	matching := 0
-	for g := range view.Groups() {
-		if !q.matches(g) {
-			continue
+func (h *Handler) showGroups(w http.ResponseWriter, r *http.Request) {
+	query := webpage.Known(r.URL.Query(), "q", "state", "sort", "from")
+	h.show(w, r, 0, func(rights *Rights, now time.Time) webpage.Page {
+		list := h.newGroupList(r.Context(), rights, query, now)
+		status := http.StatusOK
+		if list.Problem != "" {
+			status = http.StatusBadRequest
 		}
-		if matching >= q.from && len(onPage) < groupsPerPage {
-			onPage = append(onPage, g)
-		}
-		matching++
+		return webpage.Page{Template: "groups", Title: "Groups", Place: "Groups", Status: status, Topics: topicGroups, Content: list}
+	})
+}
+
+// newGroupList looks for groups and returns a page of them.
+func (h *Handler) newGroupList(ctx context.Context, rights *Rights, query url.Values, now time.Time) groupList {
+	list := groupList{Text: query.Get("q"), State: query.Get("state"), Sort: query.Get("sort"), States: []option{{"", "all"}}, Refusal: rights.Refusal}
+	list.IsFiltered = list.Text != "" || list.State != ""
+	for _, s := range groupStates {
+		list.States = append(list.States, option{s.name, s.text})
 	}
-	list := groupList{Text: q.text, Show: q.show, Matching: matching, First: q.from + 1, Last: q.from + len(onPage)}
-	if q.from > 0 {
-		list.Previous = q.link(max(q.from-groupsPerPage, 0))
+	list.Columns = columns(query, column{Name: "Group"}, column{Name: "State", Link: "state"}, column{Name: "Last push", Link: "pushed"}, column{Name: "Next is late", Link: "due"},
+		column{Name: "Expires", Link: "expires"}, column{Name: "Series", Link: "series", Class: "number"})
+	groups, err := h.find(ctx, rights, query)
+	if err != nil {
+		list.Problem = err.Error()
+		return list
 	}
-	if list.Last < matching {
-		list.Next = q.link(list.Last)
+	list.IsNarrow, list.Known = rights.SeesGroup != nil, h.summaryFor(rights, now).groups
+	sortBy(groups, list.Sort, groupOrders)
+	var from, to int
+	list.Pager, from, to = webpage.NewPager(query, len(groups), perPage)
+	for _, g := range groups[from:to] {
+		list.Groups = append(list.Groups, h.newGroupRow(g, now))
 	}
-	room := familiesPerPage
-	for _, g := range onPage {
-		most := min(room, familiesPerGroup)
-		if len(onPage) == 1 {
-			most = room
-		}
-		row := h.newGroupRow(g, most, now)
-		room -= len(row.Families)
-		if row.More > 0 && len(onPage) > 1 {
-			row.Alone = query{text: g.Key().String()}.link(0)
-		}
-		list.Groups = append(list.Groups, row)
+	if rights.OffersDeletion != nil && list.IsFiltered && len(groups) > 0 {
+		list.Deletes = "groups/delete" + webpage.With(webpage.Known(query, "q", "state"), "", "")
 	}
 	return list
 }
 
-// newGroupRow returns a group with at most so many of its families. What it has of the store is not among them: the row says it.
-func (h *Handler) newGroupRow(g groupstore.Group, most int, now time.Time) groupRow {
+var groupOrders = map[string]func(x, y *groupstore.Group) int{
+	"state":   func(x, y *groupstore.Group) int { return severity(*x) - severity(*y) },
+	"pushed":  func(x, y *groupstore.Group) int { return y.PushTime().Compare(x.PushTime()) },
+	"due":     func(x, y *groupstore.Group) int { return compareDates(x.Due(), y.Due()) },
+	"expires": func(x, y *groupstore.Group) int { return compareDates(x.Expires(), y.Expires()) },
+	"series":  func(x, y *groupstore.Group) int { return y.Series() - x.Series() },
+}
+
+// compareDates orders dates; none is the latest.
+func compareDates(x, y time.Time) int {
+	switch {
+	case x.IsZero() || y.IsZero():
+		return cmp.Compare(boolOrder(x.IsZero()), boolOrder(y.IsZero()))
+	default:
+		return x.Compare(y)
+	}
+}
+
+// find returns the groups that a query is about, in the order of their keys, as far as somebody sees them.
+func (h *Handler) find(ctx context.Context, rights *Rights, query url.Values) ([]groupstore.Group, error) {
+	means, err := meaning(query.Get("q"))
+	if err != nil {
+		return nil, err
+	}
+	isIn := func(groupstore.Group) bool { return true }
+	if s := stateNamed(query.Get("state")); s != nil {
+		isIn = s.isIn
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), selectTime) // whoever only closed the sending half still reads
+	defer cancel()
+	view, err := h.cfg.Store.Select(ctx, func(g groupstore.Group) bool { return rights.seesGroup(g.Key()) && means(g.Key()) })
+	if err != nil {
+		return nil, err
+	}
+	groups := make([]groupstore.Group, 0, view.Len())
+	for g := range view.Groups() { // the view has left out what is not exposed any more
+		if isIn(g) {
+			groups = append(groups, g)
+		}
+	}
+	return groups, nil
+}
+
+// meaning returns which keys a search is about: matchers as Prometheus has them, with or without their braces, or a part of the key.
+func meaning(text string) (func(grouping.Key) bool, error) {
+	text = strings.TrimSpace(text)
+	switch {
+	case text == "":
+		return func(grouping.Key) bool { return true }, nil
+	case !strings.ContainsAny(text, "{=~!"):
+		return func(key grouping.Key) bool { return strings.Contains(key.String(), text) }, nil
+	case !strings.Contains(text, "{"):
+		text = "{" + text + "}"
+	}
+	chosen, err := selector.Parse([]string{text})
+	if err != nil {
+		return nil, err
+	}
+	return chosen.Matches, nil
+}
+
+// matcher writes a search for a label.
+func matcher(name, value string) string { return "{" + name + "=" + strconv.Quote(value) + "}" }
+
+func (h *Handler) newGroupRow(g groupstore.Group, now time.Time) groupRow {
 	row := groupRow{
-		Labels: jobFirst(g.Key()), Path: h.cfg.RoutePrefix + "/metrics/" + g.Key().PathFor(h.cfg.Names),
-		Pushed: momentOf(g.PushTime(), now), Rejected: rejected(g), RejectedAt: momentOf(g.FailureTime(), now),
-		Reason: g.FailureReason(), Quarantined: g.Quarantined(), Series: g.Series(),
-		Due: momentOf(g.Due(), now), Expires: momentOf(g.Expires(), now), Late: g.IsLate(), Expired: g.HasExpired(), DeclaredBy: g.DeclaredBy(), JobFailure: g.JobFailure(),
+		Labels: jobFirst(g.Key()), Link: h.groupLink(g.Key()), Badges: badgesOf(g), Series: g.Series(), Pushed: webpage.MomentOf(g.PushTime(), now),
+		Due: webpage.MomentOf(g.Due(), now), Expires: webpage.MomentOf(g.Expires(), now), Seen: seen(g.Key(), g.Version()),
 	}
-	if state := g.State(); state != groupstore.StateOK && !row.Rejected {
-		row.State = state.String()
+	switch {
+	case rejected(g):
+		row.Why = g.FailureReason()
+	case g.JobFailure() != "":
+		row.Why = g.JobFailure()
+	case g.Quarantined() != "":
+		row.Why = g.Quarantined()
 	}
-	for f := range g.Families() {
-		if series.IsOfStore(f.Name()) {
-			continue
-		}
-		row.FamilyCount++
-		if f.Quarantined() != "" {
-			row.Hidden++
-		}
-		if len(row.Families) < most {
-			row.Families = append(row.Families, familyRow{
-				Name: f.Name(), Type: f.Type().String(), Help: f.Help(), Series: f.Series(),
-				Pushed: momentOf(f.PushTime(), now), Quarantined: f.Quarantined(),
-			})
-		}
-	}
-	row.More = row.FamilyCount - len(row.Families)
 	return row
 }
+
+// groupLink leads to the page of a group, below the root: it has the path of its pushes.
+func (h *Handler) groupLink(key grouping.Key) string { return "group/" + key.PathFor(h.cfg.Names) }
 
 func jobFirst(key grouping.Key) []grouping.Label {
 	labels := key.Labels()

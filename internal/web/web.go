@@ -1,27 +1,28 @@
-// Package web is the page that a person looks at: the groups with what became of their last push, what is in quarantine,
-// the agents and their targets, the flags and the build.
+// Package web is the pages that people look at: whether all is well, agents and their targets with the whole way from Prometheus to each,
+// groups with what was pushed and what became of it, and the flags. What they find they can delete there.
 //
-// It promises a page that is bounded however full the store is, that needs no script and nothing from elsewhere, and in
-// which whatever was pushed is text and never markup. All links are relative, so that it works below any prefix. It shows
-// and changes nothing. Start reading at [Handler.ServeHTTP].
+// It promises pages that are bounded however full the store is, that read well without a script and need nothing from elsewhere, and in
+// which whatever others wrote is text and never markup. What changes something asks for the rights of who asks, and for proof that it comes
+// from a page of ours. Start reading at [Handler.Mount].
 package web
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	_ "embed" // the page and its style
-	"encoding/base64"
-	"fmt"
-	"html/template"
+	"crypto/rand"
+	"embed"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
+
+	"github.com/prometheus/common/route"
 
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
-	"pushrelay/internal/policy"
+	"pushrelay/internal/recent"
+	"pushrelay/internal/relayapi"
 	"pushrelay/internal/roster"
+	"pushrelay/internal/webpage"
 )
 
 // Store is where the groups are.
@@ -32,98 +33,174 @@ type Store interface {
 	Select(ctx context.Context, keep func(groupstore.Group) bool) (*groupstore.View, error)
 	// Stats returns the present sizes.
 	Stats() groupstore.Stats
+	// Account returns how many groups and series an agent has.
+	Account(agent string) (groups, series int)
+	// Position is another number after each change.
+	Position() uint64
 }
 
 // Agents is what is known of agents.
 type Agents interface {
 	// Agents returns what is known of every agent, sorted by name.
 	Agents() []roster.Agent
+	// Agent returns what is known of one.
+	Agent(name string) (roster.Agent, bool)
+	// Changes is another number once who is connected, what is announced, or which targets are down is not as it was.
+	Changes() uint64
+	// Forget removes a departed agent.
+	Forget(name string) error
+}
+
+// Deleter deletes groups.
+type Deleter interface {
+	// DeleteSeen deletes groups by their canonical keys, each if it has the version that it was seen with.
+	DeleteSeen(ctx context.Context, versions map[string]uint64) (relayapi.Deletion, error)
+}
+
+// Health is how the relay itself is.
+type Health struct {
+	// StoreFailure is why the store takes no changes; empty if it does. Losses are what it has lost and nobody has taken note of.
+	StoreFailure string
+	Losses       []string
+	// CertificateNotAfter is when the certificate ends that agents are shown; zero if there is none.
+	CertificateNotAfter time.Time
+}
+
+// AgentTerms are what an agent may have.
+type AgentTerms struct {
+	// MaxGroups and MaxSeries bound what its groups hold; 0 for no limit.
+	MaxGroups, MaxSeries int
+	// Policy says in sentences what the policy file says of the agent; nil if it says nothing.
+	Policy []string
 }
 
 // Config is what a [Handler] works with.
 type Config struct {
-	// Store has the groups. Required.
-	Store Store
-	// Agents has the agents. Required.
+	// Store has the groups, Agents the agents, Recent what happened of late. Required.
+	Store  Store
 	Agents Agents
+	Recent *recent.Recent
+	// Deleter deletes groups. Required.
+	Deleter Deleter
+	// Rights says what who asks may see and change. Required.
+	Rights func(r *http.Request) Rights
+	// Health says how the relay is. Required.
+	Health func() Health
+	// AgentTerms says what an agent may have. Required.
+	AgentTerms func(agent string) AgentTerms
+	// AgentLabel is the grouping label of agents' groups; empty for none.
+	AgentLabel string
+
 	// Flags are all flags as text, by name, and Build what is known of how the program was built.
 	Flags, Build map[string]string
 	// StartedAt is when the program started.
 	StartedAt time.Time
 	// TelemetryPath is where the exposition is, below the route prefix.
 	TelemetryPath string
-	// RoutePrefix stands before the paths of groups that the page shows; empty, or with a leading slash.
+	// RoutePrefix stands before all paths; empty, or with a leading slash.
 	RoutePrefix string
-	// Names is how the push routes read label names, for those paths.
+	// ExternalURL is how others reach the relay; nil if that is how they ask.
+	ExternalURL *url.URL
+	// AgentsPort is where agents dial in; empty if they cannot. DataDir is where the relay keeps what it issues certificates with; empty for none.
+	AgentsPort, DataDir string
+	// Names is how the push routes read label names.
 	Names metric.NameScheme
 	// Logger reports a page that could not be made. Required.
 	Logger *slog.Logger
 }
 
-//go:embed page.html
-var pageSource string
+//go:embed templates/*.html
+var templateFiles embed.FS
 
-//go:embed style.css
-var styleSource string
-
-// maxRendering is how many pages are made at once. Finding the groups of a page looks at all of them.
-const maxRendering = 2
-
-// Handler serves the page. It is safe for concurrent use and starts nothing.
+// Handler serves the pages. It is safe for concurrent use and starts nothing but Run.
 type Handler struct {
-	cfg    Config
-	page   *template.Template
-	policy string
-	turns  chan struct{}
+	cfg   Config
+	pages *webpage.Pages
+	live  *live
+
+	summaries summaries
+	secret    [32]byte // of the tokens that pages prove by that they are ours
 }
+
+// places are the pages that every page leads to.
+var places = []webpage.Place{
+	{Name: overview, Path: ""},
+	{Name: "Agents", Path: "agents"},
+	{Name: "Targets", Path: "targets"},
+	{Name: "Groups", Path: "groups"},
+	{Name: "First steps", Path: "start"},
+	{Name: "Status", Path: "status"},
+}
+
+const overview = "Overview"
 
 // New returns a handler.
 func New(cfg Config) *Handler {
-	sum := sha256.Sum256([]byte(styleSource))
-	return &Handler{
-		cfg:  cfg,
-		page: template.Must(template.New("page").Parse(pageSource)),
-		policy: fmt.Sprintf("default-src 'none'; style-src 'sha256-%s'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-			base64.StdEncoding.EncodeToString(sum[:])),
-		turns: make(chan struct{}, maxRendering),
+	h := &Handler{
+		cfg: cfg, live: newLive(cfg.Store, cfg.Agents),
+		pages: webpage.New(webpage.Config{
+			Templates: templates(), Program: "pushrelay", Places: places, Events: "events", Logger: cfg.Logger,
+		}),
 	}
+	rand.Read(h.secret[:])
+	return h
 }
 
-// ServeHTTP answers with the page, or 403 if its user may read nothing. The query says which groups it shows: `q` is part of their grouping keys, `show` narrows
-// them to what needs attention, `from` counts those before the first one.
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !policy.Permit(w, policy.UserOf(r.Context()).Anything()) {
-		return
+// Run tells pages that are open of changes, until ctx ends.
+func (h *Handler) Run(ctx context.Context) error { return h.live.run(ctx) }
+
+// Mount registers the pages. What they change is another handler's: [Handler.TakeChanges].
+func (h *Handler) Mount(r *route.Router, counted func(name string, h http.HandlerFunc) http.HandlerFunc) {
+	all := func(path string, show http.HandlerFunc) { // every page is there, so that HEAD costs none
+		r.Get(path, show)
+		r.Head(path, h.pages.ShowHead)
 	}
-	header := w.Header()
-	header.Set("Content-Type", "text/html; charset=utf-8")
-	header.Set("Content-Security-Policy", h.policy)
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Set("Cache-Control", "no-store")
-	if r.Method == http.MethodHead {
-		return
+	one := func(path string, show http.HandlerFunc) {
+		r.Get(path, show)
+		r.Head(path, show)
 	}
-	select {
-	case h.turns <- struct{}{}:
-	default:
-		select {
-		case h.turns <- struct{}{}:
-		case <-r.Context().Done(): // whoever only closed the sending half still reads
-			http.Error(w, "other pages are being made, ask again", http.StatusServiceUnavailable)
+	r.Get("/", counted("status", h.showOverview))
+	r.Head("/", counted("status", h.pages.ShowHead))
+	r.Get("/status", counted("status", h.showStatus))
+	r.Head("/status", counted("status", h.pages.ShowHead))
+	all("/start", h.showStart)
+	all("/agents", h.showAgents)
+	all("/targets", h.showTargets)
+	all("/groups", h.showGroups)
+	all("/groups/delete", h.showDeletion)
+	one("/agents/:agent", h.showAgent)
+	one("/agents/:agent/targets/:target", h.showTarget)
+	one("/group/*labels", h.showGroup)
+	one("/assets/:version/:name", h.pages.ServeAsset)
+	r.Get("/events", func(w http.ResponseWriter, r *http.Request) {
+		if rights := h.cfg.Rights(r); rights.Nothing != nil {
+			http.Error(w, rights.Nothing.Error(), http.StatusForbidden)
 			return
 		}
-	}
-	var page bytes.Buffer
-	seen, err := h.visibleTo(r)
-	if err == nil {
-		err = h.page.Execute(&page, h.newPage(readQuery(r.URL.Query()), seen, time.Now()))
-	}
-	<-h.turns // before writing: a reader that stalls costs its page and nobody else's turn
-	if err != nil {
-		h.cfg.Logger.Error("the page could not be made", slog.Any("err", err))
-		http.Error(w, "the page could not be made, the log has the reason", http.StatusInternalServerError)
+		h.live.serve(w, r)
+	})
+}
+
+// show answers with a page that its reader may see a part of.
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, depth int, newPage func(rights *Rights, now time.Time) webpage.Page) {
+	rights := h.cfg.Rights(r)
+	if rights.Nothing != nil {
+		http.Error(w, rights.Nothing.Error(), http.StatusForbidden)
 		return
 	}
-	w.Write(page.Bytes())
+	h.pages.Show(w, r, depth, func(now time.Time) webpage.Page {
+		page := newPage(&rights, now)
+		if !rights.HidesStatus {
+			page.Version = h.cfg.Build["version"]
+		}
+		return page
+	})
+}
+
+// An absence says that something is not shown, and why.
+type absence struct{ Title, Words string }
+
+// missing is the page of what is not there, or is not for who asks.
+func missing(what string) webpage.Page {
+	return webpage.Page{Template: "missing", Title: "Not here", Status: http.StatusNotFound, Content: absence{"Not here", what}}
 }

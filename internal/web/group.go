@@ -1,0 +1,169 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/prometheus/common/route"
+
+	"pushrelay/internal/change"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/recent"
+	"pushrelay/internal/series"
+	"pushrelay/internal/webpage"
+)
+
+// groupContent is what the page of one group shows.
+type groupContent struct {
+	groupRow
+
+	LabelLinks   []labelLink
+	Path         string // of its pushes
+	Agent        string // whose it is; empty for nobody's
+	AgentLink    string // below the root
+	Rejected     bool
+	RejectedAt   webpage.Moment
+	Reason       string // of the last refusal
+	JobFailure   string
+	Quarantined  string
+	Late         bool
+	Expired      bool
+	DeclaredBy   string
+	Pushes       []pushRow
+	FamilyCount  int
+	Families     []family
+	MoreFamilies int
+	Delete       string // where it is deleted, from the root; empty if that is not for who asks
+	Refusal      string
+	Root         string
+}
+
+type labelLink struct {
+	grouping.Label
+
+	Link string // to all groups that have it, below the root
+}
+
+// A pushRow is one of the last pushes.
+type pushRow struct {
+	At       webpage.Moment
+	What     string
+	Taken    bool
+	Outcome  string
+	Detail   string
+	Bytes    string
+	Duration string
+}
+
+var errNoKey = errors.New("the path names no group")
+
+// keyOf reads the key in the path of a group's page: what stands behind it is what stands behind /metrics in the path of its pushes.
+func (h *Handler) keyOf(labels string) (grouping.Key, error) {
+	labels = strings.Trim(labels, "/")
+	verb, rest, _ := strings.Cut(labels, "/")
+	job, rest, _ := strings.Cut(rest, "/")
+	path := grouping.Path{Job: job}
+	if rest != "" {
+		path.Labels = "/" + rest
+	}
+	switch verb {
+	case "job":
+	case "job" + grouping.Base64Suffix:
+		path.JobBase64 = true
+	default:
+		return grouping.Key{}, errNoKey
+	}
+	return grouping.FromPath(path, h.cfg.Names)
+}
+
+func (h *Handler) showGroup(w http.ResponseWriter, r *http.Request) {
+	labels := route.Param(r.Context(), "labels")
+	depth := strings.Count(strings.TrimPrefix(r.URL.EscapedPath(), h.cfg.RoutePrefix+"/"), "/")
+	key, err := h.keyOf(labels)
+	h.show(w, r, depth, func(rights *Rights, now time.Time) webpage.Page {
+		if err != nil {
+			return missing("This address names no group: " + err.Error() + ".")
+		}
+		g, there := h.groupOf(r, rights, key)
+		if !there {
+			p := missing("There is no such group: it was never pushed to, was deleted, or is forgotten since it expired.")
+			p.Topics = topicGroups // it may come back while somebody looks
+			return p
+		}
+		c := h.newGroup(g, rights, now)
+		c.Root = strings.Repeat("../", depth)
+		return webpage.Page{Template: "group", Title: "Group " + key.Job(), Place: "Groups", Topics: topicGroups, Content: c}
+	})
+}
+
+// groupOf returns a group as somebody sees it.
+func (h *Handler) groupOf(r *http.Request, rights *Rights, key grouping.Key) (groupstore.Group, bool) {
+	if !rights.seesGroup(key) {
+		return groupstore.Group{}, false
+	}
+	view, err := h.cfg.Store.Select(r.Context(), func(g groupstore.Group) bool { return g.Key() == key })
+	if err != nil {
+		return groupstore.Group{}, false
+	}
+	for g := range view.Groups() {
+		return g, true
+	}
+	return groupstore.Group{}, false
+}
+
+func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) groupContent {
+	c := groupContent{
+		groupRow: h.newGroupRow(g, now), Path: h.cfg.RoutePrefix + "/metrics/" + g.Key().PathFor(h.cfg.Names), Rejected: rejected(g),
+		RejectedAt: webpage.MomentOf(g.FailureTime(), now), Reason: g.FailureReason(), JobFailure: g.JobFailure(), Quarantined: g.Quarantined(),
+		Late: g.IsLate(), Expired: g.HasExpired(), DeclaredBy: g.DeclaredBy(), Refusal: rights.Refusal,
+	}
+	for _, l := range c.Labels {
+		c.LabelLinks = append(c.LabelLinks, labelLink{l, "groups?" + url.Values{"q": {matcher(l.Name, l.Value)}}.Encode()})
+	}
+	if agent, has := g.Key().Get(h.cfg.AgentLabel); has && h.cfg.AgentLabel != "" {
+		if _, known := h.agentFor(rights, agent); known {
+			c.Agent, c.AgentLink = agent, agentLink(agent)
+		}
+	}
+	for _, p := range h.cfg.Recent.Pushes(g.Key()) {
+		c.Pushes = append(c.Pushes, newPushRow(p, now))
+	}
+	room := valuesPerPage
+	for f := range g.Families() {
+		if series.IsOfStore(f.Name()) {
+			continue
+		}
+		c.FamilyCount++
+		if room <= 0 || len(c.Families) == familiesPerPage {
+			continue
+		}
+		shown := newFamily(f, g.Key(), room, now)
+		room -= shown.cost
+		c.Families = append(c.Families, shown)
+	}
+	c.MoreFamilies = c.FamilyCount - len(c.Families)
+	if rights.offersDeletion(g.Key()) {
+		c.Delete = "groups/delete?" + url.Values{groupField: {c.Seen}}.Encode()
+	}
+	return c
+}
+
+func newPushRow(p recent.Push, now time.Time) pushRow {
+	row := pushRow{
+		At: webpage.MomentOf(p.At, now), What: p.Operation.String(), Taken: p.IsTaken(), Outcome: "taken", Detail: p.Detail,
+		Bytes: webpage.Bytes(p.Bytes), Duration: webpage.Duration(p.Took),
+	}
+	switch {
+	case p.Duplicate:
+		row.Outcome = "known already"
+	case p.Kind == change.Unchecked:
+		row.Outcome = "taken unchecked"
+	case !row.Taken:
+		row.Outcome = "refused: " + p.Kind.Label()
+	}
+	return row
+}
