@@ -149,6 +149,7 @@ func TestEachCommandHasAnExample(t *testing.T) {
 				// The shell takes it apart; what stands before the program, and what it runs, are none of its business.
 				at := strings.LastIndex(" "+example, " "+name+" ")
 				args, _, _ := strings.Cut(example[max(at, 0)+len(name):], " -- ")
+				args, _, _ = strings.Cut(args, " <") // a file that it reads
 				named := strings.Contains(" "+args+" ", " "+words+" ") || words == "serve" || words == "run"
 				r := output(t, command{path: bash, args: []string{"-c", `set -- ` + args + ` --help; exec "$0" "$@"`, path}})
 				if at < 0 || !named || r.code != 0 || !strings.Contains(r.stdout, "usage: "+name) {

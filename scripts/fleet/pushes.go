@@ -43,12 +43,14 @@ func pushes(ctx context.Context, r *relay, d time.Duration) (time.Duration, erro
 	return sorted[len(sorted)*99/100], nil
 }
 
+var client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: pushers}}
+
 func put(ctx context.Context, url, body string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(body))
 	if err != nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
