@@ -79,9 +79,9 @@ type State struct {
 
 // agentRecord is guarded by State.mu. Each number is the place of a record: what is higher was later.
 type agentRecord struct {
-	revoked int            // 0 for not revoked
-	serials map[string]int // of single certificates that are revoked
-	issued  map[string]int // by serial number
+	revoked int   // 0 for not revoked
+	serials []int // of single certificates that are revoked, each once
+	issued  []int // of certificates, each once; an agent has a few
 }
 
 // none is the place of what is not there.
@@ -124,13 +124,13 @@ func (s *State) refuses(name, serial string) (reason string, refused bool) {
 	if a == nil {
 		return "", false
 	}
-	if at := a.serials[serial]; at != none {
+	if at := s.placeOf(a.serials, serial); at != none {
 		return fmt.Sprintf("its certificate %s was revoked at %s", serial, s.timeOf(at)), true
 	}
 	if a.revoked == none {
 		return "", false
 	}
-	if a.issued[serial] > a.revoked {
+	if s.placeOf(a.issued, serial) > a.revoked {
 		return "", false
 	}
 	return "it was revoked at " + s.timeOf(a.revoked), true
@@ -173,12 +173,7 @@ func (s *State) view(name string) Agent {
 		out.Serials = append(out.Serials, s.revocation(place))
 	}
 	slices.SortFunc(out.Serials, func(x, y Revocation) int { return cmp.Compare(x.Serial, y.Serial) })
-	places := make([]int, 0, len(known.issued))
 	for _, place := range known.issued {
-		places = append(places, place)
-	}
-	slices.Sort(places)
-	for _, place := range places {
 		out.Certificates = append(out.Certificates, s.certificate(place))
 	}
 	return out
@@ -256,22 +251,46 @@ func (s *State) apply(r record) {
 	}
 	a := s.agents[r.agent()]
 	if a == nil {
-		a = &agentRecord{serials: map[string]int{}, issued: map[string]int{}}
+		a = &agentRecord{}
 		s.agents[r.agent()] = a
 	}
 	switch {
 	case r.Issued != nil:
-		a.issued[r.Issued.Serial] = place
+		a.issued = s.put(a.issued, r.Issued.Serial, place)
 		s.use(r.Issued)
 	case r.Allowed != nil:
-		a.revoked = none
-		clear(a.serials)
+		a.revoked, a.serials = none, nil
 	case r.Revoked.Serial != "":
-		a.serials[r.Revoked.Serial] = place
+		a.serials = s.put(a.serials, r.Revoked.Serial, place)
 	default:
 		a.revoked = place
 		s.voidOf(r.Revoked.Agent)
 	}
+}
+
+// serial returns the serial number of the record at a place, of a certificate or of its revocation. The caller holds mu.
+func (s *State) serial(place int) string {
+	r := s.records[place-1]
+	if r.Issued != nil {
+		return r.Issued.Serial
+	}
+	return r.Revoked.Serial
+}
+
+// placeOf returns which of some places has a serial number. The caller holds mu.
+func (s *State) placeOf(places []int, serial string) int {
+	for _, place := range places {
+		if s.serial(place) == serial {
+			return place
+		}
+	}
+	return none
+}
+
+// put adds a place to others, in the stead of one of the same serial number. The caller holds mu.
+func (s *State) put(places []int, serial string, place int) []int {
+	places = slices.DeleteFunc(places, func(there int) bool { return s.serial(there) == serial })
+	return append(places, place)
 }
 
 // live returns the records that are not over: certificates until the end of their grace, revocations that stand until that of the last
@@ -299,8 +318,8 @@ func (s *State) isLive(place int, r record, before, now time.Time) bool {
 	a := s.agents[r.agent()]
 	switch {
 	case r.Issued != nil:
-		return a.issued[r.Issued.Serial] == place && (before.Before(r.Issued.To) || s.tokens[r.Issued.Token].isLive(now))
-	case r.Revoked.Serial != "" && a.serials[r.Revoked.Serial] != place, r.Revoked.Serial == "" && a.revoked != place:
+		return s.placeOf(a.issued, r.Issued.Serial) == place && (before.Before(r.Issued.To) || s.tokens[r.Issued.Token].isLive(now))
+	case r.Revoked.Serial != "" && s.placeOf(a.serials, r.Revoked.Serial) != place, r.Revoked.Serial == "" && a.revoked != place:
 		return false
 	default:
 		return r.Revoked.Until.IsZero() || before.Before(r.Revoked.Until)

@@ -162,9 +162,9 @@ func (s *State) admit(c Certificate, grace time.Duration) error {
 	if t.Replace {
 		return nil
 	}
-	for serial, place := range a.issued {
+	for _, place := range a.issued {
 		there := s.records[place-1].Issued
-		if _, refused := s.refuses(c.Agent, serial); !refused && there.Key != c.Key && c.At.Before(there.To.Add(grace)) {
+		if _, refused := s.refuses(c.Agent, there.Serial); !refused && there.Key != c.Key && c.At.Before(there.To.Add(grace)) {
 			return &NameError{fmt.Sprintf("%s has a certificate already, which may still be used or renewed: choose another name, or take a token that may replace (relay-server agents token --replace)", c.Agent)}
 		}
 	}
