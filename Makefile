@@ -45,7 +45,7 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show the whole thing on this machine: a push, discovery, a scrape through the tunnel, a job that dies
+demo: build ## Show the whole thing on this machine, in four acts: a push, a scrape through the tunnel, a job that dies, an outage
 	@go build -o bin/demo ./scripts/demo
 	# A group of its own at the terminal: Ctrl-C is for the demo, which ends well, and neither for make nor for go run, which do not.
 	set -m
