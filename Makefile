@@ -21,9 +21,13 @@ BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 PROGRAMS  := relay-server relay-agent
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
+# Those beside the product's, so that what they link stays out of it.
+MODULES := scripts/sbom scripts/release scripts/deploytest
+
 # Tools with hundreds of dependencies of their own live in a module of their own.
 BUF  := go tool -modfile=internal/tools/go.mod buf
 LINT := go tool -modfile=internal/tools/go.mod golangci-lint
+ACTIONLINT := go tool -modfile=internal/tools/actionlint/go.mod actionlint
 
 # Options that a caller may set: make test TESTFLAGS='-run TestPush', make fuzz FUZZTIME=1m, make bench BENCH=Push COUNT=6,
 # make bench BENCHFLAGS='--only=tunnel'.
@@ -41,7 +45,7 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Show the whole thing on this machine: a push, discovery, a scrape through the tunnel, a job that dies
+demo: build ## Show the whole thing on this machine, in four acts: a push, a scrape through the tunnel, a job that dies, an outage
 	@go build -o bin/demo ./scripts/demo
 	# A group of its own at the terminal: Ctrl-C is for the demo, which ends well, and neither for make nor for go run, which do not.
 	set -m
@@ -74,8 +78,25 @@ build-all: ## Build both for every platform that is released, into bin/<os>-<arc
 		cp LICENSE THIRD_PARTY_NOTICES bin/$$os-$$arch/
 	done
 
+# Of the same commit: what has a time in it has that of the commit.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+.PHONY: release
+release: man build-all bin/sbom ## Make archives, packages, images, bills and checksums of VERSION=v1.2.3: bin/release/
+	@go build -C scripts/release -o $(CURDIR)/bin/make-release .
+	for platform in $(PLATFORMS); do
+		suffix=; [[ $$platform != windows/* ]] || suffix=.exe
+		for program in $(PROGRAMS); do bin/sbom bom --version='$(VERSION)' bin/$${platform/\//-}/$$program$$suffix; done
+	done
+	SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) bin/make-release --version='$(VERSION)' --revision='$(REVISION)' --platforms='$(PLATFORMS)'
+	ls -l bin/release
+
+.PHONY: packages-test
+packages-test: ## Install two releases, as their users do: on a Debian that boots, in containers, and as rpm does (needs root)
+	scripts/packages.sh
+
 .PHONY: reproducible
-reproducible: ## Build twice, in two folders, and fail unless the programs are the same bytes
+reproducible: ## Make a release twice, in two folders, the second time without network, and fail unless all of it is the same bytes
 	scripts/reproducible.sh
 
 .PHONY: sbom
@@ -107,7 +128,7 @@ test: deps ## Run every test, with the race detector; installs what they need fi
 	tests() {
 		local rc=0
 		go test -json -race -shuffle=on -timeout=15m -parallel=$(PARALLEL) $(TESTFLAGS) $(PACKAGES) || rc=1
-		[[ '$(PACKAGES)' != ./... ]] || go test -C scripts/sbom -json -shuffle=on $(TESTFLAGS) ./... || rc=1
+		[[ '$(PACKAGES)' != ./... ]] || for module in $(MODULES); do go test -C $$module -json -shuffle=on $(TESTFLAGS) ./... || rc=1; done
 		return $$rc
 	}
 	tests | go run ./scripts/testreport
@@ -143,11 +164,12 @@ fmt: ## Format Go and proto files
 	$(BUF) format -w
 
 .PHONY: lint
-lint: ## Lint Go and proto files
+lint: ## Lint Go and proto files, and the workflows
 	$(LINT) run
-	(cd scripts/sbom && go tool -modfile=../../internal/tools/go.mod golangci-lint run)
+	for module in $(MODULES); do (cd $$module && go tool -modfile=../../internal/tools/go.mod golangci-lint run); done
 	$(BUF) lint
 	$(BUF) format -d --exit-code
+	$(ACTIONLINT)
 
 .PHONY: vulncheck
 vulncheck: ## Look for known vulnerabilities in what is linked
@@ -160,7 +182,7 @@ deadcode: ## Look for functions that nothing reaches
 .PHONY: tidy-check
 tidy-check: ## Fail when go.mod or go.sum is not tidy
 	go mod tidy -diff
-	go -C scripts/sbom mod tidy -diff
+	for module in $(MODULES); do go -C $$module mod tidy -diff; done
 
 .PHONY: clean
 clean: ## Remove what was built

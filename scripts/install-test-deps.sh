@@ -24,6 +24,11 @@ wanted=(
 	mandoc=/usr/bin/mandoc
 	zsh=/usr/bin/zsh
 	systemd=/usr/bin/systemd-analyze                      # verifies the units in deploy/; nothing is started
+	mmdebstrap=/usr/bin/mmdebstrap                        # makes the Debian that packages are installed in,
+	systemd-container=/usr/bin/systemd-nspawn             # and boots it
+	rpm=/usr/bin/rpm
+	podman=/usr/bin/podman                                # runs the images
+	runc=/usr/sbin/runc
 )
 
 # Debian starts a daemon when it installs it. These would take the ports 80, 9090, 9091 and 9100 of this machine.

@@ -12,10 +12,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -46,7 +44,7 @@ Example: relay-agent --data.dir=/var/lib/relay-agent --config.file=/etc/relay-ag
 var flagChoices = map[string][]string{"log.level": promslog.LevelFlagOptions, "log.format": promslog.FormatFlagOptions}
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(os.Args[1:], os.Stdout, standardError()))
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -106,7 +104,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	o := opts()
 	o.Logger = promslog.New(logging)
-	if err := runAgent(o); err != nil {
+	err = supervised(func(ctx context.Context, reloads <-chan os.Signal) error { return runAgent(ctx, reloads, o) })
+	if err != nil {
 		fmt.Fprintf(stderr, "relay-agent: %v\n", err)
 		return exitFailed
 	}
@@ -166,30 +165,26 @@ func flags(serve *kingpin.CmdClause) func() agent.Options {
 // 700 MB/s. $GOMAXPROCS wins.
 const processors = 1
 
-func runAgent(o agent.Options) error {
+// runAgent runs the agent until ctx ends, and reloads its configuration at each of reloads.
+func runAgent(ctx context.Context, reloads <-chan os.Signal, o agent.Options) error {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(processors)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	defer stop()
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	a, err := agent.New(o)
 	if err != nil {
 		return err
 	}
-	reloads := make(chan struct{})
-	defer func() { <-reloads }()
+	reloaded := make(chan struct{})
+	defer func() { <-reloaded }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { // ends with ctx, and is waited for above
-		defer close(reloads)
+		defer close(reloaded)
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-hangup:
+			case <-reloads:
 				a.Reload() //nolint:errcheck // It logs what is wrong and keeps the earlier configuration.
 			}
 		}

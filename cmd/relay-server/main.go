@@ -68,6 +68,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	agents := newAgentsCommands(app)
 	checks := newCheckCommand(app)
 	explain := newExplainCommands(app)
+	readiness := newCheckReadyCommand(app)
 
 	shells := commandline.Shells{App: app.Model(), Values: flagChoices}
 	if shells.Answer(args, version.Version, stdout) {
@@ -83,6 +84,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if command == checks.FullCommand() {
 		return checks.run(stdout, stderr)
+	}
+	if command == readiness.FullCommand() {
+		return readiness.run(stderr)
 	}
 	if !dataDirAsked {
 		*dataDir = relay.DefaultDataDir(opts().PersistenceFile)

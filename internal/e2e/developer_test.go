@@ -50,13 +50,15 @@ func TestDevelopmentCertificates(t *testing.T) {
 // TestDemo: what people see first works, and says so with its exit code when nobody sits there.
 func TestDemo(t *testing.T) {
 	t.Parallel()
+	requireProgram(t, "/usr/bin/prometheus", "prometheus") // it is a part of the play where it is installed
 	bin := filepath.Dir(programs.relayServer)
 	shown := mustOutput(t, command{path: programs.demo, args: []string{"--bin.dir=" + bin}})
 	for _, want := range []string{
 		`backup_last_success_bytes{agent="site-a",instance="db-1",job="backup"} 48211`,
 		`"__metrics_path__": "/agents/site-a/targets/`,
 		`push_up{agent="site-a",instance="db-1",job="nightly"} 0`, "gone; it is still down",
-		"All of it worked.", "/ in a browser.",
+		`up{agent="site-a",job="node"} is 1`, "202 Accepted", `orders_total{agent="site-a",instance="db-1",job="orders"} 7`, `orders_total{agent="site-a"} is 7`,
+		"All of it worked.", "/ in a browser.", "/graph?g0.expr=up",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("the demo does not show %s:\n%s", want, shown)

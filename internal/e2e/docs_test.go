@@ -91,7 +91,7 @@ func TestBlocksOfTheDocumentation(t *testing.T) {
 			if err := yaml.Unmarshal([]byte(text), &content); err != nil || content == nil {
 				t.Errorf("%s: %v", b.place, err)
 			}
-		case "console", "crontab", "go", "haproxy", "ini", "nginx", "promql", "proto", "text":
+		case "console", "crontab", "go", "haproxy", "ini", "nginx", "powershell", "promql", "proto", "text":
 		case "":
 			if !strings.ContainsAny(text, "─│┌") { // a picture
 				t.Errorf("%s: the block does not say what it is", b.place)

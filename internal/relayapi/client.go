@@ -45,6 +45,19 @@ func (c *Client) Delete(ctx context.Context, query url.Values) (Deletion, error)
 	return ask[Deletion](ctx, c, http.MethodDelete, query)
 }
 
+// Ready asks whether the relay is ready. An error is that it is not, or that nobody answers; [ErrNoRelay] cannot be told from a relay here, since a
+// Pushgateway and an agent have the route as well.
+func (c *Client) Ready(ctx context.Context) error {
+	got, err := c.api.Do(ctx, apiclient.Request{Method: http.MethodGet, Path: "/-/ready"})
+	if err != nil {
+		return err
+	}
+	if got.Status != http.StatusOK {
+		return got.Refused()
+	}
+	return nil
+}
+
 func ask[T any](ctx context.Context, c *Client, method string, query url.Values) (data T, err error) {
 	got, err := c.api.Do(ctx, apiclient.Request{Method: method, Path: GroupsPath + "?" + query.Encode()})
 	if err != nil {

@@ -24,6 +24,7 @@ type demo struct {
 
 	relayURL, relayAddress string // HTTP, and where agents dial in
 	agentURL               string
+	prometheusURL          string // empty where none is installed
 	target                 target
 }
 
@@ -38,29 +39,44 @@ type targetGroup struct {
 	Labels  map[string]string `json:"labels"`
 }
 
-// show goes through the main job, step by step.
+// An act is one thing that is shown, in a few steps.
+type act struct {
+	title string
+	steps []func(context.Context) error
+}
+
+// show goes through what it is for, act by act.
 func (d *demo) show(ctx context.Context) error {
-	steps := []struct {
-		title string
-		do    func(context.Context) error
-	}{
-		{"A relay with a certificate authority of its own", d.startRelay},
-		{"A certificate for an agent, and the agent, which dials the relay over mutual TLS", d.startAgent},
-		{"A job pushes to the agent, on loopback", d.push},
-		{"The relay shows what was pushed, with the agent it came through", d.showPushed},
-		{"Prometheus finds the targets behind the agents at /sd/targets", d.showDiscovery},
-		{"Prometheus scrapes such a target through the tunnel", d.showScrape},
-		{"A job says when it pushes next, and for how long this is true. Then it dies", d.die},
+	acts := []act{
+		{"Before: a relay with an authority of its own, an agent that comes in by a token and dials it over mutual TLS, a Prometheus", []func(context.Context) error{
+			d.startRelay, d.enrolAgent, d.startAgent, d.startPrometheus,
+		}},
+		{"Act 1: a job pushes to the agent, on loopback, and it shows at the relay", []func(context.Context) error{d.push, d.showPushed}},
+		{"Act 2: what is behind the agent is found at the relay, and scraped through the tunnel", []func(context.Context) error{d.showDiscovery, d.showScrape, d.showUp}},
+		{"Act 3: a job says when it pushes next, and for how long this is true. Then it dies", []func(context.Context) error{d.die}},
+		{"Act 4: the relay is killed, a job pushes meanwhile, and nothing is lost", []func(context.Context) error{d.outage}},
 	}
-	for i, step := range steps {
-		fmt.Fprintf(d.out, "\n%d. %s\n\n", i+1, step.title)
-		if err := step.do(ctx); err != nil {
-			return fmt.Errorf("step %d: %w", i+1, err)
+	for _, act := range acts {
+		fmt.Fprintf(d.out, "\n%s\n\n", act.title)
+		for _, step := range act.steps {
+			if err := step(ctx); err != nil {
+				return fmt.Errorf("%s: %w", act.title, err)
+			}
 		}
 	}
+	d.showPages()
+	return nil
+}
+
+// showPages says what there is to open, and what a Prometheus of one's own needs.
+func (d *demo) showPages() {
 	fmt.Fprintf(d.out, `
 All of it worked. Groups, agents and flags are on the relay's page: open %s/ in a browser.
-
+`, d.relayURL)
+	if d.prometheusURL != "" {
+		fmt.Fprintf(d.out, "Prometheus has it as well: open %s/graph?g0.expr=up&g0.tab=1\n", d.prometheusURL)
+	}
+	fmt.Fprintf(d.out, `
 A Prometheus that scrapes both needs no more than this:
 
     scrape_configs:
@@ -69,34 +85,51 @@ A Prometheus that scrapes both needs no more than this:
         static_configs: [{targets: ["%s"]}]
       - job_name: tunnelled
         http_sd_configs: [{url: "%s/sd/targets"}]
-`, d.relayURL, strings.TrimPrefix(d.relayURL, "http://"), d.relayURL)
-	return nil
+`, strings.TrimPrefix(d.relayURL, "http://"), d.relayURL)
 }
 
 func (d *demo) startRelay(ctx context.Context) error {
-	addresses, err := freeAddresses(2)
-	if err != nil {
-		return err
+	if d.relayURL == "" { // a second start is where the first one was
+		addresses, err := freeAddresses(2)
+		if err != nil {
+			return err
+		}
+		d.relayURL, d.relayAddress = "http://"+addresses[0], addresses[1]
 	}
-	d.relayURL, d.relayAddress = "http://"+addresses[0], addresses[1]
-	err = d.start("relay-server", d.program("relay-server"), d.dataDirFlag(),
-		"--web.listen-address="+addresses[0], "--grpc.listen-address="+d.relayAddress)
+	err := d.start("relay-server", d.program("relay-server"), d.dataDirFlag(),
+		"--web.listen-address="+strings.TrimPrefix(d.relayURL, "http://"), "--grpc.listen-address="+d.relayAddress)
 	if err != nil {
 		return err
 	}
 	if err := d.waitReady(ctx, d.relayURL); err != nil {
 		return err
 	}
-	fmt.Fprintf(d.out, "relay   %s, agents dial in at %s\n", d.relayURL, d.relayAddress)
+	fmt.Fprintf(d.out, "relay       %s, agents dial in at %s\n", d.relayURL, d.relayAddress)
+	return nil
+}
+
+// enrolAgent makes a token at the relay, and takes it to the agent.
+func (d *demo) enrolAgent(ctx context.Context) error {
+	token := exec.CommandContext(ctx, d.program("relay-server"), d.dataDirFlag(), "agents", "token", agentName, "--relay.address="+d.relayAddress)
+	var said strings.Builder
+	token.Stderr = &said
+	made, err := token.Output()
+	if err != nil {
+		return fmt.Errorf("making the token: %w\n%s", err, said.String())
+	}
+	fmt.Fprintf(d.out, "\nrelay$ relay-server agents token %s\n    prj1_…\n", agentName)
+	enrol := exec.CommandContext(ctx, d.program("relay-agent"), "enroll", d.agentDataDirFlag(), "-")
+	enrol.Stdin = bytes.NewReader(made)
+	out, err := enrol.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("enrolling the agent: %w\n%s", err, out)
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	fmt.Fprintf(d.out, "agent$ relay-agent enroll prj1_…\n    %s\n\n", first)
 	return nil
 }
 
 func (d *demo) startAgent(ctx context.Context) error {
-	certificates := filepath.Join(d.dir, agentName)
-	issue := exec.CommandContext(ctx, d.program("relay-server"), d.dataDirFlag(), "agent-certificate", agentName, "--out="+certificates)
-	if out, err := issue.CombinedOutput(); err != nil {
-		return fmt.Errorf("issuing the certificate: %w\n%s", err, out)
-	}
 	addresses, err := freeAddresses(2)
 	if err != nil {
 		return err
@@ -110,29 +143,28 @@ func (d *demo) startAgent(ctx context.Context) error {
 		return fmt.Errorf("writing the agent's configuration: %w", err)
 	}
 	d.agentURL = "http://" + addresses[0]
-	err = d.start("relay-agent", d.program("relay-agent"),
-		"--relay.address="+d.relayAddress, "--config.file="+config, "--web.listen-address="+addresses[0],
-		"--tls.ca-file="+filepath.Join(certificates, "ca.crt"),
-		"--tls.cert-file="+filepath.Join(certificates, "agent.crt"), "--tls.key-file="+filepath.Join(certificates, "agent.key"))
-	if err != nil {
+	if err := d.start("relay-agent", d.program("relay-agent"), d.agentDataDirFlag(), "--config.file="+config, "--web.listen-address="+addresses[0]); err != nil {
 		return err
 	}
 	if err := d.waitReady(ctx, d.agentURL); err != nil {
 		return err
 	}
-	// The agent knows of the session a little later than the relay, and would keep what is pushed before.
-	err = d.poll(ctx, func() error {
+	if err := d.waitConnected(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "agent       %s, %s, connected\ntarget      job %q at %s\n", d.agentURL, agentName, d.target.job, d.target.address)
+	return nil
+}
+
+// waitConnected waits until the agent knows of the session. It does so a little later than the relay, and would keep what is pushed before.
+func (d *demo) waitConnected(ctx context.Context) error {
+	return d.poll(ctx, func() error {
 		page, err := get(ctx, d.agentURL+"/metrics")
 		if err == nil && !strings.Contains(page, fmt.Sprintf("relay_agent_connected{relay=%q} 1\n", d.relayAddress)) {
 			err = errors.New("the agent does not show the relay as connected")
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(d.out, "agent   %s, %s, connected\ntarget  job %q at %s\n", d.agentURL, agentName, d.target.job, d.target.address)
-	return nil
 }
 
 // chooseTarget takes a real exporter where there is one. Otherwise the agent's own page is as real as any.
@@ -164,6 +196,7 @@ func (d *demo) push(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintln(d.out, "200 OK")
+	fmt.Fprintln(d.out)
 	return nil
 }
 
@@ -187,6 +220,7 @@ func (d *demo) showDiscovery(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(d.out, "$ curl %s/sd/targets\n%s", d.relayURL, indent(page))
+	fmt.Fprintln(d.out)
 	for name, want := range map[string]string{"job": d.target.job, "instance": d.target.address, "agent": agentName} {
 		if got := group.Labels[name]; got != want {
 			return fmt.Errorf("the target has %s=%q, want %q", name, got, want)
@@ -235,4 +269,6 @@ func (d *demo) showScrape(ctx context.Context) error {
 }
 
 func (d *demo) program(name string) string { return filepath.Join(d.bin, name) }
-func (d *demo) dataDirFlag() string        { return "--data.dir=" + filepath.Join(d.dir, "relay-data") }
+func (d *demo) agentDataDirFlag() string   { return "--data.dir=" + filepath.Join(d.dir, "agent-data") }
+
+func (d *demo) dataDirFlag() string { return "--data.dir=" + filepath.Join(d.dir, "relay-data") }

@@ -78,21 +78,27 @@ func (d *demo) shown(ctx context.Context) (lines []string, err error) {
 
 // put pushes to the agent, which has to answer that the relay has it.
 func (d *demo) put(ctx context.Context, url, body string, headers ...[2]string) error {
+	status, says, err := d.send(ctx, url, body, headers...)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("pushing: the agent answers %d %s, want 200: the relay has it", status, says)
+	}
+	return err
+}
+
+// send pushes to the agent, and returns what it answers.
+func (d *demo) send(ctx context.Context, url, body string, headers ...[2]string) (status int, says string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, url, strings.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("pushing: %w", err)
+		return 0, "", fmt.Errorf("pushing: %w", err)
 	}
 	for _, h := range headers {
 		req.Header.Set(h[0], h[1])
 	}
 	resp, err := httpClient().Do(req)
 	if err != nil {
-		return fmt.Errorf("pushing: %w", err)
+		return 0, "", fmt.Errorf("pushing: %w", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		says, _ := io.ReadAll(resp.Body) // the status says enough
-		return fmt.Errorf("pushing: the agent answers %s %s, want 200: the relay has it", resp.Status, says)
-	}
-	return nil
+	text, _ := io.ReadAll(resp.Body) // the status says enough
+	return resp.StatusCode, strings.TrimSpace(string(text)), nil
 }

@@ -1,6 +1,6 @@
-// Command demo shows the whole thing on one machine, with nothing installed but Go: a relay, an agent that dials it over
-// mutual TLS, a push at the agent that appears at the relay, a target behind the agent that is scraped through the
-// tunnel, and a job that dies. The target is a Prometheus node exporter where one is installed, else the agent itself.
+// Command demo shows the whole thing on one machine in four acts, with nothing installed but Go: a push at an agent that appears at the relay; a
+// target behind the agent that is scraped through the tunnel; a job that dies; an outage of the relay in which nothing is lost. Before that an agent comes in
+// by a token. The target is a Prometheus node exporter where one is installed, else the agent itself; where a Prometheus is installed it scrapes all of it.
 //
 // Every step is checked and not only shown. With a terminal on standard input the demo stays up until Ctrl-C, which ends it with 0;
 // without one it ends with 0 once everything was shown and correct, and with 1 and the reason otherwise. Ctrl-C before that is 130.

@@ -28,7 +28,7 @@ type program struct {
 // start starts a program with a log file of its own. stop ends it.
 func (d *demo) start(name, path string, args ...string) error {
 	p := &program{name: name, log: filepath.Join(d.dir, name+".log"), done: make(chan struct{})}
-	log, err := os.Create(p.log)
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // of a program that is started again, too
 	if err != nil {
 		return fmt.Errorf("starting %s: %w", name, err)
 	}
@@ -68,6 +68,21 @@ func (d *demo) stop() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// kill ends a program as a power cut does. It may be started again.
+func (d *demo) kill(name string) error {
+	i := slices.IndexFunc(d.started, func(p *program) bool { return p.name == name })
+	if i < 0 {
+		return fmt.Errorf("killing %s: it does not run", name)
+	}
+	p := d.started[i]
+	d.started = slices.Delete(d.started, i, i+1)
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("killing %s: %w", name, err)
+	}
+	<-p.done
+	return nil
 }
 
 // printLogs shows what the programs said.

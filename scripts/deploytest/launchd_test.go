@@ -1,0 +1,26 @@
+package deploytest_test
+
+import (
+	"testing"
+
+	"howett.net/plist"
+)
+
+// TestLaunchd: the property list is one, and starts the agent with flags that it has. No macOS is here to load it.
+func TestLaunchd(t *testing.T) {
+	var job struct {
+		Label            string
+		ProgramArguments []string
+		UserName         string
+		RunAtLoad        bool
+		KeepAlive        map[string]bool
+	}
+	if _, err := plist.Unmarshal([]byte(read(t, "../../deploy/launchd/org.pushrelay.relay-agent.plist")), &job); err != nil {
+		t.Fatal(err)
+	}
+	again, said := job.KeepAlive["SuccessfulExit"]
+	if job.Label != "org.pushrelay.relay-agent" || job.UserName == "" || !job.RunAtLoad || !said || again || job.ProgramArguments[0] != "/usr/local/bin/relay-agent" {
+		t.Errorf("%+v", job)
+	}
+	checkArgs(t, "relay-agent", job.ProgramArguments[1:])
+}
