@@ -113,7 +113,7 @@ func TestUnitInTheDocumentation(t *testing.T) {
 		t.Fatalf("Debian's Pushgateway has no default file: %q", rest)
 	}
 	want := "ExecStart=\nExecStart=/usr/local/bin/relay-server --persistence.file=" + file + " $ARGS\n"
-	for _, page := range []string{"../../README.md", "../../docs/operations.md"} {
+	for _, page := range []string{"../../README.md", "../../docs/how-to/migrate-from-a-pushgateway.md"} {
 		if !strings.Contains(readFile(t, page), want) {
 			t.Errorf("%s does not have\n%s", page, want)
 		}
