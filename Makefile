@@ -66,6 +66,12 @@ man: build ## Write man page and completion scripts of each program beside it: b
 		bin/$$program --completion-script-zsh >bin/$$program.zsh
 	done
 
+.PHONY: reference
+reference: build ## Write the pages of commands and flags in docs/reference/; after a change of flags or their help
+	@for program in $(PROGRAMS); do
+		bin/$$program --help-markdown >docs/reference/$$program.md
+	done
+
 .PHONY: build-all
 build-all: ## Build both for every platform that is released, into bin/<os>-<arch>/
 	@for platform in $(PLATFORMS); do

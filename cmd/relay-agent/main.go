@@ -1,5 +1,5 @@
 // Command relay-agent runs inside an isolated network: it dials relays, passes on what local jobs push, and scrapes the
-// targets of its configuration when a relay asks. Its flags are listed by --help; docs/operations.md explains them.
+// targets of its configuration when a relay asks. Its flags are listed by --help; docs/reference explains them.
 //
 // Beside the agent itself it has commands for people and scripts, which speak to a running agent: exec, push, delete and
 // status; and enroll, check-config, repair and acknowledge-loss, which need none.

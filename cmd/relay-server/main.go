@@ -1,5 +1,5 @@
 // Command relay-server is the public relay: a Pushgateway that agents in isolated networks also push to and are scraped
-// through. Its flags are listed by --help; docs/operations.md explains them.
+// through. Its flags are listed by --help; docs/reference explains them.
 //
 // It logs to standard error, ends with exit code 0 on SIGTERM and SIGINT after draining, and reloads its configuration and policy files on SIGHUP. Certificate
 // files it reads again by itself when they change.

@@ -24,10 +24,11 @@ const (
 	scriptBash   = "--completion-script-bash"
 	scriptZsh    = "--completion-script-zsh"
 	helpMan      = "--help-man"
+	helpMarkdown = "--help-markdown"
 )
 
 // Answer writes what a shell, or whoever installs the program, asks for, and says whether that is what the arguments are: a script for a shell,
-// the words that may stand last, or the man page, of the version.
+// the words that may stand last, the man page, of the version, or the page of the documentation.
 func (s *Shells) Answer(args []string, version string, w io.Writer) bool {
 	if len(args) == 0 {
 		return false
@@ -44,6 +45,8 @@ func (s *Shells) Answer(args []string, version string, w io.Writer) bool {
 		writeLines(w, s.complete(args[1:], false))
 	case helpMan:
 		writeManPage(w, s.App, version)
+	case helpMarkdown:
+		writeMarkdown(w, s.App)
 	default:
 		return false
 	}

@@ -107,3 +107,26 @@ func TestManPage(t *testing.T) {
 		t.Log(page)
 	}
 }
+
+func TestMarkdown(t *testing.T) {
+	page := answer(t, "--help-markdown")
+	for _, want := range []string{
+		"# tool\n\nDoes things - \"well\".\n",
+		"| `--log.level=\"info\"` | How much. |\n",
+		"## serve\n\n`tool serve`\n\nRun.\n\n| flag | |\n|---|---|\n| `--[no-]color` | In color. |\n",
+		"## group\n\n`tool group <command>`\n",
+		"## group list\n\n`tool group list <name>`\n",
+		"```sh\ntool group list \\\n    --match='{a=\"b\"}'\n```\n\nMore…\n",
+		"| `-m, --match=SELECTOR` | What. |\n",
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page does not have\n%s", want)
+		}
+	}
+	if strings.Contains(page, "Not shown") {
+		t.Error("what is hidden is in the page")
+	}
+	if t.Failed() {
+		t.Log(page)
+	}
+}

@@ -3,6 +3,7 @@ package commandline
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -34,18 +35,23 @@ func (p page) commands(all []*kingpin.CmdModel) {
 		if c.Hidden {
 			continue
 		}
-		summary := []string{c.FullCommand}
-		for _, arg := range c.Args {
-			summary = append(summary, argText(arg))
-		}
-		if len(c.Commands) > 0 {
-			summary = append(summary, "<command>")
-		}
-		p.line(".SS %s", quoted(strings.Join(summary, " ")))
+		p.line(".SS %s", quoted(summaryOf(c)))
 		p.text(c.Help)
 		p.flags(c.Flags)
 		p.commands(c.Commands)
 	}
+}
+
+// summaryOf returns a command with its arguments.
+func summaryOf(c *kingpin.CmdModel) string {
+	summary := []string{c.FullCommand}
+	for _, arg := range c.Args {
+		summary = append(summary, argText(arg))
+	}
+	if len(c.Commands) > 0 {
+		summary = append(summary, "<command>")
+	}
+	return strings.Join(summary, " ")
 }
 
 func argText(arg *kingpin.ArgModel) string {
@@ -64,16 +70,24 @@ func (p page) flags(all []*kingpin.FlagModel) {
 		if flag.Hidden {
 			continue
 		}
-		name := "--" + flag.Name
-		if flag.Short != 0 {
-			name = "-" + string(flag.Short) + ", " + name
-		}
-		if !flag.IsBoolFlag() {
-			name += "=" + flag.FormatPlaceHolder()
-		}
-		p.line(".TP\n.B %s", quoted(name))
+		p.line(".TP\n.B %s", quoted(flagText(flag)))
 		p.text(flag.HelpWithEnvar())
 	}
+}
+
+// flagText returns a flag as it is typed, with its default or what stands for its value.
+func flagText(flag *kingpin.FlagModel) string {
+	name := "--" + flag.Name
+	if flag.IsBoolFlag() && slices.Equal(flag.Default, []string{"true"}) {
+		name = "--[no-]" + flag.Name // what can be said of it is no
+	}
+	if flag.Short != 0 {
+		name = "-" + string(flag.Short) + ", " + name
+	}
+	if !flag.IsBoolFlag() {
+		name += "=" + flag.FormatPlaceHolder()
+	}
+	return name
 }
 
 // exampleMark begins the lines of a paragraph of examples: what follows is typed.

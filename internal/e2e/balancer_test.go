@@ -19,7 +19,7 @@ import (
 
 // A balancer is what people put in front of two relays: one name, a health check of /-/ready, each request to one of those
 // that are healthy, and to the other one if that does not answer or says that it cannot, 502 to 504. It is what
-// docs/operations.md tells people to set up.
+// docs/how-to/two-relays.md tells people to set up.
 type balancer struct {
 	url      string
 	backends []*backend

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -102,6 +103,55 @@ func TestBlocksOfTheDocumentation(t *testing.T) {
 	}
 }
 
+var (
+	// ours is a command of ours in a line of a shell, up to where the shell does something else with it, or it is followed by a command to run.
+	ours = regexp.MustCompile(`(?:^|[ (|"])(?:/usr/local/bin/|bin/)?(relay-server|relay-agent)((?: [^|<>&;#\n]*)?)`)
+	// notOurs are lines in which our programs are what something else is about.
+	notOurs = regexp.MustCompile(`^(for|#) |install |systemctl|journalctl|ps -ef|COPY`)
+	// elided is what is left out of an example.
+	elided = regexp.MustCompile(` …| ?\\$`)
+)
+
+// TestCommandsOfTheDocumentation: what readers copy has commands and flags that are there. Whole pages are run by the tests of tutorials, of the first
+// use and of the recipe for openssl; everywhere else this is what holds of an example.
+func TestCommandsOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	bash := requireProgram(t, "/usr/bin/bash", "bash")
+	checked := 0
+	for _, page := range pagesOf(t) {
+		if strings.HasPrefix(page, "docs/decisions/") { // as it was at their time
+			continue
+		}
+		blocks, err := blocksOf(page, readFile(t, filepath.Join(repository, page)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range blocks {
+			if b.language != "sh" && b.language != "crontab" {
+				continue
+			}
+			text := strings.ReplaceAll(strings.Join(b.lines, "\n"), "\\\n", " ")
+			for line := range strings.Lines(text) {
+				line, _, _ = strings.Cut(strings.TrimSpace(line), " # ")
+				found := ours.FindStringSubmatch(strings.TrimPrefix(line, "sudo -u relay-agent "))
+				if found == nil || notOurs.MatchString(line) {
+					continue
+				}
+				args, _, _ := strings.Cut(elided.ReplaceAllString(found[2], ""), " -- ")
+				path := map[string]string{"relay-server": programs.relayServer, "relay-agent": programs.relayAgent}[found[1]]
+				r := output(t, command{path: bash, args: []string{"-c", "set -- " + args + ` --help; exec "$0" "$@"`, path}})
+				if r.code != 0 || !strings.Contains(r.stdout, "usage: "+found[1]) {
+					t.Errorf("%s: %s%s: %s", b.place, found[1], found[2], r.stderr)
+				}
+				checked++
+			}
+		}
+	}
+	if checked < 60 {
+		t.Errorf("only %d commands were found", checked)
+	}
+}
+
 // TestUnitInTheDocumentation: the pages have one line for the unit of Debian's Pushgateway, with the file that its build keeps by
 // default.
 func TestUnitInTheDocumentation(t *testing.T) {
@@ -113,7 +163,7 @@ func TestUnitInTheDocumentation(t *testing.T) {
 		t.Fatalf("Debian's Pushgateway has no default file: %q", rest)
 	}
 	want := "ExecStart=\nExecStart=/usr/local/bin/relay-server --persistence.file=" + file + " $ARGS\n"
-	for _, page := range []string{"../../README.md", "../../docs/operations.md"} {
+	for _, page := range []string{"../../README.md", "../../docs/how-to/migrate-from-a-pushgateway.md"} {
 		if !strings.Contains(readFile(t, page), want) {
 			t.Errorf("%s does not have\n%s", page, want)
 		}

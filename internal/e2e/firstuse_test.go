@@ -52,24 +52,9 @@ func TestFirstUse(t *testing.T) {
 	n := newNetwork(t)
 	n.filter(t, n.inside, insideFirewall)
 	n.filter(t, n.router, routerFirewall)
-	for _, name := range []string{n.inside, n.outside} { // `ip netns exec` puts it in the place of /etc/hosts
-		dir := filepath.Join("/etc/netns", name)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		writeFile(t, filepath.Join(dir, "hosts"), "127.0.0.1 localhost\n"+outsideAddress+" relay.example.org\n")
-	}
-	machine := func(netns string) func(line string) command {
-		home := t.TempDir()
-		return func(line string) command {
-			return command{
-				path: "/bin/sh", args: []string{"-c", line}, dir: home, netns: netns,
-				env: []string{"PATH=" + filepath.Dir(programs.relayServer) + ":" + os.Getenv("PATH"), "HOME=" + home},
-			}
-		}
-	}
-	relay, agent := machine(n.outside), machine(n.inside)
+	nameRelay(t, n)
+	relay, _ := machineIn(t, n.outside)
+	agent, _ := machineIn(t, n.inside)
 	start(t, command{path: nodeExporterCommand(t, "127.0.0.1:9100").path, args: nodeExporterCommand(t, "127.0.0.1:9100").args, netns: n.inside})
 
 	begun := time.Now()
@@ -113,5 +98,18 @@ func TestFirstUse(t *testing.T) {
 	again := output(t, agent("relay-agent enroll --force "+strings.TrimSpace(token)))
 	if again.code == 0 || !strings.Contains(again.stderr, "used") {
 		t.Errorf("the token lets in again: exit code %d: %s", again.code, again.stderr)
+	}
+}
+
+// nameRelay lets both machines of a network find relay.example.org outside.
+func nameRelay(t testing.TB, n network) {
+	t.Helper()
+	for _, name := range []string{n.inside, n.outside} { // `ip netns exec` puts it in the place of /etc/hosts
+		dir := filepath.Join("/etc/netns", name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		writeFile(t, filepath.Join(dir, "hosts"), "127.0.0.1 localhost\n"+outsideAddress+" relay.example.org\n")
 	}
 }

@@ -43,7 +43,7 @@ func TestRecipeForOpenssl(t *testing.T) {
 	t.Parallel()
 	bash := requireProgram(t, "/usr/bin/bash", "bash")
 	requireProgram(t, "/usr/bin/openssl", "openssl")
-	blocks := blocksBelow(t, "../../docs/operations.md", "#### With openssl", "sh")
+	blocks := blocksBelow(t, "../../docs/how-to/use-your-own-authority.md", "## With openssl", "sh")
 	if len(blocks) != 4 {
 		t.Fatalf("the recipe has %d blocks, want those of the authority, the relay, an agent, and a revocation", len(blocks))
 	}

@@ -109,7 +109,7 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 
-	sections := headingsOf(readFile(t, "../../docs/operations.md"))
+	sections := headingsOf(readFile(t, "../../docs/runbook.md"))
 	used := regexp.MustCompile(`\$labels\.(\w+)`)
 	for _, r := range rules {
 		if r.Alert == "" {
@@ -126,7 +126,7 @@ func TestAlerts(t *testing.T) {
 				t.Errorf("%s: the description does not have %q once", r.Alert, part)
 			}
 		}
-		section, ok := strings.CutPrefix(r.Annotations["runbook"], "docs/operations.md#")
+		section, ok := strings.CutPrefix(r.Annotations["runbook"], "docs/runbook.md#")
 		if !ok || !slices.Contains(sections, section) {
 			t.Errorf("%s: there is no section %s", r.Alert, r.Annotations["runbook"])
 		}
@@ -270,7 +270,7 @@ func TestRulesOfAHealthySystem(t *testing.T) {
 func TestRulesAreExplained(t *testing.T) {
 	t.Parallel()
 	_, files := rulesOf(t)
-	for _, page := range []string{"../../docs/operations.md", "../../deploy/README.md"} {
+	for _, page := range []string{"../../docs/how-to/alerts-and-dashboards.md", "../../deploy/README.md"} {
 		text := readFile(t, page)
 		for _, file := range files {
 			if !strings.Contains(text, filepath.Base(file)) {

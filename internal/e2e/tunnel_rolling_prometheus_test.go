@@ -24,7 +24,7 @@ const (
 	rollingBody    = "rolling 1\n"
 )
 
-// balancedConfig is the configuration that docs/operations.md has for two relays: one name for the list and for the scrapes.
+// balancedConfig is the configuration that docs/how-to/two-relays.md has for two relays: one name for the list and for the scrapes.
 const balancedConfig = `
 global:
   scrape_interval: %[1]s

@@ -1,5 +1,5 @@
 // Package policy says who may do what (I10): which groups an agent may push, which jobs it may serve and how much it may have; which groups
-// and targets a user may read, push, delete and scrape. docs/operations.md, "Who may do what", has the file.
+// and targets a user may read, push, delete and scrape. docs/how-to/who-may-do-what.md has the file.
 //
 // It promises that a text is read to its end and taken whole, or refused with the line of the first mistake; that a section which is there
 // allows nothing that it does not name, and one which is not there forbids nothing; and that each refusal names the line of the rule that it

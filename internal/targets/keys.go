@@ -16,7 +16,7 @@ import (
 // refusedKeys are keys of a scrape configuration that would change what Prometheus stores if they were ignored.
 var refusedKeys = map[string]string{
 	"relabel_configs": "write the labels that it makes (job, instance, __param_…) beside targets, in static_configs or a target file; " +
-		"Prometheus' job for the relay's /sd/targets may relabel too, but not __address__, which is the relay's there: docs/operations.md, \"Exporters of many targets\"",
+		"Prometheus' job for the relay's /sd/targets may relabel too, but not __address__, which is the relay's there: docs/how-to/blackbox-and-snmp.md",
 	"metric_relabel_configs": "put it into Prometheus' job for the relay's /sd/targets",
 }
 

@@ -219,7 +219,7 @@ func reasonWords(reason string) string {
 	return words
 }
 
-// adviceFor says what to try. It is what docs/operations.md says.
+// adviceFor says what to try. It is what docs/runbook.md says.
 func adviceFor(c *targetContent, base string) []advice {
 	switch {
 	case c.State == targetSilent && c.Scraped.Exact == "":

@@ -1,0 +1,6 @@
+package agent
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Telemetry returns the registry of the agent's own metrics.
+func (a *Agent) Telemetry() *prometheus.Registry { return a.registry }

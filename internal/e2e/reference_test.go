@@ -1,0 +1,174 @@
+//go:build linux
+
+package e2e_test
+
+import (
+	"io/fs"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/common/config"
+
+	"pushrelay/internal/relayapi"
+)
+
+// sourceOf returns the text of all files of the programs below a folder of this repository whose content matches; nil for all.
+func sourceOf(t testing.TB, folder string, matches *regexp.Regexp) string {
+	t.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir(filepath.Join(repository, folder), func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		if text := readFile(t, path); matches == nil || matches.MatchString(text) {
+			all.WriteString(text)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
+}
+
+// found returns what the first group of the pattern matches, each once, and fails if that is less than there must be.
+func found(t testing.TB, pattern, text string, least int) (all []string) {
+	t.Helper()
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		all = append(all, m[1])
+	}
+	slices.Sort(all)
+	if all = slices.Compact(all); len(all) < least {
+		t.Fatalf("%s matches only %q", pattern, all)
+	}
+	return all
+}
+
+// wantNamed fails unless a page of the reference has each of the names as code.
+func wantNamed(t testing.TB, page string, names []string) {
+	t.Helper()
+	text := readFile(t, filepath.Join(repository, "docs/reference", page))
+	for _, name := range names {
+		if !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/reference/%s does not have `%s`", page, name)
+		}
+	}
+}
+
+// TestReferenceOfCommands: the pages of commands and flags are what the programs say.
+func TestReferenceOfCommands(t *testing.T) {
+	t.Parallel()
+	for name, path := range programsForPeople() {
+		want := mustOutput(t, command{path: path, args: []string{"--help-markdown"}})
+		if got := readFile(t, filepath.Join(repository, "docs/reference", name+".md")); got != want {
+			t.Errorf("docs/reference/%s.md is not what %s --help-markdown says: run 'make reference' and commit the result", name, name)
+		}
+	}
+}
+
+// TestReferenceOfExitCodes: each command has its exit codes in the reference, and those that its help has.
+func TestReferenceOfExitCodes(t *testing.T) {
+	t.Parallel()
+	codes := regexp.MustCompile(`\b(?:(\d+|128\+N) [a-z` + "`" + `])`)
+	codesOf := func(text string) (all []string) {
+		for _, m := range codes.FindAllStringSubmatch(text, -1) {
+			all = append(all, m[1])
+		}
+		slices.Sort(all)
+		return all
+	}
+	rows := map[string][]string{} // by program and command
+	text := readFile(t, filepath.Join(repository, "docs/reference/exit-codes.md"))
+	for _, row := range found(t, `(?m)^\| (`+"`relay-.*) \\|$", text, 12) {
+		of, said, _ := strings.Cut(row, " | ")
+		program := ""
+		for _, command := range found(t, "`([^`]+)`", of, 1) {
+			program = strings.Fields(of)[0][1:]
+			command = strings.TrimPrefix(command, program+" ")
+			if other, rest, both := strings.Cut(command, " "); both && strings.HasPrefix(other, "relay-") {
+				rows[other+" "+rest] = codesOf(said)
+				continue
+			}
+			rows[program+" "+command] = codesOf(said)
+		}
+	}
+	checked := 0
+	for name, path := range programsForPeople() {
+		page := mustOutput(t, command{path: path, args: []string{"--help-markdown"}})
+		group := "" // what the help of a group of commands says is true of each
+		for _, section := range strings.Split(page, "\n## ")[2:] {
+			title, help, _ := strings.Cut(section, "\n")
+			_, said, has := strings.Cut(help, "Exit codes")
+			said, _, _ = strings.Cut(said, "\n")
+			if strings.Contains(help, title+" <command>`") {
+				group = said
+				continue
+			}
+			if !has && strings.Contains(title, " ") {
+				said = group
+			}
+			want := []string{"0", "1", "2"}
+			if said != "" {
+				want = codesOf(said)
+			}
+			got, isThere := rows[name+" "+title]
+			if !isThere || !slices.Equal(got, want) {
+				t.Errorf("docs/reference/exit-codes.md has of %s %s %q, want %q", name, title, got, want)
+			}
+			checked++
+		}
+	}
+	if checked < 30 || checked != len(rows) {
+		t.Errorf("there are %d commands, and the reference has %d", checked, len(rows))
+	}
+}
+
+// TestReferenceOfRoutes: each path that a router has is in the reference.
+func TestReferenceOfRoutes(t *testing.T) {
+	t.Parallel()
+	want := found(t, `"(/[^"\s]*)"`, sourceOf(t, "internal", regexp.MustCompile(`route\.(?:Router|New)\b`)), 25)
+	want = append(want, relayapi.GroupsPath)
+	if behind := slices.Index(want, "/*labels"); behind >= 0 {
+		want = slices.Replace(want, behind, behind+1, "/metrics/job/:job/*labels", "/metrics/job@base64/:job/*labels")
+	}
+	wantNamed(t, "routes.md", want)
+}
+
+// TestReferenceOfHeaders: each header of this protocol that the programs read or write is in the reference.
+func TestReferenceOfHeaders(t *testing.T) {
+	t.Parallel()
+	source := sourceOf(t, "internal", nil) + sourceOf(t, "cmd", nil)
+	wantNamed(t, "headers.md", found(t, `"((?:X-Relay-|X-Prometheus-|Push-|Idempotency-)[A-Za-z-]+)"`, source, 11))
+}
+
+// TestReferenceOfKeys: each key that the configuration files may have is in the reference.
+func TestReferenceOfKeys(t *testing.T) {
+	t.Parallel()
+	keys := found(t, `yaml:"([a-z_]+)"`, sourceOf(t, "internal/targets", nil)+sourceOf(t, "internal/textfile", nil), 18)
+	keys = append(keys, "push_rules", "global")
+	client := reflect.TypeFor[config.HTTPClientConfig]()
+	for _, of := range []reflect.Type{client, reflect.TypeFor[config.ProxyConfig]()} {
+		for i := range of.NumField() {
+			if key, _, _ := strings.Cut(of.Field(i).Tag.Get("yaml"), ","); key != "" && key != "-" {
+				keys = append(keys, key)
+			}
+		}
+	}
+	judged := readFile(t, filepath.Join(repository, "internal/targets/keys.go"))
+	for _, list := range found(t, `(?s)(?:leftToPrometheus|prometheusSections) = \[\]string\{(.*?)\}`, judged, 2) {
+		keys = append(keys, found(t, `"([a-z_0-9]+)"`, list, 8)...)
+	}
+	wantNamed(t, "agent-configuration.md", append(keys, found(t, `(?m)^\t"([a-z_]+)":`, judged, 2)...))
+
+	// Rules name their keys where they are read.
+	for page, folder := range map[string]string{"push-rules.md": "internal/pushrules", "policy.md": "internal/policy"} {
+		for _, call := range found(t, `(?:yamldoc\.Settings|readRule)\(((?:mapping|element), "[^"]*", ".*)\)`, sourceOf(t, folder, nil), 1) {
+			wantNamed(t, page, found(t, `"([a-z_]+)"`, call, 3))
+		}
+	}
+	wantNamed(t, "policy.md", []string{"agents", "users"})
+}
