@@ -21,17 +21,20 @@ git ls-files -z --cached --others --exclude-standard -- '*.md' docs deploy proto
 			install -D -m 0644 "$file" "$pages/$file"
 		fi
 	done
-# A link to a folder leads to what is in it.
+# A link to a folder leads to a page of what is in it.
+folders=()
 for folder in "$pages"/deploy/*/; do
-	[[ ! -e $folder/README.md ]] || continue
+	folder=${folder%/}
+	folders+=("${folder##*/}")
 	{
-		echo "# ${folder#"$pages"/}"
+		echo "# deploy/${folder##*/}"
 		echo
-		(cd "$folder" && find . -type f -printf '%P\n' | sort | sed 's/.*/- [&](&)/')
-	} >"$folder/README.md"
+		find "$folder" -type f -printf '%P\n' | sort | sed 's/.*/- [&](&)/'
+	} >"$work/README.md"
+	mv "$work/README.md" "$folder/README.md"
 done
-# mkdocs takes a link to a folder for one outside: it gets that of the page.
-find "$pages" -name '*.md' -exec sed -i -E 's#\]\(((\.\./)*(deploy/)?(grafana|prometheus))/?\)#](\1/README.md)#g' {} +
+names=$(IFS='|' && echo "${folders[*]}")
+find "$pages" -name '*.md' -exec sed -i -E "s#\]\(((\.\./)*(deploy/)?($names))/?\)#](\1/README.md)#g" {} +
 
 # section TITLE PAGE… writes a part of the navigation. Titles of pages are their own.
 section() {

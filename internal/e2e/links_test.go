@@ -172,8 +172,8 @@ func TestSiteOfTheDocumentation(t *testing.T) {
 			if target.Path != "" {
 				file = filepath.Join(filepath.Dir(path), target.Path)
 			}
-			if _, err := os.Stat(filepath.Join(site, file)); err != nil {
-				t.Errorf("%s: there is no %s", path, m[1])
+			if info, err := os.Stat(filepath.Join(site, file)); err != nil || info.IsDir() {
+				t.Errorf("%s: there is no page %s", path, m[1])
 				continue
 			}
 			if target.Fragment != "" && !slices.ContainsFunc(names.FindAllStringSubmatch(readFile(t, filepath.Join(site, file)), -1), func(name []string) bool { return name[1] == target.Fragment }) {
