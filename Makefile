@@ -72,6 +72,10 @@ reference: build ## Write the pages of commands and flags in docs/reference/; af
 		bin/$$program --help-markdown >docs/reference/$$program.md
 	done
 
+.PHONY: docs
+docs: ## Make a site of the documents in bin/site/ (needs Debian's mkdocs)
+	scripts/docs.sh bin/site
+
 .PHONY: build-all
 build-all: ## Build both for every platform that is released, into bin/<os>-<arch>/
 	@for platform in $(PLATFORMS); do

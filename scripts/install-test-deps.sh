@@ -23,6 +23,7 @@ wanted=(
 	groff-base=/usr/bin/groff                             # both read man pages, and differ in what they forgive
 	mandoc=/usr/bin/mandoc
 	zsh=/usr/bin/zsh
+	mkdocs=/usr/bin/mkdocs                                # makes the site of the documents
 	systemd=/usr/bin/systemd-analyze                      # verifies the units in deploy/; nothing is started
 	mmdebstrap=/usr/bin/mmdebstrap                        # makes the Debian that packages are installed in,
 	systemd-container=/usr/bin/systemd-nspawn             # and boots it

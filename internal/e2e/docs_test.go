@@ -105,7 +105,7 @@ func TestBlocksOfTheDocumentation(t *testing.T) {
 
 var (
 	// ours is a command of ours in a line of a shell, up to where the shell does something else with it, or it is followed by a command to run.
-	ours = regexp.MustCompile(`(?:^|[ (|"])(?:/usr/local/bin/|bin/)?(relay-server|relay-agent)((?: [^|<>&;#\n]*)?)`)
+	ours = regexp.MustCompile(`(?:^|[ (|"])(?:/usr/local/bin/|bin/)?(relay-server|relay-agent)((?: (?:\$\([^)]*\)|[^|<>&;#()\n])*)?)`)
 	// notOurs are lines in which our programs are what something else is about.
 	notOurs = regexp.MustCompile(`^(for|#) |install |systemctl|journalctl|ps -ef|COPY`)
 	// elided is what is left out of an example.

@@ -109,6 +109,13 @@ func TestLinksOfTheDocumentation(t *testing.T) {
 			checked++
 		}
 	}
+	index := readFile(t, filepath.Join(repository, "docs/README.md"))
+	for _, page := range pages {
+		name, isDocument := strings.CutPrefix(page, "docs/")
+		if isDocument && name != "README.md" && (!strings.HasPrefix(name, "decisions/") || name == "decisions/README.md") && !strings.Contains(index, "]("+name+")") {
+			t.Errorf("docs/README.md, the index by purpose, has no link to %s", page)
+		}
+	}
 	if checked < 300 {
 		t.Errorf("only %d links were found", checked)
 	}
@@ -128,5 +135,54 @@ func TestLinksOfTheDocumentation(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSiteOfTheDocumentation: the site has every page, in which each relative link leads to a file and to what has that name in it.
+func TestSiteOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	requireProgram(t, "/usr/bin/mkdocs", "mkdocs")
+	site := t.TempDir()
+	mustOutput(t, command{path: "/bin/bash", args: []string{"scripts/docs.sh", site}, dir: repository})
+	names := regexp.MustCompile(` (?:id|name)="([^"]+)"`)
+	targets := regexp.MustCompile(` (?:href|src)="([^"]+)"`)
+	content := map[string]string{} // of pages, by path
+	for _, page := range pagesOf(t) {
+		path := strings.TrimSuffix(page, ".md") + ".html"
+		if strings.HasSuffix(page, "README.md") {
+			path = filepath.Join(filepath.Dir(page), "index.html")
+		}
+		if strings.Contains(page, "testdata/") {
+			continue
+		}
+		content[path] = readFile(t, filepath.Join(site, path))
+	}
+	checked := 0
+	for path, text := range content {
+		_, text, _ = strings.Cut(text, `role="main"`) // what is around it is the theme's
+		if strings.Contains(text, "```") || regexp.MustCompile(`(?m)^<p>(?:[^<]|<[^/p])*\n- `).MatchString(text) {
+			t.Errorf("%s has a block or a list that is not shown as one: it needs an empty line before it", path)
+		}
+		for _, m := range targets.FindAllStringSubmatch(text, -1) {
+			target, err := url.Parse(m[1])
+			if err != nil || target.IsAbs() {
+				continue
+			}
+			file := path
+			if target.Path != "" {
+				file = filepath.Join(filepath.Dir(path), target.Path)
+			}
+			if info, err := os.Stat(filepath.Join(site, file)); err != nil || info.IsDir() {
+				t.Errorf("%s: there is no page %s", path, m[1])
+				continue
+			}
+			if target.Fragment != "" && !slices.ContainsFunc(names.FindAllStringSubmatch(readFile(t, filepath.Join(site, file)), -1), func(name []string) bool { return name[1] == target.Fragment }) {
+				t.Errorf("%s: there is no %s", path, m[1])
+			}
+			checked++
+		}
+	}
+	if checked < 1000 {
+		t.Errorf("only %d links were found", checked)
 	}
 }

@@ -85,13 +85,12 @@ func TestReferenceOfExitCodes(t *testing.T) {
 	text := readFile(t, filepath.Join(repository, "docs/reference/exit-codes.md"))
 	for _, row := range found(t, `(?m)^\| (`+"`relay-.*) \\|$", text, 12) {
 		of, said, _ := strings.Cut(row, " | ")
+		commands := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(of, -1)
 		program := ""
-		for _, command := range found(t, "`([^`]+)`", of, 1) {
-			program = strings.Fields(of)[0][1:]
-			command = strings.TrimPrefix(command, program+" ")
-			if other, rest, both := strings.Cut(command, " "); both && strings.HasPrefix(other, "relay-") {
-				rows[other+" "+rest] = codesOf(said)
-				continue
+		for _, c := range commands { // the program is said of the first, and of another one when it changes
+			command := c[1]
+			if first, rest, _ := strings.Cut(command, " "); strings.HasPrefix(first, "relay-") && rest != "" {
+				program, command = first, rest
 			}
 			rows[program+" "+command] = codesOf(said)
 		}
@@ -152,8 +151,8 @@ func TestReferenceOfKeys(t *testing.T) {
 	keys = append(keys, "push_rules", "global")
 	client := reflect.TypeFor[config.HTTPClientConfig]()
 	for _, of := range []reflect.Type{client, reflect.TypeFor[config.ProxyConfig]()} {
-		for i := range of.NumField() {
-			if key, _, _ := strings.Cut(of.Field(i).Tag.Get("yaml"), ","); key != "" && key != "-" {
+		for field := range of.Fields() {
+			if key, _, _ := strings.Cut(field.Tag.Get("yaml"), ","); key != "" && key != "-" {
 				keys = append(keys, key)
 			}
 		}

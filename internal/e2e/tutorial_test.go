@@ -64,6 +64,7 @@ func (s step) run(t testing.TB, shell func(line string) command) {
 
 // machineIn returns the shell of a user with a home of its own in a network namespace.
 func machineIn(t testing.TB, netns string) (shell func(line string) command, home string) {
+	t.Helper()
 	home = t.TempDir()
 	return func(line string) command {
 		return command{
