@@ -90,10 +90,8 @@ func (s *Store) clear(obstacles []obstacle) error {
 			continue // it was in the way twice
 		}
 		e := s.removal(o.group, o.as)
-		if s.log != nil {
-			if _, err := s.log.Append(s.position+1, e); err != nil {
-				return err
-			}
+		if _, err := s.appender.Append(s.position+1, e); err != nil {
+			return err
 		}
 		s.position++
 		s.commit(&e, o.group)

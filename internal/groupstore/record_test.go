@@ -146,7 +146,7 @@ func TestRecords(t *testing.T) {
 			plain := groupstore.Config{Check: check, OwnFamilies: ownOfTests, AccountLabel: []string{"", "k"}[round%2]}
 			replica := newTester(t, plain)
 			logged := plain
-			logged.Log = j
+			logged.Appender = j
 			s := newTester(t, logged)
 			followers := map[string]*tester{"replica": replica}
 			done := 0
@@ -181,7 +181,7 @@ func TestLoadWithOtherFlags(t *testing.T) {
 	for round := range 10 {
 		u := universe{Rand: rand.New(rand.NewPCG(5, uint64(round)))}
 		j := &journal{}
-		s := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Log: j})
+		s := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Appender: j})
 		for i := range 60 {
 			randomPush(t, u, s, i)
 		}
@@ -215,7 +215,7 @@ func TestLoadWithOtherOwnFamilies(t *testing.T) {
 // TestMend replays a log of which changes are missing.
 func TestMend(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	a, b := key(t, "job", "a"), key(t, "job", "b")
 	s.put(a, "m 1\nn 1\n")
 	s.put(b, "m 1\n")
@@ -240,7 +240,7 @@ func TestMend(t *testing.T) {
 // TestReplayRefusesATenant: a change of another tenant's store is never taken for one of this store (S2).
 func TestReplayRefusesATenant(t *testing.T) {
 	j := &journal{}
-	newTester(t, groupstore.Config{Log: j}).put(key(t, "job", "a"), "m 1\n")
+	newTester(t, groupstore.Config{Appender: j}).put(key(t, "job", "a"), "m 1\n")
 	record := encoded(j)[0]
 	const tenant = 4 // follows format, kind, operation and position
 	if record[tenant] != 0 {
@@ -292,7 +292,7 @@ func TestLoaderRefuses(t *testing.T) {
 // TestReservedSince: a family that an earlier release took under a name that is the relay's own by now is kept and hidden, in a snapshot and in a log.
 func TestReservedSince(t *testing.T) {
 	log := &journal{}
-	s := newTester(t, groupstore.Config{Log: log})
+	s := newTester(t, groupstore.Config{Appender: log})
 	k := key(t, "job", "a")
 	s.put(k, "m 1\npush_uq 1\n")
 	rename := func(record []byte) []byte { return bytes.ReplaceAll(record, []byte("push_uq"), []byte("push_up")) }

@@ -89,7 +89,7 @@ func sampleRecords(f *testing.F) [][]byte {
 	f.Helper()
 	j := &journal{}
 	u := universe{Rand: rand.New(rand.NewPCG(6, 1))}
-	s := newTester(f, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Log: j})
+	s := newTester(f, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Appender: j})
 	for range 20 {
 		apply(f.Context(), s.store, pushing{Operation: put, Key: u.key(f), Body: bodyOf(u.families()...), At: noon, Origin: u.origin()})
 	}

@@ -95,7 +95,7 @@ func familiesOfGroups(s *tester) map[string][]string {
 
 func TestChangeTime(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	apply(t.Context(), s.store, pushing{Operation: put, Key: universe{Rand: rand.New(rand.NewPCG(1, 1))}.key(t), Body: bodyOf(), At: noon})
 	if err := wipe(t.Context(), s.store); err != nil {
 		t.Fatal(err)

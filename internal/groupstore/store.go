@@ -32,8 +32,8 @@ type Config struct {
 	Now func() time.Time
 	// Presence tells which agents are gone; nil for none ever is.
 	Presence Presence
-	// Log makes changes durable; nil keeps them in memory only.
-	Log Log
+	// Appender commits changes; nil for a store in memory, where what is applied is committed.
+	Appender Appender
 }
 
 // OwnFamily is a metric family of the program itself, which the store has to know before anybody pushes one of that name
@@ -61,7 +61,7 @@ type Store struct {
 	maxSeries int
 	maxGroups int
 
-	log       Log
+	appender  Appender
 	own       map[string]OwnFamily
 	turns     turns
 	encoders  sync.Pool // of *series.Encoder
@@ -97,11 +97,14 @@ func New(cfg Config) *Store {
 		maxSeries: cfg.MaxSeries,
 		maxGroups: cfg.MaxGroups,
 
-		log: cfg.Log,
-		own: make(map[string]OwnFamily, len(cfg.OwnFamilies)),
+		appender: cfg.Appender,
+		own:      make(map[string]OwnFamily, len(cfg.OwnFamilies)),
 
 		accounts: accounts{label: cfg.AccountLabel, limitsOf: cfg.AccountLimits},
 		origins:  newOrigins(),
+	}
+	if s.appender == nil {
+		s.appender = inMemory{}
 	}
 	s.lives.now, s.lives.presence, s.lives.regime = cfg.Now, cfg.Presence, newRegime(lifetime.Regime{})
 	if s.lives.now == nil {

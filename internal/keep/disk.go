@@ -24,7 +24,7 @@ import (
 type Config struct {
 	// Dir is the directory of the log and of nothing else. It is created if it is missing. Required.
 	Dir string
-	// Store is what the store is made with; its Log is set here.
+	// Store is what the store is made with; its Appender is set here.
 	Store groupstore.Config
 	// Release is written into the log, for people who meet it with another one.
 	Release string
@@ -44,8 +44,7 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Disk is a grouping store that is kept on the disk: with the log that keeps it. It is made by [New] and can be written once [Disk.Recover]
-// has returned. It is safe for concurrent use, apart from what is said of the single functions.
+// Disk keeps a store on the disk: what is in its log, and synced, is committed. It is made by [NewDisk].
 type Disk struct {
 	// Static after New.
 	cfg     Config
@@ -64,20 +63,21 @@ type Disk struct {
 	marks marks
 }
 
-// New returns an empty store that is not recovered yet, and may be neither changed nor shown. Nothing is opened.
-func New(cfg Config) *Disk {
+var _ Keep = (*Disk)(nil)
+
+// NewDisk returns an empty store that is not recovered yet. Nothing is opened.
+func NewDisk(cfg Config) *Disk {
 	d := &Disk{cfg: cfg, failed: make(chan struct{}, 1)}
-	cfg.Store.Log = d
+	cfg.Store.Appender = d
 	d.store = groupstore.New(cfg.Store)
 	d.metrics = newMetrics(cfg.Registerer, d)
 	return d
 }
 
-// Store returns the store. It is the same one for life.
+// Store is for [Keep].
 func (d *Disk) Store() *groupstore.Store { return d.store }
 
-// Recover takes possession of the directory and fills the store with what it holds. It must be called once, before anything
-// else is done with the store. An error is one of [wal.Open], or tells that a record is not understood; nothing on the disk
+// Recover takes possession of the directory and fills the store with what it holds. An error is one of [wal.Open], or tells that a record is not understood; nothing on the disk
 // was changed then. A log that can be read and not written is no error: see [Disk.Failure].
 //
 // What a crash has left behind, and what is lost, is logged.
@@ -140,7 +140,7 @@ func (d *Disk) markStart(ctx context.Context, found wal.Recovery, m mark) error 
 	return wait(ctx)
 }
 
-// History returns where the store has been. It is valid once the store is recovered.
+// History is for [Keep].
 func (d *Disk) History() history.History {
 	position := d.store.Position() // The store's lock is taken before this one.
 	d.mu.Lock()
@@ -179,24 +179,24 @@ func (d *Disk) identify(ctx context.Context, found wal.Recovery) error {
 	return d.markStart(ctx, found, mark{StoreID: id.String()})
 }
 
-// ID returns what identifies the store. It is valid once the store is recovered.
+// ID is for [Keep].
 func (d *Disk) ID() ID {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.marks.id
 }
 
-// Fresh reports whether the directory held no store. It is valid once the store is recovered.
+// Fresh says whether the directory held no store.
 func (d *Disk) Fresh() bool { return d.fresh }
 
-// Imported says whether the file of that name was taken over, now or in an earlier life.
+// Imported is for [Keep].
 func (d *Disk) Imported(name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.ContainsFunc(d.marks.imports, func(i Import) bool { return i.Name == name })
 }
 
-// NoteImport makes it durable that a file was taken over. The changes of which that consisted are durable by then as well.
+// NoteImport is for [Keep].
 func (d *Disk) NoteImport(ctx context.Context, i Import) error { return d.mark(ctx, mark{Import: &i}) }
 
 // mark appends a mark and waits until it is durable.
@@ -230,7 +230,7 @@ func (d *Disk) put(m mark, appending func([]byte) (func(context.Context) error, 
 // errRecovering means that the store was changed too early, which is a fault of the program.
 var errRecovering = errors.New("the store is being recovered")
 
-// Append takes a change of the store. See [groupstore.Log].
+// Append puts a change into the log. See [groupstore.Appender].
 func (d *Disk) Append(position uint64, e groupstore.Effect) (wait func(context.Context) error, err error) {
 	w := d.wal.Load()
 	if w == nil {
@@ -271,7 +271,7 @@ func (d *Disk) encode(position uint64, e groupstore.Effect) ([]byte, error) {
 // keptBufferBytes is the largest buffer that is kept for the next change.
 const keptBufferBytes = 1 << 20
 
-// Failure returns why the store cannot be changed, nil if it can.
+// Failure is for [Keep].
 func (d *Disk) Failure() error {
 	w := d.wal.Load()
 	if w == nil {
@@ -280,7 +280,7 @@ func (d *Disk) Failure() error {
 	return w.Status().Failure
 }
 
-// Losses returns what the store has lost, or may have, and nobody has taken note of.
+// Losses is for [Keep].
 func (d *Disk) Losses() []wal.Loss {
 	w := d.wal.Load()
 	if w == nil {
@@ -289,8 +289,7 @@ func (d *Disk) Losses() []wal.Loss {
 	return w.Losses()
 }
 
-// Close makes durable what is not yet and gives up the directory. Run must have returned. It does nothing before the
-// store was recovered.
+// Close is for [Keep].
 func (d *Disk) Close() error {
 	if w := d.wal.Load(); w != nil {
 		return w.Close()
