@@ -24,12 +24,15 @@ type decided struct {
 	name     string
 	sequence uint64
 	digest   [16]byte
+	unknown  string // fields of a later release
 }
 
 // A tracedMark is a trace with its place.
 type tracedMark struct {
 	source string
-	passed bool
+	passed uint64 // its order; 0 for one that is not passed
+	// unknown are fields of a later release.
+	unknown string
 	keyedTrace
 }
 
@@ -44,7 +47,7 @@ func (s *Store) Cut(mark func() error) (*Cut, error) {
 	}
 	c := &Cut{position: s.position, states: slices.Clone(s.slots.states), traces: s.origins.allTraces(), answers: slices.Clone(s.answers.oldest), sources: make([]decided, 0, len(s.origins.sources))}
 	for _, src := range s.origins.sources {
-		c.sources = append(c.sources, decided{src.name, src.sequence, src.digest})
+		c.sources = append(c.sources, src.decided())
 	}
 	return c, nil
 }
@@ -54,13 +57,14 @@ func (in *origins) allTraces() []tracedMark {
 	all := make([]tracedMark, 0, in.fresh+in.passed)
 	for _, src := range in.sources {
 		for _, t := range src.traces.fresh {
-			all = append(all, tracedMark{source: src.name, keyedTrace: t})
+			all = append(all, tracedMark{source: src.name, unknown: src.traces.unknown[t.key], keyedTrace: t})
 		}
 	}
 	for _, a := range in.authors {
 		for _, m := range a.remembered {
 			if m.isThere() {
-				all = append(all, tracedMark{m.src.name, true, keyedTrace{m.key, m.src.traces.passed[m.key]}})
+				t := m.src.traces.passed[m.key]
+				all = append(all, tracedMark{m.src.name, t.order, m.src.traces.unknown[m.key], keyedTrace{m.key, t.trace}})
 			}
 		}
 	}
@@ -148,7 +152,7 @@ func (w *cutWriter) trace(t *tracedMark) []byte {
 	w.buf = binary.AppendUvarint(w.buf, t.sequence)
 	w.buf = binary.BigEndian.AppendUint64(w.buf, t.digest)
 	w.buf = binary.AppendUvarint(w.buf, t.stamp)
-	if t.passed {
+	if t.passed > 0 {
 		return append(w.buf, tracePassed)
 	}
 	return append(w.buf, traceFresh)

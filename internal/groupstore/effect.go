@@ -26,6 +26,7 @@ type Effect struct {
 	answer    *answer              // to be remembered; nil for none
 	marks     []mark               // the group's after the change, also if it is not there then; for Forget the one that is passed
 	hidden    string               // why the whole group is not exposed
+	later     *laterFields         // fields of a later release about the group after the change, and about the parts; nil for none
 	parts     []part               // all of them for Replace, the ones that differ for Merge
 	lines     int                  // of the parts
 	valueSize int                  // of the string that the parts' values are cut from

@@ -73,7 +73,7 @@ func (s *Store) removal(g *group, as standing) Effect {
 func remains(op change.Operation, g *group, kept notes, pushed int64) Effect {
 	return Effect{
 		Operation: op, Key: g.key, Seen: versionOf(g), PushedAt: pushed, FailedAt: kept.failed, Reason: kept.reason,
-		life: kept.declared(), broken: kept.broken, hidden: kept.hidden, marks: kept.marks,
+		life: kept.declared(), broken: kept.broken, hidden: kept.hidden, marks: kept.marks, later: newLater(kept.later.ofNotes(), ""),
 	}
 }
 

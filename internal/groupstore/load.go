@@ -343,12 +343,11 @@ func (l *Loader) Finish() error {
 
 // orderWaiting puts those who wait in the order in which they came.
 func (l *Loader) orderWaiting() {
-	order := func(w waiter) uint64 { return w.group.state.find(w.family).hidden.order }
-	for _, list := range l.s.waiting.byName {
-		slices.SortFunc(list, func(a, b waiter) int { return cmp.Compare(order(a), order(b)) })
+	for name := range l.s.waiting.byName {
+		l.s.waiting.sort(name)
 	}
-	for _, list := range l.s.groups.shadowed {
-		slices.SortFunc(list, func(a, b *group) int { return cmp.Compare(a.born, b.born) })
+	for normal := range l.s.groups.shadowed {
+		l.s.groups.sortShadowed(normal)
 	}
 }
 

@@ -1,7 +1,9 @@
 package groupstore
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"pushrelay/internal/change"
@@ -27,6 +29,8 @@ type answer struct {
 	at     int64 // nanoseconds since the epoch
 	kind   change.Kind
 	detail string
+	// unknown are fields of a later release.
+	unknown string
 }
 
 // answers are those that are remembered. They are guarded by Store.mu.
@@ -34,6 +38,7 @@ type answers struct {
 	byKey   map[answerKey]*answer // the newest of each
 	ofGroup map[string][]*answer  // by canonical key, the oldest first
 	oldest  []keyedAnswer         // of all groups, the oldest first
+	feeds   *feeds                // static: who follows
 }
 
 // An answerKey is a group, and the key of a push to it.
@@ -45,6 +50,7 @@ type answerKey struct {
 // A keyedAnswer is an answer and its group.
 type keyedAnswer struct {
 	canonical string
+	position  uint64 // of the change that it is part of
 	*answer
 }
 
@@ -65,26 +71,47 @@ func (as *answers) isFull(canonical string, now int64) bool {
 }
 
 // add remembers an answer, and forgets those that are too old by its time.
-func (as *answers) add(canonical string, a *answer) {
+func (as *answers) add(a keyedAnswer) {
+	as.enter(a)
+	for len(as.oldest) > 0 && a.at-as.oldest[0].at >= int64(answerLife) {
+		as.dropOldest()
+	}
+}
+
+// enter remembers an answer that is newer than all others.
+func (as *answers) enter(a keyedAnswer) {
 	if as.ofGroup == nil {
 		as.ofGroup, as.byKey = map[string][]*answer{}, map[answerKey]*answer{}
 	}
-	as.byKey[answerKey{canonical, a.key}] = a
-	as.ofGroup[canonical] = append(as.ofGroup[canonical], a)
-	as.oldest = append(as.oldest, keyedAnswer{canonical, a})
-	for len(as.oldest) > 0 && a.at-as.oldest[0].at >= int64(answerLife) {
-		old := as.oldest[0]
-		as.oldest[0] = keyedAnswer{}
-		as.oldest = as.oldest[1:]
-		if key := (answerKey{old.canonical, old.key}); as.byKey[key] == old.answer {
-			delete(as.byKey, key)
-		}
-		if rest := as.ofGroup[old.canonical][1:]; len(rest) > 0 {
-			as.ofGroup[old.canonical] = rest
-		} else {
-			delete(as.ofGroup, old.canonical)
-		}
+	as.feeds.noteAnswer(a.position)
+	as.byKey[answerKey{a.canonical, a.key}] = a.answer
+	as.ofGroup[a.canonical] = append(as.ofGroup[a.canonical], a.answer)
+	as.oldest = append(as.oldest, a)
+}
+
+// dropOldest forgets the oldest answer.
+func (as *answers) dropOldest() {
+	old := as.oldest[0]
+	as.feeds.noteAnswer(old.position)
+	as.oldest[0] = keyedAnswer{}
+	as.oldest = as.oldest[1:]
+	if key := (answerKey{old.canonical, old.key}); as.byKey[key] == old.answer {
+		delete(as.byKey, key)
 	}
+	if rest := as.ofGroup[old.canonical][1:]; len(rest) > 0 {
+		as.ofGroup[old.canonical] = rest
+	} else {
+		delete(as.ofGroup, old.canonical)
+	}
+}
+
+// at returns the answer that is part of the change at that position.
+func (as *answers) at(position uint64) (a keyedAnswer, ok bool) {
+	i, ok := slices.BinarySearchFunc(as.oldest, position, func(a keyedAnswer, p uint64) int { return cmp.Compare(a.position, p) })
+	if !ok {
+		return a, false
+	}
+	return as.oldest[i], true
 }
 
 // answered finds out whether the change was answered before, or cannot be remembered. It says whether there is nothing more to decide.
@@ -181,6 +208,6 @@ func (l *Loader) addAnswer(r *recordReader) error {
 	if r.Bad || a == nil || len(r.Rest) > 0 {
 		return errRecord
 	}
-	l.s.answers.add(canonical, a)
+	l.s.answers.add(keyedAnswer{canonical, uint64(len(l.s.answers.oldest)) + 1, a}) // each change has one at most, so that these are positions of the past
 	return nil
 }
