@@ -6,8 +6,6 @@ import (
 	"iter"
 	"slices"
 	"strings"
-
-	"google.golang.org/protobuf/proto"
 )
 
 // A store can be followed by others that hold the same, and judge nothing (C2, C3). What it holds is a set of records, each with a name of its own,
@@ -137,7 +135,29 @@ type toldRecord struct {
 }
 
 // recorded is what a record can be made of. It does not change.
-type recorded interface{ record() proto.Message }
+type recorded interface{ encode() []byte }
+
+// familiesOf and notesOf are the two records of a group.
+type familiesOf struct {
+	state *state
+	born  uint64
+}
+
+type notesOf struct{ state *state }
+
+func (o familiesOf) encode() []byte {
+	f := familiesRecord{parts: o.state.parts, pushed: o.state.pushed, later: o.state.noted().later.ofFamilies()}
+	return appendGroupFields(appendVarintField(nil, groupBorn, o.born), nil, &f)
+}
+
+func (o notesOf) encode() []byte {
+	n := newNotesRecord(o.state.noted(), o.state.pushed)
+	return appendGroupFields(appendVarintField(nil, groupVersion, o.state.version), &n, nil)
+}
+
+func (t tracedMark) encode() []byte  { return encodeMessage(t.record()) }
+func (d decided) encode() []byte     { return encodeMessage(d.record()) }
+func (a keyedAnswer) encode() []byte { return encodeMessage(a.record()) }
 
 // Take returns what has changed since it was called before, as it is now: what has changed twice is told once. It costs what has changed; under
 // the lock only pointers are copied.
@@ -170,7 +190,7 @@ func (d *Delta) Records() iter.Seq2[RecordID, []byte] {
 		for _, r := range d.records {
 			var encoded []byte
 			if r.of != nil {
-				encoded = encodeMessage(r.of.record())
+				encoded = r.of.encode()
 			}
 			if !yield(r.id, encoded) {
 				return

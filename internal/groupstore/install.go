@@ -122,26 +122,25 @@ func (in *installation) readGroup(id RecordID, record []byte) error {
 		ig.gone = true
 		return nil
 	}
-	m := &storagev1.Group{}
-	if err := proto.Unmarshal(record, m); err != nil {
-		return err
-	}
-	if unknownOf(m) != "" {
-		return errUnknown
+	var gf groupFields
+	if err := readMessage(record, &storagev1.Group{}, gf.read); err != nil {
+		return fmt.Errorf("group %v: %w", ig.key, err)
 	}
 	if id.Kind == NotesRecord {
-		n, pushed, err := readNotes(m.GetNotes())
-		ig.notes, ig.pushed, ig.version = &n, pushed, m.GetVersion()
-		return err
+		ig.notes, ig.pushed, ig.version = &gf.notes, gf.pushed, gf.version
+		return nil
 	}
 	s := in.store
 	s.mu.RLock()
-	f, err := decodeFamilies(m.GetFamilies(), 0, ig.key.Labels(), &s.sets)
+	f, err := gf.families.decode(0, ig.key.Labels(), &s.sets, nil)
 	s.mu.RUnlock()
 	if err != nil {
 		return fmt.Errorf("group %v: %w", ig.key, err)
 	}
-	ig.families, ig.born = &f, m.GetBorn()
+	for _, h := range f.hidings {
+		h.h.order = h.order
+	}
+	ig.families, ig.born = &f, gf.born
 	return nil
 }
 
@@ -356,7 +355,7 @@ func (in *installation) putIn(ig *installedGroup) {
 	}
 	if f := ig.families; f != nil {
 		next.parts, next.lines, next.pinned = f.parts, f.lines, f.valueSize
-		noted.later = newLater(noted.later.ofNotes(), f.unknown)
+		noted.later = newLater(noted.later.ofNotes(), f.later)
 		for i := range f.parts {
 			f.parts[i].pushed += next.pushed
 			f.parts[i].set = s.sets.Adopt(f.parts[i].set)

@@ -2,13 +2,11 @@ package groupstore
 
 import (
 	"cmp"
-	"encoding/binary"
 	"slices"
 	"time"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
-	"pushrelay/internal/fields"
 )
 
 // What was answered to pushes with a key of their own is remembered, so that whoever asks again hears the same, and nothing happens twice (L13). It
@@ -155,59 +153,3 @@ func (x *decision) remember() {
 
 // The answers that are remembered, by their numbers in records.
 var answerKinds = [...]change.Kind{change.Applied, change.Unchecked, change.Inconsistent}
-
-// appendAnswer writes an answer, or that there is none.
-func appendAnswer(dst []byte, a *answer) []byte {
-	if a == nil {
-		return append(dst, 0)
-	}
-	number := byte(0)
-	for i, kind := range answerKinds {
-		if kind == a.kind {
-			number = byte(i)
-		}
-	}
-	dst = append(append(append(dst, 1, number), a.key[:]...), a.digest[:]...)
-	return fields.AppendText(binary.AppendVarint(dst, a.at), a.detail)
-}
-
-func decodeAnswer(r *recordReader) *answer {
-	switch r.Byte() {
-	case 0:
-		return nil
-	case 1:
-	default:
-		r.Fail()
-		return nil
-	}
-	number := r.Byte()
-	a := &answer{}
-	copy(a.key[:], r.Bytes(len(a.key)))
-	copy(a.digest[:], r.Bytes(len(a.digest)))
-	a.at, a.detail = r.Varint(), string(r.Text())
-	if r.Bad || int(number) >= len(answerKinds) {
-		r.Fail()
-		return nil
-	}
-	a.kind = answerKinds[number]
-	return a
-}
-
-// answerOf writes the record of an answer in a cut.
-func (w *cutWriter) answerOf(a keyedAnswer) []byte {
-	w.buf = append(w.buf[:0], lifeFormat, answerRecord)
-	w.buf = fields.AppendText(w.buf, a.canonical)
-	w.buf = appendAnswer(w.buf, a.answer)
-	return w.buf
-}
-
-// addAnswer takes an answer of a cut.
-func (l *Loader) addAnswer(r *recordReader) error {
-	canonical := string(r.Text())
-	a := decodeAnswer(r)
-	if r.Bad || a == nil || len(r.Rest) > 0 {
-		return errRecord
-	}
-	l.s.answers.add(keyedAnswer{canonical, uint64(len(l.s.answers.oldest)) + 1, a}) // each change has one at most, so that these are positions of the past
-	return nil
-}

@@ -24,6 +24,9 @@ func TestSalvage(t *testing.T) {
 			randomPush(t, u, s, i)
 		}
 		records := cut(t, s.store)
+		if round/2%2 == 1 {
+			records = formerCut(t, s.store)
+		}
 		rescued := newTester(t, cfg)
 		l := rescued.store.Loader()
 		lost := map[int]bool{}

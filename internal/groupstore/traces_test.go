@@ -177,7 +177,7 @@ func TestLoaderRefusesMarks(t *testing.T) {
 	s := newTester(t, groupstore.Config{})
 	s.put(key(t, "job", "a"), "m 1\n")
 	s.send(pushing{Operation: change.Delete, Key: key(t, "job", "b")}, "x", 3)
-	whole := cut(t, s.store) // position, set, group, trace, source
+	whole := formerCut(t, s.store) // position, set, group, trace, source
 	trace, source := whole[3], whole[4]
 	edit := func(record []byte, old, replacement string) []byte {
 		if !strings.Contains(string(record), old) {

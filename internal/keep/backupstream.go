@@ -17,7 +17,8 @@ func (d *Disk) WriteBackup(ctx context.Context, out io.Writer) error {
 	cut, err := d.store.Cut(func() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		held = marks{writer: self(d.cfg.Release), imports: d.marks.imports}
+		held = d.marks.ofBackup()
+		held.writer = self(d.cfg.Release)
 		return nil
 	})
 	if err != nil {

@@ -127,12 +127,18 @@ func (d *Disk) accept(r *reading, found wal.Recovery) error {
 func (d *Disk) beginEpoch(ctx context.Context, found wal.Recovery) error {
 	next := history.Epoch{Began: d.store.Position()}
 	rand.Read(next.ID[:])
-	return d.markStart(ctx, found, epochMark(next))
+	return d.markStart(ctx, found, func(m *marks) ([]byte, error) {
+		m.takeEpoch(next, nil)
+		return encodeMark(epochMark(next, nil))
+	})
 }
+
+// A noting lets a mark hold, and returns it as it is written.
+type noting func(m *marks) (payload []byte, err error)
 
 // markStart is mark for what a start of the log says, also of one that cannot be written: the mark comes into it as soon as it can,
 // before any change.
-func (d *Disk) markStart(ctx context.Context, found wal.Recovery, m mark) error {
+func (d *Disk) markStart(ctx context.Context, found wal.Recovery, m noting) error {
 	wait, err := d.put(m, d.wal.Load().Note)
 	if err != nil || found.Failure != nil {
 		return err
@@ -165,7 +171,7 @@ func (d *Disk) identify(ctx context.Context, found wal.Recovery) error {
 	var id ID
 	rand.Read(id[:])
 	d.mu.Lock()
-	d.marks.id, d.marks.epochs = id, nil
+	d.marks.takeID(id)
 	d.mu.Unlock()
 	if found.Lossy {
 		d.store.DropMarks()
@@ -176,7 +182,7 @@ func (d *Disk) identify(ctx context.Context, found wal.Recovery) error {
 		}
 		return nil
 	}
-	return d.markStart(ctx, found, mark{StoreID: id.String()})
+	return d.markStart(ctx, found, func(*marks) ([]byte, error) { return encodeMark(idMark(id)) })
 }
 
 // ID is for [Keep].
@@ -197,11 +203,11 @@ func (d *Disk) Imported(name string) bool {
 }
 
 // NoteImport is for [Keep].
-func (d *Disk) NoteImport(ctx context.Context, i Import) error { return d.mark(ctx, mark{Import: &i}) }
-
-// mark appends a mark and waits until it is durable.
-func (d *Disk) mark(ctx context.Context, m mark) error {
-	wait, err := d.put(m, d.wal.Load().Append)
+func (d *Disk) NoteImport(ctx context.Context, i Import) error {
+	wait, err := d.put(func(m *marks) ([]byte, error) {
+		m.imports = append(m.imports, i)
+		return encodeMark(importMark(&i))
+	}, d.wal.Load().Append)
 	if err != nil {
 		return err
 	}
@@ -209,21 +215,20 @@ func (d *Disk) mark(ctx context.Context, m mark) error {
 }
 
 // put puts a mark into the log in one of its two ways, and lets it hold.
-func (d *Disk) put(m mark, appending func([]byte) (func(context.Context) error, error)) (wait func(context.Context) error, err error) {
-	payload, err := m.payload()
+func (d *Disk) put(note noting, appending func([]byte) (func(context.Context) error, error)) (wait func(context.Context) error, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := d.marks
+	next.imports = slices.Clip(next.imports)
+	payload, err := note(&next)
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	// Under the lock, so that a snapshot has either the mark or the place in the log before it.
-	wait, err = appending(payload)
-	if err == nil {
-		err = d.marks.take(payload[1:])
-	}
-	if err != nil {
+	if wait, err = appending(payload); err != nil {
 		return nil, fmt.Errorf("noting in the log: %w", err)
 	}
+	d.marks = next
 	return wait, nil
 }
 
@@ -255,17 +260,17 @@ func (d *Disk) encode(position uint64, e groupstore.Effect) ([]byte, error) {
 	if cap(d.record) > keptBufferBytes {
 		d.record, d.compressed = nil, nil
 	}
-	d.record = groupstore.AppendEffect(append(d.record[:0], storePayload), position, e)
+	d.record = groupstore.AppendEffect(d.record[:0], position, e)
 	if len(d.record) > maxRecordBytes {
 		return nil, fmt.Errorf("%w: %d bytes", wal.ErrTooLarge, len(d.record))
 	}
 	if len(d.record) < compressFrom {
 		return d.record, nil
 	}
-	room := 1 + s2.MaxEncodedLen(len(d.record)-1)
+	room := 1 + s2.MaxEncodedLen(len(d.record))
 	d.compressed = slices.Grow(d.compressed[:0], room)[:room]
 	d.compressed[0] = compressedPayload
-	return d.compressed[:1+len(s2.Encode(d.compressed[1:], d.record[1:]))], nil
+	return d.compressed[:1+len(s2.Encode(d.compressed[1:], d.record))], nil
 }
 
 // keptBufferBytes is the largest buffer that is kept for the next change.

@@ -21,6 +21,7 @@ package storagev1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -33,53 +34,53 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// PayloadKind says what follows in a payload.
+// PayloadKind says what follows in a payload. The numbers below 16, and those of letters, were how payloads of earlier formats began.
 type PayloadKind int32
 
 const (
 	// PAYLOAD_KIND_UNSPECIFIED is never written.
 	PayloadKind_PAYLOAD_KIND_UNSPECIFIED PayloadKind = 0
 	// PAYLOAD_KIND_CHANGE is a Change. The log has them.
-	PayloadKind_PAYLOAD_KIND_CHANGE PayloadKind = 1
+	PayloadKind_PAYLOAD_KIND_CHANGE PayloadKind = 16
 	// PAYLOAD_KIND_HEAD is a Head, the first of a snapshot after the marks.
-	PayloadKind_PAYLOAD_KIND_HEAD PayloadKind = 2
+	PayloadKind_PAYLOAD_KIND_HEAD PayloadKind = 17
 	// PAYLOAD_KIND_GROUP is a Group of a snapshot.
-	PayloadKind_PAYLOAD_KIND_GROUP PayloadKind = 3
+	PayloadKind_PAYLOAD_KIND_GROUP PayloadKind = 18
 	// PAYLOAD_KIND_TRACE is a Trace of a snapshot.
-	PayloadKind_PAYLOAD_KIND_TRACE PayloadKind = 4
+	PayloadKind_PAYLOAD_KIND_TRACE PayloadKind = 19
 	// PAYLOAD_KIND_ANSWER is an Answer of a snapshot, the oldest first.
-	PayloadKind_PAYLOAD_KIND_ANSWER PayloadKind = 5
+	PayloadKind_PAYLOAD_KIND_ANSWER PayloadKind = 20
 	// PAYLOAD_KIND_SOURCE is a Source of a snapshot, behind all groups and traces.
-	PayloadKind_PAYLOAD_KIND_SOURCE PayloadKind = 6
+	PayloadKind_PAYLOAD_KIND_SOURCE PayloadKind = 21
 	// PAYLOAD_KIND_MARK is a StoreMark, in the log and in a snapshot.
-	PayloadKind_PAYLOAD_KIND_MARK PayloadKind = 7
+	PayloadKind_PAYLOAD_KIND_MARK PayloadKind = 22
 	// PAYLOAD_KIND_COMPRESSED is another payload, compressed by S2.
-	PayloadKind_PAYLOAD_KIND_COMPRESSED PayloadKind = 8
+	PayloadKind_PAYLOAD_KIND_COMPRESSED PayloadKind = 23
 )
 
 // Enum value maps for PayloadKind.
 var (
 	PayloadKind_name = map[int32]string{
-		0: "PAYLOAD_KIND_UNSPECIFIED",
-		1: "PAYLOAD_KIND_CHANGE",
-		2: "PAYLOAD_KIND_HEAD",
-		3: "PAYLOAD_KIND_GROUP",
-		4: "PAYLOAD_KIND_TRACE",
-		5: "PAYLOAD_KIND_ANSWER",
-		6: "PAYLOAD_KIND_SOURCE",
-		7: "PAYLOAD_KIND_MARK",
-		8: "PAYLOAD_KIND_COMPRESSED",
+		0:  "PAYLOAD_KIND_UNSPECIFIED",
+		16: "PAYLOAD_KIND_CHANGE",
+		17: "PAYLOAD_KIND_HEAD",
+		18: "PAYLOAD_KIND_GROUP",
+		19: "PAYLOAD_KIND_TRACE",
+		20: "PAYLOAD_KIND_ANSWER",
+		21: "PAYLOAD_KIND_SOURCE",
+		22: "PAYLOAD_KIND_MARK",
+		23: "PAYLOAD_KIND_COMPRESSED",
 	}
 	PayloadKind_value = map[string]int32{
 		"PAYLOAD_KIND_UNSPECIFIED": 0,
-		"PAYLOAD_KIND_CHANGE":      1,
-		"PAYLOAD_KIND_HEAD":        2,
-		"PAYLOAD_KIND_GROUP":       3,
-		"PAYLOAD_KIND_TRACE":       4,
-		"PAYLOAD_KIND_ANSWER":      5,
-		"PAYLOAD_KIND_SOURCE":      6,
-		"PAYLOAD_KIND_MARK":        7,
-		"PAYLOAD_KIND_COMPRESSED":  8,
+		"PAYLOAD_KIND_CHANGE":      16,
+		"PAYLOAD_KIND_HEAD":        17,
+		"PAYLOAD_KIND_GROUP":       18,
+		"PAYLOAD_KIND_TRACE":       19,
+		"PAYLOAD_KIND_ANSWER":      20,
+		"PAYLOAD_KIND_SOURCE":      21,
+		"PAYLOAD_KIND_MARK":        22,
+		"PAYLOAD_KIND_COMPRESSED":  23,
 	}
 )
 
@@ -394,7 +395,7 @@ type Group struct {
 	Key []byte `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Version is the position of the last change of the group.
 	Version uint64 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	// Born is the position of the change that made the group.
+	// Born is the position of the change that made the group; in a snapshot it is left out where that is the version.
 	Born uint64 `protobuf:"varint,3,opt,name=born,proto3" json:"born,omitempty"`
 	// Notes are all that the group has beside its families.
 	Notes *GroupNotes `protobuf:"bytes,4,opt,name=notes,proto3" json:"notes,omitempty"`
@@ -653,8 +654,8 @@ type Mark struct {
 	Digest []byte `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Rejected says that it was refused.
 	Rejected bool `protobuf:"varint,4,opt,name=rejected,proto3" json:"rejected,omitempty"`
-	// At is the latest time of a push of the source that took effect in the group; 0 for none.
-	At            int64 `protobuf:"fixed64,5,opt,name=at,proto3" json:"at,omitempty"`
+	// After is the time from the group's last push to the latest one of the source that took effect in the group, which is 0 since the epoch for none.
+	After         int64 `protobuf:"zigzag64,5,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -717,9 +718,9 @@ func (x *Mark) GetRejected() bool {
 	return false
 }
 
-func (x *Mark) GetAt() int64 {
+func (x *Mark) GetAfter() int64 {
 	if x != nil {
-		return x.At
+		return x.After
 	}
 	return 0
 }
@@ -727,16 +728,16 @@ func (x *Mark) GetAt() int64 {
 // Families are what a group holds, in columns: each has an entry for every family, in the order of their names.
 type Families struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// SetSizes are the lengths of the definitions in sets.
-	SetSizes []uint32 `protobuf:"varint,1,rep,packed,name=set_sizes,json=setSizes,proto3" json:"set_sizes,omitempty"`
+	// SetSizes are the lengths of the definitions in sets, without the last one.
+	SetSizes []uint64 `protobuf:"varint,1,rep,packed,name=set_sizes,json=setSizes,proto3" json:"set_sizes,omitempty"`
 	// Sets are definitions of sets of series, one behind the other. Without set_numbers there is one for each family.
 	Sets []byte `protobuf:"bytes,2,opt,name=sets,proto3" json:"sets,omitempty"`
 	// SetNumbers say which set each family has, in a snapshot. The definitions here have the numbers from first_set on.
 	SetNumbers []uint64 `protobuf:"varint,3,rep,packed,name=set_numbers,json=setNumbers,proto3" json:"set_numbers,omitempty"`
 	// FirstSet is the number of the first set that is defined here.
 	FirstSet uint64 `protobuf:"varint,4,opt,name=first_set,json=firstSet,proto3" json:"first_set,omitempty"`
-	// ValueSizes are the lengths of the families' values.
-	ValueSizes []uint32 `protobuf:"varint,5,rep,packed,name=value_sizes,json=valueSizes,proto3" json:"value_sizes,omitempty"`
+	// ValueSizes are the lengths of the families' values, without those of the last one.
+	ValueSizes []uint64 `protobuf:"varint,5,rep,packed,name=value_sizes,json=valueSizes,proto3" json:"value_sizes,omitempty"`
 	// Values are those of all families, one behind the other.
 	Values []byte `protobuf:"bytes,6,opt,name=values,proto3" json:"values,omitempty"`
 	// Pushed are the nanoseconds from the group's push to each family's; empty if there are none between any.
@@ -777,7 +778,7 @@ func (*Families) Descriptor() ([]byte, []int) {
 	return file_storage_v1_storage_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *Families) GetSetSizes() []uint32 {
+func (x *Families) GetSetSizes() []uint64 {
 	if x != nil {
 		return x.SetSizes
 	}
@@ -805,7 +806,7 @@ func (x *Families) GetFirstSet() uint64 {
 	return 0
 }
 
-func (x *Families) GetValueSizes() []uint32 {
+func (x *Families) GetValueSizes() []uint64 {
 	if x != nil {
 		return x.ValueSizes
 	}
@@ -837,7 +838,7 @@ func (x *Families) GetHidden() []*Hiding {
 type Hiding struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Family is its index in the columns.
-	Family uint32 `protobuf:"varint,1,opt,name=family,proto3" json:"family,omitempty"`
+	Family uint64 `protobuf:"varint,1,opt,name=family,proto3" json:"family,omitempty"`
 	// Order rises in the order in which families were hidden.
 	Order uint64 `protobuf:"varint,2,opt,name=order,proto3" json:"order,omitempty"`
 	// Reason is for people.
@@ -880,7 +881,7 @@ func (*Hiding) Descriptor() ([]byte, []int) {
 	return file_storage_v1_storage_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *Hiding) GetFamily() uint32 {
+func (x *Hiding) GetFamily() uint64 {
 	if x != nil {
 		return x.Family
 	}
@@ -994,7 +995,7 @@ type Trace struct {
 	At uint64 `protobuf:"varint,5,opt,name=at,proto3" json:"at,omitempty"`
 	// Rejected says that the push was refused.
 	Rejected bool `protobuf:"varint,6,opt,name=rejected,proto3" json:"rejected,omitempty"`
-	// Passed says that the source is past it, and how many were before it; 0 for one that is not passed.
+	// Passed rises in the order in which traces were passed by their sources; 0 for one that is not.
 	Passed        uint64 `protobuf:"varint,7,opt,name=passed,proto3" json:"passed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1250,10 +1251,10 @@ type Import struct {
 	Name []byte `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Size is the one of the file when it was read, in bytes.
 	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
-	// Sha256 is the file's, 32 bytes; empty if it was the relay that wrote the file first.
+	// Sha256 is the file's, in hexadecimal; empty if it was the relay that wrote the file first.
 	Sha256 []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// At is when it was done, in nanoseconds since the epoch.
-	At            int64 `protobuf:"fixed64,4,opt,name=at,proto3" json:"at,omitempty"`
+	// At is when it was done.
+	At            *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1309,11 +1310,11 @@ func (x *Import) GetSha256() []byte {
 	return nil
 }
 
-func (x *Import) GetAt() int64 {
+func (x *Import) GetAt() *timestamppb.Timestamp {
 	if x != nil {
 		return x.At
 	}
-	return 0
+	return nil
 }
 
 // Epoch is a stretch in the life of a store that no other copy of it has.
@@ -1376,7 +1377,7 @@ var File_storage_v1_storage_proto protoreflect.FileDescriptor
 const file_storage_v1_storage_proto_rawDesc = "" +
 	"\n" +
 	"\x18storage/v1/storage.proto\x12\n" +
-	"storage.v1\"\x8b\x02\n" +
+	"storage.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x02\n" +
 	"\x06Change\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x123\n" +
 	"\toperation\x18\x02 \x01(\x0e2\x15.storage.v1.OperationR\toperation\x12\x10\n" +
@@ -1407,26 +1408,26 @@ const file_storage_v1_storage_proto_rawDesc = "" +
 	"\x03ttl\x18\x01 \x01(\fR\x03ttl\x12\x14\n" +
 	"\x05every\x18\x02 \x01(\fR\x05every\x12\x1a\n" +
 	"\bschedule\x18\x03 \x01(\fR\bschedule\x12\x14\n" +
-	"\x05grace\x18\x04 \x01(\fR\x05grace\"~\n" +
+	"\x05grace\x18\x04 \x01(\fR\x05grace\"\x84\x01\n" +
 	"\x04Mark\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\fR\x06source\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x04R\bsequence\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\fR\x06digest\x12\x1a\n" +
-	"\brejected\x18\x04 \x01(\bR\brejected\x12\x0e\n" +
-	"\x02at\x18\x05 \x01(\x10R\x02at\"\xf6\x01\n" +
+	"\brejected\x18\x04 \x01(\bR\brejected\x12\x14\n" +
+	"\x05after\x18\x05 \x01(\x12R\x05after\"\xf6\x01\n" +
 	"\bFamilies\x12\x1b\n" +
-	"\tset_sizes\x18\x01 \x03(\rR\bsetSizes\x12\x12\n" +
+	"\tset_sizes\x18\x01 \x03(\x04R\bsetSizes\x12\x12\n" +
 	"\x04sets\x18\x02 \x01(\fR\x04sets\x12\x1f\n" +
 	"\vset_numbers\x18\x03 \x03(\x04R\n" +
 	"setNumbers\x12\x1b\n" +
 	"\tfirst_set\x18\x04 \x01(\x04R\bfirstSet\x12\x1f\n" +
-	"\vvalue_sizes\x18\x05 \x03(\rR\n" +
+	"\vvalue_sizes\x18\x05 \x03(\x04R\n" +
 	"valueSizes\x12\x16\n" +
 	"\x06values\x18\x06 \x01(\fR\x06values\x12\x16\n" +
 	"\x06pushed\x18\a \x03(\x12R\x06pushed\x12*\n" +
 	"\x06hidden\x18\b \x03(\v2\x12.storage.v1.HidingR\x06hidden\"r\n" +
 	"\x06Hiding\x12\x16\n" +
-	"\x06family\x18\x01 \x01(\rR\x06family\x12\x14\n" +
+	"\x06family\x18\x01 \x01(\x04R\x06family\x12\x14\n" +
 	"\x05order\x18\x02 \x01(\x04R\x05order\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\fR\x06reason\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\fR\x04name\x12\x0e\n" +
@@ -1454,25 +1455,25 @@ const file_storage_v1_storage_proto_rawDesc = "" +
 	"\tStoreMark\x12\x19\n" +
 	"\bstore_id\x18\x01 \x01(\fR\astoreId\x12*\n" +
 	"\x06import\x18\x02 \x01(\v2\x12.storage.v1.ImportR\x06import\x12'\n" +
-	"\x05epoch\x18\x03 \x01(\v2\x11.storage.v1.EpochR\x05epoch\"X\n" +
+	"\x05epoch\x18\x03 \x01(\v2\x11.storage.v1.EpochR\x05epoch\"t\n" +
 	"\x06Import\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\fR\x04name\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x0e\n" +
-	"\x02at\x18\x04 \x01(\x10R\x02at\"-\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12*\n" +
+	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"-\n" +
 	"\x05Epoch\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05began\x18\x02 \x01(\x04R\x05began*\xf1\x01\n" +
 	"\vPayloadKind\x12\x1c\n" +
 	"\x18PAYLOAD_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
-	"\x13PAYLOAD_KIND_CHANGE\x10\x01\x12\x15\n" +
-	"\x11PAYLOAD_KIND_HEAD\x10\x02\x12\x16\n" +
-	"\x12PAYLOAD_KIND_GROUP\x10\x03\x12\x16\n" +
-	"\x12PAYLOAD_KIND_TRACE\x10\x04\x12\x17\n" +
-	"\x13PAYLOAD_KIND_ANSWER\x10\x05\x12\x17\n" +
-	"\x13PAYLOAD_KIND_SOURCE\x10\x06\x12\x15\n" +
-	"\x11PAYLOAD_KIND_MARK\x10\a\x12\x1b\n" +
-	"\x17PAYLOAD_KIND_COMPRESSED\x10\b*\xba\x01\n" +
+	"\x13PAYLOAD_KIND_CHANGE\x10\x10\x12\x15\n" +
+	"\x11PAYLOAD_KIND_HEAD\x10\x11\x12\x16\n" +
+	"\x12PAYLOAD_KIND_GROUP\x10\x12\x12\x16\n" +
+	"\x12PAYLOAD_KIND_TRACE\x10\x13\x12\x17\n" +
+	"\x13PAYLOAD_KIND_ANSWER\x10\x14\x12\x17\n" +
+	"\x13PAYLOAD_KIND_SOURCE\x10\x15\x12\x15\n" +
+	"\x11PAYLOAD_KIND_MARK\x10\x16\x12\x1b\n" +
+	"\x17PAYLOAD_KIND_COMPRESSED\x10\x17*\xba\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OPERATION_REPLACE\x10\x01\x12\x13\n" +
@@ -1507,23 +1508,24 @@ func file_storage_v1_storage_proto_rawDescGZIP() []byte {
 var file_storage_v1_storage_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_storage_v1_storage_proto_goTypes = []any{
-	(PayloadKind)(0),   // 0: storage.v1.PayloadKind
-	(Operation)(0),     // 1: storage.v1.Operation
-	(AnswerKind)(0),    // 2: storage.v1.AnswerKind
-	(*Change)(nil),     // 3: storage.v1.Change
-	(*Head)(nil),       // 4: storage.v1.Head
-	(*Group)(nil),      // 5: storage.v1.Group
-	(*GroupNotes)(nil), // 6: storage.v1.GroupNotes
-	(*Life)(nil),       // 7: storage.v1.Life
-	(*Mark)(nil),       // 8: storage.v1.Mark
-	(*Families)(nil),   // 9: storage.v1.Families
-	(*Hiding)(nil),     // 10: storage.v1.Hiding
-	(*Source)(nil),     // 11: storage.v1.Source
-	(*Trace)(nil),      // 12: storage.v1.Trace
-	(*Answer)(nil),     // 13: storage.v1.Answer
-	(*StoreMark)(nil),  // 14: storage.v1.StoreMark
-	(*Import)(nil),     // 15: storage.v1.Import
-	(*Epoch)(nil),      // 16: storage.v1.Epoch
+	(PayloadKind)(0),              // 0: storage.v1.PayloadKind
+	(Operation)(0),                // 1: storage.v1.Operation
+	(AnswerKind)(0),               // 2: storage.v1.AnswerKind
+	(*Change)(nil),                // 3: storage.v1.Change
+	(*Head)(nil),                  // 4: storage.v1.Head
+	(*Group)(nil),                 // 5: storage.v1.Group
+	(*GroupNotes)(nil),            // 6: storage.v1.GroupNotes
+	(*Life)(nil),                  // 7: storage.v1.Life
+	(*Mark)(nil),                  // 8: storage.v1.Mark
+	(*Families)(nil),              // 9: storage.v1.Families
+	(*Hiding)(nil),                // 10: storage.v1.Hiding
+	(*Source)(nil),                // 11: storage.v1.Source
+	(*Trace)(nil),                 // 12: storage.v1.Trace
+	(*Answer)(nil),                // 13: storage.v1.Answer
+	(*StoreMark)(nil),             // 14: storage.v1.StoreMark
+	(*Import)(nil),                // 15: storage.v1.Import
+	(*Epoch)(nil),                 // 16: storage.v1.Epoch
+	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
 }
 var file_storage_v1_storage_proto_depIdxs = []int32{
 	1,  // 0: storage.v1.Change.operation:type_name -> storage.v1.Operation
@@ -1538,11 +1540,12 @@ var file_storage_v1_storage_proto_depIdxs = []int32{
 	2,  // 9: storage.v1.Answer.kind:type_name -> storage.v1.AnswerKind
 	15, // 10: storage.v1.StoreMark.import:type_name -> storage.v1.Import
 	16, // 11: storage.v1.StoreMark.epoch:type_name -> storage.v1.Epoch
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	17, // 12: storage.v1.Import.at:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_storage_v1_storage_proto_init() }
