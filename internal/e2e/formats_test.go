@@ -20,9 +20,9 @@ import (
 )
 
 // formatsWrite is for testdata/formats, which holds what releases of each format have left: what a relay keeps (store,
-// agents.json, and from 5 on the ledger, which 6 has in its format 2), a spool and a backup, and what there is to be read in them. Another format is added with
+// agents.json, and from 5 on the ledger, which 6 has in its format 2; from 7 on the store is of proto/storage/v1), a spool and a backup, and what there is to be read in them. Another format is added with
 //
-//	go test ./internal/e2e -run TestFormats -formats.write=6
+//	go test ./internal/e2e -run TestFormats -formats.write=7
 var formatsWrite = flag.Int("formats.write", 0, "keep what the programs write as the testdata of this format")
 
 // A keptFormat is what is in the files of one format.

@@ -43,38 +43,38 @@ func TestOutcomes(t *testing.T) {
 			change.Outcome{Kind: change.Full, Detail: `the store takes no more than 1 series of "full" (--agents.max-series)`, RetryAfter: 30 * time.Second},
 			nil,
 		},
-		{"the log refuses", groupstore.Config{Log: &journal{refuse: disk}}, pushing{}, change.Outcome{Kind: change.NotWritable, Detail: "logging the push: no space left on device", RetryAfter: 10 * time.Second}, change.Unavailable},
+		{"the log refuses", groupstore.Config{Appender: &journal{refuse: disk}}, pushing{}, change.Outcome{Kind: change.NotWritable, Detail: "logging the push: no space left on device", RetryAfter: 10 * time.Second}, change.Unavailable},
 		{
 			"the log refuses a wipe",
-			groupstore.Config{Log: &journal{refuse: disk}},
+			groupstore.Config{Appender: &journal{refuse: disk}},
 			pushing{Operation: change.Wipe},
 			change.Outcome{Kind: change.NotWritable, Detail: "logging the wipe: no space left on device", RetryAfter: 10 * time.Second},
 			nil,
 		},
 		{
 			"the carrier is not current",
-			groupstore.Config{Log: noLog},
+			groupstore.Config{Appender: noLog},
 			pushing{Current: func() bool { return false }},
 			change.Outcome{Kind: change.NotCurrent, Detail: "what carried the push may not change groups any more"},
 			change.Unavailable,
 		},
 		{
 			"the log fails meanwhile",
-			groupstore.Config{Log: &journal{wait: inDoubt(disk)}},
+			groupstore.Config{Appender: &journal{wait: inDoubt(disk)}},
 			pushing{},
 			change.Outcome{Kind: change.NotWritable, Detail: "the push is in doubt: waiting until it is durable: no space left on device", RetryAfter: 10 * time.Second, Decided: history.Point{Position: 2}},
 			nil,
 		},
 		{
 			"time is up",
-			groupstore.Config{Log: &journal{wait: inDoubt(context.DeadlineExceeded)}},
+			groupstore.Config{Appender: &journal{wait: inDoubt(context.DeadlineExceeded)}},
 			pushing{},
 			change.Outcome{Kind: change.TimedOut, Detail: "the push is in doubt: waiting until it is durable: context deadline exceeded", Decided: history.Point{Position: 2}},
 			nil,
 		},
 		{
 			"the program ends",
-			groupstore.Config{Log: &journal{wait: inDoubt(context.Canceled)}},
+			groupstore.Config{Appender: &journal{wait: inDoubt(context.Canceled)}},
 			pushing{},
 			change.Outcome{Kind: change.Canceled, Detail: "the push is in doubt: waiting until it is durable: context canceled", Decided: history.Point{Position: 2}},
 			nil,
@@ -108,7 +108,7 @@ func TestOutcomes(t *testing.T) {
 // TestRefused: what its carrier refuses is not judged. It moves the mark, and the refusal is the outcome, each time that it comes.
 func TestRefused(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	s.put(key(t, "job", "j"), "m 1\n")
 	before := s.full()
 	for i, refusal := range []error{change.Refuse(change.TooLarge, "too large"), change.Refuse(change.Inconsistent, "says the carrier"), errors.New("somehow")} {
@@ -135,7 +135,7 @@ func TestRefused(t *testing.T) {
 // TestVersion: a change with a version is applied if the group is still at it, and else nothing has happened.
 func TestVersion(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	a, b := key(t, "job", "a"), key(t, "job", "b")
 	version := func(k grouping.Key) (version uint64) {
 		for g := range s.store.Snapshot().Groups() {

@@ -160,7 +160,7 @@ func BenchmarkMemory(b *testing.B) {
 func BenchmarkReplay(b *testing.B) {
 	const groups, lines = 1_000, 100
 	j := &journal{}
-	s := groupstore.New(groupstore.Config{Log: j})
+	s := groupstore.New(groupstore.Config{Appender: j})
 	for i := range groups {
 		k := key(b, "job", "batch", "instance", strconv.Itoa(i))
 		if _, err := apply(b.Context(), s, pushing{Operation: put, Key: k, Body: benchBody(b, lines, i%8, false), At: noon}); err != nil {

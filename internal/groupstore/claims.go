@@ -99,11 +99,21 @@ func holds(account string, marks []mark) bool {
 	return account != "" && slices.ContainsFunc(marks, func(m mark) bool { return authorOf(m.source.name) == account })
 }
 
-// hold counts whether the next state of a group holds its account. If the account is held from now on, claims on it are hidden: they
-// are returned as departures; if it is held no more, it is returned as freed.
-func (s *Store) hold(g *group, next *state) (ousted []departure, freed string) {
+// A holding is whether an account is held by another number of groups than before so that it matters.
+type holding uint8
+
+const (
+	heldAsBefore holding = iota
+	// heldFromNow is an account on which claims are to be hidden.
+	heldFromNow
+	// heldNoMore is one on which claims are to be looked at again.
+	heldNoMore
+)
+
+// hold counts whether the next state of a group holds its account.
+func (s *Store) hold(g *group, next *state) (account string, as holding) {
 	if g.account == nil {
-		return nil, ""
+		return "", heldAsBefore
 	}
 	name := s.accounts.nameOf(g.key)
 	before := g.state != nil && holds(name, g.state.noted().marks)
@@ -111,15 +121,15 @@ func (s *Store) hold(g *group, next *state) (ousted []departure, freed string) {
 	switch {
 	case before == after:
 	case after:
-		if g.account.held++; g.account.held == 1 && !s.loading {
-			return s.oust(name), ""
+		if g.account.held++; g.account.held == 1 {
+			return name, heldFromNow
 		}
 	default:
 		if g.account.held--; g.account.held == 0 {
-			return nil, name
+			return name, heldNoMore
 		}
 	}
-	return nil, ""
+	return name, heldAsBefore
 }
 
 // oust hides the claims on an account, in an order that does not depend on how they came.

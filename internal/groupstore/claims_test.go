@@ -51,7 +51,7 @@ func TestClaims(t *testing.T) {
 			j := &journal{}
 			cfg := groupstore.Config{AccountLabel: "agent"}
 			replica := newTester(t, cfg)
-			cfg.Log = j
+			cfg.Appender = j
 			s := newTester(t, cfg)
 			s.put(key(t, "job", "squatter"), tt.squat)
 			s.put(key(t, "job", "honest"), "fine{agent=\"somebody\"} 1\n")
@@ -82,7 +82,7 @@ func TestClaims(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			cfg.Log = nil
+			cfg.Appender = nil
 			wantSame(t, "replayed", s, replica)
 			wantSame(t, "loaded", s, load(t, cfg, cut(t, s.store)))
 			if err := s.through("site", 2, change.Delete, "x", ""); err != nil {

@@ -27,7 +27,7 @@ func (s *Store) commit(e *Effect, g *group) {
 func (s *Store) commitGroup(e *Effect, g *group) {
 	canonical := e.Key.Canonical()
 	if e.answer != nil {
-		s.answers.add(canonical, e.answer)
+		s.answers.add(keyedAnswer{canonical, s.position, e.answer})
 	}
 	had := s.groups.marksAt(canonical)
 	switch {
@@ -39,7 +39,7 @@ func (s *Store) commitGroup(e *Effect, g *group) {
 	default:
 		s.origins.remark(canonical, had, e.marks)
 		if g.state == nil {
-			s.admit(g, e.hidden)
+			s.admit(g, s.position, e.hidden)
 		}
 		next := nextState(e, g)
 		next.version = s.position
@@ -48,8 +48,8 @@ func (s *Store) commitGroup(e *Effect, g *group) {
 }
 
 // admit enters a new group into the tables.
-func (s *Store) admit(g *group, hidden string) {
-	g.born = s.position
+func (s *Store) admit(g *group, born uint64, hidden string) {
+	g.born = born
 	s.accounts.open(g)
 	s.groups.add(g, hidden != "")
 	s.slots.add(g)
@@ -73,14 +73,23 @@ func nextState(e *Effect, g *group) *state {
 		return markedState(e, g)
 	}
 	next := &state{group: g, parts: e.parts, pushed: e.PushedAt, lines: e.lines, pinned: e.valueSize}
-	if e.FailedAt != 0 || e.Reason != "" || e.hidden != "" || len(e.marks) > 0 || e.broken != "" || !e.life.IsZero() {
-		next.notes = &notes{failed: e.FailedAt, reason: e.Reason, hidden: e.hidden, marks: e.marks, broken: e.broken, life: keptLife(e.life, g.state)}
+	if e.FailedAt != 0 || e.Reason != "" || e.hidden != "" || len(e.marks) > 0 || e.broken != "" || !e.life.IsZero() || e.later != nil {
+		next.notes = &notes{
+			failed: e.FailedAt, reason: e.Reason, hidden: e.hidden, marks: e.marks, broken: e.broken, life: keptLife(e.life, g.state),
+			later: e.later,
+		}
 	}
 	if g.state == nil || e.Operation == change.Replace {
 		return next
 	}
 	if e.Operation == change.Fail {
 		next.parts, next.lines, next.pinned = g.state.parts, g.state.lines, g.state.pinned
+		if families := g.state.noted().later.ofFamilies(); families != "" {
+			if next.notes == nil {
+				next.notes = &notes{}
+			}
+			next.notes.later = newLater(e.later.ofNotes(), families)
+		}
 		return next
 	}
 	mergeParts(next, g.state.parts, e.parts)
@@ -158,8 +167,35 @@ func compact(st *state, live int) {
 	st.pinned = live
 }
 
-// replace puts a state in the place of the group's present one, either of which may be nil, and keeps all counts.
+// replace puts a state in the place of the group's present one, either of which may be nil, and looks again at those who waited for what has left.
 func (s *Store) replace(g *group, next *state) {
+	var departed []departure
+	account, held := s.hold(g, next)
+	if held == heldFromNow && !s.loading {
+		departed = s.oust(account)
+	}
+	s.reconsider(append(departed, s.exchange(g, next)...))
+	if held == heldNoMore {
+		s.free(account)
+	}
+}
+
+// noteState notes for those who look or follow that a group is about to have another state; nil for none any more.
+func (s *Store) noteState(g *group, next *state) {
+	s.held.hold(s.position, g, g.state)
+	s.feeds.noteGroup(g, g.state, next)
+}
+
+// enter gives the group a state; nil for none any more.
+func (s *Store) enter(g *group, next *state) {
+	s.noteState(g, next)
+	g.state = next
+	s.slots.put(g)
+}
+
+// exchange puts a state in the place of the group's present one, either of which may be nil, and keeps all counts. It returns what has left; nobody who
+// waits is looked at.
+func (s *Store) exchange(g *group, next *state) (departed []departure) {
 	var before, after []part
 	if g.state != nil {
 		before = g.state.parts
@@ -174,7 +210,6 @@ func (s *Store) replace(g *group, next *state) {
 	s.totals.parts += len(after) - len(before)
 	s.lives.count(g.state, next)
 	changed := difference(before, after)
-	departed, freed := s.hold(g, next)
 	for _, x := range changed {
 		switch p := x.before; {
 		case p == nil:
@@ -185,8 +220,7 @@ func (s *Store) replace(g *group, next *state) {
 			s.waiting.remove(g, p)
 		}
 	}
-	g.state = next
-	s.slots.put(g)
+	s.enter(g, next)
 	s.lives.queue(g)
 	for _, x := range changed {
 		s.sets.Exchange(x.sets())
@@ -201,10 +235,7 @@ func (s *Store) replace(g *group, next *state) {
 	for _, x := range changed {
 		s.exposed.advance(x.name())
 	}
-	s.reconsider(departed)
-	if freed != "" {
-		s.free(freed)
-	}
+	return departed
 }
 
 // addLines counts lines of a group.

@@ -1,11 +1,12 @@
 package groupstore
 
 import (
-	"encoding/binary"
 	"iter"
 	"slices"
 
-	"pushrelay/internal/fields"
+	"google.golang.org/protobuf/proto"
+
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/series"
 )
 
@@ -24,12 +25,15 @@ type decided struct {
 	name     string
 	sequence uint64
 	digest   [16]byte
+	unknown  string // fields of a later release
 }
 
 // A tracedMark is a trace with its place.
 type tracedMark struct {
 	source string
-	passed bool
+	passed uint64 // its order; 0 for one that is not passed
+	// unknown are fields of a later release.
+	unknown string
 	keyedTrace
 }
 
@@ -44,7 +48,7 @@ func (s *Store) Cut(mark func() error) (*Cut, error) {
 	}
 	c := &Cut{position: s.position, states: slices.Clone(s.slots.states), traces: s.origins.allTraces(), answers: slices.Clone(s.answers.oldest), sources: make([]decided, 0, len(s.origins.sources))}
 	for _, src := range s.origins.sources {
-		c.sources = append(c.sources, decided{src.name, src.sequence, src.digest})
+		c.sources = append(c.sources, src.decided())
 	}
 	return c, nil
 }
@@ -54,13 +58,14 @@ func (in *origins) allTraces() []tracedMark {
 	all := make([]tracedMark, 0, in.fresh+in.passed)
 	for _, src := range in.sources {
 		for _, t := range src.traces.fresh {
-			all = append(all, tracedMark{source: src.name, keyedTrace: t})
+			all = append(all, tracedMark{source: src.name, unknown: src.traces.unknown[t.key], keyedTrace: t})
 		}
 	}
 	for _, a := range in.authors {
 		for _, m := range a.remembered {
 			if m.isThere() {
-				all = append(all, tracedMark{m.src.name, true, keyedTrace{m.key, m.src.traces.passed[m.key]}})
+				t := m.src.traces.passed[m.key]
+				all = append(all, tracedMark{m.src.name, t.order, m.src.traces.unknown[m.key], keyedTrace{m.key, t.trace}})
 			}
 		}
 	}
@@ -95,131 +100,95 @@ const (
 func (c *Cut) Records() iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		w := cutWriter{numbers: make(map[*series.Set]uint64)}
-		if !yield(w.head(c.position)) {
+		if !yield(w.message(headKind, &storagev1.Head{Position: c.position})) {
 			return
 		}
 		for _, st := range c.states {
-			if st != nil && !w.group(st, yield) {
+			if st != nil && !yield(w.group(st)) {
 				return
 			}
 		}
 		for i := range c.traces {
-			if !yield(w.trace(&c.traces[i])) {
+			if !yield(w.message(traceKind, c.traces[i].record())) {
 				return
 			}
 		}
 		for _, a := range c.answers {
-			if !yield(w.answerOf(a)) {
+			if !yield(w.message(answerKind, a.record())) {
 				return
 			}
 		}
 		for i := range c.sources { // after all marks, by which they are found
-			if !yield(w.source(&c.sources[i])) {
+			if !yield(w.message(sourceKind, c.sources[i].record())) {
 				return
 			}
 		}
 	}
 }
 
-// The ways in which a trace can be kept.
-const (
-	traceFresh = iota
-	tracePassed
-)
-
-// A cutWriter writes records. Skeletons are numbered in the order in which they are first needed.
+// A cutWriter writes records. Sets are numbered in the order in which they are first needed.
 type cutWriter struct {
 	numbers map[*series.Set]uint64
 	buf     []byte
+
+	// Of the group that is written.
+	sets    []uint64
+	defined []*series.Set
 }
 
-func (w *cutWriter) begin(kind byte) { w.buf = append(w.buf[:0], plainFormat, kind) }
-
-func (w *cutWriter) head(position uint64) []byte {
-	w.begin(cutRecord)
-	w.buf = binary.AppendUvarint(w.buf, position)
+// message makes a record of a message.
+func (w *cutWriter) message(kind byte, m proto.Message) []byte {
+	w.buf = append(append(w.buf[:0], kind), encodeMessage(m)...)
 	return w.buf
 }
 
-func (w *cutWriter) trace(t *tracedMark) []byte {
-	w.begin(traceRecord)
-	w.buf = fields.AppendText(w.buf, t.source)
-	w.buf = binary.BigEndian.AppendUint64(w.buf, uint64(t.key))
-	w.buf = binary.AppendUvarint(w.buf, t.sequence)
-	w.buf = binary.BigEndian.AppendUint64(w.buf, t.digest)
-	w.buf = binary.AppendUvarint(w.buf, t.stamp)
-	if t.passed {
-		return append(w.buf, tracePassed)
-	}
-	return append(w.buf, traceFresh)
-}
-
-func (w *cutWriter) source(d *decided) []byte {
-	w.begin(sourceRecord)
-	w.buf = fields.AppendText(w.buf, d.name)
-	w.buf = binary.AppendUvarint(w.buf, d.sequence)
-	w.buf = append(w.buf, d.digest[:]...)
-	return w.buf
-}
-
-// group writes a group, and before it the sets that no group before it had.
-func (w *cutWriter) group(st *state, yield func([]byte) bool) bool {
-	for i := range st.parts {
-		k := st.parts[i].set
-		if _, ok := w.numbers[k]; ok {
-			continue
-		}
-		w.numbers[k] = uint64(len(w.numbers))
-		w.begin(setRecord)
-		w.buf = k.AppendEncoding(w.buf)
-		if !yield(w.buf) {
-			return false
-		}
-	}
-	noted := st.noted()
-	life := st.declared()
-	format := formatFor(life, noted.broken)
-	w.buf = append(w.buf[:0], format, groupRecord)
-	w.buf = fields.AppendText(w.buf, st.group.key.Canonical())
-	w.buf = binary.AppendUvarint(w.buf, st.version)
-	w.buf = binary.AppendUvarint(w.buf, st.group.born)
-	w.buf = binary.AppendVarint(w.buf, st.pushed)
-	w.buf = binary.AppendVarint(w.buf, noted.failed)
-	w.buf = fields.AppendText(w.buf, noted.reason)
-	w.buf = appendMarks(w.buf, noted.marks)
-	w.buf = fields.AppendText(w.buf, noted.hidden)
-	w.buf = appendLife(w.buf, format, life, noted.broken)
-	w.buf = binary.AppendUvarint(w.buf, uint64(len(st.parts)))
-	for i := range st.parts {
-		w.part(&st.parts[i], st.pushed)
-	}
-	for i := range st.parts {
-		w.buf = append(w.buf, st.parts[i].values...)
-	}
-	return yield(w.buf)
-}
-
-// The ways in which a part of a group record can be kept.
+// The numbers of the fields of storage.v1.Group.
 const (
-	partExposed = iota
-	partHidden
+	groupKey      = 1
+	groupVersion  = 2
+	groupBorn     = 3
+	groupNotes    = 4
+	groupFamilies = 5
 )
 
-func (w *cutWriter) part(p *part, pushed int64) {
-	w.buf = binary.AppendUvarint(w.buf, w.numbers[p.set])
-	w.buf = binary.AppendVarint(w.buf, p.pushed-pushed)
-	w.buf = binary.AppendUvarint(w.buf, uint64(len(p.values)))
-	if p.hidden == nil {
-		w.buf = append(w.buf, partExposed)
-		return
+// group writes a group, and in it the sets that no group before it had.
+func (w *cutWriter) group(st *state) []byte {
+	first := uint64(len(w.numbers))
+	w.sets, w.defined = w.sets[:0], w.defined[:0]
+	for i := range st.parts {
+		k := st.parts[i].set
+		number, ok := w.numbers[k]
+		if !ok {
+			number = uint64(len(w.numbers))
+			w.numbers[k] = number
+			w.defined = append(w.defined, k)
+		}
+		w.sets = append(w.sets, number)
 	}
-	w.buf = append(w.buf, partHidden)
-	w.buf = binary.AppendUvarint(w.buf, p.hidden.order)
-	w.buf = fields.AppendText(w.buf, p.hidden.reason)
-	w.buf = fields.AppendText(w.buf, p.hidden.name)
-	by := ""
-	if p.hidden.by != nil {
-		by = p.hidden.by.key.Canonical()
+	noted := st.noted()
+	n := newNotesRecord(noted, st.pushed)
+	f := familiesRecord{parts: st.parts, pushed: st.pushed, later: noted.later.ofFamilies(), numbers: w.sets, defined: w.defined, first: first}
+	w.buf = append(w.buf[:0], groupKind)
+	w.buf = appendBytesField(w.buf, groupKey, st.group.key.Canonical())
+	w.buf = appendVarintField(w.buf, groupVersion, st.version)
+	if st.group.born != st.version {
+		w.buf = appendVarintField(w.buf, groupBorn, st.group.born)
 	}
-	w.buf = fields.AppendText(w.buf, by)
+	w.buf = appendGroupFields(w.buf, &n, &f)
+	return w.buf
+}
+
+// appendGroupFields appends the fields of a group that are messages, unless they are nil or say nothing.
+func appendGroupFields(dst []byte, n *notesRecord, f *familiesRecord) []byte {
+	if n != nil {
+		if size := n.size(); size > 0 {
+			dst = n.append(appendLength(dst, groupNotes, size))
+		}
+	}
+	if f != nil {
+		if size := f.size(); size > 0 {
+			dst = f.append(appendLength(dst, groupFamilies, size))
+		}
+	}
+	return dst
 }

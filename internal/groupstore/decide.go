@@ -22,7 +22,7 @@ func (x *decision) judge() {
 	kept, _ := x.kept()
 	*e = Effect{
 		Operation: d.operation, Key: d.key, Seen: versionOf(g), PushedAt: d.at, FailedAt: kept.failed, Reason: kept.reason,
-		life: kept.declared().And(x.change.Life), broken: x.change.Failed, parts: d.parts, lines: d.lines, valueSize: d.valueSize,
+		life: kept.declared().And(x.change.Life), broken: x.change.Failed, later: newLater(kept.later.ofNotes(), ""), parts: d.parts, lines: d.lines, valueSize: d.valueSize,
 	}
 	if x.standing != alive {
 		e.Operation = change.Replace // a POST onto what is expired is a PUT (L5)

@@ -26,16 +26,23 @@ type Effect struct {
 	answer    *answer              // to be remembered; nil for none
 	marks     []mark               // the group's after the change, also if it is not there then; for Forget the one that is passed
 	hidden    string               // why the whole group is not exposed
+	later     *laterFields         // fields of a later release about the group after the change, and about the parts; nil for none
 	parts     []part               // all of them for Replace, the ones that differ for Merge
 	lines     int                  // of the parts
 	valueSize int                  // of the string that the parts' values are cut from
 }
 
-// Log makes changes durable. A nil Log is a store in memory.
-type Log interface {
+// An Appender commits changes: it makes them durable, or has others have them as well. What it has taken is applied, and may not be committed yet.
+type Appender interface {
 	// Append takes the effect at its position, which is one more than that of the call before. It is called under the
 	// store's lock, in the order in which changes take effect, so it must not block; the effect and what it refers to are
 	// immutable and may be kept. An error refuses the change, and then nothing of it happens. The function that is
-	// returned waits until the change is durable or ctx ends; it may be left uncalled.
+	// returned waits until the change is committed or ctx ends; it may be left uncalled, and is nil for what is committed already.
 	Append(position uint64, e Effect) (wait func(ctx context.Context) error, err error)
 }
+
+// inMemory commits whatever is applied.
+type inMemory struct{}
+
+// Append implements [Appender].
+func (inMemory) Append(uint64, Effect) (wait func(context.Context) error, err error) { return nil, nil }

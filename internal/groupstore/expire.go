@@ -73,7 +73,7 @@ func (s *Store) removal(g *group, as standing) Effect {
 func remains(op change.Operation, g *group, kept notes, pushed int64) Effect {
 	return Effect{
 		Operation: op, Key: g.key, Seen: versionOf(g), PushedAt: pushed, FailedAt: kept.failed, Reason: kept.reason,
-		life: kept.declared(), broken: kept.broken, hidden: kept.hidden, marks: kept.marks,
+		life: kept.declared(), broken: kept.broken, hidden: kept.hidden, marks: kept.marks, later: newLater(kept.later.ofNotes(), ""),
 	}
 }
 
@@ -90,10 +90,8 @@ func (s *Store) clear(obstacles []obstacle) error {
 			continue // it was in the way twice
 		}
 		e := s.removal(o.group, o.as)
-		if s.log != nil {
-			if _, err := s.log.Append(s.position+1, e); err != nil {
-				return err
-			}
+		if _, err := s.appender.Append(s.position+1, e); err != nil {
+			return err
 		}
 		s.position++
 		s.commit(&e, o.group)

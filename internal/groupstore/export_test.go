@@ -31,6 +31,24 @@ func (s *Store) Tables() map[string]int {
 	}
 }
 
+// Waiting returns who waits for what, in the order in which they are looked at.
+func (s *Store) Waiting() map[string][]string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := map[string][]string{}
+	for name, list := range s.waiting.byName {
+		for _, w := range list {
+			all[name] = append(all[name], w.group.key.String()+" "+w.family)
+		}
+	}
+	for normal, list := range s.groups.shadowed {
+		for _, g := range list {
+			all["shadowed "+normal] = append(all["shadowed "+normal], g.key.String())
+		}
+	}
+	return all
+}
+
 func (s *Store) heldAccounts() (n int) {
 	for name := range s.accounts.byName {
 		if s.accounts.isHeld(name) {

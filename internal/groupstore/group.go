@@ -68,6 +68,34 @@ type notes struct {
 	broken string // why the job failed that pushed last, by its own account; empty if it did not
 	// life is what was declared of the group's life; nil for nothing. It is the same pointer for as long as it says the same.
 	life *lifetime.Declaration
+	// later are fields of a later release; nil for none.
+	later *laterFields
+}
+
+// LaterFields are fields of a later release, which this one keeps. They are immutable.
+type laterFields struct{ notes, families string }
+
+// newLater returns nil for none.
+func newLater(notes, families string) *laterFields {
+	if notes == "" && families == "" {
+		return nil
+	}
+	return &laterFields{notes, families}
+}
+
+// ofNotes returns those about the group, and ofFamilies those about its present families.
+func (l *laterFields) ofNotes() string {
+	if l == nil {
+		return ""
+	}
+	return l.notes
+}
+
+func (l *laterFields) ofFamilies() string {
+	if l == nil {
+		return ""
+	}
+	return l.families
 }
 
 // A part is one family of one group. It is immutable.

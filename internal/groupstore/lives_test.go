@@ -196,7 +196,7 @@ func TestExpiredIsAbsent(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			log := &journal{}
-			s, c := newLiving(t, groupstore.Config{Log: log})
+			s, c := newLiving(t, groupstore.Config{Appender: log})
 			if tt.life == (lifetime.Texts{}) {
 				tt.life.TTL = "1h"
 			}

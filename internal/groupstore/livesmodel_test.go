@@ -164,7 +164,7 @@ func TestLivesModel(t *testing.T) {
 		pick := func(from []string) string { return from[rnd.IntN(len(from))] }
 		c := &clock{noon}
 		log := &journal{}
-		cfg := groupstore.Config{Log: log, Now: c.now}
+		cfg := groupstore.Config{Appender: log, Now: c.now}
 		s := newTester(t, cfg)
 		m := &lifeModel{groups: map[string]*modelGroup{}, tb: t}
 		reform := func() {

@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/series"
 )
@@ -30,7 +33,7 @@ type Loader struct {
 
 	// Of a cut of which records are missing; see Missing.
 	lossy    bool
-	adrift   bool           // the number of the next set is not known
+	adrift   bool           // the number of the next set of a former record is not known
 	drifting []*series.Set  // those without a number
 	orphans  []loadedHiding // what waits for a group that is lost
 	lost     []string
@@ -55,57 +58,74 @@ func (s *Store) Loader() *Loader {
 func (l *Loader) Add(record []byte) error {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
-	kind, r, err := openRecord(record)
-	switch {
-	case err != nil:
-	case !l.begun && kind != cutRecord && !l.lossy:
-		err = errors.New("it does not begin with its position")
-	case kind == cutRecord:
-		err = l.begin(r)
-	case kind == setRecord:
-		err = l.addSet(r.Rest)
-	case kind == groupRecord:
-		err = l.addGroup(r)
-	case kind == tombstoneRecord:
-		err = l.addTombstone(r)
-	case kind == traceRecord:
-		err = l.addTrace(r)
-	case kind == answerRecord:
-		err = l.addAnswer(r)
-	case kind == sourceRecord:
-		err = l.addSource(r)
-	default:
-		err = fmt.Errorf("records of kind %d are not understood", kind)
+	add := l.add
+	if isFormer(record) {
+		add = l.addFormer
 	}
-	if err != nil {
+	if err := add(record); err != nil {
 		return fmt.Errorf("loading the store: %w", err)
 	}
 	return nil
 }
 
-func (l *Loader) begin(r *recordReader) error {
-	if l.begun || !l.lossy && (l.s.position != 0 || len(l.s.groups.byKey) > 0) {
-		return errors.New("the store is not empty")
-	}
-	l.position = r.Uvarint()
-	if r.Bad || len(r.Rest) > 0 {
+var errNoHead = errors.New("it does not begin with its position")
+
+func (l *Loader) add(record []byte) error {
+	if len(record) == 0 {
 		return errRecord
 	}
-	l.begun = true
+	kind, message := record[0], record[1:]
+	if !l.begun && kind != headKind && !l.lossy {
+		return errNoHead
+	}
+	switch kind {
+	case headKind:
+		m := &storagev1.Head{}
+		if err := readWhole(message, m); err != nil {
+			return err
+		}
+		return l.begin(m.GetPosition())
+	case groupKind:
+		return l.addGroup(message)
+	case traceKind:
+		m := &storagev1.Trace{}
+		if err := proto.Unmarshal(message, m); err != nil {
+			return errRecord
+		}
+		return l.addTrace(m)
+	case answerKind:
+		m := &storagev1.Answer{}
+		if err := proto.Unmarshal(message, m); err != nil {
+			return errRecord
+		}
+		return l.addAnswer(m)
+	case sourceKind:
+		m := &storagev1.Source{}
+		if err := proto.Unmarshal(message, m); err != nil {
+			return errRecord
+		}
+		return l.addSource(m)
+	default:
+		return fmt.Errorf("records of kind %d are not understood", kind)
+	}
+}
+
+// readWhole reads a message of which nothing unknown can be kept.
+func readWhole(b []byte, m proto.Message) error {
+	if proto.Unmarshal(b, m) != nil {
+		return errRecord
+	}
+	if unknownOf(m) != "" {
+		return errUnknown
+	}
 	return nil
 }
 
-func (l *Loader) addSet(encoding []byte) error {
-	k, err := l.s.sets.Decode(encoding)
-	if err != nil {
-		return err
+func (l *Loader) begin(position uint64) error {
+	if l.begun || !l.lossy && (l.s.position != 0 || len(l.s.groups.byKey) > 0) {
+		return errors.New("the store is not empty")
 	}
-	k = l.s.sets.Adopt(k)
-	if l.adrift {
-		l.drifting = append(l.drifting, k)
-		return nil
-	}
-	l.sets = append(l.sets, k)
+	l.position, l.begun = position, true
 	return nil
 }
 
@@ -118,15 +138,146 @@ type loadedGroup struct {
 	lost    int            // parts
 }
 
-func (l *Loader) addGroup(r *recordReader) error {
-	if err := l.numberDrifting(*r); err != nil {
+// groupFields are the fields of a message of Group. They alias it, apart from the notes.
+type groupFields struct {
+	key           []byte
+	version, born uint64
+	notes         notes
+	pushed        int64
+	families      familiesFields
+}
+
+func (gf *groupFields) read(b []byte) error {
+	*gf = groupFields{}
+	var notes, families []byte
+	for len(b) > 0 {
+		f, rest, ok := cutField(b)
+		if !ok {
+			return errRecord
+		}
+		var err error
+		switch b = rest; f.tag {
+		case groupKey<<3 | bytesType:
+			gf.key = f.bytes
+		case groupVersion<<3 | varintType:
+			gf.version = f.n
+		case groupBorn<<3 | varintType:
+			gf.born = f.n
+		case groupNotes<<3 | bytesType:
+			err = f.once(&notes)
+		case groupFamilies<<3 | bytesType:
+			err = f.once(&families)
+		default:
+			err = f.unknown(groupFamilies)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	var err error
+	if gf.notes, gf.pushed, err = readNotes(notes); err != nil {
 		return err
 	}
-	lg, err := l.decodeGroup(r)
+	return gf.families.read(families)
+}
+
+// addGroup takes a group, and the sets that it defines.
+func (l *Loader) addGroup(message []byte) error {
+	var gf groupFields
+	if err := readMessage(message, &storagev1.Group{}, gf.read); err != nil {
+		return err
+	}
+	if err := l.define(&gf.families); err != nil {
+		return err
+	}
+	lg, err := l.decodeGroup(&gf)
 	if err != nil {
 		return err
 	}
-	if l.noteLost(&lg, lg.lost) {
+	return l.enter(&lg)
+}
+
+// maxAdrift bounds how many sets can be missing at one place.
+const maxAdrift = 1 << 22
+
+// define takes the sets that a group defines. Their numbers leave a gap where others are lost.
+func (l *Loader) define(ff *familiesFields) error {
+	sizes, definitions, n := ff.setSizes, ff.sets, ff.definitions()
+	if n == 0 {
+		return nil
+	}
+	known := uint64(len(l.sets))
+	if ff.first < known || ff.first > known && (!l.lossy || ff.first-known > maxAdrift) {
+		return errRecord
+	}
+	l.sets = append(l.sets, make([]*series.Set, ff.first-known)...)
+	for i := range n {
+		definition, rest, err := sizes.cut(definitions, i == n-1)
+		if err != nil {
+			return err
+		}
+		k, err := l.s.sets.Decode(definition)
+		if err != nil {
+			return err
+		}
+		l.sets, definitions = append(l.sets, l.s.sets.Adopt(k)), rest
+	}
+	return nil
+}
+
+// set returns the set with that number; nil for one that is lost.
+func (l *Loader) set(number uint64) (*series.Set, error) {
+	if number >= uint64(len(l.sets)) || l.sets[number] == nil {
+		if !l.lossy {
+			return nil, errRecord
+		}
+		return nil, nil
+	}
+	k := l.s.sets.Intern(l.sets[number]) // it may be equal to one that has come since
+	l.sets[number] = k
+	return k, nil
+}
+
+// decodeGroup reads a group as the change that makes it.
+func (l *Loader) decodeGroup(gf *groupFields) (lg loadedGroup, err error) {
+	n, c := &gf.notes, &lg.effect
+	*c = Effect{
+		Operation: change.Replace, PushedAt: gf.pushed, FailedAt: n.failed, Reason: n.reason, life: n.declared(), broken: n.broken,
+		marks: l.s.origins.adoptMarks(n.marks), hidden: n.hidden,
+	}
+	lg.version, lg.born = gf.version, cmp.Or(gf.born, gf.version)
+	if c.Key, err = grouping.FromCanonical(string(gf.key)); err != nil {
+		return lg, err
+	}
+	if err := l.place(&lg); err != nil {
+		return lg, err
+	}
+	f, err := gf.families.decode(c.PushedAt, c.Key.Labels(), &l.s.sets, l.set)
+	if err != nil {
+		return lg, err
+	}
+	if c.hidden != "" && len(f.hidings) != len(f.parts) {
+		return lg, errRecord
+	}
+	c.parts, c.lines, c.valueSize, c.later = f.parts, f.lines, f.valueSize, newLater(n.later.ofNotes(), f.later)
+	lg.hidings, lg.lost = f.hidings, f.lost
+	return lg, nil
+}
+
+// place checks the positions of a group.
+func (l *Loader) place(lg *loadedGroup) error {
+	if l.lossy {
+		l.position = max(l.position, lg.version) // The record that has it may be lost.
+	}
+	if lg.effect.Key.IsZero() || lg.version > l.position || lg.born > lg.version {
+		return errRecord
+	}
+	return nil
+}
+
+// enter puts a group into the store.
+func (l *Loader) enter(lg *loadedGroup) error {
+	if l.noteLost(lg, lg.lost) {
 		return nil
 	}
 	c := lg.effect
@@ -145,140 +296,65 @@ func (l *Loader) addGroup(r *recordReader) error {
 	return nil
 }
 
-// addTombstone takes what is left of a group, as format 1 had it.
-func (l *Loader) addTombstone(r *recordReader) error {
-	key, err := grouping.FromCanonical(string(r.Text()))
+func (l *Loader) addTrace(m *storagev1.Trace) error {
+	t, err := readTrace(m)
 	if err != nil {
 		return err
 	}
-	marks := decodeMarks(r)
-	if r.Bad || len(r.Rest) > 0 || key.IsZero() || len(marks) == 0 {
-		return errRecord
-	}
-	if l.s.groups.byKey[key.Canonical()] != nil {
-		return fmt.Errorf("group %v is there twice", key)
-	}
-	l.s.commit(&Effect{Operation: change.Mark, Key: key, marks: l.s.origins.adoptMarks(marks)}, nil)
-	return nil
+	return l.enterTrace(t)
 }
 
-// addSource takes how far a source was decided: at least as far as its marks tell, and further if the highest of them is
-// forgotten.
-func (l *Loader) addSource(r *recordReader) error {
-	src, sequence := l.s.origins.sources[string(r.Text())], r.Uvarint()
-	digest := r.Bytes(16)
-	if l.lossy && !r.Bad && len(r.Rest) == 0 && (src == nil || sequence < src.sequence) {
-		return nil // The marks that it is about are lost.
-	}
-	if r.Bad || len(r.Rest) > 0 || src == nil || sequence < src.sequence {
-		return errRecord
-	}
-	src.sequence = sequence
-	copy(src.digest[:], digest)
-	return nil
-}
-
-// addTrace takes what is left of a mark.
-func (l *Loader) addTrace(r *recordReader) error {
-	name := string(r.Text())
-	t := keyedTrace{traceKey(r.Fixed()), trace{sequence: r.Uvarint(), digest: r.Fixed(), stamp: r.Uvarint()}}
-	passed := r.Byte()
-	if r.Bad || len(r.Rest) > 0 || name == "" || t.sequence == 0 || passed > tracePassed {
-		return errRecord
-	}
-	src := l.s.origins.sourceOf(name)
-	_, fresh := src.traces.places[t.key]
-	if _, old := src.traces.passed[t.key]; old || fresh {
-		return fmt.Errorf("a trace of %q is there twice", authorOf(name))
+// enterTrace takes what is left of a mark.
+func (l *Loader) enterTrace(t tracedMark) error {
+	src := l.s.origins.sourceOf(t.source)
+	if _, known := src.traced(t.key); known {
+		return fmt.Errorf("a trace of %q is there twice", authorOf(t.source))
 	}
 	l.s.origins.addSource(src)
 	src.sequence = max(src.sequence, t.sequence) // The digest comes with the record of the source.
-	if passed == tracePassed {
-		l.s.origins.remember(src, t)
+	if t.passed > 0 {
+		l.s.origins.pass(src, t.key, passedTrace{t.trace, t.passed})
 	} else {
-		l.s.origins.addTrace(src, t)
+		l.s.origins.addTrace(src, t.keyedTrace)
 	}
+	src.traces.keepUnknown(t.key, t.unknown)
 	return nil
 }
 
-// decodeGroup reads a group as the change that makes it.
-func (l *Loader) decodeGroup(r *recordReader) (loadedGroup, error) {
-	var lg loadedGroup
-	c := &lg.effect
-	c.Operation = change.Replace
-	canonical := r.Text()
-	lg.version, lg.born = r.Uvarint(), r.Uvarint()
-	c.PushedAt, c.FailedAt = r.Varint(), r.Varint()
-	c.Reason = string(r.Text())
-	c.marks = l.s.origins.adoptMarks(decodeMarks(r))
-	c.hidden = string(r.Text())
-	c.life, c.broken = decodeLife(r)
-	var err error
-	if c.Key, err = grouping.FromCanonical(string(canonical)); err != nil {
-		return lg, err
+// addAnswer takes an answer, the oldest first.
+func (l *Loader) addAnswer(m *storagev1.Answer) error {
+	a, err := readAnswer(m)
+	if err != nil {
+		return err
 	}
-	if l.lossy {
-		l.position = max(l.position, lg.version) // The record that has it may be lost.
+	as := &l.s.answers
+	if n := len(as.oldest); m.GetPosition() == 0 || n > 0 && as.oldest[n-1].position >= m.GetPosition() {
+		return errRecord
 	}
-	if r.Bad || c.Key.IsZero() || lg.version > l.position || lg.born > lg.version {
-		return lg, errRecord
-	}
-	labels := c.Key.Labels()
-	var sizes []int
-	var skip []bool
-	for range r.Count(leastPart + 1) {
-		number, pushed, size := r.Uvarint(), c.PushedAt+r.Varint(), r.Uvarint()
-		h, hidden := decodeHiding(r)
-		unknown := number >= uint64(len(l.sets)) || l.sets[number] == nil
-		if r.Bad || unknown && !l.lossy || size > uint64(len(r.Rest)) {
-			return lg, errRecord
-		}
-		sizes, skip = append(sizes, int(size)), append(skip, unknown)
-		if unknown {
-			lg.lost++
-			continue
-		}
-		k := l.s.sets.Intern(l.sets[number]) // it may be equal to one that has come since
-		l.sets[number] = k
-		if !k.HasHoles(labels) {
-			return lg, errHoles
-		}
-		if n := len(c.parts); n > 0 && c.parts[n-1].set.Name() >= k.Name() {
-			return lg, errRecord
-		}
-		p := part{set: k, pushed: pushed}
-		if hidden {
-			h.family, p.hidden = k.Name(), h.h
-			lg.hidings = append(lg.hidings, h)
-		}
-		c.parts = append(c.parts, p)
-		c.lines += k.Lines()
-	}
-	if r.Bad || c.hidden != "" && len(lg.hidings) != len(c.parts) {
-		return lg, errRecord
-	}
-	values := r.Rest
-	if lg.lost > 0 {
-		if values, sizes, err = keptValues(values, sizes, skip); err != nil {
-			return lg, err
-		}
-	}
-	return lg, c.decodeValues(values, sizes)
+	as.add(keyedAnswer{string(m.GetGroup()), m.GetPosition(), a})
+	return nil
 }
 
-func decodeHiding(r *recordReader) (h loadedHiding, hidden bool) {
-	switch r.Byte() {
-	case partExposed:
-		return h, false
-	case partHidden:
-		h.order = r.Uvarint()
-		h.h = &hiding{reason: string(r.Text()), name: string(r.Text())}
-		h.by = string(r.Text())
-		return h, true
-	default:
-		r.Fail()
-		return h, false
+func (l *Loader) addSource(m *storagev1.Source) error {
+	d, err := readSource(m)
+	if err != nil {
+		return err
 	}
+	return l.enterSource(d)
+}
+
+// enterSource takes how far a source was decided: at least as far as its marks tell, and further if the highest of them is
+// forgotten.
+func (l *Loader) enterSource(d decided) error {
+	src := l.s.origins.sources[d.name]
+	if src == nil || d.sequence < src.sequence {
+		if l.lossy {
+			return nil // The marks that it is about are lost.
+		}
+		return errRecord
+	}
+	src.sequence, src.digest, src.unknown = d.sequence, d.digest, d.unknown
+	return nil
 }
 
 // judge hides what was exposed and does not fit any more. Since what was exposed was consistent, that can only be because of
@@ -343,12 +419,11 @@ func (l *Loader) Finish() error {
 
 // orderWaiting puts those who wait in the order in which they came.
 func (l *Loader) orderWaiting() {
-	order := func(w waiter) uint64 { return w.group.state.find(w.family).hidden.order }
-	for _, list := range l.s.waiting.byName {
-		slices.SortFunc(list, func(a, b waiter) int { return cmp.Compare(order(a), order(b)) })
+	for name := range l.s.waiting.byName {
+		l.s.waiting.sort(name)
 	}
-	for _, list := range l.s.groups.shadowed {
-		slices.SortFunc(list, func(a, b *group) int { return cmp.Compare(a.born, b.born) })
+	for normal := range l.s.groups.shadowed {
+		l.s.groups.sortShadowed(normal)
 	}
 }
 

@@ -67,7 +67,7 @@ func TestAdd(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			log := &journal{}
-			s := newTester(t, groupstore.Config{Log: log})
+			s := newTester(t, groupstore.Config{Appender: log})
 			for i, st := range tt.steps {
 				if err := s.onto(st.op, st.gauges, st.text, noon.Add(time.Duration(i)*time.Second)); err != nil {
 					t.Fatal(err)

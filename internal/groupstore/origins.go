@@ -47,6 +47,7 @@ type source struct {
 	digest   [16]byte // of the push with that number
 	marks    int      // how many groups have one
 	traces   traces
+	unknown  string // fields of a later release
 }
 
 // An author is who numbers. It is in the table for as long as any of its sources is. It is guarded by Store.mu.
@@ -69,13 +70,20 @@ type origins struct {
 	marks   int                // in all groups
 	fresh   int                // traces that are not passed
 	passed  int                // traces that are
+	passes  uint64             // how many were ever passed
+	feeds   *feeds             // static: who follows
 }
 
-func newOrigins() origins {
-	return origins{
-		maxTraces: maxTraces, maxAllTraces: maxAllTraces, maxRemembered: maxRemembered, maxAllRemembered: maxAllRemembered,
-		sources: make(map[string]*source), authors: make(map[string]*author),
-	}
+func newOrigins(f *feeds) origins {
+	in := origins{maxTraces: maxTraces, maxAllTraces: maxAllTraces, maxRemembered: maxRemembered, maxAllRemembered: maxAllRemembered, feeds: f}
+	in.clear()
+	return in
+}
+
+// clear forgets all sources, and what they left.
+func (in *origins) clear() {
+	in.sources, in.authors = make(map[string]*source), make(map[string]*author)
+	in.marks, in.fresh, in.passed, in.passes = 0, 0, 0, 0
 }
 
 // Decided returns the highest sequence of the agent's journal that was decided, in whatever group, and the digest of that push. It
@@ -220,6 +228,7 @@ func (in *origins) addSource(src *source) {
 	src.author = in.authors[name]
 	src.author.sources = append(src.author.sources, src)
 	in.sources[src.name] = src
+	in.feeds.note(SourceRecord, src.name)
 }
 
 // dropUnused takes a source out of the tables that nothing is left of.
@@ -228,6 +237,7 @@ func (in *origins) dropUnused(src *source) {
 		return
 	}
 	a := src.author
+	in.feeds.note(SourceRecord, src.name)
 	delete(in.sources, src.name)
 	a.sources = slices.DeleteFunc(a.sources, func(other *source) bool { return other == src })
 	if len(a.sources) == 0 {
@@ -246,8 +256,9 @@ func (in *origins) adoptMarks(marks []mark) []mark {
 }
 
 // advance takes note of how far a mark says that its source was decided.
-func (m mark) advance() {
+func (in *origins) advance(m mark) {
 	if m.sequence >= m.source.sequence {
+		in.feeds.note(SourceRecord, m.source.name)
 		m.source.sequence, m.source.digest = m.sequence, m.digest
 	}
 }
@@ -268,7 +279,7 @@ func (in *origins) remark(canonical string, before, after []mark) {
 			}
 		}
 		if i < 0 || before[i] != m {
-			m.advance()
+			in.advance(m)
 		}
 	}
 	for _, m := range before {
@@ -284,7 +295,7 @@ func (in *origins) leaveTraces(canonical string, had, marks []mark) {
 	in.marks -= len(had)
 	for _, m := range marks {
 		in.addSource(m.source)
-		m.advance()
+		in.advance(m)
 		in.addTrace(m.source, keyedTrace{keyOfTrace(canonical), traceOf(m)})
 	}
 	for _, m := range had {

@@ -39,7 +39,7 @@ func TestExactlyOnce(t *testing.T) {
 	a, b := key(t, "job", "a"), key(t, "job", "b")
 	for _, wiped := range []bool{false, true} {
 		j := &journal{}
-		s := newTester(t, groupstore.Config{Log: j})
+		s := newTester(t, groupstore.Config{Appender: j})
 		for i, st := range []struct {
 			op       change.Operation
 			key      grouping.Key
@@ -162,7 +162,7 @@ func TestDecisionsAreDurable(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWaits()
-			s := newTester(t, groupstore.Config{Log: w})
+			s := newTester(t, groupstore.Config{Appender: w})
 			s.put(key(t, "job", "j"), "m 1\n")
 			w.waited = 0
 			o := &origin{Source: "x", Sequence: 1}
@@ -220,7 +220,7 @@ func TestLaterMovesNothing(t *testing.T) {
 // TestFence asks whether the carrier is current in the moment in which the push would take effect.
 func TestFence(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	p := body(t, "m 1\n")
 	p.Key, p.Origin, p.Current = key(t, "job", "a"), &origin{Source: "x", Sequence: 1}, func() bool { return false }
 	_, pushed := apply(t.Context(), s.store, p)
@@ -268,7 +268,7 @@ func TestModelOfOrigins(t *testing.T) {
 	for round := range 20 {
 		r := rand.New(rand.NewPCG(9, uint64(round)))
 		j := &journal{}
-		s := newTester(t, groupstore.Config{Log: j})
+		s := newTester(t, groupstore.Config{Appender: j})
 		model, highest := map[at]last{}, map[string]last{}
 		duplicates := 0
 		for i := range 400 {
@@ -312,7 +312,7 @@ func TestModelOfOrigins(t *testing.T) {
 func TestOriginsConcurrently(t *testing.T) {
 	const groups, changes, senders = 8, 60, 3
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	var applied [groups][changes + 1]int
 	var mu sync.Mutex
 	var sending sync.WaitGroup

@@ -34,8 +34,10 @@ type waiting struct {
 // add counts a part as hidden and lets it wait.
 func (ws *waiting) add(g *group, p *part) {
 	ws.hidden++
-	ws.order++
-	p.hidden.order = ws.order
+	if p.hidden.order == 0 { // otherwise it was hidden elsewhere
+		p.hidden.order = ws.order + 1
+	}
+	ws.order = max(ws.order, p.hidden.order)
 	if p.hidden.name != "" {
 		ws.byName[p.hidden.name] = append(ws.byName[p.hidden.name], waiter{g, p.set.Name()})
 	}
@@ -98,8 +100,7 @@ func (s *Store) setHiding(g *group, p *part, h *hiding) {
 	} else {
 		s.conceal(g, p.set)
 	}
-	g.state = &next
-	s.slots.put(g)
+	s.enter(g, &next)
 	if h != nil {
 		s.waiting.add(g, changed)
 		return
@@ -128,8 +129,7 @@ func (s *Store) promoteShadowed(normal string) {
 	noted := g.state.noted()
 	noted.hidden = ""
 	next.notes = &noted
-	g.state = &next
-	s.slots.put(g)
+	s.enter(g, &next)
 	for i := range next.parts {
 		s.rejudge(g, &next.parts[i])
 	}

@@ -29,6 +29,16 @@ func encoded(j *journal) [][]byte {
 	return records
 }
 
+// formerCut returns the records of the whole store as they were before format 3.
+func formerCut(tb testing.TB, s *groupstore.Store) [][]byte {
+	tb.Helper()
+	c, err := s.Cut(func() error { return nil })
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c.FormerRecords()
+}
+
 // cut returns the records of the whole store.
 func cut(tb testing.TB, s *groupstore.Store) [][]byte {
 	tb.Helper()
@@ -146,16 +156,24 @@ func TestRecords(t *testing.T) {
 			plain := groupstore.Config{Check: check, OwnFamilies: ownOfTests, AccountLabel: []string{"", "k"}[round%2]}
 			replica := newTester(t, plain)
 			logged := plain
-			logged.Log = j
+			logged.Appender = j
 			s := newTester(t, logged)
-			followers := map[string]*tester{"replica": replica}
+			followers := map[string]*tester{"replica": replica, "former replica": newTester(t, plain)}
 			done := 0
 			for i := range 80 {
 				randomPush(t, u, s, i)
 				for ; done < len(j.changes); done++ {
 					record := groupstore.AppendEffect(nil, uint64(done+1), j.changes[done])
+					former := groupstore.AppendFormerEffect(nil, uint64(done+1), j.changes[done])
 					for name, f := range followers {
-						if err := f.store.Replay(record); err != nil {
+						of := record
+						if strings.HasPrefix(name, "former") {
+							of = former
+						}
+						if !groupstore.ChangeTime(record).Equal(groupstore.ChangeTime(former)) {
+							t.Fatalf("ChangeTime() = %v, and %v of the former record", groupstore.ChangeTime(record), groupstore.ChangeTime(former))
+						}
+						if err := f.store.Replay(of); err != nil {
 							t.Fatalf("%s: Replay at position %d: %v", name, done+1, err)
 						}
 					}
@@ -167,6 +185,7 @@ func TestRecords(t *testing.T) {
 				}
 				if i == 20 || i == 50 {
 					followers["loaded"] = load(t, plain, cut(t, s.store))
+					followers["former loaded"] = load(t, plain, formerCut(t, s.store))
 				}
 			}
 			if got, want := followers["loaded"].store.Position(), s.store.Position(); got != want {
@@ -181,7 +200,7 @@ func TestLoadWithOtherFlags(t *testing.T) {
 	for round := range 10 {
 		u := universe{Rand: rand.New(rand.NewPCG(5, uint64(round)))}
 		j := &journal{}
-		s := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Log: j})
+		s := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine, OwnFamilies: ownOfTests, Appender: j})
 		for i := range 60 {
 			randomPush(t, u, s, i)
 		}
@@ -215,7 +234,7 @@ func TestLoadWithOtherOwnFamilies(t *testing.T) {
 // TestMend replays a log of which changes are missing.
 func TestMend(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	a, b := key(t, "job", "a"), key(t, "job", "b")
 	s.put(a, "m 1\nn 1\n")
 	s.put(b, "m 1\n")
@@ -240,8 +259,8 @@ func TestMend(t *testing.T) {
 // TestReplayRefusesATenant: a change of another tenant's store is never taken for one of this store (S2).
 func TestReplayRefusesATenant(t *testing.T) {
 	j := &journal{}
-	newTester(t, groupstore.Config{Log: j}).put(key(t, "job", "a"), "m 1\n")
-	record := encoded(j)[0]
+	newTester(t, groupstore.Config{Appender: j}).put(key(t, "job", "a"), "m 1\n")
+	record := groupstore.AppendFormerEffect(nil, 1, j.changes[0])
 	const tenant = 4 // follows format, kind, operation and position
 	if record[tenant] != 0 {
 		t.Fatalf("a record has a tenant of %d bytes, want none", record[tenant])
@@ -251,6 +270,9 @@ func TestReplayRefusesATenant(t *testing.T) {
 		s := newTester(t, groupstore.Config{})
 		if err := replay(s.store, others); err == nil || !strings.Contains(err.Error(), `tenant "other"`) {
 			t.Errorf("%s of another tenant's change: %v, want an error that names the tenant", name, err)
+		}
+		if err := replay(s.store, append(encoded(j)[0], "\x42\x05other"...)); err == nil || !strings.Contains(err.Error(), "does not know") {
+			t.Errorf("%s of a change with a field that is not known: %v, want it refused", name, err)
 		}
 		if err := replay(s.store, record); err != nil {
 			t.Errorf("%s of the same change without a tenant: %v", name, err)
@@ -262,7 +284,7 @@ func TestLoaderRefuses(t *testing.T) {
 	s := newTester(t, groupstore.Config{Check: groupstore.CheckQuarantine})
 	s.put(key(t, "job", "a"), "# TYPE m counter\nm 1\n")
 	s.put(key(t, "job", "b"), "# TYPE m gauge\nm 1\n")
-	whole := cut(t, s.store)
+	whole := formerCut(t, s.store)
 	later := slices.Clone(whole[0])
 	later[0] = 99
 	for name, records := range map[string][][]byte{
@@ -270,6 +292,7 @@ func TestLoaderRefuses(t *testing.T) {
 		"two positions":    {whole[0], whole[0]},
 		"a group twice":    {whole[0], whole[1], whole[2], whole[2]},
 		"a later version":  {later},
+		"a kind of later":  {whole[0], {99, 1}},
 		"no set":           {whole[0], whole[2]},
 		"an empty record":  {whole[0], {}},
 		"an unknown kind":  {whole[0], {1, 99}},
@@ -292,7 +315,7 @@ func TestLoaderRefuses(t *testing.T) {
 // TestReservedSince: a family that an earlier release took under a name that is the relay's own by now is kept and hidden, in a snapshot and in a log.
 func TestReservedSince(t *testing.T) {
 	log := &journal{}
-	s := newTester(t, groupstore.Config{Log: log})
+	s := newTester(t, groupstore.Config{Appender: log})
 	k := key(t, "job", "a")
 	s.put(k, "m 1\npush_uq 1\n")
 	rename := func(record []byte) []byte { return bytes.ReplaceAll(record, []byte("push_uq"), []byte("push_up")) }

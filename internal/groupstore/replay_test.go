@@ -40,7 +40,7 @@ func TestReplay(t *testing.T) {
 			j := &journal{}
 			cfg := groupstore.Config{Check: check, OwnFamilies: []groupstore.OwnFamily{{Name: "own", Type: metric.Gauge}}}
 			replica := newTester(t, cfg)
-			cfg.Log = j
+			cfg.Appender = j
 			s := newTester(t, cfg)
 			applied := 0
 			for i := range 60 {
@@ -75,7 +75,7 @@ func TestReplay(t *testing.T) {
 // TestApplyRechecks replays into a program that has got a metric of its own since.
 func TestApplyRechecks(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	s.put(key(t, "job", "a"), "# TYPE new counter\nnew 1\nm 1\n")
 	replica := newTester(t, groupstore.Config{OwnFamilies: []groupstore.OwnFamily{{Name: "new", Type: metric.Gauge}}})
 	if err := replica.store.Again(1, j.changes[0]); err != nil {
@@ -91,7 +91,7 @@ func TestApplyRechecks(t *testing.T) {
 
 func TestApplyRefuses(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	s.put(key(t, "job", "a"), "m 1\n")
 	s.put(key(t, "job", "a"), "m 2\n")
 	replica := newTester(t, groupstore.Config{})
@@ -113,7 +113,7 @@ func TestApplyRefuses(t *testing.T) {
 func TestLogRefuses(t *testing.T) {
 	broken := errors.New("disk full")
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	s.put(key(t, "job", "a"), "m 1\n")
 	before := s.full()
 	j.refuse = broken
@@ -135,7 +135,7 @@ func TestLogWait(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	j := &journal{wait: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	o, err := apply(ctx, s.store, pushing{Operation: put, Key: key(t, "job", "a"), Body: bodyOf(parse(t, "m 1\n")...), At: noon})
 	if o.Kind != change.Canceled || o.Decided.Position != 1 {
 		t.Errorf("Push = %v, want it to be in doubt for %v", err, context.Canceled)

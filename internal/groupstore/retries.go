@@ -1,12 +1,12 @@
 package groupstore
 
 import (
-	"encoding/binary"
+	"cmp"
+	"slices"
 	"time"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
-	"pushrelay/internal/fields"
 )
 
 // What was answered to pushes with a key of their own is remembered, so that whoever asks again hears the same, and nothing happens twice (L13). It
@@ -27,6 +27,8 @@ type answer struct {
 	at     int64 // nanoseconds since the epoch
 	kind   change.Kind
 	detail string
+	// unknown are fields of a later release.
+	unknown string
 }
 
 // answers are those that are remembered. They are guarded by Store.mu.
@@ -34,6 +36,7 @@ type answers struct {
 	byKey   map[answerKey]*answer // the newest of each
 	ofGroup map[string][]*answer  // by canonical key, the oldest first
 	oldest  []keyedAnswer         // of all groups, the oldest first
+	feeds   *feeds                // static: who follows
 }
 
 // An answerKey is a group, and the key of a push to it.
@@ -45,6 +48,7 @@ type answerKey struct {
 // A keyedAnswer is an answer and its group.
 type keyedAnswer struct {
 	canonical string
+	position  uint64 // of the change that it is part of
 	*answer
 }
 
@@ -65,26 +69,47 @@ func (as *answers) isFull(canonical string, now int64) bool {
 }
 
 // add remembers an answer, and forgets those that are too old by its time.
-func (as *answers) add(canonical string, a *answer) {
+func (as *answers) add(a keyedAnswer) {
+	as.enter(a)
+	for len(as.oldest) > 0 && a.at-as.oldest[0].at >= int64(answerLife) {
+		as.dropOldest()
+	}
+}
+
+// enter remembers an answer that is newer than all others.
+func (as *answers) enter(a keyedAnswer) {
 	if as.ofGroup == nil {
 		as.ofGroup, as.byKey = map[string][]*answer{}, map[answerKey]*answer{}
 	}
-	as.byKey[answerKey{canonical, a.key}] = a
-	as.ofGroup[canonical] = append(as.ofGroup[canonical], a)
-	as.oldest = append(as.oldest, keyedAnswer{canonical, a})
-	for len(as.oldest) > 0 && a.at-as.oldest[0].at >= int64(answerLife) {
-		old := as.oldest[0]
-		as.oldest[0] = keyedAnswer{}
-		as.oldest = as.oldest[1:]
-		if key := (answerKey{old.canonical, old.key}); as.byKey[key] == old.answer {
-			delete(as.byKey, key)
-		}
-		if rest := as.ofGroup[old.canonical][1:]; len(rest) > 0 {
-			as.ofGroup[old.canonical] = rest
-		} else {
-			delete(as.ofGroup, old.canonical)
-		}
+	as.feeds.noteAnswer(a.position)
+	as.byKey[answerKey{a.canonical, a.key}] = a.answer
+	as.ofGroup[a.canonical] = append(as.ofGroup[a.canonical], a.answer)
+	as.oldest = append(as.oldest, a)
+}
+
+// dropOldest forgets the oldest answer.
+func (as *answers) dropOldest() {
+	old := as.oldest[0]
+	as.feeds.noteAnswer(old.position)
+	as.oldest[0] = keyedAnswer{}
+	as.oldest = as.oldest[1:]
+	if key := (answerKey{old.canonical, old.key}); as.byKey[key] == old.answer {
+		delete(as.byKey, key)
 	}
+	if rest := as.ofGroup[old.canonical][1:]; len(rest) > 0 {
+		as.ofGroup[old.canonical] = rest
+	} else {
+		delete(as.ofGroup, old.canonical)
+	}
+}
+
+// at returns the answer that is part of the change at that position.
+func (as *answers) at(position uint64) (a keyedAnswer, ok bool) {
+	i, ok := slices.BinarySearchFunc(as.oldest, position, func(a keyedAnswer, p uint64) int { return cmp.Compare(a.position, p) })
+	if !ok {
+		return a, false
+	}
+	return as.oldest[i], true
 }
 
 // answered finds out whether the change was answered before, or cannot be remembered. It says whether there is nothing more to decide.
@@ -128,59 +153,3 @@ func (x *decision) remember() {
 
 // The answers that are remembered, by their numbers in records.
 var answerKinds = [...]change.Kind{change.Applied, change.Unchecked, change.Inconsistent}
-
-// appendAnswer writes an answer, or that there is none.
-func appendAnswer(dst []byte, a *answer) []byte {
-	if a == nil {
-		return append(dst, 0)
-	}
-	number := byte(0)
-	for i, kind := range answerKinds {
-		if kind == a.kind {
-			number = byte(i)
-		}
-	}
-	dst = append(append(append(dst, 1, number), a.key[:]...), a.digest[:]...)
-	return fields.AppendText(binary.AppendVarint(dst, a.at), a.detail)
-}
-
-func decodeAnswer(r *recordReader) *answer {
-	switch r.Byte() {
-	case 0:
-		return nil
-	case 1:
-	default:
-		r.Fail()
-		return nil
-	}
-	number := r.Byte()
-	a := &answer{}
-	copy(a.key[:], r.Bytes(len(a.key)))
-	copy(a.digest[:], r.Bytes(len(a.digest)))
-	a.at, a.detail = r.Varint(), string(r.Text())
-	if r.Bad || int(number) >= len(answerKinds) {
-		r.Fail()
-		return nil
-	}
-	a.kind = answerKinds[number]
-	return a
-}
-
-// answerOf writes the record of an answer in a cut.
-func (w *cutWriter) answerOf(a keyedAnswer) []byte {
-	w.buf = append(w.buf[:0], lifeFormat, answerRecord)
-	w.buf = fields.AppendText(w.buf, a.canonical)
-	w.buf = appendAnswer(w.buf, a.answer)
-	return w.buf
-}
-
-// addAnswer takes an answer of a cut.
-func (l *Loader) addAnswer(r *recordReader) error {
-	canonical := string(r.Text())
-	a := decodeAnswer(r)
-	if r.Bad || a == nil || len(r.Rest) > 0 {
-		return errRecord
-	}
-	l.s.answers.add(canonical, a)
-	return nil
-}

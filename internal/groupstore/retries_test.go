@@ -31,7 +31,7 @@ func (t *tester) once(c *clock, op change.Operation, name, text, key2 string) ch
 // TestOnce: a push with a key happens once and is answered the same, whatever came between, over restarts from the log and from a snapshot (L13).
 func TestOnce(t *testing.T) {
 	log := &journal{}
-	cfg := groupstore.Config{Log: log}
+	cfg := groupstore.Config{Appender: log}
 	s := newTester(t, cfg)
 	c := &clock{noon}
 	const counter = "# TYPE c counter\nc 1\n"
@@ -122,7 +122,7 @@ func TestAnswersAreBounded(t *testing.T) {
 // TestAddInDoubt: who adds without a key is told that a retry may count twice.
 func TestAddInDoubt(t *testing.T) {
 	log := &journal{wait: func(context.Context) error { return context.DeadlineExceeded }}
-	s := newTester(t, groupstore.Config{Log: log})
+	s := newTester(t, groupstore.Config{Appender: log})
 	for _, tt := range []struct {
 		op   change.Operation
 		once bool

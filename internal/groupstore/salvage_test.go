@@ -24,6 +24,9 @@ func TestSalvage(t *testing.T) {
 			randomPush(t, u, s, i)
 		}
 		records := cut(t, s.store)
+		if round/2%2 == 1 {
+			records = formerCut(t, s.store)
+		}
 		rescued := newTester(t, cfg)
 		l := rescued.store.Loader()
 		lost := map[int]bool{}
@@ -95,7 +98,7 @@ func familiesOfGroups(s *tester) map[string][]string {
 
 func TestChangeTime(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	apply(t.Context(), s.store, pushing{Operation: put, Key: universe{Rand: rand.New(rand.NewPCG(1, 1))}.key(t), Body: bodyOf(), At: noon})
 	if err := wipe(t.Context(), s.store); err != nil {
 		t.Fatal(err)

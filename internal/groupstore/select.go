@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"slices"
 )
 
 // Select returns the view of those groups for which keep is true, as if the store held no others; what is exposed and what is in
@@ -15,9 +14,10 @@ import (
 func (s *Store) Select(ctx context.Context, keep func(Group) bool) (*View, error) {
 	now := s.lives.now()
 	s.mu.RLock()
-	states, sorted, ids := slices.Clone(s.slots.states), s.slots.sorted, s.sets.Families()
-	v, live := &View{ids: ids, moment: s.moment(now)}, s.lives.areAny()
+	slots := s.shown()
+	v, live := &View{ids: slots.ids, renumbered: slots.renumbered, moment: s.moment(now)}, s.lives.areAny()
 	s.mu.RUnlock()
+	states, sorted := slots.states, slots.sorted
 	selected, inOrderTo := states[:0], 0
 	for from := 0; from < len(states); from += fetchedAtOnce {
 		if ctx.Err() != nil {

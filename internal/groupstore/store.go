@@ -32,8 +32,10 @@ type Config struct {
 	Now func() time.Time
 	// Presence tells which agents are gone; nil for none ever is.
 	Presence Presence
-	// Log makes changes durable; nil keeps them in memory only.
-	Log Log
+	// Appender commits changes; nil for a store in memory, where what is applied is committed.
+	Appender Appender
+	// ShowCommitted has views show of each group what it held when [Store.Commit] was last told, rather than what is applied by now.
+	ShowCommitted bool
 }
 
 // OwnFamily is a metric family of the program itself, which the store has to know before anybody pushes one of that name
@@ -61,7 +63,7 @@ type Store struct {
 	maxSeries int
 	maxGroups int
 
-	log       Log
+	appender  Appender
 	own       map[string]OwnFamily
 	turns     turns
 	encoders  sync.Pool // of *series.Encoder
@@ -81,6 +83,8 @@ type Store struct {
 	lives    lives
 	answers  answers
 	totals   totals
+	feeds    *feeds
+	held     held
 	loading  bool // a Loader is at work
 	probes   int  // look-ups made by the check, counted for tests of its cost
 }
@@ -97,12 +101,17 @@ func New(cfg Config) *Store {
 		maxSeries: cfg.MaxSeries,
 		maxGroups: cfg.MaxGroups,
 
-		log: cfg.Log,
-		own: make(map[string]OwnFamily, len(cfg.OwnFamilies)),
+		appender: cfg.Appender,
+		own:      make(map[string]OwnFamily, len(cfg.OwnFamilies)),
 
 		accounts: accounts{label: cfg.AccountLabel, limitsOf: cfg.AccountLimits},
-		origins:  newOrigins(),
+		held:     held{on: cfg.ShowCommitted},
 	}
+	if s.appender == nil {
+		s.appender = inMemory{}
+	}
+	s.feeds = &feeds{}
+	s.origins, s.answers = newOrigins(s.feeds), answers{feeds: s.feeds}
 	s.lives.now, s.lives.presence, s.lives.regime = cfg.Now, cfg.Presence, newRegime(lifetime.Regime{})
 	if s.lives.now == nil {
 		s.lives.now = time.Now
@@ -134,6 +143,18 @@ func (s *Store) reset() {
 	s.slots = slots{}
 	s.lives.declared, s.lives.failed, s.lives.expiring = 0, 0, nil
 	s.totals = totals{}
+}
+
+// forgetAll forgets everything, as if there had never been a change. Whoever follows is told all anew.
+func (s *Store) forgetAll() {
+	s.reset()
+	s.waiting.order = 0
+	s.origins.clear()
+	s.answers = answers{feeds: s.feeds}
+	s.held.byKey, s.held.committed = nil, 0
+	for _, f := range s.feeds.all {
+		f.whole = true
+	}
 }
 
 // Stats are the sizes of a store.

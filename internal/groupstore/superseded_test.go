@@ -64,7 +64,7 @@ func TestSuperseded(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			j := &journal{}
-			s := newTester(t, groupstore.Config{Log: j})
+			s := newTester(t, groupstore.Config{Appender: j})
 			k := key(t, "job", "j")
 			do := func(s *tester, x sent, waited bool) (change.Outcome, error) {
 				p := pushing{

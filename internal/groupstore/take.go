@@ -39,10 +39,8 @@ func (s *Store) take(x *decision) (wait func(context.Context) error, err error) 
 		return nil, nil
 	}
 	x.completeMarks()
-	if s.log != nil {
-		if wait, err = s.log.Append(s.position+1, x.effect); err != nil {
-			return nil, err
-		}
+	if wait, err = s.appender.Append(s.position+1, x.effect); err != nil {
+		return nil, err
 	}
 	s.position++
 	s.commit(&x.effect, x.group)

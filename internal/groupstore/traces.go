@@ -62,11 +62,19 @@ type keyedTrace struct {
 	trace
 }
 
+// A passedTrace is a trace that its source is past.
+type passedTrace struct {
+	trace
+	order uint64 // rises in the order in which traces were passed
+}
+
 // traces are those of one source. They are guarded by Store.mu. A key is in one of the two maps at most.
 type traces struct {
 	fresh  []keyedTrace        // a heap by sequence: those that the source is not past
 	places map[traceKey]uint32 // where they are in it
-	passed map[traceKey]trace
+	passed map[traceKey]passedTrace
+	// unknown are fields of a later release; nil for none.
+	unknown map[traceKey]string
 }
 
 // traceAt returns the trace that the source left in a group, and whether the source is past it.
@@ -79,8 +87,19 @@ func (src *source) traceAt(canonical string) (t trace, passed, found bool) {
 	if i, fresh := ts.places[key]; fresh {
 		return ts.fresh[i].trace, false, true
 	}
-	t, found = ts.passed[key]
-	return t, found, found
+	p, found := ts.passed[key]
+	return p.trace, found, found
+}
+
+// keepUnknown keeps fields of a later release of a trace that is about to enter.
+func (ts *traces) keepUnknown(key traceKey, fields string) {
+	if fields == "" {
+		return
+	}
+	if ts.unknown == nil {
+		ts.unknown = make(map[traceKey]string)
+	}
+	ts.unknown[key] = fields
 }
 
 func (ts *traces) isEmpty() bool { return len(ts.fresh) == 0 && len(ts.passed) == 0 }
@@ -124,6 +143,7 @@ func (ts *traces) Pop() any {
 // addTrace puts a trace in the place of the one that the source has there, which is older.
 func (in *origins) addTrace(src *source, t keyedTrace) {
 	in.dropTrace(t.key, src)
+	in.feeds.noteTrace(src, t.key)
 	heap.Push(&src.traces, t)
 	src.author.fresh++
 	in.fresh++
@@ -132,13 +152,16 @@ func (in *origins) addTrace(src *source, t keyedTrace) {
 // dropTrace takes a trace out, if it is there.
 func (in *origins) dropTrace(key traceKey, src *source) {
 	ts := &src.traces
+	delete(ts.unknown, key)
 	if i, fresh := ts.places[key]; fresh {
+		in.feeds.noteTrace(src, key)
 		heap.Remove(ts, int(i))
 		src.author.fresh--
 		in.fresh--
 		return
 	}
 	if _, passed := ts.passed[key]; passed {
+		in.feeds.noteTrace(src, key)
 		delete(ts.passed, key)
 		src.author.passed--
 		in.passed--
@@ -159,9 +182,10 @@ func (x *decision) forgetTraces() {
 func (in *origins) forget(src *source, through uint64) {
 	ts := &src.traces
 	for len(ts.fresh) > 0 && ts.fresh[0].sequence <= through {
-		t := ts.fresh[0]
+		t, unknown := ts.fresh[0], ts.unknown[ts.fresh[0].key]
 		in.dropTrace(t.key, src)
 		if t.at() > 0 {
+			src.traces.keepUnknown(t.key, unknown)
 			in.remember(src, t)
 		}
 	}
@@ -170,27 +194,39 @@ func (in *origins) forget(src *source, through uint64) {
 
 // A memory is a trace that its source is past.
 type memory struct {
-	src      *source
-	key      traceKey
-	sequence uint64
+	src   *source
+	key   traceKey
+	order uint64
 }
 
 // isThere says whether the trace is there as it was passed.
 func (m memory) isThere() bool {
 	t, found := m.src.traces.passed[m.key]
-	return found && t.sequence == m.sequence
+	return found && t.order == m.order
+}
+
+// pass enters a trace that its source is past, in the place that its order gives it.
+func (in *origins) pass(src *source, key traceKey, t passedTrace) {
+	if src.traces.passed == nil {
+		src.traces.passed = make(map[traceKey]passedTrace)
+	}
+	in.feeds.noteTrace(src, key)
+	a := src.author
+	src.traces.passed[key] = t
+	at := len(a.remembered)
+	for at > 0 && a.remembered[at-1].order > t.order { // never, but for what comes from elsewhere
+		at--
+	}
+	a.remembered = slices.Insert(a.remembered, at, memory{src, key, t.order})
+	a.passed++
+	in.passed++
+	in.passes = max(in.passes, t.order)
 }
 
 // remember keeps a trace that its source is past, as long as there is room for it.
 func (in *origins) remember(src *source, t keyedTrace) {
-	if src.traces.passed == nil {
-		src.traces.passed = make(map[traceKey]trace)
-	}
 	a := src.author
-	src.traces.passed[t.key] = t.trace
-	a.remembered = append(a.remembered, memory{src, t.key, t.sequence})
-	a.passed++
-	in.passed++
+	in.pass(src, t.key, passedTrace{t.trace, in.passes + 1})
 	for a.passed > in.maxRemembered || a.passed > 0 && in.passed > in.maxAllRemembered {
 		oldest := a.remembered[0]
 		a.remembered = a.remembered[1:]
@@ -232,13 +268,15 @@ func (s *Store) DropMarks() {
 			s.replace(g, markedState(&Effect{}, g))
 		}
 	}
-	s.origins.sources, s.origins.authors = make(map[string]*source), make(map[string]*author)
-	s.origins.marks, s.origins.fresh, s.origins.passed = 0, 0, 0
+	s.origins.clear()
 }
 
 // wipe removes all groups and leaves traces of their marks behind.
 func (s *Store) wipe() {
 	groups := s.groups.byKey
+	for _, g := range groups {
+		s.noteState(g, nil)
+	}
 	s.reset()
 	for canonical, g := range groups {
 		marks := g.state.noted().marks

@@ -19,7 +19,7 @@ import (
 // TestForget: traces are passed when their source says so, and what groups have stays.
 func TestForget(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	a, b, c := key(t, "job", "a"), key(t, "job", "b"), key(t, "job", "c")
 	remove := func(k grouping.Key, source string, sequence uint64) {
 		t.Helper()
@@ -70,7 +70,7 @@ func TestForget(t *testing.T) {
 // comes later when it is too much, until it is passed. Nobody else is held up, and a wipe is never refused.
 func TestMarksAreBounded(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	a := body(t, "m 1\n")
 	a.Key = key(t, "job", "a")
 	for i := range 20 {
@@ -85,7 +85,7 @@ func TestMarksAreBounded(t *testing.T) {
 	}
 	wantSame(t, "replayed", s, replayed(t, j))
 
-	flooded := newTester(t, groupstore.Config{Log: &journal{}})
+	flooded := newTester(t, groupstore.Config{Appender: &journal{}})
 	flooded.store.SetMaxTraces(10, 25, 10, 25)
 	try := func(op change.Operation, source string, sequence uint64) error {
 		o := &origin{Source: source, Sequence: sequence}
@@ -177,7 +177,7 @@ func TestLoaderRefusesMarks(t *testing.T) {
 	s := newTester(t, groupstore.Config{})
 	s.put(key(t, "job", "a"), "m 1\n")
 	s.send(pushing{Operation: change.Delete, Key: key(t, "job", "b")}, "x", 3)
-	whole := cut(t, s.store) // position, set, group, trace, source
+	whole := formerCut(t, s.store) // position, set, group, trace, source
 	trace, source := whole[3], whole[4]
 	edit := func(record []byte, old, replacement string) []byte {
 		if !strings.Contains(string(record), old) {
@@ -241,7 +241,7 @@ func TestTombstonesOfFormat1(t *testing.T) {
 // TestMendMarks replays a log of which the making of a group is lost: its mark is not.
 func TestMendMarks(t *testing.T) {
 	j := &journal{}
-	s := newTester(t, groupstore.Config{Log: j})
+	s := newTester(t, groupstore.Config{Appender: j})
 	p := body(t, "m 1\n")
 	p.Key, p.At = key(t, "job", "a"), noon
 	s.send(p, "x", 1)

@@ -13,8 +13,10 @@ import (
 type View struct {
 	states []*state // in the order of S16, none nil; without what is not exposed any more
 	ids    int      // more than any family id
-	moment *moment
-	fates  []*fate // of each state; nil if nothing is known of the life of any group
+	// renumbered are the family ids of sets that are not those of the sets, nil for none: that of a set that has left the table may be another's.
+	renumbered map[*series.Set]uint32
+	moment     *moment
+	fates      []*fate // of each state; nil if nothing is known of the life of any group
 
 	once sync.Once
 	runs []run // made when first asked for, see families
@@ -36,15 +38,14 @@ type ref struct{ state, part uint32 }
 func (s *Store) Snapshot() *View {
 	now := s.lives.now()
 	s.mu.RLock()
-	states, sorted, ids := slices.Clone(s.slots.states), s.slots.sorted, s.sets.Families()
-	gaps := s.slots.gaps
-	v := &View{ids: ids, moment: s.moment(now)}
+	states := s.shown()
+	v := &View{ids: states.ids, renumbered: states.renumbered, moment: s.moment(now)}
 	live, seen := s.lives.areAny(), StateCounts{StateFailed: s.lives.failed, StateOK: len(s.groups.byKey) - s.lives.failed}
 	s.mu.RUnlock()
-	if sorted < len(states) || gaps > 0 {
-		states = inOrder(states, sorted, 0)
+	v.states = states.states
+	if states.sorted < len(v.states) || states.gaps {
+		v.states = inOrder(v.states, states.sorted, 0)
 	}
-	v.states = states
 	if live {
 		seen = v.settle()
 	}
@@ -113,7 +114,7 @@ func (v *View) families() []run {
 		for i, st := range v.states {
 			for j := range st.parts {
 				if p := &st.parts[j]; p.hidden == nil {
-					r := &byID[p.set.FamilyID()]
+					r := &byID[v.familyID(p.set)]
 					r.refs = append(r.refs, ref{uint32(i), uint32(j)})
 				}
 			}
@@ -122,6 +123,16 @@ func (v *View) families() []run {
 		slices.SortFunc(v.runs, func(a, b run) int { return strings.Compare(a.name, b.name) })
 	})
 	return v.runs
+}
+
+// familyID returns the number of the set's family in the view.
+func (v *View) familyID(k *series.Set) uint32 {
+	if v.renumbered != nil {
+		if id, ok := v.renumbered[k]; ok {
+			return id
+		}
+	}
+	return k.FamilyID()
 }
 
 // count returns, by family id, runs without their parts, and the number of parts that each will have.
@@ -133,7 +144,7 @@ func (v *View) count() (byID []run, counts []int) {
 			if p.hidden != nil {
 				continue
 			}
-			id := p.set.FamilyID()
+			id := v.familyID(p.set)
 			counts[id]++
 			r := &byID[id]
 			if r.first == nil {

@@ -67,7 +67,7 @@ func TestOnce(t *testing.T) {
 		} {
 			t.Run(fmt.Sprint(tt.name, " ", check), func(t *testing.T) {
 				log := &memory{}
-				b := newBench(t, ingest.Config{AgentLabel: "agent"}, groupstore.Config{Check: check, Log: log})
+				b := newBench(t, ingest.Config{AgentLabel: "agent"}, groupstore.Config{Check: check, Appender: log})
 				tt.request.Agent, tt.request.At = "site", noon
 				r := from(tt.request, 3)
 				result, err := outcome(b.ingester.Apply(t.Context(), &r))
@@ -108,7 +108,7 @@ func TestOnce(t *testing.T) {
 // TestInconsistentOnce: a rejection for which the failure time is set is decided as durably as any.
 func TestInconsistentOnce(t *testing.T) {
 	log := &memory{}
-	b := newBench(t, ingest.Config{}, groupstore.Config{Log: log})
+	b := newBench(t, ingest.Config{}, groupstore.Config{Appender: log})
 	if _, err := b.put(key(t, "job", "other"), "# TYPE m counter\nm 1\n"); err != nil {
 		t.Fatal(err)
 	}

@@ -183,7 +183,7 @@ func writeBackup(ctx context.Context, r *reading, file string) (Summary, error) 
 		return Summary{}, err
 	}
 	defer w.Abort() // does nothing after Commit
-	if _, err := writeStore(ctx, w, marks{writer: r.marks.writer, imports: r.marks.imports}, cut); err != nil {
+	if _, err := writeStore(ctx, w, r.marks.ofBackup(), cut); err != nil {
 		return Summary{}, err
 	}
 	return summaryOf(r), w.Commit(ctx)

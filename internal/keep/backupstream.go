@@ -11,19 +11,24 @@ import (
 	"pushrelay/internal/wal"
 )
 
-// WriteBackup writes what the store holds at this moment, as [Backup] does of a log, and as [ReceiveBackup] takes it. It needs no room on the disk;
-// what has changed meanwhile is held in memory until it returns. It must not be called before the store is recovered.
+// WriteBackup is for [Keep].
 func (d *Disk) WriteBackup(ctx context.Context, out io.Writer) error {
 	var held marks
 	cut, err := d.store.Cut(func() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		held = marks{writer: self(d.cfg.Release), imports: d.marks.imports}
+		held = d.marks.ofBackup()
+		held.writer = self(d.cfg.Release)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
+	return streamBackup(ctx, out, held, cut)
+}
+
+// streamBackup writes a backup, which holds marks and a cut.
+func streamBackup(ctx context.Context, out io.Writer, held marks, cut *groupstore.Cut) error {
 	w, err := wal.StreamSnapshot(out)
 	if err != nil {
 		return fmt.Errorf("backing up: %w", err)
@@ -38,7 +43,7 @@ func (d *Disk) WriteBackup(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
-// ReceiveBackup writes into a file what another process writes by [Disk.WriteBackup], and reads it to its end before the file gets its name, so
+// ReceiveBackup writes into a file what another process writes by [Keep.WriteBackup], and reads it to its end before the file gets its name, so
 // that it is replaced by a whole backup or not at all. Fetch's error is returned as it is.
 func ReceiveBackup(ctx context.Context, file string, fetch func(context.Context, io.Writer) error) (Summary, error) {
 	RemoveLeftovers(filepath.Dir(file))

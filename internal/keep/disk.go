@@ -24,7 +24,7 @@ import (
 type Config struct {
 	// Dir is the directory of the log and of nothing else. It is created if it is missing. Required.
 	Dir string
-	// Store is what the store is made with; its Log is set here.
+	// Store is what the store is made with; its Appender is set here.
 	Store groupstore.Config
 	// Release is written into the log, for people who meet it with another one.
 	Release string
@@ -44,8 +44,7 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Disk is a grouping store that is kept on the disk: with the log that keeps it. It is made by [New] and can be written once [Disk.Recover]
-// has returned. It is safe for concurrent use, apart from what is said of the single functions.
+// Disk keeps a store on the disk: what is in its log, and synced, is committed. It is made by [NewDisk].
 type Disk struct {
 	// Static after New.
 	cfg     Config
@@ -64,20 +63,21 @@ type Disk struct {
 	marks marks
 }
 
-// New returns an empty store that is not recovered yet, and may be neither changed nor shown. Nothing is opened.
-func New(cfg Config) *Disk {
+var _ Keep = (*Disk)(nil)
+
+// NewDisk returns an empty store that is not recovered yet. Nothing is opened.
+func NewDisk(cfg Config) *Disk {
 	d := &Disk{cfg: cfg, failed: make(chan struct{}, 1)}
-	cfg.Store.Log = d
+	cfg.Store.Appender = d
 	d.store = groupstore.New(cfg.Store)
 	d.metrics = newMetrics(cfg.Registerer, d)
 	return d
 }
 
-// Store returns the store. It is the same one for life.
+// Store is for [Keep].
 func (d *Disk) Store() *groupstore.Store { return d.store }
 
-// Recover takes possession of the directory and fills the store with what it holds. It must be called once, before anything
-// else is done with the store. An error is one of [wal.Open], or tells that a record is not understood; nothing on the disk
+// Recover takes possession of the directory and fills the store with what it holds. An error is one of [wal.Open], or tells that a record is not understood; nothing on the disk
 // was changed then. A log that can be read and not written is no error: see [Disk.Failure].
 //
 // What a crash has left behind, and what is lost, is logged.
@@ -127,12 +127,18 @@ func (d *Disk) accept(r *reading, found wal.Recovery) error {
 func (d *Disk) beginEpoch(ctx context.Context, found wal.Recovery) error {
 	next := history.Epoch{Began: d.store.Position()}
 	rand.Read(next.ID[:])
-	return d.markStart(ctx, found, epochMark(next))
+	return d.markStart(ctx, found, func(m *marks) ([]byte, error) {
+		m.takeEpoch(next, nil)
+		return encodeMark(epochMark(next, nil))
+	})
 }
+
+// A noting lets a mark hold, and returns it as it is written.
+type noting func(m *marks) (payload []byte, err error)
 
 // markStart is mark for what a start of the log says, also of one that cannot be written: the mark comes into it as soon as it can,
 // before any change.
-func (d *Disk) markStart(ctx context.Context, found wal.Recovery, m mark) error {
+func (d *Disk) markStart(ctx context.Context, found wal.Recovery, m noting) error {
 	wait, err := d.put(m, d.wal.Load().Note)
 	if err != nil || found.Failure != nil {
 		return err
@@ -140,7 +146,7 @@ func (d *Disk) markStart(ctx context.Context, found wal.Recovery, m mark) error 
 	return wait(ctx)
 }
 
-// History returns where the store has been. It is valid once the store is recovered.
+// History is for [Keep].
 func (d *Disk) History() history.History {
 	position := d.store.Position() // The store's lock is taken before this one.
 	d.mu.Lock()
@@ -165,7 +171,7 @@ func (d *Disk) identify(ctx context.Context, found wal.Recovery) error {
 	var id ID
 	rand.Read(id[:])
 	d.mu.Lock()
-	d.marks.id, d.marks.epochs = id, nil
+	d.marks.takeID(id)
 	d.mu.Unlock()
 	if found.Lossy {
 		d.store.DropMarks()
@@ -176,32 +182,32 @@ func (d *Disk) identify(ctx context.Context, found wal.Recovery) error {
 		}
 		return nil
 	}
-	return d.markStart(ctx, found, mark{StoreID: id.String()})
+	return d.markStart(ctx, found, func(*marks) ([]byte, error) { return encodeMark(idMark(id)) })
 }
 
-// ID returns what identifies the store. It is valid once the store is recovered.
+// ID is for [Keep].
 func (d *Disk) ID() ID {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.marks.id
 }
 
-// Fresh reports whether the directory held no store. It is valid once the store is recovered.
+// Fresh says whether the directory held no store.
 func (d *Disk) Fresh() bool { return d.fresh }
 
-// Imported says whether the file of that name was taken over, now or in an earlier life.
+// Imported is for [Keep].
 func (d *Disk) Imported(name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.ContainsFunc(d.marks.imports, func(i Import) bool { return i.Name == name })
 }
 
-// NoteImport makes it durable that a file was taken over. The changes of which that consisted are durable by then as well.
-func (d *Disk) NoteImport(ctx context.Context, i Import) error { return d.mark(ctx, mark{Import: &i}) }
-
-// mark appends a mark and waits until it is durable.
-func (d *Disk) mark(ctx context.Context, m mark) error {
-	wait, err := d.put(m, d.wal.Load().Append)
+// NoteImport is for [Keep].
+func (d *Disk) NoteImport(ctx context.Context, i Import) error {
+	wait, err := d.put(func(m *marks) ([]byte, error) {
+		m.imports = append(m.imports, i)
+		return encodeMark(importMark(&i))
+	}, d.wal.Load().Append)
 	if err != nil {
 		return err
 	}
@@ -209,28 +215,27 @@ func (d *Disk) mark(ctx context.Context, m mark) error {
 }
 
 // put puts a mark into the log in one of its two ways, and lets it hold.
-func (d *Disk) put(m mark, appending func([]byte) (func(context.Context) error, error)) (wait func(context.Context) error, err error) {
-	payload, err := m.payload()
+func (d *Disk) put(note noting, appending func([]byte) (func(context.Context) error, error)) (wait func(context.Context) error, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	next := d.marks
+	next.imports = slices.Clip(next.imports)
+	payload, err := note(&next)
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	// Under the lock, so that a snapshot has either the mark or the place in the log before it.
-	wait, err = appending(payload)
-	if err == nil {
-		err = d.marks.take(payload[1:])
-	}
-	if err != nil {
+	if wait, err = appending(payload); err != nil {
 		return nil, fmt.Errorf("noting in the log: %w", err)
 	}
+	d.marks = next
 	return wait, nil
 }
 
 // errRecovering means that the store was changed too early, which is a fault of the program.
 var errRecovering = errors.New("the store is being recovered")
 
-// Append takes a change of the store. See [groupstore.Log].
+// Append puts a change into the log. See [groupstore.Appender].
 func (d *Disk) Append(position uint64, e groupstore.Effect) (wait func(context.Context) error, err error) {
 	w := d.wal.Load()
 	if w == nil {
@@ -255,23 +260,23 @@ func (d *Disk) encode(position uint64, e groupstore.Effect) ([]byte, error) {
 	if cap(d.record) > keptBufferBytes {
 		d.record, d.compressed = nil, nil
 	}
-	d.record = groupstore.AppendEffect(append(d.record[:0], storePayload), position, e)
+	d.record = groupstore.AppendEffect(d.record[:0], position, e)
 	if len(d.record) > maxRecordBytes {
 		return nil, fmt.Errorf("%w: %d bytes", wal.ErrTooLarge, len(d.record))
 	}
 	if len(d.record) < compressFrom {
 		return d.record, nil
 	}
-	room := 1 + s2.MaxEncodedLen(len(d.record)-1)
+	room := 1 + s2.MaxEncodedLen(len(d.record))
 	d.compressed = slices.Grow(d.compressed[:0], room)[:room]
 	d.compressed[0] = compressedPayload
-	return d.compressed[:1+len(s2.Encode(d.compressed[1:], d.record[1:]))], nil
+	return d.compressed[:1+len(s2.Encode(d.compressed[1:], d.record))], nil
 }
 
 // keptBufferBytes is the largest buffer that is kept for the next change.
 const keptBufferBytes = 1 << 20
 
-// Failure returns why the store cannot be changed, nil if it can.
+// Failure is for [Keep].
 func (d *Disk) Failure() error {
 	w := d.wal.Load()
 	if w == nil {
@@ -280,7 +285,7 @@ func (d *Disk) Failure() error {
 	return w.Status().Failure
 }
 
-// Losses returns what the store has lost, or may have, and nobody has taken note of.
+// Losses is for [Keep].
 func (d *Disk) Losses() []wal.Loss {
 	w := d.wal.Load()
 	if w == nil {
@@ -289,8 +294,7 @@ func (d *Disk) Losses() []wal.Loss {
 	return w.Losses()
 }
 
-// Close makes durable what is not yet and gives up the directory. Run must have returned. It does nothing before the
-// store was recovered.
+// Close is for [Keep].
 func (d *Disk) Close() error {
 	if w := d.wal.Load(); w != nil {
 		return w.Close()

@@ -45,7 +45,7 @@ func tryOpen(tb testing.TB, cfg keep.Config) (*keeper, error) {
 	tb.Helper()
 	k := &keeper{tb: tb, dir: cfg.Dir, registry: prometheus.NewRegistry()}
 	cfg.Registerer = k.registry
-	k.Disk = keep.New(cfg)
+	k.Disk = keep.NewDisk(cfg)
 	return k, k.Recover(tb.Context())
 }
 
@@ -182,7 +182,7 @@ func TestWipeIsDurable(t *testing.T) {
 func TestNotRecovered(t *testing.T) {
 	cfg := config(t.TempDir())
 	cfg.Registerer = prometheus.NewRegistry()
-	l := keep.New(cfg)
+	l := keep.NewDisk(cfg)
 	if err := (&keeper{tb: t, Disk: l}).wipe(); err == nil {
 		t.Error("a store was changed before it was recovered")
 	}

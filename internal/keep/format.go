@@ -15,7 +15,8 @@ import (
 //
 //	1  until a release was named
 //	2  the release and the format are named by a mark, before anything that they wrote
-const format = 2
+//	3  all but that mark is of proto/storage/v1
+const format = 3
 
 // A writer is a release that writes the log, and in which format. Any release understands this much of a mark of any other.
 type writer struct {
@@ -51,14 +52,26 @@ func (d *Disk) sign(ctx context.Context, found wal.Recovery) error {
 	if signed {
 		return nil
 	}
-	return d.markStart(ctx, found, mark{writer: self(d.cfg.Release)})
+	return d.markStart(ctx, found, func(m *marks) ([]byte, error) {
+		m.writer = self(d.cfg.Release)
+		return m.writer.payload()
+	})
+}
+
+// payload is the mark that names the writer.
+func (w writer) payload() ([]byte, error) {
+	text, err := json.Marshal(w)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a mark: %w", err)
+	}
+	return append([]byte{writerPayload}, text...), nil
 }
 
 // checkWriters refuses a log of which a newer release wrote a part. It looks at whatever can be read, also where a part is
 // damaged.
 func checkWriters(ctx context.Context, cfg wal.Config) error {
 	return wal.Scan(ctx, cfg, func(payload []byte) error {
-		if len(payload) == 0 || payload[0] != markPayload {
+		if len(payload) == 0 || payload[0] != writerPayload {
 			return nil
 		}
 		return writerOf(payload[1:]).known()

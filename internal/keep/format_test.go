@@ -154,7 +154,7 @@ func TestRecordOfUnknownFormat(t *testing.T) {
 	cfg.FS = nil
 	_, err := tryOpen(t, cfg)
 	wantNewer(t, "opening", err)
-	for _, unknown := range []string{"Q what is this", `m{"what":"is this"}`, "s\x00nonsense"} {
+	for _, unknown := range []string{"Q what is this", `m{"what":"is this"}`, "s\x00nonsense", "\x10nonsense", "\x16", "\x1f"} {
 		dir := filepath.Join(t.TempDir(), "store")
 		writeLog(t, dir, []string{`m{"release":"0.5","format":1}`, unknown}, nil)
 		cfg.Dir = dir
@@ -192,7 +192,7 @@ func TestTheWriterIsNamed(t *testing.T) {
 		k.mustPush(change.Replace, "a", "m 1\n")
 		k.close()
 	}
-	want := []string{`{"release":"0.5","format":2}`, `{"release":"0.6","format":2}`}
+	want := []string{`{"release":"0.5","format":3}`, `{"release":"0.6","format":3}`}
 	if diff := cmp.Diff(want, writers(t, inLog)); diff != "" {
 		t.Errorf("writers in the log (-want +got):\n%s", diff)
 	}
@@ -201,7 +201,7 @@ func TestTheWriterIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	inBackup := func(sink func([]byte) error) error { return wal.ReadSnapshot(t.Context(), nil, backup, sink) }
-	if diff := cmp.Diff([]string{`{"release":"0.6","format":2}`}, writers(t, inBackup)); diff != "" {
+	if diff := cmp.Diff([]string{`{"release":"0.6","format":3}`}, writers(t, inBackup)); diff != "" {
 		t.Errorf("writers in the backup (-want +got):\n%s", diff)
 	}
 
@@ -213,7 +213,7 @@ func TestTheWriterIsNamed(t *testing.T) {
 	cfg.Release = "0.8"
 	synctest.Test(t, func(t *testing.T) {
 		k := open(t, cfg)
-		if got := writers(t, inLog); len(got) != 3 || got[0] != `{"release":"0.7","format":2}` || got[2] != `{"release":"0.8","format":2}` {
+		if got := writers(t, inLog); len(got) != 3 || got[0] != `{"release":"0.7","format":3}` || got[2] != `{"release":"0.8","format":3}` {
 			t.Errorf("writers in the restored log: %q", got)
 		}
 		stop := k.run(t)
@@ -221,7 +221,7 @@ func TestTheWriterIsNamed(t *testing.T) {
 		stop()
 		k.close()
 	})
-	if got := writers(t, inLog); !slices.Equal(got, []string{`{"release":"0.8","format":2}`}) {
+	if got := writers(t, inLog); !slices.Equal(got, []string{`{"release":"0.8","format":3}`}) {
 		t.Errorf("writers after a snapshot: %q, want the one that wrote it", got)
 	}
 }

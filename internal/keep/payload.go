@@ -10,16 +10,27 @@ import (
 
 	"github.com/klauspost/compress/s2"
 
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"pushrelay/internal/datadir"
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
 	"pushrelay/internal/wal"
 )
 
-// Each payload of the log and of a snapshot begins with one byte that says whose it is.
+// Each payload of the log and of a snapshot begins with one byte that says whose it is: a storagev1.PayloadKind, most of which are the store's records as
+// they are, or one of the letters that were before format 3.
 const (
-	storePayload      = 's' // a record of the grouping store
-	compressedPayload = 'z' // the same, compressed by S2
-	markPayload       = 'm' // a mark, in JSON
+	compressedPayload = byte(storagev1.PayloadKind_PAYLOAD_KIND_COMPRESSED) // a record of the store, compressed by S2
+	markPayload       = byte(storagev1.PayloadKind_PAYLOAD_KIND_MARK)
+	firstKind         = byte(storagev1.PayloadKind_PAYLOAD_KIND_CHANGE)
+
+	writerPayload = 'm' // a mark in JSON: the release that writes, as any release has to read it; in former formats all others, too
+
+	formerStorePayload      = 's' // a record of the store, which is of a former format
+	formerCompressedPayload = 'z' // the same, compressed by S2
 )
 
 const (
@@ -47,10 +58,12 @@ type Import struct {
 	SHA256 string `json:"sha256"`
 	// At is when it was done.
 	At time.Time `json:"at"`
+
+	later []byte // fields of a later release
 }
 
-// A mark is what the log holds beside changes. Exactly one field is set, or those of the writer.
-type mark struct {
+// A formerMark is what the log holds beside changes, as a mark in JSON. Exactly one field is set, or those of the writer.
+type formerMark struct {
 	writer
 
 	StoreID string  `json:"store_id,omitempty"`
@@ -58,7 +71,7 @@ type mark struct {
 	Epoch   *epoch  `json:"epoch,omitempty"`
 }
 
-// epoch is a [history.Epoch] as it is written.
+// epoch is a [history.Epoch] as it was written.
 type epoch struct {
 	ID    string `json:"id"`
 	Began uint64 `json:"began"`
@@ -70,48 +83,135 @@ type marks struct {
 	id      ID
 	imports []Import
 	epochs  []history.Epoch // replaced whole
+
+	// Of a later release: fields of epochs, by their ids, and whole marks, each as it is.
+	laterOfEpochs map[history.EpochID][]byte
+	later         [][]byte
 }
 
-// payloads returns the marks as they are written, the writer first; those for a backup leave the ID out, since a store that is
-// made from it is another one.
+// ofBackup returns those that a backup has: not the ID, nor where the store has been, since a store that is made from it is another one.
+func (m *marks) ofBackup() marks {
+	return marks{writer: m.writer, imports: m.imports, later: m.later}
+}
+
+// payloads returns the marks as they are written, the writer first.
 func (m *marks) payloads() ([][]byte, error) {
-	all := []mark{{writer: m.writer}}
-	if m.id != (ID{}) {
-		all = append(all, mark{StoreID: m.id.String()})
+	first, err := m.writer.payload()
+	if err != nil {
+		return nil, err
 	}
-	for _, i := range m.imports {
-		all = append(all, mark{Import: &i})
+	var all []*storagev1.StoreMark
+	if m.id != (ID{}) {
+		all = append(all, idMark(m.id))
+	}
+	for i := range m.imports {
+		all = append(all, importMark(&m.imports[i]))
 	}
 	for _, e := range m.epochs {
-		all = append(all, epochMark(e))
+		all = append(all, epochMark(e, m.laterOfEpochs[e.ID]))
 	}
-	encoded := make([][]byte, 0, len(all))
+	encoded := [][]byte{first}
 	for _, one := range all {
-		payload, err := one.payload()
+		payload, err := encodeMark(one)
 		if err != nil {
 			return nil, err
 		}
 		encoded = append(encoded, payload)
 	}
+	for _, one := range m.later {
+		encoded = append(encoded, append([]byte{markPayload}, one...))
+	}
 	return encoded, nil
 }
 
-func epochMark(e history.Epoch) mark { return mark{Epoch: &epoch{ID: e.ID.String(), Began: e.Began}} }
+func idMark(id ID) *storagev1.StoreMark { return &storagev1.StoreMark{StoreId: id[:]} }
 
-func (m mark) payload() ([]byte, error) {
-	text, err := json.Marshal(m)
+func importMark(i *Import) *storagev1.StoreMark {
+	m := &storagev1.Import{Name: []byte(i.Name), Size: i.Size, Sha256: []byte(i.SHA256), At: timestamppb.New(i.At)}
+	if len(i.later) > 0 {
+		m.ProtoReflect().SetUnknown(i.later)
+	}
+	return &storagev1.StoreMark{Import: m}
+}
+
+func epochMark(e history.Epoch, later []byte) *storagev1.StoreMark {
+	m := &storagev1.Epoch{Id: e.ID[:], Began: e.Began}
+	if len(later) > 0 {
+		m.ProtoReflect().SetUnknown(later)
+	}
+	return &storagev1.StoreMark{Epoch: m}
+}
+
+func encodeMark(m *storagev1.StoreMark) ([]byte, error) {
+	payload, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte{markPayload}, m)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a mark: %w", err)
 	}
-	return append([]byte{markPayload}, text...), nil
+	return payload, nil
 }
 
-// take reads a mark. One that is not understood was written by a later version, and must not be lost.
-func (m *marks) take(text []byte) error {
+// take reads a mark. What is not known of it was written by a later release, and is kept.
+func (m *marks) take(payload []byte) error {
+	one := &storagev1.StoreMark{}
+	if err := proto.Unmarshal(payload, one); err != nil {
+		return fmt.Errorf("decoding a mark of the log: %w", err)
+	}
+	set := 0
+	if raw := one.GetStoreId(); len(raw) > 0 {
+		if len(raw) != len(ID{}) {
+			return fmt.Errorf("decoding a mark of the log: %q is no id", raw)
+		}
+		set++
+		m.takeID(ID(raw))
+	}
+	if i := one.GetImport(); i != nil {
+		set++
+		m.imports = append(m.imports, Import{
+			Name: string(i.GetName()), Size: i.GetSize(), SHA256: string(i.GetSha256()), At: i.GetAt().AsTime(), later: i.ProtoReflect().GetUnknown(),
+		})
+	}
+	if e := one.GetEpoch(); e != nil {
+		if len(e.GetId()) != len(history.EpochID{}) {
+			return fmt.Errorf("decoding a mark of the log: %q is no id", e.GetId())
+		}
+		set++
+		m.takeEpoch(history.Epoch{ID: history.EpochID(e.GetId()), Began: e.GetBegan()}, e.ProtoReflect().GetUnknown())
+	}
+	later := one.ProtoReflect().GetUnknown()
+	switch {
+	case set > 1, set == 1 && len(later) > 0:
+		return errors.New("decoding a mark of the log: it says several things")
+	case set == 0 && len(later) == 0:
+		return errors.New("decoding a mark of the log: it says nothing")
+	case set == 0:
+		m.later = append(m.later, later)
+	}
+	return nil
+}
+
+// takeID takes the ID of the store. Another one is another store than before, which has a history of its own.
+func (m *marks) takeID(id ID) {
+	if m.id != id {
+		m.id, m.epochs, m.laterOfEpochs = id, nil, nil
+	}
+}
+
+func (m *marks) takeEpoch(e history.Epoch, later []byte) {
+	m.epochs = history.Begin(m.epochs, e)
+	if len(later) > 0 {
+		if m.laterOfEpochs == nil {
+			m.laterOfEpochs = make(map[history.EpochID][]byte)
+		}
+		m.laterOfEpochs[e.ID] = later
+	}
+}
+
+// takeJSON reads a mark in JSON. One that is not understood must not be lost.
+func (m *marks) takeJSON(text []byte) error {
 	if err := writerOf(text).known(); err != nil {
 		return err // whatever else a newer release has put there
 	}
-	var one mark
+	var one formerMark
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&one); err != nil {
@@ -127,15 +227,13 @@ func (m *marks) take(text []byte) error {
 		if err != nil {
 			return err
 		}
-		if m.id != ID(id) {
-			m.id, m.epochs = ID(id), nil // another store than before, which has a history of its own
-		}
+		m.takeID(id)
 	case one.Epoch != nil:
 		id, err := decodeID(one.Epoch.ID)
 		if err != nil {
 			return err
 		}
-		m.epochs = history.Begin(m.epochs, history.Epoch{ID: id, Began: one.Epoch.Began})
+		m.takeEpoch(history.Epoch{ID: id, Began: one.Epoch.Began}, nil)
 	default:
 		return errors.New("decoding a mark of the log: it says nothing")
 	}
@@ -250,18 +348,37 @@ func (r *reading) splitPlain(payload []byte, ofStore func([]byte) error) error {
 	if len(payload) == 0 {
 		return errors.New("a payload of the log is empty")
 	}
-	switch payload[0] {
-	case storePayload:
-		return ofStore(payload[1:])
-	case compressedPayload:
+	switch kind := payload[0]; kind {
+	case compressedPayload, formerCompressedPayload:
 		record, err := r.decompress(payload[1:])
+		if err == nil && kind == formerCompressedPayload {
+			err = checkFormer(record)
+		}
 		if err != nil {
 			return err
 		}
 		return ofStore(record)
 	case markPayload:
 		return r.marks.take(payload[1:])
+	case writerPayload:
+		return r.marks.takeJSON(payload[1:])
+	case formerStorePayload:
+		if err := checkFormer(payload[1:]); err != nil {
+			return err
+		}
+		return ofStore(payload[1:])
 	default:
-		return fmt.Errorf("a payload of the log is of the unknown kind %q: it was written by a later version", payload[0])
+		if kind > compressedPayload || kind < firstKind {
+			return fmt.Errorf("a payload of the log is of the unknown kind %q: it was written by a later version", kind)
+		}
+		return ofStore(payload)
 	}
+}
+
+// checkFormer refuses a record that begins with a format which is none of the former ones: those end where kinds begin.
+func checkFormer(record []byte) error {
+	if len(record) > 0 && record[0] >= firstKind {
+		return &datadir.NewerError{What: "a record of the store", Format: uint64(record[0]), Known: format}
+	}
+	return nil
 }

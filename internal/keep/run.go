@@ -9,8 +9,7 @@ import (
 	"pushrelay/internal/wal"
 )
 
-// Run makes snapshots when it is time for one, and takes up the log again after the disk failed, until ctx ends. It runs
-// once, after Recover.
+// Run makes snapshots when it is time for one, and takes up the log again after the disk failed, until ctx ends.
 func (d *Disk) Run(ctx context.Context) error {
 	keeper := wal.Keeper{
 		Log: d.wal.Load(), LiveBytes: d.store.CutBytes, Snapshot: d.snapshot, Failed: d.failed,

@@ -22,13 +22,11 @@ func writeStore(ctx context.Context, w *wal.SnapshotWriter, m marks, cut *groups
 			return size, err
 		}
 	}
-	var payload []byte
 	for record := range cut.Records() {
 		if ctx.Err() != nil {
 			return size, context.Cause(ctx)
 		}
-		payload = append(append(payload[:0], storePayload), record...)
-		if err := add(payload); err != nil {
+		if err := add(record); err != nil {
 			return size, err
 		}
 	}

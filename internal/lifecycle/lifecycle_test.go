@@ -48,7 +48,7 @@ func inTime(t *testing.T, test func(t *testing.T, f *fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fixture{t: t, log: &log{}, reg: prometheus.NewRegistry()}
-		f.store = groupstore.New(groupstore.Config{Log: f.log})
+		f.store = groupstore.New(groupstore.Config{Appender: f.log})
 		f.keeper = lifecycle.New(lifecycle.Config{Store: f.store, ForgetAfter: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&f.lines, nil)), Registerer: f.reg})
 		f.keeper.SetRules(nil)
 		ctx, end := context.WithCancel(t.Context())

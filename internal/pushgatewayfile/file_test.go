@@ -327,7 +327,7 @@ func TestImportRefusedByLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, log := range map[string]failingLog{"append": {append: broken}, "wait": {wait: broken}} {
-		if _, err := f.Import(t.Context(), groupstore.New(groupstore.Config{Log: log}), nil); !errors.Is(err, broken) {
+		if _, err := f.Import(t.Context(), groupstore.New(groupstore.Config{Appender: log}), nil); !errors.Is(err, broken) {
 			t.Errorf("%s: Import = %v, want %v", name, err, broken)
 		}
 	}

@@ -118,11 +118,11 @@ func (s *Server) newStore(dataDir string) error {
 		AccountLabel: s.opts.AgentLabel, AccountLimits: s.limitsOf,
 		Presence: s.presence,
 	}, s.telemetry)
-	s.store = s.durability.store
+	s.store = s.durability.Store()
 	s.lives = lifecycle.New(lifecycle.Config{
 		Store: s.store, ForgetAfter: s.opts.GroupsForgetAfter, Logger: s.logger.With(slog.String("component", "lifecycle")), Registerer: s.telemetry,
 	})
-	registerStoreMetrics(s.telemetry, s.store, quotaLimits{groups: s.opts.MaxGroups, series: s.opts.MaxSeries}, s.durability.failure)
+	registerStoreMetrics(s.telemetry, s.store, quotaLimits{groups: s.opts.MaxGroups, series: s.opts.MaxSeries}, s.durability.Failure)
 	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.limitsOf, s.logger)
 	s.telemetry.MustRegister(s.quotas)
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
@@ -163,7 +163,7 @@ func (s *Server) newTunnel() error {
 		Timeout: s.opts.PushTimeout, Journals: s.ingester,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(), OwnFamilies: s.toldFamilies(),
 		MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
-		StoreID:            s.durability.id(), History: s.durability.history(), Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
+		StoreID:            s.durability.ID(), History: s.durability.History, Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,
 	})
 	return nil
 }

@@ -89,7 +89,7 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.backingUp.Unlock()
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := s.durability.disk.WriteBackup(r.Context(), httpserver.NewStallWriter(w)); err != nil {
+	if err := s.durability.WriteBackup(r.Context(), httpserver.NewStallWriter(w)); err != nil {
 		s.logger.Warn("a backup was not made", slog.Any("err", err))
 		panic(http.ErrAbortHandler) // its reader must not take it for whole
 	}

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,7 +14,6 @@ import (
 
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/groupstore"
-	"pushrelay/internal/history"
 	"pushrelay/internal/keep"
 	"pushrelay/internal/wal"
 )
@@ -26,10 +24,9 @@ func storeDir(dataDir string) string { return filepath.Join(dataDir, "store") }
 // durability is how a relay's store lives: in the data dir, or in memory only.
 type durability struct {
 	// static after newDurability
-	store      *groupstore.Store
-	disk       *keep.Disk // what keeps the store; nil in memory only
-	dataDir    string     // empty in memory only
-	usedBefore bool       // some relay has run on the data dir before; seen before anything is made in it
+	keep.Keep
+	dataDir    string // empty in memory only
+	usedBefore bool   // some relay has run on the data dir before; seen before anything is made in it
 	handover   handover
 	logger     *slog.Logger
 }
@@ -38,29 +35,28 @@ type durability struct {
 func newDurability(dataDir string, opts *Options, cfg groupstore.Config, reg prometheus.Registerer) *durability {
 	d := &durability{dataDir: dataDir, usedBefore: wasUsed(dataDir), logger: opts.Logger}
 	if dataDir == "" {
-		d.store = groupstore.New(cfg)
+		d.Keep = keep.NewMemory(cfg, version.Version)
 	} else {
-		d.disk = keep.New(keep.Config{
+		d.Keep = keep.NewDisk(keep.Config{
 			Dir: storeDir(dataDir), Store: cfg, Release: version.Version, NoLock: opts.DataDirNoLock, Progress: opts.progress("recovering the store"),
 			Logger: opts.Logger.With(slog.String("component", "store")), Registerer: reg,
 		})
-		d.store = d.disk.Store()
 	}
-	d.handover = newHandover(opts, d.store, d.disk, reg)
+	d.handover = newHandover(opts, d.Keep, reg)
 	return d
 }
 
 // recover fills the store with what the data dir has, and with what a Pushgateway has left.
 func (d *durability) recover(ctx context.Context) error {
-	if d.disk != nil {
+	if d.dataDir != "" {
 		keep.RemoveLeftovers(d.dataDir) // of backups that were written there
-		if err := d.disk.Recover(ctx); err != nil {
-			return explainStoreError(d.dataDir, err)
-		}
-		if d.usedBefore && d.disk.Fresh() {
-			d.logger.Warn("the store is missing from a data dir that was in use: the relay begins with an empty one under a new store id; agents send again what they have, and what was pushed to the relay itself comes back from a backup only (stop the relay, move the new store away, relay-server restore)",
-				slog.String("dir", storeDir(d.dataDir)), slog.String("store_id", d.disk.ID().String()))
-		}
+	}
+	if err := d.Recover(ctx); err != nil {
+		return explainStoreError(d.dataDir, err)
+	}
+	if d.usedBefore && d.Fresh() {
+		d.logger.Warn("the store is missing from a data dir that was in use: the relay begins with an empty one under a new store id; agents send again what they have, and what was pushed to the relay itself comes back from a backup only (stop the relay, move the new store away, relay-server restore)",
+			slog.String("dir", storeDir(d.dataDir)), slog.String("store_id", d.ID().String()))
 	}
 	return d.handover.take(ctx)
 }
@@ -92,49 +88,9 @@ func adviseRepair(dataDir string, err error) error {
 		dataDir, err, dataDir)
 }
 
-// losses returns what the store has lost, and nobody has taken note of.
-func (d *durability) losses() []wal.Loss {
-	if d.disk == nil {
-		return nil
-	}
-	return d.disk.Losses()
-}
-
-// id identifies the store to agents. One in memory is made anew at every start.
-func (d *durability) id() [16]byte {
-	if d.disk != nil {
-		return d.disk.ID()
-	}
-	return randomID()
-}
-
-// history returns what tells where the store has been. One in memory has just this epoch.
-func (d *durability) history() func() history.History {
-	if d.disk != nil {
-		return d.disk.History
-	}
-	only := []history.Epoch{{ID: randomID()}}
-	return func() history.History { return history.History{Epochs: only, Position: d.store.Position()} }
-}
-
-func randomID() (id [16]byte) {
-	rand.Read(id[:])
-	return id
-}
-
-// failure returns why the store cannot be changed, nil if it can.
-func (d *durability) failure() error {
-	if d.disk == nil {
-		return nil
-	}
-	return d.disk.Failure()
-}
-
 // run starts what belongs to the store while the relay runs.
 func (d *durability) run(ctx context.Context, serving *errgroup.Group) {
-	if d.disk != nil {
-		serving.Go(func() error { return d.disk.Run(ctx) })
-	}
+	serving.Go(func() error { return d.Run(ctx) })
 	if d.handover.exports {
 		serving.Go(func() error { return d.handover.exportOften(ctx) })
 	}
@@ -154,10 +110,7 @@ func (d *durability) end() error {
 const exportGrace = 5 * time.Second
 
 func (d *durability) close() error {
-	if d.disk == nil {
-		return nil
-	}
-	err := d.disk.Close()
+	err := d.Close()
 	if errors.Is(err, wal.ErrUnwritable) {
 		// Whatever was acknowledged is there, so that the end is an orderly one.
 		d.logger.Error("the store was closed while it could not be written: changes that were answered with 503 may be lost", slog.Any("err", err))

@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"pushrelay/internal/groupstore"
 	"pushrelay/internal/keep"
 	"pushrelay/internal/pushgatewayfile"
 )
@@ -29,8 +28,7 @@ type handover struct {
 	file     string // empty for none
 	exports  bool   // whether the file is written
 	interval time.Duration
-	store    *groupstore.Store
-	disk     *keep.Disk // nil in memory only
+	keep     keep.Keep
 	progress func(done, total int64)
 	logger   *slog.Logger
 	failures prometheus.Counter // nil unless the file is written
@@ -39,13 +37,13 @@ type handover struct {
 	exported *uint64
 }
 
-func newHandover(opts *Options, store *groupstore.Store, disk *keep.Disk, reg prometheus.Registerer) handover {
+func newHandover(opts *Options, k keep.Keep, reg prometheus.Registerer) handover {
 	if opts.PersistenceFile == "" {
 		return handover{}
 	}
 	h := handover{
 		file: opts.PersistenceFile, exports: opts.PersistenceExport, interval: opts.PersistenceInterval,
-		store: store, disk: disk, progress: opts.progress("importing " + opts.PersistenceFile), logger: opts.Logger,
+		keep: k, progress: opts.progress("importing " + opts.PersistenceFile), logger: opts.Logger,
 	}
 	if h.exports {
 		h.failures = newExportFailures(reg)
@@ -72,13 +70,11 @@ func (h *handover) take(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if h.disk != nil {
-		if h.disk.Imported(name) {
-			return nil
-		}
-		if err := h.disk.Failure(); err != nil {
-			return fmt.Errorf("--persistence.file %s cannot be imported: %w", h.file, err)
-		}
+	if h.keep.Imported(name) {
+		return nil
+	}
+	if err := h.keep.Failure(); err != nil {
+		return fmt.Errorf("--persistence.file %s cannot be imported: %w", h.file, err)
 	}
 	start := time.Now()
 	file, err := pushgatewayfile.Read(h.file)
@@ -89,17 +85,15 @@ func (h *handover) take(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--persistence.file cannot be imported, and was left as it is; move it away to start without it: %w", err)
 	}
-	report, err := file.Import(ctx, h.store, h.progress)
+	report, err := file.Import(ctx, h.keep.Store(), h.progress)
 	if err != nil {
 		return fmt.Errorf("--persistence.file %s cannot be imported: %w", h.file, err)
 	}
 	if err := h.keepOriginal(report); err != nil {
 		return err
 	}
-	if h.disk != nil {
-		if err := h.disk.NoteImport(ctx, keep.Import{Name: name, Size: file.Size, SHA256: file.SHA256, At: time.Now().UTC()}); err != nil {
-			return fmt.Errorf("--persistence.file %s cannot be imported: %w", h.file, err)
-		}
+	if err := h.keep.NoteImport(ctx, keep.Import{Name: name, Size: file.Size, SHA256: file.SHA256, At: time.Now().UTC()}); err != nil {
+		return fmt.Errorf("--persistence.file %s cannot be imported: %w", h.file, err)
 	}
 	h.report(report, time.Since(start))
 	return nil
@@ -155,7 +149,7 @@ func (h *handover) exportOften(ctx context.Context) error {
 // export writes the Pushgateway's file. What fails is logged and tried again: the store itself is not concerned. It is
 // called by one goroutine at a time.
 func (h *handover) export(ctx context.Context) {
-	position := h.store.Position()
+	position := h.keep.Store().Position()
 	if h.exported != nil && *h.exported == position {
 		return
 	}
@@ -174,15 +168,15 @@ func (h *handover) write(ctx context.Context) (pushgatewayfile.Written, error) {
 	if err := h.claim(ctx); err != nil {
 		return pushgatewayfile.Written{}, err
 	}
-	return pushgatewayfile.Write(h.file, h.store.Snapshot())
+	return pushgatewayfile.Write(h.file, h.keep.Store().Snapshot())
 }
 
 // claim notes in the log, before a file is written that was not there, that it is the relay's own: an import of it at
 // the next start would bring back what was deleted meanwhile.
 func (h *handover) claim(ctx context.Context) error {
 	name, err := h.name()
-	if err != nil || h.disk == nil || h.disk.Imported(name) {
+	if err != nil || h.keep.Imported(name) {
 		return err
 	}
-	return h.disk.NoteImport(ctx, keep.Import{Name: name, At: time.Now().UTC()})
+	return h.keep.NoteImport(ctx, keep.Import{Name: name, At: time.Now().UTC()})
 }

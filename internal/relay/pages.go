@@ -82,10 +82,10 @@ func (s *Server) agentTerms(agent string) web.AgentTerms {
 // health says how the relay is, for the pages.
 func (s *Server) health() web.Health {
 	var h web.Health
-	if err := s.durability.failure(); err != nil {
+	if err := s.durability.Failure(); err != nil {
 		h.StoreFailure = err.Error()
 	}
-	for _, loss := range s.durability.losses() {
+	for _, loss := range s.durability.Losses() {
 		h.Losses = append(h.Losses, loss.String())
 	}
 	if s.certificates != nil {

@@ -122,10 +122,10 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		if s.tunnel == nil {
 			fmt.Fprintln(w, "\nagents cannot dial in: no data dir and no certificate files")
 		}
-		if err := s.durability.failure(); err != nil {
+		if err := s.durability.Failure(); err != nil {
 			fmt.Fprintf(w, "\nthe store cannot be changed, pushes are answered 503: %v\n", err)
 		}
-		for _, loss := range s.durability.losses() {
+		for _, loss := range s.durability.Losses() {
 			fmt.Fprintf(w, "\nthe store has lost something, or may have (relay-server acknowledge-loss takes note of it): %v\n", loss)
 		}
 	case draining:
