@@ -4,11 +4,8 @@ package e2e_test
 
 import (
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -54,30 +51,16 @@ func blocksOf(file, text string) (blocks []block, err error) {
 func TestBlocksOfTheDocumentation(t *testing.T) {
 	t.Parallel()
 	bash := requireProgram(t, "/usr/bin/bash", "bash")
-	const root = "../.."
 	var blocks []block
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case entry.IsDir() && slices.Contains([]string{".git", "bin", "node_modules"}, entry.Name()):
-			return filepath.SkipDir
-		case filepath.Ext(path) != ".md":
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		found, err := blocksOf(path, string(text))
+	for _, page := range pagesOf(t) {
+		found, err := blocksOf(page, readFile(t, filepath.Join(repository, page)))
 		if err != nil {
 			t.Error(err)
 		}
 		blocks = append(blocks, found...)
-		return nil
-	})
-	if err != nil || len(blocks) < 40 {
-		t.Fatalf("%d blocks were found, %v", len(blocks), err)
+	}
+	if len(blocks) < 40 {
+		t.Fatalf("%d blocks were found", len(blocks))
 	}
 	for _, b := range blocks {
 		text := strings.Join(b.lines, "\n") + "\n"

@@ -137,6 +137,18 @@ func TestReferenceOfRoutes(t *testing.T) {
 	wantNamed(t, "routes.md", want)
 }
 
+// TestReferenceOfGroupsMetrics: what the programs themselves say of a group, beside what was pushed, is in the reference. Their own metrics are compared
+// with their registries, in relay and agent.
+func TestReferenceOfGroupsMetrics(t *testing.T) {
+	t.Parallel()
+	page := readFile(t, filepath.Join(repository, "docs/reference/metrics.md"))
+	for _, name := range found(t, `"((?:job|push|node_textfile)_(?:up|[a-z_]+_(?:seconds|bytes)|exit_code|running))"`, sourceOf(t, "internal", nil), 13) {
+		if !strings.Contains(page, "`"+name) {
+			t.Errorf("docs/reference/metrics.md does not have %s", name)
+		}
+	}
+}
+
 // TestReferenceOfHeaders: each header of this protocol that the programs read or write is in the reference.
 func TestReferenceOfHeaders(t *testing.T) {
 	t.Parallel()
