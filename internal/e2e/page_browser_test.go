@@ -85,11 +85,25 @@ func eval[T any](b *browser, expression string) T {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, time.Minute)
 	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
-	if err != nil {
-		b.Fatalf("%s: %v", expression, err)
+	for {
+		value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+		if err == nil {
+			return value
+		}
+		if !pageLeft(err) || ctx.Err() != nil {
+			b.Fatalf("%s: %v", expression, err)
+		}
 	}
-	return value
+}
+
+// pageLeft says that a page was left while it was asked: the question is one for the next page.
+func pageLeft(err error) bool {
+	for _, text := range []string{"Inspected target navigated or closed", "Execution context was destroyed", "Cannot find context"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
 }
 
 func (b *browser) open(url string) {
