@@ -86,6 +86,7 @@ var table = map[string]place{
 	"internal/lifetime":       {0, shared},
 	"internal/metric":         {0, shared},
 	"internal/smallmap":       {0, shared},
+	"internal/sweepmap":       {0, shared},
 	"internal/target":         {0, shared},
 	"internal/mtls":           {0, shared},
 	"internal/wal":            {0, shared},
@@ -126,7 +127,8 @@ var arrows = map[string]map[string]string{
 		"internal/grouping": "rules are asked by key",
 		"internal/addup":    "a rule may say how pushes are added up",
 	},
-	"internal/push": {"internal/change": "what arrives and how it ended are its words"},
+	"internal/loglimit": {"internal/sweepmap": "peers that are quiet are forgotten"},
+	"internal/push":     {"internal/change": "what arrives and how it ended are its words"},
 	"internal/targets": {
 		"internal/textfile":  "directories of text files stand in the same configuration file",
 		"internal/pushrules": "push rules stand in the same configuration file",

@@ -4,5 +4,5 @@ package loglimit
 func Peers(l *Limiter) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.peers)
+	return l.peers.Len()
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"pushrelay/internal/sweepmap"
+
 	"golang.org/x/time/rate"
 )
 
@@ -17,15 +19,12 @@ const (
 	// burst is how many lines a peer has at once, and every how long it takes for one more.
 	burst = 20
 	every = 10 * time.Second
-	// leastKept is how many peers are remembered before those are looked for that have all their lines again.
-	leastKept = 64
 )
 
 // Limiter bounds the lines about each peer. It is safe for concurrent use; nil is not a limiter.
 type Limiter struct {
-	mu      sync.Mutex
-	peers   map[string]*peer // guarded by mu
-	sweepAt int              // guarded by mu; how many peers there are when it is looked next
+	mu    sync.Mutex
+	peers *sweepmap.Map[string, *peer] // guarded by mu
 }
 
 // peer is guarded by Limiter.mu.
@@ -35,7 +34,12 @@ type peer struct {
 }
 
 // New returns a limiter.
-func New() *Limiter { return &Limiter{peers: map[string]*peer{}, sweepAt: leastKept} }
+func New() *Limiter { return &Limiter{peers: sweepmap.New[string]((*peer).isQuiet)} }
+
+// isQuiet says that nothing is to be remembered of the peer: it has all its lines, and none was left out. The caller holds Limiter.mu.
+func (p *peer) isQuiet() bool { return p.suppressed == 0 && p.lines.Tokens() >= burst }
+
+func newPeer() *peer { return &peer{lines: rate.NewLimiter(rate.Every(every), burst)} }
 
 // Log logs a line about a peer, or counts it. The name of the peer is not logged. There must not be more names than those of peers that are
 // known: whoever can choose a name has no bound.
@@ -54,29 +58,11 @@ func (l *Limiter) Log(logger *slog.Logger, level slog.Level, name, message strin
 func (l *Limiter) take(name string) (suppressed int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := l.peers[name]
-	if p == nil {
-		l.sweep()
-		p = &peer{lines: rate.NewLimiter(rate.Every(every), burst)}
-		l.peers[name] = p
-	}
+	p := l.peers.Take(name, newPeer)
 	if !p.lines.Allow() {
 		p.suppressed++
 		return 0, false
 	}
 	suppressed, p.suppressed = p.suppressed, 0
 	return suppressed, true
-}
-
-// sweep forgets the peers of which nothing is to be remembered, when there are twice as many as it left the last time.
-func (l *Limiter) sweep() {
-	if len(l.peers) < l.sweepAt {
-		return
-	}
-	for name, p := range l.peers {
-		if p.suppressed == 0 && p.lines.Tokens() >= burst {
-			delete(l.peers, name)
-		}
-	}
-	l.sweepAt = max(leastKept, 2*len(l.peers))
 }

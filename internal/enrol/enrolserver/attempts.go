@@ -11,26 +11,25 @@ import (
 	"time"
 
 	"pushrelay/internal/enrol"
+	"pushrelay/internal/sweepmap"
 )
 
 // What those may have at once of whom nothing is known. Ten thousand agents may stand behind one address, which is why one that fails often has
 // less and is never locked out: what waits longest makes room there.
 const (
-	maxAttempts        = 1024
-	maxOfAddress       = 256
-	maxOfFailing       = 16
-	failuresOfFailing  = 20 // within failureMemory
-	failureMemory      = time.Minute
-	patience           = 3 * time.Second // from then on one that waits makes room for another
-	leastSourcesBefore = 64              // a sweep
+	maxAttempts       = 1024
+	maxOfAddress      = 256
+	maxOfFailing      = 16
+	failuresOfFailing = 20 // within failureMemory
+	failureMemory     = time.Minute
+	patience          = 3 * time.Second // from then on one that waits makes room for another
 )
 
 // attempts bounds the connections of those who want a certificate. It is safe for concurrent use.
 type attempts struct {
 	mu      sync.Mutex
-	open    []*attempt               // guarded by mu; the oldest first
-	sources map[netip.Prefix]*source // guarded by mu
-	sweepAt int                      // guarded by mu; how many sources there are when it is looked next
+	open    []*attempt                           // guarded by mu; the oldest first
+	sources *sweepmap.Map[netip.Prefix, *source] // guarded by mu
 }
 
 // source is an address that attempts come from. It is guarded by attempts.mu.
@@ -41,8 +40,13 @@ type source struct {
 }
 
 func newAttempts() *attempts {
-	return &attempts{sources: map[netip.Prefix]*source{}, sweepAt: leastSourcesBefore}
+	return &attempts{sources: sweepmap.New[netip.Prefix]((*source).isOver)}
 }
+
+func newSource() *source { return &source{} }
+
+// isOver says that nothing is to be remembered of the address. The caller holds attempts.mu.
+func (of *source) isOver() bool { return of.open == 0 && time.Since(of.failedAt) > failureMemory }
 
 // attempt is one connection of somebody who wants a certificate. Its socket is closed after [enrol.AttemptTimeout].
 type attempt struct {
@@ -78,12 +82,7 @@ func (s *attempts) enter(conn *tls.Conn) (a *attempt, admitted bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sweep(now)
-	of := s.sources[a.from]
-	if of == nil {
-		of = &source{}
-		s.sources[a.from] = of
-	}
+	of := s.sources.Take(a.from, newSource)
 	if of.open >= of.room(now) && !s.makeRoom(now, func(other *attempt) bool { return other.from == a.from }) {
 		return nil, false
 	}
@@ -110,7 +109,7 @@ func (s *attempts) makeRoom(now time.Time, of func(*attempt) bool) bool {
 
 // drop forgets the open attempt at a place. The caller holds mu.
 func (s *attempts) drop(place int) {
-	if of := s.sources[s.open[place].from]; of != nil {
+	if of := s.sources.Get(s.open[place].from); of != nil {
 		of.open--
 	}
 	s.open = slices.Delete(s.open, place, place+1)
@@ -128,7 +127,7 @@ func (s *attempts) leave(a *attempt) {
 func (s *attempts) failed(a *attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	of, now := s.sources[a.from], time.Now()
+	of, now := s.sources.Get(a.from), time.Now()
 	if of == nil {
 		return
 	}
@@ -145,19 +144,6 @@ func (of *source) room(now time.Time) int {
 		return maxOfFailing
 	}
 	return maxOfAddress
-}
-
-// sweep forgets the addresses of which nothing is to be remembered, when there are twice as many as it left the last time. The caller holds mu.
-func (s *attempts) sweep(now time.Time) {
-	if len(s.sources) < s.sweepAt {
-		return
-	}
-	for from, of := range s.sources {
-		if of.open == 0 && now.Sub(of.failedAt) > failureMemory {
-			delete(s.sources, from)
-		}
-	}
-	s.sweepAt = max(leastSourcesBefore, 2*len(s.sources))
 }
 
 // prefixOf returns whom an address belongs to: with IPv6 a host has many.

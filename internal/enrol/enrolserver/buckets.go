@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"pushrelay/internal/sweepmap"
+
 	"golang.org/x/time/rate"
 )
 
@@ -20,42 +22,22 @@ var (
 	ofAgents = bucket{every: rate.Every(10 * time.Second), burst: 5}
 )
 
-// leastBuckets is how many buckets are kept before those are looked for that are full.
-const leastBuckets = 64
-
 // buckets are those of tokens and agents that are known, so that there are never more than of these. It is safe for concurrent use.
 type buckets struct {
-	mu      sync.Mutex
-	of      map[string]*rate.Limiter // guarded by mu
-	sweepAt int                      // guarded by mu; how many there are when it is looked next
+	mu sync.Mutex
+	of *sweepmap.Map[string, *rate.Limiter] // guarded by mu
 }
 
 func newBuckets() *buckets {
-	return &buckets{of: map[string]*rate.Limiter{}, sweepAt: leastBuckets}
+	return &buckets{of: sweepmap.New[string](isFull)}
 }
+
+// isFull says that nothing is to be remembered of a bucket.
+func isFull(l *rate.Limiter) bool { return l.Tokens() >= float64(l.Burst()) }
 
 // take reports whether whoever has that name may ask now.
 func (b *buckets) take(name string, size bucket) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := b.of[name]
-	if l == nil {
-		b.sweep()
-		l = rate.NewLimiter(size.every, size.burst)
-		b.of[name] = l
-	}
-	return l.Allow()
-}
-
-// sweep forgets the buckets that are full, when there are twice as many as it left the last time. The caller holds mu.
-func (b *buckets) sweep() {
-	if len(b.of) < b.sweepAt {
-		return
-	}
-	for name, l := range b.of {
-		if l.Tokens() >= float64(l.Burst()) {
-			delete(b.of, name)
-		}
-	}
-	b.sweepAt = max(leastBuckets, 2*len(b.of))
+	return b.of.Take(name, func() *rate.Limiter { return rate.NewLimiter(size.every, size.burst) }).Allow()
 }

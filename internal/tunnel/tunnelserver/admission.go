@@ -10,6 +10,7 @@ import (
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/httpserver"
+	"pushrelay/internal/sweepmap"
 )
 
 // What one identity may have and do. An agent has one connection; after an outage some that are dead are not known to be yet, and those of
@@ -23,15 +24,12 @@ const (
 	attachBurst = 10
 	// comeBack is how long whoever was too many, or came too often, shall wait before the next attempt.
 	comeBack = 15 * time.Second
-	// leastKept is how many identities are kept before those are looked for that are gone.
-	leastKept = 64
 )
 
 // admission counts what each identity has. It is safe for concurrent use.
 type admission struct {
 	mu         sync.Mutex
-	identities map[string]*identity // guarded by mu
-	sweepAt    int                  // guarded by mu; how many identities there are when it is looked next
+	identities *sweepmap.Map[string, *identity] // guarded by mu
 }
 
 // identity is guarded by admission.mu.
@@ -41,40 +39,29 @@ type identity struct {
 }
 
 func newAdmission() *admission {
-	return &admission{identities: map[string]*identity{}, sweepAt: leastKept}
+	return &admission{identities: sweepmap.New[string]((*identity).isGone)}
 }
+
+func newIdentity() *identity {
+	return &identity{attaches: rate.NewLimiter(rate.Every(attachEvery), attachBurst)}
+}
+
+// isGone says that nothing is to be remembered of the identity. The caller holds admission.mu.
+func (id *identity) isGone() bool { return id.connections == 0 && id.attaches.Tokens() >= attachBurst }
 
 // connect counts a connection, and returns how many the agent has with it. The caller calls leave when it is closed.
 func (a *admission) connect(agent string) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	id := a.identities[agent]
-	if id == nil {
-		a.sweep()
-		id = &identity{attaches: rate.NewLimiter(rate.Every(attachEvery), attachBurst)}
-		a.identities[agent] = id
-	}
+	id := a.identities.Take(agent, newIdentity)
 	id.connections++
 	return id.connections
-}
-
-// sweep forgets the identities of which nothing is to be remembered, when there are twice as many as it left the last time.
-func (a *admission) sweep() {
-	if len(a.identities) < a.sweepAt {
-		return
-	}
-	for name, id := range a.identities {
-		if id.connections == 0 && id.attaches.Tokens() >= attachBurst {
-			delete(a.identities, name)
-		}
-	}
-	a.sweepAt = max(leastKept, 2*len(a.identities))
 }
 
 func (a *admission) leave(agent string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.identities[agent].connections--
+	a.identities.Get(agent).connections--
 }
 
 // attach counts an attempt to open a session on a connection, and returns why it is refused, or nil.
@@ -84,7 +71,7 @@ func (a *admission) attach(conn *connection) *sessionEnd {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.identities[conn.peer.Agent].attaches.Allow() {
+	if !a.identities.Get(conn.peer.Agent).attaches.Allow() {
 		return overloadedBy(fmt.Sprintf("agent %q attaches too often: is the same certificate used by many?", conn.peer.Agent))
 	}
 	return nil
