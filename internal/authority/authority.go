@@ -16,7 +16,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -212,11 +211,11 @@ func create(dir string, cfg Config) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating certificate authority: %w", err)
 	}
-	keyPEM, err := encodeKey(key)
+	keyPEM, err := mtls.EncodePrivateKey(key)
 	if err != nil {
 		return nil, fmt.Errorf("creating certificate authority: %w", err)
 	}
-	if err := caPair(dir).write(encodeCert(der), keyPEM); err != nil {
+	if err := caPair(dir).write(mtls.EncodeCertificates(der), keyPEM); err != nil {
 		return nil, fmt.Errorf("creating certificate authority: %w", err)
 	}
 	// What is returned is what a later start will read.
@@ -242,18 +241,6 @@ func newSerial() (*big.Int, error) {
 		return nil, errors.New("drawing a serial number: random source returns zeros")
 	}
 	return serial, nil
-}
-
-func encodeCert(der []byte) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-func encodeKey(key crypto.Signer) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("encoding private key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }
 
 // KeyFile returns where the CA's key is.

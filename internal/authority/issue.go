@@ -91,11 +91,11 @@ func (a *Authority) issue(template *x509.Certificate) (Issued, error) {
 	if err != nil {
 		return Issued{}, err
 	}
-	keyPEM, err := encodeKey(key)
+	keyPEM, err := mtls.EncodePrivateKey(key)
 	if err != nil {
 		return Issued{}, err
 	}
-	return Issued{CertPEM: encodeCert(der), KeyPEM: keyPEM, CAPEM: a.caPEM, NotAfter: template.NotAfter}, nil
+	return Issued{CertPEM: mtls.EncodeCertificates(der), KeyPEM: keyPEM, CAPEM: a.caPEM, NotAfter: template.NotAfter}, nil
 }
 
 // sign completes the template with what all leaves share, and signs it for a key.

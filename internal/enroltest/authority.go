@@ -10,7 +10,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"math/big"
 	"net"
 	"net/netip"
@@ -109,15 +108,15 @@ func (a *Authority) RelayPair(names ...string) tls.Certificate {
 func (a *Authority) RelayFiles(names ...string) mtls.Files {
 	a.t.Helper()
 	dir, pair := a.t.TempDir(), a.RelayPair(names...)
-	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	key, err := mtls.EncodePrivateKey(pair.PrivateKey.(crypto.Signer))
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	files := mtls.Files{CertFile: filepath.Join(dir, "relay.crt"), KeyFile: filepath.Join(dir, "relay.key"), CAFile: filepath.Join(dir, "ca.crt")}
-	for file, block := range map[string]*pem.Block{
-		files.CertFile: {Type: "CERTIFICATE", Bytes: pair.Leaf.Raw}, files.KeyFile: {Type: "PRIVATE KEY", Bytes: der}, files.CAFile: {Type: "CERTIFICATE", Bytes: a.Certificate.Raw},
+	for file, text := range map[string][]byte{
+		files.CertFile: mtls.EncodeCertificates(pair.Leaf.Raw), files.KeyFile: key, files.CAFile: mtls.EncodeCertificates(a.Certificate.Raw),
 	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
 			a.t.Fatal(err)
 		}
 	}

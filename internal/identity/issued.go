@@ -110,11 +110,11 @@ func checked(issued *relayv1.IssuedCertificate, key crypto.Signer, more func(*Ce
 	if err := more(c, cas); err != nil {
 		return nil, err
 	}
-	keyPEM, err := encodeKey(key)
+	keyPEM, err := mtls.EncodePrivateKey(key)
 	if err != nil {
 		return nil, err
 	}
-	c.pairPEM, c.caPEM = append(encodeCertificates(chain...), keyPEM...), encodeCertificates(cas...)
+	c.pairPEM, c.caPEM = append(mtls.EncodeCertificates(issued.GetChain()...), keyPEM...), mtls.EncodeCertificates(issued.GetAuthorities()...)
 	if now := time.Now(); now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
 		return nil, &ClockError{NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Now: now}
 	}

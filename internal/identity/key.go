@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,14 +39,6 @@ func Request(key crypto.Signer) ([]byte, error) {
 	return der, nil
 }
 
-func encodeKey(key crypto.Signer) ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("encoding the key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
-}
-
 // PendingKey returns the key with which a token is exchanged. It is on the disk before it is used, and the same until [Store.DropPending]: the relay
 // answers a token again that comes with the same key, so that an answer which was lost, with the agent or on the way, costs no token.
 func (s Store) PendingKey(id enrol.TokenID) (crypto.Signer, error) {
@@ -71,7 +62,7 @@ func (s Store) PendingKey(id enrol.TokenID) (crypto.Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := encodeKey(key)
+	text, err := mtls.EncodePrivateKey(key)
 	if err != nil {
 		return nil, err
 	}

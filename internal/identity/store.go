@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -378,12 +377,4 @@ func ByAuthority(identities []*Identity, pin enrol.Pin) *Identity {
 		}
 	}
 	return nil
-}
-
-func encodeCertificates(certs ...*x509.Certificate) []byte {
-	var out []byte
-	for _, cert := range certs {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})...)
-	}
-	return out
 }

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"slices"
@@ -159,4 +160,22 @@ func ParsePair(certPEM, keyPEM []byte) (tls.Certificate, error) {
 		return tls.Certificate{}, fmt.Errorf("reading key: %w", err)
 	}
 	return newCertificate(chain, key)
+}
+
+// EncodeCertificates returns certificates (DER) as a PEM text, in their order.
+func EncodeCertificates(ders ...[]byte) []byte {
+	var text []byte
+	for _, der := range ders {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return text
+}
+
+// EncodePrivateKey returns a private key as a PEM text, in PKCS #8 and not encrypted. It is a secret.
+func EncodePrivateKey(key crypto.Signer) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encoding private key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
 }

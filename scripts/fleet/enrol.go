@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -67,24 +64,15 @@ func enrollOne(ctx context.Context, client *enrolclient.Client, token *enrol.Tok
 		if err != nil {
 			return mtls.Files{}, err
 		}
-		der, err := x509.MarshalPKCS8PrivateKey(key)
+		keyPEM, err := mtls.EncodePrivateKey(key)
 		if err != nil {
 			return mtls.Files{}, err
 		}
 		pair, ca := filepath.Join(dir, name+".pem"), filepath.Join(dir, "ca.crt")
 		return mtls.Files{CertFile: pair, KeyFile: pair, CAFile: ca}, errors.Join(
-			os.WriteFile(pair, pemOf("PRIVATE KEY", der, "CERTIFICATE", issued.GetChain()[0]), 0o600),
-			os.WriteFile(ca, pemOf("CERTIFICATE", issued.GetAuthorities()[0]), 0o600))
+			os.WriteFile(pair, append(keyPEM, mtls.EncodeCertificates(issued.GetChain()...)...), 0o600),
+			os.WriteFile(ca, mtls.EncodeCertificates(issued.GetAuthorities()[0]), 0o600))
 	}
-}
-
-// pemOf encodes blocks, each a type and its bytes.
-func pemOf(blocks ...any) []byte {
-	var text bytes.Buffer
-	for i := 0; i < len(blocks); i += 2 {
-		text.Write(pem.EncodeToMemory(&pem.Block{Type: blocks[i].(string), Bytes: blocks[i+1].([]byte)}))
-	}
-	return text.Bytes()
 }
 
 // renew has agents renew their certificates over their sessions, so many a second, until ctx ends. It returns how many did.
