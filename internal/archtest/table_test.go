@@ -114,6 +114,7 @@ var arrows = map[string]map[string]string{
 	"internal/authority": {
 		"internal/mtls":      "the identity that it signs is the one that mtls reads",
 		"internal/fileowner": "keys are written where nobody else may write or put a link",
+		"internal/datadir":   "its directory is made and synced as that of what else is kept",
 	},
 	"internal/datadir":    {"internal/fileowner": "a part of it may lie elsewhere, by a link of its owner"},
 	"internal/exposition": {"internal/metric": "what it scans are families of these types and names"},

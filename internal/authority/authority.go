@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/mtls"
 )
 
@@ -83,7 +84,7 @@ func Create(dir string, cfg Config) (*Authority, error) {
 // Open opens the authority in dir. The error is [ErrNoAuthority] if there is none; if there is a part of one, it says
 // what is missing and what can be done.
 func Open(dir string) (*Authority, error) {
-	if isDir, err := dirExists(dir); err != nil {
+	if isDir, err := datadir.DirExists(dir); err != nil {
 		return nil, fmt.Errorf("opening certificate authority: %w", err)
 	} else if !isDir {
 		return nil, fmt.Errorf("opening certificate authority in %q: %w", dir, ErrNoAuthority)
@@ -101,7 +102,7 @@ func Open(dir string) (*Authority, error) {
 // creates it. A trust domain in cfg that is not that of an existing authority is an error, and so is a marker without an
 // authority.
 func OpenOrCreate(dir string, cfg Config) (*Authority, error) {
-	if isDir, err := dirExists(dir); err == nil && !isDir {
+	if isDir, err := datadir.DirExists(dir); err == nil && !isDir {
 		if err := cfg.refuseLost(dir); err != nil {
 			return nil, err // before an empty directory is left behind
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/fileowner"
 )
 
@@ -15,14 +16,12 @@ import (
 // removed file would share it with nobody.
 const lockName = ".lock"
 
-const dirMode fs.FileMode = 0o700
-
 // inDir is withLock in a directory that is created if needed.
 func inDir(dir string, f func() error) error {
 	if err := fileowner.CheckLinks(dir); err != nil {
 		return err
 	}
-	if err := makeDir(filepath.Clean(dir)); err != nil {
+	if err := datadir.MakeDir(dir); err != nil {
 		return fmt.Errorf("creating directory: %w", err)
 	}
 	return withLock(dir, f)
@@ -84,41 +83,4 @@ func createFile(path string, text []byte, mode fs.FileMode) error {
 		return fmt.Errorf("writing file: %w", errors.Join(err, os.Remove(path)))
 	}
 	return nil
-}
-
-// makeDir creates a directory and its missing parents, all for their owner only.
-func makeDir(dir string) error {
-	isDir, err := dirExists(dir)
-	if err != nil || isDir {
-		return err
-	}
-	parent := filepath.Dir(dir)
-	if err := makeDir(parent); err != nil {
-		return err
-	}
-	if err := os.Mkdir(dir, dirMode); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil // another process was faster
-		}
-		return err
-	}
-	if err := adoptDir(dir, parent); err != nil {
-		return err
-	}
-	return syncDir(parent)
-}
-
-// dirExists is an error if there is something else than a directory.
-func dirExists(dir string) (bool, error) {
-	stat, err := os.Stat(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	case err != nil:
-		return false, err
-	case !stat.IsDir():
-		return false, fmt.Errorf("%q is not a directory", dir)
-	default:
-		return true, nil
-	}
 }

@@ -14,9 +14,3 @@ const noFollow = 0
 func waitForLock(lock *os.File) error {
 	return windows.LockFileEx(windows.Handle(lock.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK, 0, math.MaxUint32, math.MaxUint32, new(windows.Overlapped))
 }
-
-// adoptDir has nothing to do: what is created inherits the rights of its directory.
-func adoptDir(string, string) error { return nil }
-
-// syncDir has nothing to do: NTFS journals creations and renames.
-func syncDir(string) error { return nil }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"pushrelay/internal/datadir"
 )
 
 // Fingerprint returns the SHA-256 of the CA's certificate as `openssl x509 -fingerprint -sha256` prints it.
@@ -32,7 +34,7 @@ func (a *Authority) Mark(marker string) error {
 		if err := createFile(marker+unsettled, text, certMode); err != nil {
 			return err
 		}
-		return errors.Join(settleFile(marker), syncDir(filepath.Dir(marker)))
+		return errors.Join(settleFile(marker), datadir.SyncDir(filepath.Dir(marker)))
 	})
 	if err != nil {
 		return fmt.Errorf("marking that there is a certificate authority: %w", err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/mtls"
 )
 
@@ -81,7 +82,7 @@ func (p pair) write(certPEM, keyPEM []byte) error {
 		return errors.Join(err, p.removeUnsettled())
 	}
 	// The waiting names must be on disk before the first rename can be, or settle would miss the other half.
-	if err := syncDir(p.dir); err != nil {
+	if err := datadir.SyncDir(p.dir); err != nil {
 		return err
 	}
 	if err := settleFile(p.keyFile); err != nil {
@@ -90,7 +91,7 @@ func (p pair) write(certPEM, keyPEM []byte) error {
 	if err := settleFile(p.certFile); err != nil {
 		return err
 	}
-	return syncDir(p.dir)
+	return datadir.SyncDir(p.dir)
 }
 
 // settle finishes or takes back a change that a crash cut short. What it cannot explain it leaves alone, for read to
@@ -105,10 +106,10 @@ func (p pair) settle() error {
 		// Cut short before the first rename (or after the second): nobody has seen the new files.
 		return p.removeUnsettled()
 	case belongTogether(newCert, p.keyFile):
-		return errors.Join(settleFile(p.certFile), syncDir(p.dir))
+		return errors.Join(settleFile(p.certFile), datadir.SyncDir(p.dir))
 	case belongTogether(p.certFile, newKey):
 		// The renames can reach the disk in the other order.
-		return errors.Join(settleFile(p.keyFile), syncDir(p.dir))
+		return errors.Join(settleFile(p.keyFile), datadir.SyncDir(p.dir))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/fileowner"
 )
 
@@ -24,7 +25,7 @@ func WriteIssued(dir, base string, issued Issued) error {
 	if err := CheckOut(dir); err != nil {
 		return fmt.Errorf("writing certificate: %w", err)
 	}
-	if err := makeDir(filepath.Clean(dir)); err != nil {
+	if err := datadir.MakeDir(dir); err != nil {
 		return fmt.Errorf("writing certificate: %w", err)
 	}
 	if err := writeIssued(dir, newPair(dir, base), issued); err != nil {
@@ -66,5 +67,5 @@ func writeIssued(dir string, files pair, issued Issued) error {
 			return err
 		}
 	}
-	return syncDir(dir)
+	return datadir.SyncDir(dir)
 }

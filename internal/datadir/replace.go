@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"pushrelay/internal/fileowner"
 )
@@ -41,16 +40,4 @@ func replaceFile(file string, content []byte) error {
 		return err
 	}
 	return SyncDir(filepath.Dir(file))
-}
-
-// SyncDir makes a rename in a directory survive a power cut, where a system has a call for that.
-func SyncDir(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

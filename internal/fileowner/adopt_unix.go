@@ -5,7 +5,10 @@ package fileowner
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 func adopt(created *os.File, dir string) error {
@@ -24,4 +27,13 @@ func adopt(created *os.File, dir string) error {
 		return fmt.Errorf("giving %q to the owner of %q: %w", created.Name(), dir, err)
 	}
 	return nil
+}
+
+func adoptDir(created string) error {
+	f, err := os.OpenFile(created, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // Nothing was written.
+	return adopt(f, filepath.Dir(created))
 }

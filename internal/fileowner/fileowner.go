@@ -113,3 +113,6 @@ func open(dir *os.File, name string, want func(fs.FileMode) error) (f *os.File, 
 // Adopt gives what this process just created to the owner of the directory that it is in, if this process is root and the owner is not: a command
 // that root runs beside a program must leave no files that the program's user cannot read.
 func Adopt(created *os.File, dir string) error { return adopt(created, dir) }
+
+// AdoptDir is [Adopt] for a directory that this process just created. It opens no link that took its place.
+func AdoptDir(created string) error { return adoptDir(created) }

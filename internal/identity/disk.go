@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 
 	"pushrelay/internal/datadir"
+	"pushrelay/internal/fileowner"
 )
 
 // disk is what a store does to its directory. Each is whole or not at all, so that an end between any two of them is all that can happen.
@@ -35,7 +36,7 @@ func (osDisk) makeTemp(in string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dir, adopt(dir)
+	return dir, fileowner.AdoptDir(dir)
 }
 
 func (osDisk) removeAll(path string) error { return os.RemoveAll(path) }

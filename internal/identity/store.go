@@ -30,7 +30,6 @@ const (
 const (
 	// newPrefix begins the names of directories that are made, and not yet in place.
 	newPrefix = ".new-"
-	dirMode   = 0o700
 	// maxFileBytes bounds what is read of a file.
 	maxFileBytes = 1 << 20
 	// MaxRelays bounds the addresses of an identity. One that enrols again and again keeps those that it had.
@@ -337,26 +336,11 @@ func (s Store) make() error {
 		if err := fileowner.CheckLinks(dir); err != nil {
 			return err
 		}
-		if _, err := os.Stat(dir); err == nil {
-			continue
-		}
-		if err := os.MkdirAll(dir, dirMode); err != nil {
-			return err
-		}
-		if err := adopt(dir); err != nil {
+		if err := datadir.MakeDir(dir); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// adopt gives a directory that was just made to the owner of the one that it is in, as [fileowner.Adopt] does.
-func adopt(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(fileowner.Adopt(f, filepath.Dir(dir)), f.Close())
 }
 
 // ByAddress returns which identity an address belongs to; nil for none.
