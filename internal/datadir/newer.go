@@ -1,6 +1,35 @@
 package datadir
 
-import "fmt"
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Head is what every JSON file of ours begins with.
+type Head struct {
+	// Version is that of the file's format. The zero value is none.
+	Version uint64 `json:"version"`
+	// Release is the one that wrote the file; empty if it did not say.
+	Release string `json:"release,omitempty"`
+}
+
+// ReadHead returns the head of a file that cannot be read as what it should be: a newer one may have other fields, but for these two. It is zero for what
+// is no JSON object.
+func ReadHead(text []byte) Head {
+	var h Head
+	if json.Unmarshal(text, &h) != nil {
+		return Head{}
+	}
+	return h
+}
+
+// CheckKnown returns a [*NewerError] if the format is higher than the highest that this release reads; what names the file.
+func (h Head) CheckKnown(what string, known uint64) error {
+	if h.Version <= known {
+		return nil
+	}
+	return &NewerError{What: what, Release: h.Release, Format: h.Version, Known: known}
+}
 
 // NewerError says that something was written in a format that this release does not know, by a newer one. It was left as it is.
 type NewerError struct {

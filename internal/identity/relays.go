@@ -16,10 +16,8 @@ const relaysVersion = 1
 
 // relaysFile is the file of the relays of an authority.
 type relaysFile struct {
-	Version uint64 `json:"version"`
-	// Release is the one that wrote the file.
-	Release string   `json:"release,omitempty"`
-	Relays  []string `json:"relays"`
+	datadir.Head
+	Relays []string `json:"relays"`
 }
 
 func readRelays(file string) ([]string, error) {
@@ -28,8 +26,8 @@ func readRelays(file string) ([]string, error) {
 		return nil, err
 	}
 	read, err := decodeRelays(text)
-	if read.Version > relaysVersion {
-		return nil, &datadir.NewerError{What: file, Release: read.Release, Format: read.Version, Known: relaysVersion}
+	if newer := read.CheckKnown(file, relaysVersion); newer != nil {
+		return nil, newer
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", relaysName, err)
@@ -40,15 +38,7 @@ func readRelays(file string) ([]string, error) {
 func decodeRelays(text []byte) (relaysFile, error) {
 	var read relaysFile
 	if err := json.Unmarshal(text, &read); err != nil {
-		// A newer file may have other fields than those here, but for these two.
-		var head struct {
-			Version uint64 `json:"version"`
-			Release string `json:"release"`
-		}
-		if json.Unmarshal(text, &head) != nil {
-			return relaysFile{}, err
-		}
-		return relaysFile{Version: head.Version, Release: head.Release}, err
+		return relaysFile{Head: datadir.ReadHead(text)}, err
 	}
 	if read.Version == 0 {
 		return read, errors.New("it does not say its version")
@@ -68,7 +58,7 @@ func decodeRelays(text []byte) (relaysFile, error) {
 }
 
 func (id *Identity) writeRelays(relays []string, release string) error {
-	text, err := json.MarshalIndent(relaysFile{Version: relaysVersion, Release: release, Relays: relays}, "", "  ")
+	text, err := json.MarshalIndent(relaysFile{Head: datadir.Head{Version: relaysVersion, Release: release}, Relays: relays}, "", "  ")
 	if err != nil {
 		return err
 	}

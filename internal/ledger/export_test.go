@@ -3,6 +3,8 @@ package ledger
 import (
 	"bytes"
 	"os"
+
+	"pushrelay/internal/datadir"
 )
 
 // BreakFile makes the next write fail.
@@ -36,7 +38,7 @@ func ReadTwice(raw []byte) (first, second *State, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	text, _, err := encode(header{Version: fileVersion}, c.records)
+	text, _, err := encode(datadir.Head{Version: fileVersion}, c.records)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -109,16 +109,12 @@ func decode(raw []byte) (content, error) {
 func neverWhole(line []byte, ended bool) bool { return !ended || bytes.IndexByte(line, 0) >= 0 }
 
 func decodeHeader(line []byte) (content, error) {
-	var h header
-	raw, sum, err := unseal(line, 0)
-	if err == nil {
-		err = json.Unmarshal(raw, &h)
-	} else if json.Unmarshal(line, &h) != nil { // a newer file may end its lines in another way
-		h = header{}
-	}
+	_, sum, err := unseal(line, 0)
+	h := datadir.ReadHead(line) // a newer file may end its lines in another way
+	newer := h.CheckKnown("", fileVersion)
 	switch {
-	case h.Version > fileVersion:
-		return content{}, &datadir.NewerError{Release: h.Release, Format: h.Version, Known: fileVersion}
+	case newer != nil:
+		return content{}, newer
 	case err != nil:
 		return content{}, &DamagedError{Line: 1, Reason: err}
 	case h.Version == 0:

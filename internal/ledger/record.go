@@ -17,13 +17,6 @@ import (
 // it is written anew with the next record.
 const fileVersion = 2
 
-// header is the first line of the file.
-type header struct {
-	Version uint64 `json:"version"`
-	// Release is the one that began the file.
-	Release string `json:"release,omitempty"`
-}
-
 // record is any further line: one of its kinds, and when it was.
 type record struct {
 	At      time.Time      `json:"at"`

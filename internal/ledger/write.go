@@ -53,7 +53,7 @@ func (l *Ledger) isDue(now time.Time) bool {
 // rewrite makes the file anew, with what is not over and one more record. The caller holds writing.
 func (l *Ledger) rewrite(r record) error {
 	records := append(l.kept(r.At), r)
-	text, sum, err := encode(header{Version: fileVersion, Release: l.cfg.Release}, records)
+	text, sum, err := encode(datadir.Head{Version: fileVersion, Release: l.cfg.Release}, records)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (l *Ledger) mark() {
 }
 
 // encode returns a whole file, and the checksum of its last line.
-func encode(h header, records []record) (text []byte, sum uint32, err error) {
+func encode(h datadir.Head, records []record) (text []byte, sum uint32, err error) {
 	text, sum, err = seal(h, 0)
 	for _, r := range records {
 		if err != nil {

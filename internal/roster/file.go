@@ -26,10 +26,8 @@ const damagedSuffix = ".damaged"
 
 // knownFile is the file of known agents.
 type knownFile struct {
-	Version uint64 `json:"version"`
-	// Release is the one that wrote the file.
-	Release string       `json:"release,omitempty"`
-	Agents  []knownAgent `json:"agents"`
+	datadir.Head
+	Agents []knownAgent `json:"agents"`
 	// Checksum is that of all before it, and comes last. Files of early releases have none.
 	Checksum string `json:"checksum,omitempty"`
 }
@@ -75,7 +73,7 @@ func load(file string) (known []*listedAgent, damaged, err error) {
 		return nil, nil, fmt.Errorf("reading the known agents: %w", err)
 	}
 	read, damaged := decode(raw)
-	if newer := (&datadir.NewerError{What: file, Release: read.Release, Format: read.Version, Known: fileVersion}); newer.Format > newer.Known {
+	if newer := read.CheckKnown(file, fileVersion); newer != nil {
 		return nil, nil, newer
 	}
 	if damaged != nil {
@@ -111,8 +109,8 @@ func Read(file string) ([]Agent, error) {
 		return nil, fmt.Errorf("reading the known agents: %w", err)
 	}
 	read, err := decode(raw)
-	if read.Version > fileVersion {
-		err = &datadir.NewerError{What: file, Release: read.Release, Format: read.Version, Known: fileVersion}
+	if newer := read.CheckKnown(file, fileVersion); newer != nil {
+		err = newer
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the known agents: %w", err)
@@ -130,15 +128,7 @@ func Read(file string) ([]Agent, error) {
 func decode(raw []byte) (knownFile, error) {
 	var read knownFile
 	if err := json.Unmarshal(raw, &read); err != nil {
-		// A newer file may have other fields than those here, but for these two.
-		var head struct {
-			Version uint64 `json:"version"`
-			Release string `json:"release"`
-		}
-		if json.Unmarshal(raw, &head) != nil {
-			return knownFile{}, err
-		}
-		return knownFile{Version: head.Version, Release: head.Release}, err
+		return knownFile{Head: datadir.ReadHead(raw)}, err
 	}
 	return read, read.check(raw)
 }
@@ -230,7 +220,7 @@ func (r *Registry) save() error {
 	if r.cfg.File == "" || !r.mayReplace() {
 		return nil
 	}
-	known := knownFile{Version: fileVersion, Release: r.cfg.Release, Agents: []knownAgent{}}
+	known := knownFile{Head: datadir.Head{Version: fileVersion, Release: r.cfg.Release}, Agents: []knownAgent{}}
 	for _, a := range r.each((*listedAgent).whole) { // terms may be others at the next start
 		k := knownAgent{
 			Agent: a.Name, LastSeen: a.LastSeen, SessionStarted: a.SessionStarted, Version: a.Version,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"pushrelay/internal/datadir"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/target"
 )
@@ -13,7 +14,7 @@ import (
 // FuzzDecode looks for a file of known agents that is sound and lists an agent that cannot be, or more than an agent may announce; and for
 // one that is another once it is written again.
 func FuzzDecode(f *testing.F) {
-	known := knownFile{Version: fileVersion, Agents: []knownAgent{{
+	known := knownFile{Head: datadir.Head{Version: fileVersion}, Agents: []knownAgent{{
 		Agent: "site-a", Targets: []knownTarget{{Target: target.Target{Name: "node", Job: "node", Instance: "i", Address: "a:1", Scheme: "http", MetricsPath: "/metrics"}, InstanceSince: 3}}, AnnouncedBy: "00",
 	}}}
 	sound, err := known.encode()
