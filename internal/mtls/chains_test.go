@@ -272,8 +272,11 @@ func TestOwnCABesideAnother(t *testing.T) {
 			if tt.want == "" && out.relayErr != nil || tt.want != "" && (out.relayErr == nil || !strings.Contains(out.relayErr.Error(), tt.want)) {
 				t.Errorf("relay: %v, want %q", out.relayErr, tt.want)
 			}
-			if got := r.Material().Authority(); !other.cert.Equal(got) {
-				t.Errorf("Authority() = %v, want the one that agents are to verify the relay by", got.Subject)
+			if got, want := r.Material().Verifiers(own.cert), [][]byte{other.cert.Raw, own.cert.Raw}; !slices.EqualFunc(got, want, bytes.Equal) {
+				t.Errorf("Verifiers() = %x, want the one that agents are to verify the relay by, then its own", got)
+			}
+			if got, want := r.Material().Verifiers(other.cert), [][]byte{other.cert.Raw}; !slices.EqualFunc(got, want, bytes.Equal) {
+				t.Errorf("Verifiers() of the one that is shown = %x, want it once", got)
 			}
 		})
 	}

@@ -58,15 +58,13 @@ type Material struct {
 	// trustDomain is what the relay's own certificate says; empty for an agent, and for a relay whose certificate does not
 	// say. A relay that has one takes agents of that trust domain only.
 	trustDomain string
-	// authority is the CA of the CA file that the relay's own certificate ends at; nil if there is none, and for an agent.
+	// authority is the CA of the CA file that the relay's own certificate ends at; nil if there is none, as with a certificate of a public CA, for the
+	// reason in unsigned, and for an agent.
 	authority *x509.Certificate
+	unsigned  error
 	warnings  []string
 	renewal   string // what to do when the certificate has ended; empty for what is done with the relay's own CA
 }
-
-// Authority returns the CA that agents verify this relay by: the one of its CA file that its own certificate ends at. Nil if there is none, as with a
-// certificate of a public CA. It must not be modified.
-func (m *Material) Authority() *x509.Certificate { return m.authority }
 
 // Leaf returns the certificate of this end. It must not be modified.
 func (m *Material) Leaf() *x509.Certificate { return m.cert.Leaf }
@@ -149,6 +147,7 @@ func load(role Role, files Files) (*Material, error) {
 		return nil, fmt.Errorf("certificate %q is not for this %s: %w", files.CertFile, role, err)
 	}
 	way, err := checkIssuer(chain, m.roots)
+	m.unsigned = err
 	if role == Relay {
 		m.trustDomain = relayTrustDomain(chain[0])
 		if err == nil {

@@ -16,10 +16,19 @@ type ownCA struct {
 // CheckVerifiable returns an error unless a CA of the CA file signed the certificate of this end: agents of the relay's own authority are told to
 // verify the relay by those CAs.
 func (m *Material) CheckVerifiable() error {
-	if _, err := checkIssuer(m.chain, m.roots); err != nil {
-		return fmt.Errorf("certificate %q is not signed by a CA in %q, so that agents of the relay's own authority could not verify this relay: %w", m.files.CertFile, m.files.CAFile, err)
+	if m.unsigned != nil {
+		return fmt.Errorf("certificate %q is not signed by a CA in %q, so that agents of the relay's own authority could not verify this relay: %w", m.files.CertFile, m.files.CAFile, m.unsigned)
 	}
 	return nil
+}
+
+// Verifiers returns the CAs (DER) by which agents of the relay's own authority verify the relay: the one that its certificate ends at, first, and the
+// authority's own, for when the relay goes back to it.
+func (m *Material) Verifiers(own *x509.Certificate) [][]byte {
+	if m.authority == nil || m.authority.Equal(own) {
+		return [][]byte{own.Raw}
+	}
+	return [][]byte{m.authority.Raw, own.Raw}
 }
 
 // trustOwn trusts the relay's own authority beside those of the CA file.

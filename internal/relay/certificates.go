@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"math"
@@ -100,11 +99,9 @@ func (s *Server) loadCertificates() error {
 	return nil
 }
 
-// verifyingCAs are, in PEM, those by which agents of the relay's own authority verify a relay that shows a certificate of another one: that one's,
-// and the own one, for when the relay goes back to it.
+// verifyingCAs are, in PEM, those by which agents of the relay's own authority verify the relay.
 func (s *Server) verifyingCAs() []byte {
-	shown := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.certificates.Material().Authority().Raw})
-	return append(shown, s.authority.CACertPEM()...)
+	return mtls.EncodeCertificates(s.certificates.Material().Verifiers(s.authority.CACert())...)
 }
 
 // endListed ends the sessions of agents that a new revocation list names.

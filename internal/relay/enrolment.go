@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 
 	"pushrelay/internal/control"
@@ -36,18 +35,12 @@ func (s *Server) place() (control.Place, error) {
 		return control.Place{}, errors.New("this relay has no certificate authority of its own, since it was given the --grpc.tls files: make tokens on the relay whose authority they are from, issue certificates with your own authority, or start it with --grpc.tls.also-own-ca")
 	}
 	m := s.certificates.Material()
-	if m.Authority() == nil {
-		return control.Place{}, errors.New("the CA of this relay's own certificate is not in its --grpc.tls.client-ca-file, so that no agent could verify it by a token: put it there")
-	}
-	return control.Place{CA: enrol.PinOf(m.Authority().Raw), Address: s.dialledAt(), Reaches: hasName(m)}, nil
+	return control.Place{CA: enrol.PinOf(m.Verifiers(s.authority.CACert())[0]), Address: s.dialledAt(), Reaches: hasName(m)}, nil
 }
 
 // dialledAt returns where agents dial this relay, as far as it knows: the first name that it was given, or else that of the host.
 func (s *Server) dialledAt() string {
-	_, port, err := net.SplitHostPort(s.grpc.Addr().String())
-	if err != nil {
-		port = strconv.Itoa(DefaultGRPCPort)
-	}
+	port := s.grpcPort()
 	for _, name := range s.opts.GRPCServerNames {
 		if !strings.HasPrefix(name, "*") {
 			return net.JoinHostPort(name, port)

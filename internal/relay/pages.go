@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -21,10 +20,7 @@ import (
 
 // newPages returns the pages that people look at.
 func (s *Server) newPages(prefix string, external *url.URL) *web.Handler {
-	port, dataDir := "", ""
-	if s.grpc != nil {
-		_, port, _ = net.SplitHostPort(s.grpc.Addr().String()) // what listens has one
-	}
+	dataDir := ""
 	if s.authority != nil {
 		dataDir = s.durability.dataDir
 		if whole, err := filepath.Abs(dataDir); err == nil { // it is read in another directory
@@ -34,7 +30,7 @@ func (s *Server) newPages(prefix string, external *url.URL) *web.Handler {
 	return web.New(web.Config{
 		Store: s.store, Agents: s.agents, Recent: s.recent, Deleter: s.groups, Rights: s.rights, Health: s.health, AgentTerms: s.agentTerms,
 		AgentLabel: s.opts.AgentLabel, Flags: s.opts.Flags, Build: queryapi.Build(), StartedAt: s.startedAt,
-		TelemetryPath: s.opts.TelemetryPath, RoutePrefix: prefix, ExternalURL: external, AgentsPort: port, DataDir: dataDir, Names: s.opts.names(),
+		TelemetryPath: s.opts.TelemetryPath, RoutePrefix: prefix, ExternalURL: external, AgentsPort: s.grpcPort(), DataDir: dataDir, Names: s.opts.names(),
 		Logger: s.logger.With(slog.String("component", "web")),
 	})
 }

@@ -103,3 +103,12 @@ func (s *Server) GRPCAddr() net.Addr {
 	}
 	return s.grpc.Addr()
 }
+
+// grpcPort returns the port that agents dial; empty if there is none.
+func (s *Server) grpcPort() string {
+	if s.grpc == nil {
+		return ""
+	}
+	_, port, _ := net.SplitHostPort(s.grpc.Addr().String()) // what listens has one
+	return port
+}

@@ -197,10 +197,6 @@ func digest(key crypto.PublicKey) string {
 
 // issue signs a certificate, notes it and hands it out, in this order: what is not in the ledger is nobody's.
 func (s *Server) issue(c ledger.Certificate, key crypto.PublicKey) (*relayv1.IssuedCertificate, *enrol.Refusal) {
-	authorities, refusal := s.authorities()
-	if refusal != nil {
-		return nil, refusal
-	}
 	cert, err := s.cfg.Authority.SignAgent(c.Agent, key, s.cfg.Lifetime)
 	if err != nil {
 		s.cfg.Logger.Error("a certificate could not be signed", slog.String("agent", c.Agent), slog.Any("err", err))
@@ -223,18 +219,5 @@ func (s *Server) issue(c ledger.Certificate, key crypto.PublicKey) (*relayv1.Iss
 		return nil, refusef(enrol.ReasonLater, "the relay cannot write its ledger now, and issues nothing without; its log says why")
 	}
 	s.cfg.Issued(c)
-	return &relayv1.IssuedCertificate{Chain: [][]byte{cert.Raw}, Authorities: authorities}, nil
-}
-
-// authorities returns the CAs by which the agent verifies relays from then on: the one that this relay's certificate ends at, and the relay's own.
-func (s *Server) authorities() ([][]byte, *enrol.Refusal) {
-	shown := s.cfg.Certificates.Material().Authority()
-	if shown == nil {
-		return nil, refusef(enrol.ReasonCannotSign, "the CA of this relay's own certificate is not in its --grpc.tls.client-ca-file, so that no agent could verify it by a token: put it there")
-	}
-	own := s.cfg.Authority.CACert()
-	if shown.Equal(own) {
-		return [][]byte{own.Raw}, nil
-	}
-	return [][]byte{shown.Raw, own.Raw}, nil
+	return &relayv1.IssuedCertificate{Chain: [][]byte{cert.Raw}, Authorities: s.cfg.Certificates.Material().Verifiers(s.cfg.Authority.CACert())}, nil
 }
