@@ -26,7 +26,7 @@ func RevokeIn(l *ledger.Ledger, name string, r relayapi.Revoke, longestLife time
 	}
 	known, found := l.Agent(name)
 	if revocation.Serial != "" {
-		found = has(known, revocation.Serial)
+		found = known.Has(revocation.Serial)
 	}
 	done := relayapi.Revoked{Agent: name, Serial: revocation.Serial, Known: found, TokensVoided: []relayapi.Token{}, TokensLeft: []relayapi.Token{}}
 	if revocation.Serial == "" {
@@ -69,15 +69,6 @@ func voidReaching(l *ledger.Ledger, done *relayapi.Revoked, wanted bool, now tim
 		done.TokensVoided = append(done.TokensVoided, tokenOf(t))
 	}
 	return nil
-}
-
-func has(a ledger.Agent, serial string) bool {
-	for _, c := range a.Certificates {
-		if c.Serial == serial {
-			return true
-		}
-	}
-	return false
 }
 
 // AllowIn lifts all revocations of a name in a ledger.

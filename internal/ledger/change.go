@@ -41,14 +41,12 @@ func (l *Ledger) Issue(c Certificate) error {
 
 func (l *Ledger) mayIssue(c Certificate) error {
 	known, _ := l.Agent(c.Agent)
-	for _, there := range known.Certificates {
-		if there.Serial == c.Serial {
-			return ErrIssued
-		}
+	if known.Has(c.Serial) {
+		return ErrIssued
 	}
 	switch c.By {
 	case ByToken:
-		return l.admit(c, l.cfg.Grace)
+		return l.admit(c, &known, l.cfg.Grace)
 	case ByRenewal:
 		if _, refused := l.Refuses(c.Agent, c.Parent); refused {
 			return &RevokedError{c.Agent}

@@ -67,6 +67,16 @@ type Agent struct {
 	Certificates []Certificate
 }
 
+// Has reports whether a certificate was issued to the agent.
+func (a *Agent) Has(serial string) bool {
+	return slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return c.Serial == serial })
+}
+
+// HasOther reports whether the agent has a certificate of another key which is good, or may still be renewed.
+func (a *Agent) HasOther(key string, now time.Time, grace time.Duration) bool {
+	return slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return c.Key != key && !c.Refused && now.Before(c.To.Add(grace)) })
+}
+
 // State is what a ledger says. It is safe for concurrent use.
 type State struct {
 	torn int // bytes that were dropped at the end; static

@@ -138,8 +138,8 @@ func (s *State) Reaching(name string, now time.Time) []Token {
 	return slices.DeleteFunc(s.Tokens(now), func(t Token) bool { return !t.Prefix || !t.Reaches(name) || t.Used >= t.Uses })
 }
 
-// admit returns nil if a token lets an agent in, by the certificate that is to be issued.
-func (s *State) admit(c Certificate, grace time.Duration) error {
+// admit returns nil if a token lets an agent in, of which this is known, by the certificate that is to be issued.
+func (s *State) admit(c Certificate, known *Agent, grace time.Duration) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	t := s.tokens[c.Token]
@@ -149,26 +149,18 @@ func (s *State) admit(c Certificate, grace time.Duration) error {
 	if _, again := t.keys[c.Key]; !again && t.Used >= t.Uses {
 		return ErrToken
 	}
-	if !t.Reaches(c.Agent) {
+	switch {
+	case !t.Reaches(c.Agent):
 		return &NameError{fmt.Sprintf("the token is not for %s", c.Agent)}
-	}
-	a := s.agents[c.Agent]
-	if a == nil || !t.Prefix {
+	case !t.Prefix:
 		return nil // A revocation has voided the tokens that were for the name; this one is newer.
-	}
-	if a.revoked != none {
+	case known.Revoked != nil:
 		return &NameError{fmt.Sprintf("%s is revoked: only a token for that very name lets it in again (relay-server agents token %s)", c.Agent, c.Agent)}
-	}
-	if t.Replace {
+	case !t.Replace && known.HasOther(c.Key, c.At, grace):
+		return &NameError{fmt.Sprintf("%s has a certificate already, which may still be used or renewed: choose another name, or take a token that may replace (relay-server agents token --replace)", c.Agent)}
+	default:
 		return nil
 	}
-	for _, place := range a.issued {
-		there := s.records[place-1].Issued
-		if _, refused := s.refuses(c.Agent, there.Serial); !refused && there.Key != c.Key && c.At.Before(there.To.Add(grace)) {
-			return &NameError{fmt.Sprintf("%s has a certificate already, which may still be used or renewed: choose another name, or take a token that may replace (relay-server agents token --replace)", c.Agent)}
-		}
-	}
-	return nil
 }
 
 // MakeToken notes a token before it is handed out.

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"pushrelay/internal/authority"
@@ -50,7 +49,8 @@ func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address 
 	if refusal != nil {
 		return nil, refusal
 	}
-	if end, known := s.cfg.Known(name); known && token.Prefix && !token.Replace && now.Before(end.Add(s.cfg.Grace)) && !s.issuedTo(name) {
+	known, _ := s.cfg.Ledger.Agent(name)
+	if end, seen := s.cfg.Known(name); seen && token.Prefix && !token.Replace && now.Before(end.Add(s.cfg.Grace)) && len(known.Certificates) == 0 {
 		return nil, refusef(enrol.ReasonName, "%s is known to this relay with a certificate that its ledger does not have: choose another name, or take a token that may replace (relay-server agents token --replace)", name)
 	}
 	if err := s.cfg.CheckName(name, s.cfg.Authority.TrustDomain()); err != nil {
@@ -60,12 +60,12 @@ func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address 
 	if refusal != nil {
 		return nil, refusal
 	}
-	replaces := s.replaces(name, digest(key), now)
-	issued, refusal := s.issue(ledger.Certificate{Agent: name, By: ledger.ByToken, Token: token.ID, Key: digest(key), Address: address}, key)
+	c := ledger.Certificate{Agent: name, By: ledger.ByToken, Token: token.ID, Key: digest(key), Address: address}
+	issued, refusal := s.issue(c, key)
 	if refusal != nil && refusal.Reason == enrol.ReasonToken {
 		return nil, refuseToken(ctx, now)
 	}
-	if refusal == nil && replaces {
+	if refusal == nil && known.HasOther(c.Key, now, s.cfg.Grace) {
 		s.cfg.Logger.Warn("a token was used for an agent that has a certificate", slog.String("audit", "replaced"), slog.String("agent", name), slog.String("token", token.ID), slog.String("addr", address))
 	}
 	return issued, refusal
@@ -108,20 +108,6 @@ func nameOf(token ledger.Token, asked string) (string, *enrol.Refusal) {
 	return name, nil
 }
 
-// issuedTo reports whether the ledger has a certificate of the name.
-func (s *Server) issuedTo(name string) bool {
-	a, _ := s.cfg.Ledger.Agent(name)
-	return len(a.Certificates) > 0
-}
-
-// replaces reports whether the name has a certificate, of another key, that is good or may be renewed.
-func (s *Server) replaces(name, key string, now time.Time) bool {
-	a, _ := s.cfg.Ledger.Agent(name)
-	return slices.ContainsFunc(a.Certificates, func(c ledger.Certificate) bool {
-		return c.Key != key && !c.Refused && now.Before(c.To.Add(s.cfg.Grace))
-	})
-}
-
 // renewLate is RenewLate. The connection has proved the key of the certificate, and nothing else is known of it.
 func (s *Server) renewLate(cert *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
 	if !s.CanSign() {
@@ -138,7 +124,7 @@ func (s *Server) renewLate(cert *x509.Certificate, request []byte, address strin
 		return nil, refusef(enrol.ReasonCertificate, "the certificate of %s ended at %s, which is too long ago (--agents.renewal-grace): make a join token for it (relay-server agents token %s)",
 			id.Agent, cert.NotAfter.UTC().Format(time.RFC3339), id.Agent)
 	}
-	if a, _ := s.cfg.Ledger.Agent(id.Agent); !slices.ContainsFunc(a.Certificates, func(c ledger.Certificate) bool { return c.Serial == mtls.Serial(cert) }) {
+	if known, _ := s.cfg.Ledger.Agent(id.Agent); !known.Has(mtls.Serial(cert)) {
 		return nil, refusef(enrol.ReasonCertificate, "the ledger of this relay does not have the certificate of %s: make a join token for it (relay-server agents token %s)", id.Agent, id.Agent)
 	}
 	return s.renewOf(id.Agent, cert, request, address)
