@@ -29,6 +29,13 @@ const (
 	MaxChain = 8
 )
 
+// RevokedWait, and up to RevokedSpread more, is how long an agent waits that a relay refuses for good, before it asks or attaches again: only a person can
+// change that (I8).
+const (
+	RevokedWait   = 5 * time.Minute
+	RevokedSpread = 5 * time.Minute
+)
+
 // RenewFrom returns when half of the life of a certificate is over, counted from when it was issued: from then on it is renewed (I4). What lives
 // no longer than it is backdated counts from its beginning.
 func RenewFrom(notBefore, notAfter time.Time) time.Time {

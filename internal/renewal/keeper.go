@@ -34,9 +34,6 @@ const (
 	firstRetry = time.Minute
 	lastRetry  = time.Hour
 	retryShare = 20
-	// revokedWait and up to revokedSpread more is the wait of a revoked agent: only a person can change that (I8).
-	revokedWait   = 5 * time.Minute
-	revokedSpread = 5 * time.Minute
 	// lookAgain is how often it is looked whether files or clock are others.
 	lookAgain = 10 * time.Minute
 	// tellAgain is after how long a failure is logged again that was logged before.
@@ -200,7 +197,7 @@ func (k *Keeper) attempt(ctx context.Context, m *mtls.Material, late bool, sessi
 		for _, s := range sessions {
 			s.Revoked()
 		}
-		wait = revokedWait + rand.N(revokedSpread)
+		wait = enrol.RevokedWait + rand.N(enrol.RevokedSpread)
 	case clock != nil:
 		wait = lastRetry // each attempt has a certificate issued
 	}

@@ -20,9 +20,6 @@ const (
 	MaxChangeDelay = 5 * time.Minute
 	// MaxScrapeTime bounds how long a scrape may take that a relay asks for.
 	MaxScrapeTime = time.Hour
-	// RevokedWait and RevokedSpread are how long an agent waits whose certificate a relay refuses for good: only a person can change that.
-	RevokedWait   = 5 * time.Minute
-	RevokedSpread = 5 * time.Minute
 	// AttachBurst is how many attempts an agent begins within AttachWindow at most, whatever ends them.
 	AttachBurst  = 10
 	AttachWindow = 10 * time.Second

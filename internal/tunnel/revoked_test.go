@@ -18,11 +18,11 @@ import (
 
 	"pushrelay/internal/authority"
 	"pushrelay/internal/change"
+	"pushrelay/internal/enrol"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/scrape"
-	"pushrelay/internal/tunnel"
 )
 
 // revoked are the agents that a house throws out.
@@ -189,7 +189,7 @@ func TestRevokedAgentsAskSeldom(t *testing.T) {
 		h.revoke("site")
 		const watched = 2 * time.Hour
 		time.Sleep(watched)
-		least, most := watched/(tunnel.RevokedWait+tunnel.RevokedSpread+time.Minute), watched/tunnel.RevokedWait+1
+		least, most := watched/(enrol.RevokedWait+enrol.RevokedSpread+time.Minute), watched/enrol.RevokedWait+1
 		if asked := time.Duration(h.refusedFor("revoked")); asked < least || asked > most {
 			t.Errorf("it asked %d times, want %d to %d times", asked, least, most)
 		}
@@ -197,7 +197,7 @@ func TestRevokedAgentsAskSeldom(t *testing.T) {
 			t.Errorf("the agent says %+v", st)
 		}
 		h.revoked.set("site", false)
-		waitFor(t, "attached again", tunnel.RevokedWait+tunnel.RevokedSpread+5*time.Second, func() bool { return h.connected("site") && !link.Status().Revoked })
+		waitFor(t, "attached again", enrol.RevokedWait+enrol.RevokedSpread+5*time.Second, func() bool { return h.connected("site") && !link.Status().Revoked })
 	})
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"pushrelay/internal/enrol"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/scrape"
@@ -212,7 +213,7 @@ const lookAgain = 15 * time.Second
 func (l *Link) backoff(limit time.Duration, err error) time.Duration {
 	wait := time.Duration(mathrand.Int64N(int64(limit)))
 	if isThrownOut(err) {
-		return tunnel.RevokedWait + time.Duration(mathrand.Int64N(int64(tunnel.RevokedSpread)))
+		return enrol.RevokedWait + time.Duration(mathrand.Int64N(int64(enrol.RevokedSpread)))
 	}
 	ended, ok := errors.AsType[*endedError](err)
 	if !ok {
