@@ -127,13 +127,12 @@ func (c *agentsCommands) runList(ctx context.Context, agents relay.Agents, out *
 			fmt.Fprintln(w, "no agent is known")
 			return
 		}
-		table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-		defer table.Flush() //nolint:errcheck // Nobody to tell.
-		fmt.Fprintln(table, "AGENT\tSTATE\tLAST SEEN\tVERSION\tADDRESS\tCERTIFICATE ENDS\tTARGETS\tGROUPS")
-		for _, a := range all {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", commandline.Plain(a.Agent), stateText(a), timeText(a.LastSeen), orDash(a.Version),
-				orDash(a.RemoteAddress), timeText(a.CertificateNotAfter), a.Targets, countText(a.Groups))
-		}
+		writeTable(w, "AGENT\tSTATE\tLAST SEEN\tVERSION\tADDRESS\tCERTIFICATE ENDS\tTARGETS\tGROUPS", func(table io.Writer) {
+			for _, a := range all {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", commandline.Plain(a.Agent), stateText(a), timeText(a.LastSeen), orDash(a.Version),
+					orDash(a.RemoteAddress), timeText(a.CertificateNotAfter), a.Targets, countText(a.Groups))
+			}
+		})
 	})
 	return nil
 }

@@ -59,7 +59,7 @@ func newExplainCommands(app *kingpin.Application) *explainCommands {
 	explain := app.Command("explain", explainHelp)
 	c := &explainCommands{byName: map[string]string{}}
 	c.policyFile = explain.Flag("policy.file", "Ask this file instead of the relay that runs.").PlaceHolder("FILE").String()
-	c.output = explain.Flag("output", "text for people, json for programs.").Default("text").Enum("text", "json")
+	c.output = outputFlag(explain)
 	for _, one := range []struct{ action, help string }{
 		{relayapi.ExplainPush, explainPushHelp},
 		{relayapi.ExplainDelete, explainDeleteHelp},

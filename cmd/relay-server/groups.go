@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -196,15 +195,14 @@ func writeGroups(w io.Writer, listed []relayapi.Group, selected int) {
 		fmt.Fprintln(w, "no group matches")
 		return
 	}
-	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	defer table.Flush() //nolint:errcheck // Nobody to tell.
-	fmt.Fprintln(table, "GROUP\tLAST PUSH\tSERIES\tSTATE")
-	for _, g := range listed {
-		writeGroup(table, g)
-	}
-	if selected > len(listed) {
-		fmt.Fprintf(table, "… of %d groups\n", selected)
-	}
+	writeTable(w, "GROUP\tLAST PUSH\tSERIES\tSTATE", func(table io.Writer) {
+		for _, g := range listed {
+			writeGroup(table, g)
+		}
+		if selected > len(listed) {
+			fmt.Fprintf(table, "… of %d groups\n", selected)
+		}
+	})
 }
 
 func within[T any](ctx context.Context, patience time.Duration, f func(context.Context) (T, error)) (T, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"text/tabwriter"
 
 	"github.com/alecthomas/kingpin/v2"
 
@@ -39,4 +40,12 @@ func (o *output) write(data any, forPeople func(io.Writer)) {
 	encoder := json.NewEncoder(o.stdout)
 	encoder.SetIndent("", "  ")
 	encoder.Encode(data) //nolint:errcheck,errchkjson // Nobody to tell.
+}
+
+// writeTable writes a table. The cells of a row are separated by tabs.
+func writeTable(w io.Writer, header string, rows func(table io.Writer)) {
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	defer table.Flush() //nolint:errcheck // Nobody to tell.
+	fmt.Fprintln(table, header)
+	rows(table)
 }

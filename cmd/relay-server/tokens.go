@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -97,12 +96,11 @@ func (c *tokensCommands) runTokens(ctx context.Context, agents relay.Agents, out
 			fmt.Fprintln(w, "there is no token: agents token NAME makes one")
 			return
 		}
-		table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-		defer table.Flush() //nolint:errcheck // Nobody to tell.
-		fmt.Fprintln(table, "ID\tFOR\tUSED\tMADE\tENDS")
-		for _, t := range tokens {
-			fmt.Fprintf(table, "%s\t%s\t%d of %d\t%s\t%s\n", commandline.Plain(t.ID), nameOfToken(t), t.Used, t.Uses, timeText(&t.MadeAt), timeText(&t.EndsAt))
-		}
+		writeTable(w, "ID\tFOR\tUSED\tMADE\tENDS", func(table io.Writer) {
+			for _, t := range tokens {
+				fmt.Fprintf(table, "%s\t%s\t%d of %d\t%s\t%s\n", commandline.Plain(t.ID), nameOfToken(t), t.Used, t.Uses, timeText(&t.MadeAt), timeText(&t.EndsAt))
+			}
+		})
 	})
 	return nil
 }

@@ -163,13 +163,18 @@ func placeOf(app *kingpin.ApplicationModel, before []string) place {
 	return p
 }
 
+// isOnByDefault says that what can be said of a flag is no.
+func isOnByDefault(flag *kingpin.FlagModel) bool {
+	return flag.IsBoolFlag() && slices.Equal(flag.Default, []string{"true"})
+}
+
 func flagWords(flags []*kingpin.FlagModel) (words []string) {
 	for _, flag := range flags {
 		if flag.Hidden {
 			continue
 		}
 		words = append(words, "--"+flag.Name)
-		if flag.IsBoolFlag() && len(flag.Default) > 0 && flag.Default[0] == "true" {
+		if isOnByDefault(flag) {
 			words = append(words, "--no-"+flag.Name)
 		}
 	}

@@ -3,7 +3,6 @@ package commandline
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -78,8 +77,8 @@ func (p page) flags(all []*kingpin.FlagModel) {
 // flagText returns a flag as it is typed, with its default or what stands for its value.
 func flagText(flag *kingpin.FlagModel) string {
 	name := "--" + flag.Name
-	if flag.IsBoolFlag() && slices.Equal(flag.Default, []string{"true"}) {
-		name = "--[no-]" + flag.Name // what can be said of it is no
+	if isOnByDefault(flag) {
+		name = "--[no-]" + flag.Name
 	}
 	if flag.Short != 0 {
 		name = "-" + string(flag.Short) + ", " + name
