@@ -64,31 +64,33 @@ func Options(t testing.TB) relay.Options {
 // Start starts a relay.
 func Start(t testing.TB, opts relay.Options) *Relay {
 	t.Helper()
-	before := goleak.IgnoreCurrent() // servers of the test itself, which end after the relay
+	checkLeaks(t)
 	server, err := relay.New(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &Relay{Server: server, URL: "http://" + server.Addr().String(), dataDir: opts.DataDir}
-	t.Cleanup(func() {
-		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-		verifyNoneLeft(t, before)
-	})
 	r.stop = run(t, server.Run)
 	Eventually(t, "relay is ready", func() bool { status, _ := Get(t, r.URL+"/-/ready"); return status == http.StatusOK })
 	return r
 }
 
-// verifyNoneLeft waits until nothing runs any more. A library may end a moment after it was closed, which is long on a busy machine.
-func verifyNoneLeft(t testing.TB, before goleak.Option) {
+// leakChecked has the tests at whose end it is checked that nothing runs any more.
+var leakChecked sync.Map
+
+// checkLeaks has it checked at the end of a test, after all of its relays and agents were stopped, that none of their goroutines runs any more. It is
+// called before each of them starts: a check for each relay would find those of agents that outlive it.
+func checkLeaks(t testing.TB) {
 	t.Helper()
-	var left error
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		if left = goleak.Find(before); left == nil {
-			return
-		}
+	if _, checked := leakChecked.LoadOrStore(t, true); checked {
+		return
 	}
-	t.Error(left)
+	before := goleak.IgnoreCurrent() // servers of the test itself, which end after the relay
+	t.Cleanup(func() {
+		leakChecked.Delete(t)
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		goleak.VerifyNone(t, before)
+	})
 }
 
 // Stop stops the relay as SIGTERM does, and waits for its end.
@@ -153,6 +155,7 @@ func (r *Relay) WaitFor(t testing.TB, a *Agent, name string) {
 
 func startAgent(t testing.TB, opts agent.Options) *Agent {
 	t.Helper()
+	checkLeaks(t)
 	a, err := agent.New(opts)
 	if err != nil {
 		t.Fatal(err)
