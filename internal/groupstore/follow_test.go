@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/lifetime"
 )
@@ -324,7 +325,7 @@ func TestShowCommitted(t *testing.T) {
 		cfg.Appender, cfg.ShowCommitted = nil, true
 		s := newTester(t, cfg)
 		seen := []string{applied.full()} // by position
-		replayed := 0
+		replayed, keys := 0, map[grouping.Key]bool{}
 		for i := range 80 {
 			if u.IntN(40) == 0 {
 				if err := wipe(t.Context(), applied.store); err != nil {
@@ -333,6 +334,7 @@ func TestShowCommitted(t *testing.T) {
 			} else {
 				p := pushing{Operation: []change.Operation{put, put, post, change.Delete}[u.IntN(4)], Key: u.key(t), Body: bodyOf(u.families()...), At: noon.Add(time.Duration(i) * time.Second), Origin: u.origin()}
 				apply(t.Context(), applied.store, p)
+				keys[p.Key] = true
 			}
 			for ; replayed < len(j.changes); replayed++ {
 				seen = append(seen, applied.full())
@@ -346,6 +348,7 @@ func TestShowCommitted(t *testing.T) {
 			if got, want := s.full(), seen[s.store.Committed()]; got != want {
 				t.Fatalf("round %d: at position %d, of which %d are committed, it shows\n%s\nwant\n%s", round, s.store.Position(), s.store.Committed(), got, want)
 			}
+			s.checkGroups(maps.Keys(keys))
 		}
 		s.store.Commit(1 << 60)
 		if diff := cmp.Diff(applied.groups(), s.groups()); diff != "" || s.store.Committed() != s.store.Position() {

@@ -94,6 +94,17 @@ func (s *Store) shown() shown {
 	return v
 }
 
+// shownOf returns what views show of one group; nil for nothing. The caller holds the lock.
+func (s *Store) shownOf(key string) *state {
+	if list := s.held.byKey[key]; len(list) > 0 {
+		return list[0].state
+	}
+	if g := s.groups.byKey[key]; g != nil {
+		return s.slots.states[g.slot]
+	}
+	return nil
+}
+
 // renumber sees to it that the families of a state that is not applied any more have the numbers that they have now.
 func (v *shown) renumber(sets *series.Table, st *state) {
 	for i := range st.parts {

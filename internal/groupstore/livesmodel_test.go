@@ -249,6 +249,7 @@ func TestLivesModel(t *testing.T) {
 			if got, want := sortedLines(s.full()), m.text(c.Time); got != want {
 				t.Fatalf("round %d: %s\nexposed is\n%s\nwant\n%s", round, strings.Join(steps, "\n"), got, want)
 			}
+			s.checkGroups(slices.Values([]grouping.Key{key(t, "job", "a"), key(t, "job", "b"), key(t, "job", "c")}))
 		}
 	}
 }

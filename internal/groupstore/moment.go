@@ -20,29 +20,20 @@ func (s *Store) moment(now time.Time) *moment {
 	return &moment{now: now.UnixNano(), regime: s.lives.regime, accounts: &s.accounts, presence: s.lives.presence}
 }
 
-// A shownAs is what is exposed of a group.
-type shownAs uint8
-
-const (
-	shownWhole shownAs = iota
-	// shownAsStub is without what was pushed: it has expired, or its agent is gone, but another push is expected (L6, L7).
-	shownAsStub
-	notShown
-)
-
-// show says what is exposed of a group with that state.
-func (m *moment) show(st *state, f *fate) shownAs {
+// exposed returns the state of a group as it is exposed: nil if it is not, and without what was pushed where that has expired, or its agent is gone, but
+// another push is expected (L6, L7).
+func (m *moment) exposed(st *state, f *fate) *state {
 	switch {
 	case f == &m.regime.none:
-		return shownWhole
+		return st
 	case f.isForgotten(m.now):
-		return notShown
+		return nil
 	case !f.hasExpired(m.now) && !m.isAway(st, f):
-		return shownWhole
+		return st
 	case f.terms.IsExpecting():
-		return shownAsStub
+		return st.stub()
 	default:
-		return notShown
+		return nil
 	}
 }
 

@@ -18,18 +18,22 @@ import (
 func (t *tester) groups() []string {
 	var lines []string
 	for g := range t.store.Snapshot().Groups() {
-		line := g.Key().String() + " pushed " + when(g.PushTime()) + " failed " + when(g.FailureTime())
-		for f := range g.Families() {
-			if f.Name() != series.PushTimeFamily && f.Name() != series.FailureTimeFamily {
-				line += " " + f.Name() + "@" + when(f.PushTime())
-			}
-			if f.Quarantined() != "" {
-				line += "!"
-			}
-		}
-		lines = append(lines, line)
+		lines = append(lines, lineOf(g))
 	}
 	return lines
+}
+
+func lineOf(g groupstore.Group) string {
+	line := g.Key().String() + " pushed " + when(g.PushTime()) + " failed " + when(g.FailureTime())
+	for f := range g.Families() {
+		if f.Name() != series.PushTimeFamily && f.Name() != series.FailureTimeFamily {
+			line += " " + f.Name() + "@" + when(f.PushTime())
+		}
+		if f.Quarantined() != "" {
+			line += "!"
+		}
+	}
+	return line
 }
 
 func when(at time.Time) string {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+
+	"pushrelay/internal/grouping"
 )
 
 // Select returns the view of those groups for which keep is true, as if the store held no others; what is exposed and what is in
@@ -39,6 +41,22 @@ func (s *Store) Select(ctx context.Context, keep func(Group) bool) (*View, error
 		v.settle()
 	}
 	return v, nil
+}
+
+// Group returns the group of that key, as the view of [Store.Select] has it; found is false if there is none. It looks at no other group.
+func (s *Store) Group(key grouping.Key) (g Group, found bool) {
+	now := s.lives.now()
+	s.mu.RLock()
+	st, moment := s.shownOf(key.Canonical()), s.moment(now)
+	s.mu.RUnlock()
+	if st == nil {
+		return Group{}, false
+	}
+	f := moment.regime.fateOf(st)
+	if st = moment.exposed(st, f); st == nil {
+		return Group{}, false
+	}
+	return Group{st, moment, f}, true
 }
 
 // touchKeys reads the first and the last byte of each key, for many groups at once, see partsOf: most keys lie in two lines of the cache.

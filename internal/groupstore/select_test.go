@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"testing"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 )
 
@@ -90,6 +92,25 @@ func TestSelectHidden(t *testing.T) {
 	for g := range view.Groups() {
 		if !g.HasQuarantined() {
 			t.Error("HasQuarantined() = false")
+		}
+	}
+}
+
+// checkGroups expects of each key the group that a view of all has, or none.
+func (t *tester) checkGroups(keys iter.Seq[grouping.Key]) {
+	t.tb.Helper()
+	want := map[grouping.Key]groupstore.Group{}
+	for g := range t.store.Snapshot().Groups() {
+		want[g.Key()] = g
+	}
+	for k := range keys {
+		whole, there := want[k]
+		one, found := t.store.Group(k)
+		switch {
+		case found != there:
+			t.tb.Fatalf("Group(%v) finds a group: %v; the view of all has one: %v", k, found, there)
+		case found && (lineOf(one) != lineOf(whole) || one.Version() != whole.Version() || one.State() != whole.State()):
+			t.tb.Fatalf("Group(%v) is %s, %v; in the view of all it is %s, %v", k, lineOf(one), one.State(), lineOf(whole), whole.State())
 		}
 	}
 }

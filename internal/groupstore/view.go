@@ -62,17 +62,12 @@ func (v *View) settle() (seen StateCounts) {
 		touchFates(batch)
 		for _, st := range batch {
 			f := v.moment.regime.fateOf(st)
-			as := v.moment.show(st, f)
 			if !f.isForgotten(v.moment.now) {
 				seen[v.moment.stateOf(st, f)]++
 			}
-			if as == notShown {
-				continue
+			if st = v.moment.exposed(st, f); st != nil {
+				kept, v.fates = append(kept, st), append(v.fates, f)
 			}
-			if as == shownAsStub {
-				st = st.stub()
-			}
-			kept, v.fates = append(kept, st), append(v.fates, f)
 		}
 	}
 	clear(v.states[len(kept):])
