@@ -88,7 +88,7 @@ func (h *Handler) showGroup(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return missing("This address names no group: " + err.Error() + ".")
 		}
-		g, there := h.groupOf(r, rights, key)
+		g, there := h.groupOf(rights, key)
 		if !there {
 			p := missing("There is no such group: it was never pushed to, was deleted, or is forgotten since it expired.")
 			p.Topics = topicGroups // it may come back while somebody looks
@@ -101,18 +101,11 @@ func (h *Handler) showGroup(w http.ResponseWriter, r *http.Request) {
 }
 
 // groupOf returns a group as somebody sees it.
-func (h *Handler) groupOf(r *http.Request, rights *Rights, key grouping.Key) (groupstore.Group, bool) {
+func (h *Handler) groupOf(rights *Rights, key grouping.Key) (groupstore.Group, bool) {
 	if !rights.seesGroup(key) {
 		return groupstore.Group{}, false
 	}
-	view, err := h.cfg.Store.Select(r.Context(), func(g groupstore.Group) bool { return g.Key() == key })
-	if err != nil {
-		return groupstore.Group{}, false
-	}
-	for g := range view.Groups() {
-		return g, true
-	}
-	return groupstore.Group{}, false
+	return h.cfg.Store.Group(key)
 }
 
 func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) groupContent {

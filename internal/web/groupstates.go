@@ -1,8 +1,6 @@
 package web
 
 import (
-	"cmp"
-
 	"pushrelay/internal/groupstore"
 )
 
@@ -18,16 +16,13 @@ type groupState struct {
 // groupStates are those by which groups are looked for, the worst first.
 var groupStates = []groupState{
 	{"late", "late", "job is late", "jobs are late", false, groupstore.Group.IsLate},
-	{"failed", "failing", "job is failing", "jobs are failing", false, hasFailed},
+	{"failed", "failing", "job is failing", "jobs are failing", false, groupstore.Group.HasFailed},
 	{"rejected", "last push refused", "", "", false, rejected},
 	{"expired", "expired", "job has expired", "jobs have expired", false, groupstore.Group.HasExpired},
 	{"quarantined", "in quarantine", "group is in quarantine", "groups are in quarantine", true, groupstore.Group.HasQuarantined},
 	{"away", "agent away", "", "", false, func(g groupstore.Group) bool { return g.State() == groupstore.StateAway }},
 	{"expecting", "next push expected", "", "", false, func(g groupstore.Group) bool { return !g.Due().IsZero() }},
 }
-
-// hasFailed says whether the job failed by its own account, or its last push was refused.
-func hasFailed(g groupstore.Group) bool { return g.HasFailed() }
 
 // rejected says whether the last push to the group was refused.
 func rejected(g groupstore.Group) bool { return g.FailureTime().After(g.PushTime()) }
@@ -83,7 +78,9 @@ func severity(g groupstore.Group) int {
 	case groupstore.StateAway:
 		return 3
 	case groupstore.StateOK:
-		return cmp.Or(map[bool]int{true: 4}[g.HasQuarantined()], 5)
+		if g.HasQuarantined() {
+			return 4
+		}
 	}
 	return 5
 }

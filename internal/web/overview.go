@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"pushrelay/internal/recent"
@@ -74,7 +75,7 @@ func (c *overviewContent) addStatus(h *Handler, now time.Time) {
 	}
 	scrapes, pushes := h.cfg.Recent.All()
 	if n := pushes.Refused(); n > 0 {
-		c.warn(webpage.Count(n), cmp.Or(map[int]string{1: "push was refused in the last hour"}[n], "pushes were refused in the last hour"), "those of a group are on its page, with their reasons", "groups?state=rejected")
+		c.warn(webpage.Count(n), noun(n, "push was refused in the last hour", "pushes were refused in the last hour"), "those of a group are on its page, with their reasons", "groups?state=rejected")
 	}
 	if at := health.CertificateNotAfter; !at.IsZero() && at.Sub(now) < certificateEnds {
 		c.warn("1", "certificate of the relay ends", webpage.MomentOf(at, now).Relative+": agents will not trust it then", "status")
@@ -195,17 +196,10 @@ const manyNames = 4
 
 // some names the first of many.
 func some(names []string) string {
-	text := ""
-	for i, name := range names {
-		if i == manyNames {
-			return text + ", …"
-		}
-		if i > 0 {
-			text += ", "
-		}
-		text += name
+	if len(names) > manyNames {
+		names = append(slices.Clone(names[:manyNames]), "…")
 	}
-	return text
+	return strings.Join(names, ", ")
 }
 
 func noun(n int, one, many string) string {

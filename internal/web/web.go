@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/common/route"
 
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/recent"
@@ -31,6 +32,8 @@ type Store interface {
 	Snapshot() *groupstore.View
 	// Select returns the present state of those groups for which keep is true. It may take as long as ctx lives.
 	Select(ctx context.Context, keep func(groupstore.Group) bool) (*groupstore.View, error)
+	// Group returns one group as it is at present; found is false if there is none.
+	Group(key grouping.Key) (g groupstore.Group, found bool)
 	// Stats returns the present sizes.
 	Stats() groupstore.Stats
 	// Account returns how many groups and series an agent has.
