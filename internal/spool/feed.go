@@ -304,7 +304,7 @@ func (p Packing) allows(packed []byte, size int) bool {
 }
 
 // Request returns the push as it is to be sent. A body that may be packed, and is shorter then, is left out of it, and travels as it lies
-// ([Transfer.Packed]). Where the relay may have some of what was added up, as one that replaces families (L14). Its body is put into buf, if that is large enough. An error means that the
+// ([Transfer.Packed]). Where the relay may have some of what was added up, it is one that replaces families (L14). Its body is put into buf, if that is large enough. An error means that the
 // change cannot be sent, by fault of the program.
 func (f *Feed) Request(c *Transfer, buf []byte, packing Packing) (*change.Change, error) {
 	f.spool.mu.Lock()
