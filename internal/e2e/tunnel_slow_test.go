@@ -3,6 +3,7 @@
 package e2e_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -82,7 +83,9 @@ func TestTunnelNarrow(t *testing.T) {
 		backlog.Go(func() {
 			var body strings.Builder
 			for line := 0; body.Len() < pushBytes; line++ {
-				fmt.Fprintf(&body, "narrow{line=\"%d\"} %d\n", line, line)
+				var token [48]byte // or it would be packed
+				rand.Read(token[:])
+				fmt.Fprintf(&body, "narrow{line=\"%d\",token=\"%x\"} %d\n", line, token, line)
 			}
 			got, err := fetchPatiently(http.MethodPut, fmt.Sprintf("%s/metrics/job/narrow/n/%d", s.url, n), body.String())
 			if err != nil || got.status != http.StatusOK {

@@ -9,5 +9,5 @@
 // Its shape: a family of a group is a set of series ([series.Set]: names, labels, bucket bounds, with holes where the grouping labels go) that
 // all groups with the same series share, and the text of its values. Both are immutable, so that a scrape copies pointers
 // under the lock and renders outside it. Start reading at [Store.Apply], the one door through which it is changed, then at Store.take,
-// decision and Store.commit. The parts of a [Store] each keep one thing: directory, slots, exposures, waiting, accounts, origins.
+// decision and Store.commit. A [Store] has four rooms, see there: what groups hold, what contradicts, what a push that comes again is known by, and who looks on.
 package groupstore

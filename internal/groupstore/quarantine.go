@@ -109,14 +109,14 @@ func (s *Store) setHiding(g *group, p *part, h *hiding) {
 }
 
 // expose counts a part as visible, and conceal as no longer visible.
-func (s *Store) expose(g *group, k *series.Set) {
-	s.accounts.claim(g, k)
-	s.exposed.add(g, k)
+func (c *conflicts) expose(g *group, k *series.Set) {
+	c.accounts.claim(g, k)
+	c.exposed.add(g, k)
 }
 
-func (s *Store) conceal(g *group, k *series.Set) {
-	s.accounts.unclaim(g, k)
-	s.exposed.remove(g, k)
+func (c *conflicts) conceal(g *group, k *series.Set) {
+	c.accounts.unclaim(g, k)
+	c.exposed.remove(g, k)
 }
 
 // promoteShadowed exposes the first of the groups that were hidden because of the group which had this normal key.

@@ -73,20 +73,42 @@ type Store struct {
 	// and applied in one critical section, so that their order is the same everywhere.
 	mu       sync.RWMutex
 	position uint64 // of the last change
-	groups   directory
-	slots    slots
-	sets     series.Table // of all groups
+	contents
+	conflicts
+	exactlyOnce
+	onlookers
+	loading bool // a Loader is at work
+}
+
+// The rooms of a store. They are guarded by Store.mu, and apart from it none is used.
+
+// contents are what the groups hold, and until when.
+type contents struct {
+	groups directory
+	slots  slots
+	sets   series.Table // of all groups
+	lives  lives
+	totals totals
+}
+
+// conflicts are what is exposed, and what is hidden because of that.
+type conflicts struct {
 	exposed  exposures
 	waiting  waiting
 	accounts accounts
-	origins  origins
-	lives    lives
-	answers  answers
-	totals   totals
-	feeds    *feeds
-	held     held
-	loading  bool // a Loader is at work
-	probes   int  // look-ups made by the check, counted for tests of its cost
+	probes   int // look-ups made by the check, counted for tests of its cost
+}
+
+// exactlyOnce is what a push that comes again is known by.
+type exactlyOnce struct {
+	origins origins
+	answers answers
+}
+
+// onlookers are who must learn what changes, and what those see that look.
+type onlookers struct {
+	feeds *feeds
+	held  held
 }
 
 // totals are running sums over all groups.
@@ -104,14 +126,13 @@ func New(cfg Config) *Store {
 		appender: cfg.Appender,
 		own:      make(map[string]OwnFamily, len(cfg.OwnFamilies)),
 
-		accounts: accounts{label: cfg.AccountLabel, limitsOf: cfg.AccountLimits},
-		held:     held{on: cfg.ShowCommitted},
+		conflicts: conflicts{accounts: accounts{label: cfg.AccountLabel, limitsOf: cfg.AccountLimits}},
+		onlookers: onlookers{feeds: &feeds{}, held: held{on: cfg.ShowCommitted}},
 	}
 	if s.appender == nil {
 		s.appender = inMemory{}
 	}
-	s.feeds = &feeds{}
-	s.origins, s.answers = newOrigins(s.feeds), answers{feeds: s.feeds}
+	s.exactlyOnce = newExactlyOnce(s.feeds)
 	s.lives.now, s.lives.presence, s.lives.regime = cfg.Now, cfg.Presence, newRegime(lifetime.Regime{})
 	if s.lives.now == nil {
 		s.lives.now = time.Now
@@ -135,24 +156,45 @@ func New(cfg Config) *Store {
 
 // reset forgets all groups.
 func (s *Store) reset() {
-	s.groups.clear()
-	s.waiting.clear()
-	s.accounts.clear()
-	s.sets.Clear()
-	s.exposed.byFamily = nil
-	s.slots = slots{}
-	s.lives.declared, s.lives.failed, s.lives.expiring = 0, 0, nil
-	s.totals = totals{}
+	s.contents.clear()
+	s.conflicts.clear()
+}
+
+func (c *contents) clear() {
+	c.groups.clear()
+	c.sets.Clear()
+	c.slots, c.totals = slots{}, totals{}
+	c.lives.declared, c.lives.failed, c.lives.expiring = 0, 0, nil
+}
+
+func (c *conflicts) clear() {
+	c.waiting.clear()
+	c.accounts.clear()
+	c.exposed.byFamily = nil
+}
+
+func newExactlyOnce(f *feeds) exactlyOnce {
+	return exactlyOnce{origins: newOrigins(f), answers: answers{feeds: f}}
+}
+
+// clear forgets everything, also what no group is there for.
+func (o *exactlyOnce) clear() {
+	o.origins.clear()
+	o.answers = answers{feeds: o.answers.feeds}
 }
 
 // forgetAll forgets everything, as if there had never been a change. Whoever follows is told all anew.
 func (s *Store) forgetAll() {
 	s.reset()
 	s.waiting.order = 0
-	s.origins.clear()
-	s.answers = answers{feeds: s.feeds}
-	s.held.byKey, s.held.committed = nil, 0
-	for _, f := range s.feeds.all {
+	s.exactlyOnce.clear()
+	s.restart()
+}
+
+// restart has everybody learn all anew.
+func (o *onlookers) restart() {
+	o.held.byKey, o.held.committed = nil, 0
+	for _, f := range o.feeds.all {
 		f.whole = true
 	}
 }

@@ -81,6 +81,19 @@ func (b *Buffer) Take(p []byte) error {
 	return nil
 }
 
+// Expand puts in the place of what was written what decode makes of it, into a buffer of just that many bytes. It waits for memory as Grow does.
+func (b *Buffer) Expand(size int, decode func(dst, src []byte) ([]byte, error)) error {
+	if err := b.reserve(size); err != nil {
+		return err
+	}
+	expanded, err := decode(make([]byte, size), b.body.Bytes())
+	if err != nil {
+		return err
+	}
+	b.body = *bytes.NewBuffer(expanded)
+	return nil
+}
+
 // What parsing a body takes beside it: for each line, for each of its labels, and for a protobuf body times its length.
 const (
 	parsedLineBytes  = 400

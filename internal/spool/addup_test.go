@@ -164,7 +164,7 @@ func TestSumsSayWhatTheirPartsSaid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := feed.Request(c, nil)
+		p, err := feed.Request(c, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

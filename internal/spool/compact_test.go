@@ -133,7 +133,7 @@ func TestTheAgeOfAPushIsNoMatterOfTheClock(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := feed.Request(c, nil)
+	got, err := feed.Request(c, nil, nil)
 	if err != nil || got.At == got.At.Round(0) { //nolint:staticcheck // Whether there is a monotonic reading is the question.
 		t.Errorf("the push that is sent came at %v, %v, by the wall clock alone", got.At, err)
 	}
@@ -154,7 +154,7 @@ func TestPointlessChangesStayUnsent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := feed.Request(c, nil); err != nil || got.Operation != change.Delete {
+		if got, err := feed.Request(c, nil, nil); err != nil || got.Operation != change.Delete {
 			t.Fatalf("the first change that is sent is %+v, %v, want the DELETE", got, err)
 		}
 		feed.Decide(c, change.Outcome{Kind: change.Applied})

@@ -40,7 +40,7 @@ func TestDoubtOutlivesSessions(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, err := first.Request(c, new(bytes.Buffer).AvailableBuffer())
+				p, err := first.Request(c, new(bytes.Buffer).AvailableBuffer(), nil)
 				if err != nil {
 					t.Fatal(err)
 				}

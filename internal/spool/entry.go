@@ -91,12 +91,18 @@ func (c *entry) isBase() bool { return c.operation == change.Replace || c.operat
 // isFixed says that the change must stay as it is: somebody waits for its verdict, or a relay may be deciding it.
 func (c *entry) isFixed() bool { return c.answer != nil || c.sent&c.undecided != 0 }
 
-// request returns the push as it is to be sent, its body appended to buf[:0].
-func (c *entry) request(buf []byte) (*change.Change, error) {
+// push returns the push as it is to be sent, without its body.
+func (c *entry) push() *change.Change {
 	r := &change.Change{Operation: c.operation, Key: c.group.key, Format: c.format, At: c.pushedAt, MayBeHidden: c.owner != ""}
 	if c.operation.HasBody() {
 		r.Life, r.Failed, r.Gauges = c.life, c.failed, c.gauges
 	}
+	return r
+}
+
+// request returns the push as it is to be sent, its body appended to buf[:0].
+func (c *entry) request(buf []byte) (*change.Change, error) {
+	r := c.push()
 	if c.bodyBytes == 0 {
 		return r, nil
 	}

@@ -57,8 +57,10 @@ type Transfer struct {
 	journal JournalID
 	// Origin is what the relay knows the change by.
 	Origin change.Origin
-	// Bytes is the length of the body as it is sent; 0 before [Feed.Request].
+	// Bytes is the length of the body; 0 before [Feed.Request].
 	Bytes int
+	// Packed is the body as it is to be sent, compressed by S2; nil if it is to be sent as it is.
+	Packed []byte
 	// whole are the changes of the group up to this one, if the relay gets what its families come to by all of them instead.
 	whole []*entry
 
@@ -294,12 +296,25 @@ func (c *Transfer) notSent(cur *cursor) {
 	}
 }
 
-// Request returns the push as it is to be sent; where the relay may have some of what was added up, as one that replaces families (L14). Its body is put into buf, if that is large enough. An error means that the
+// Packing says whether a body of that size may travel as a block of S2 of so many bytes; nil for never.
+type Packing func(packed, size uint64) bool
+
+func (p Packing) allows(packed []byte, size int) bool {
+	return p != nil && len(packed) < size && p(uint64(len(packed)), uint64(size))
+}
+
+// Request returns the push as it is to be sent. A body that may be packed, and is shorter then, is left out of it, and travels as it lies
+// ([Transfer.Packed]). Where the relay may have some of what was added up, it is one that replaces families (L14). Its body is put into buf, if that is large enough. An error means that the
 // change cannot be sent, by fault of the program.
-func (f *Feed) Request(c *Transfer, buf []byte) (*change.Change, error) {
+func (f *Feed) Request(c *Transfer, buf []byte, packing Packing) (*change.Change, error) {
 	f.spool.mu.Lock()
 	frozen := *c.change
 	f.spool.mu.Unlock()
+	if c.whole == nil && packing.allows(frozen.body, frozen.bodyBytes) {
+		r := frozen.push()
+		r.Origin, c.Bytes, c.Packed = &c.Origin, frozen.bodyBytes, frozen.body
+		return r, nil
+	}
 	r, err := frozen.request(buf)
 	if err != nil {
 		return nil, err
@@ -312,6 +327,11 @@ func (f *Feed) Request(c *Transfer, buf []byte) (*change.Change, error) {
 		r.Operation, r.Gauges, r.Format = change.Merge, addup.Last, exposition.ProtobufDelimited
 	}
 	c.Bytes = len(r.Body)
+	if c.whole != nil && packing != nil {
+		if body := compress(r.Body); packing.allows(body, len(r.Body)) {
+			r.Body, c.Packed = nil, body
+		}
+	}
 	return r, nil
 }
 

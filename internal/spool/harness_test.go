@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
@@ -144,6 +145,7 @@ func (h *house) pending(relay string) int {
 
 // fakeRelay is what a relay does with changes: it applies each once, by origin.
 type fakeRelay struct {
+	asked   int // owned by serve: how many changes it was asked to take
 	id      spool.StoreID
 	address string
 
@@ -370,7 +372,7 @@ func (h *house) serve(ctx context.Context, feed *spool.Feed, r *fakeRelay) {
 		if err != nil {
 			return
 		}
-		p, err := feed.Request(c, buf.AvailableBuffer())
+		p, err := r.request(feed, c, buf.AvailableBuffer())
 		if err != nil {
 			h.t.Errorf("Request: %v", err)
 			return
@@ -387,6 +389,25 @@ func (h *house) serve(ctx context.Context, feed *spool.Feed, r *fakeRelay) {
 		}
 		feed.Decide(c, result)
 	}
+}
+
+// request returns the push as the relay has it in the end: every other body came packed.
+func (r *fakeRelay) request(feed *spool.Feed, c *spool.Transfer, buf []byte) (*change.Change, error) {
+	r.asked++
+	if r.asked%2 == 0 {
+		return feed.Request(c, buf, nil)
+	}
+	p, err := feed.Request(c, buf, func(packed, size uint64) bool { return packed < size })
+	if err != nil || c.Packed == nil {
+		return p, err
+	}
+	if p.Body != nil {
+		return nil, fmt.Errorf("a packed body came unpacked as well: %q", p.Body)
+	}
+	if p.Body, err = s2.Decode(nil, c.Packed); err == nil && len(p.Body) != c.Bytes {
+		err = fmt.Errorf("the body has %d bytes of %d", len(p.Body), c.Bytes)
+	}
+	return p, err
 }
 
 // settle waits until nothing moves any more.

@@ -145,13 +145,13 @@ func TestDeclarationsWaitForVerdicts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := feed.Request(sent, nil); err != nil || got.Life.Texts() != (lifetime.Texts{Every: "1d"}) {
+		if got, err := feed.Request(sent, nil, nil); err != nil || got.Life.Texts() != (lifetime.Texts{Every: "1d"}) {
 			t.Errorf("%+v is sent, %v", got, err)
 		}
 		if o := <-waited; o.Kind != change.Spooled {
 			t.Fatalf("the push that is not decided: %+v", o)
 		}
-		if got, err := feed.Request(sent, nil); err != nil || got.Life.Texts() != (lifetime.Texts{Every: "1d"}) {
+		if got, err := feed.Request(sent, nil, nil); err != nil || got.Life.Texts() != (lifetime.Texts{Every: "1d"}) {
 			t.Errorf("%+v is sent again, %v", got, err)
 		}
 		h.visit(b)

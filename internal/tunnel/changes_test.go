@@ -1,7 +1,9 @@
 package tunnel_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/klauspost/compress/s2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -153,6 +156,98 @@ func TestFinalVerdictsAreDecided(t *testing.T) {
 		t.Error("the verdict does not say that the change is a duplicate")
 	}
 	h.wantCounted(2, 1, 8, 0)
+}
+
+// TestPackedBodies: bodies come as a block of S2, in chunks or within the begin of their change, and are what they were; whatever is wrong with one is
+// refused for good, and costs the relay nothing that was not sent.
+func TestPackedBodies(t *testing.T) {
+	var mu sync.Mutex
+	var got []*change.Change
+	h := newHouse(t, pusherFunc(func(_ context.Context, r *change.Change) (change.Outcome, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		c := *r
+		c.Body = bytes.Clone(r.Body)
+		got = append(got, &c)
+		if r.Refused != nil {
+			return change.Outcome{}, r.Refused
+		}
+		return change.Outcome{Kind: change.Applied}, nil
+	}))
+	a := h.attachRaw("site")
+	if !tunnel.Has(a.welcome.GetCapabilities(), relayv1.Capability_CAPABILITY_PUSH_S2) {
+		t.Fatalf("capabilities: %v", a.welcome.GetCapabilities())
+	}
+	large := strings.Repeat("m{a=\"1\"} 1\n# HELP m some\n", 4000)
+	var random [40000]byte
+	rand.Read(random[:])
+	packed := func(b *relayv1.ChangeBegin, body string) string {
+		block := s2.Encode(nil, []byte(body))
+		tunnel.Pack(b, len(block), len(body))
+		return string(block)
+	}
+	inline := func(b *relayv1.ChangeBegin, body string) string {
+		b.Body, b.BodyBytes = []byte(body), uint64(len(body))
+		return ""
+	}
+	for i, tt := range []struct {
+		name   string
+		body   string
+		change func(b *relayv1.ChangeBegin, body string) (chunks string)
+		reason relayv1.RejectReason
+	}{
+		{"in chunks", string(random[:]) + large, packed, 0},
+		{"within the begin", "m 1\nm2 1\n", inline, 0},
+		{"nothing within the begin", "", inline, 0},
+		{"packed within the begin", strings.Repeat("m 1\n", 100), func(b *relayv1.ChangeBegin, body string) string {
+			b.Body = []byte(packed(b, body))
+			return ""
+		}, 0},
+		{"a kilobyte and a byte within the begin", strings.Repeat("x", 1025), inline, relayv1.RejectReason_REJECT_REASON_INVALID},
+		{"no block", large, func(b *relayv1.ChangeBegin, body string) string {
+			block := packed(b, body)
+			return strings.Repeat("\xff", len(block))
+		}, relayv1.RejectReason_REJECT_REASON_INVALID},
+		{"a block of more", string(random[:]), func(b *relayv1.ChangeBegin, body string) string {
+			block := packed(b, body+large)
+			b.DecompressedBytes--
+			return block
+		}, relayv1.RejectReason_REJECT_REASON_INVALID},
+		{"a block that is cut off", large, func(b *relayv1.ChangeBegin, body string) string {
+			block := packed(b, body)
+			b.BodyBytes--
+			return block[:len(block)-1]
+		}, relayv1.RejectReason_REJECT_REASON_INVALID},
+		{"a block of nearly nothing", strings.Repeat("x", 1<<20-1), packed, relayv1.RejectReason_REJECT_REASON_INVALID},
+		{"a block that makes it longer", string(random[:]), packed, relayv1.RejectReason_REJECT_REASON_INVALID},
+		{"too large", string(random[:]) + strings.Repeat(large, 12), packed, relayv1.RejectReason_REJECT_REASON_TOO_LARGE},
+		{"gzip", "m 1\n", func(b *relayv1.ChangeBegin, body string) string {
+			b.Encoding = 1
+			return body
+		}, relayv1.RejectReason_REJECT_REASON_UNSUPPORTED},
+	} {
+		begin := changeBegin(uint64(i)+1, tt.body)
+		chunks := tt.change(begin, tt.body)
+		whole := begin.Body != nil
+		a.number++
+		begin.Change = a.number
+		a.part(&relayv1.PushRequest{Part: &relayv1.PushRequest_Begin{Begin: begin}})
+		for chunk := range slices.Chunk([]byte(chunks), 60<<10) {
+			a.part(&relayv1.PushRequest{Part: &relayv1.PushRequest_Chunk{Chunk: chunk}})
+		}
+		if !whole {
+			a.part(&relayv1.PushRequest{Part: &relayv1.PushRequest_End{End: &relayv1.ChangeEnd{}}})
+		}
+		verdict := a.verdict()
+		if verdict.GetChange() != begin.GetChange() || verdict.GetRejected().GetReason() != tt.reason || (verdict.GetApplied() != nil) != (tt.reason == 0) {
+			t.Errorf("%s: verdict %v", tt.name, verdict)
+		}
+		mu.Lock()
+		if len(got) != i+1 || tt.reason == 0 && string(got[i].Body) != tt.body {
+			t.Errorf("%s: the pusher was asked %d times, at last with %.100q", tt.name, len(got), got[len(got)-1].Body)
+		}
+		mu.Unlock()
+	}
 }
 
 // TestKeysOfChangesAreBounded: of a change whose key is beyond the limits nothing is kept, whatever is wrong with it besides; a group that

@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"math"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -34,10 +37,12 @@ type evilRelay struct {
 	drains int                      // how often it says that it is about to stop
 	later  *relayv1.Later           // the verdict on every change
 	denied []*relayv1.TargetsDenied // what it says of the agent's targets, one after the other
+	packs  bool                     // it takes packed bodies
 
 	mu       sync.Mutex
 	attaches []time.Time // guarded by mu
 	changes  int         // guarded by mu; that came
+	parts    []string    // guarded by mu; of changes
 }
 
 func (e *evilRelay) Attach(stream relayv1.RelayService_AttachServer) error {
@@ -55,6 +60,9 @@ func (e *evilRelay) Attach(stream relayv1.RelayService_AttachServer) error {
 		return refusal.Err()
 	}
 	welcome := &relayv1.Welcome{Session: 1, StoreId: make([]byte, 16), Capabilities: []relayv1.Capability{relayv1.Capability_CAPABILITY_PUSH, relayv1.Capability_CAPABILITY_PUSH_ORIGIN}}
+	if e.packs {
+		welcome.Capabilities = append(welcome.Capabilities, relayv1.Capability_CAPABILITY_PUSH_S2)
+	}
 	events := []*relayv1.AttachResponse{{Event: &relayv1.AttachResponse_Welcome{Welcome: welcome}}}
 	for range e.drains {
 		events = append(events, &relayv1.AttachResponse{Event: &relayv1.AttachResponse_Drain{Drain: &relayv1.Drain{}}})
@@ -94,10 +102,12 @@ func (e *evilRelay) Push(stream relayv1.RelayService_PushServer) error {
 		if err != nil {
 			return err
 		}
-		if begin := part.GetBegin(); begin != nil {
+		begin := part.GetBegin()
+		if begin != nil {
 			number = begin.GetChange()
 		}
-		if part.GetEnd() == nil {
+		e.note(part)
+		if part.GetEnd() == nil && (begin == nil || begin.Body == nil) {
 			continue
 		}
 		e.mu.Lock()
@@ -106,6 +116,20 @@ func (e *evilRelay) Push(stream relayv1.RelayService_PushServer) error {
 		if err := stream.Send(&relayv1.PushResponse{Change: number, Verdict: &relayv1.PushResponse_Later{Later: e.later}}); err != nil {
 			return err
 		}
+	}
+}
+
+// note notes what came of a change.
+func (e *evilRelay) note(part *relayv1.PushRequest) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch p := part.GetPart().(type) {
+	case *relayv1.PushRequest_Begin:
+		e.parts = append(e.parts, fmt.Sprintf("begin: %s, %d of %d bytes, body %t of %d", p.Begin.GetEncoding(), p.Begin.GetBodyBytes(), tunnel.BodyBytes(p.Begin), p.Begin.Body != nil, len(p.Begin.GetBody())))
+	case *relayv1.PushRequest_Chunk:
+		e.parts = append(e.parts, fmt.Sprintf("chunk: %d", len(p.Chunk)))
+	case *relayv1.PushRequest_End:
+		e.parts = append(e.parts, "end")
 	}
 }
 
@@ -238,6 +262,46 @@ func TestChangeDelaysOfEvilRelays(t *testing.T) {
 				}
 				if lines := log.with("breaks the protocol"); len(lines) != said {
 					t.Errorf("the log has of the relay's error: %q, want it said: %d", lines, said)
+				}
+			})
+		})
+	}
+}
+
+// TestBodiesTravelAsTheRelayTakesThem: a relay that announced it gets bodies as they lie, and small ones within the begin of their change; an earlier
+// one gets them as ever (T9).
+func TestBodiesTravelAsTheRelayTakesThem(t *testing.T) {
+	large := ""
+	for i := range 400 {
+		large += fmt.Sprintf("m{a=\"%d\"} %d\n", i, 1000003*i)
+	}
+	block := len(s2.Encode(nil, []byte(large)))
+	same := "m 1\n" + strings.Repeat("# a comment\n", tunnel.ChunkBytes/6)
+	for _, tt := range []struct {
+		name  string
+		packs bool
+		op    change.Operation
+		body  string
+		want  []string
+	}{
+		{"large", true, change.Replace, large, []string{fmt.Sprintf("begin: BODY_ENCODING_S2, %d of %d bytes, body false of 0", block, len(large)), fmt.Sprint("chunk: ", block), "end"}},
+		{"large, earlier", false, change.Replace, large, []string{fmt.Sprintf("begin: BODY_ENCODING_UNSPECIFIED, %d of %[1]d bytes, body false of 0", len(large)), fmt.Sprint("chunk: ", len(large)), "end"}},
+		{"small", true, change.Merge, "m 1\n", []string{"begin: BODY_ENCODING_UNSPECIFIED, 4 of 4 bytes, body true of 4"}},
+		{"small, earlier", false, change.Merge, "m 1\n", []string{"begin: BODY_ENCODING_UNSPECIFIED, 4 of 4 bytes, body false of 0", "chunk: 4", "end"}},
+		{"none", true, change.Delete, "", []string{"begin: BODY_ENCODING_UNSPECIFIED, 0 of 0 bytes, body true of 0"}},
+		{"none, earlier", false, change.Delete, "", []string{"begin: BODY_ENCODING_UNSPECIFIED, 0 of 0 bytes, body false of 0", "end"}},
+		{"of nearly nothing", true, change.Merge, same, []string{fmt.Sprintf("begin: BODY_ENCODING_UNSPECIFIED, %d of %[1]d bytes, body false of 0", len(same)), fmt.Sprint("chunk: ", tunnel.ChunkBytes), fmt.Sprint("chunk: ", len(same)-tunnel.ChunkBytes), "end"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			e := &evilRelay{packs: tt.packs, later: &relayv1.Later{RetryAfter: durationpb.New(time.Hour)}}
+			under(t, e, func(t *testing.T, agent *dialled, _ *logLines) {
+				key := must[grouping.Key](t)(grouping.New(grouping.Label{Name: "job", Value: "j"}))
+				agent.spool.Apply(t.Context(), &change.Change{Operation: tt.op, Key: key, Body: []byte(tt.body), At: time.Now()})
+				time.Sleep(10 * time.Second)
+				e.mu.Lock()
+				defer e.mu.Unlock()
+				if !slices.Equal(e.parts, tt.want) {
+					t.Errorf("parts: %q, want %q", e.parts, tt.want)
 				}
 			})
 		})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/klauspost/compress/s2"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"pushrelay/internal/addup"
@@ -60,6 +61,60 @@ func ChangeToProto(r *change.Change) *relayv1.ChangeBegin {
 		begin.Origin = &relayv1.Origin{JournalId: o.Journal[:], Sequence: o.Sequence, Digest: o.Digest[:]}
 	}
 	return begin
+}
+
+// MaxInlineBodyBytes is the largest body, as it travels, that comes with the begin of its change.
+const MaxInlineBodyBytes = 1 << 10
+
+// maxExpansion is how many times as long a body may be once it is decompressed: what is made of nearly nothing costs its sender nothing. One that
+// packs better travels as it is.
+const maxExpansion = 256
+
+// Packs says whether a body of that size may travel as a block of S2 of so many bytes.
+func Packs(packed, size uint64) bool { return packed <= size && size/maxExpansion <= packed }
+
+// Pack says in the begin of a change that its body travels as a block of S2, of so many bytes.
+func Pack(begin *relayv1.ChangeBegin, packed, size int) {
+	begin.Encoding, begin.BodyBytes, begin.DecompressedBytes = relayv1.BodyEncoding_BODY_ENCODING_S2, uint64(packed), uint64(size)
+}
+
+// BodyBytes returns the length of the body of a change once it is decompressed.
+func BodyBytes(begin *relayv1.ChangeBegin) uint64 {
+	if begin.GetEncoding() == relayv1.BodyEncoding_BODY_ENCODING_S2 {
+		return begin.GetDecompressedBytes()
+	}
+	return begin.GetBodyBytes()
+}
+
+// CheckBody says what is wrong with what the begin of a change says of its body.
+func CheckBody(begin *relayv1.ChangeBegin) error {
+	switch {
+	case len(begin.GetBody()) > MaxInlineBodyBytes:
+		return change.Refuse(change.Invalid, "body: %d bytes with the begin of the change, and %d are allowed", len(begin.GetBody()), MaxInlineBodyBytes)
+	case begin.GetEncoding() == relayv1.BodyEncoding_BODY_ENCODING_UNSPECIFIED:
+		return nil
+	case begin.GetEncoding() != relayv1.BodyEncoding_BODY_ENCODING_S2:
+		return fmt.Errorf("body encoding %d: %w", begin.GetEncoding(), ErrUnsupported)
+	case !Packs(begin.GetBodyBytes(), begin.GetDecompressedBytes()):
+		return change.Refuse(change.Invalid, "body: %d bytes that are %d once they are decompressed", begin.GetBodyBytes(), begin.GetDecompressedBytes())
+	default:
+		return nil
+	}
+}
+
+// Unpack decompresses a body into dst, which has just the length that it must have.
+func Unpack(dst, packed []byte) ([]byte, error) {
+	size, err := s2.DecodedLen(packed)
+	if err == nil && size != len(dst) {
+		err = fmt.Errorf("it has %d bytes of the %d announced", size, len(dst))
+	}
+	if err == nil {
+		dst, err = s2.Decode(dst, packed)
+	}
+	if err != nil {
+		return nil, change.Refuse(change.Invalid, "decompressing the body: %v", err)
+	}
+	return dst, nil
 }
 
 // lifeToProto returns nil for what says nothing.

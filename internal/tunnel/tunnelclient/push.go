@@ -116,7 +116,12 @@ func (c *changeStream) run() error {
 
 // send sends one change, as soon as the window has room for it.
 func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint64, next *spool.Transfer) error {
-	r, err := c.feed.Request(next, c.body)
+	packs := c.session.relayCan(relayv1.Capability_CAPABILITY_PUSH_S2)
+	var packing spool.Packing
+	if packs {
+		packing = tunnel.Packs
+	}
+	r, err := c.feed.Request(next, c.body, packing)
 	if err != nil {
 		c.feed.Decide(next, *change.Refuse(change.Invalid, "the change cannot be sent: %v", err))
 		return nil
@@ -128,18 +133,29 @@ func (c *changeStream) send(stream relayv1.RelayService_PushClient, number uint6
 	if cap(r.Body) > cap(c.body) && cap(r.Body) <= keptBodyBytes {
 		c.body = r.Body
 	}
-	if err := c.window.acquire(c.ctx, len(r.Body)); err != nil {
+	if err := c.window.acquire(c.ctx, next.Bytes); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	c.pending[number] = next
 	c.mu.Unlock()
-	begin := tunnel.ChangeToProto(r)
+	begin, body := tunnel.ChangeToProto(r), r.Body
 	begin.Change = number
+	if next.Packed != nil {
+		body = next.Packed
+		tunnel.Pack(begin, len(body), next.Bytes)
+	}
+	if packs && len(body) <= tunnel.MaxInlineBodyBytes {
+		begin.Body = body
+		if body == nil {
+			begin.Body = []byte{} // there, and empty
+		}
+		return stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Begin{Begin: begin}})
+	}
 	if err := stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Begin{Begin: begin}}); err != nil {
 		return err
 	}
-	for body := r.Body; len(body) > 0; {
+	for len(body) > 0 {
 		n := min(len(body), tunnel.ChunkBytes)
 		if err := stream.Send(&relayv1.PushRequest{Part: &relayv1.PushRequest_Chunk{Chunk: body[:n]}}); err != nil {
 			return err

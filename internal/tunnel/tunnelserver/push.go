@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"sync"
@@ -160,6 +159,14 @@ func (c *changeStream) receive() error {
 			if err := c.takeBegin(part.Begin); err != nil {
 				return err
 			}
+			if part.Begin.Body == nil {
+				continue
+			}
+			c.takeChunk(part.Begin.Body)
+			part.Begin.Body = nil // it is in the buffer, or it was refused
+			if err := c.takeEnd(); err != nil {
+				return err
+			}
 		case *relayv1.PushRequest_Chunk:
 			c.takeChunk(part.Chunk)
 		case *relayv1.PushRequest_End:
@@ -174,21 +181,22 @@ func (c *changeStream) receive() error {
 
 func (c *changeStream) takeBegin(begin *relayv1.ChangeBegin) error {
 	c.drop()
-	room := c.session.window.room(begin.GetBodyBytes())
+	size := tunnel.BodyBytes(begin)
+	room := c.session.window.room(size)
 	if err := c.session.window.bytes.Acquire(c.ctx, room); err != nil {
 		return err
 	}
 	c.stall.Reset(patience)
 	c.begun, c.room = time.Now(), room
 	c.begin, c.body, c.fault = begin, c.session.server.budget.Buffer(c.ctx, c.sender()), nil
-	if limit := c.session.server.cfg.Limits.MaxDecompressedBytes; limit > 0 && begin.GetBodyBytes() > uint64(limit) {
+	if limit := c.session.server.cfg.Limits.MaxDecompressedBytes; limit > 0 && size > uint64(limit) {
 		c.fault = change.Refuse(change.TooLarge, "body is larger than %d bytes (--push.max-decompressed-size, or half of --push.max-inflight-bytes)", limit)
 	}
 	if size := keyBytes(begin); size > tunnel.ChunkBytes && c.fault == nil {
 		c.fault = c.body.Grow(size) // A key that is as large as a body counts as one.
 	}
-	if begin.GetEncoding() != relayv1.BodyEncoding_BODY_ENCODING_UNSPECIFIED {
-		c.fault = fmt.Errorf("body encoding %d: %w", begin.GetEncoding(), tunnel.ErrUnsupported)
+	if err := tunnel.CheckBody(begin); err != nil {
+		c.fault = err
 	}
 	return nil
 }
@@ -283,6 +291,13 @@ func (c *changeStream) request() (*change.Change, error) {
 	}
 	if fault == nil && uint64(c.body.Len()) != c.begin.GetBodyBytes() {
 		fault = change.Refuse(change.Invalid, "body has %d bytes of the %d announced", c.body.Len(), c.begin.GetBodyBytes())
+	}
+	if fault == nil && c.begin.GetEncoding() == relayv1.BodyEncoding_BODY_ENCODING_S2 {
+		fault = c.body.Expand(int(c.begin.GetDecompressedBytes()), tunnel.Unpack)
+		if fault != nil && !change.OutcomeOf(fault).IsFinal() {
+			return nil, fault
+		}
+		r.Body = c.body.Bytes()
 	}
 	if fault != nil {
 		r.Refused = fault

@@ -19,6 +19,7 @@ var capabilities = []relayv1.Capability{
 	relayv1.Capability_CAPABILITY_DELIVER_AGAIN,
 	relayv1.Capability_CAPABILITY_LIFE,
 	relayv1.Capability_CAPABILITY_ADD,
+	relayv1.Capability_CAPABILITY_PUSH_S2,
 }
 
 // renews reports whether this relay renews certificates.

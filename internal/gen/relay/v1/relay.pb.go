@@ -69,8 +69,6 @@ const (
 	Capability_CAPABILITY_PUSH_ORIGIN Capability = 4
 	// Relay: takes the operation OPERATION_FAILURE.
 	Capability_CAPABILITY_PUSH_FAILURE Capability = 5
-	// Relay: takes change bodies with BODY_ENCODING_GZIP.
-	Capability_CAPABILITY_PUSH_GZIP Capability = 6
 	// Agent: honours ScrapeRequest.deliver_on. Relay: ends a DeliverScrape itself once it has no further use for it.
 	Capability_CAPABILITY_DELIVER_AGAIN Capability = 7
 	// Relay: honours ChangeBegin.may_be_hidden.
@@ -83,6 +81,8 @@ const (
 	Capability_CAPABILITY_RENEW Capability = 11
 	// Agent: takes TargetsDenied.
 	Capability_CAPABILITY_TARGETS_DENIED Capability = 12
+	// Relay: takes change bodies with BODY_ENCODING_S2, and honours ChangeBegin.body.
+	Capability_CAPABILITY_PUSH_S2 Capability = 13
 )
 
 // Enum value maps for Capability.
@@ -94,13 +94,13 @@ var (
 		3:  "CAPABILITY_PUSH",
 		4:  "CAPABILITY_PUSH_ORIGIN",
 		5:  "CAPABILITY_PUSH_FAILURE",
-		6:  "CAPABILITY_PUSH_GZIP",
 		7:  "CAPABILITY_DELIVER_AGAIN",
 		8:  "CAPABILITY_MAY_BE_HIDDEN",
 		9:  "CAPABILITY_LIFE",
 		10: "CAPABILITY_ADD",
 		11: "CAPABILITY_RENEW",
 		12: "CAPABILITY_TARGETS_DENIED",
+		13: "CAPABILITY_PUSH_S2",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED":    0,
@@ -109,13 +109,13 @@ var (
 		"CAPABILITY_PUSH":           3,
 		"CAPABILITY_PUSH_ORIGIN":    4,
 		"CAPABILITY_PUSH_FAILURE":   5,
-		"CAPABILITY_PUSH_GZIP":      6,
 		"CAPABILITY_DELIVER_AGAIN":  7,
 		"CAPABILITY_MAY_BE_HIDDEN":  8,
 		"CAPABILITY_LIFE":           9,
 		"CAPABILITY_ADD":            10,
 		"CAPABILITY_RENEW":          11,
 		"CAPABILITY_TARGETS_DENIED": 12,
+		"CAPABILITY_PUSH_S2":        13,
 	}
 )
 
@@ -479,19 +479,19 @@ type BodyEncoding int32
 const (
 	// Not compressed.
 	BodyEncoding_BODY_ENCODING_UNSPECIFIED BodyEncoding = 0
-	// gzip. Needs CAPABILITY_PUSH_GZIP.
-	BodyEncoding_BODY_ENCODING_GZIP BodyEncoding = 1
+	// One block of S2, as it lies in the agent's spool. Needs CAPABILITY_PUSH_S2.
+	BodyEncoding_BODY_ENCODING_S2 BodyEncoding = 2
 )
 
 // Enum value maps for BodyEncoding.
 var (
 	BodyEncoding_name = map[int32]string{
 		0: "BODY_ENCODING_UNSPECIFIED",
-		1: "BODY_ENCODING_GZIP",
+		2: "BODY_ENCODING_S2",
 	}
 	BodyEncoding_value = map[string]int32{
 		"BODY_ENCODING_UNSPECIFIED": 0,
-		"BODY_ENCODING_GZIP":        1,
+		"BODY_ENCODING_S2":          2,
 	}
 )
 
@@ -2448,7 +2448,7 @@ type PushRequest_Chunk struct {
 }
 
 type PushRequest_End struct {
-	// Ends the change. Only now it is looked at.
+	// Ends the change, unless its begin has the body. Only now it is looked at.
 	End *ChangeEnd `protobuf:"bytes,4,opt,name=end,proto3,oneof"`
 }
 
@@ -2491,7 +2491,12 @@ type ChangeBegin struct {
 	// Why the job failed that pushed, by its own account, at most 1 KiB of UTF-8; empty if it did not. As life.
 	Failed string `protobuf:"bytes,11,opt,name=failed,proto3" json:"failed,omitempty"`
 	// What OPERATION_ADD does with gauges.
-	Gauges        GaugeAddition `protobuf:"varint,12,opt,name=gauges,proto3,enum=relay.v1.GaugeAddition" json:"gauges,omitempty"`
+	Gauges GaugeAddition `protobuf:"varint,12,opt,name=gauges,proto3,enum=relay.v1.GaugeAddition" json:"gauges,omitempty"`
+	// Bytes of the body once it is decompressed. One of another length gets the verdict invalid. Not read of a body that is not compressed.
+	DecompressedBytes uint64 `protobuf:"varint,13,opt,name=decompressed_bytes,json=decompressedBytes,proto3" json:"decompressed_bytes,omitempty"`
+	// The whole body as it travels, of at most 1 KiB; also set for one without bytes. The change ends with this message then: no chunks follow,
+	// and no ChangeEnd. Needs CAPABILITY_PUSH_S2.
+	Body          []byte `protobuf:"bytes,14,opt,name=body,proto3,oneof" json:"body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2608,6 +2613,20 @@ func (x *ChangeBegin) GetGauges() GaugeAddition {
 		return x.Gauges
 	}
 	return GaugeAddition_GAUGE_ADDITION_UNSPECIFIED
+}
+
+func (x *ChangeBegin) GetDecompressedBytes() uint64 {
+	if x != nil {
+		return x.DecompressedBytes
+	}
+	return 0
+}
+
+func (x *ChangeBegin) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
 }
 
 // Life is what a push says of its group's life, each as the header of that name has it: a duration such as "72h", "none", "0" to take back what
@@ -3944,7 +3963,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x05begin\x18\x02 \x01(\v2\x15.relay.v1.ChangeBeginH\x00R\x05begin\x12\x16\n" +
 	"\x05chunk\x18\x03 \x01(\fH\x00R\x05chunk\x12'\n" +
 	"\x03end\x18\x04 \x01(\v2\x13.relay.v1.ChangeEndH\x00R\x03endB\x06\n" +
-	"\x04part\"\xf5\x03\n" +
+	"\x04part\"\xc6\x04\n" +
 	"\vChangeBegin\x12\x16\n" +
 	"\x06change\x18\x01 \x01(\x04R\x06change\x121\n" +
 	"\toperation\x18\x02 \x01(\x0e2\x13.relay.v1.OperationR\toperation\x122\n" +
@@ -3959,7 +3978,10 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x04life\x18\n" +
 	" \x01(\v2\x0e.relay.v1.LifeR\x04life\x12\x16\n" +
 	"\x06failed\x18\v \x01(\tR\x06failed\x12/\n" +
-	"\x06gauges\x18\f \x01(\x0e2\x17.relay.v1.GaugeAdditionR\x06gauges\"`\n" +
+	"\x06gauges\x18\f \x01(\x0e2\x17.relay.v1.GaugeAdditionR\x06gauges\x12-\n" +
+	"\x12decompressed_bytes\x18\r \x01(\x04R\x11decompressedBytes\x12\x17\n" +
+	"\x04body\x18\x0e \x01(\fH\x00R\x04body\x88\x01\x01B\a\n" +
+	"\x05_body\"`\n" +
 	"\x04Life\x12\x10\n" +
 	"\x03ttl\x18\x01 \x01(\tR\x03ttl\x12\x14\n" +
 	"\x05every\x18\x02 \x01(\tR\x05every\x12\x1a\n" +
@@ -4033,7 +4055,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12/\n" +
 	"\x13certificate_request\x18\x02 \x01(\fR\x12certificateRequest\"D\n" +
 	"\rRenewResponse\x123\n" +
-	"\x06issued\x18\x01 \x01(\v2\x1b.relay.v1.IssuedCertificateR\x06issued*\xdd\x02\n" +
+	"\x06issued\x18\x01 \x01(\v2\x1b.relay.v1.IssuedCertificateR\x06issued*\xf7\x02\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x15\n" +
@@ -4041,15 +4063,15 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\x16CAPABILITY_SCRAPE_PATH\x10\x02\x12\x13\n" +
 	"\x0fCAPABILITY_PUSH\x10\x03\x12\x1a\n" +
 	"\x16CAPABILITY_PUSH_ORIGIN\x10\x04\x12\x1b\n" +
-	"\x17CAPABILITY_PUSH_FAILURE\x10\x05\x12\x18\n" +
-	"\x14CAPABILITY_PUSH_GZIP\x10\x06\x12\x1c\n" +
+	"\x17CAPABILITY_PUSH_FAILURE\x10\x05\x12\x1c\n" +
 	"\x18CAPABILITY_DELIVER_AGAIN\x10\a\x12\x1c\n" +
 	"\x18CAPABILITY_MAY_BE_HIDDEN\x10\b\x12\x13\n" +
 	"\x0fCAPABILITY_LIFE\x10\t\x12\x12\n" +
 	"\x0eCAPABILITY_ADD\x10\n" +
 	"\x12\x14\n" +
 	"\x10CAPABILITY_RENEW\x10\v\x12\x1d\n" +
-	"\x19CAPABILITY_TARGETS_DENIED\x10\f*\xc7\x01\n" +
+	"\x19CAPABILITY_TARGETS_DENIED\x10\f\x12\x16\n" +
+	"\x12CAPABILITY_PUSH_S2\x10\r\"\x04\b\x06\x10\x06*\x14CAPABILITY_PUSH_GZIP*\xc7\x01\n" +
 	"\n" +
 	"FamilyType\x12\x1b\n" +
 	"\x17FAMILY_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -4086,10 +4108,10 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"BodyFormat\x12\x1b\n" +
 	"\x17BODY_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10BODY_FORMAT_TEXT\x10\x01\x12\"\n" +
-	"\x1eBODY_FORMAT_PROTOBUF_DELIMITED\x10\x02*E\n" +
+	"\x1eBODY_FORMAT_PROTOBUF_DELIMITED\x10\x02*]\n" +
 	"\fBodyEncoding\x12\x1d\n" +
-	"\x19BODY_ENCODING_UNSPECIFIED\x10\x00\x12\x16\n" +
-	"\x12BODY_ENCODING_GZIP\x10\x01*\xdf\x01\n" +
+	"\x19BODY_ENCODING_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10BODY_ENCODING_S2\x10\x02\"\x04\b\x01\x10\x01*\x12BODY_ENCODING_GZIP*\xdf\x01\n" +
 	"\fRejectReason\x12\x1d\n" +
 	"\x19REJECT_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15REJECT_REASON_INVALID\x10\x01\x12\x1e\n" +
@@ -4297,6 +4319,7 @@ func file_relay_v1_relay_proto_init() {
 		(*PushRequest_Chunk)(nil),
 		(*PushRequest_End)(nil),
 	}
+	file_relay_v1_relay_proto_msgTypes[20].OneofWrappers = []any{}
 	file_relay_v1_relay_proto_msgTypes[24].OneofWrappers = []any{
 		(*PushResponse_Applied)(nil),
 		(*PushResponse_Rejected)(nil),
