@@ -110,6 +110,18 @@ func (s *Store) Follow() *Feed {
 	return f
 }
 
+// FollowOn returns a feed that tells of what changes from now on, and of those records first. It is to be closed.
+func (s *Store) FollowOn(first []RecordID) *Feed {
+	f := &Feed{store: s, changed: make(map[RecordID]struct{}, len(first))}
+	for _, id := range first {
+		f.changed[id] = struct{}{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.feeds.all = append(s.feeds.all, f)
+	return f
+}
+
 // Close ends the feed. From then on it collects nothing.
 func (f *Feed) Close() {
 	s := f.store

@@ -75,9 +75,14 @@ func (m *Memory) NoteImport(context.Context, Import) error { return nil }
 
 // WriteBackup writes what the store holds.
 func (m *Memory) WriteBackup(ctx context.Context, out io.Writer) error {
-	cut, err := m.store.Cut(func() error { return nil })
+	return BackUp(ctx, out, m.release, m.store)
+}
+
+// BackUp writes what a store holds that is kept without marks, as [Keep.WriteBackup] does.
+func BackUp(ctx context.Context, out io.Writer, release string, store *groupstore.Store) error {
+	cut, err := store.Cut(func() error { return nil })
 	if err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
-	return streamBackup(ctx, out, marks{writer: self(m.release)}, cut)
+	return streamBackup(ctx, out, marks{writer: self(release)}, cut)
 }

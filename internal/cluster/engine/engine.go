@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.uber.org/zap"
+)
+
+// Bounds of what one transaction may be (C4), and of what is stored (C19).
+const (
+	MaxTxnOps       = 16 << 10
+	MaxRequestBytes = 12 << 20
+	quotaBytes      = 8 << 30
+)
+
+// Config says which member of which cluster is started.
+type Config struct {
+	// Dir is the member's directory and nobody else's. It is created if it is missing. Required.
+	Dir string
+	// Name is the member's.
+	Name string
+	// Listen is the address on which other members are heard, host:port.
+	Listen string
+	// Members are the addresses, host:port, at which members are dialed, by name; also the one of this member.
+	Members map[string]string
+	// Join says that the cluster is there already.
+	Join bool
+	// Token tells clusters apart that were given the same addresses.
+	Token string
+	// TLS are the certificates between members. All or none are given; none is for tests on one machine.
+	TLS TLS
+	// Logger takes what etcd has to say; nil for nobody.
+	Logger *zap.Logger
+}
+
+// TLS are the files of a member's certificate, its key, and the authority that has signed those of all members and nothing else (C17).
+type TLS struct{ CertFile, KeyFile, CAFile string }
+
+// Engine is a member that runs.
+type Engine struct {
+	etcd   *embed.Etcd
+	client *clientv3.Client
+}
+
+// Start starts a member and waits until it serves, which it does once a majority of its cluster runs, or until ctx ends.
+func Start(ctx context.Context, cfg Config) (*Engine, error) {
+	ec, err := cfg.embedded()
+	if err != nil {
+		return nil, err
+	}
+	etcd, err := embed.StartEtcd(ec)
+	if err != nil {
+		return nil, fmt.Errorf("starting etcd in %s: %w", cfg.Dir, err)
+	}
+	select {
+	case <-etcd.Server.ReadyNotify():
+		return &Engine{etcd, v3client.New(etcd.Server)}, nil
+	case err = <-etcd.Err():
+	case <-etcd.Server.StopNotify():
+		err = errors.New("it has stopped by itself")
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	etcd.Close()
+	return nil, fmt.Errorf("waiting for a majority of the cluster's members: %w", err)
+}
+
+// Client returns a client of the member itself: no connection is between them.
+func (e *Engine) Client() *clientv3.Client { return e.client }
+
+// Err tells that the member has failed.
+func (e *Engine) Err() <-chan error { return e.etcd.Err() }
+
+// Close stops the member. If it leads, another one is made the leader before.
+func (e *Engine) Close() error {
+	err := e.client.Close()
+	e.etcd.Close()
+	return err
+}
+
+// scheme is that of addresses of members.
+func (t *TLS) scheme() string {
+	if *t == (TLS{}) {
+		return "http"
+	}
+	return "https"
+}
+
+func (t *TLS) urls(address string) []url.URL {
+	return []url.URL{{Scheme: t.scheme(), Host: address}}
+}
+
+// embedded returns the configuration as etcd has it. Clients have no port: the one client is in the same process.
+func (cfg *Config) embedded() (*embed.Config, error) {
+	own, named := cfg.Members[cfg.Name]
+	if !named {
+		return nil, fmt.Errorf("starting etcd: the member %q is not among the members of its cluster", cfg.Name)
+	}
+	ec := embed.NewConfig()
+	ec.Name, ec.Dir = cfg.Name, cfg.Dir
+	ec.ListenPeerUrls, ec.AdvertisePeerUrls = cfg.TLS.urls(cfg.Listen), cfg.TLS.urls(own)
+	ec.ListenClientUrls, ec.AdvertiseClientUrls = nil, cfg.TLS.urls(own)
+	ec.InitialCluster, ec.InitialClusterToken, ec.ClusterState = cfg.initial(), cfg.Token, embed.ClusterStateFlagNew
+	if cfg.Join {
+		ec.ClusterState = embed.ClusterStateFlagExisting
+	}
+	ec.MaxTxnOps, ec.MaxRequestBytes, ec.QuotaBackendBytes = MaxTxnOps, MaxRequestBytes, quotaBytes
+	ec.EnableGRPCGateway = false
+	if cfg.TLS != (TLS{}) {
+		ec.PeerTLSInfo = transport.TLSInfo{
+			CertFile: cfg.TLS.CertFile, KeyFile: cfg.TLS.KeyFile, TrustedCAFile: cfg.TLS.CAFile, ClientCertAuth: true, MinVersion: tls.VersionTLS13,
+		}
+	}
+	logger := cfg.Logger
+	if logger == nil {
+		logger = zap.NewNop()
+	}
+	ec.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logger)
+	return ec, nil
+}
+
+// initial lists the members as etcd wants them.
+func (cfg *Config) initial() string {
+	var all []string
+	for name, address := range cfg.Members {
+		all = append(all, name+"="+cfg.TLS.scheme()+"://"+address)
+	}
+	return strings.Join(all, ",")
+}

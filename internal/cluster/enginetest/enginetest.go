@@ -1,0 +1,77 @@
+// Package enginetest has clusters of etcd for tests, on this machine, with real files and sockets.
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"pushrelay/internal/cluster/engine"
+)
+
+// startGrace bounds how long members may take until they serve.
+const startGrace = time.Minute
+
+// A Cluster is one of members a, b, c and so on.
+type Cluster struct {
+	dir     string
+	members map[string]string
+}
+
+// Names are those of n members.
+func Names(n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = string(rune('a' + i))
+	}
+	return names
+}
+
+// New returns a cluster of n members, none of which runs.
+func New(t testing.TB, n int) *Cluster {
+	t.Helper()
+	c := &Cluster{dir: t.TempDir(), members: map[string]string{}}
+	for _, name := range Names(n) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.members[name] = l.Addr().String()
+		l.Close()
+	}
+	return c
+}
+
+// Start starts members, and waits until they serve. They are stopped when the test ends.
+func (c *Cluster) Start(t testing.TB, names ...string) map[string]*engine.Engine {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startGrace)
+	defer cancel()
+	var mu sync.Mutex
+	started := map[string]*engine.Engine{}
+	var all sync.WaitGroup
+	for _, name := range names {
+		all.Go(func() {
+			e, err := engine.Start(ctx, engine.Config{
+				Dir: filepath.Join(c.dir, name), Name: name, Listen: c.members[name], Members: c.members, Token: fmt.Sprint("cluster of ", c.dir),
+			})
+			if err != nil {
+				t.Errorf("member %s: %v", name, err)
+				return
+			}
+			t.Cleanup(func() { e.Close() })
+			mu.Lock()
+			defer mu.Unlock()
+			started[name] = e
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	return started
+}

@@ -1,0 +1,197 @@
+package replicated
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
+
+	storagev1 "pushrelay/internal/gen/storage/v1"
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/history"
+	"pushrelay/internal/keep"
+	"pushrelay/internal/wal"
+)
+
+// Config says what a store is shared by, and what it is made with.
+type Config struct {
+	// Client is of the cluster's etcd. Required; whoever made it closes it.
+	Client *clientv3.Client
+	// Prefix is what all keys begin with.
+	Prefix string
+	// Name is this member's. Required.
+	Name string
+	// Store is what the store is made with; its Appender is set here.
+	Store groupstore.Config
+	// Silence is after how long another member takes the place of a leader that is not heard; 0 means 1.5 s (C6). The leader is to be heard three times
+	// in it.
+	Silence time.Duration
+	// Release is named in backups.
+	Release string
+	// Logger is required.
+	Logger *slog.Logger
+}
+
+// Keep is the copy that one relay has of the cluster's store. It is made by [New].
+type Keep struct {
+	// Static after construction.
+	cfg   Config
+	keys  keys
+	store *groupstore.Store
+
+	// what is static after Recover
+	id    keep.ID
+	epoch history.Epoch
+
+	copy     replica              // owned by Recover, and then by Run
+	term     atomic.Pointer[term] // nil while another member leads
+	leader   atomic.Pointer[Leader]
+	appended chan struct{} // says to Run that there is something to write; one slot
+}
+
+var _ keep.Keep = (*Keep)(nil)
+
+// Leader is who decides, as far as the copy knows.
+type Leader struct {
+	// Name is the member's; empty for none.
+	Name string
+	// Term is the revision at which its leadership began; a later one has a higher one.
+	Term int64
+}
+
+// silence is the default of Config.Silence.
+const silence = 1500 * time.Millisecond
+
+// New returns the copy of a member, with nothing in it.
+func New(cfg Config) *Keep {
+	if cfg.Silence == 0 {
+		cfg.Silence = silence
+	}
+	k := &Keep{cfg: cfg, keys: keys{cfg.Prefix}, appended: make(chan struct{}, 1)}
+	cfg.Store.Appender, cfg.Store.ShowCommitted = k, true
+	k.store = groupstore.New(cfg.Store)
+	k.copy = replica{keys: k.keys, client: cfg.Client, store: k.store}
+	k.leader.Store(&Leader{})
+	return k
+}
+
+// tellLeader tells others whom the copy knows for the leader. It belongs to who has the copy.
+func (k *Keep) tellLeader() {
+	if current := k.copy.leader; current != k.Leader() {
+		k.leader.Store(&current)
+	}
+}
+
+// Leader returns who leads.
+func (k *Keep) Leader() Leader { return *k.leader.Load() }
+
+// Leads says whether this member does.
+func (k *Keep) Leads() bool { return k.term.Load() != nil }
+
+// Store is for [keep.Keep], as all that follows.
+func (k *Keep) Store() *groupstore.Store { return k.store }
+
+// Recover reads what etcd holds. It needs a majority of its members, and waits for that as long as ctx lives.
+func (k *Keep) Recover(ctx context.Context) error {
+	if err := k.identify(ctx); err != nil {
+		return fmt.Errorf("reading the cluster's store: %w", err)
+	}
+	if err := k.copy.load(ctx); err != nil {
+		return fmt.Errorf("reading the cluster's store: %w", err)
+	}
+	k.tellLeader()
+	stats := k.store.Stats()
+	k.cfg.Logger.Info("the cluster's store is read", slog.Int("groups", stats.Groups), slog.Int("series", stats.Series), slog.Int64("revision", k.copy.revision))
+	return nil
+}
+
+// identify finds out which store it is; the first member of all gives it an id.
+func (k *Keep) identify(ctx context.Context) error {
+	m := &storagev1.ClusterStore{Id: make([]byte, len(k.id)), Epoch: make([]byte, len(k.epoch.ID))}
+	rand.Read(m.Id)
+	rand.Read(m.Epoch)
+	value, err := proto.Marshal(m)
+	if err != nil {
+		return err
+	}
+	resp, err := k.cfg.Client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(k.keys.store()), "=", 0)).
+		Then(clientv3.OpPut(k.keys.store(), string(value))).Else(clientv3.OpGet(k.keys.store())).Commit()
+	if err != nil {
+		return err
+	}
+	if !resp.Succeeded {
+		if err := proto.Unmarshal(resp.Responses[0].GetResponseRange().Kvs[0].Value, m); err != nil {
+			return err
+		}
+	}
+	if len(m.GetId()) != len(k.id) || len(m.GetEpoch()) != len(k.epoch.ID) {
+		return errValue
+	}
+	copy(k.id[:], m.GetId())
+	copy(k.epoch.ID[:], m.GetEpoch())
+	k.epoch.Began = m.GetBegan()
+	return nil
+}
+
+// ErrNotLeading is why a member that does not lead changes nothing.
+var ErrNotLeading = errors.New("another relay of the cluster decides")
+
+// Append takes a change on its way to etcd, if this member leads.
+func (k *Keep) Append(position uint64, _ groupstore.Effect) (wait func(context.Context) error, err error) {
+	t := k.term.Load()
+	if t == nil {
+		return nil, ErrNotLeading
+	}
+	if err := t.take(position); err != nil {
+		return nil, err
+	}
+	select {
+	case k.appended <- struct{}{}:
+	default: // Run knows already
+	}
+	return func(ctx context.Context) error { return t.wait(ctx, position) }, nil
+}
+
+// Close has nothing to give up: Run has handed over.
+func (k *Keep) Close() error { return nil }
+
+// Failure returns why nothing can be changed here.
+func (k *Keep) Failure() error {
+	t := k.term.Load()
+	if t == nil {
+		return ErrNotLeading
+	}
+	return t.failure()
+}
+
+// Losses returns none: what a majority has taken is there.
+func (k *Keep) Losses() []wal.Loss { return nil }
+
+// Fresh returns false: an empty cluster was begun on purpose.
+func (k *Keep) Fresh() bool { return false }
+
+// ID returns that of the cluster's store.
+func (k *Keep) ID() keep.ID { return k.id }
+
+// History returns the one epoch that there is, up to what is committed.
+func (k *Keep) History() history.History {
+	return history.History{Epochs: []history.Epoch{k.epoch}, Position: k.store.Committed()}
+}
+
+// Imported returns true: a file is taken over by a relay before it is a member.
+func (k *Keep) Imported(string) bool { return true }
+
+// NoteImport is never asked for.
+func (k *Keep) NoteImport(context.Context, keep.Import) error { return ErrNotLeading }
+
+// WriteBackup writes what the copy holds.
+func (k *Keep) WriteBackup(ctx context.Context, out io.Writer) error {
+	return keep.BackUp(ctx, out, k.cfg.Release, k.store)
+}

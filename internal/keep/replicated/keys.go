@@ -1,0 +1,91 @@
+package replicated
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/klauspost/compress/s2"
+
+	"pushrelay/internal/groupstore"
+)
+
+// Below a prefix there are three keys and the records:
+//
+//	leader      a storagev1.ClusterLeader
+//	position    a storagev1.ClusterPosition
+//	store       a storagev1.ClusterStore
+//	records/K/N one record of the store: K is a letter for its kind, N its name
+//
+// Values of records begin with a byte that says how they are packed.
+type keys struct{ prefix string }
+
+func (k keys) leader() string   { return k.prefix + "leader" }
+func (k keys) position() string { return k.prefix + "position" }
+func (k keys) store() string    { return k.prefix + "store" }
+func (k keys) records() string  { return k.prefix + "records/" }
+
+// kinds are the letters of the kinds of records.
+var kinds = map[groupstore.RecordKind]byte{
+	groupstore.FamiliesRecord: 'f', groupstore.NotesRecord: 'n', groupstore.TraceRecord: 't', groupstore.AnswerRecord: 'a', groupstore.SourceRecord: 's',
+}
+
+var errKey = errors.New("a key of the cluster's etcd is not understood: it was written by a later release, or by another program")
+
+func (k keys) record(id groupstore.RecordID) string {
+	return k.records() + string(kinds[id.Kind]) + "/" + id.Name
+}
+
+// recordID returns the record that a key names.
+func (k keys) recordID(key string) (groupstore.RecordID, error) {
+	rest, ok := strings.CutPrefix(key, k.records())
+	if !ok || len(rest) < 2 || rest[1] != '/' {
+		return groupstore.RecordID{}, fmt.Errorf("%w: %q", errKey, key)
+	}
+	for kind, letter := range kinds {
+		if letter == rest[0] {
+			return groupstore.RecordID{Kind: kind, Name: rest[2:]}, nil
+		}
+	}
+	return groupstore.RecordID{}, fmt.Errorf("%w: %q", errKey, key)
+}
+
+// How a value is packed.
+const (
+	plain  = 0
+	packed = 1 // by S2
+)
+
+// packFrom is the length from which a record is worth packing.
+const packFrom = 256
+
+// pack returns a record as a value.
+func pack(record []byte) []byte {
+	if len(record) >= packFrom {
+		value := make([]byte, 1+s2.MaxEncodedLen(len(record)))
+		value[0] = packed
+		value = value[:1+len(s2.Encode(value[1:], record))]
+		if len(value) < len(record) {
+			return value
+		}
+	}
+	return append([]byte{plain}, record...)
+}
+
+var errValue = errors.New("a value of the cluster's etcd is not understood: it was written by a later release, or by another program")
+
+// unpack returns the record that a value is. It may alias the value.
+func unpack(value []byte) ([]byte, error) {
+	switch {
+	case len(value) > 0 && value[0] == plain:
+		return value[1:], nil
+	case len(value) > 0 && value[0] == packed:
+		record, err := s2.Decode(nil, value[1:])
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errValue, err)
+		}
+		return record, nil
+	default:
+		return nil, errValue
+	}
+}

@@ -1,0 +1,155 @@
+package replicated_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"pushrelay/internal/change"
+	"pushrelay/internal/cluster/enginetest"
+	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/groupstore"
+	"pushrelay/internal/keep/replicated"
+)
+
+// A member is a copy that runs.
+type member struct {
+	*replicated.Keep
+	name string
+	stop func()
+}
+
+func start(t *testing.T, name string, cfg replicated.Config) *member {
+	t.Helper()
+	cfg.Name, cfg.Prefix, cfg.Logger = name, "/test/", slog.New(slog.NewTextHandler(os.Stderr, nil)).With("member", name)
+	k := replicated.New(cfg)
+	if err := k.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := k.Run(ctx); err != nil {
+			t.Errorf("member %s ended: %v", name, err)
+		}
+	})
+	m := &member{k, name, func() { cancel(); running.Wait() }}
+	t.Cleanup(m.stop)
+	return m
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+// leaderOf waits for a leader of which all know.
+func leaderOf(t *testing.T, members ...*member) (leader *member) {
+	t.Helper()
+	eventually(t, "all know the leader", func() bool {
+		leader = nil
+		for _, m := range members {
+			if m.Leads() {
+				leader = m
+			}
+		}
+		if leader == nil {
+			return false
+		}
+		for _, m := range members {
+			if m.Leader().Name != leader.name {
+				return false
+			}
+		}
+		return true
+	})
+	return leader
+}
+
+func push(ctx context.Context, t testing.TB, m *member, job string, value int) change.Outcome {
+	t.Helper()
+	key, err := grouping.New(grouping.Label{Name: "job", Value: job})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := new(exposition.Parser).ParseText(fmt.Appendf(nil, "# TYPE done gauge\ndone %d\n", value), exposition.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, _ := m.Store().Apply(ctx, &change.Change{Operation: change.Replace, Key: key, At: time.Now()}, groupstore.Content{Body: body})
+	return o
+}
+
+func records(m *member) (map[groupstore.RecordID][]byte, uint64) {
+	f := m.Store().Follow()
+	defer f.Close()
+	d := f.Take()
+	return maps.Collect(d.Records()), d.Position
+}
+
+// wantEqual waits until all copies are at the leader's position, and compares all that they hold.
+func wantEqual(t *testing.T, leader *member, others ...*member) {
+	t.Helper()
+	want, at := records(leader)
+	for _, m := range others {
+		eventually(t, m.name+" has all", func() bool { return m.Store().Committed() == at })
+		got, _ := records(m)
+		if !maps.EqualFunc(want, got, bytes.Equal) {
+			t.Fatalf("member %s differs from the leader (-want +got):\n%s", m.name, cmp.Diff(want, got))
+		}
+	}
+}
+
+func TestThreeCopies(t *testing.T) {
+	c := enginetest.New(t, 3)
+	engines := c.Start(t, enginetest.Names(3)...)
+	var members []*member
+	for _, name := range enginetest.Names(3) {
+		members = append(members, start(t, name, replicated.Config{Client: engines[name].Client()}))
+	}
+	leader := leaderOf(t, members...)
+	for i := range 200 {
+		if o := push(t.Context(), t, leader, fmt.Sprint("j", i%17), i); o.Kind != change.Applied {
+			t.Fatalf("push %d: %v", i, o)
+		}
+	}
+	wantEqual(t, leader, members...)
+	for _, m := range members {
+		if m != leader {
+			if o := push(t.Context(), t, m, "j", 1); o.Kind != change.NotWritable {
+				t.Errorf("a member that does not lead answers %v", o)
+			}
+		}
+	}
+	leader.stop()
+	var rest []*member
+	for _, m := range members {
+		if m != leader {
+			rest = append(rest, m)
+		}
+	}
+	began := time.Now()
+	next := leaderOf(t, rest...)
+	t.Logf("another member leads %v after the first has handed over", time.Since(began))
+	for i := range 100 {
+		if o := push(t.Context(), t, next, fmt.Sprint("j", i%23), i); o.Kind != change.Applied {
+			t.Fatalf("push %d: %v", i, o)
+		}
+	}
+	wantEqual(t, next, rest...)
+	late := start(t, leader.name, replicated.Config{Client: engines[leader.name].Client()})
+	wantEqual(t, next, append(rest, late)...)
+}

@@ -1,0 +1,139 @@
+package replicated
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
+
+	storagev1 "pushrelay/internal/gen/storage/v1"
+)
+
+// again is how long it takes until something is tried again that failed.
+const again = 100 * time.Millisecond
+
+// requestTimeout is how long etcd may take for one request. A majority that is there takes much less.
+const requestTimeout = 5 * time.Second
+
+// Run follows the leader, or leads, until ctx ends. Then it hands over, once all is committed that was decided.
+func (k *Keep) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		leads, err := k.follow(ctx)
+		if leads {
+			err = k.lead(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			k.cfg.Logger.Warn("the copy of the cluster's store falls behind; trying again", slog.Any("err", err))
+		}
+		k.restart(ctx, err)
+	}
+	return nil
+}
+
+// restart makes the copy what etcd holds again, if it cannot go on from where it is.
+func (k *Keep) restart(ctx context.Context, err error) {
+	for ctx.Err() == nil && k.mustLoad(err) {
+		if err = k.copy.load(ctx); err == nil {
+			k.tellLeader()
+			return
+		}
+		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))
+		sleep(ctx, again)
+	}
+	sleep(ctx, again)
+}
+
+// mustLoad says whether the copy is not what etcd had at its revision, or that is gone.
+func (k *Keep) mustLoad(err error) bool {
+	return errors.Is(err, errDeposed) || err != nil && !errors.Is(err, errEnded)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// follow installs what the leader writes until ctx ends, or until this member leads and has all that was written before.
+func (k *Keep) follow(ctx context.Context) (leads bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends the watch
+	told := k.copy.watch(ctx)
+	impatience := time.NewTimer(k.patience())
+	defer impatience.Stop()
+	claimed := int64(0)
+	for {
+		select {
+		case resp, ok := <-told:
+			if !ok {
+				return false, errEnded
+			}
+			if err := resp.Err(); err != nil {
+				return false, watchError(err)
+			}
+			if err := k.copy.take(resp.Events); err != nil {
+				return false, err
+			}
+			k.tellLeader()
+			if claimed != 0 && k.copy.revision >= claimed {
+				if k.copy.leader.Term == claimed {
+					return true, nil
+				}
+				claimed = 0
+			}
+			if k.copy.leader.Name == "" {
+				impatience.Reset(0) // it has handed over
+			}
+		case <-impatience.C:
+			if claimed == 0 && k.isSilent() {
+				claimed = k.claim(ctx)
+			}
+			impatience.Reset(k.patience())
+		case <-ctx.Done():
+			return false, nil
+		}
+	}
+}
+
+// watchError tells a watch that can be begun again from one whose revisions are gone.
+func watchError(err error) error {
+	if errors.Is(err, rpctypes.ErrCompacted) {
+		return err
+	}
+	return errors.Join(errEnded, err)
+}
+
+// patience is how long the leader may be silent, and a little more, so that not all claim its place at once.
+func (k *Keep) patience() time.Duration {
+	left := k.cfg.Silence - time.Since(k.copy.heard)
+	return max(left, 0) + time.Duration(rand.Int64N(int64(k.cfg.Silence)/8+1))
+}
+
+func (k *Keep) isSilent() bool {
+	return k.copy.leader.Name == "" || time.Since(k.copy.heard) >= k.cfg.Silence
+}
+
+// claim takes the place of the leader that the copy knows of, if it is still that one. It returns the revision at which that happened, 0 if it did not.
+func (k *Keep) claim(ctx context.Context) int64 {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	value, err := proto.Marshal(&storagev1.ClusterLeader{Name: k.cfg.Name})
+	if err != nil {
+		return 0
+	}
+	key := k.keys.leader()
+	resp, err := k.cfg.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", k.copy.leader.Term)).Then(clientv3.OpPut(key, string(value))).Commit()
+	if err != nil || !resp.Succeeded {
+		return 0 // what came of it the watch will tell
+	}
+	return resp.Header.GetRevision()
+}
