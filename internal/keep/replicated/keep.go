@@ -100,16 +100,31 @@ func (k *Keep) Store() *groupstore.Store { return k.store }
 
 // Recover reads what etcd holds. It needs a majority of its members, and waits for that as long as ctx lives.
 func (k *Keep) Recover(ctx context.Context) error {
+	for {
+		err := k.read(ctx)
+		switch {
+		case err == nil:
+			k.tellLeader()
+			stats := k.store.Stats()
+			k.cfg.Logger.Info("the cluster's store is read", slog.Int("groups", stats.Groups), slog.Int("series", stats.Series), slog.Int64("revision", k.copy.revision))
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("reading the cluster's store: %w", err)
+		case errors.Is(err, errValue), errors.Is(err, errKey):
+			return fmt.Errorf("reading the cluster's store: %w", err) // it will not be another one
+		}
+		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))
+		sleep(ctx, again)
+	}
+}
+
+func (k *Keep) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	if err := k.identify(ctx); err != nil {
-		return fmt.Errorf("reading the cluster's store: %w", err)
+		return err
 	}
-	if err := k.copy.load(ctx); err != nil {
-		return fmt.Errorf("reading the cluster's store: %w", err)
-	}
-	k.tellLeader()
-	stats := k.store.Stats()
-	k.cfg.Logger.Info("the cluster's store is read", slog.Int("groups", stats.Groups), slog.Int("series", stats.Series), slog.Int64("revision", k.copy.revision))
-	return nil
+	return k.copy.load(ctx)
 }
 
 // identify finds out which store it is; the first member of all gives it an id.

@@ -20,6 +20,9 @@ const again = 100 * time.Millisecond
 // requestTimeout is how long etcd may take for one request. A majority that is there takes much less.
 const requestTimeout = 5 * time.Second
 
+// readTimeout is how long all that etcd holds may take to be read.
+const readTimeout = 5 * time.Minute
+
 // Run follows the leader, or leads, until ctx ends. Then it hands over, once all is committed that was decided.
 func (k *Keep) Run(ctx context.Context) error {
 	for ctx.Err() == nil {

@@ -1,0 +1,204 @@
+package replicated_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"pushrelay/internal/change"
+	"pushrelay/internal/cluster/enginetest"
+	"pushrelay/internal/grouping"
+	"pushrelay/internal/keep/replicated"
+)
+
+// A faultyKV is the way of one member to etcd. Transactions on it fail, some of them after they were committed, and while it is cut all of them wait.
+type faultyKV struct {
+	clientv3.KV
+	mu  sync.Mutex
+	u   *rand.Rand    // guarded by mu
+	cut chan struct{} // guarded by mu; closed when the way is there again; nil while it is
+}
+
+var errFault = errors.New("the connection was lost")
+
+func (f *faultyKV) Txn(ctx context.Context) clientv3.Txn { return &faultyTxn{f.KV.Txn(ctx), f, ctx} }
+
+type faultyTxn struct {
+	clientv3.Txn
+	way *faultyKV
+	ctx context.Context
+}
+
+func (t *faultyTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { t.Txn = t.Txn.If(cs...); return t }
+func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(ops...); return t }
+func (t *faultyTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
+
+func (t *faultyTxn) Commit() (*clientv3.TxnResponse, error) {
+	t.way.mu.Lock()
+	fate, cut := t.way.u.IntN(12), t.way.cut
+	t.way.mu.Unlock()
+	if cut != nil {
+		select {
+		case <-cut:
+		case <-t.ctx.Done():
+			return nil, t.ctx.Err()
+		}
+	}
+	if fate == 0 {
+		return nil, errFault // before
+	}
+	resp, err := t.Txn.Commit()
+	if fate == 1 {
+		return nil, errFault // after
+	}
+	return resp, err
+}
+
+// pause cuts the way until the function that it returns is called.
+func (f *faultyKV) pause() (resume func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cut = make(chan struct{})
+	return func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		close(f.cut)
+		f.cut = nil
+	}
+}
+
+// A pusher pushes rising values to a group of its own, and remembers what became of them.
+type pusher struct {
+	job      string
+	last     int          // that was sent
+	acked    atomic.Int64 // the last that was answered well
+	possible map[int]bool // by value: it may have been taken
+}
+
+func (p *pusher) run(ctx context.Context, t *testing.T, members []*member) {
+	for ctx.Err() == nil {
+		for _, m := range members {
+			if !m.Leads() {
+				continue
+			}
+			p.last++
+			asked, cancel := context.WithTimeout(ctx, time.Second)
+			o := push(asked, t, m, p.job, p.last)
+			cancel()
+			switch {
+			case o.Kind == change.Applied:
+				p.possible[p.last] = true
+				p.acked.Store(int64(p.last))
+			case o.Decided.Position != 0:
+				p.possible[p.last] = true
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// valueOf returns what a member shows of a group; 0 for none.
+func valueOf(m *member, key grouping.Key) int {
+	g, found := m.Store().Group(key)
+	if !found {
+		return 0
+	}
+	for f := range g.Families() {
+		if f.Name() == "done" {
+			for metric := range f.Metrics() {
+				return int(metric.GetGauge().GetValue())
+			}
+		}
+	}
+	return 0
+}
+
+// look wants of all that a member shows that nothing of it ever goes back (C8).
+func look(ctx context.Context, t *testing.T, m *member, pushers []*pusher) {
+	seen := map[string]int{}
+	for ctx.Err() == nil {
+		for _, p := range pushers {
+			got := valueOf(m, keyOf(t, p.job))
+			if got < seen[p.job] {
+				t.Errorf("member %s shows %d of %s, and showed %d before", m.name, got, p.job, seen[p.job])
+				return
+			}
+			seen[p.job] = got
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestFaults: while ways to etcd fail and are cut, leaders come and go. What was acknowledged is there in the end, on all; what was refused is not; and nothing that
+// was seen vanishes.
+func TestFaults(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			u := rand.New(rand.NewPCG(seed, 20))
+			engines := enginetest.New(t, 1).Start(t, "a")
+			var members []*member
+			var ways []*faultyKV
+			for _, name := range enginetest.Names(3) {
+				client := *engines["a"].Client()
+				way := &faultyKV{KV: client.KV, u: rand.New(rand.NewPCG(u.Uint64(), 1))}
+				client.KV = way
+				ways = append(ways, way)
+				members = append(members, start(t, name, replicated.Config{Client: &client, Silence: 300 * time.Millisecond}))
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var pushers []*pusher
+			var running, looking sync.WaitGroup
+			for i := range 5 {
+				p := &pusher{job: fmt.Sprint("j", i), possible: map[int]bool{}}
+				pushers = append(pushers, p)
+				running.Go(func() { p.run(ctx, t, members) })
+			}
+			watching, stopLooking := context.WithCancel(t.Context())
+			defer stopLooking()
+			for _, m := range members {
+				looking.Go(func() { look(watching, t, m, pushers) })
+			}
+			leaders := map[int64]bool{}
+			for range 8 {
+				leader := leaderOf(t, members...)
+				leaders[leader.Leader().Term] = true
+				time.Sleep(time.Duration(50+u.IntN(200)) * time.Millisecond)
+				for i, m := range members {
+					if m == leader {
+						resume := ways[i].pause()
+						time.Sleep(time.Duration(300+u.IntN(500)) * time.Millisecond)
+						resume()
+					}
+				}
+			}
+			cancel()
+			running.Wait()
+			leader := wantEqual(t, members...)
+			stopLooking()
+			looking.Wait()
+			total := int64(0)
+			for _, p := range pushers {
+				got := valueOf(leader, keyOf(t, p.job))
+				if int64(got) < p.acked.Load() {
+					t.Errorf("%s is %d in the end, and %d was acknowledged", p.job, got, p.acked.Load())
+				}
+				if got != 0 && !p.possible[got] {
+					t.Errorf("%s is %d in the end, which was refused", p.job, got)
+				}
+				total += p.acked.Load()
+			}
+			if len(leaders) < 3 || total < 100 {
+				t.Errorf("%d leaders and %d acknowledged pushes are too few to show anything", len(leaders), total)
+			}
+			t.Logf("%d leaders, %d acknowledged pushes", len(leaders), total)
+		})
+	}
+}
