@@ -31,7 +31,7 @@ func tokenOf(t *testing.T, r *relaytest.Relay, opts relay.Options, what relayapi
 // TestAgentComesInByToken: an agent that enrolled needs no TLS flag and no address, is scraped and pushes, also after a restart, and its token is used up.
 func TestAgentComesInByToken(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "agent.yml")
-	address := exporter(t, "requests_total 3\n")
+	address := startExporter(t, "requests_total 3\n")
 	write(t, config, `scrape_configs: [{job_name: app, static_configs: [{targets: ["`+address+`"]}]}]`)
 	opts := relaytest.Options(t)
 	r := relaytest.Start(t, opts)

@@ -1,5 +1,3 @@
-//go:build linux
-
 package client
 
 import (
@@ -8,8 +6,8 @@ import (
 	"time"
 )
 
-// Eventually polls until check returns nil. Only other processes are waited for like this: they have no other way to say
-// that they are ready.
+// Eventually polls until check returns nil. Only what runs over real sockets is waited for like this: it has no other way to say
+// that it is ready.
 func Eventually(t testing.TB, within time.Duration, what string, check func() error) {
 	t.Helper()
 	deadline := time.After(within)
@@ -31,6 +29,7 @@ func Eventually(t testing.TB, within time.Duration, what string, check func() er
 // Patience is how long the tests wait for what a scraper would have given up: an answer that is late is then seen as one.
 const Patience = 60 * time.Second
 
+// Pause waits, or until the context ends.
 func Pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():

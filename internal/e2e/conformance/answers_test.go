@@ -3,10 +3,7 @@
 package conformance_test
 
 import (
-	"bufio"
-	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -130,7 +127,7 @@ var answerBehaviours = []behaviour{
 	{
 		name: "HTTP/1.0", want: pushedM,
 		first: func(t *testing.T, g *gateway.Gateway) {
-			got := raw(t, g, "PUT /metrics/job/j HTTP/1.0\r\nContent-Length: 4\r\n\r\nm 1\n")
+			got := client.Raw(t, g.URL, "PUT /metrics/job/j HTTP/1.0\r\nContent-Length: 4\r\n\r\nm 1\n")
 			if !strings.HasPrefix(got, "HTTP/1.0 200 ") {
 				t.Errorf("HTTP/1.0: %q, want 200", got)
 			}
@@ -139,31 +136,12 @@ var answerBehaviours = []behaviour{
 	{
 		name: "a body that ends early", unlike: "1.5.1 takes what came",
 		first: func(t *testing.T, g *gateway.Gateway) {
-			got := raw(t, g, "PUT /metrics/job/k HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nm 1\n")
+			got := client.Raw(t, g.URL, "PUT /metrics/job/k HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nm 1\n")
 			if !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, "unexpected EOF") {
 				t.Errorf("a body that ends early: %q, want 400 unexpected EOF", got)
 			}
 		},
 	},
-}
-
-// raw sends bytes over a connection, closes its sending half and returns all that comes back.
-func raw(t testing.TB, g *gateway.Gateway, bytes string) string {
-	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(g.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	fmt.Fprint(conn, bytes)
-	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	answer, err := io.ReadAll(bufio.NewReader(conn))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(answer)
 }
 
 func wantOrder(t *testing.T, g *gateway.Gateway) {

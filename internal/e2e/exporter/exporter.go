@@ -1,22 +1,17 @@
-//go:build linux
-
 package exporter
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"pushrelay/internal/e2e/client"
-	"pushrelay/internal/e2e/program"
 )
 
 // Serve serves a target in this process. Its connections are not kept, so that what an agent has open is what it
@@ -71,46 +66,8 @@ func Says(text string) Script {
 // UntilHungUp waits until the other side closes the connection.
 func UntilHungUp(c net.Conn) { io.Copy(io.Discard, c) }
 
-// TargetVariable makes the test binary a target that serves on the address in it, see [ServeTarget].
-const TargetVariable = "PUSHRELAY_E2E_TARGET"
-
-// StartTarget starts a target as a process of its own, which can be stopped and killed.
-func StartTarget(t testing.TB, address string) *program.Process {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := program.Start(t, program.Command{Path: "/usr/bin/env", Args: []string{TargetVariable + "=" + address, self}})
-	client.Eventually(t, 20*time.Second, "target ready", func() error {
-		_, err := client.WantOK("http://" + address + "/whole")
-		return err
-	})
-	return p
-}
-
-// WholeBody is what the path /whole of a target process serves.
-const WholeBody = "whole 1\n"
-
-// ServeTarget serves /whole, and the bodies without end /chunked and /length, until the process is told to end.
-func ServeTarget(address string) int {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/whole", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, WholeBody) })
-	mux.HandleFunc("/chunked", func(w http.ResponseWriter, r *http.Request) { trickle(w, r) })
-	mux.HandleFunc("/length", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", fmt.Sprint(100<<20)) // below what a relay passes on, and more than ever comes
-		trickle(w, r)
-	})
-	server := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: client.Patience}
-	server.SetKeepAlivesEnabled(false)
-	if err := server.ListenAndServe(); err != nil {
-		fmt.Fprintln(os.Stderr, "target:", err)
-	}
-	return 1
-}
-
-// trickle writes lines, some 200 KB in a second, until nobody reads any more.
-func trickle(w http.ResponseWriter, r *http.Request) {
+// Trickle writes lines, some 200 KB in a second, until nobody reads any more.
+func Trickle(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	text := strings.Repeat("line 1\n", 150)

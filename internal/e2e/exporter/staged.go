@@ -1,5 +1,3 @@
-//go:build linux
-
 package exporter
 
 import (
@@ -43,7 +41,7 @@ func (s *Staged) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.asked <- struct{}{}
 		<-r.Context().Done()
 	case "/body":
-		trickle(w, r)
+		Trickle(w, r)
 	case "/end":
 		io.WriteString(w, strings.Repeat(StagedBody, 8<<10))
 		http.NewResponseController(w).Flush()

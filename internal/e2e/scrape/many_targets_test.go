@@ -68,35 +68,6 @@ scrape_configs:
 	}
 }
 
-// TestScrapeParameters: the parameters of a tunnelled job are those of the target, or they are refused.
-func TestScrapeParameters(t *testing.T) {
-	t.Parallel()
-	target := &exporter.Rows{}
-	address := exporter.Serve(t, target)
-	r := house.StartRelay(t)
-	house.StartAgent(t, r, "site-a", fmt.Sprintf(
-		"scrape_configs:\n  - {job_name: metrics, params: {format: [prometheus], both: [a, b]}, static_configs: [{targets: [%q]}]}\n", address))
-	base := r.TargetURL("site-a", "metrics", address)
-	for query, refused := range map[string]string{
-		"": "", "?": "", "?format=prometheus": "", "?both=b": "", "?both=a&both=b&format=prometheus": "",
-		"?format=json": `"format"`, "?module=x&target=y": `"module", "target"`, "?_agent=site-a": `"_agent"`,
-	} {
-		target.Last()
-		got, err := client.Scrape(base + query)
-		seen := target.Last()
-		if refused != "" {
-			client.WantReason(t, got, err, http.StatusBadRequest, "params_unknown")
-			if !strings.Contains(got.Body, refused) || seen != nil {
-				t.Errorf("%s: %q, want %s named; the target saw %v", query, got.Body, refused, seen)
-			}
-			continue
-		}
-		if err != nil || got.Status != http.StatusOK || seen == nil || seen.URL.RawQuery != "both=a&both=b&format=prometheus" {
-			t.Errorf("%s: %d %s, %v; the target saw %v", query, got.Status, client.Clip(got.Body), err, seen)
-		}
-	}
-}
-
 // TestReadmeThroughTheProxy: the agent's file of the README, and the job with proxy_url of the documentation, with a password
 // on the port that is told as proxies are told it.
 func TestReadmeThroughTheProxy(t *testing.T) {

@@ -6,13 +6,12 @@ import (
 	"os"
 	"testing"
 
-	"pushrelay/internal/e2e/exporter"
 	"pushrelay/internal/e2e/program"
 )
 
 func TestMain(m *testing.M) {
-	if address := os.Getenv(exporter.TargetVariable); address != "" {
-		os.Exit(exporter.ServeTarget(address)) // a test started itself as a target that it can stop and kill
+	if address := os.Getenv(targetVariable); address != "" {
+		os.Exit(serveTarget(address)) // a test started itself as a target that it can stop and kill
 	}
 	os.Exit(program.Main(m))
 }

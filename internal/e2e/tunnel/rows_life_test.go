@@ -5,7 +5,6 @@ package tunnel_test
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -15,15 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"pushrelay/internal/e2e/client"
 	"pushrelay/internal/e2e/exporter"
 	"pushrelay/internal/e2e/house"
 	"pushrelay/internal/e2e/program"
 )
 
-// Rows 26 to 42: what a PushProx lists, what its own protocol did, and what happens when somebody goes away.
+// Rows 30 to 42: what a PushProx lists, what its own protocol did, and what happens when somebody goes away.
 
 // fetchRaw writes a request as it is and reads the answer.
 func fetchRaw(address, request string) (client.Response, error) {
@@ -44,32 +41,6 @@ func fetchRaw(address, request string) (client.Response, error) {
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	return client.Response{Status: resp.StatusCode, Header: resp.Header, Body: string(body)}, err
-}
-
-// TestTunnelRowsClients is rows 26 to 29: the list has everybody who is attached, for as long as they are, scraped or not,
-// and nobody gets into it without a certificate.
-func TestTunnelRowsClients(t *testing.T) {
-	t.Parallel()
-	r := house.StartRelay(t)
-	house.StartAgent(t, r, "site-a", house.ConfigOf("127.0.0.1:1", "metrics"))
-	// 29: there is no /poll to register at.
-	for _, method := range []string{http.MethodGet, http.MethodPost} {
-		if got, err := client.Fetch(method, r.URL+"/poll", nil); err != nil || got.Status != 404 && got.Status != 405 {
-			t.Errorf("%s /poll: %d, %v, want 404 or 405", method, got.Status, err)
-		}
-	}
-	got, err := client.Fetch(http.MethodGet, r.URL+"/clients", nil)
-	if err != nil || got.Status != http.StatusOK || got.Header.Get("Content-Type") != "application/json" {
-		t.Fatalf("/clients: %d %v, %v", got.Status, got.Header, err)
-	}
-	var clients []house.TargetGroup
-	if err := json.Unmarshal([]byte(got.Body), &clients); err != nil {
-		t.Fatal(err)
-	}
-	// 27: nobody has scraped yet. 28: so there is nothing that a scrape would have to bring back.
-	if diff := cmp.Diff([]house.TargetGroup{{Targets: []string{"127.0.0.1"}, Labels: map[string]string{}}}, clients); diff != "" {
-		t.Errorf("/clients (-want +got):\n%s", diff)
-	}
 }
 
 // TestTunnelRowsPush is rows 32 to 35: there is no /push to answer scrapes at, and what is sent there is not kept.

@@ -20,11 +20,11 @@ import (
 func TestTunnelSignals(t *testing.T) {
 	t.Parallel()
 	address := program.FreeAddress(t)
-	target := exporter.StartTarget(t, address)
+	target := startTarget(t, address)
 	r := house.StartRelay(t)
 	a := house.StartAgent(t, r, "site-a", house.ConfigOf(address, "whole", "chunked", "length"))
 	url := r.UrlOf("site-a", address)
-	client.WantScraped(t, client.Patience, url("whole"), exporter.WholeBody)
+	client.WantScraped(t, client.Patience, url("whole"), wholeBody)
 	relayBefore, agentBefore, session := house.VitalsOf(t, r.URL), house.VitalsOf(t, a.URL), r.Session(t, "site-a")
 
 	// The target is killed.
@@ -35,8 +35,8 @@ func TestTunnelSignals(t *testing.T) {
 	}
 	got, err := client.Scrape(url("whole"))
 	client.WantReason(t, got, err, http.StatusBadGateway, "target_unreachable")
-	target = exporter.StartTarget(t, address)
-	client.WantScraped(t, client.Patience, url("whole"), exporter.WholeBody)
+	target = startTarget(t, address)
+	client.WantScraped(t, client.Patience, url("whole"), wholeBody)
 
 	// The target is stopped: the scrape ends with its time, one that begins meanwhile too.
 	s := client.BeginBody(t, url("length"), 3*time.Second)
@@ -45,7 +45,7 @@ func TestTunnelSignals(t *testing.T) {
 	client.WantReason(t, got, err, http.StatusGatewayTimeout, "scrape_timeout")
 	s.WantBroken(t, "target stopped")
 	target.Signal(t, syscall.SIGCONT)
-	client.WantScraped(t, client.Patience, url("whole"), exporter.WholeBody)
+	client.WantScraped(t, client.Patience, url("whole"), wholeBody)
 
 	// The agent is stopped, and then the relay, for less than what counts as gone: everything goes on.
 	for _, p := range []*program.Process{a.Process, r.Process} {
@@ -67,7 +67,7 @@ func TestTunnelSignals(t *testing.T) {
 	got, err = client.Scrape(url("whole"))
 	client.WantReason(t, got, err, http.StatusServiceUnavailable, "agent_offline")
 	a.Start(t)
-	if err := client.ScrapedAs(url("whole"), exporter.WholeBody); err != nil {
+	if err := client.ScrapedAs(url("whole"), wholeBody); err != nil {
 		t.Errorf("the first scrape after the agent is back: %v", err)
 	}
 	relayBefore.WantRest(t)
@@ -78,7 +78,7 @@ func TestTunnelSignals(t *testing.T) {
 	r.Kill(t)
 	s.WantBroken(t, "relay killed")
 	r.Start(t)
-	client.WantScraped(t, client.Patience, url("whole"), exporter.WholeBody)
+	client.WantScraped(t, client.Patience, url("whole"), wholeBody)
 	agentBefore.WantRest(t)
 }
 
