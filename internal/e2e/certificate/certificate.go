@@ -36,6 +36,7 @@ type Leaf struct {
 	TLS               tls.Certificate
 }
 
+// New makes an authority; its name is that of its subject.
 func New(t testing.TB, name string) *Authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -137,7 +138,7 @@ func pemBlock(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// flags are the TLS flags of a relay-server.
+// RelayFlags are the TLS flags of a relay-server.
 func (l Leaf) RelayFlags(a *Authority) []string {
 	return []string{"--grpc.tls.cert-file=" + l.CertFile, "--grpc.tls.key-file=" + l.KeyFile, "--grpc.tls.client-ca-file=" + a.CAFile}
 }
@@ -173,4 +174,5 @@ func (l Leaf) ReplaceBy(t testing.TB, other Leaf) {
 	}
 }
 
+// SiteA is the identity of the agent that most tests have.
 const SiteA = "spiffe://example.org/agent/site-a"

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A running scrape is one whose scraper has read some of its body and may read on.
+// A RunningScrape is one whose scraper has read some of its body and may read on.
 type RunningScrape struct {
 	Resp *http.Response
 }

@@ -52,6 +52,7 @@ func (q ScrapeRequest) Open(ctx context.Context) (*http.Response, error) {
 	return transport.RoundTrip(req) // follows no redirect
 }
 
+// TimeoutHeader is how a scraper tells its timeout.
 const TimeoutHeader = "X-Prometheus-Scrape-Timeout-Seconds"
 
 // Do asks and reads the whole answer. The error says that there was none, or that it was broken off.
@@ -70,6 +71,7 @@ func (q ScrapeRequest) Do() (Response, error) {
 // Scrape scrapes a URL of a relay within the scraper's default timeout.
 func Scrape(url string) (Response, error) { return ScrapeRequest{URL: url}.Do() }
 
+// ErrScrape is that a scrape was answered in another way than it should.
 var ErrScrape = errors.New("scrape")
 
 // WantScraped waits until a scrape brings a body.
@@ -107,4 +109,5 @@ func WantAborted(t testing.TB, got Response, err error) {
 	}
 }
 
+// Clip returns the beginning of a long text.
 func Clip(s string) string { return s[:min(len(s), 200)] }

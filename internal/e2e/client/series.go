@@ -70,6 +70,7 @@ func WantNoSeries(t testing.TB, url, series string) {
 	})
 }
 
+// ValueOf returns the value of a series at the /metrics of a relay or an agent, and whether it is there.
 func ValueOf(url, series string) (value float64, ok bool, err error) {
 	all, err := ScrapeSeries(url)
 	value, ok = all[series]
@@ -85,6 +86,7 @@ func ScrapeSeries(url string) (map[string]float64, error) {
 	return SeriesOf(page)
 }
 
+// WriteFile writes a file, and makes the folders above it.
 func WriteFile(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -95,6 +97,7 @@ func WriteFile(t testing.TB, path, content string) {
 	}
 }
 
+// ReadFile returns the text of a file that has to be there.
 func ReadFile(t testing.TB, path string) string {
 	t.Helper()
 	content, err := os.ReadFile(path)

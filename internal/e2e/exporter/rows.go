@@ -73,6 +73,7 @@ func (r *Rows) Last() *http.Request {
 	return seen
 }
 
+// Zipped compresses a text as gzip does.
 var Zipped = func(text string) []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)

@@ -15,6 +15,7 @@ import (
 // A Stage is how far a scrape is when something happens to it.
 type Stage string
 
+// The stages of a scrape.
 const (
 	Idle      Stage = "idle"      // no scrape at all
 	Requested Stage = "requested" // the target was asked and has said nothing
@@ -29,8 +30,10 @@ type Staged struct {
 	Released chan struct{} // one for each scrape at /flood whose agent gave it up
 }
 
+// StagedBody is what [Staged] serves whole.
 const StagedBody = "staged 1\n"
 
+// NewStaged returns a target that nobody has asked yet.
 func NewStaged() *Staged {
 	return &Staged{asked: make(chan struct{}, 100), Released: make(chan struct{}, 100)}
 }

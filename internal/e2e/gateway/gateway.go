@@ -42,6 +42,7 @@ func Reference(t testing.TB, flags ...string) *Gateway {
 	return Start(t, path, append([]string{"--persistence.file="}, flags...))
 }
 
+// Start starts a program that takes pushes, and waits until it is ready.
 func Start(t testing.TB, path string, flags []string) *Gateway {
 	t.Helper()
 	address := program.FreeAddress(t)
@@ -69,17 +70,19 @@ type Request struct {
 	want   http.Header
 }
 
-// Put, post and del are requests to a group by its path below /metrics that are to be taken.
+// Put is a request to a group by its path below /metrics that is to be taken.
 func Put(path, body string) Request {
 	return Request{Method: http.MethodPut, Path: "/metrics" + path, Body: body, Status: http.StatusOK, Exact: true}
 }
 
+// Post is a push that replaces families.
 func Post(path, body string) Request {
 	r := Put(path, body)
 	r.Method = http.MethodPost
 	return r
 }
 
+// Del deletes a group.
 func Del(path, body string) Request {
 	r := Put(path, body)
 	r.Method, r.Status = http.MethodDelete, http.StatusAccepted
@@ -159,6 +162,7 @@ func (g *Gateway) Send(r Request) (client.Response, error) {
 	return client.Response{Status: resp.StatusCode, Header: resp.Header, Body: string(content)}, nil
 }
 
+// MustSend is Send for a request that has to be answered.
 func (g *Gateway) MustSend(t testing.TB, r Request) client.Response {
 	t.Helper()
 	got, err := g.Send(r)
@@ -305,6 +309,7 @@ func (g *Gateway) WantState(t testing.TB, want string, metadata bool) {
 	t.Errorf("the exposition is\n%s\nwant\n%s", Indent(got), Indent(want))
 }
 
+// Indent puts a text in where a test logs it.
 func Indent(s string) string { return "\t" + strings.ReplaceAll(s, "\n", "\n\t") }
 
 // InGzip and InSnappy return a body in the content encodings gzip and snappy.
@@ -316,6 +321,7 @@ func InGzip(body string) string {
 	return b.String()
 }
 
+// InSnappy compresses a body.
 func InSnappy(body string) string {
 	var b bytes.Buffer
 	z := snappy.NewBufferedWriter(&b)
@@ -324,6 +330,7 @@ func InSnappy(body string) string {
 	return b.String()
 }
 
+// Push sends a body to a path below /metrics, and wants this status.
 func (g *Gateway) Push(t *testing.T, method, path, body string, want int) {
 	t.Helper()
 	resp, err := client.Fetch(method, g.URL+"/metrics"+path, strings.NewReader(body))

@@ -88,25 +88,25 @@ var programsWithClocks = sync.OnceValues(func() (dir string, err error) {
 	return dir, nil
 })
 
-// A clock is the wall clock of one program, by the file that the program has it from.
-type clock string
+// A Clock is the wall clock of one program, by the file that the program has it from.
+type Clock string
 
 // NewClock gives a command of one of the programs a clock of its own, which is right until it is set. It may be set while the program
 // runs.
-func NewClock(t testing.TB, of *program.Command) clock {
+func NewClock(t testing.TB, of *program.Command) Clock {
 	t.Helper()
 	dir, err := programsWithClocks()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := clock(filepath.Join(t.TempDir(), "clock"))
+	c := Clock(filepath.Join(t.TempDir(), "clock"))
 	c.SetAhead(t, 0)
 	of.Path, of.Env = filepath.Join(dir, filepath.Base(of.Path)), append(of.Env, clockVariable+"="+string(c))
 	return c
 }
 
 // SetAhead sets the clock, at once: to so much more than the machine's.
-func (c clock) SetAhead(t testing.TB, by time.Duration) {
+func (c Clock) SetAhead(t testing.TB, by time.Duration) {
 	t.Helper()
 	file, err := os.OpenFile(string(c), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {

@@ -70,31 +70,34 @@ func (r *Relay) Issue(t testing.TB, agent string) string {
 	return dir
 }
 
-// agentStatus is what /api/v1/agents tells of one agent, as far as these tests read it.
-type agentStatus struct {
+// AgentStatus is what /api/v1/agents tells of one agent, as far as these tests read it.
+type AgentStatus struct {
 	Agent         string
 	Connected     bool
 	RemoteAddress string `json:"remote_address"`
-	Targets       []targetStatus
+	Targets       []TargetStatus
 }
 
-type targetStatus struct {
+// A TargetStatus is what it tells of one of its targets.
+type TargetStatus struct {
 	Target    string
 	Job       string
 	Instance  string
 	LastError *string `json:"last_error"`
 }
 
-func (r *Relay) Agents(t testing.TB) []agentStatus {
+// Agents returns what the relay tells of its agents.
+func (r *Relay) Agents(t testing.TB) []AgentStatus {
 	t.Helper()
 	return DecodeAgents(t, client.MustGet(t, r.URL+"/api/v1/agents"))
 }
 
-func DecodeAgents(t testing.TB, body string) []agentStatus {
+// DecodeAgents reads the answer of /api/v1/agents.
+func DecodeAgents(t testing.TB, body string) []AgentStatus {
 	t.Helper()
 	var page struct {
 		Status string
-		Data   []agentStatus
+		Data   []AgentStatus
 	}
 	if err := json.Unmarshal([]byte(body), &page); err != nil || page.Status != "success" {
 		t.Fatalf("GET /api/v1/agents: %v\n%s", err, body)
@@ -151,6 +154,7 @@ func (r *Relay) WantLoss(t *testing.T, want bool) {
 	}
 }
 
+// What a relay shows of an agent.
 var (
 	ErrNotConnected   = errors.New("the agent is not shown as connected")
 	ErrStillConnected = errors.New("the relay still shows the agent as connected")

@@ -72,6 +72,7 @@ func (a *Agent) Kept(t testing.TB, job string, value int, why ...string) {
 	WantKept(t, a.Ask(t, http.MethodPut, job, value), why...)
 }
 
+// WantKept wants an answer that tells in one line that a push waits at the agent, and why.
 func WantKept(t testing.TB, got client.Response, why ...string) {
 	t.Helper()
 	if got.Status != http.StatusAccepted || got.Header.Get("X-Relay-Spooled") != "true" || strings.Count(got.Body, "\n") != 1 {
@@ -182,6 +183,7 @@ func (a *Agent) PushNoise(t testing.TB, job string, letters, value int) client.R
 	return got
 }
 
+// ErrModel is that there is something else than what was pushed.
 var ErrModel = errors.New("model")
 
 // WantOldest checks how old the agent says that the first push is which waits: what it is, or, if that cannot be known, not less

@@ -77,8 +77,8 @@ func (r *Relay) Discovered(t testing.TB) []TargetGroup {
 	return groups
 }
 
-// UrlOf returns the targets' URLs of an agent by their paths.
-func (r *Relay) UrlOf(agent, address string) func(path string) string {
+// URLOf returns the targets' URLs of an agent by their paths.
+func (r *Relay) URLOf(agent, address string) func(path string) string {
 	return func(path string) string { return r.TargetURL(agent, path, address) }
 }
 

@@ -74,6 +74,7 @@ func readVitals(url string) (Vitals, error) {
 	return v, nil
 }
 
+// ErrVitals is that a program has not come to rest.
 var ErrVitals = errors.New("vitals")
 
 // WantRest waits until a program has no more in use than before the test troubled it.

@@ -28,6 +28,7 @@ type CorporateProxy struct {
 	asked   []string // guarded by mu; every host:port of a CONNECT
 }
 
+// Start serves until the test ends.
 func (p *CorporateProxy) Start(t testing.TB) *CorporateProxy {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

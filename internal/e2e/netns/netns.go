@@ -92,6 +92,7 @@ func (n Network) connect(t testing.TB, name, link, address, routerLink, routerAd
 	n.IP(t, name, "link", "set", link, "up")
 }
 
+// IP runs ip in a namespace.
 func (Network) IP(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if r := program.Output(t, program.Command{Path: "ip", Args: append([]string{"-netns", name}, args...)}); r.Code != 0 {
@@ -107,6 +108,7 @@ func (Network) Filter(t testing.TB, name, rules string) {
 	}
 }
 
+// ErrCurl is that curl failed.
 var ErrCurl = errors.New("curl")
 
 // curlTimeout is curl's exit code when nothing answered in time.
@@ -133,6 +135,7 @@ func (Network) WantUnreachable(t testing.TB, name, url string) {
 	}
 }
 
+// CommandCurlPut pushes a body with curl from within a namespace.
 func CommandCurlPut(name, url, body string) program.Command {
 	return program.Command{Path: "/usr/bin/curl", Netns: name, Args: []string{
 		"--silent", "--show-error", "--fail-with-body", "--max-time", "20", "--noproxy", "*",

@@ -38,6 +38,7 @@ type Command struct {
 	Files int
 }
 
+// Cmd is the command for whoever starts it otherwise.
 func (c Command) Cmd(t testing.TB) *exec.Cmd {
 	t.Helper()
 	argv := append([]string{c.Path}, c.Args...)
@@ -103,6 +104,7 @@ func (p *Process) cleanup(t testing.TB) {
 	}
 }
 
+// Running reports whether the process has not ended.
 func (p *Process) Running() bool {
 	select {
 	case <-p.done:
@@ -112,6 +114,7 @@ func (p *Process) Running() bool {
 	}
 }
 
+// Ended waits for the end of the process, and reports whether it came in time.
 func (p *Process) Ended(within time.Duration) bool {
 	select {
 	case <-p.done:
@@ -200,6 +203,7 @@ func Output(t testing.TB, c Command) Result {
 	return OutputWithInput(t, c, "")
 }
 
+// OutputWithInput is Output for a program that reads its standard input.
 func OutputWithInput(t testing.TB, c Command, stdin string) Result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -243,6 +247,7 @@ func (l *LogBuffer) String() string {
 	return l.buf.String()
 }
 
+// Tail returns the last lines of a text.
 func Tail(s string, lines int) string {
 	all := strings.SplitAfter(s, "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "")

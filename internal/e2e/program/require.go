@@ -18,6 +18,7 @@ func RequireProgram(t testing.TB, path, debianPackage string) string {
 	return path
 }
 
+// RequireRoot ends a test that does not run as root.
 func RequireRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -24,6 +24,7 @@ func Warned(log string, words []string) error {
 	return fmt.Errorf("no warning with %q in the log:\n%s", words, log)
 }
 
+// IsComplaint reports whether a line of a log is a warning or an error.
 func IsComplaint(line string) bool {
 	upper := strings.ToUpper(line)
 	return strings.Contains(upper, "LEVEL=WARN") || strings.Contains(upper, "LEVEL=ERROR")

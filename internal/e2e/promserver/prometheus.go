@@ -47,6 +47,7 @@ scrape_configs:
 `, ScrapeInterval, address)
 }
 
+// Start starts a Prometheus that scrapes a relay and all that the relay lists.
 func Start(t testing.TB, relayURL string) *Server {
 	t.Helper()
 	address := program.FreeAddress(t)
@@ -68,6 +69,7 @@ func StartWith(t testing.TB, text string) *Server {
 	return p
 }
 
+// Command is Prometheus as [Start] starts it.
 func Command(t testing.TB, relayURL, address string) program.Command {
 	t.Helper()
 	dir := t.TempDir()
@@ -88,6 +90,7 @@ func CommandOf(t testing.TB, config, address string) program.Command {
 	}}
 }
 
+// WaitReady waits until Prometheus answers.
 func (p *Server) WaitReady(t testing.TB) {
 	t.Helper()
 	client.Eventually(t, 30*time.Second, "Prometheus ready", func() error {
@@ -96,20 +99,20 @@ func (p *Server) WaitReady(t testing.TB) {
 	})
 }
 
-// A sample is one value of a series at the time of its scrape.
-type sample struct {
+// A Sample is one value of a series at the time of its scrape.
+type Sample struct {
 	At    time.Time
 	value float64
 }
 
-// A timeSeries is one element of a query's answer.
-type timeSeries struct {
+// A TimeSeries is one element of a query's answer.
+type TimeSeries struct {
 	labels  map[string]string
-	Samples []sample
+	Samples []Sample
 }
 
 // Query evaluates an expression that gives an instant vector or a range vector.
-func (p *Server) Query(expr string) ([]timeSeries, error) {
+func (p *Server) Query(expr string) ([]TimeSeries, error) {
 	body, err := p.Get(p.URL + "/api/v1/query?query=" + url.QueryEscape(expr))
 	if err != nil {
 		return nil, err
@@ -126,14 +129,14 @@ func (p *Server) Query(expr string) ([]timeSeries, error) {
 	if err := json.Unmarshal([]byte(body), &page); err != nil {
 		return nil, fmt.Errorf("decoding the answer to %q: %w", expr, err)
 	}
-	var found []timeSeries
+	var found []TimeSeries
 	for _, r := range page.Data.Result {
-		s := timeSeries{labels: r.Metric}
+		s := TimeSeries{labels: r.Metric}
 		if r.Values == nil {
 			r.Values = []pair{r.Value}
 		}
 		for _, v := range r.Values {
-			s.Samples = append(s.Samples, sample(v))
+			s.Samples = append(s.Samples, Sample(v))
 		}
 		found = append(found, s)
 	}
@@ -141,19 +144,19 @@ func (p *Server) Query(expr string) ([]timeSeries, error) {
 }
 
 // One evaluates an expression that has to give exactly one series.
-func (p *Server) One(expr string) (timeSeries, error) {
+func (p *Server) One(expr string) (TimeSeries, error) {
 	found, err := p.Query(expr)
 	if err != nil {
-		return timeSeries{}, err
+		return TimeSeries{}, err
 	}
 	if len(found) != 1 {
-		return timeSeries{}, fmt.Errorf("%s gives %d series, want 1: %v", expr, len(found), found)
+		return TimeSeries{}, fmt.Errorf("%s gives %d series, want 1: %v", expr, len(found), found)
 	}
 	return found[0], nil
 }
 
 // After returns the samples of the scrapes that began after a moment, oldest first.
-func (p *Server) After(expr string, moment time.Time) ([]sample, error) {
+func (p *Server) After(expr string, moment time.Time) ([]Sample, error) {
 	s, err := p.One(expr + "[10m]")
 	if err != nil {
 		return nil, err
@@ -171,7 +174,7 @@ func (p *Server) After(expr string, moment time.Time) ([]sample, error) {
 func (p *Server) WantTurned(t testing.TB, expr string, moment time.Time, want float64) {
 	t.Helper()
 	const within, scrapes = 2, 5
-	var samples []sample
+	var samples []Sample
 	client.Eventually(t, 60*time.Second, fmt.Sprintf("%d scrapes of %s", scrapes, expr), func() (err error) {
 		samples, err = p.After(expr, moment)
 		if err == nil && len(samples) < scrapes {
@@ -190,7 +193,7 @@ func (p *Server) WantTurned(t testing.TB, expr string, moment time.Time, want fl
 // WantValue waits until an expression gives exactly one series with this value, and returns its labels.
 func (p *Server) WantValue(t testing.TB, expr string, want float64) map[string]string {
 	t.Helper()
-	var s timeSeries
+	var s TimeSeries
 	client.Eventually(t, 30*time.Second, expr, func() (err error) {
 		s, err = p.One(expr)
 		if err == nil && s.Samples[0].value != want {
@@ -202,7 +205,7 @@ func (p *Server) WantValue(t testing.TB, expr string, want float64) map[string]s
 }
 
 // A pair is a sample as Prometheus writes it: [seconds, "value"].
-type pair sample
+type pair Sample
 
 func (p *pair) UnmarshalJSON(b []byte) error {
 	var seconds float64
@@ -250,7 +253,7 @@ scrape_configs:
 `, address)
 }
 
-// client.ValueOf returns the value of an expression that gives exactly one.
+// ValueOf returns the value of an expression that gives exactly one.
 func (p *Server) ValueOf(t testing.TB, expr string) float64 {
 	t.Helper()
 	s, err := p.One(expr)
@@ -266,7 +269,8 @@ const (
 	RollingInterval = 3 * time.Second
 	// RollingTargets are scraped in turn within an interval.
 	RollingTargets = 12
-	RollingBody    = "rolling 1\n"
+	// RollingBody is what they serve.
+	RollingBody = "rolling 1\n"
 )
 
 // WantUninterrupted checks that every scrape of a job since a moment succeeded, and that there was one in every interval.
@@ -288,7 +292,7 @@ func (p *Server) WantUninterrupted(t testing.TB, job string, since time.Time) {
 		}
 	}
 	brought, err := p.After(fmt.Sprintf("rolling{job=%q}", job), since)
-	brought = slices.DeleteFunc(brought, func(s sample) bool { return len(up) == 0 || s.At.After(up[len(up)-1].At) }) // scraped since we asked
+	brought = slices.DeleteFunc(brought, func(s Sample) bool { return len(up) == 0 || s.At.After(up[len(up)-1].At) }) // scraped since we asked
 	if err != nil || len(brought) != len(up) {
 		t.Errorf("%d scrapes of %s brought %d samples, %v", len(up), job, len(brought), err)
 	}

@@ -33,7 +33,7 @@ func TestTunnelCut(t *testing.T) {
 		for _, at := range []exporter.Stage{exporter.Idle, exporter.Requested, exporter.InBody, exporter.AtEnd} {
 			c := &cut{site: house.StartSite(t, r, ending+"-"+string(at), house.ConfigOf(address, exporter.StagedPaths...))}
 			c.before, c.session = house.VitalsOf(t, c.site.URL), r.Session(t, c.site.Name)
-			c.scrape = target.Begin(t, r.UrlOf(c.site.Name, address), at, time.Minute)
+			c.scrape = target.Begin(t, r.URLOf(c.site.Name, address), at, time.Minute)
 			if n := c.site.Network.Cut(how); n != 1 {
 				t.Errorf("%s: %d connections were cut, want the one of the session", c.site.Name, n)
 			}

@@ -59,12 +59,12 @@ func TestCutThroughNginx(t *testing.T) {
 	p.WantValue(t, `up{job="body"}`, 0) // does not end before its timeout
 	p.WantValue(t, `max_over_time(up{job="dies"}[1m])`, 0)
 
-	late := staged.Begin(t, proxied.UrlOf(a.Name, address), exporter.InBody, 2*time.Second)
+	late := staged.Begin(t, proxied.URLOf(a.Name, address), exporter.InBody, 2*time.Second)
 	late.WantFailed(t, "a body that takes too long", time.Now().Add(client.Patience))
-	killed := staged.Begin(t, proxied.UrlOf(doomed.Name, address), exporter.InBody, time.Minute)
+	killed := staged.Begin(t, proxied.URLOf(doomed.Name, address), exporter.InBody, time.Minute)
 	doomed.Kill(t)
 	killed.WantFailed(t, "an agent that is killed", time.Now().Add(client.Patience))
-	gone := staged.Begin(t, proxied.UrlOf(a.Name, address), exporter.InBody, time.Minute)
+	gone := staged.Begin(t, proxied.URLOf(a.Name, address), exporter.InBody, time.Minute)
 	r.Kill(t)
 	gone.WantFailed(t, "a relay that is killed", time.Now().Add(client.Patience))
 }

@@ -167,7 +167,7 @@ func TestTunnelTargetNetwork(t *testing.T) {
 	address := network.Addr()
 	r := house.StartRelay(t)
 	a := house.StartAgent(t, r, "site-a", house.ConfigOf(address, exporter.StagedPaths...))
-	url := r.UrlOf("site-a", address)
+	url := r.URLOf("site-a", address)
 	client.WantScraped(t, client.Patience, url("metrics"), exporter.StagedBody)
 	relayBefore, agentBefore, session := house.VitalsOf(t, r.URL), house.VitalsOf(t, a.URL), r.Session(t, "site-a")
 	for _, tt := range []struct {
