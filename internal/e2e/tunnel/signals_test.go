@@ -23,7 +23,7 @@ func TestTunnelSignals(t *testing.T) {
 	target := startTarget(t, address)
 	r := house.StartRelay(t)
 	a := house.StartAgent(t, r, "site-a", house.ConfigOf(address, "whole", "chunked", "length"))
-	url := r.UrlOf("site-a", address)
+	url := r.URLOf("site-a", address)
 	client.WantScraped(t, client.Patience, url("whole"), wholeBody)
 	relayBefore, agentBefore, session := house.VitalsOf(t, r.URL), house.VitalsOf(t, a.URL), r.Session(t, "site-a")
 
@@ -83,7 +83,7 @@ func TestTunnelSignals(t *testing.T) {
 }
 
 // flaps is how often an agent comes and goes.
-const flaps = 200
+const flaps = 100
 
 // TestTunnelFlapping: an agent that comes and goes all the time leaves nothing behind at the relay, and costs other agents
 // nothing.
