@@ -400,7 +400,7 @@ func TestTokenWhenRelaysRefuse(t *testing.T) {
 			s := newSite(t, 1, 0)
 			if has {
 				token := s.relays[0].Token("site-a", "relay.test:0")
-				s.cfg.Join = &enrolclient.Join{Client: s.cfg.Client, Store: s.store, Token: &token, Name: "site-a"}
+				s.cfg.Join = &enrolclient.Join{Client: s.cfg.Client, Store: s.store, Token: &token, Names: enrolclient.Names{Name: "site-a"}}
 			}
 			s.relays[0].net.SetDown(true)
 			s.run()

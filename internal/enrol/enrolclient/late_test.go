@@ -116,7 +116,7 @@ func TestEnrollThroughProxy(t *testing.T) {
 		t.Errorf("Attempt() = %v, %v", id, err)
 	}
 	token := relay.Token("site-b", "other.test:9443")
-	_, err = through.Enroll(t.Context(), &token, "", nil)
+	_, err = through.Enroll(t.Context(), &token, enrolclient.Names{}, nil)
 	if failed, ok := errors.AsType[*enrolclient.Error](err); !ok || !failed.Later || !strings.Contains(err.Error(), "refuses a connection to other.test:9443: 403") {
 		t.Errorf("a proxy that refuses: %v", err)
 	}

@@ -27,6 +27,12 @@ func refusef(reason enrol.Reason, format string, args ...any) *enrol.Refusal {
 	return &enrol.Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
+func refuseNamef(format string, args ...any) *enrol.Refusal {
+	refusal := refusef(enrol.ReasonName, format, args...)
+	refusal.KnowsFallback = true
+	return refusal
+}
+
 // cannotSign is said by a relay that has no authority.
 func cannotSign() *enrol.Refusal {
 	return refusef(enrol.ReasonCannotSign, "this relay has no certificate authority of its own to sign with: ask the relay that made the token")
@@ -45,16 +51,16 @@ func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address 
 	if !s.buckets.take("token "+token.ID, ofTokens) {
 		return nil, refusef(enrol.ReasonLater, "the token is used very often at once: ask again in a while")
 	}
-	name, refusal := nameOf(token, in.GetName())
+	name, refusal := nameOf(token, in)
 	if refusal != nil {
 		return nil, refusal
 	}
 	known, _ := s.cfg.Ledger.Agent(name)
 	if end, seen := s.cfg.Known(name); seen && token.Prefix && !token.Replace && now.Before(end.Add(s.cfg.Grace)) && len(known.Certificates) == 0 {
-		return nil, refusef(enrol.ReasonName, "%s is known to this relay with a certificate that its ledger does not have: choose another name, or take a token that may replace (relay-server agents token --replace)", name)
+		return nil, refuseNamef("%s is known to this relay with a certificate that its ledger does not have: choose another name, or take a token that may replace (relay-server agents token --replace)", name)
 	}
 	if err := s.cfg.CheckName(name, s.cfg.Authority.TrustDomain()); err != nil {
-		return nil, refusef(enrol.ReasonName, "%v", err)
+		return nil, refuseNamef("%v", err)
 	}
 	key, refusal := keyOf(in.GetCertificateRequest())
 	if refusal != nil {
@@ -91,19 +97,22 @@ func refuseToken(ctx context.Context, asked time.Time) *enrol.Refusal {
 }
 
 // nameOf returns the name that is to be let in.
-func nameOf(token ledger.Token, asked string) (string, *enrol.Refusal) {
-	name := asked
-	if name == "" && !token.Prefix {
+func nameOf(token ledger.Token, in *relayv1.EnrollRequest) (string, *enrol.Refusal) {
+	name := in.GetName()
+	switch {
+	case name == "" && !token.Prefix:
 		name = token.Name
+	case name == "":
+		name = in.GetFallbackName()
 	}
 	if name == "" {
-		return "", refusef(enrol.ReasonName, "the token is for agents whose names begin with %q, and none is given (relay-agent enroll --name)", token.Name)
+		return "", refuseNamef("the token is for agents whose names begin with %q, and none is given (relay-agent enroll --name)", token.Name)
 	}
 	if err := mtls.CheckAgentName(name); err != nil {
-		return "", refusef(enrol.ReasonName, "%v", err)
+		return "", refuseNamef("%v", err)
 	}
 	if !token.Reaches(name) {
-		return "", refusef(enrol.ReasonName, "the token is for %s, and not for %s", token.For(), name)
+		return "", refuseNamef("the token is for %s, and not for %s", token.For(), name)
 	}
 	return name, nil
 }
@@ -197,7 +206,7 @@ func (s *Server) issue(c ledger.Certificate, key crypto.PublicKey) (*relayv1.Iss
 	case errors.Is(err, ledger.ErrToken):
 		return nil, refusef(enrol.ReasonToken, "%v", err)
 	case badName:
-		return nil, refusef(enrol.ReasonName, "%s", name.Reason)
+		return nil, refuseNamef("%s", name.Reason)
 	case revoked:
 		return nil, refusef(enrol.ReasonRevoked, "%s is revoked", c.Agent)
 	default:

@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -17,10 +18,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"pushrelay/internal/enrol"
+	"pushrelay/internal/enrol/enrolclient"
 	"pushrelay/internal/enrol/enrolserver"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/ledger"
@@ -317,7 +320,7 @@ func TestFloods(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce: an image that starts a thousand times behind one address comes in, whole.
+// TestManyAtOnce: an image that starts hundreds of times behind one address, and says no name, comes in, whole, and nothing counts as an attack.
 func TestManyAtOnce(t *testing.T) {
 	const agents = 300
 	synctest.Test(t, func(t *testing.T) {
@@ -325,10 +328,11 @@ func TestManyAtOnce(t *testing.T) {
 		token := r.token(ledger.Token{Name: "site-", Prefix: true, Uses: agents})
 		done := make(chan error)
 		for i := range agents {
+			join := r.joining("192.0.2.1", token, fmt.Sprint("site-", i))
 			go func() {
 				for {
-					_, err := r.client("192.0.2.1", nil).Enroll(t.Context(), newAgent(t).ask(token, fmt.Sprint("site-", i)))
-					if refusal, ok := enrol.RefusalFrom(err); err == nil || ok && refusal.Reason != enrol.ReasonLater {
+					_, err := join.Attempt(t.Context())
+					if failed, ok := errors.AsType[*enrolclient.Error](err); !ok || !failed.Later {
 						done <- err
 						return
 					}
@@ -344,8 +348,46 @@ func TestManyAtOnce(t *testing.T) {
 		if known, _ := r.ledger.Token(token.ID.String(), time.Now()); known.Used != agents {
 			t.Errorf("the token was used %d times", known.Used)
 		}
+		refused := r.refusals()
+		delete(refused, string(enrol.ReasonLater)) // the token has a bucket
+		if log := r.log.String(); len(refused) > 0 || strings.Contains(log, "reason=name") {
+			t.Errorf("counted %v, and the log says %s", refused, log)
+		}
 		_, err := r.enroll(newAgent(t), token, "site-x")
 		wantRefusal(t, err, enrol.ReasonToken, "")
+	})
+}
+
+// TestFallbackName: it is taken where there is no other. An agent of an earlier release, which asks without a name first, does not fail by that.
+func TestFallbackName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		many, one := r.token(ledger.Token{Name: "edge-", Prefix: true, Uses: 100}), r.token(ledger.Token{Name: "site-a"})
+		for host, want := range map[string]string{"edge-1": "edge-1", "host": ""} {
+			id, err := r.joining("192.0.2.1", many, host).Attempt(t.Context())
+			if want == "" && (err == nil || !strings.Contains(err.Error(), "for edge-…, and not for host")) || want != "" && (err != nil || id.Agent.Agent != want) {
+				t.Errorf("as %s: %v, %v", host, id, err)
+			}
+		}
+		if diff := cmp.Diff(map[string]float64{"name": 1}, r.refusals()); diff != "" {
+			t.Errorf("refusals (-want +got):\n%s", diff)
+		}
+		if id, err := r.joining("192.0.2.1", one, "host").Attempt(t.Context()); err != nil || id.Agent.Agent != "site-a" {
+			t.Errorf("a token with a name: %v, %v", id, err)
+		}
+		for i := range 30 {
+			_, err := r.enroll(newAgent(t), many, "")
+			wantRefusal(t, err, enrol.ReasonName, `whose names begin with "edge-"`)
+			r.mustEnroll(newAgent(t), many, fmt.Sprint("edge-earlier-", i))
+		}
+		for i := range 100 { // the address may have as many connections as before
+			conn, err := r.dial("192.0.2.1", nil)
+			if err != nil {
+				t.Fatal(i, err)
+			}
+			defer conn.Close()
+		}
+		r.mustEnroll(newAgent(t), many, "edge-2")
 	})
 }
 

@@ -129,7 +129,13 @@ func (s *Server) Enroll(ctx context.Context, in *relayv1.EnrollRequest) (*relayv
 		return nil, err
 	}
 	issued, refusal := s.enroll(ctx, in, from.address)
-	if refusal != nil {
+	switch {
+	case refusal == nil:
+	case refusal.Reason == enrol.ReasonName && in.GetName() == "" && in.GetFallbackName() == "":
+		// The token is good, and an agent of an earlier release asks without a name first, and then with one: that is no failure.
+		s.tell(from.address, refusal)
+		return nil, refusal.Status()
+	default:
 		return nil, s.refuse(from, refusal)
 	}
 	return &relayv1.EnrollResponse{Issued: issued}, nil
