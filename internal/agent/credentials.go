@@ -36,6 +36,13 @@ func (c *credential) expired() func() {
 	return c.keeper.Expired
 }
 
+// askRevoked returns who asks a relay whether a certificate is revoked.
+func (a *Agent) askRevoked(c *credential, relay string) func(context.Context) (string, bool) {
+	return func(ctx context.Context) (string, bool) {
+		return a.client.Revoked(ctx, relay, c.certificates.Material())
+	}
+}
+
 // keep keeps the certificate valid, if that is the agent's business, until ctx ends.
 func (c *credential) keep(ctx context.Context) error {
 	if c.keeper == nil {

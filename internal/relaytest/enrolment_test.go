@@ -93,6 +93,23 @@ func TestRevokedAgentComesInByToken(t *testing.T) {
 	})
 	status, body := relaytest.Do(t, http.MethodPut, a.URL+"/metrics/job/backup", "size 42\n")
 	wantStatus(t, "a push", status, body, http.StatusAccepted)
+	restarted := func() {
+		t.Helper()
+		a = a.Restart(t, nil)
+		relaytest.Eventually(t, "the agent is told that it is revoked", func() bool {
+			_, ready := relaytest.Get(t, a.URL+"/-/ready")
+			return strings.Contains(ready, "site-1 is revoked: it was revoked at ")
+		})
+		wantRevoked(t, a, r)
+	}
+	restarted()
+	r.Stop()
+	opts.GRPCListenAddress = r.GRPCAddr().String()
+	r = relaytest.Start(t, opts)
+	restarted()
+	if shown, _, err := (relay.Agents{DataDir: opts.DataDir}).Show(t.Context(), "site-1"); err != nil || len(shown.Certificates) != 1 {
+		t.Errorf("asking has had certificates issued: %+v, %v", shown, err)
+	}
 	again := agent.EnrollOptions{Token: tokenOf(t, r, opts, relayapi.NewToken{Name: "site-1"}), DataDir: a.DataDir(), Force: true}
 	if _, err := agent.Enroll(t.Context(), again); err != nil {
 		t.Fatal(err)

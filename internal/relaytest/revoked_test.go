@@ -69,8 +69,18 @@ func slowTarget(t *testing.T) (configFile string, asked <-chan struct{}) {
 	return file, came
 }
 
+// wantRevoked wants that an agent says of a relay that it is revoked, to Prometheus and to people.
+func wantRevoked(t *testing.T, a *relaytest.Agent, r *relaytest.Relay) {
+	t.Helper()
+	_, metrics := relaytest.Get(t, a.URL+"/metrics")
+	_, status := relaytest.Get(t, a.URL+"/api/v1/status")
+	if !strings.Contains(metrics, `relay_agent_revoked{relay="`+r.GRPCAddr().String()+`"} 1`) || !strings.Contains(status, `"revoked":true`) {
+		t.Errorf("the agent does not say that it is revoked: %s", status)
+	}
+}
+
 // TestRevokedAgent: what it has in flight comes to nothing, and so does every further try, over restarts of both, until it is let in again; then what
-// waited in its spool arrives.
+// waited in its spool arrives. It knows that it is revoked all the time, although it has files only.
 func TestRevokedAgent(t *testing.T) {
 	opts := relaytest.Options(t)
 	var log logged
@@ -127,8 +137,9 @@ func TestRevokedAgent(t *testing.T) {
 		t.Helper()
 		relaytest.Eventually(t, "the agent is refused", func() bool {
 			_, ready := relaytest.Get(t, of.URL+"/-/ready")
-			return strings.Contains(ready, "it may be revoked")
+			return strings.Contains(ready, "relay refused this agent: site-a is revoked: it was revoked at ")
 		})
+		wantRevoked(t, of, r)
 	}
 	site = site.Restart(t, nil)
 	refused(site)
@@ -153,6 +164,9 @@ func TestRevokedAgent(t *testing.T) {
 		_, metrics := relaytest.Get(t, r.URL+"/metrics")
 		return strings.Contains(metrics, `m{agent="site-a",instance="",job="b"} 2`)
 	})
+	if _, metrics := relaytest.Get(t, site.URL+"/metrics"); !strings.Contains(metrics, `relay_agent_revoked{relay="`+r.GRPCAddr().String()+`"} 0`) {
+		t.Error("the agent says that it is revoked when it has been let in")
+	}
 	if !log.has("audit=allowed", "agent=site-a") || !log.has("audit=refused", "agent=site-a", "reason=revoked") || !log.has("audit=issued", "agent=site-a", "by=command") {
 		t.Error("the log does not tell of what was issued, refused and allowed")
 	}
@@ -277,8 +291,9 @@ func TestRevokedWhileNoRelayRuns(t *testing.T) {
 	site = site.Restart(t, nil)
 	relaytest.Eventually(t, "the agent is refused", func() bool {
 		_, ready := relaytest.Get(t, site.URL+"/-/ready")
-		return strings.Contains(ready, "it may be revoked")
+		return strings.Contains(ready, "relay refused this agent: site-a is revoked: it was revoked at ")
 	})
+	wantRevoked(t, site, r)
 	if a, source, err := agents.Show(t.Context(), "site-a"); err != nil || source != relay.FromRelay || a.Targets != 0 {
 		t.Errorf("Show() = %+v, %s, %v", a, source, err)
 	}

@@ -84,19 +84,34 @@ func (c *Client) enroll(ctx context.Context, token *enrol.Token, names Names, re
 // RenewLate asks for the next certificate after that of the agent, which may have ended. The relays are asked in their order until one signs. The error is
 // an [*Error].
 func (c *Client) RenewLate(ctx context.Context, relays []string, own *mtls.Material, request []byte) (*relayv1.IssuedCertificate, error) {
-	return each(relays, func(address string) (issued *relayv1.IssuedCertificate, err error) {
-		verify := func(host string, state tls.ConnectionState) error { return verifyRelay(own.Roots(), host, state) }
-		config := &tls.Config{
-			VerifyConnection:     verifying(address, verify),
-			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.Certificate(), nil },
-		}
-		err = c.call(ctx, address, config, func(ctx context.Context, relay relayv1.EnrolmentServiceClient) error {
-			answer, err := relay.RenewLate(ctx, &relayv1.RenewLateRequest{CertificateRequest: request})
-			issued = answer.GetIssued()
-			return err
-		})
-		return issued, err
+	return each(relays, func(address string) (*relayv1.IssuedCertificate, error) {
+		return c.renewLate(ctx, address, own, request)
 	})
+}
+
+// renewLate asks one relay.
+func (c *Client) renewLate(ctx context.Context, address string, own *mtls.Material, request []byte) (issued *relayv1.IssuedCertificate, err error) {
+	verify := func(host string, state tls.ConnectionState) error { return verifyRelay(own.Roots(), host, state) }
+	config := &tls.Config{
+		VerifyConnection:     verifying(address, verify),
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.Certificate(), nil },
+	}
+	err = c.call(ctx, address, config, func(ctx context.Context, relay relayv1.EnrolmentServiceClient) error {
+		answer, err := relay.RenewLate(ctx, &relayv1.RenewLateRequest{CertificateRequest: request})
+		issued = answer.GetIssued()
+		return err
+	})
+	return issued, err
+}
+
+// Revoked asks a relay whether the certificate of the agent is revoked, and returns its words. A relay that cannot tell, as one that has not issued it, or
+// that is not reached, has not said so. Nothing is issued.
+func (c *Client) Revoked(ctx context.Context, address string, own *mtls.Material) (reason string, revoked bool) {
+	_, err := c.renewLate(ctx, address, own, nil)
+	if refusal, ok := errors.AsType[*enrol.Refusal](err); ok && refusal.Reason == enrol.ReasonRevoked {
+		return refusal.Message, true
+	}
+	return "", false
 }
 
 // call opens a connection to a relay for one call.

@@ -129,12 +129,18 @@ func (s *Server) renewLate(cert *x509.Certificate, request []byte, address strin
 	if err != nil {
 		return nil, refusef(enrol.ReasonCertificate, "%v", err)
 	}
+	if refusal := s.refuseRevoked(id.Agent, cert); refusal != nil {
+		return nil, refusal
+	}
 	if over := time.Since(cert.NotAfter); over > s.cfg.Grace {
 		return nil, refusef(enrol.ReasonCertificate, "the certificate of %s ended at %s, which is too long ago (--agents.renewal-grace): make a join token for it (relay-server agents token %s)",
 			id.Agent, cert.NotAfter.UTC().Format(time.RFC3339), id.Agent)
 	}
 	if known, _ := s.cfg.Ledger.Agent(id.Agent); !known.Has(mtls.Serial(cert)) {
 		return nil, refusef(enrol.ReasonCertificate, "the ledger of this relay does not have the certificate of %s: make a join token for it (relay-server agents token %s)", id.Agent, id.Agent)
+	}
+	if len(request) == 0 { // it was the question whether it is revoked
+		return nil, nil
 	}
 	return s.renewOf(id.Agent, cert, request, address)
 }
@@ -148,13 +154,21 @@ func (s *Server) renew(cert *x509.Certificate, request []byte, address string) (
 	if err != nil {
 		return nil, refusef(enrol.ReasonCertificate, "%v", err)
 	}
+	if refusal := s.refuseRevoked(id.Agent, cert); refusal != nil {
+		return nil, refusal
+	}
 	return s.renewOf(id.Agent, cert, request, address)
 }
 
-func (s *Server) renewOf(agent string, cert *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+// refuseRevoked refuses a certificate that is revoked. It comes first: whoever was thrown out is to hear that and nothing else.
+func (s *Server) refuseRevoked(agent string, cert *x509.Certificate) *enrol.Refusal {
 	if reason, refused := s.cfg.Ledger.Refuses(agent, mtls.Serial(cert)); refused {
-		return nil, refusef(enrol.ReasonRevoked, "%s is revoked: %s", agent, reason)
+		return refusef(enrol.ReasonRevoked, "%s is revoked: %s", agent, reason)
 	}
+	return nil
+}
+
+func (s *Server) renewOf(agent string, cert *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
 	if !s.buckets.take("agent "+agent, ofAgents) {
 		return nil, refusef(enrol.ReasonLater, "%s asks very often: ask again in a while", agent)
 	}

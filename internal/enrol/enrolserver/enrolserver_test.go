@@ -217,6 +217,40 @@ func TestRenewLate(t *testing.T) {
 	})
 }
 
+// TestWhetherRevoked: whoever has the key of a certificate is told whether it is revoked, and nothing is issued for it. Who is revoked hears nothing else.
+func TestWhetherRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		a := newAgent(t)
+		cert := r.mustEnroll(a, r.token(ledger.Token{Name: "site-a"}), "")
+		unnoted, err := r.authority.SignAgent("site-a", a.key.Public(), lifetime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(cert *x509.Certificate) error {
+			out, err := r.client("192.0.2.1", a.with(cert)).RenewLate(t.Context(), &relayv1.RenewLateRequest{})
+			if out.GetIssued() != nil {
+				t.Error("a certificate was issued")
+			}
+			return err
+		}
+		if err := ask(cert); err != nil || len(r.refusals()) > 0 {
+			t.Errorf("one that is not revoked: %v, %v", err, r.refusals())
+		}
+		wantRefusal(t, ask(unnoted), enrol.ReasonCertificate, "ledger of this relay does not have")
+		if _, err := r.ledger.Revoke(ledger.Revocation{Agent: "site-a", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		wantRefusal(t, ask(cert), enrol.ReasonRevoked, "site-a is revoked: it was revoked at 2000-01-01T00:00:00Z")
+		wantRefusal(t, ask(unnoted), enrol.ReasonRevoked, "site-a is revoked: it was revoked at 2000-01-01T00:00:00Z")
+		time.Sleep(lifetime + grace + day)
+		wantRefusal(t, ask(cert), enrol.ReasonRevoked, "site-a is revoked")
+		if known, _ := r.ledger.Agent("site-a"); len(known.Certificates) != 1 {
+			t.Errorf("the ledger has %d certificates", len(known.Certificates))
+		}
+	})
+}
+
 // TestRenewLateOfStrangers: what another authority issued, what is not in the ledger, and what is no agent's is not renewed.
 func TestRenewLateOfStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

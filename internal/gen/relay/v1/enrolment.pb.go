@@ -309,7 +309,8 @@ func (x *EnrollResponse) GetIssued() *IssuedCertificate {
 // RenewLateRequest asks for the next certificate after the one that the connection was opened with.
 type RenewLateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As EnrollRequest.certificate_request, of a new key.
+	// As EnrollRequest.certificate_request, of a new key. Empty: nothing is to be issued, and the refusal is REVOKED if the certificate is revoked. A relay
+	// of an earlier release refuses for the request then, if the certificate is not revoked.
 	CertificateRequest []byte `protobuf:"bytes,1,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -355,7 +356,7 @@ func (x *RenewLateRequest) GetCertificateRequest() []byte {
 // RenewLateResponse has the certificate.
 type RenewLateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What was issued.
+	// What was issued; nothing if nothing was to be.
 	Issued        *IssuedCertificate `protobuf:"bytes,1,opt,name=issued,proto3" json:"issued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -41,7 +41,8 @@ type EnrolmentServiceClient interface {
 	// Enroll exchanges a join token for a certificate. The same token with the same key is answered again until the token's end, so that a
 	// lost answer costs nothing.
 	Enroll(ctx context.Context, in *EnrollRequest, opts ...grpc.CallOption) (*EnrollResponse, error)
-	// RenewLate renews the certificate that the connection was opened with, although it has ended or an agent's clock thinks so.
+	// RenewLate renews the certificate that the connection was opened with, although it has ended or an agent's clock thinks so. It also says whether
+	// that is revoked, which a refused handshake cannot.
 	RenewLate(ctx context.Context, in *RenewLateRequest, opts ...grpc.CallOption) (*RenewLateResponse, error)
 }
 
@@ -82,7 +83,8 @@ type EnrolmentServiceServer interface {
 	// Enroll exchanges a join token for a certificate. The same token with the same key is answered again until the token's end, so that a
 	// lost answer costs nothing.
 	Enroll(context.Context, *EnrollRequest) (*EnrollResponse, error)
-	// RenewLate renews the certificate that the connection was opened with, although it has ended or an agent's clock thinks so.
+	// RenewLate renews the certificate that the connection was opened with, although it has ended or an agent's clock thinks so. It also says whether
+	// that is revoked, which a refused handshake cannot.
 	RenewLate(context.Context, *RenewLateRequest) (*RenewLateResponse, error)
 	mustEmbedUnimplementedEnrolmentServiceServer()
 }
