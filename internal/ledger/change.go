@@ -3,7 +3,6 @@ package ledger
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -40,19 +39,20 @@ func (l *Ledger) Issue(c Certificate) error {
 }
 
 func (l *Ledger) mayIssue(c Certificate) error {
-	known, _ := l.Agent(c.Agent)
-	if known.Has(c.Serial) {
+	if l.Has(c.Agent, c.Serial) {
 		return ErrIssued
 	}
 	switch c.By {
 	case ByToken:
-		return l.admit(c, &known, l.cfg.Grace)
+		return l.admit(c, l.cfg.Grace)
 	case ByRenewal:
 		if _, refused := l.Refuses(c.Agent, c.Parent); refused {
 			return &RevokedError{c.Agent}
 		}
 	default:
-		if known.Revoked != nil {
+		l.mu.RLock()
+		defer l.mu.RUnlock()
+		if l.isRevoked(c.Agent) {
 			return &RevokedError{c.Agent}
 		}
 	}
@@ -90,8 +90,10 @@ func withRenewed(serial string, issued []Certificate) []string {
 	if serial == "" {
 		return serials
 	}
+	descend := map[string]bool{serial: true}
 	for _, c := range issued {
-		if slices.Contains(serials, c.Parent) {
+		if descend[c.Parent] {
+			descend[c.Serial] = true
 			serials = append(serials, c.Serial)
 		}
 	}

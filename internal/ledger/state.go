@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -72,11 +73,6 @@ func (a *Agent) Has(serial string) bool {
 	return slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return c.Serial == serial })
 }
 
-// HasOther reports whether the agent has a certificate of another key which is good, or may still be renewed.
-func (a *Agent) HasOther(key string, now time.Time, grace time.Duration) bool {
-	return slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return c.Key != key && !c.Refused && now.Before(c.To.Add(grace)) })
-}
-
 // State is what a ledger says. It is safe for concurrent use.
 type State struct {
 	torn int // bytes that were dropped at the end; static
@@ -89,9 +85,9 @@ type State struct {
 
 // agentRecord is guarded by State.mu. Each number is the place of a record: what is higher was later.
 type agentRecord struct {
-	revoked int   // 0 for not revoked
-	serials []int // of single certificates that are revoked, each once
-	issued  []int // of certificates, each once; an agent has a few
+	revoked int            // 0 for not revoked
+	serials map[string]int // of single certificates that are revoked, by serial number
+	issued  map[string]int // of certificates, by serial number; an agent has a few, and one that asks all the time thousands
 }
 
 // none is the place of what is not there.
@@ -134,13 +130,13 @@ func (s *State) refuses(name, serial string) (reason string, refused bool) {
 	if a == nil {
 		return "", false
 	}
-	if at := s.placeOf(a.serials, serial); at != none {
+	if at := a.serials[serial]; at != none {
 		return fmt.Sprintf("its certificate %s was revoked at %s", serial, s.timeOf(at)), true
 	}
 	if a.revoked == none {
 		return "", false
 	}
-	if s.placeOf(a.issued, serial) > a.revoked {
+	if a.issued[serial] > a.revoked {
 		return "", false
 	}
 	return "it was revoked at " + s.timeOf(a.revoked), true
@@ -149,6 +145,50 @@ func (s *State) refuses(name, serial string) (reason string, refused bool) {
 // timeOf returns when a record was, for people. The caller holds mu.
 func (s *State) timeOf(place int) string {
 	return s.records[place-1].At.UTC().Format(time.RFC3339)
+}
+
+// Has reports whether a certificate was issued to an agent.
+func (s *State) Has(name, serial string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a := s.agents[name]
+	return a != nil && a.issued[serial] != none
+}
+
+// HasAny reports whether any certificate was issued to an agent, of which the ledger knows.
+func (s *State) HasAny(name string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a := s.agents[name]
+	return a != nil && len(a.issued) > 0
+}
+
+// HasOther reports whether an agent has a certificate of another key which is good, or may still be renewed.
+func (s *State) HasOther(name, key string, now time.Time, grace time.Duration) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.hasOther(name, key, now, grace)
+}
+
+// hasOther is HasOther. The caller holds mu.
+func (s *State) hasOther(name, key string, now time.Time, grace time.Duration) bool {
+	a := s.agents[name]
+	if a == nil {
+		return false
+	}
+	for serial, place := range a.issued {
+		c := s.records[place-1].Issued
+		if _, refused := s.refuses(name, serial); c.Key != key && !refused && now.Before(c.To.Add(grace)) {
+			return true
+		}
+	}
+	return false
+}
+
+// isRevoked reports whether a name is revoked. The caller holds mu.
+func (s *State) isRevoked(name string) bool {
+	a := s.agents[name]
+	return a != nil && a.revoked != none
 }
 
 // Agent returns what there is of a name; found is false if there is nothing.
@@ -183,7 +223,7 @@ func (s *State) view(name string) Agent {
 		out.Serials = append(out.Serials, s.revocation(place))
 	}
 	slices.SortFunc(out.Serials, func(x, y Revocation) int { return cmp.Compare(x.Serial, y.Serial) })
-	for _, place := range known.issued {
+	for _, place := range slices.Sorted(maps.Values(known.issued)) {
 		out.Certificates = append(out.Certificates, s.certificate(place))
 	}
 	return out
@@ -261,46 +301,22 @@ func (s *State) apply(r record) {
 	}
 	a := s.agents[r.agent()]
 	if a == nil {
-		a = &agentRecord{}
+		a = &agentRecord{serials: map[string]int{}, issued: map[string]int{}}
 		s.agents[r.agent()] = a
 	}
 	switch {
 	case r.Issued != nil:
-		a.issued = s.put(a.issued, r.Issued.Serial, place)
-		s.use(r.Issued)
+		a.issued[r.Issued.Serial] = place
+		s.use(r.Issued, place)
 	case r.Allowed != nil:
-		a.revoked, a.serials = none, nil
+		a.revoked = none
+		clear(a.serials)
 	case r.Revoked.Serial != "":
-		a.serials = s.put(a.serials, r.Revoked.Serial, place)
+		a.serials[r.Revoked.Serial] = place
 	default:
 		a.revoked = place
 		s.voidOf(r.Revoked.Agent)
 	}
-}
-
-// serial returns the serial number of the record at a place, of a certificate or of its revocation. The caller holds mu.
-func (s *State) serial(place int) string {
-	r := s.records[place-1]
-	if r.Issued != nil {
-		return r.Issued.Serial
-	}
-	return r.Revoked.Serial
-}
-
-// placeOf returns which of some places has a serial number. The caller holds mu.
-func (s *State) placeOf(places []int, serial string) int {
-	for _, place := range places {
-		if s.serial(place) == serial {
-			return place
-		}
-	}
-	return none
-}
-
-// put adds a place to others, in the stead of one of the same serial number. The caller holds mu.
-func (s *State) put(places []int, serial string, place int) []int {
-	places = slices.DeleteFunc(places, func(there int) bool { return s.serial(there) == serial })
-	return append(places, place)
 }
 
 // live returns the records that are not over: certificates until the end of their grace, revocations that stand until that of the last
@@ -328,8 +344,8 @@ func (s *State) isLive(place int, r record, before, now time.Time) bool {
 	a := s.agents[r.agent()]
 	switch {
 	case r.Issued != nil:
-		return s.placeOf(a.issued, r.Issued.Serial) == place && (before.Before(r.Issued.To) || s.tokens[r.Issued.Token].isLive(now))
-	case r.Revoked.Serial != "" && s.placeOf(a.serials, r.Revoked.Serial) != place, r.Revoked.Serial == "" && a.revoked != place:
+		return a.issued[r.Issued.Serial] == place && (before.Before(r.Issued.To) || s.tokens[r.Issued.Token].isLive(now))
+	case r.Revoked.Serial != "" && a.serials[r.Revoked.Serial] != place, r.Revoked.Serial == "" && a.revoked != place:
 		return false
 	default:
 		return r.Revoked.Until.IsZero() || before.Before(r.Revoked.Until)

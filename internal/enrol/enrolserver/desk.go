@@ -55,8 +55,7 @@ func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address 
 	if refusal != nil {
 		return nil, refusal
 	}
-	known, _ := s.cfg.Ledger.Agent(name)
-	if end, seen := s.cfg.Known(name); seen && token.Prefix && !token.Replace && now.Before(end.Add(s.cfg.Grace)) && len(known.Certificates) == 0 {
+	if end, seen := s.cfg.Known(name); seen && token.Prefix && !token.Replace && now.Before(end.Add(s.cfg.Grace)) && !s.cfg.Ledger.HasAny(name) {
 		return nil, refuseNamef("%s is known to this relay with a certificate that its ledger does not have: choose another name, or take a token that may replace (relay-server agents token --replace)", name)
 	}
 	if err := s.cfg.CheckName(name, s.cfg.Authority.TrustDomain()); err != nil {
@@ -67,12 +66,26 @@ func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address 
 		return nil, refusal
 	}
 	c := ledger.Certificate{Agent: name, By: ledger.ByToken, Token: token.ID, Key: digest(key), Address: address}
-	issued, refusal := s.issue(c, key)
+	issued, refusal := s.exchange(c, key)
 	if refusal != nil && refusal.Reason == enrol.ReasonToken {
 		return nil, refuseToken(ctx, now)
 	}
-	if refusal == nil && known.HasOther(c.Key, now, s.cfg.Grace) {
-		s.cfg.Logger.Warn("a token was used for an agent that has a certificate", slog.String("audit", "replaced"), slog.String("agent", name), slog.String("token", token.ID), slog.String("addr", address))
+	return issued, refusal
+}
+
+// exchange uses a token. A key that has used it already gets the certificate that it got then, while there is time left in it: the answer was lost.
+func (s *Server) exchange(c ledger.Certificate, key crypto.PublicKey) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+	s.using.Lock()
+	defer s.using.Unlock()
+	now := time.Now()
+	former, found := s.cfg.Ledger.Again(c.Token, c.Key, c.Agent)
+	if found && now.After(former.From) && now.Before(enrol.RenewFrom(former.From, former.To)) { // unless this clock was ahead then
+		return s.again(&former, key, c.Address)
+	}
+	replaces := s.cfg.Ledger.HasOther(c.Agent, c.Key, now, s.cfg.Grace)
+	issued, refusal := s.issue(c, key)
+	if refusal == nil && replaces {
+		s.cfg.Logger.Warn("a token was used for an agent that has a certificate", slog.String("audit", "replaced"), slog.String("agent", c.Agent), slog.String("token", c.Token), slog.String("addr", c.Address))
 	}
 	return issued, refusal
 }
@@ -136,7 +149,7 @@ func (s *Server) renewLate(cert *x509.Certificate, request []byte, address strin
 		return nil, refusef(enrol.ReasonCertificate, "the certificate of %s ended at %s, which is too long ago (--agents.renewal-grace): make a join token for it (relay-server agents token %s)",
 			id.Agent, cert.NotAfter.UTC().Format(time.RFC3339), id.Agent)
 	}
-	if known, _ := s.cfg.Ledger.Agent(id.Agent); !known.Has(mtls.Serial(cert)) {
+	if !s.cfg.Ledger.Has(id.Agent, mtls.Serial(cert)) {
 		return nil, refusef(enrol.ReasonCertificate, "the ledger of this relay does not have the certificate of %s: make a join token for it (relay-server agents token %s)", id.Agent, id.Agent)
 	}
 	if len(request) == 0 { // it was the question whether it is revoked
@@ -169,7 +182,7 @@ func (s *Server) refuseRevoked(agent string, cert *x509.Certificate) *enrol.Refu
 }
 
 func (s *Server) renewOf(agent string, cert *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
-	if !s.buckets.take("agent "+agent, ofAgents) {
+	if !s.buckets.take("agent "+agent, ofAgents(s.cfg.Lifetime)) {
 		return nil, refusef(enrol.ReasonLater, "%s asks very often: ask again in a while", agent)
 	}
 	key, refusal := keyOf(request)
@@ -208,8 +221,7 @@ func digest(key crypto.PublicKey) string {
 func (s *Server) issue(c ledger.Certificate, key crypto.PublicKey) (*relayv1.IssuedCertificate, *enrol.Refusal) {
 	cert, err := s.cfg.Authority.SignAgent(c.Agent, key, s.cfg.Lifetime)
 	if err != nil {
-		s.cfg.Logger.Error("a certificate could not be signed", slog.String("agent", c.Agent), slog.Any("err", err))
-		return nil, refusef(enrol.ReasonLater, "the relay cannot sign a certificate now; its log says why")
+		return nil, s.cannotSignNow(c.Agent, err)
 	}
 	c.Serial, c.From, c.To, c.At = mtls.Serial(cert), cert.NotBefore, cert.NotAfter, time.Now()
 	err = s.cfg.Ledger.Issue(c)
@@ -228,5 +240,26 @@ func (s *Server) issue(c ledger.Certificate, key crypto.PublicKey) (*relayv1.Iss
 		return nil, refusef(enrol.ReasonLater, "the relay cannot write its ledger now, and issues nothing without; its log says why")
 	}
 	s.cfg.Issued(c)
-	return &relayv1.IssuedCertificate{Chain: [][]byte{cert.Raw}, Authorities: s.cfg.Certificates.Material().Verifiers(s.cfg.Authority.CACert())}, nil
+	return s.handOut(cert), nil
+}
+
+// again hands out a certificate once more, to the same key. It is the one that the ledger has, so that whoever asks all the time has no more than one.
+func (s *Server) again(former *ledger.Certificate, key crypto.PublicKey, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+	cert, err := s.cfg.Authority.SignAgentAgain(former.Agent, key, authority.Former{Serial: former.Serial, NotBefore: former.From, NotAfter: former.To})
+	if err != nil {
+		return nil, s.cannotSignNow(former.Agent, err)
+	}
+	s.lines.Log(s.cfg.Logger, slog.LevelInfo, "again "+former.Token, "certificate handed out again", slog.String("audit", "issued_again"), slog.String("agent", former.Agent),
+		slog.String("serial", former.Serial), slog.String("token", former.Token), slog.String("addr", address))
+	return s.handOut(cert), nil
+}
+
+func (s *Server) cannotSignNow(agent string, err error) *enrol.Refusal {
+	s.cfg.Logger.Error("a certificate could not be signed", slog.String("agent", agent), slog.Any("err", err))
+	return refusef(enrol.ReasonLater, "the relay cannot sign a certificate now; its log says why")
+}
+
+// handOut returns what goes to the agent with a certificate.
+func (s *Server) handOut(cert *x509.Certificate) *relayv1.IssuedCertificate {
+	return &relayv1.IssuedCertificate{Chain: [][]byte{cert.Raw}, Authorities: s.cfg.Certificates.Material().Verifiers(s.cfg.Authority.CACert())}
 }

@@ -2,11 +2,13 @@ package enrolserver_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -14,6 +16,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,21 +48,99 @@ func TestEnroll(t *testing.T) {
 			t.Errorf("it is to be renewed from %v on, want %v", got, want)
 		}
 		again := r.mustEnroll(a, token, "site-a") // the answer was lost
-		if again.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-			t.Error("two certificates have one serial number")
+		if !bytes.Equal(again.RawTBSCertificate, cert.RawTBSCertificate) {
+			t.Error("the same key gets another certificate")
 		}
 		_, err := r.enroll(newAgent(t), token, "")
 		wantRefusal(t, err, enrol.ReasonToken, "unknown to this relay, or used, ended or void")
 
 		known, _ := r.ledger.Agent("site-a")
-		if len(known.Certificates) != 2 || known.Certificates[0].By != ledger.ByToken || known.Certificates[0].Token != token.ID.String() || known.Certificates[0].Address != "192.0.2.1:4711" {
+		if len(known.Certificates) != 1 || known.Certificates[0].By != ledger.ByToken || known.Certificates[0].Token != token.ID.String() || known.Certificates[0].Address != "192.0.2.1:4711" {
 			t.Errorf("the ledger has %+v", known.Certificates)
 		}
-		if len(r.issued) != 2 {
+		if len(r.issued) != 1 {
 			t.Errorf("%d certificates were told of", len(r.issued))
 		}
 		if log := r.log.String(); strings.Contains(log, fmt.Sprintf("%x", token.Secret[:])) || !strings.Contains(log, "audit=refused") {
 			t.Errorf("the log says %s", log)
+		}
+	})
+}
+
+// TestOneKey: whoever shows a token and one key all the time has one certificate, one record and a few lines of the log for it; the next one when
+// half of its life is over, and none under another name.
+func TestOneKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-a", End: time.Now().Add(366 * day)})
+		a := newAgent(t)
+		first := r.mustEnroll(a, token, "")
+		size := r.size()
+		for range 100 {
+			if again := r.mustEnroll(a, token, "site-a"); !bytes.Equal(again.RawTBSCertificate, first.RawTBSCertificate) {
+				t.Fatal("the same key gets another certificate")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if grown, lines := r.size()-size, strings.Count(r.log.String(), "audit=issued_again"); grown != 0 || len(r.issued) != 1 || lines != 20 {
+			t.Errorf("the ledger has grown by %d bytes, %d certificates were issued, and %d lines logged", grown, len(r.issued), lines)
+		}
+		time.Sleep(lifetime/2 + time.Minute)
+		second := r.mustEnroll(a, token, "")
+		if left := time.Until(second.NotAfter); left != lifetime || !bytes.Equal(r.mustEnroll(a, token, "").RawTBSCertificate, second.RawTBSCertificate) {
+			t.Errorf("after half of its life the next one has %v to go", left)
+		}
+		if _, err := r.ledger.Revoke(ledger.Revocation{Agent: "site-a", Serial: mtls.Serial(second), At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if third := r.mustEnroll(a, token, ""); third.SerialNumber.Cmp(second.SerialNumber) == 0 {
+			t.Error("a certificate is handed out that is revoked")
+		}
+
+		many := r.token(ledger.Token{Name: "edge-", Prefix: true})
+		r.mustEnroll(a, many, "edge-1")
+		r.mustEnroll(a, many, "edge-1")
+		_, err := r.enroll(a, many, "edge-2")
+		wantRefusal(t, err, enrol.ReasonToken, "used")
+	})
+}
+
+// TestOneKeyAfterTheClockWasSet: a certificate that is not valid yet, from when the relay's clock was ahead, is not handed out again.
+func TestOneKeyAfterTheClockWasSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-a"})
+		a := newAgent(t)
+		der, err := x509.MarshalPKIXPublicKey(a.key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ahead := ledger.Certificate{
+			Agent: "site-a", Serial: "a1", From: time.Now().Add(364 * day), To: time.Now().Add(365*day + lifetime), By: ledger.ByToken, At: time.Now(),
+			Token: token.ID.String(), Key: fmt.Sprintf("%x", sha256.Sum256(der)),
+		}
+		if err := r.ledger.Issue(ahead); err != nil {
+			t.Fatal(err)
+		}
+		if cert := r.mustEnroll(a, token, ""); time.Until(cert.NotAfter) != lifetime {
+			t.Errorf("it is valid from %s to %s", cert.NotBefore, cert.NotAfter)
+		}
+	})
+}
+
+// TestOneKeyAtOnce: it gets one certificate also if it asks many times at once.
+func TestOneKeyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-a"})
+		a := newAgent(t)
+		var asking sync.WaitGroup
+		for range 50 {
+			asking.Go(func() { r.mustEnroll(a, token, "") })
+		}
+		asking.Wait()
+		if len(r.issued) != 1 {
+			t.Errorf("%d certificates were issued", len(r.issued))
 		}
 	})
 }
@@ -425,27 +506,43 @@ func TestFallbackName(t *testing.T) {
 	})
 }
 
-// TestBuckets: whoever may ask may not ask all the time.
-func TestBuckets(t *testing.T) {
+// TestRenewalsAreBounded: an agent that renews all the time has a few certificates a day.
+func TestRenewalsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRelay(t)
-		a := newAgent(t)
-		cert := r.mustEnroll(a, r.token(ledger.Token{Name: "site-a"}), "")
-		later := 0
-		for range 20 {
-			if _, err := r.server.Renew(cert, newAgent(t).request(), "192.0.2.1:1"); err != nil {
+		cert := r.mustEnroll(newAgent(t), r.token(ledger.Token{Name: "site-a"}), "")
+		request := newAgent(t).request()
+		for range 24 * 12 {
+			if _, err := r.server.Renew(cert, request, "192.0.2.1:1"); err != nil {
 				wantRefusal(t, err, enrol.ReasonLater, "asks very often")
-				later++
 			}
+			time.Sleep(5 * time.Minute)
 		}
-		if later != 15 {
-			t.Errorf("%d of 20 were put off", later)
-		}
-		time.Sleep(time.Minute)
-		if _, err := r.server.Renew(cert, newAgent(t).request(), "192.0.2.1:1"); err != nil {
-			t.Error(err)
+		if renewed := len(r.issued) - 1; renewed < 60 || renewed > 16+48 {
+			t.Errorf("%d renewals in a day", renewed)
 		}
 	})
+}
+
+// TestRenewalsThatCannotBeKept: an agent that can keep no certificate asks for one again and again, and is never put off, whatever the lives of certificates.
+// It waits as renewal.Keeper does, each time as short as that may be.
+func TestRenewalsThatCannotBeKept(t *testing.T) {
+	for _, life := range []time.Duration{time.Minute, time.Hour, 10 * time.Hour, day, 30 * day, 366 * day} {
+		t.Run(life.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRelay(t, func(c *enrolserver.Config) { c.Lifetime = life })
+				cert := r.mustEnroll(newAgent(t), r.token(ledger.Token{Name: "site-a"}), "")
+				request := newAgent(t).request()
+				limit := max(time.Minute, min(time.Hour, life/20))
+				for failures := range 50 {
+					if _, err := r.server.Renew(cert, request, "192.0.2.1:1"); err != nil {
+						t.Fatalf("after %d failures: %v", failures, err)
+					}
+					time.Sleep(min(limit, time.Minute<<min(failures, 10)) / 2)
+				}
+			})
+		})
+	}
 }
 
 // TestNameOfAnotherTrustDomain: no token lets anybody in under it, and none is spent by that.

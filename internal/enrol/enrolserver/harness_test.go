@@ -273,6 +273,16 @@ func (r *relay) joining(from string, token enrol.Token, host string) *enrolclien
 	}
 }
 
+// size is that of the ledger's file.
+func (r *relay) size() int64 {
+	r.t.Helper()
+	stat, err := os.Stat(filepath.Join(r.dir, "ledger.jsonl"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return stat.Size()
+}
+
 // refusals returns how many refusals were counted, by reason; none is left out.
 func (r *relay) refusals() map[string]float64 {
 	r.t.Helper()

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,6 +66,8 @@ type Server struct {
 	buckets  *buckets
 	lines    *loglimit.Limiter // by reason
 	refused  *prometheus.CounterVec
+
+	using sync.Mutex // held while a token is used, so that a key gets one certificate however often it asks at once
 }
 
 // New returns a server. It starts nothing.
