@@ -28,12 +28,14 @@ func tokenOf(t *testing.T, r *relaytest.Relay, opts relay.Options, what relayapi
 	return made.Text
 }
 
-// TestAgentComesInByToken: an agent that enrolled needs no TLS flag and no address, is scraped and pushes, also after a restart, and its token is used up.
+// TestAgentComesInByToken: an agent that enrolled needs no TLS flag and no address, is scraped and pushes, also after a restart, and its token is used up. All of it is told.
 func TestAgentComesInByToken(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "agent.yml")
 	address := startExporter(t, "requests_total 3\n")
 	write(t, config, `scrape_configs: [{job_name: app, static_configs: [{targets: ["`+address+`"]}]}]`)
 	opts := relaytest.Options(t)
+	var log logged
+	opts.Logger = log.logger()
 	r := relaytest.Start(t, opts)
 	token, dataDir := tokenOf(t, r, opts, relayapi.NewToken{Name: "site-1"}), filepath.Join(t.TempDir(), "data")
 	id, err := agent.Enroll(t.Context(), agent.EnrollOptions{Token: token, DataDir: dataDir})
@@ -52,6 +54,21 @@ func TestAgentComesInByToken(t *testing.T) {
 	}
 	if _, err := agent.Enroll(t.Context(), agent.EnrollOptions{Token: token, DataDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "unknown to this relay, or used, ended or void") {
 		t.Errorf("the same token for another key: %v", err)
+	}
+	for _, want := range [][]string{
+		{"audit=token_made", "token=", "agent=site-1"},
+		{"audit=issued", "agent=site-1", "by=token", "token=", "addr=127.0.0.1:"},
+		{"audit=refused", "addr=127.0.0.1:", "reason=token", "token=", `detail="it has let in as many keys as it has uses"`},
+	} {
+		if !log.has(want...) {
+			t.Errorf("the log does not tell of %q", want)
+		}
+	}
+	_, metrics := relaytest.Get(t, r.URL+"/metrics")
+	for _, want := range []string{`relay_certificates_issued_total{by="token"} 1`, `relay_enrolments_refused_total{reason="token"} 1`, `relay_enrolments_refused_total{reason="name"} 0`} {
+		if !strings.Contains(metrics, want+"\n") {
+			t.Errorf("the metrics have no %s", want)
+		}
 	}
 }
 

@@ -176,7 +176,7 @@ func TestRevokedBetweenHandshakeAndHello(t *testing.T) {
 	if !ok || end.GetReason() != relayv1.SessionEndReason_SESSION_END_REASON_REVOKED {
 		t.Errorf("the hello is answered with %v", err)
 	}
-	if lines := h.log.with("agent refused", "audit=refused", "agent=site"); len(lines) != 2 {
+	if lines := h.log.with("agent refused", "audit=refused", "agent=site", "reason=revoked", `detail="it was revoked at noon"`, "serial="); len(lines) != 2 {
 		t.Errorf("the relay logs %q", lines)
 	}
 }

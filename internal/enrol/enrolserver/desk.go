@@ -39,12 +39,12 @@ func cannotSign() *enrol.Refusal {
 }
 
 // enroll is Enroll.
-func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, who *asker) (*relayv1.IssuedCertificate, *enrol.Refusal) {
 	if !s.CanSign() {
 		return nil, cannotSign()
 	}
 	now := time.Now()
-	token, good := s.token(in, now)
+	token, good := s.token(in, now, who)
 	if !good {
 		return nil, refuseToken(ctx, now)
 	}
@@ -55,6 +55,7 @@ func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address 
 	if refusal != nil {
 		return nil, refusal
 	}
+	who.agent = name
 	if end, seen := s.cfg.Known(name); seen && token.Prefix && !token.Replace && now.Before(end.Add(s.cfg.Grace)) && !s.cfg.Ledger.HasAny(name) {
 		return nil, refuseNamef("%s is known to this relay with a certificate that its ledger does not have: choose another name, or take a token that may replace (relay-server agents token --replace)", name)
 	}
@@ -65,9 +66,10 @@ func (s *Server) enroll(ctx context.Context, in *relayv1.EnrollRequest, address 
 	if refusal != nil {
 		return nil, refusal
 	}
-	c := ledger.Certificate{Agent: name, By: ledger.ByToken, Token: token.ID, Key: digest(key), Address: address}
+	c := ledger.Certificate{Agent: name, By: ledger.ByToken, Token: token.ID, Key: digest(key), Address: who.address}
 	issued, refusal := s.exchange(c, key)
 	if refusal != nil && refusal.Reason == enrol.ReasonToken {
+		who.why = "it has let in as many keys as it has uses"
 		return nil, refuseToken(ctx, now)
 	}
 	return issued, refusal
@@ -91,11 +93,19 @@ func (s *Server) exchange(c ledger.Certificate, key crypto.PublicKey) (*relayv1.
 }
 
 // token returns the token that the request has the secret of.
-func (s *Server) token(in *relayv1.EnrollRequest, now time.Time) (ledger.Token, bool) {
+func (s *Server) token(in *relayv1.EnrollRequest, now time.Time, who *asker) (token ledger.Token, good bool) {
 	token, found := s.cfg.Ledger.Token(hex.EncodeToString(in.GetTokenId()), now)
 	hash := sha256.Sum256(in.GetTokenSecret())
 	same := subtle.ConstantTimeCompare(hash[:], token.Hash[:]) == 1
-	return token, found && same
+	if !found {
+		who.why = "it is unknown to this relay, or ended or void"
+		return token, false
+	}
+	who.known = "token " + token.ID
+	if !same {
+		who.why = "its secret is wrong"
+	}
+	return token, same
 }
 
 // refuseToken refuses a token, at its time.
@@ -131,7 +141,7 @@ func nameOf(token ledger.Token, in *relayv1.EnrollRequest) (string, *enrol.Refus
 }
 
 // renewLate is RenewLate. The connection has proved the key of the certificate, and nothing else is known of it.
-func (s *Server) renewLate(cert *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+func (s *Server) renewLate(cert *x509.Certificate, request []byte, who *asker) (*relayv1.IssuedCertificate, *enrol.Refusal) {
 	if !s.CanSign() {
 		return nil, cannotSign()
 	}
@@ -142,6 +152,7 @@ func (s *Server) renewLate(cert *x509.Certificate, request []byte, address strin
 	if err != nil {
 		return nil, refusef(enrol.ReasonCertificate, "%v", err)
 	}
+	who.ofCertificate(id.Agent, cert)
 	if refusal := s.refuseRevoked(id.Agent, cert); refusal != nil {
 		return nil, refusal
 	}
@@ -155,11 +166,11 @@ func (s *Server) renewLate(cert *x509.Certificate, request []byte, address strin
 	if len(request) == 0 { // it was the question whether it is revoked
 		return nil, nil
 	}
-	return s.renewOf(id.Agent, cert, request, address)
+	return s.renewOf(id.Agent, cert, request, who.address)
 }
 
 // renew is Renew. The certificate is that of a session, and may be of another authority.
-func (s *Server) renew(cert *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+func (s *Server) renew(cert *x509.Certificate, request []byte, who *asker) (*relayv1.IssuedCertificate, *enrol.Refusal) {
 	if !s.CanSign() {
 		return nil, cannotSign()
 	}
@@ -167,10 +178,11 @@ func (s *Server) renew(cert *x509.Certificate, request []byte, address string) (
 	if err != nil {
 		return nil, refusef(enrol.ReasonCertificate, "%v", err)
 	}
+	who.ofCertificate(id.Agent, cert)
 	if refusal := s.refuseRevoked(id.Agent, cert); refusal != nil {
 		return nil, refusal
 	}
-	return s.renewOf(id.Agent, cert, request, address)
+	return s.renewOf(id.Agent, cert, request, who.address)
 }
 
 // refuseRevoked refuses a certificate that is revoked. It comes first: whoever was thrown out is to hear that and nothing else.
