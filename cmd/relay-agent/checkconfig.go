@@ -9,6 +9,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/targets"
 )
 
@@ -36,7 +37,7 @@ func (c *checkCommand) run(stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "relay-agent check-config: %v\n", err)
 		return exitFailed
 	}
-	fmt.Fprintf(stdout, "%d jobs: %s\n%d targets\n", len(found.Jobs), strings.Join(found.Jobs, ", "), len(found.Targets))
+	fmt.Fprintf(stdout, "%s: %s\n%s\n", commandline.Count(len(found.Jobs), "job"), strings.Join(found.Jobs, ", "), commandline.Count(len(found.Targets), "target"))
 	for _, t := range found.Targets {
 		fmt.Fprintf(stdout, "  %s  %s://%s%s  job=%s instance=%s", t.Name, t.Scheme, t.Address, t.MetricsPath, t.Job, t.Instance)
 		for _, l := range t.Labels {
@@ -52,7 +53,7 @@ func (c *checkCommand) run(stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout)
 	}
 	if found.PushRules > 0 {
-		fmt.Fprintf(stdout, "%d push rules\n", found.PushRules)
+		fmt.Fprintf(stdout, "%s\n", commandline.Count(found.PushRules, "push rule"))
 	}
 	for _, warning := range found.Warnings {
 		fmt.Fprintf(stdout, "warning: %s\n", warning)

@@ -25,7 +25,7 @@ const (
 	agentsHelp = `Let agents in by join tokens, list them, throw them out and let them in again: those of the relay that runs on --data.dir, or what its files say. Whoever runs it has to be the relay's user, or root.
 
 Exit codes: 0 done; 1 refused; 2 wrong command line; 3 the relay cannot be reached, or cannot do it now.`
-	agentsListHelp = `List all agents: connected, revoked, away, or unseen if a certificate was issued and nobody came with it.
+	agentsListHelp = `List all agents: connected, revoked, away, or unseen if a certificate was issued and nobody came with it. One that was revoked and has a new certificate since, by a token, is not revoked: its earlier certificates are.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents list`
 	agentsShowHelp = `Show one agent, and the certificates that were issued to it.
@@ -165,7 +165,11 @@ func writeAgent(w io.Writer, a relayapi.Agent) {
 		fmt.Fprintf(table, "%s\t%s\n", line[0], line[1])
 	}
 	if a.Revoked != nil {
-		fmt.Fprintf(table, "revoked\t%s\n", timeText(&a.Revoked.At))
+		since := ""
+		if a.State != relayapi.AgentRevoked {
+			since = ", without the certificates that it got since"
+		}
+		fmt.Fprintf(table, "revoked\t%s%s\n", timeText(&a.Revoked.At), since)
 	}
 	for _, r := range a.RevokedCertificates {
 		fmt.Fprintf(table, "revoked certificate\t%s, %s\n", commandline.Plain(r.Serial), timeText(&r.At))
@@ -196,13 +200,13 @@ func writeRevoked(w io.Writer, source relay.Source, done relayapi.Revoked) {
 	if source == relay.FromFiles {
 		fmt.Fprintf(w, "%s is revoked: the relay refuses it as soon as it runs\n", what)
 	} else {
-		fmt.Fprintf(w, "%s is revoked: %d sessions ended, %d targets left the list\n", what, done.SessionsEnded, done.TargetsRemoved)
+		fmt.Fprintf(w, "%s is revoked: %s ended, %s left the list\n", what, commandline.Count(done.SessionsEnded, "session"), commandline.Count(done.TargetsRemoved, "target"))
 	}
 	switch {
 	case done.GroupsDeleted > 0:
-		fmt.Fprintf(w, "%d groups of it were deleted\n", done.GroupsDeleted)
+		fmt.Fprintf(w, "groups of it that were deleted: %d\n", done.GroupsDeleted)
 	case done.Groups != nil && *done.Groups > 0:
-		fmt.Fprintf(w, "its %d groups stay: the same with --delete-groups deletes them\n", *done.Groups)
+		fmt.Fprintf(w, "groups of it that stay: %d; the same with --delete-groups deletes them\n", *done.Groups)
 	}
 	for _, serial := range done.Renewed {
 		fmt.Fprintf(w, "so is certificate %s, which was renewed from it\n", commandline.Plain(serial))
@@ -225,15 +229,18 @@ func (c *agentsCommands) runAllow(ctx context.Context, agents relay.Agents, out 
 		return err
 	}
 	out.tell(source, done, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is let in again, with each of its certificates that has not ended: %d revocations were lifted\n", done.Agent, len(done.Lifted))
+		fmt.Fprintf(w, "%s is let in again, with each of its certificates that has not ended; revocations that were lifted: %d\n", done.Agent, len(done.Lifted))
 	})
 	return nil
 }
 
 // stateText is the state, and what else there is to say of it.
 func stateText(a relayapi.Agent) string {
+	if a.Revoked != nil && a.State != relayapi.AgentRevoked {
+		return a.State + ", earlier certificates revoked"
+	}
 	if n := len(a.RevokedCertificates); n > 0 {
-		return fmt.Sprintf("%s, %d certificates revoked", a.State, n)
+		return a.State + ", " + commandline.Count(n, "certificate") + " revoked"
 	}
 	return a.State
 }

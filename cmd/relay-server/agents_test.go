@@ -58,18 +58,37 @@ func TestAgents(t *testing.T) {
 		{"forget one that is connected", "forget site-a", 1, "", "agent is connected"},
 		{"allow one that is not revoked", "allow site-a", 1, "", "site-a is not revoked"},
 		{"bad serial", "revoke site-a --serial=xyz", 1, "", "want a serial number in hexadecimal"},
-		{"another certificate", "revoke site-a --serial=AB:CD", 0, "certificate abcd of site-a is revoked: 0 sessions ended", ""},
+		{"another certificate", "revoke site-a --serial=AB:CD", 0, "certificate abcd of site-a is revoked: 0 sessions ended, 0 targets left the list", ""},
 		{"mistyped", "revoke site-aa", 0, "neither the relay nor the ledger knew it", ""},
-		{"revoke", "revoke site-a", 0, "site-a is revoked: 1 sessions ended, 0 targets left the list\nits 1 groups stay", ""},
+		{"revoke", "revoke site-a", 0, "site-a is revoked: 1 session ended, 0 targets left the list\ngroups of it that stay: 1", ""},
 		{"another relay", "revoke site-a", 0, "a second relay that is no cluster with this one does not know of it", ""},
-		{"list revoked", "list", 0, "site-a   revoked, 1 certificates revoked", ""},
+		{"list revoked", "list", 0, "site-a   revoked, 1 certificate revoked", ""},
 		{"revoke and delete", "revoke site-a --delete-groups --output=json", 0, `"groups_deleted": 1`, ""},
 		{"show revoked", "show site-a", 0, ", revoked", ""},
-		{"allow", "allow site-a", 0, "site-a is let in again, with each of its certificates that has not ended: 2 revocations were lifted", ""},
+		{"allow", "allow site-a", 0, "site-a is let in again, with each of its certificates that has not ended; revocations that were lifted: 2", ""},
 		{"forget", "forget site-a", 0, "site-a is forgotten", "*"},
 	})
 	if _, stderr, code := command("--data.dir=", "agents", "revoke", "site-a"); code != 1 || !strings.Contains(stderr, "--data.dir is empty") {
 		t.Errorf("in memory: %d %s", code, stderr)
+	}
+}
+
+// TestStatesInWords: who is revoked, and who only was.
+func TestStatesInWords(t *testing.T) {
+	since := &relayapi.Revocation{}
+	one := []relayapi.Revocation{{Serial: "a1"}}
+	for want, a := range map[string]relayapi.Agent{
+		"away":                                    {State: relayapi.AgentAway},
+		"revoked":                                 {State: relayapi.AgentRevoked, Revoked: since},
+		"revoked, 1 certificate revoked":          {State: relayapi.AgentRevoked, Revoked: since, RevokedCertificates: one},
+		"away, 2 certificates revoked":            {State: relayapi.AgentAway, RevokedCertificates: append(one, one...)},
+		"away, earlier certificates revoked":      {State: relayapi.AgentAway, Revoked: since},
+		"unseen, earlier certificates revoked":    {State: relayapi.AgentUnseen, Revoked: since},
+		"connected, earlier certificates revoked": {State: relayapi.AgentConnected, Revoked: since, RevokedCertificates: one},
+	} {
+		if got := stateText(a); got != want {
+			t.Errorf("stateText(%+v) = %q, want %q", a, got, want)
+		}
 	}
 }
 
@@ -89,10 +108,10 @@ func TestAgentsWithoutRelay(t *testing.T) {
 		{"list revoked", "list", 0, "site-a  revoked ", note},
 		{"forget", "forget site-a", 3, "", "no relay runs on it, and this needs one"},
 	})
-	if _, stderr, code := command("--data.dir="+opts.DataDir, "agent-certificate", "site-a", "--out="+out); code != 1 || !strings.Contains(stderr, "site-a is revoked: relay-server agents allow site-a lifts that") {
+	if _, stderr, code := command("--data.dir="+opts.DataDir, "agent-certificate", "site-a", "--out="+out); code != 1 || !strings.Contains(stderr, "site-a is revoked: relay-server agents token site-a lets it in with a new key; ") {
 		t.Errorf("agent-certificate: %d %s", code, stderr)
 	}
-	runAgentsTests(t, opts.DataDir, []agentsTest{{"allow", "allow site-a", 0, "1 revocations were lifted", note}})
+	runAgentsTests(t, opts.DataDir, []agentsTest{{"allow", "allow site-a", 0, "revocations that were lifted: 1", note}})
 	if _, stderr, code := command("--data.dir="+opts.DataDir, "agent-certificate", "site-a", "--out="+out); code != 0 {
 		t.Errorf("agent-certificate: %d %s", code, stderr)
 	}

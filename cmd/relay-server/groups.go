@@ -200,7 +200,7 @@ func writeGroups(w io.Writer, listed []relayapi.Group, selected int) {
 			writeGroup(table, g)
 		}
 		if selected > len(listed) {
-			fmt.Fprintf(table, "… of %d groups\n", selected)
+			fmt.Fprintf(table, "… of %s\n", commandline.Count(selected, "group"))
 		}
 	})
 }
@@ -258,7 +258,7 @@ func (c *groupsCommands) runDelete(ctx context.Context, running groupsOfRelay, q
 }
 
 func writeDeletion(w io.Writer, done relayapi.Deletion) {
-	fmt.Fprintf(w, "%d of %d groups were deleted\n", done.Deleted, done.Selected)
+	fmt.Fprintf(w, "groups that were deleted: %d of %d\n", done.Deleted, done.Selected)
 	if done.Note != "" {
 		fmt.Fprintf(w, "%d of them are of agents: %s\n", done.OfAgents, commandline.Plain(done.Note))
 	}
@@ -273,7 +273,7 @@ var (
 )
 
 func writePlan(stdout io.Writer, planned relayapi.Deletion) {
-	fmt.Fprintf(stdout, "%d groups would be deleted\n", planned.Deleted)
+	fmt.Fprintf(stdout, "%s would be deleted\n", commandline.Count(planned.Deleted, "group"))
 	for _, labels := range planned.Groups[:min(len(planned.Groups), namesShown)] {
 		fmt.Fprintf(stdout, "  %s\n", labelsText(labels))
 	}

@@ -50,7 +50,7 @@ func TestCheckConfig(t *testing.T) {
 		"good":            {"push_rules:\n" + match + "every: 1d\n" + match + "grace: 1h\n", 0, "FILE: for --config.file: 2 push rules\n", ""},
 		"empty":           {"", 0, "FILE: for --config.file: 0 push rules\n", ""},
 		"a policy":        {"agents:\n- name: site-*\n  push: '{job=\"a\"}'\n- name: x\nusers: []\n", 0, "FILE: for --policy.file: 2 rules for agents, no rules for users, which allows them nothing\n", ""},
-		"half a policy":   {"users:\n- user: ci\n", 0, "FILE: for --policy.file: no section agents, which forbids them nothing, 1 rules for users\n", ""},
+		"half a policy":   {"users:\n- user: ci\n", 0, "FILE: for --policy.file: no section agents, which forbids them nothing, 1 rule for users\n", ""},
 		"a wrong policy":  {"users:\n- user: ci\n  reads: x\n", 1, "", "relay-server check-config: policy FILE: line 3: unknown key \"reads\" in a rule for users, want user, certificate, anonymous, read, scrape, push, delete, status, admin\n"},
 		"two files":       {"users: []\npush_rules: []\n", 1, "", "relay-server check-config: FILE has sections of two files: push_rules belongs into that of --config.file, agents and users into that of --policy.file\n"},
 		"no file of ours": {"rules: []\n", 1, "", "relay-server check-config: configuration FILE: line 1: unknown key \"rules\" in the file, want push_rules; a file for --policy.file has agents or users\n"},

@@ -7,6 +7,14 @@ import (
 	"pushrelay/internal/commandline"
 )
 
+func TestCount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 groups", 1: "1 group", 2: "2 groups"} {
+		if got := commandline.Count(n, "group"); got != want {
+			t.Errorf("Count(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestDefaultsAreWrittenShort(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", 5 * time.Second: "5s", 10 * time.Second: "10s", 2 * time.Minute: "2m", 90 * time.Second: "1m30s",

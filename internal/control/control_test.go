@@ -139,7 +139,7 @@ func TestRoutes(t *testing.T) {
 		{"a body that is too large", "POST", "/agents/site-a/revoke", strings.Repeat(" ", 70<<10), 400, "too large"},
 		{"no name", "POST", "/agents/Site_A/revoke", "", 400, "agent name"},
 		{"revoke", "POST", "/agents/site-a/revoke", "", 200, `"known":true,"sessions_ended":1,"targets_removed":2,"groups":3`},
-		{"note for one that is revoked", "POST", "/certificates", certificate(t, f.own, "site-a"), 409, "relay-server agents allow site-a lifts that"},
+		{"note for one that is revoked", "POST", "/certificates", certificate(t, f.own, "site-a"), 409, "relay-server agents token site-a lets it in with a new key; relay-server agents allow site-a lets in every certificate"},
 		{"allow", "POST", "/agents/site-a/allow", "", 200, `"lifted":[{"at":`},
 		{"allow again", "POST", "/agents/site-a/allow", "", 409, "is not revoked"},
 		{"forget", "DELETE", "/agents/site-b", "", 200, `"status":"success"`},

@@ -52,13 +52,13 @@ func ofRoster(k roster.Agent) relayapi.Agent {
 	}
 }
 
-// addLedger adds what a ledger has of an agent. A session may stand although the name is revoked: by a certificate that a token issued afterwards.
+// addLedger adds what a ledger has of an agent. It may come in although the name is revoked: by a certificate that a token issued afterwards.
 func addLedger(a *relayapi.Agent, i ledger.Agent) {
 	if i.Revoked != nil {
-		a.Revoked = &relayapi.Revocation{At: i.Revoked.At}
-		if a.State != relayapi.AgentConnected {
-			a.State = relayapi.AgentRevoked
-		}
+		a.Revoked = &relayapi.Revocation{At: i.Revoked.At.UTC()}
+	}
+	if i.IsOut() && a.State != relayapi.AgentConnected {
+		a.State = relayapi.AgentRevoked
 	}
 	a.RevokedCertificates = revocations(i.Serials)
 	for _, c := range i.Certificates {

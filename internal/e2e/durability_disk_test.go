@@ -260,7 +260,7 @@ func TestBackup(t *testing.T) {
 	pushOne(t, relay.url, "one", 1)
 	file := filepath.Join(t.TempDir(), "relay.backup")
 	said := mustOutput(t, command{path: programs.relayServer, args: []string{"--data.dir=" + relay.dataDir, "backup", "--to=" + file}})
-	if !strings.Contains(said, "1 groups, 1 series") {
+	if !strings.Contains(said, "1 group, 1 series") {
 		t.Errorf("backup says %q", said)
 	}
 	pushOne(t, relay.url, "two", 2)

@@ -10,9 +10,9 @@ import (
 // A RevokedError says that an agent gets no certificate, because its name is revoked.
 type RevokedError struct{ Agent string }
 
-// Error says what lifts that.
+// Error says what lets it in again: first what lets in nobody else.
 func (e *RevokedError) Error() string {
-	return fmt.Sprintf("%s is revoked: relay-server agents allow %s lifts that", e.Agent, e.Agent)
+	return fmt.Sprintf("%s is revoked: relay-server agents token %s lets it in with a new key; relay-server agents allow %s lets in every certificate that it had, also a stolen one", e.Agent, e.Agent, e.Agent)
 }
 
 // ErrNotRevoked means that there is nothing to lift.

@@ -77,6 +77,11 @@ func (a *Agent) HasOther(key string, now time.Time, grace time.Duration) bool {
 	return slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return c.Key != key && !c.Refused && now.Before(c.To.Add(grace)) })
 }
 
+// IsOut reports whether the agent is thrown out: its name is revoked, and it has got no certificate since that is not refused.
+func (a *Agent) IsOut() bool {
+	return a.Revoked != nil && !slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return !c.Refused })
+}
+
 // State is what a ledger says. It is safe for concurrent use.
 type State struct {
 	torn int // bytes that were dropped at the end; static
@@ -143,8 +148,11 @@ func (s *State) refuses(name, serial string) (reason string, refused bool) {
 	if s.placeOf(a.issued, serial) > a.revoked {
 		return "", false
 	}
-	return "it was revoked at " + s.timeOf(a.revoked), true
+	return s.reasonOf(a), true
 }
+
+// reasonOf says when the name was revoked. The caller holds mu.
+func (s *State) reasonOf(a *agentRecord) string { return "it was revoked at " + s.timeOf(a.revoked) }
 
 // timeOf returns when a record was, for people. The caller holds mu.
 func (s *State) timeOf(place int) string {
@@ -203,13 +211,31 @@ func (s *State) certificate(place int) Certificate {
 	}
 }
 
-// Revoked returns how many names are revoked.
+// ThrownOut reports whether an agent is thrown out, as [Agent.IsOut] says, and why.
+func (s *State) ThrownOut(name string) (reason string, out bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a := s.agents[name]
+	if a == nil || !s.isOut(a) {
+		return "", false
+	}
+	return s.reasonOf(a), true
+}
+
+// isOut is Agent.IsOut. The caller holds mu.
+func (s *State) isOut(a *agentRecord) bool {
+	return a.revoked != none && !slices.ContainsFunc(a.issued, func(place int) bool {
+		return place > a.revoked && s.placeOf(a.serials, s.serial(place)) == none
+	})
+}
+
+// Revoked returns how many agents are thrown out.
 func (s *State) Revoked() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	count := 0
 	for _, a := range s.agents {
-		if a.revoked != none {
+		if s.isOut(a) {
 			count++
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/policy"
 	"pushrelay/internal/pushrules"
 	"pushrelay/internal/yamldoc"
@@ -29,7 +30,7 @@ func CheckFile(file string) (string, error) {
 		if err != nil && len(sections) > 0 && !slices.Contains(sections, pushrules.Key) {
 			err = fmt.Errorf("%w; a file for --policy.file has %s or %s", err, policy.AgentsKey, policy.UsersKey)
 		}
-		return fmt.Sprintf("for --config.file: %d push rules", len(rules)), err
+		return "for --config.file: " + commandline.Count(len(rules), "push rule"), err
 	}
 	p, err := policy.Parse(file, text)
 	if err != nil {
@@ -47,7 +48,7 @@ func rulesText(n int, section string) string {
 	case 0:
 		return "no rules for " + section + ", which allows them nothing"
 	default:
-		return fmt.Sprintf("%d rules for %s", n, section)
+		return commandline.Count(n, "rule") + " for " + section
 	}
 }
 

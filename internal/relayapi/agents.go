@@ -15,7 +15,7 @@ const (
 // The states of an agent. The first that holds counts.
 const (
 	AgentConnected = "connected" // it has a session
-	AgentRevoked   = "revoked"   // its name is revoked
+	AgentRevoked   = "revoked"   // its name is revoked, and each certificate that it has
 	AgentAway      = "away"      // it had a session
 	AgentUnseen    = "unseen"    // a certificate was issued to it, and the relay does not know it
 )
@@ -24,7 +24,8 @@ const (
 type Agent struct {
 	Agent string `json:"agent"`
 	State string `json:"state"`
-	// Revoked is the revocation of the name, nil for none; RevokedCertificates are those of single certificates.
+	// Revoked is the revocation of the name, nil for none: it stands for earlier certificates also of an agent that has a new one, and then the state is not
+	// AgentRevoked. RevokedCertificates are those of single certificates.
 	Revoked             *Revocation  `json:"revoked"`
 	RevokedCertificates []Revocation `json:"revoked_certificates"`
 	// SessionStarted, Version and RemoteAddress are those of the session, or of the last one. LastSeen is when it was last heard.

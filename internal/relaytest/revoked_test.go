@@ -269,7 +269,7 @@ func TestRevokedWhileNoRelayRuns(t *testing.T) {
 		t.Errorf("Forget() = %v", err)
 	}
 	_, issueErr := relay.IssueAgentCertificate(opts.DataDir, "site-a", filepath.Join(t.TempDir(), "out"))
-	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents allow site-a lifts that") {
+	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents token site-a lets it in with a new key; ") {
 		t.Errorf("IssueAgentCertificate() = %v", issueErr)
 	}
 	opts.GRPCListenAddress = r.GRPCAddr().String()
@@ -283,7 +283,7 @@ func TestRevokedWhileNoRelayRuns(t *testing.T) {
 		t.Errorf("Show() = %+v, %s, %v", a, source, err)
 	}
 	_, issueErr = relay.IssueAgentCertificate(opts.DataDir, "site-a", filepath.Join(t.TempDir(), "out"))
-	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents allow site-a lifts that") {
+	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents token site-a lets it in with a new key; ") {
 		t.Errorf("IssueAgentCertificate() beside the relay = %v", issueErr)
 	}
 	if _, metrics := relaytest.Get(t, r.URL+"/metrics"); !strings.Contains(metrics, "relay_agents_revoked 1") {
