@@ -193,10 +193,7 @@ func (c *agentsCommands) runRevoke(ctx context.Context, agents relay.Agents, out
 }
 
 func writeRevoked(w io.Writer, source relay.Source, done relayapi.Revoked) {
-	what := done.Agent
-	if done.Serial != "" {
-		what = fmt.Sprintf("certificate %s of %s", done.Serial, done.Agent)
-	}
+	what := commandline.Plain(done.What())
 	if source == relay.FromFiles {
 		fmt.Fprintf(w, "%s is revoked: the relay refuses it as soon as it runs\n", what)
 	} else {

@@ -296,7 +296,7 @@ func confirmed(stdin io.Reader, stdout io.Writer) bool {
 func advised(err error) error {
 	refused, answered := errors.AsType[*apiclient.RefusedError](err)
 	switch {
-	case errors.Is(err, relay.ErrNeedsRelay), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, relay.ErrNeedsRelay), relay.IsUnwritten(err), errors.Is(err, fs.ErrPermission):
 		return err
 	case errors.Is(err, apiclient.ErrUnreachable):
 		return fmt.Errorf("%w (does it run, and does it listen there? --relay.address or $RELAY_SERVER_ADDRESS says where)", err)

@@ -96,6 +96,7 @@ func statusOf(err error) (status int, kind string) {
 	_, taken := errors.AsType[*roster.TakenError](err)
 	_, groupsLeft := errors.AsType[*groupsLeftError](err)
 	_, state := errors.AsType[*stateError](err)
+	_, unwritten := errors.AsType[*ledger.WriteError](err)
 	switch {
 	case bad:
 		return http.StatusBadRequest, "bad_data"
@@ -103,7 +104,7 @@ func statusOf(err error) (status int, kind string) {
 		return http.StatusNotFound, "not_found"
 	case revoked, taken, state, errors.Is(err, roster.ErrConnected), errors.Is(err, ledger.ErrNotRevoked), errors.Is(err, ledger.ErrIssued):
 		return http.StatusConflict, "conflict"
-	case groupsLeft:
+	case groupsLeft, unwritten:
 		return http.StatusServiceUnavailable, "unavailable"
 	default:
 		return http.StatusInternalServerError, "internal"

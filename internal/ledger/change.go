@@ -68,18 +68,19 @@ func (l *Ledger) Revoke(r Revocation) ([]Revocation, error) {
 	defer l.writing.Unlock()
 	known, _ := l.Agent(r.Agent)
 	var done []Revocation
+	var records []record
 	for _, serial := range withRenewed(r.Serial, known.Certificates) {
 		one := r
 		one.Serial = serial
 		one.Until = untilOf(one, known.Certificates)
 		rec := record{At: one.At.UTC(), Revoked: &revokedRecord{Agent: one.Agent, Serial: one.Serial, Until: one.Until.UTC(), Keep: one.KeepTargets}}
 		if err := rec.check(); err != nil {
-			return done, fmt.Errorf("revoking: %w", err)
+			return nil, fmt.Errorf("revoking: %w", err)
 		}
-		if err := l.append(rec); err != nil {
-			return done, err
-		}
-		done = append(done, one)
+		done, records = append(done, one), append(records, rec)
+	}
+	if err := l.append(records...); err != nil {
+		return nil, err // none of them counts
 	}
 	return done, nil
 }

@@ -34,6 +34,12 @@ const (
 // ErrNeedsRelay means that only a running relay can do what was asked.
 var ErrNeedsRelay = errors.New("no relay runs on it, and this needs one")
 
+// IsUnwritten says that the ledger could not be written, so that what was asked was not done, and may be when it can.
+func IsUnwritten(err error) bool {
+	_, unwritten := errors.AsType[*ledger.WriteError](err)
+	return unwritten
+}
+
 // Agents are the agents of a data dir as commands see them: those of the relay that runs on it, or else what its files say.
 type Agents struct {
 	// DataDir is the data dir.

@@ -91,6 +91,14 @@ type Revoked struct {
 	TokensLeft   []Token `json:"tokens_left"`
 }
 
+// What names what was revoked, for people.
+func (r *Revoked) What() string {
+	if r.Serial == "" {
+		return r.Agent
+	}
+	return "certificate " + r.Serial + " of " + r.Agent
+}
+
 // Allowed is what was lifted.
 type Allowed struct {
 	Agent  string       `json:"agent"`
