@@ -27,8 +27,9 @@ const (
 Exit codes: 0 done; 1 refused; 2 wrong command line; 3 the relay cannot be reached, or cannot do it now.`
 	agentsListHelp = `List all agents: connected, revoked, away, or unseen if a certificate was issued and nobody came with it. One that was revoked and has a new certificate since, by a token, is not revoked: its earlier certificates are.
 
-Example: sudo relay-server --data.dir=/var/lib/pushrelay agents list`
-	agentsShowHelp = `Show one agent, and the certificates that were issued to it.
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agents list
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agents list --token=0123456789abcdef`
+	agentsShowHelp = `Show one agent, and the certificates that were issued to it: when, by which token, renewal or command, and to which address.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents show site-a`
 	agentsRevokeHelp = `Throw an agent out, now and until it is lifted: its sessions end, its certificates are refused, also those that nobody remembers, and nothing that it has in flight is applied. Its targets leave the list; what it pushed stays. Join tokens for it are void; a new one lets it in again.
@@ -47,7 +48,7 @@ Example: sudo relay-server --data.dir=/var/lib/pushrelay agents forget site-a`
 // agentsCommands are about the agents of a relay.
 type agentsCommands struct {
 	list, show, revoke, allow, forget *kingpin.CmdClause
-	name, output                      *string
+	name, output, byToken             *string
 	what                              relayapi.Revoke
 	tokens                            *tokensCommands
 }
@@ -60,6 +61,7 @@ func newAgentsCommands(app *kingpin.Application) *agentsCommands {
 		name: new(string), tokens: newTokensCommands(agents),
 	}
 	c.output = outputFlag(agents)
+	c.byToken = c.list.Flag("token", "Only those that came in by the join token with this id, as agents tokens and agents show have it, until their first certificate can be renewed no more.").PlaceHolder("ID").String()
 	for _, command := range []*kingpin.CmdClause{c.show, c.revoke, c.allow, c.forget} {
 		command.Arg("name", "Name of the agent.").Required().StringVar(c.name)
 	}
@@ -118,11 +120,21 @@ func (c *agentsCommands) run(command string, agents relay.Agents, stdout, stderr
 }
 
 func (c *agentsCommands) runList(ctx context.Context, agents relay.Agents, out *output) error {
-	all, source, err := agents.List(ctx)
+	list := agents.List
+	if *c.byToken != "" {
+		list = func(ctx context.Context) ([]relayapi.Agent, relay.Source, error) {
+			return agents.ListBy(ctx, *c.byToken)
+		}
+	}
+	all, source, err := list(ctx)
 	if err != nil {
 		return err
 	}
 	out.tell(source, all, func(w io.Writer) {
+		if len(all) == 0 && *c.byToken != "" {
+			fmt.Fprintf(w, "no agent came in by token %s, as far as the ledger has certificates\n", commandline.Plain(*c.byToken))
+			return
+		}
 		if len(all) == 0 {
 			fmt.Fprintln(w, "no agent is known")
 			return
@@ -175,12 +187,27 @@ func writeAgent(w io.Writer, a relayapi.Agent) {
 		fmt.Fprintf(table, "revoked certificate\t%s, %s\n", commandline.Plain(r.Serial), timeText(&r.At))
 	}
 	for _, issued := range a.Certificates {
-		refused := ""
-		if issued.Revoked {
-			refused = ", revoked"
-		}
-		fmt.Fprintf(table, "issued\t%s by %s, ends %s: %s%s\n", timeText(&issued.IssuedAt), commandline.Plain(issued.By), timeText(&issued.To), commandline.Plain(issued.Serial), refused)
+		fmt.Fprintf(table, "issued\t%s\n", commandline.Plain(issuedText(issued)))
 	}
+}
+
+// issuedText says how and to whom a certificate was issued.
+func issuedText(c relayapi.Certificate) string {
+	text := timeText(&c.IssuedAt) + " by " + c.By
+	switch {
+	case c.Token != "":
+		text += " " + c.Token
+	case c.Parent != "":
+		text += " of " + c.Parent
+	}
+	if c.Address != "" {
+		text += " to " + c.Address
+	}
+	text += ", ends " + timeText(&c.To) + ": " + c.Serial
+	if c.Revoked {
+		text += ", revoked"
+	}
+	return text
 }
 
 func (c *agentsCommands) runRevoke(ctx context.Context, agents relay.Agents, out *output) error {

@@ -5,7 +5,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"pushrelay/internal/agent"
 	"pushrelay/internal/relay"
 	"pushrelay/internal/relayapi"
 	"pushrelay/internal/relaytest"
@@ -89,6 +91,51 @@ func TestStatesInWords(t *testing.T) {
 		if got := stateText(a); got != want {
 			t.Errorf("stateText(%+v) = %q, want %q", a, got, want)
 		}
+	}
+}
+
+// TestWhoCameByAToken: after a token was in the wrong hands.
+func TestWhoCameByAToken(t *testing.T) {
+	opts := relaytest.Options(t)
+	running := relaytest.Start(t, opts)
+	running.StartAgent(t, "site-z", "")
+	address := running.GRPCAddr().String()
+	stdout, _, _ := command("--data.dir="+opts.DataDir, "agents", "token", "--name-prefix=site-", "--uses=3", "--relay.address="+address, "--output=json")
+	var made relayapi.MadeToken
+	if err := json.Unmarshal([]byte(stdout), &made); err != nil {
+		t.Fatal(err, stdout)
+	}
+	for _, name := range []string{"site-a", "site-b"} {
+		if _, err := agent.Enroll(t.Context(), agent.EnrollOptions{Token: made.Text, Name: name, DataDir: t.TempDir()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(note string) {
+		t.Helper()
+		stdout, _, code := command("--data.dir="+opts.DataDir, "agents", "list", "--token="+made.ID, "--output=json")
+		var by []relayapi.Agent
+		if err := json.Unmarshal([]byte(stdout), &by); err != nil || code != 0 || len(by) != 2 || by[0].Agent != "site-a" || by[1].Agent != "site-b" || by[0].Certificates != nil {
+			t.Errorf("list by the token: %d %v\n%s", code, err, stdout)
+		}
+		runAgentsTests(t, opts.DataDir, []agentsTest{
+			{"how many", "tokens", 0, "site-…  2 of 3", note},
+			{"by another one", "list --token=0123456789abcdef", 0, "no agent came in by token 0123456789abcdef", note},
+			{"show", "show site-a", 0, " by token " + made.ID + " to 127.0.0.1:", note},
+			{"show in JSON", "show site-a --output=json", 0, `"token": "` + made.ID + `"`, note},
+			{"one by command", "show site-z", 0, " by command, ends ", note},
+		})
+	}
+	want("")
+	running.Stop()
+	want("no relay runs on")
+}
+
+// TestRenewalsInWords: what a certificate was renewed from.
+func TestRenewalsInWords(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	c := relayapi.Certificate{Serial: "b2", Parent: "a1", By: "renewal", IssuedAt: at, To: at, Address: "192.0.2.1", Revoked: true}
+	if got, want := issuedText(c), "2026-01-02T03:04:05Z by renewal of a1 to 192.0.2.1, ends 2026-01-02T03:04:05Z: b2, revoked"; got != want {
+		t.Errorf("issuedText() = %q, want %q", got, want)
 	}
 }
 

@@ -79,8 +79,17 @@ func New(cfg Config) *Control {
 }
 
 // Agents returns all agents that the registry or the ledger knows.
-func (c *Control) Agents() []relayapi.Agent {
-	agents := Join(c.cfg.Registry.Agents(), c.cfg.Ledger.Agents())
+func (c *Control) Agents() []relayapi.Agent { return c.listed(c.all()) }
+
+// AgentsBy returns those that came in by a token, as far as the ledger still has what was issued for it.
+func (c *Control) AgentsBy(token string) []relayapi.Agent { return c.listed(CameBy(c.all(), token)) }
+
+func (c *Control) all() []relayapi.Agent {
+	return Join(c.cfg.Registry.Agents(), c.cfg.Ledger.Agents())
+}
+
+// listed returns agents as a list has them.
+func (c *Control) listed(agents []relayapi.Agent) []relayapi.Agent {
 	for i := range agents {
 		c.account(&agents[i])
 		agents[i].Certificates = nil
@@ -90,7 +99,7 @@ func (c *Control) Agents() []relayapi.Agent {
 
 // Agent returns one of them, with its certificates. The error is [roster.ErrUnknown] if there is none.
 func (c *Control) Agent(name string) (relayapi.Agent, error) {
-	a, err := Find(Join(c.cfg.Registry.Agents(), c.cfg.Ledger.Agents()), name)
+	a, err := Find(c.all(), name)
 	if err == nil {
 		c.account(&a)
 	}

@@ -48,6 +48,9 @@ func (c *Control) Handler() http.Handler {
 	mux.HandleFunc("DELETE "+relayapi.ControlTokens+"/{token}", answering(func(r *http.Request, _ *relayapi.Nothing) (relayapi.Token, error) {
 		return c.VoidToken(r.PathValue("token"))
 	}))
+	mux.HandleFunc("GET "+relayapi.ControlTokens+"/{token}/agents", answering(func(r *http.Request, _ *relayapi.Nothing) ([]relayapi.Agent, error) {
+		return c.AgentsBy(r.PathValue("token")), nil
+	}))
 	mux.HandleFunc("POST "+relayapi.ControlExplain, answering(func(_ *http.Request, body *relayapi.Explain) (relayapi.Explained, error) {
 		return c.cfg.Explain(*body)
 	}))

@@ -50,10 +50,23 @@ type Agents struct {
 
 // List returns all agents, sorted by name.
 func (a Agents) List(ctx context.Context) ([]relayapi.Agent, Source, error) {
-	return either(a,
+	return a.list(
 		func(c *relayapi.Control) ([]relayapi.Agent, error) { return c.Agents(ctx) },
+		func(all []relayapi.Agent) []relayapi.Agent { return all })
+}
+
+// ListBy returns those that came in by a token, sorted by name, as far as the ledger still has what was issued for it.
+func (a Agents) ListBy(ctx context.Context, token string) ([]relayapi.Agent, Source, error) {
+	return a.list(
+		func(c *relayapi.Control) ([]relayapi.Agent, error) { return c.AgentsBy(ctx, token) },
+		func(all []relayapi.Agent) []relayapi.Agent { return control.CameBy(all, token) })
+}
+
+func (a Agents) list(ask func(*relayapi.Control) ([]relayapi.Agent, error), choose func([]relayapi.Agent) []relayapi.Agent) ([]relayapi.Agent, Source, error) {
+	return either(a, ask,
 		func() ([]relayapi.Agent, error) {
 			agents, err := a.read()
+			agents = choose(agents)
 			for i := range agents {
 				agents[i].Certificates = nil
 			}

@@ -58,7 +58,10 @@ type Certificate struct {
 	By       string    `json:"by"`
 	IssuedAt time.Time `json:"issued_at"`
 	Address  string    `json:"address,omitempty"`
-	Revoked  bool      `json:"revoked"`
+	// Token is the id of the token that it was issued for, Parent the serial number of the certificate that it renewed; at most one of them.
+	Token   string `json:"token,omitempty"`
+	Parent  string `json:"parent,omitempty"`
+	Revoked bool   `json:"revoked"`
 }
 
 // Revoke says what is to be revoked of an agent, and what becomes of what it has here.
