@@ -37,10 +37,10 @@ Example: sudo relay-server --data.dir=/var/lib/pushrelay agents show site-a`
 Two relays that are no cluster share no revocation: revoke at each.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents revoke site-a`
-	agentsAllowHelp = `Lift all revocations of an agent: each of its certificates that has not ended is let in again, also a stolen one.
+	agentsAllowHelp = `Lift all revocations of an agent: each of its certificates that has not ended is let in again, also a stolen one. A running agent is back within 10 minutes, one that is started anew at once.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents allow site-a`
-	agentsForgetHelp = `Take an agent that is away off the list, with its targets. Its groups stay, and so do its revocations. It is listed again when it comes back.
+	agentsForgetHelp = `Take an agent that is away off the list, with its targets. Its groups stay, and so do its revocations. It is listed again when it comes back, and as unseen for as long as a certificate of it may be used or renewed.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents forget site-a`
 )
@@ -48,7 +48,8 @@ Example: sudo relay-server --data.dir=/var/lib/pushrelay agents forget site-a`
 // agentsCommands are about the agents of a relay.
 type agentsCommands struct {
 	list, show, revoke, allow, forget *kingpin.CmdClause
-	name, output, byToken             *string
+	name, output                      *string
+	byToken                           string
 	what                              relayapi.Revoke
 	tokens                            *tokensCommands
 }
@@ -61,11 +62,11 @@ func newAgentsCommands(app *kingpin.Application) *agentsCommands {
 		name: new(string), tokens: newTokensCommands(agents),
 	}
 	c.output = outputFlag(agents)
-	c.byToken = c.list.Flag("token", "Only those that came in by the join token with this id, as agents tokens and agents show have it, until their first certificate can be renewed no more.").PlaceHolder("ID").String()
+	commandline.Text(c.list.Flag("token", "Only those that came in by the join token with this id, as agents tokens and agents show have it, until their first certificate can be renewed no more.").PlaceHolder("ID"), &c.byToken)
 	for _, command := range []*kingpin.CmdClause{c.show, c.revoke, c.allow, c.forget} {
 		command.Arg("name", "Name of the agent.").Required().StringVar(c.name)
 	}
-	c.revoke.Flag("serial", "Revoke only the certificate with this serial number, in hexadecimal as openssl x509 -serial prints it.").PlaceHolder("HEX").StringVar(&c.what.Serial)
+	commandline.Text(c.revoke.Flag("serial", "Revoke only the certificate with this serial number, in hexadecimal as openssl x509 -serial prints it.").PlaceHolder("HEX"), &c.what.Serial)
 	c.revoke.Flag("keep-targets", "Leave its targets in the list, and down.").BoolVar(&c.what.KeepTargets)
 	c.revoke.Flag("with-tokens", "Void the join tokens with a prefix that reach the name. Those for the very name are void anyway.").BoolVar(&c.what.WithTokens)
 	c.revoke.Flag("delete-groups", "Delete what it pushed; needs the running relay.").BoolVar(&c.what.DeleteGroups)
@@ -121,9 +122,9 @@ func (c *agentsCommands) run(command string, agents relay.Agents, stdout, stderr
 
 func (c *agentsCommands) runList(ctx context.Context, agents relay.Agents, out *output) error {
 	list := agents.List
-	if *c.byToken != "" {
+	if c.byToken != "" {
 		list = func(ctx context.Context) ([]relayapi.Agent, relay.Source, error) {
-			return agents.ListBy(ctx, *c.byToken)
+			return agents.ListBy(ctx, c.byToken)
 		}
 	}
 	all, source, err := list(ctx)
@@ -131,8 +132,8 @@ func (c *agentsCommands) runList(ctx context.Context, agents relay.Agents, out *
 		return err
 	}
 	out.tell(source, all, func(w io.Writer) {
-		if len(all) == 0 && *c.byToken != "" {
-			fmt.Fprintf(w, "no agent came in by token %s, as far as the ledger has certificates\n", commandline.Plain(*c.byToken))
+		if len(all) == 0 && c.byToken != "" {
+			fmt.Fprintf(w, "no agent came in by token %s, as far as the ledger has certificates\n", commandline.Plain(c.byToken))
 			return
 		}
 		if len(all) == 0 {
@@ -254,6 +255,7 @@ func (c *agentsCommands) runAllow(ctx context.Context, agents relay.Agents, out 
 	}
 	out.tell(source, done, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is let in again, with each of its certificates that has not ended; revocations that were lifted: %d\n", done.Agent, len(done.Lifted))
+		fmt.Fprintln(w, "it asks again within 10 minutes, and at once if it is started anew")
 	})
 	return nil
 }

@@ -54,7 +54,9 @@ func TestAgents(t *testing.T) {
 		{"list", "list", 0, "site-a  connected  ", ""},
 		{"list one that never came", "list", 0, "site-c  unseen     -", ""},
 		{"show", "show site-a", 0, "by command, ends ", ""},
-		{"show nobody", "show site-z", 1, "", `agent "site-z": agent is not known`},
+		{"show nobody", "show site-z", 1, "", "relay-server agents show: agent \"site-z\": agent is not known\n"},
+		{"forget nobody", "forget site-z", 1, "", "agent is not known"},
+		{"forget one that never came", "forget site-c", 1, "", "site-c is not here, so that there is nothing to forget: it is listed for the certificates that were issued to it"},
 		{"no name", "show", 2, "", "*"},
 		{"bad output", "list --output=yaml", 2, "", "*"},
 		{"forget one that is connected", "forget site-a", 1, "", "agent is connected"},
@@ -62,15 +64,18 @@ func TestAgents(t *testing.T) {
 		{"bad serial", "revoke site-a --serial=xyz", 1, "", "want a serial number in hexadecimal"},
 		{"another certificate", "revoke site-a --serial=AB:CD", 0, "certificate abcd of site-a is revoked: 0 sessions ended, 0 targets left the list", ""},
 		{"mistyped", "revoke site-aa", 0, "neither the relay nor the ledger knew it", ""},
+		{"forget it", "forget site-aa", 1, "", "it is listed because it is revoked, which forget leaves as it is (relay-server agents allow site-aa lifts that)"},
+		{"allow it", "allow site-aa", 0, "\nit asks again within 10 minutes, and at once if it is started anew\n", ""},
+		{"it is gone", "show site-aa", 1, "", "agent is not known"},
 		{"revoke", "revoke site-a", 0, "site-a is revoked: 1 session ended, 0 targets left the list\ngroups of it that stay: 1", ""},
 		{"another relay", "revoke site-a", 0, "a second relay that is no cluster with this one does not know of it", ""},
-		{"list revoked", "list", 0, "site-a   revoked, 1 certificate revoked", ""},
+		{"list revoked", "list", 0, "site-a  revoked, 1 certificate revoked", ""},
 		{"revoke and delete", "revoke site-a --delete-groups --output=json", 0, `"groups_deleted": 1`, ""},
 		{"show revoked", "show site-a", 0, ", revoked", ""},
 		{"allow", "allow site-a", 0, "site-a is let in again, with each of its certificates that has not ended; revocations that were lifted: 2", ""},
 		{"forget", "forget site-a", 0, "site-a is forgotten", "*"},
 	})
-	if _, stderr, code := command("--data.dir=", "agents", "revoke", "site-a"); code != 1 || !strings.Contains(stderr, "--data.dir is empty") {
+	if _, stderr, code := command("--data.dir=", "agents", "token", "site-a"); code != 1 || !strings.Contains(stderr, "--data.dir is empty: give that of the relay; one that keeps nothing has no ledger, so that no token can be made there") {
 		t.Errorf("in memory: %d %s", code, stderr)
 	}
 }
@@ -90,6 +95,24 @@ func TestStatesInWords(t *testing.T) {
 	} {
 		if got := stateText(a); got != want {
 			t.Errorf("stateText(%+v) = %q, want %q", a, got, want)
+		}
+	}
+}
+
+// TestEmptyFlags: an empty variable of a script is a mistake, and not a flag that was left away: that would do more.
+func TestEmptyFlags(t *testing.T) {
+	for _, args := range []string{
+		"agents token --name-prefix= x", "agents token --name-prefix=", "agents revoke site-a --serial=", "agents list --token=", "agents tokens --void=", "groups delete --match={a=\"b\"} --yes --pushed-before=",
+		"groups list --match={a=\"b\"} --state=", "explain push --agent= job=x", "explain read --policy.file= job=x",
+	} {
+		stdout, stderr, code := command(append([]string{"--data.dir=" + t.TempDir()}, strings.Fields(args)...)...)
+		if code != 2 || stdout != "" || !strings.Contains(stderr, " is empty: give it a value, or leave it away") {
+			t.Errorf("%s: %d %s%s", args, code, stdout, stderr)
+		}
+	}
+	for _, args := range []string{"agents token", "agents token --name-prefix=a- b"} {
+		if _, stderr, code := command(append([]string{"--data.dir=" + t.TempDir()}, strings.Fields(args)...)...); code != 2 || !strings.Contains(stderr, "--name-prefix") {
+			t.Errorf("%s: %d %s", args, code, stderr)
 		}
 	}
 }
@@ -163,7 +186,7 @@ func TestAgentsWithoutRelay(t *testing.T) {
 		t.Errorf("agent-certificate: %d %s", code, stderr)
 	}
 	runAgentsTests(t, filepath.Join(t.TempDir(), "none"), []agentsTest{
-		{"mistyped data dir, list", "list", 1, "", "is not that of a relay"},
+		{"mistyped data dir, list", "list", 1, "", "is not that of a relay, no relay has run on it: give the relay's, such as --data.dir=/var/lib/pushrelay"},
 		{"mistyped data dir, revoke", "revoke site-a", 1, "", "is not that of a relay"},
 	})
 }

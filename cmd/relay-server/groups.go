@@ -79,7 +79,7 @@ type groupsOfRelay interface {
 // queryFlags say which groups are meant.
 type queryFlags struct {
 	match               *[]string
-	pushedBefore, state *string
+	pushedBefore, state string
 }
 
 func newGroupsCommands(app *kingpin.Application) *groupsCommands {
@@ -96,24 +96,23 @@ func newGroupsCommands(app *kingpin.Application) *groupsCommands {
 }
 
 func newQueryFlags(c *kingpin.CmdClause) *queryFlags {
-	return &queryFlags{
-		match:        c.Flag("match", `Selector on the grouping labels, such as {job="backup"} (repeatable: any of them).`).Required().PlaceHolder("SELECTOR").Strings(),
-		pushedBefore: c.Flag("pushed-before", "Only groups without a successful push since: a time such as 2026-11-30T04:00:00Z, or how long ago, such as 7d.").PlaceHolder("TIME").String(),
-		state:        c.Flag("state", "Only groups in this state: "+relayapi.StateLate+" (a push was expected before now), "+relayapi.StateFailed+" (the last push was rejected, or was that of a job that failed), "+relayapi.StateExpired+" (what was pushed is no longer true) or "+relayapi.StateQuarantined+".").PlaceHolder("STATE").String(),
-	}
+	f := &queryFlags{match: c.Flag("match", `Selector on the grouping labels, such as {job="backup"} (repeatable: any of them).`).Required().PlaceHolder("SELECTOR").Strings()}
+	commandline.Text(c.Flag("pushed-before", "Only groups without a successful push since: a time such as 2026-11-30T04:00:00Z, or how long ago, such as 7d.").PlaceHolder("TIME"), &f.pushedBefore)
+	commandline.Text(c.Flag("state", "Only groups in this state: "+relayapi.StateLate+" (a push was expected before now), "+relayapi.StateFailed+" (the last push was rejected, or was that of a job that failed), "+relayapi.StateExpired+" (what was pushed is no longer true) or "+relayapi.StateQuarantined+".").PlaceHolder("STATE"), &f.state)
+	return f
 }
 
 // query returns the parameters of the route.
 func (f *queryFlags) query(now time.Time) url.Values {
 	v := url.Values{selector.Parameter: *f.match}
-	if text := *f.pushedBefore; text != "" {
+	if text := f.pushedBefore; text != "" {
 		if ago, err := model.ParseDuration(text); err == nil {
 			text = now.Add(-time.Duration(ago)).UTC().Format(time.RFC3339Nano)
 		}
 		v.Set(relayapi.ParamPushedBefore, text)
 	}
-	if *f.state != "" {
-		v.Set(relayapi.ParamState, *f.state)
+	if f.state != "" {
+		v.Set(relayapi.ParamState, f.state)
 	}
 	return v
 }

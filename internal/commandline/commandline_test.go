@@ -63,7 +63,7 @@ func TestAdvise(t *testing.T) {
 		"agents nonsense x":                     "the commands are revoke, list",
 		"agents secre":                          "the commands are revoke, list",
 		"agents revoke x --seriel=1":            "did you mean --serial?",
-		"agents revoke x --ouput=json":          "did you mean --output?",
+		"agents revoke x --outptu=json":         "did you mean --output?",
 		"agents revoke --serial=1":              "", // its name is missing
 		"agents list --serial=1":                "", // not its own
 		"agents list lits":                      "", // no argument

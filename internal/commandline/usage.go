@@ -94,7 +94,7 @@ func paragraphs(width, indent int, text string) string {
 			continue
 		}
 		line := margin
-		for _, word := range strings.Fields(paragraph) {
+		for word := range strings.FieldsSeq(paragraph) {
 			if line != margin && len(line)+len(" ")+len(word) > width {
 				lines, line = append(lines, line), margin
 			}

@@ -29,7 +29,7 @@ func help(t *testing.T, args ...string) string {
 	var out bytes.Buffer
 	commandline.SetUsage(app)
 	app.UsageWriter(&out).Terminate(func(int) {})
-	app.Parse(args) //nolint:errcheck // What comes after the help is not of interest.
+	app.Parse(args) // What comes after the help is not of interest.
 	return out.String()
 }
 

@@ -9,6 +9,7 @@ package control
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -177,7 +178,22 @@ func (c *Control) Forget(name string) error {
 	if err == nil {
 		c.cfg.Logger.Info("agent forgotten", slog.String("audit", "forgotten"), slog.String("agent", name))
 	}
+	if errors.Is(err, roster.ErrUnknown) {
+		return c.explainUnseen(name, err)
+	}
 	return err
+}
+
+// explainUnseen says of an agent that is listed, and that nothing is known of but what the ledger has, why it is.
+func (c *Control) explainUnseen(name string, unknown error) error {
+	switch of, found := c.cfg.Ledger.Agent(name); {
+	case !found:
+		return unknown
+	case len(of.Certificates) > 0:
+		return &stateError{fmt.Errorf("%s is not here, so that there is nothing to forget: it is listed for the certificates that were issued to it, until they can be renewed no more (relay-server agents revoke %s refuses them)", name, name)}
+	default:
+		return &stateError{fmt.Errorf("%s is not here, so that there is nothing to forget: it is listed because it is revoked, which forget leaves as it is (relay-server agents allow %s lifts that)", name, name)}
+	}
 }
 
 // Note writes a certificate to the ledger before it is handed out.

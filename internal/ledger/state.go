@@ -99,6 +99,11 @@ type agentRecord struct {
 	issued  []int // of certificates, each once; an agent has a few
 }
 
+// isEmpty reports whether there is nothing of the agent any more, as of one that was revoked by mistake and allowed again. Nil is none.
+func (a *agentRecord) isEmpty() bool {
+	return a == nil || a.revoked == none && len(a.serials) == 0 && len(a.issued) == 0
+}
+
 // none is the place of what is not there.
 const none = 0
 
@@ -163,7 +168,7 @@ func (s *State) timeOf(place int) string {
 func (s *State) Agent(name string) (a Agent, found bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.agents[name] == nil {
+	if s.agents[name].isEmpty() {
 		return Agent{Name: name}, false
 	}
 	return s.view(name), true
@@ -174,8 +179,10 @@ func (s *State) Agents() []Agent {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	out := make([]Agent, 0, len(s.agents))
-	for name := range s.agents {
-		out = append(out, s.view(name))
+	for name, a := range s.agents {
+		if !a.isEmpty() {
+			out = append(out, s.view(name))
+		}
 	}
 	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })
 	return out

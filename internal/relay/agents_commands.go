@@ -225,7 +225,7 @@ func isAbsent(err error) bool {
 // check refuses a data dir that is no relay's, so that nothing is made in one that is mistyped, and one that somebody else has led elsewhere.
 func (a Agents) check() error {
 	if a.DataDir == "" {
-		return errors.New("--data.dir is empty: a relay that keeps nothing has no ledger of certificates, and nobody can be revoked there")
+		return errors.New("--data.dir is empty: give that of the relay; one that keeps nothing has no ledger, so that no token can be made there and nobody can be revoked")
 	}
 	for _, used := range []string{filepath.Join(a.DataDir, relayapi.ControlSocket), agentsFile(a.DataDir)} { // the ledger is read through no link
 		if err := fileowner.CheckLinks(used); err != nil {
@@ -233,7 +233,7 @@ func (a Agents) check() error {
 		}
 	}
 	if !wasUsed(a.DataDir) && !ledger.Exists(a.DataDir) && !a.has(relayapi.ControlSocket) && !a.has(filepath.Join("authority", "ca.crt")) {
-		return fmt.Errorf("--data.dir %s is not that of a relay: no relay has run on it", a.DataDir)
+		return fmt.Errorf("--data.dir %s is not that of a relay, no relay has run on it: give the relay's, such as --data.dir=/var/lib/pushrelay", a.DataDir)
 	}
 	return nil
 }

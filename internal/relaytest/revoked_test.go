@@ -112,6 +112,22 @@ func TestRevokedAgent(t *testing.T) {
 	if _, list := relaytest.Get(t, r.URL+"/sd/targets"); list != "[]\n" && list != "[]" {
 		t.Errorf("targets after that: %s", list)
 	}
+	if status, answer := relaytest.Get(t, r.URL+path); status != http.StatusNotFound || !strings.Contains(answer, `agent "site-a" is revoked: it was revoked at `) {
+		t.Errorf("a scrape after that: %d %s", status, answer)
+	}
+	for _, q := range []relayapi.Explain{
+		{Action: relayapi.ExplainPush, Agent: "site-a", Labels: map[string]string{"job": "a"}},
+		{Action: relayapi.ExplainServe, Agent: "site-a", Labels: map[string]string{"job": "a"}},
+		{Action: relayapi.ExplainScrape, Of: "site-a", Target: "x"},
+		{Action: relayapi.ExplainScrape, Of: "site-a", Labels: map[string]string{"job": "a"}},
+	} {
+		if e, err := agents.Explain(t.Context(), "", q); err != nil || e.Allowed || !strings.HasPrefix(e.Reason, `denied: agent "site-a" is revoked, whatever the policy says: it was revoked at `) {
+			t.Errorf("Explain(%+v) = %+v, %v", q, e, err)
+		}
+	}
+	if e, err := agents.Explain(t.Context(), "", relayapi.Explain{Action: relayapi.ExplainPush, Agent: "site-b", Labels: map[string]string{"job": "a"}}); err != nil || !e.Allowed {
+		t.Errorf("Explain() of another one = %+v, %v", e, err)
+	}
 	if status, body := relaytest.Do(t, "PUT", site.URL+"/metrics/job/b", "m 2\n"); status != http.StatusAccepted {
 		t.Errorf("a push at the agent: %d %s", status, body)
 	}
