@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -53,9 +52,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	app := kingpin.New("relay-agent", "Dials out of an isolated network to relays: local jobs push to it, and relays scrape targets through it.")
 	app.Version(version.Print("relay-agent"))
 	app.HelpFlag.Short('h')
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		app.UsageTemplate(kingpin.LongHelpTemplate) // the flags of the agent are those of a command, and belong on the first page
-	}
+	commandline.SetUsage(app)
 	app.UsageWriter(stdout)
 	exited := false
 	status := 0

@@ -73,6 +73,11 @@ func (a *Agent) Has(serial string) bool {
 	return slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return c.Serial == serial })
 }
 
+// IsOut reports whether the agent is thrown out: its name is revoked, and it has got no certificate since that is not refused.
+func (a *Agent) IsOut() bool {
+	return a.Revoked != nil && !slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return !c.Refused })
+}
+
 // State is what a ledger says. It is safe for concurrent use.
 type State struct {
 	torn int // bytes that were dropped at the end; static
@@ -88,6 +93,11 @@ type agentRecord struct {
 	revoked int            // 0 for not revoked
 	serials map[string]int // of single certificates that are revoked, by serial number
 	issued  map[string]int // of certificates, by serial number; an agent has a few, and one that asks all the time thousands
+}
+
+// isEmpty reports whether there is nothing of the agent any more, as of one that was revoked by mistake and allowed again. Nil is none.
+func (a *agentRecord) isEmpty() bool {
+	return a == nil || a.revoked == none && len(a.serials) == 0 && len(a.issued) == 0
 }
 
 // none is the place of what is not there.
@@ -139,8 +149,11 @@ func (s *State) refuses(name, serial string) (reason string, refused bool) {
 	if a.issued[serial] > a.revoked {
 		return "", false
 	}
-	return "it was revoked at " + s.timeOf(a.revoked), true
+	return s.reasonOf(a), true
 }
+
+// reasonOf says when the name was revoked. The caller holds mu.
+func (s *State) reasonOf(a *agentRecord) string { return "it was revoked at " + s.timeOf(a.revoked) }
 
 // timeOf returns when a record was, for people. The caller holds mu.
 func (s *State) timeOf(place int) string {
@@ -195,7 +208,7 @@ func (s *State) isRevoked(name string) bool {
 func (s *State) Agent(name string) (a Agent, found bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.agents[name] == nil {
+	if s.agents[name].isEmpty() {
 		return Agent{Name: name}, false
 	}
 	return s.view(name), true
@@ -206,8 +219,10 @@ func (s *State) Agents() []Agent {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	out := make([]Agent, 0, len(s.agents))
-	for name := range s.agents {
-		out = append(out, s.view(name))
+	for name, a := range s.agents {
+		if !a.isEmpty() {
+			out = append(out, s.view(name))
+		}
 	}
 	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })
 	return out
@@ -243,13 +258,31 @@ func (s *State) certificate(place int) Certificate {
 	}
 }
 
-// Revoked returns how many names are revoked.
+// ThrownOut reports whether an agent is thrown out, as [Agent.IsOut] says, and why.
+func (s *State) ThrownOut(name string) (reason string, out bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a := s.agents[name]
+	if a == nil || !s.isOut(a) {
+		return "", false
+	}
+	return s.reasonOf(a), true
+}
+
+// isOut is Agent.IsOut. The caller holds mu.
+func (s *State) isOut(a *agentRecord) bool {
+	return a.revoked != none && !slices.ContainsFunc(a.issued, func(place int) bool {
+		return place > a.revoked && s.placeOf(a.serials, s.serial(place)) == none
+	})
+}
+
+// Revoked returns how many agents are thrown out.
 func (s *State) Revoked() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	count := 0
 	for _, a := range s.agents {
-		if a.revoked != none {
+		if s.isOut(a) {
 			count++
 		}
 	}

@@ -63,7 +63,7 @@ func (s *Server) build(files files) error {
 	s.guard = policy.NewGuard(s.logger.With(slog.String("component", "policy")), s.telemetry)
 	s.guard.Set(files.policy) // before any agent is known
 	s.agents, err = roster.Open(roster.Config{
-		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, Withheld: s.noteWithheld, Scraped: s.recent.Scraped,
+		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, ThrownOut: s.thrownOut, Withheld: s.noteWithheld, Scraped: s.recent.Scraped,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
 	})
 	if err != nil {

@@ -123,7 +123,7 @@ func (s *Server) limitsOf(agent string) groupstore.AccountLimits {
 
 // explain answers what the policy of the moment allows.
 func (s *Server) explain(q relayapi.Explain) (relayapi.Explained, error) {
-	return control.Explainer{Policy: s.guard.Policy(), AgentLabel: s.opts.AgentLabel, Target: s.agents.Target}.Explain(q)
+	return control.Explainer{Policy: s.guard.Policy(), AgentLabel: s.opts.AgentLabel, ThrownOut: s.thrownOut, Target: s.agents.Target}.Explain(q)
 }
 
 // Explain says whether somebody may do something: by the policy of the relay that runs on the data dir or, if a file is named, by that one,

@@ -137,6 +137,25 @@ func TestRevokedAgentComesInByToken(t *testing.T) {
 		_, metrics := relaytest.Get(t, r.URL+"/metrics")
 		return strings.Contains(metrics, `size{agent="site-1",instance="",job="backup"} 42`)
 	})
+	wantIn := func(agents relay.Agents, when, state string) {
+		t.Helper()
+		if all, _, err := agents.List(t.Context()); err != nil || len(all) != 1 || all[0].State != state || all[0].Revoked == nil {
+			t.Errorf("%s: List() = %+v, %v, want it %s, and that its earlier certificates are revoked", when, all, err, state)
+		}
+	}
+	agents := relay.Agents{DataDir: opts.DataDir}
+	wantIn(agents, "connected", relayapi.AgentConnected)
+	a.Stop()
+	relaytest.Eventually(t, "it is away", func() bool {
+		one, _, err := agents.Show(t.Context(), "site-1")
+		return err == nil && one.State != relayapi.AgentConnected
+	})
+	wantIn(agents, "stopped", relayapi.AgentAway)
+	if _, metrics := relaytest.Get(t, r.URL+"/metrics"); !strings.Contains(metrics, "\nrelay_agents_revoked 0\n") {
+		t.Error("it is counted as revoked")
+	}
+	r.Stop()
+	wantIn(agents, "by the files", relayapi.AgentAway)
 }
 
 // TestRelayThatCannotSign: an agent of two relays of one authority comes in at the one that has it, and is let in by both.

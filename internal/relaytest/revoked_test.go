@@ -122,6 +122,22 @@ func TestRevokedAgent(t *testing.T) {
 	if _, list := relaytest.Get(t, r.URL+"/sd/targets"); list != "[]\n" && list != "[]" {
 		t.Errorf("targets after that: %s", list)
 	}
+	if status, answer := relaytest.Get(t, r.URL+path); status != http.StatusNotFound || !strings.Contains(answer, `agent "site-a" is revoked: it was revoked at `) {
+		t.Errorf("a scrape after that: %d %s", status, answer)
+	}
+	for _, q := range []relayapi.Explain{
+		{Action: relayapi.ExplainPush, Agent: "site-a", Labels: map[string]string{"job": "a"}},
+		{Action: relayapi.ExplainServe, Agent: "site-a", Labels: map[string]string{"job": "a"}},
+		{Action: relayapi.ExplainScrape, Of: "site-a", Target: "x"},
+		{Action: relayapi.ExplainScrape, Of: "site-a", Labels: map[string]string{"job": "a"}},
+	} {
+		if e, err := agents.Explain(t.Context(), "", q); err != nil || e.Allowed || !strings.HasPrefix(e.Reason, `denied: agent "site-a" is revoked, whatever the policy says: it was revoked at `) {
+			t.Errorf("Explain(%+v) = %+v, %v", q, e, err)
+		}
+	}
+	if e, err := agents.Explain(t.Context(), "", relayapi.Explain{Action: relayapi.ExplainPush, Agent: "site-b", Labels: map[string]string{"job": "a"}}); err != nil || !e.Allowed {
+		t.Errorf("Explain() of another one = %+v, %v", e, err)
+	}
 	if status, body := relaytest.Do(t, "PUT", site.URL+"/metrics/job/b", "m 2\n"); status != http.StatusAccepted {
 		t.Errorf("a push at the agent: %d %s", status, body)
 	}
@@ -283,7 +299,7 @@ func TestRevokedWhileNoRelayRuns(t *testing.T) {
 		t.Errorf("Forget() = %v", err)
 	}
 	_, issueErr := relay.IssueAgentCertificate(opts.DataDir, "site-a", filepath.Join(t.TempDir(), "out"))
-	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents allow site-a lifts that") {
+	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents token site-a lets it in with a new key; ") {
 		t.Errorf("IssueAgentCertificate() = %v", issueErr)
 	}
 	opts.GRPCListenAddress = r.GRPCAddr().String()
@@ -298,7 +314,7 @@ func TestRevokedWhileNoRelayRuns(t *testing.T) {
 		t.Errorf("Show() = %+v, %s, %v", a, source, err)
 	}
 	_, issueErr = relay.IssueAgentCertificate(opts.DataDir, "site-a", filepath.Join(t.TempDir(), "out"))
-	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents allow site-a lifts that") {
+	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents token site-a lets it in with a new key; ") {
 		t.Errorf("IssueAgentCertificate() beside the relay = %v", issueErr)
 	}
 	if _, metrics := relaytest.Get(t, r.URL+"/metrics"); !strings.Contains(metrics, "relay_agents_revoked 1") {

@@ -298,7 +298,7 @@ func TestCheckConfig(t *testing.T) {
 	}
 	wantResult(t, check("scrape_configs: [{job: x}]"), 1, "", "agent.yml: line 1: unknown key \"job\"")
 	wantResult(t, check("scrape_configs: [{job_name: x, tls_config: {ca_file: missing.crt}}]"), 1, "", "missing.crt")
-	wantResult(t, check("scrape_configs: [{job_name: x, file_sd_configs: [{files: [bad.yml]}]}]"), 1, "1 jobs: x", "bad.yml: reading targets: line 1")
+	wantResult(t, check("scrape_configs: [{job_name: x, file_sd_configs: [{files: [bad.yml]}]}]"), 1, "1 job: x", "bad.yml: reading targets: line 1")
 	wantResult(t, check("scrape_configs: [{job_name: x, file_sd_configs: [{files: [absent.yml]}]}]"), 1, "0 targets", "absent.yml: reading targets")
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ package command_test
 import (
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -157,5 +158,49 @@ func TestEachCommandHasAnExample(t *testing.T) {
 	}
 	if count < 20 {
 		t.Errorf("only %d examples were found", count)
+	}
+}
+
+// TestHelpOfEachCommand: it is about that command, with its examples whole and its flags and arguments, and short enough to be read.
+func TestHelpOfEachCommand(t *testing.T) {
+	t.Parallel()
+	const longest = 60 // lines
+	argument := regexp.MustCompile(`\[?<([a-z]+)>`)
+	count := 0
+	for name, path := range programsForPeople() {
+		for _, m := range manualOf(mustOutput(t, command{path: path, args: []string{"--help-man"}})) {
+			words := strings.TrimSpace(m.name[:strings.IndexAny(m.name+"<", "<[")])
+			if name == "relay-agent" {
+				words, _, _ = strings.Cut(words, " -- ")
+			}
+			for _, args := range [][]string{append(strings.Fields(words), "--help"), append([]string{"help"}, strings.Fields(words)...), append(strings.Fields(words), "-h")} {
+				count++
+				help := mustOutput(t, command{path: path, args: args})
+				if !strings.HasPrefix(help, "usage: "+name+" "+words) {
+					t.Errorf("%s %q is about something else:\n%.200s", name, args, help)
+				}
+				for _, example := range m.examples {
+					if !strings.Contains(help, example+"\n") {
+						t.Errorf("%s %q does not have its example %s whole", name, args, example)
+					}
+				}
+				for _, arg := range argument.FindAllStringSubmatch(m.name, -1) {
+					_, described, _ := strings.Cut(help, "\nArgs:\n")
+					if arg[1] != "command" && !strings.Contains(described, "<"+arg[1]+">") {
+						t.Errorf("%s %q does not describe its argument %s", name, args, arg[1])
+					}
+				}
+				// What the programs do without a command has all of their flags.
+				if lines := strings.Count(help, "\n"); lines > longest && words != "serve" && words != "run" {
+					t.Errorf("%s %q has %d lines", name, args, lines)
+				}
+				if m.isGroup && !strings.Contains(help, "\nSubcommands") {
+					t.Errorf("%s %q does not have its commands", name, args)
+				}
+			}
+		}
+	}
+	if count < 100 {
+		t.Errorf("there are only %d", count)
 	}
 }

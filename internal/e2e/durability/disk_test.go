@@ -157,7 +157,7 @@ func TestBackup(t *testing.T) {
 	client.PushOne(t, relay.URL, "one", 1)
 	file := filepath.Join(t.TempDir(), "relay.backup")
 	said := program.MustOutput(t, program.Command{Path: program.RelayServer(), Args: []string{"--data.dir=" + relay.DataDir, "backup", "--to=" + file}})
-	if !strings.Contains(said, "1 groups, 1 series") {
+	if !strings.Contains(said, "1 group, 1 series") {
 		t.Errorf("backup says %q", said)
 	}
 	client.PushOne(t, relay.URL, "two", 2)
