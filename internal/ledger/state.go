@@ -271,9 +271,15 @@ func (s *State) ThrownOut(name string) (reason string, out bool) {
 
 // isOut is Agent.IsOut. The caller holds mu.
 func (s *State) isOut(a *agentRecord) bool {
-	return a.revoked != none && !slices.ContainsFunc(a.issued, func(place int) bool {
-		return place > a.revoked && s.placeOf(a.serials, s.serial(place)) == none
-	})
+	if a.revoked == none {
+		return false
+	}
+	for serial, place := range a.issued {
+		if place > a.revoked && a.serials[serial] == none {
+			return false
+		}
+	}
+	return true
 }
 
 // Revoked returns how many agents are thrown out.

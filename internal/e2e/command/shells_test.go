@@ -167,15 +167,15 @@ func TestHelpOfEachCommand(t *testing.T) {
 	const longest = 60 // lines
 	argument := regexp.MustCompile(`\[?<([a-z]+)>`)
 	count := 0
-	for name, path := range programsForPeople() {
-		for _, m := range manualOf(mustOutput(t, command{path: path, args: []string{"--help-man"}})) {
+	for name, path := range program.ProgramsForPeople() {
+		for _, m := range manualOf(program.MustOutput(t, program.Command{Path: path, Args: []string{"--help-man"}})) {
 			words := strings.TrimSpace(m.name[:strings.IndexAny(m.name+"<", "<[")])
 			if name == "relay-agent" {
 				words, _, _ = strings.Cut(words, " -- ")
 			}
 			for _, args := range [][]string{append(strings.Fields(words), "--help"), append([]string{"help"}, strings.Fields(words)...), append(strings.Fields(words), "-h")} {
 				count++
-				help := mustOutput(t, command{path: path, args: args})
+				help := program.MustOutput(t, program.Command{Path: path, Args: args})
 				if !strings.HasPrefix(help, "usage: "+name+" "+words) {
 					t.Errorf("%s %q is about something else:\n%.200s", name, args, help)
 				}
