@@ -49,7 +49,7 @@ func (gs *groups) addUp(g *group) {
 
 // canTake says whether the change may be added up with the next one of its group.
 func (c *entry) canTake(next *entry) bool {
-	return c.operation.IsOnto() && c.operation == next.operation && c.gauges == next.gauges && c.owner == next.owner &&
+	return c.operation.IsOnto() && c.operation == next.operation && c.gauges == next.gauges && c.owner == next.owner && c.later == next.later &&
 		!c.isFixed() && !next.isFixed() && c.undecided == next.undecided && c.anew == next.anew && c.applied == next.applied &&
 		next.apart != c && (c.bodyBytes <= addedAtOnceBytes || c.bodyBytes <= addedAtRatio*next.bodyBytes)
 }

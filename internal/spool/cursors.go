@@ -70,7 +70,7 @@ func (cs *cursors) install(cur *cursor) {
 
 // drop forgets a relay.
 func (cs *cursors) drop(cur *cursor) {
-	cs.journal.note(appendDropped(nil, cur.slot))
+	cs.journal.note(droppedRecord(cur.slot))
 	cs.uninstall(cur)
 	cs.groups.compactAll()
 }

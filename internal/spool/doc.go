@@ -6,7 +6,7 @@
 // Beyond that it keeps the newest content of each group, for relays that lost theirs. It never drops what it has accepted: when
 // it is full it accepts nothing more.
 //
-// The journal is a package wal log. In memory the spool holds the same, bodies compressed. It knows no tunnel: whoever has a
+// The journal is a package wal log of the messages of proto/storage/v1/spool.proto. In memory the spool holds the same, bodies compressed. It knows no tunnel: whoever has a
 // session with a relay asks a [Feed] for changes and brings the verdicts back. It knows no HTTP: it is a push.Applier.
 //
 // A group is a list of changes, oldest first: at most one that replaces or deletes the group, then those that merge into it.

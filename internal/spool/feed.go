@@ -100,7 +100,7 @@ func (f *Feed) admit(inherited uint64) {
 	if len(cur.feeds) == 0 {
 		cur.withdrawn = nil // What was under way in an earlier session is decided, or never will be.
 	}
-	f.begun = s.journal.note(appendAttach(nil, cur.slot))
+	f.begun = s.journal.note(attachRecord(cur.slot))
 	cur.feeds = append(cur.feeds, f)
 	if len(cur.feeds) == 1 {
 		cur.fillQueue()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/wal"
 )
 
@@ -35,7 +36,7 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 	}
 	if s.journal.id == (JournalID{}) {
 		s.journal.id = newJournalID()
-		s.journal.note(appendJournal(nil, s.journal.id, 0, nil))
+		s.journal.note(journalRecord(s.journal.id, 0, nil))
 	}
 	s.remembered.configure(s.cfg.Relays)
 	if err := s.cursors.configure(s.cfg.Relays); err != nil {
@@ -117,7 +118,7 @@ func (r *replay) apply(payload []byte) (err error) {
 	if len(payload) == 0 {
 		return errRecord
 	}
-	kind, b := payload[0], payload[1:]
+	kind, b := storagev1.SpoolPayloadKind(payload[0]), payload[1:]
 	switch kind {
 	case changePayload:
 		err = r.change(b)
@@ -126,9 +127,9 @@ func (r *replay) apply(payload []byte) (err error) {
 	case cursorPayload:
 		err = r.cursor(b)
 	case droppedPayload:
-		err = r.atCursor(b, r.dropped)
+		err = r.atCursor(b, decodeDropped, r.dropped)
 	case attachPayload:
-		err = r.atCursor(b, r.attached)
+		err = r.atCursor(b, decodeAttach, r.attached)
 	case journalPayload:
 		err = r.journal(b)
 	case writerPayload:
@@ -138,7 +139,7 @@ func (r *replay) apply(payload []byte) (err error) {
 	case forgottenPayload:
 		err = r.forgotten(b)
 	default:
-		err = fmt.Errorf("a payload of the unknown kind %q: it was written by a later version", kind)
+		err = fmt.Errorf("a payload of the unknown kind %q: it was written by a later version", payload[0])
 	}
 	if err != nil {
 		return fmt.Errorf("reading the journal: %w", r.writer.written(err))
@@ -206,7 +207,7 @@ func (r *replay) restated(c *entry) bool {
 	}
 	gs.bytes -= old.bytes()
 	old.operation, old.gauges, old.format, old.body, old.bodyBytes, old.families = c.operation, c.gauges, c.format, c.body, c.bodyBytes, c.families
-	old.life, old.failed = c.life, c.failed
+	old.life, old.failed, old.later = c.life, c.failed, c.later
 	gs.bytes += old.bytes()
 	return true
 }
@@ -231,9 +232,9 @@ func (r *replay) dropped(cur *cursor) {
 	r.s.cursors.uninstall(cur)
 }
 
-func (r *replay) atCursor(b []byte, f func(*cursor)) error {
-	var slot uint64
-	if err := decodeNumbers(b, &slot); err != nil {
+func (r *replay) atCursor(b []byte, decode func([]byte) (slot int, err error), f func(*cursor)) error {
+	slot, err := decode(b)
+	if err != nil {
 		return err
 	}
 	if slot < maxRelays && r.s.cursors.slots[slot] != nil {
@@ -283,14 +284,12 @@ func (r *replay) verdict(b []byte) error {
 		}
 	case withdrawnDecision:
 		r.s.groups.withdraw(c)
-	case rejectedDecision:
+	default: // rejectedDecision: decodeVerdict lets no others pass
 		for _, part := range parts {
 			if part.undecided == 0 && !part.applied {
 				r.s.groups.remove(part)
 			}
 		}
-	default:
-		return errRecord
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func (s *Spool) renew(cur *cursor, reason string) {
 		last++
 		numbers = append(numbers, [2]uint64{c.sequence, last})
 	}
-	s.journal.note(appendJournal(nil, id, last, numbers))
+	s.journal.note(journalRecord(id, last, numbers))
 	s.cursors.begin(id, last)
 	last = 0
 	for c := range s.groups.order.all() {

@@ -20,6 +20,7 @@ type settings struct {
 	agentLabel string                 // empty for none
 	names      metric.NameScheme      // in paths and bodies
 	own        map[string]metric.Type // the relay's own families by name; never written to
+	later      string                 // fields of a later release, until the relay says something else
 }
 
 func (a *Attachment) settings() settings {
@@ -45,7 +46,7 @@ func (m *remembered) note(address string, st settings) {
 		return
 	}
 	m.byAddress[address] = st
-	m.journal.note(appendSettings(nil, address, st))
+	m.journal.note(settingsRecord(address, st))
 }
 
 // configure forgets the relays that are configured no more, for good: one that is configured again later is as one that was not met.
@@ -53,7 +54,7 @@ func (m *remembered) configure(addresses []string) {
 	for _, address := range m.addresses() {
 		if !slices.Contains(addresses, address) {
 			delete(m.byAddress, address)
-			m.journal.note(appendForgotten(nil, address))
+			m.journal.note(forgottenRecord(address))
 		}
 	}
 }
