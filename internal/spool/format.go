@@ -44,7 +44,7 @@ func decodeWriter(b []byte) (writer, error) {
 }
 
 // self is the writer that this release is.
-func (j *journal) self() writer { return writer{format: format, release: j.release} }
+func (j *journal) self() writer { return writer{format: format, release: j.cfg.Release} }
 
 // written adds to an error of a payload which release wrote it, as far as that is known.
 func (w writer) written(err error) error {

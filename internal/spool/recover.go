@@ -38,7 +38,7 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 		s.journal.id = newJournalID()
 		s.journal.note(journalRecord(s.journal.id, 0, nil))
 	}
-	s.remembered.configure(s.cfg.Relays)
+	s.door.remembered.configure(s.cfg.Relays)
 	if err := s.cursors.configure(s.cfg.Relays); err != nil {
 		return false, err
 	}
@@ -48,46 +48,24 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 	return lost, nil
 }
 
-// openJournal reads the journal, and reports whether a part of it is lost.
+// openJournal reads the journal, and reports whether a part of it is lost. The caller holds the lock.
 func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 	start := time.Now()
 	r := &replay{s: s, numbered: map[uint64]*entry{}}
-	log, found, err := wal.Open(ctx, wal.Config{
-		Dir: s.cfg.Dir, Release: s.cfg.Release, NoLock: s.cfg.NoLock, FS: s.cfg.FS, SegmentBytes: cmp.Or(s.cfg.SegmentBytes, segmentBytes), SnapshotFloorBytes: snapshotFloorBytes,
-	}, r.replay())
+	found, err := s.journal.open(ctx, r)
 	if err != nil {
 		return false, err
-	}
-	s.journal.log = log
-	if r.writer != s.journal.self() {
-		s.journal.note(s.journal.self().payload()) // before anything else that this release writes
 	}
 	for c := range s.groups.order.all() {
 		r.noteSent(c)
 	}
 	s.cfg.Logger.Info("spool recovered", slog.Int("groups", len(s.groups.byKey)), slog.Int64("bytes", s.groups.bytes),
 		slog.Uint64("sequence", s.journal.sequence), slog.Duration("duration", time.Since(start)))
-	if c := found.CutOff; c != nil {
-		if c.InDoubt {
-			s.cfg.Logger.Error("what is behind the last sound change of the journal was cut off, and may have been answered", c.Attrs()...)
-		} else {
-			s.cfg.Logger.Warn("a torn tail of the journal was cut off: its writing was interrupted, and nothing in it had been answered", c.Attrs()...)
-		}
-	}
-	for _, path := range found.SetAside {
-		s.cfg.Logger.Warn("a damaged snapshot was set aside; an older one and the journal made up for it", slog.String("file", path))
-	}
-	for _, loss := range found.Losses {
-		s.cfg.Logger.Error("the spool has lost something, or may have, and nobody has taken note of it yet (relay-agent acknowledge-loss)",
-			slog.String("lost", loss.String()), slog.String("reason", loss.Reason), slog.Time("found", loss.Found))
-	}
+	s.journal.tell(&found)
 	if found.Lossy {
 		// What is missing may have been numbers, or verdicts: neither can be relied on.
 		s.cfg.Logger.Error("a part of the journal is lost: what is left is sent again, under a new journal")
-		s.renew(nil, "a part of it is lost")
-	}
-	if found.Failure != nil {
-		s.cfg.Logger.Error("the spool takes no pushes: its journal can be read and not written", slog.Any("err", found.Failure))
+		s.cursors.renew(nil, "a part of it is lost")
 	}
 	return found.Lossy, nil
 }
@@ -159,7 +137,7 @@ func (r *replay) wrote(b []byte) (err error) {
 func (r *replay) settings(b []byte) error {
 	address, st, err := decodeSettings(b)
 	if err == nil {
-		r.s.remembered.byAddress[address] = st
+		r.s.door.remembered.byAddress[address] = st
 	}
 	return err
 }
@@ -167,7 +145,7 @@ func (r *replay) settings(b []byte) error {
 func (r *replay) forgotten(b []byte) error {
 	address, err := decodeForgotten(b)
 	if err == nil {
-		delete(r.s.remembered.byAddress, address)
+		delete(r.s.door.remembered.byAddress, address)
 	}
 	return err
 }

@@ -126,7 +126,7 @@ func (c *common) checkOwn(body *exposition.Body) error {
 func (s *Spool) Names() metric.NameScheme {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.remembered.inPaths()
+	return s.door.remembered.inPaths()
 }
 
 // NamesInDoubt says why [Spool.Names] may be another scheme soon, for people: none of the relays was met yet, of which one may take the wider one.
@@ -134,7 +134,7 @@ func (s *Spool) Names() metric.NameScheme {
 func (s *Spool) NamesInDoubt() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.remembered.byAddress) > 0 {
+	if len(s.door.remembered.byAddress) > 0 {
 		return nil
 	}
 	return fmt.Errorf("no relay was met that could say whether it takes UTF-8 names (--push.enable-utf8-names); push again once one is attached: %s",

@@ -134,7 +134,7 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	for cur := range s.cursors.all() {
 		f.cursors = append(f.cursors, *cur)
 	}
-	f.settings = maps.Clone(s.remembered.byAddress)
+	f.settings = maps.Clone(s.door.remembered.byAddress)
 	for c := range s.groups.order.all() {
 		f.changes = append(f.changes, frozenChange{
 			entry: c, sequence: c.sequence, operation: c.operation, gauges: c.gauges, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
