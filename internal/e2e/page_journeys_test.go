@@ -79,15 +79,32 @@ func TestPages(t *testing.T) {
 		wantNotice(b, "Nothing was changed")
 		b.click("Delete 3 groups")
 		wantNotice(b, "Deleting 3 groups in")
-		b.open(s.url + "/groups?q=old-7") // leaves the page
+		b.do(chromedp.Evaluate[chromedp.Void](`{ document.querySelector(".notice:not(:has(button))")?.remove(); const now = Date.now; Date.now = () => now() + 3600_000 }`)) // as on a machine that slept
+		wantNotice(b, "Nothing was changed")
+		b.click("Delete 3 groups")
+		wantNotice(b, "Deleting 3 groups in")
+		b.do(chromedp.Evaluate[chromedp.Void](`addEventListener("pageshow", (event) => { window.wasKept = event.persisted })`))
+		b.open(s.url + "/groups?q=old-7") // leaves the page, which the browser keeps as it stands
+		b.wantText("4 groups of")
+		<-time.After(11 * time.Second)
+		b.back()
+		b.wantText("Delete 3 groups")
+		wantNotice(b, "Nothing was changed")
+		if !eval[bool](b, "window.wasKept") {
+			t.Error("the browser did not keep the page: what comes of that is not seen")
+		}
+		b.open(s.url + "/groups?q=old-7")
 		b.wantText("4 groups of")
 		b.click("Delete these 4 groups")
 		b.click("Delete 4 groups")
 		s.push(t, "/metrics/job/report/instance/old-7", "report_seconds 2\n")
 		wantNotice(b, "3 deleted, 1 pushed to or deleted meanwhile, and left.")
 		b.wantText(`job="report"`)
+		b.open(strings.Replace(s.url, "//", "//someone:password@", 1) + "/groups/delete?q=old-7")
+		b.click("Delete 1 group")
+		wantNotice(b, "1 deleted.")
 		b.open(s.url + "/groups?q=old-7")
-		b.wantText("1 group of", `job="report"`)
+		b.wantText("No group matches")
 	})
 	t.Run("what changes is shown", func(t *testing.T) {
 		b.open(s.url + "/groups?q=fresh")
