@@ -47,6 +47,8 @@ type HandlerConfig struct {
 	NamesInDoubt func() error
 	// Permit says whether a request may do that to a group, before its body is read: an error is the answer. Nil permits everything.
 	Permit func(r *http.Request, op change.Operation, key grouping.Key) error
+	// Sees says of which groups who sent a request may know: what is answered names no others. It is nil, or returns nil, for all.
+	Sees func(r *http.Request) func(key grouping.Key) bool
 	// Timeout bounds the wait for the pusher; 0 for no bound but the pusher's own.
 	Timeout time.Duration
 	// Logger reports refused pushes at debug level. Required.
@@ -248,7 +250,7 @@ func (h *Handler) tooLarge(limit int64) error {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, o change.Outcome) {
 	status := o.Kind.Status()
 	h.cfg.Logger.Debug("push refused", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("addr", r.RemoteAddr), slog.Int("status", status), slog.String("err", o.Detail))
-	message := o.Detail
+	message := h.readable(r, o.Detail)
 	if o.Kind == change.TimedOut {
 		message = fmt.Sprintf("push was not stored within %s; whether it will be is in doubt, push again", h.cfg.Timeout)
 	}
@@ -263,6 +265,14 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, o change.Outcom
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
 	http.Error(w, message, status)
+}
+
+// readable returns a reason in which the groups are named of which the pusher may know.
+func (h *Handler) readable(r *http.Request, reason string) string {
+	if h.cfg.Sees == nil {
+		return reason
+	}
+	return change.Readable(reason, h.cfg.Sees(r))
 }
 
 // stallReader moves the connection's read deadline on with every read, so that a slow body is read to its end and one

@@ -41,9 +41,7 @@ func (s *Server) rights(r *http.Request) web.Rights {
 	user := policy.UserOf(r.Context())
 	who := s.identityOf(r)
 	rights := web.Rights{Who: strings.Join(append([]string{who.User}, who.Certificate...), "\x00"), Nothing: denial(user.Anything())}
-	if user != nil {
-		rights.SeesGroup, rights.SeesTarget, rights.HidesStatus = user.Sees, user.Sight(), !user.SeesStatus()
-	}
+	rights.SeesGroup, rights.SeesTarget, rights.HidesStatus = user.Reading(), user.Sight(), !user.SeesStatus()
 	if !s.opts.EnableAdminAPI {
 		rights.Refusal = "Deleting needs the admin API: start the relay with --web.enable-admin-api."
 		return rights

@@ -204,6 +204,7 @@ type agentContent struct {
 	agentRow
 	AgentTerms
 
+	ShowsStatus            bool // what the relay has of it, and may have by the policy, is for who asks
 	Serial                 string
 	Sessions               int
 	SessionLasts           string
@@ -233,10 +234,13 @@ func (h *Handler) showAgent(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) newAgent(a *roster.Agent, rights *Rights, token string, now time.Time) agentContent {
 	c := agentContent{
-		agentRow: newAgentRow(a, now), Serial: a.CertificateSerial, Sessions: a.Sessions, AgentTerms: h.cfg.AgentTerms(a.Name), Withheld: a.Withheld,
+		agentRow: newAgentRow(a, now), Serial: a.CertificateSerial, Sessions: a.Sessions,
 		More: max(len(a.Targets)-targetsPerAgent, 0), MoreLink: "targets?" + url.Values{"agent": {a.Name}}.Encode(), Token: token, Refusal: rights.Refusal,
 	}
-	c.Groups, c.Series = h.cfg.Store.Account(a.Name)
+	if c.ShowsStatus = !rights.HidesStatus; c.ShowsStatus {
+		c.AgentTerms, c.Withheld = h.cfg.AgentTerms(a.Name), a.Withheld
+		c.Groups, c.Series = h.cfg.Store.Account(a.Name)
+	}
 	if h.cfg.AgentLabel != "" {
 		c.GroupsLink = "groups?" + url.Values{"q": {matcher(h.cfg.AgentLabel, a.Name)}}.Encode()
 	}

@@ -110,8 +110,8 @@ func (h *Handler) groupOf(rights *Rights, key grouping.Key) (groupstore.Group, b
 
 func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) groupContent {
 	c := groupContent{
-		groupRow: h.newGroupRow(g, now), Path: h.cfg.RoutePrefix + "/metrics/" + g.Key().PathFor(h.cfg.Names), Rejected: rejected(g),
-		RejectedAt: webpage.MomentOf(g.FailureTime(), now), Reason: g.FailureReason(), JobFailure: g.JobFailure(), Quarantined: g.Quarantined(),
+		groupRow: h.newGroupRow(g, rights, now), Path: h.cfg.RoutePrefix + "/metrics/" + g.Key().PathFor(h.cfg.Names), Rejected: rejected(g),
+		RejectedAt: webpage.MomentOf(g.FailureTime(), now), Reason: rights.told(g.FailureReason()), JobFailure: g.JobFailure(), Quarantined: rights.told(g.Quarantined()),
 		Late: g.IsLate(), Expired: g.HasExpired(), DeclaredBy: g.DeclaredBy(), Refusal: rights.Refusal,
 	}
 	for _, l := range c.Labels {
@@ -123,7 +123,7 @@ func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) gr
 		}
 	}
 	for _, p := range h.cfg.Recent.Pushes(g.Key()) {
-		c.Pushes = append(c.Pushes, newPushRow(p, now))
+		c.Pushes = append(c.Pushes, newPushRow(p, rights, now))
 	}
 	room := valuesPerPage
 	for f := range g.Families() {
@@ -135,6 +135,7 @@ func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) gr
 			continue
 		}
 		shown := newFamily(f, g.Key(), room, now)
+		shown.Quarantined = rights.told(f.Quarantined())
 		room -= shown.cost
 		c.Families = append(c.Families, shown)
 	}
@@ -145,9 +146,9 @@ func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) gr
 	return c
 }
 
-func newPushRow(p recent.Push, now time.Time) pushRow {
+func newPushRow(p recent.Push, rights *Rights, now time.Time) pushRow {
 	row := pushRow{
-		At: webpage.MomentOf(p.At, now), What: p.Operation.String(), Taken: p.IsTaken(), Outcome: "taken", Detail: p.Detail,
+		At: webpage.MomentOf(p.At, now), What: p.Operation.String(), Taken: p.IsTaken(), Outcome: "taken", Detail: rights.told(p.Detail),
 		Bytes: webpage.Bytes(p.Bytes), Duration: webpage.Duration(p.Took),
 	}
 	switch {

@@ -78,7 +78,7 @@ func (h *Handler) newGroupList(ctx context.Context, rights *Rights, query url.Va
 	var from, to int
 	list.Pager, from, to = webpage.NewPager(query, len(groups), perPage)
 	for _, g := range groups[from:to] {
-		list.Groups = append(list.Groups, h.newGroupRow(g, now))
+		list.Groups = append(list.Groups, h.newGroupRow(g, rights, now))
 	}
 	if rights.OffersDeletion != nil && list.IsFiltered && len(groups) > 0 {
 		list.Deletes = "groups/delete" + webpage.With(webpage.Known(query, "q", "state"), "", "")
@@ -150,18 +150,18 @@ func meaning(text string) (func(grouping.Key) bool, error) {
 // matcher writes a search for a label.
 func matcher(name, value string) string { return "{" + name + "=" + strconv.Quote(value) + "}" }
 
-func (h *Handler) newGroupRow(g groupstore.Group, now time.Time) groupRow {
+func (h *Handler) newGroupRow(g groupstore.Group, rights *Rights, now time.Time) groupRow {
 	row := groupRow{
 		Labels: jobFirst(g.Key()), Link: h.groupLink(g.Key()), Badges: badgesOf(g), Series: g.Series(), Pushed: webpage.MomentOf(g.PushTime(), now),
 		Due: webpage.MomentOf(g.Due(), now), Expires: webpage.MomentOf(g.Expires(), now), Seen: seen(g.Key(), g.Version()),
 	}
 	switch {
 	case rejected(g):
-		row.Why = g.FailureReason()
+		row.Why = rights.told(g.FailureReason())
 	case g.JobFailure() != "":
 		row.Why = g.JobFailure()
 	case g.Quarantined() != "":
-		row.Why = g.Quarantined()
+		row.Why = rights.told(g.Quarantined())
 	}
 	return row
 }

@@ -47,7 +47,7 @@ type attention struct {
 func (h *Handler) showOverview(w http.ResponseWriter, r *http.Request) {
 	h.show(w, r, 0, func(rights *Rights, now time.Time) webpage.Page {
 		c := h.newOverview(rights, now)
-		c.First = h.firstSteps(r)
+		c.First = h.firstSteps(r, rights)
 		return webpage.Page{Template: "overview", Title: c.Verdict, Place: overview, Topics: topicAgents + " " + topicGroups, Content: c}
 	})
 }

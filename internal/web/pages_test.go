@@ -321,8 +321,15 @@ func TestManyAgents(t *testing.T) {
 func TestSeenByFew(t *testing.T) {
 	s := newSite(t, roster.Agent{Name: "mine", Targets: []roster.Target{{Target: target.Target{Name: "t", Job: "mine", Instance: "mine"}}}},
 		roster.Agent{Name: "secret", Targets: []roster.Target{{Target: target.Target{Name: "t", Job: "secret", Instance: "secret"}}}})
-	s.push("m 1\n", "job", "mine")
-	s.push("m 1\n", "job", "secret")
+	s.push("# TYPE odd counter\nodd 1\n", "job", "secret", "token", "abc")
+	k := s.push("m 1\n# TYPE odd gauge\nodd 1\n", "job", "mine")
+	s.refuse("it is odd"+change.InGroup(key(t, "job", "secret")), "job", "mine")
+	s.recent.Pushed(k, recent.Push{At: time.Now(), Kind: change.Invalid, Detail: "it is odd" + change.InGroup(key(t, "job", "secret"))})
+	s.config = func(cfg *web.Config) {
+		cfg.AgentTerms = func(string) web.AgentTerms { return web.AgentTerms{MaxGroups: 100, Policy: []string{"secret.yml:3"}} }
+		cfg.DataDir = "/var/secret"
+	}
+	s.build()
 	s.rights = all()
 	s.rights.SeesTarget = func(agent string, _ *target.Target) bool { return agent == "mine" }
 	s.rights.SeesGroup = func(k grouping.Key) bool { return k.Job() == "mine" }
@@ -333,13 +340,16 @@ func TestSeenByFew(t *testing.T) {
 		return errors.New("denied by policy.yml:3")
 	}
 	s.rights.HidesStatus = true
-	for _, path := range []string{"/", "/agents", "/targets", "/groups", "/agents/mine", "/group/job/mine", "/groups/delete?q=%7Bjob%3D~%22.%2B%22%7D"} {
+	for _, path := range []string{"/", "/agents", "/targets", "/groups", "/agents/mine", "/agents/mine/targets/t", "/group/job/mine", "/start", "/groups?state=quarantined", "/groups?state=rejected", "/groups/delete?q=%7Bjob%3D~%22.%2B%22%7D"} {
 		d := s.get(path)
-		if d.status != 200 || strings.Contains(d.raw, "secret") || !strings.Contains(d.raw, "mine") && path != "/" {
+		if d.status != 200 || strings.Contains(d.raw, "secret") || !strings.Contains(d.raw, "mine") && path != "/" && path != "/start" {
 			t.Errorf("GET %s: %d\n%s", path, d.status, d.main())
 		}
 	}
-	for _, path := range []string{"/agents/secret", "/agents/secret/targets/t", "/group/job/secret"} {
+	s.get("/group/job/mine").wantText("it is odd in a group that is not yours to read", "which it is in a group that is not yours to read")
+	s.get("/agents/mine").wantText("those that you may read")
+	s.get("/start").wantText("relay-server --data.dir=DIR agents token site-a")
+	for _, path := range []string{"/agents/secret", "/agents/secret/targets/t", "/group/job/secret/token/abc"} {
 		if d := s.get(path); d.status != 404 {
 			t.Errorf("GET %s: %d", path, d.status)
 		}
