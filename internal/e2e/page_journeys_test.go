@@ -238,7 +238,7 @@ func TestAccessiblePages(t *testing.T) {
 	b := startBrowser(t)
 	pages := []string{
 		"/", "/agents", "/agents/site-berlin", "/agents/site-lima", "/targets", "/groups", "/groups?state=failed", "/groups?q=%7B", "/group/job/batch", "/group/job/import/instance/web-3",
-		"/group/job/nightly-report/instance/web-7", "/groups/delete?q=old-7", "/start", "/status", "/group/job/none",
+		"/group/job/nightly-report/instance/web-7", "/groups/delete?q=old-7", "/refused", "/start", "/status", "/group/job/none",
 	}
 	for _, g := range s.discovered(t) {
 		pages = append(pages, strings.TrimSuffix(g.Labels["__metrics_path__"], "/metrics"))

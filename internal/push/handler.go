@@ -49,6 +49,9 @@ type HandlerConfig struct {
 	Permit func(r *http.Request, op change.Operation, key grouping.Key) error
 	// Sees says of which groups who sent a request may know: what is answered names no others. It is nil, or returns nil, for all.
 	Sees func(r *http.Request) func(key grouping.Key) bool
+	// Refused is told of each push that is permitted and does not come to Applier, the zero key standing for a path that names no group; nil
+	// tells nobody. It must be safe for concurrent use.
+	Refused func(op change.Operation, key grouping.Key, o change.Outcome)
 	// Timeout bounds the wait for the pusher; 0 for no bound but the pusher's own.
 	Timeout time.Duration
 	// Logger reports refused pushes at debug level. Required.
@@ -113,6 +116,13 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 		JobBase64: jobBase64,
 		Labels:    route.Param(r.Context(), "labels"),
 	})
+	refused := func(err error) change.Outcome {
+		o := change.OutcomeOf(err)
+		if h.cfg.Refused != nil {
+			h.cfg.Refused(op, key, o)
+		}
+		return o
+	}
 	if h.cfg.Permit != nil && keyErr == nil {
 		if err := h.cfg.Permit(r, op, key); err != nil {
 			return change.OutcomeOf(err)
@@ -124,31 +134,31 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 	defer body.Release()
 	if op != change.Delete {
 		if err := h.readBody(w, r, arriving, body); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 	}
 	if keyErr != nil {
-		return change.OutcomeOf(keyErr)
+		return refused(keyErr)
 	}
 	c := &change.Change{Operation: op, Key: key, At: receivedAt}
 	if op != change.Delete {
 		if err := CheckKey(key, h.cfg.Limits); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 		if err := readOperation(c, r.Header); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 		if err := readLife(c, r.Header); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 		c.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))
 		if err := body.Complete(c.Format); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 		c.Body = body.Bytes()
 	}
 	if err := readOnce(c, r.Header); err != nil {
-		return change.OutcomeOf(err)
+		return refused(err)
 	}
 	if h.cfg.Timeout > 0 {
 		var end context.CancelFunc

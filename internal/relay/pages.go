@@ -88,6 +88,11 @@ func (s *Server) health() web.Health {
 	return h
 }
 
+// refused notes a push for the pages that did not come to the store.
+func (s *Server) refused(op change.Operation, key grouping.Key, o change.Outcome) {
+	s.recent.Pushed(key, recent.Push{At: time.Now(), Operation: op, Kind: o.Kind, Detail: o.Detail})
+}
+
 // decided notes a push for the pages.
 func (s *Server) decided(c *change.Change, o change.Outcome, took time.Duration) {
 	s.recent.Pushed(c.Key, recent.Push{

@@ -16,6 +16,7 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/recent"
@@ -156,6 +157,29 @@ took_count 9
 	s.refuse("no good", "job", "backup", "instance", "db/1")
 	d = s.get(d.url.Path[len(prefix):])
 	d.wantText("push refused", "The last push was refused", "no good", "What was pushed before stays.")
+}
+
+// TestRefused: a refused push is found from the first page, with its reason, also where no group came of it.
+func TestRefused(t *testing.T) {
+	s := newSite(t)
+	s.push("m 1\n", "job", "other")
+	s.refuse("it is odd", "job", "other") // before the relay was started
+	s.get("/refused").wantText("No push was refused since the relay started")
+	s.recent.Pushed(key(t, "job", "new", "a", "b/c"), recent.Push{At: time.Now(), Operation: change.Merge, Kind: change.Invalid, Detail: "line 1 is no text"})
+	s.recent.Pushed(grouping.Key{}, recent.Push{At: time.Now(), Kind: change.Invalid, Detail: "job name is required"})
+	d := s.get(s.get("/").link("pushes were refused in the last hour"))
+	d.wantText("Refused pushes", `job= "new" a= "b/c"`, "merge refused: invalid line 1 is no text", "none", "job name is required")
+	d.wantNoText("other")
+	d = s.get(d.link(`job= "new"`))
+	if d.status != http.StatusOK {
+		t.Errorf("the page of the group is %d", d.status)
+	}
+	d.wantText("There is no such group now", "merge refused: invalid line 1 is no text")
+	s.rights.SeesGroup = func(k grouping.Key) bool { return k.Job() == "other" }
+	s.get("/refused").wantNoText(`"new"`, "job name is required")
+	if d := s.get(d.url.Path[len(prefix):]); d.status != http.StatusNotFound || strings.Contains(d.raw, "line 1") {
+		t.Errorf("for who may not read it the page is %d: %s", d.status, d.main())
+	}
 }
 
 // TestNativeHistogram: it is drawn, and its buckets are in words.

@@ -75,7 +75,7 @@ func (c *overviewContent) addStatus(h *Handler, now time.Time) {
 	}
 	scrapes, pushes := h.cfg.Recent.All()
 	if n := pushes.Refused(); n > 0 {
-		c.warn(webpage.Count(n), noun(n, "push was refused in the last hour", "pushes were refused in the last hour"), "those of a group are on its page, with their reasons", "groups?state=rejected")
+		c.warn(webpage.Count(n), noun(n, "push was refused in the last hour", "pushes were refused in the last hour"), "the last of them, with their reasons", "refused")
 	}
 	if at := health.CertificateNotAfter; !at.IsZero() && at.Sub(now) < certificateEnds {
 		c.warn("1", "certificate of the relay ends", webpage.MomentOf(at, now).Relative+": agents will not trust it then", "status")

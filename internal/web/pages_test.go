@@ -40,6 +40,7 @@ func evilSite(t testing.TB) *site {
 		k := s.push("# HELP m "+strings.ReplaceAll(evil, "\\", "")+"\n# TYPE m gauge\nm{l=\"<b>\"} 1\n", labels...)
 		s.recent.Pushed(k, recent.Push{At: time.Now(), Kind: change.Invalid, Detail: evil})
 	}
+	s.recent.Pushed(key(t, "job", "never"+evil), recent.Push{At: time.Now(), Kind: change.Invalid, Detail: evil})
 	s.push("# TYPE m counter\nm 1\n", "job", "z"+evil)
 	s.refuse(evil, "job", evil)
 	s.pushLiving(time.Hour, evil, lifetime.Texts{Every: "30m"}, "job", "failed"+evil)
@@ -90,7 +91,7 @@ func TestEveryPageIsReached(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"", "agents", "targets", "groups", "group", "start", "asset"} {
+	for _, want := range []string{"", "agents", "targets", "groups", "group", "refused", "start", "asset"} {
 		if kinds[want] == 0 {
 			t.Errorf("no page of the kind %q was reached: %v", want, kinds)
 		}
@@ -324,6 +325,7 @@ func TestSeenByFew(t *testing.T) {
 	s.push("# TYPE odd counter\nodd 1\n", "job", "secret", "token", "abc")
 	k := s.push("m 1\n# TYPE odd gauge\nodd 1\n", "job", "mine")
 	s.refuse("it is odd"+change.InGroup(key(t, "job", "secret")), "job", "mine")
+	s.recent.Pushed(key(t, "job", "secret", "token", "def"), recent.Push{At: time.Now(), Kind: change.Invalid, Detail: "secret"})
 	s.recent.Pushed(k, recent.Push{At: time.Now(), Kind: change.Invalid, Detail: "it is odd" + change.InGroup(key(t, "job", "secret"))})
 	s.config = func(cfg *web.Config) {
 		cfg.AgentTerms = func(string) web.AgentTerms { return web.AgentTerms{MaxGroups: 100, Policy: []string{"secret.yml:3"}} }
@@ -340,7 +342,7 @@ func TestSeenByFew(t *testing.T) {
 		return errors.New("denied by policy.yml:3")
 	}
 	s.rights.HidesStatus = true
-	for _, path := range []string{"/", "/agents", "/targets", "/groups", "/agents/mine", "/agents/mine/targets/t", "/group/job/mine", "/start", "/groups?state=quarantined", "/groups?state=rejected", "/groups/delete?q=%7Bjob%3D~%22.%2B%22%7D"} {
+	for _, path := range []string{"/", "/agents", "/targets", "/groups", "/agents/mine", "/agents/mine/targets/t", "/group/job/mine", "/start", "/refused", "/groups?state=quarantined", "/groups?state=rejected", "/groups/delete?q=%7Bjob%3D~%22.%2B%22%7D"} {
 		d := s.get(path)
 		if d.status != 200 || strings.Contains(d.raw, "secret") || !strings.Contains(d.raw, "mine") && path != "/" && path != "/start" {
 			t.Errorf("GET %s: %d\n%s", path, d.status, d.main())
