@@ -23,7 +23,8 @@ import (
 	"pushrelay/internal/web"
 )
 
-const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>`
+// evil is markup, and writes what follows it from right to left.
+const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>` + "\u2069\u202e"
 
 // evilSite is one in which everything that somebody else can choose is markup.
 func evilSite(t testing.TB) *site {
@@ -125,6 +126,9 @@ func checkPage(t *testing.T, d document) {
 				}
 				ids[a.Val] = true
 			}
+		}
+		if n.Type == html.TextNode && strings.ContainsAny(n.Data, "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069") {
+			t.Errorf("%s: a text may turn round what is beside it: %q", d.url, n.Data)
 		}
 		if n.Type == html.TextNode && strings.Contains(n.Data, "ZgotmplZ") {
 			t.Errorf("%s: something was taken out of the page", d.url)

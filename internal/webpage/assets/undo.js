@@ -31,7 +31,9 @@ function undone(text) {
   const button = document.createElement("button");
   button.textContent = "Undo";
   box.append(button);
-  words.append(`${text} `, count);
+  const what = document.createElement("bdi"); // it may have a name
+  what.textContent = text;
+  words.append(what, " ", count);
   button.focus();
   return new Promise((decided) => {
     let looked = Date.now();
