@@ -265,6 +265,30 @@ func TestAccessiblePages(t *testing.T) {
 		b.open(s.url + "/")
 		b.keep(fmt.Sprintf("overview-%d-%s", l.width, l.colours))
 	}
+	// On a phone, and at 400 %, a list is put in order too, and whatever has the focus is seen.
+	b.look(320, "light")
+	b.open(s.url + "/groups?state=failed")
+	for range 40 {
+		b.do(chromedp.KeyEvent(kb.Tab))
+		hidden := eval[string](b, `(() => {
+			const e = document.activeElement, r = e.getClientRects()[0];
+			if (e === document.body || e.matches("[role=region]")) return "";
+			const seen = r && document.elementFromPoint(r.x + Math.min(r.width / 2, 20), r.y + Math.min(r.height / 2, 10));
+			return seen && e.contains(seen) ? "" : e.outerHTML;
+		})()`)
+		if hidden != "" {
+			t.Errorf("nobody sees that the focus is on %s", hidden)
+		}
+	}
+	b.do(chromedp.Evaluate[chromedp.Void](`{ const s = document.querySelector("select[name=sort]"); s.focus(); s.value = "-series"; s.dispatchEvent(new Event("change", {bubbles: true})) }`))
+	eventually(b, 20*time.Second, "the list is in order", func() error {
+		if search := eval[string](b, "location.search"); search != "?state=failed&sort=-series" {
+			return fmt.Errorf("%w: %q", errPage, search)
+		}
+		return nil
+	})
+	b.keep("groups-320")
+	b.look(1280, "light")
 	// By keyboard from the top to the first thing that needs attention.
 	b.open(s.url + "/")
 	b.do(chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter), chromedp.KeyEvent(kb.Tab))

@@ -38,6 +38,7 @@ type groupList struct {
 	Text, State, Sort string
 	States            []option
 	Columns           []column
+	Orders            []option
 	Known             int
 	Groups            []groupRow
 	Problem           string // why the text cannot be looked for
@@ -66,8 +67,9 @@ func (h *Handler) newGroupList(ctx context.Context, rights *Rights, query url.Va
 	for _, s := range groupStates {
 		list.States = append(list.States, option{s.name, s.text})
 	}
-	list.Columns = columns(query, column{Name: "Group"}, column{Name: "State", Link: "state"}, column{Name: "Last push", Link: "pushed"}, column{Name: "Next is late", Link: "due"},
-		column{Name: "Expires", Link: "expires"}, column{Name: "Series", Link: "series", Class: "number"})
+	list.Columns = columns(query, column{Name: "Group"}, column{Name: "State", By: "state"}, column{Name: "Last push", By: "pushed"}, column{Name: "Next is late", By: "due"},
+		column{Name: "Expires", By: "expires"}, column{Name: "Series", By: "series", Class: "number"})
+	list.Orders = orders(list.Columns)
 	groups, err := h.find(ctx, rights, query)
 	if err != nil {
 		list.Problem = err.Error()

@@ -20,6 +20,8 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/recent"
+	"pushrelay/internal/roster"
+	"pushrelay/internal/target"
 	"pushrelay/internal/web"
 )
 
@@ -85,6 +87,33 @@ func testGroups(t *testing.T) {
 			t.Errorf("%s: %d", query, d.status)
 		}
 		d.wantText(want)
+	}
+}
+
+// TestOrders: the form of a list has the orders that its columns have, and keeps the one that was chosen.
+func TestOrders(t *testing.T) {
+	s := newSite(t, roster.Agent{Name: "a", Targets: []roster.Target{{Target: target.Target{Name: "t", Job: "j", Instance: "i"}}}})
+	s.push("m 1\n", "job", "a")
+	for _, path := range []string{"/groups", "/agents", "/targets"} {
+		d := s.get(path + "?sort=-" + map[string]string{"/groups": "series", "/agents": "down", "/targets": "took"}[path])
+		values, chosen := []string{}, ""
+		for _, o := range d.all("option") {
+			if attribute(o.Parent, "name") == "sort" {
+				values = append(values, attribute(o, "value"))
+				if strings.Contains(o.Attr[len(o.Attr)-1].Key, "selected") {
+					chosen = text(o)
+				}
+			}
+		}
+		heads := 0
+		for _, a := range d.all("a") {
+			if a.Parent.Data == "th" && attribute(a.Parent, "scope") == "col" {
+				heads++
+			}
+		}
+		if heads == 0 || len(values) != 1+2*heads || !strings.HasSuffix(chosen, ", ascending") {
+			t.Errorf("%s: the orders are %q, of %d columns, and %q is chosen", path, values, heads, chosen)
+		}
 	}
 }
 
