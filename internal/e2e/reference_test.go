@@ -135,6 +135,12 @@ func TestReferenceOfRoutes(t *testing.T) {
 		want = slices.Replace(want, behind, behind+1, "/metrics/job/:job/*labels", "/metrics/job@base64/:job/*labels")
 	}
 	wantNamed(t, "routes.md", want)
+	page := readFile(t, filepath.Join(repository, "docs/reference/routes.md"))
+	for _, path := range found(t, `Path\s+= "(/[^"]*)"`, readFile(t, filepath.Join(repository, "internal/web/changes.go")), 2) {
+		if row := "| `POST` `" + path + "` |"; !strings.Contains(page, row) {
+			t.Errorf("docs/reference/routes.md does not have %s", row)
+		}
+	}
 }
 
 // TestReferenceOfGroupsMetrics: what the programs themselves say of a group, beside what was pushed, is in the reference. Their own metrics are compared
