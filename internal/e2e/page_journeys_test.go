@@ -265,6 +265,19 @@ func TestAccessiblePages(t *testing.T) {
 		b.open(s.url + "/")
 		b.keep(fmt.Sprintf("overview-%d-%s", l.width, l.colours))
 	}
+	// What is there before anything was pushed, and while a deletion waits.
+	empty := startRelay(t)
+	for _, page := range []string{"/", "/agents", "/targets", "/groups", "/refused"} {
+		b.open(empty.url + page)
+		b.wantAccessible(axe, "of an empty relay "+page)
+	}
+	b.open(s.url + "/groups/delete?q=old-7")
+	b.click("Delete 4 groups")
+	wantNotice(b, "Deleting 4 groups in")
+	b.wantAccessible(axe, "while a deletion waits")
+	b.do(chromedp.KeyEvent(kb.Escape))
+	wantNotice(b, "Nothing was changed")
+	b.wantAccessible(axe, "after it was undone")
 	// On a phone, and at 400 %, a list is put in order too, and whatever has the focus is seen.
 	b.look(320, "light")
 	b.open(s.url + "/groups?state=failed")

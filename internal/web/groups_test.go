@@ -34,12 +34,13 @@ func testGroups(t *testing.T) {
 	s.push("m 1\nn 2\n", "job", "backup", "instance", "db 1")
 	s.push("m 1\n", "job", "import", "team", "a=b")
 	s.pushLiving(time.Hour, "", lifetime.Texts{Every: "30m", TTL: "3h"}, "job", "late")
-	s.pushLiving(3*time.Hour, "", lifetime.Texts{Every: "4h", TTL: "1h"}, "job", "expired")
+	s.pushLiving(3*time.Hour, "", lifetime.Texts{Every: "2h", TTL: "1h"}, "job", "expired") // and late, if it were there
 	s.pushLiving(0, "exit status 3", lifetime.Texts{Every: "25h"}, "job", "broken")
 	s.refuse("pushed metrics must not have timestamps", "job", "refused")
 	s.push("# TYPE m counter\nm 1\n", "job", "odd")
 	s.get("/groups").wantText("7 groups", `job= "backup" instance= "db 1" ok 0s ago 2`, `job= "late" late 1h ago 30m ago in 2h`,
-		`job= "expired" expired 3h ago in 1h 2h ago`, `job= "broken" failed exit status 3`, `job= "refused" push refused pushed metrics must not have timestamps never`, `job= "odd" quarantine`)
+		`job= "expired" expired 3h ago 1h ago 2h ago`, `job= "broken" failed exit status 3`, `job= "refused" push refused pushed metrics must not have timestamps never`, `job= "odd" quarantine`)
+	s.get("/").wantText("1 job is late", "1 job has expired")
 	for query, want := range map[string]string{
 		"q=backup":                             "backup",
 		`q={job="import"}`:                     "import",
@@ -56,8 +57,8 @@ func testGroups(t *testing.T) {
 		"state=no-such":                        "backup broken expired import late odd refused",
 		`q={job=~".+"}&state=late&sort=pushed`: "late",
 		"sort=series&q=a":                      "backup import late", // a is in their keys
-		`sort=due&state=expecting`:             "late expired broken",
-		`sort=-due&state=expecting`:            "broken expired late",
+		`sort=due&state=expecting`:             "expired late broken",
+		`sort=-due&state=expecting`:            "broken late expired",
 		`sort=state&q={job=~"odd|late|broken|backup"}`:   "broken late odd backup",
 		`sort=expires&q={job=~"late|expired"}`:           "expired late",
 		`sort=evil&from=-1&q={job=~"late|odd"}&other=<>`: "late odd",
