@@ -105,6 +105,7 @@ func TestPages(t *testing.T) {
 		wantNotice(b, "1 deleted.")
 		b.open(s.url + "/groups?q=old-7")
 		b.wantText("No group matches")
+		s.push(t, "/metrics/job/report/instance/old-7", "report_seconds 3\n")
 	})
 	t.Run("what changes is shown", func(t *testing.T) {
 		b.open(s.url + "/groups?q=fresh")
