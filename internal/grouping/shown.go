@@ -11,7 +11,7 @@ func CutString(text string) (key Key, rest string, ok bool) {
 	rest = text
 	var labels []Label
 	for before := "{"; strings.HasPrefix(rest, before); before = "," {
-		name, value := "", ""
+		var name, value string
 		if name, rest, ok = cutName(rest[len(before):]); !ok {
 			return Key{}, text, false
 		}

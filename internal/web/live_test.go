@@ -208,8 +208,8 @@ func TestLongStream(t *testing.T) {
 		l.conn <- far
 		ctx, end := context.WithCancel(t.Context())
 		var running sync.WaitGroup
-		running.Go(func() { server.Serve(l) })  //nolint:errcheck // It ends with the test.
-		running.Go(func() { s.pages.Run(ctx) }) //nolint:errcheck // The same.
+		running.Go(func() { server.Serve(l) })
+		running.Go(func() { s.pages.Run(ctx) })
 		var beats atomic.Int64
 		running.Go(func() {
 			for lines := bufio.NewScanner(near); lines.Scan(); {
