@@ -128,7 +128,7 @@ func (s *Server) newStore(dataDir string) error {
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
 	s.ingester = ingest.New(ingest.Config{
 		Store: s.store, Limits: s.opts.PushLimits, Names: s.opts.names(),
-		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Permit: s.permitAgent, Adding: s.addingOf, Decided: s.decided, Registerer: s.telemetry,
+		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Permit: s.permitAgent, Sees: s.seenByAgent, Adding: s.addingOf, Decided: s.decided, Registerer: s.telemetry,
 	})
 	return nil
 }

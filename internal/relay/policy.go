@@ -37,6 +37,18 @@ func (s *Server) permitAgent(agent string, key grouping.Key) error {
 	return forbidden(s.guard.Push(agent, key))
 }
 
+// seenGroups says which groups who sent a request may read, nil for all.
+func seenGroups(r *http.Request) func(grouping.Key) bool { return policy.UserOf(r.Context()).Reading() }
+
+// seenByAgent says of which groups an agent may know, nil for all: of those that it may push to.
+func (s *Server) seenByAgent(agent string) func(grouping.Key) bool {
+	is := s.guard.Agent(agent)
+	if is.IsFree() {
+		return nil
+	}
+	return func(key grouping.Key) bool { return is.Push(key) == nil }
+}
+
 func forbidden(refused *policy.Refusal) error {
 	if refused == nil {
 		return nil

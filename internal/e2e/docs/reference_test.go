@@ -137,6 +137,12 @@ func TestReferenceOfRoutes(t *testing.T) {
 		want = slices.Replace(want, behind, behind+1, "/metrics/job/:job/*labels", "/metrics/job@base64/:job/*labels")
 	}
 	wantNamed(t, "routes.md", want)
+	page := client.ReadFile(t, filepath.Join(document.Repository, "docs/reference/routes.md"))
+	for _, path := range found(t, `Path\s+= "(/[^"]*)"`, client.ReadFile(t, filepath.Join(document.Repository, "internal/web/changes.go")), 2) {
+		if row := "| `POST` `" + path + "` |"; !strings.Contains(page, row) {
+			t.Errorf("docs/reference/routes.md does not have %s", row)
+		}
+	}
 }
 
 // TestReferenceOfGroupsMetrics: what the programs themselves say of a group, beside what was pushed, is in the reference. Their own metrics are compared

@@ -113,6 +113,12 @@ func (b *browser) open(url string) {
 	b.do(chromedp.Navigate(url))
 }
 
+// back goes back to the page before.
+func (b *browser) back() {
+	b.Helper()
+	b.do(chromedp.Evaluate[chromedp.Void]("history.back()"))
+}
+
 // text returns what a person reads in the content of the page.
 func (b *browser) text() string {
 	b.Helper()

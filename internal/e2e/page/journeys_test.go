@@ -84,15 +84,33 @@ func TestPages(t *testing.T) {
 		wantNotice(b, "Nothing was changed")
 		b.click("Delete 3 groups")
 		wantNotice(b, "Deleting 3 groups in")
-		b.open(s.URL + "/groups?q=old-7") // leaves the page
+		b.do(chromedp.Evaluate[chromedp.Void](`{ document.querySelector(".notice:not(:has(button))")?.remove(); const now = Date.now; Date.now = () => now() + 3600_000 }`)) // as on a machine that slept
+		wantNotice(b, "Nothing was changed")
+		b.click("Delete 3 groups")
+		wantNotice(b, "Deleting 3 groups in")
+		b.do(chromedp.Evaluate[chromedp.Void](`addEventListener("pageshow", (event) => { window.wasKept = event.persisted })`))
+		b.open(s.URL + "/groups?q=old-7") // leaves the page, which the browser keeps as it stands
+		b.wantText("4 groups of")
+		<-time.After(11 * time.Second)
+		b.back()
+		b.wantText("Delete 3 groups")
+		wantNotice(b, "Nothing was changed")
+		if !eval[bool](b, "window.wasKept") {
+			t.Error("the browser did not keep the page: what comes of that is not seen")
+		}
+		b.open(s.URL + "/groups?q=old-7")
 		b.wantText("4 groups of")
 		b.click("Delete these 4 groups")
 		b.click("Delete 4 groups")
 		s.push(t, "/metrics/job/report/instance/old-7", "report_seconds 2\n")
 		wantNotice(b, "3 deleted, 1 pushed to or deleted meanwhile, and left.")
 		b.wantText(`job="report"`)
+		b.open(strings.Replace(s.URL, "//", "//someone:password@", 1) + "/groups/delete?q=old-7")
+		b.click("Delete 1 group")
+		wantNotice(b, "1 deleted.")
 		b.open(s.URL + "/groups?q=old-7")
-		b.wantText("1 group of", `job="report"`)
+		b.wantText("No group matches")
+		s.push(t, "/metrics/job/report/instance/old-7", "report_seconds 3\n")
 	})
 	t.Run("what changes is shown", func(t *testing.T) {
 		b.open(s.URL + "/groups?q=fresh")
@@ -226,7 +244,7 @@ func TestAccessiblePages(t *testing.T) {
 	b := startBrowser(t)
 	pages := []string{
 		"/", "/agents", "/agents/site-berlin", "/agents/site-lima", "/targets", "/groups", "/groups?state=failed", "/groups?q=%7B", "/group/job/batch", "/group/job/import/instance/web-3",
-		"/group/job/nightly-report/instance/web-7", "/groups/delete?q=old-7", "/start", "/status", "/group/job/none",
+		"/group/job/nightly-report/instance/web-7", "/groups/delete?q=old-7", "/refused", "/start", "/status", "/group/job/none",
 	}
 	for _, g := range s.Discovered(t) {
 		pages = append(pages, strings.TrimSuffix(g.Labels["__metrics_path__"], "/metrics"))
@@ -253,6 +271,43 @@ func TestAccessiblePages(t *testing.T) {
 		b.open(s.URL + "/")
 		b.keep(fmt.Sprintf("overview-%d-%s", l.width, l.colours))
 	}
+	// What is there before anything was pushed, and while a deletion waits.
+	empty := house.StartRelay(t)
+	for _, page := range []string{"/", "/agents", "/targets", "/groups", "/refused"} {
+		b.open(empty.URL + page)
+		b.wantAccessible(axe, "of an empty relay "+page)
+	}
+	b.open(s.URL + "/groups/delete?q=old-7")
+	b.click("Delete 4 groups")
+	wantNotice(b, "Deleting 4 groups in")
+	b.wantAccessible(axe, "while a deletion waits")
+	b.do(chromedp.KeyEvent(kb.Escape))
+	wantNotice(b, "Nothing was changed")
+	b.wantAccessible(axe, "after it was undone")
+	// On a phone, and at 400 %, a list is put in order too, and whatever has the focus is seen.
+	b.look(320, "light")
+	b.open(s.URL + "/groups?state=failed")
+	for range 40 {
+		b.do(chromedp.KeyEvent(kb.Tab))
+		hidden := eval[string](b, `(() => {
+			const e = document.activeElement, r = e.getClientRects()[0];
+			if (e === document.body || e.matches("[role=region]")) return "";
+			const seen = r && document.elementFromPoint(r.x + Math.min(r.width / 2, 20), r.y + Math.min(r.height / 2, 10));
+			return seen && e.contains(seen) ? "" : e.outerHTML;
+		})()`)
+		if hidden != "" {
+			t.Errorf("nobody sees that the focus is on %s", hidden)
+		}
+	}
+	b.do(chromedp.Evaluate[chromedp.Void](`{ const s = document.querySelector("select[name=sort]"); s.focus(); s.value = "-series"; s.dispatchEvent(new Event("change", {bubbles: true})) }`))
+	client.Eventually(b, 20*time.Second, "the list is in order", func() error {
+		if search := eval[string](b, "location.search"); search != "?state=failed&sort=-series" {
+			return fmt.Errorf("%w: %q", errPage, search)
+		}
+		return nil
+	})
+	b.keep("groups-320")
+	b.look(1280, "light")
 	// By keyboard from the top to the first thing that needs attention.
 	b.open(s.URL + "/")
 	b.do(chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter), chromedp.KeyEvent(kb.Tab))
