@@ -147,7 +147,7 @@ test: deps ## Run every test, with the race detector; installs what they need fi
 
 .PHONY: shorttest
 shorttest: ## Run the tests that need no other program, in seconds
-	go test -short $(TESTLINK) -shuffle=on -p=$(PARALLEL) $(TESTFLAGS) $(PACKAGES)
+	go test -short $(TESTLINK) -p=$(PARALLEL) $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: bench
 bench: build ## Measure beside a Pushgateway and a direct scrape (minutes); with BENCH=Push the Go benchmarks of that name

@@ -226,6 +226,9 @@ func TestRecordInLabel(t *testing.T) {
 
 // TestLaterVersions: what a later version wrote is refused, and left as it is.
 func TestLaterVersions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it tries many places")
+	}
 	for name, payload := range map[string]string{
 		"a kind of payload": "?",
 		"a kind of mark":    `m{"lease":"x"}`,

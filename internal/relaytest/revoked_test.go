@@ -324,6 +324,9 @@ func TestRevokedWhileNoRelayRuns(t *testing.T) {
 
 // TestKilledRelaysSocket: what a killed relay left is replaced, and until then commands do without it.
 func TestKilledRelaysSocket(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts another process")
+	}
 	opts := relaytest.Options(t)
 	r := relaytest.Start(t, opts)
 	socket := filepath.Join(opts.DataDir, relayapi.ControlSocket)
