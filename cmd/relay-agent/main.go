@@ -137,7 +137,7 @@ func flags(serve *kingpin.CmdClause) func() agent.Options {
 	o.Web = kingpinflag.AddFlags(serve, listen[0])
 	listenAsked := false
 	serve.GetFlag("web.listen-address").Default(listen...).IsSetByUser(&listenAsked).
-		Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent.sock (repeatable; default: " + listen[0] + ", and " + listen[1] + " where there is IPv6). A Unix socket has mode 0660, and needs no password.")
+		Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent/agent.sock (repeatable; default: " + listen[0] + ", and " + listen[1] + " where there is IPv6). A Unix socket has mode 0660, and needs no password.")
 	serve.Flag("web.allowed-host", "Further name by which this machine is asked for on its loopback, such as that of a proxy in front (repeatable; known are IP addresses, localhost and the machine's name). Any other is answered 421, since a page of another site may be behind it.").
 		PlaceHolder("NAME").StringsVar(&o.AllowedHosts)
 

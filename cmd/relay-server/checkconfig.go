@@ -12,7 +12,7 @@ import (
 
 const checkHelp = `Check a file as the relay would read it, and show which of its files it is and what the relay makes of it: that of --config.file, --policy.file, --web.config.file or --grpc.tls.crl-file. Starts nothing.
 
-Example: relay-server check-config /etc/pushrelay/relay.yml
+Example: relay-server check-config /etc/relay-server/relay.yml
 
 Exit codes: 0 good, also with warnings; 1 the relay would refuse it; 2 wrong command line.`
 

@@ -194,7 +194,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{[]string{"push", "--job=j", "--grouping=job=k"}, 2, "--job"},
 		{[]string{"delete", "--job=j", "--grouping=__x=k"}, 2, `improper label name "__x"`},
 		{[]string{"delete", "--job=j", "more"}, 2, "more"},
-		{[]string{"status", "--agent.address=ftp://x"}, 2, "unix:/run/relay-agent.sock"},
+		{[]string{"status", "--agent.address=ftp://x"}, 2, "unix:/run/relay-agent/agent.sock"},
 		{[]string{"check-config"}, 2, "file"},
 		{[]string{"no-such-command"}, 2, "no-such-command: the commands are"},
 		{[]string{"--no-such-flag"}, 2, "--no-such-flag"},

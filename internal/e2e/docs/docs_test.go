@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 
 	"pushrelay/internal/e2e/client"
@@ -79,7 +80,19 @@ func TestBlocksOfTheDocumentation(t *testing.T) {
 			if err := yaml.Unmarshal([]byte(text), &content); err != nil || content == nil {
 				t.Errorf("%s: %v", b.place, err)
 			}
-		case "console", "crontab", "go", "haproxy", "ini", "nginx", "powershell", "promql", "proto", "text":
+		case "haproxy":
+			wantConfiguration(t, b, program.RequireProgram(t, "/usr/sbin/haproxy", "haproxy"), text, "-c", "-f")
+		case "nginx":
+			text = "pid nginx.pid; error_log stderr; events {} http { access_log off; server { listen 127.0.0.1:1;\n" + text + "} }\n"
+			wantConfiguration(t, b, program.RequireProgram(t, "/usr/sbin/nginx", "nginx"), text, "-t", "-e", "stderr", "-c")
+		case "promql":
+			// Each line is a query of its own.
+			for line := range strings.Lines(text) {
+				if _, err := parser.NewParser(parser.Options{}).ParseExpr(line); err != nil {
+					t.Errorf("%s: %v", b.place, err)
+				}
+			}
+		case "console", "crontab", "dockerfile", "ini", "powershell", "text": // docs/README.md says what is looked at in those
 		case "":
 			if !strings.ContainsAny(text, "─│┌") { // a picture
 				t.Errorf("%s: the block does not say what it is", b.place)
@@ -90,9 +103,20 @@ func TestBlocksOfTheDocumentation(t *testing.T) {
 	}
 }
 
+// wantConfiguration fails unless a program takes a block as its configuration. The names of relays in it are examples.
+func wantConfiguration(t *testing.T, b block, reader, text string, args ...string) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "configuration")
+	client.WriteFile(t, file, regexp.MustCompile(`relay-[0-9]\.example\.org`).ReplaceAllString(text, "127.0.0.1"))
+	if r := program.Output(t, program.Command{Path: reader, Args: append(args, file), Dir: dir}); r.Code != 0 {
+		t.Errorf("%s: %s%s", b.place, r.Stdout, r.Stderr)
+	}
+}
+
 var (
 	// ours is a command of ours in a line of a shell, up to where the shell does something else with it, or it is followed by a command to run.
-	ours = regexp.MustCompile(`(?:^|[ (|"])(?:/usr/local/bin/|bin/)?(relay-server|relay-agent)((?: (?:\$\([^)]*\)|[^|<>&;#()\n])*)?)`)
+	ours = regexp.MustCompile(`(?:^|[ (|"])(?:/usr/(?:local/)?bin/|bin/)?(relay-server|relay-agent)((?: (?:\$\([^)]*\)|[^|<>&;#()\n])*)?)`)
 	// notOurs are lines in which our programs are what something else is about.
 	notOurs = regexp.MustCompile(`^(for|#) |install |systemctl|journalctl|ps -ef|COPY`)
 	// elided is what is left out of an example.
@@ -149,7 +173,7 @@ func TestUnitInTheDocumentation(t *testing.T) {
 	if !ok || !ok2 || file == "" {
 		t.Fatalf("Debian's Pushgateway has no default file: %q", rest)
 	}
-	want := "ExecStart=\nExecStart=/usr/local/bin/relay-server --persistence.file=" + file + " $ARGS\n"
+	want := "ExecStart=\nExecStart=/usr/bin/relay-server --persistence.file=" + file + " $ARGS\n"
 	for _, page := range []string{"../../../README.md", "../../../docs/how-to/migrate-from-a-pushgateway.md"} {
 		if !strings.Contains(client.ReadFile(t, page), want) {
 			t.Errorf("%s does not have\n%s", page, want)
