@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"pushrelay/internal/agent"
 	"pushrelay/internal/e2e/client"
 	"pushrelay/internal/relaytest"
 )
@@ -77,4 +79,51 @@ func TestHeadOfTheAgent(t *testing.T) {
 			t.Errorf("HEAD %s = %d %q, %v, want 200", path, got.Status, got.Body, err)
 		}
 	}
+}
+
+// TestChangeWithoutRoom: a change that a relay has no room for waits by itself, while others of the same agent go on; it goes through once there is room
+// (T13).
+func TestChangeWithoutRoom(t *testing.T) {
+	opts := relaytest.Options(t)
+	opts.MaxGroups = 3
+	r := relaytest.Start(t, opts)
+	a := r.StartAgent(t, "site-a", "").Restart(t, func(o *agent.Options) { o.PushWait = 2 * time.Second }) // so long the second push to the group waits behind the first
+	r.WaitFor(t, a, "site-a")
+	put := func(job string, value int) client.Response {
+		got, err := client.Fetch(http.MethodPut, a.URL+"/metrics/job/"+job, strings.NewReader(fmt.Sprintf("%s %d\n", job, value)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	applied := func(job string, value int) {
+		if got := put(job, value); got.Status != http.StatusOK || got.Body != "" || got.Header.Get("X-Relay-Spooled") != "" {
+			t.Errorf("PUT %s: %d %s", job, got.Status, got.Body)
+		}
+	}
+	seriesOf := func(job string) string { return fmt.Sprintf(`%s{agent="site-a", instance="", job=%q}`, job, job) }
+	for n, job := range []string{"a", "b", "c"} {
+		applied(job, n)
+	}
+	for i, why := range []string{"the store is full: it takes no more than 3 groups", "kept at the agent"} {
+		if got := put("d", 1+i); got.Status != http.StatusAccepted || got.Header.Get("X-Relay-Spooled") != "true" || !strings.Contains(got.Body, why) {
+			t.Errorf("a push without room: %d %s, want 202 with %q", got.Status, got.Body, why)
+		}
+	}
+	for n := range 20 {
+		applied("a", 10+n)
+	}
+	client.WantSeries(t, a.URL, "relay_agent_spool_entries", 1)
+	client.WantNoSeries(t, r.URL, seriesOf("d"))
+	if later, _, err := client.ValueOf(r.URL, `relay_changes_total{result="later"}`); err != nil || later == 0 {
+		t.Errorf("the relay put %v changes off, %v", later, err)
+	}
+	if got, err := client.Fetch(http.MethodDelete, a.URL+"/metrics/job/c", nil); err != nil || got.Status != http.StatusAccepted || got.Header.Get("X-Relay-Spooled") != "" {
+		t.Errorf("DELETE: %d %s, %v", got.Status, got.Body, err)
+	}
+	client.WantSeries(t, r.URL, seriesOf("d"), 2)
+	relaytest.Eventually(t, "the spool is drained", func() bool {
+		entries, there, err := client.ValueOf(a.URL, "relay_agent_spool_entries")
+		return err == nil && there && entries == 0
+	})
 }

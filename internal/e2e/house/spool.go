@@ -85,7 +85,7 @@ func WantKept(t testing.TB, got client.Response, why ...string) {
 	}
 }
 
-// SeriesOfJob is the series that [agent.ask] pushes, as a relay shows it.
+// SeriesOfJob is the series that [Agent.Ask] pushes, as a relay shows it.
 func SeriesOfJob(job string) string {
 	return fmt.Sprintf(`%s{agent="site-a", instance="", job=%q}`, job, job)
 }

@@ -143,29 +143,3 @@ func TestSpoolLargePush(t *testing.T) {
 	a.WantDrained(t)
 	whole("later")
 }
-
-// TestSpoolLater: a change that a relay has no room for waits by itself, while others of the same agent go on; it goes through
-// once there is room (T13).
-func TestSpoolLater(t *testing.T) {
-	t.Parallel()
-	r := house.StartRelay(t, "--store.max-groups=3")
-	a, _ := house.StartSpooling(t, r, "--push.wait=4s") // as long as the second push to the group waits behind the first
-	for n, job := range []string{"a", "b", "c"} {
-		a.Applied(t, job, n)
-	}
-	a.Kept(t, "d", 1, "the store is full: it takes no more than 3 groups", r.GRPC)
-	a.Kept(t, "d", 2)
-	for n := range 20 {
-		a.Applied(t, "a", 10+n)
-	}
-	client.WantSeries(t, a.URL, "relay_agent_spool_entries", 1)
-	client.WantNoSeries(t, r.URL, house.SeriesOfJob("d"))
-	if later, _, err := client.ValueOf(r.URL, `relay_changes_total{result="later"}`); err != nil || later == 0 {
-		t.Errorf("the relay put %v changes off, %v", later, err)
-	}
-	if got := a.Ask(t, http.MethodDelete, "c", 0); got.Status != http.StatusAccepted || got.Header.Get("X-Relay-Spooled") != "" {
-		t.Errorf("DELETE: %d %s", got.Status, got.Body)
-	}
-	client.WantSeries(t, r.URL, house.SeriesOfJob("d"), 2)
-	a.WantDrained(t)
-}
