@@ -301,8 +301,8 @@ func TestAccessiblePages(t *testing.T) {
 	}
 	b.do(chromedp.Evaluate[chromedp.Void](`{ const s = document.querySelector("select[name=sort]"); s.focus(); s.value = "-series"; s.dispatchEvent(new Event("change", {bubbles: true})) }`))
 	client.Eventually(b, 20*time.Second, "the list is in order", func() error {
-		if search := eval[string](b, "location.search"); search != "?state=failed&sort=-series" {
-			return fmt.Errorf("%w: %q", errPage, search)
+		if state := eval[string](b, "document.readyState + location.search"); state != "complete?state=failed&sort=-series" {
+			return fmt.Errorf("%w: %q", errPage, state)
 		}
 		return nil
 	})
