@@ -18,4 +18,4 @@ chmod 755 "$work"
 mkdir "$work/source"
 git archive "$release" | tar -x -C "$work/source"
 CGO_ENABLED=0 go build -C "$work/source" -buildvcs=false -o "$work/" ./cmd/relay-server ./cmd/relay-agent
-EARLIER_PROGRAMS=$work go test -tags=earlier -count=1 -timeout=5m -run='^TestEarlierRelease$' ./internal/e2e
+EARLIER_PROGRAMS=$work go test -tags=earlier -count=1 -timeout=5m -run='^TestEarlierRelease$' ./internal/e2e/durability

@@ -18,7 +18,7 @@ while IFS=: read -r file func; do
 	if [[ $package != $(dirname "$file") ]]; then
 		package=$(dirname "$file")
 		path=$(go list "./$package")
-		go test -c -fuzz=. -o "$work/test" "./$package"
+		go test -c -fuzz=. -ldflags="-s -w" -o "$work/test" "./$package"
 	fi
 	echo "== $package $name"
 	count=$((count + 1))

@@ -13,6 +13,7 @@ wanted=(
 	prometheus-node-exporter=/usr/bin/prometheus-node-exporter
 	nftables=/usr/sbin/nft
 	nginx=/usr/sbin/nginx                                 # a proxy that speaks HTTP/1.0 by default
+	haproxy=/usr/sbin/haproxy                             # reads the configuration that a page has for it
 	iproute2=/usr/bin/ip
 	python3-prometheus-client=/usr/lib/python3/dist-packages/prometheus_client/__init__.py
 	curl=/usr/bin/curl
@@ -32,8 +33,8 @@ wanted=(
 	runc=/usr/sbin/runc
 )
 
-# Debian starts a daemon when it installs it. These would take the ports 80, 9090, 9091 and 9100 of this machine.
-daemons=(nginx prometheus prometheus-pushgateway prometheus-node-exporter)
+# Debian starts a daemon when it installs it. These would take the ports 80, 9090, 9091 and 9100 of this machine; haproxy has none by default.
+daemons=(nginx haproxy prometheus prometheus-pushgateway prometheus-node-exporter)
 
 missing=()
 for want in "${wanted[@]}"; do

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is released, as its users do: makes two releases for this machine's kind, one the upgrade of the other, and runs the tests of scripts/release that
+# Installs what is released, as its users do: makes two releases, one the upgrade of the other, and runs the tests of scripts/release that
 # boot a fresh Debian, run containers, and let rpm install. Where this machine cannot do that, nothing was checked: that is said, and noted in the file that
 # $NOT_CHECKED names. For whoever does this often: DEBIAN_ROOT is an archive of a fresh Debian, as
 # `mmdebstrap --variant=minbase --include=systemd,systemd-sysv,dbus bookworm root.tar` makes one.
@@ -18,10 +18,12 @@ scripts/install-test-deps.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"; sed "s/^/not checked here: /" scripts/release/unchecked.txt' EXIT
 chmod 755 "$work"
-platform=linux/$(go env GOARCH)
-for release in old=v0.0.1 new=v0.0.2; do
-	make --silent release VERSION="${release#*=}" PLATFORMS="$platform" >/dev/null
-	mv bin/release "$work/${release%=*}"
-done
+# release FOLDER VERSION PLATFORMS makes one.
+release() {
+	make --silent release VERSION="$2" PLATFORMS="$3" >/dev/null
+	mv bin/release "$work/$1"
+}
+release old v0.0.1 "linux/$(go env GOARCH)"
+release new v0.0.2 "linux/amd64 linux/arm64" # an image is for both, and a machine has to find its own in it
 OLD_RELEASE=$work/old NEW_RELEASE=$work/new NEW_VERSION=v0.0.2 \
-	go test -C scripts/release -tags=machines -count=1 -timeout=8m -v -run='^(TestDebian|TestRPM|TestContainers)$' .
+	go test -C scripts/release -tags=machines -count=1 -timeout=15m -v -run='^(TestDebian|TestRPM|TestContainers)$' .

@@ -4,15 +4,20 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"pushrelay/internal/commandline"
+	"pushrelay/internal/fileowner"
+	"pushrelay/internal/httpserver"
 	"pushrelay/internal/targets"
+	"pushrelay/internal/yamldoc"
 )
 
-const checkHelp = `Check a configuration file as the agent would read it, target files and TLS files included, and show what it makes of it. Starts nothing.
+const checkHelp = `Check a configuration file as the agent would read it, target files and TLS files included, and show what it makes of it; or the file of its --web.config.file. Starts nothing.
 
 Example: relay-agent check-config /etc/relay-agent/agent.yml
 
@@ -26,17 +31,20 @@ type checkCommand struct {
 
 func newCheckCommand(app *kingpin.Application) *checkCommand {
 	c := &checkCommand{CmdClause: app.Command("check-config", checkHelp)}
-	c.file = c.Arg("file", "Configuration file, as for --config.file.").Required().String()
+	c.file = c.Arg("file", "File as for --config.file or --web.config.file; its sections say which.").Required().String()
 	return c
 }
 
 func (c *checkCommand) run(stdout, stderr io.Writer) int {
+	if text, err := os.ReadFile(*c.file); err == nil && httpserver.IsConfig(yamldoc.Keys(text)) {
+		return c.checkWeb(stdout, stderr)
+	}
 	found, err := targets.Check(*c.file)
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-agent check-config: %v\n", err)
 		return exitFailed
 	}
-	fmt.Fprintf(stdout, "%d jobs: %s\n%d targets\n", len(found.Jobs), strings.Join(found.Jobs, ", "), len(found.Targets))
+	fmt.Fprintf(stdout, "%s: %s\n%s\n", commandline.Count(len(found.Jobs), "job"), strings.Join(found.Jobs, ", "), commandline.Count(len(found.Targets), "target"))
 	for _, t := range found.Targets {
 		fmt.Fprintf(stdout, "  %s  %s://%s%s  job=%s instance=%s", t.Name, t.Scheme, t.Address, t.MetricsPath, t.Job, t.Instance)
 		for _, l := range t.Labels {
@@ -52,7 +60,7 @@ func (c *checkCommand) run(stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout)
 	}
 	if found.PushRules > 0 {
-		fmt.Fprintf(stdout, "%d push rules\n", found.PushRules)
+		fmt.Fprintf(stdout, "%s\n", commandline.Count(found.PushRules, "push rule"))
 	}
 	for _, warning := range found.Warnings {
 		fmt.Fprintf(stdout, "warning: %s\n", warning)
@@ -64,5 +72,19 @@ func (c *checkCommand) run(stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	fmt.Fprintf(stdout, "%s is good\n", *c.file)
+	return exitOK
+}
+
+// checkWeb checks a web configuration file.
+func (c *checkCommand) checkWeb(stdout, stderr io.Writer) int {
+	found, err := httpserver.CheckConfig(*c.file)
+	if err != nil {
+		fmt.Fprintf(stderr, "relay-agent check-config: web configuration %s: %v\n", *c.file, err)
+		return exitFailed
+	}
+	for _, warning := range fileowner.Warnings(fileowner.Named{Name: "the file", Path: *c.file}) {
+		fmt.Fprintf(stdout, "warning: %s\n", warning)
+	}
+	fmt.Fprintf(stdout, "%s: for --web.config.file: %s\n", *c.file, found)
 	return exitOK
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kingpin/v2"
 
 	"pushrelay/internal/agent"
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/enrol/enrolclient"
 	"pushrelay/internal/identity"
 )
@@ -26,7 +27,7 @@ A token on a command line can be seen by other users of the machine while the co
 
 Example: sudo -u relay-agent relay-agent enroll --data.dir=/var/lib/relay-agent - <token.txt
 
-Exit codes: 0 enrolled; 1 refused, or not possible: the same again will not help; 3 no relay can be reached, or it says later: the same again may help, and costs no second token; 2 wrong command line.`
+Exit codes: 0 enrolled; 1 refused, or not possible: the same again will not help; 3 no relay can be reached, or it says later, or the data dir cannot be written: the same again may help, and costs no second token; 2 wrong command line.`
 
 // maxTokenBytes bounds what is read as a token: more than one has.
 const maxTokenBytes = 8 << 10
@@ -42,8 +43,8 @@ type enrollCommand struct {
 func newEnrollCommand(app *kingpin.Application) *enrollCommand {
 	c := &enrollCommand{CmdClause: app.Command("enroll", enrollHelp)}
 	c.Arg("token", "Join token, or - for standard input.").StringsVar(&c.tokens)
-	c.Flag("enroll.token-file", "File with the join token.").PlaceHolder("FILE").StringVar(&c.file)
-	c.Flag("name", "Name of the agent, for a token that leaves it open (default: the name of this host).").PlaceHolder("NAME").StringVar(&c.opts.Name)
+	commandline.Text(c.Flag("enroll.token-file", "File with the join token.").PlaceHolder("FILE"), &c.file)
+	commandline.Text(c.Flag("name", "Name of the agent, for a token that leaves it open (default: the name of this host).").PlaceHolder("NAME"), &c.opts.Name)
 	c.Flag("force", "Also where the agent has an identity that is good: it is replaced.").BoolVar(&c.opts.Force)
 	c.Flag("data.dir", "Data dir of the agent.").Default(agent.DefaultOptions().DataDir).PlaceHolder("DIR").StringVar(&c.opts.DataDir)
 	c.Flag("relay.proxy-url", "HTTP proxy on the way to the relays, as for the agent.").PlaceHolder("URL").StringVar(&c.opts.RelayProxyURL)
@@ -67,7 +68,7 @@ func (c *enrollCommand) run(stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "relay-agent enroll: %v; trying again in %s\n", err, wait)
 	}
 	id, err := agent.Enroll(ctx, c.opts)
-	if failed, ok := errors.AsType[*enrolclient.Error](err); ok && failed.Later {
+	if failed, ok := errors.AsType[*enrolclient.Error](err); ok && failed.Later || errors.Is(err, agent.ErrUnkept) {
 		return fail(exitLater, err)
 	}
 	if err != nil {

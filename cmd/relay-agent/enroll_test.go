@@ -96,6 +96,16 @@ func TestEnrollWithoutToken(t *testing.T) {
 	}
 }
 
+// TestEmptyFlags: an empty variable of a script is a mistake, and not a flag that was left away.
+func TestEmptyFlags(t *testing.T) {
+	for _, flag := range []string{"--name=", "--enroll.token-file="} {
+		var out bytes.Buffer
+		if code := run([]string{"enroll", flag, "x"}, &out, &out); code != exitUsage || !strings.Contains(out.String(), strings.TrimSuffix(flag, "=")+" is empty: give it a value") {
+			t.Errorf("%s: %d, %s", flag, code, out.String())
+		}
+	}
+}
+
 // TestIdentityState: until when a certificate is good, when it is renewed, and what is in the way.
 func TestIdentityState(t *testing.T) {
 	now := time.Date(2027, 1, 10, 0, 0, 0, 0, time.UTC)

@@ -13,7 +13,6 @@ import (
 	"io"
 	"os"
 	"runtime"
-	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/promslog"
@@ -53,9 +52,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	app := kingpin.New("relay-agent", "Dials out of an isolated network to relays: local jobs push to it, and relays scrape targets through it.")
 	app.Version(version.Print("relay-agent"))
 	app.HelpFlag.Short('h')
-	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
-		app.UsageTemplate(kingpin.LongHelpTemplate) // the flags of the agent are those of a command, and belong on the first page
-	}
+	commandline.SetUsage(app)
 	app.UsageWriter(stdout)
 	exited := false
 	status := 0
@@ -140,7 +137,7 @@ func flags(serve *kingpin.CmdClause) func() agent.Options {
 	o.Web = kingpinflag.AddFlags(serve, listen[0])
 	listenAsked := false
 	serve.GetFlag("web.listen-address").Default(listen...).IsSetByUser(&listenAsked).
-		Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent.sock (repeatable; default: " + listen[0] + ", and " + listen[1] + " where there is IPv6). A Unix socket has mode 0660, and needs no password.")
+		Help("Where local jobs push, host:port or unix:PATH, such as unix:/run/relay-agent/agent.sock (repeatable; default: " + listen[0] + ", and " + listen[1] + " where there is IPv6). A Unix socket has mode 0660, and needs no password.")
 	serve.Flag("web.allowed-host", "Further name by which this machine is asked for on its loopback, such as that of a proxy in front (repeatable; known are IP addresses, localhost and the machine's name). Any other is answered 421, since a page of another site may be behind it.").
 		PlaceHolder("NAME").StringsVar(&o.AllowedHosts)
 

@@ -143,7 +143,7 @@ func targetsState(st *agentapi.Status) string {
 }
 
 func relayState(r agentapi.Relay, now time.Time) string {
-	pending := fmt.Sprintf(", %d changes pending", r.Pending)
+	pending := ", " + commandline.Count(r.Pending, "change") + " pending"
 	if !r.Connected {
 		reason := commandline.Plain(r.LastError)
 		if reason == "" {
@@ -167,7 +167,7 @@ func spoolState(s *agentapi.Spool) string {
 	if s.MaxBytes > 0 {
 		state += fmt.Sprintf(" of %.0f MiB", float64(s.MaxBytes)/(1<<20))
 	}
-	state += fmt.Sprintf(", %d changes pending", s.Entries)
+	state += ", " + commandline.Count(s.Entries, "change") + " pending"
 	if s.Entries > 0 {
 		state += fmt.Sprintf(", the oldest for %s", time.Duration(s.OldestSeconds*float64(time.Second)).Round(time.Second))
 	}

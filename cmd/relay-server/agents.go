@@ -25,10 +25,11 @@ const (
 	agentsHelp = `Let agents in by join tokens, list them, throw them out and let them in again: those of the relay that runs on --data.dir, or what its files say. Whoever runs it has to be the relay's user, or root.
 
 Exit codes: 0 done; 1 refused; 2 wrong command line; 3 the relay cannot be reached, or cannot do it now.`
-	agentsListHelp = `List all agents: connected, revoked, away, or unseen if a certificate was issued and nobody came with it.
+	agentsListHelp = `List all agents: connected, revoked, away, or unseen if a certificate was issued and nobody came with it. One that was revoked and has a new certificate since, by a token, is not revoked: its earlier certificates are.
 
-Example: sudo relay-server --data.dir=/var/lib/pushrelay agents list`
-	agentsShowHelp = `Show one agent, and the certificates that were issued to it.
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agents list
+Example: sudo relay-server --data.dir=/var/lib/pushrelay agents list --token=0123456789abcdef`
+	agentsShowHelp = `Show one agent, and the certificates that were issued to it: when, by which token, renewal or command, and to which address.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents show site-a`
 	agentsRevokeHelp = `Throw an agent out, now and until it is lifted: its sessions end, its certificates are refused, also those that nobody remembers, and nothing that it has in flight is applied. Its targets leave the list; what it pushed stays. Join tokens for it are void; a new one lets it in again.
@@ -36,10 +37,10 @@ Example: sudo relay-server --data.dir=/var/lib/pushrelay agents show site-a`
 Two relays that are no cluster share no revocation: revoke at each.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents revoke site-a`
-	agentsAllowHelp = `Lift all revocations of an agent: each of its certificates that has not ended is let in again, also a stolen one.
+	agentsAllowHelp = `Lift all revocations of an agent: each of its certificates that has not ended is let in again, also a stolen one. A running agent is back within 10 minutes, one that is started anew at once.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents allow site-a`
-	agentsForgetHelp = `Take an agent that is away off the list, with its targets. Its groups stay, and so do its revocations. It is listed again when it comes back.
+	agentsForgetHelp = `Take an agent that is away off the list, with its targets. Its groups stay, and so do its revocations. It is listed again when it comes back, and as unseen for as long as a certificate of it may be used or renewed.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay agents forget site-a`
 )
@@ -48,6 +49,7 @@ Example: sudo relay-server --data.dir=/var/lib/pushrelay agents forget site-a`
 type agentsCommands struct {
 	list, show, revoke, allow, forget *kingpin.CmdClause
 	name, output                      *string
+	byToken                           string
 	what                              relayapi.Revoke
 	tokens                            *tokensCommands
 }
@@ -60,10 +62,11 @@ func newAgentsCommands(app *kingpin.Application) *agentsCommands {
 		name: new(string), tokens: newTokensCommands(agents),
 	}
 	c.output = outputFlag(agents)
+	commandline.Text(c.list.Flag("token", "Only those that came in by the join token with this id, as agents tokens and agents show have it, until their first certificate can be renewed no more.").PlaceHolder("ID"), &c.byToken)
 	for _, command := range []*kingpin.CmdClause{c.show, c.revoke, c.allow, c.forget} {
 		command.Arg("name", "Name of the agent.").Required().StringVar(c.name)
 	}
-	c.revoke.Flag("serial", "Revoke only the certificate with this serial number, in hexadecimal as openssl x509 -serial prints it.").PlaceHolder("HEX").StringVar(&c.what.Serial)
+	commandline.Text(c.revoke.Flag("serial", "Revoke only the certificate with this serial number, in hexadecimal as openssl x509 -serial prints it.").PlaceHolder("HEX"), &c.what.Serial)
 	c.revoke.Flag("keep-targets", "Leave its targets in the list, and down.").BoolVar(&c.what.KeepTargets)
 	c.revoke.Flag("with-tokens", "Void the join tokens with a prefix that reach the name. Those for the very name are void anyway.").BoolVar(&c.what.WithTokens)
 	c.revoke.Flag("delete-groups", "Delete what it pushed; needs the running relay.").BoolVar(&c.what.DeleteGroups)
@@ -118,11 +121,21 @@ func (c *agentsCommands) run(command string, agents relay.Agents, stdout, stderr
 }
 
 func (c *agentsCommands) runList(ctx context.Context, agents relay.Agents, out *output) error {
-	all, source, err := agents.List(ctx)
+	list := agents.List
+	if c.byToken != "" {
+		list = func(ctx context.Context) ([]relayapi.Agent, relay.Source, error) {
+			return agents.ListBy(ctx, c.byToken)
+		}
+	}
+	all, source, err := list(ctx)
 	if err != nil {
 		return err
 	}
 	out.tell(source, all, func(w io.Writer) {
+		if len(all) == 0 && c.byToken != "" {
+			fmt.Fprintf(w, "no agent came in by token %s, as far as the ledger has certificates\n", commandline.Plain(c.byToken))
+			return
+		}
 		if len(all) == 0 {
 			fmt.Fprintln(w, "no agent is known")
 			return
@@ -165,18 +178,37 @@ func writeAgent(w io.Writer, a relayapi.Agent) {
 		fmt.Fprintf(table, "%s\t%s\n", line[0], line[1])
 	}
 	if a.Revoked != nil {
-		fmt.Fprintf(table, "revoked\t%s\n", timeText(&a.Revoked.At))
+		since := ""
+		if a.State != relayapi.AgentRevoked {
+			since = ", without the certificates that it got since"
+		}
+		fmt.Fprintf(table, "revoked\t%s%s\n", timeText(&a.Revoked.At), since)
 	}
 	for _, r := range a.RevokedCertificates {
 		fmt.Fprintf(table, "revoked certificate\t%s, %s\n", commandline.Plain(r.Serial), timeText(&r.At))
 	}
 	for _, issued := range a.Certificates {
-		refused := ""
-		if issued.Revoked {
-			refused = ", revoked"
-		}
-		fmt.Fprintf(table, "issued\t%s by %s, ends %s: %s%s\n", timeText(&issued.IssuedAt), commandline.Plain(issued.By), timeText(&issued.To), commandline.Plain(issued.Serial), refused)
+		fmt.Fprintf(table, "issued\t%s\n", commandline.Plain(issuedText(issued)))
 	}
+}
+
+// issuedText says how and to whom a certificate was issued.
+func issuedText(c relayapi.Certificate) string {
+	text := timeText(&c.IssuedAt) + " by " + c.By
+	switch {
+	case c.Token != "":
+		text += " " + c.Token
+	case c.Parent != "":
+		text += " of " + c.Parent
+	}
+	if c.Address != "" {
+		text += " to " + c.Address
+	}
+	text += ", ends " + timeText(&c.To) + ": " + c.Serial
+	if c.Revoked {
+		text += ", revoked"
+	}
+	return text
 }
 
 func (c *agentsCommands) runRevoke(ctx context.Context, agents relay.Agents, out *output) error {
@@ -189,20 +221,17 @@ func (c *agentsCommands) runRevoke(ctx context.Context, agents relay.Agents, out
 }
 
 func writeRevoked(w io.Writer, source relay.Source, done relayapi.Revoked) {
-	what := done.Agent
-	if done.Serial != "" {
-		what = fmt.Sprintf("certificate %s of %s", done.Serial, done.Agent)
-	}
+	what := commandline.Plain(done.What())
 	if source == relay.FromFiles {
 		fmt.Fprintf(w, "%s is revoked: the relay refuses it as soon as it runs\n", what)
 	} else {
-		fmt.Fprintf(w, "%s is revoked: %d sessions ended, %d targets left the list\n", what, done.SessionsEnded, done.TargetsRemoved)
+		fmt.Fprintf(w, "%s is revoked: %s ended, %s left the list\n", what, commandline.Count(done.SessionsEnded, "session"), commandline.Count(done.TargetsRemoved, "target"))
 	}
 	switch {
 	case done.GroupsDeleted > 0:
-		fmt.Fprintf(w, "%d groups of it were deleted\n", done.GroupsDeleted)
+		fmt.Fprintf(w, "groups of it that were deleted: %d\n", done.GroupsDeleted)
 	case done.Groups != nil && *done.Groups > 0:
-		fmt.Fprintf(w, "its %d groups stay: the same with --delete-groups deletes them\n", *done.Groups)
+		fmt.Fprintf(w, "groups of it that stay: %d; the same with --delete-groups deletes them\n", *done.Groups)
 	}
 	for _, serial := range done.Renewed {
 		fmt.Fprintf(w, "so is certificate %s, which was renewed from it\n", commandline.Plain(serial))
@@ -225,15 +254,19 @@ func (c *agentsCommands) runAllow(ctx context.Context, agents relay.Agents, out 
 		return err
 	}
 	out.tell(source, done, func(w io.Writer) {
-		fmt.Fprintf(w, "%s is let in again, with each of its certificates that has not ended: %d revocations were lifted\n", done.Agent, len(done.Lifted))
+		fmt.Fprintf(w, "%s is let in again, with each of its certificates that has not ended; revocations that were lifted: %d\n", done.Agent, len(done.Lifted))
+		fmt.Fprintln(w, "it asks again within 10 minutes, and at once if it is started anew")
 	})
 	return nil
 }
 
 // stateText is the state, and what else there is to say of it.
 func stateText(a relayapi.Agent) string {
+	if a.Revoked != nil && a.State != relayapi.AgentRevoked {
+		return a.State + ", earlier certificates revoked"
+	}
 	if n := len(a.RevokedCertificates); n > 0 {
-		return fmt.Sprintf("%s, %d certificates revoked", a.State, n)
+		return a.State + ", " + commandline.Count(n, "certificate") + " revoked"
 	}
 	return a.State
 }

@@ -10,9 +10,9 @@ import (
 	"pushrelay/internal/relay"
 )
 
-const checkHelp = `Check a configuration file or a policy file as the relay would read it, and show which it is and what the relay makes of it. Starts nothing.
+const checkHelp = `Check a file as the relay would read it, and show which of its files it is and what the relay makes of it: that of --config.file, --policy.file, --web.config.file or --grpc.tls.crl-file. Starts nothing.
 
-Example: relay-server check-config /etc/pushrelay/relay.yml
+Example: relay-server check-config /etc/relay-server/relay.yml
 
 Exit codes: 0 good, also with warnings; 1 the relay would refuse it; 2 wrong command line.`
 
@@ -24,7 +24,7 @@ type checkCommand struct {
 
 func newCheckCommand(app *kingpin.Application) *checkCommand {
 	c := &checkCommand{CmdClause: app.Command("check-config", checkHelp)}
-	c.file = c.Arg("file", "File as for --config.file or --policy.file; its sections say which.").Required().String()
+	c.file = c.Arg("file", "File as for one of these flags; its content says which.").Required().String()
 	return c
 }
 

@@ -48,7 +48,7 @@ Example: sudo relay-server explain admin --user=ops`
 // explainCommands ask the policy.
 type explainCommands struct {
 	byName     map[string]string // the actions, by full name of the command
-	policyFile *string
+	policyFile string
 	output     *string
 	question   relayapi.Explain
 	labels     []string // of a group; of a scrape one may be the name of the target
@@ -58,7 +58,7 @@ type explainCommands struct {
 func newExplainCommands(app *kingpin.Application) *explainCommands {
 	explain := app.Command("explain", explainHelp)
 	c := &explainCommands{byName: map[string]string{}}
-	c.policyFile = explain.Flag("policy.file", "Ask this file instead of the relay that runs.").PlaceHolder("FILE").String()
+	commandline.Text(explain.Flag("policy.file", "Ask this file instead of the relay that runs.").PlaceHolder("FILE"), &c.policyFile)
 	c.output = outputFlag(explain)
 	for _, one := range []struct{ action, help string }{
 		{relayapi.ExplainPush, explainPushHelp},
@@ -80,9 +80,9 @@ func newExplainCommands(app *kingpin.Application) *explainCommands {
 func (c *explainCommands) define(command *kingpin.CmdClause, action string) {
 	switch action {
 	case relayapi.ExplainPush, relayapi.ExplainDelete:
-		command.Flag("agent", "Agent that a push would come through.").PlaceHolder("NAME").StringVar(&c.question.Agent)
+		commandline.Text(command.Flag("agent", "Agent that a push would come through.").PlaceHolder("NAME"), &c.question.Agent)
 	case relayapi.ExplainServe:
-		command.Flag("agent", "Agent that would serve it.").PlaceHolder("NAME").Required().StringVar(&c.question.Agent)
+		commandline.Text(command.Flag("agent", "Agent that would serve it.").PlaceHolder("NAME").Required(), &c.question.Agent)
 		command.Arg("job", "Job of the targets.").Required().StringVar(&c.job)
 		return
 	}
@@ -110,7 +110,7 @@ func (c *explainCommands) run(command string, agents relay.Agents, stdout, stder
 		fmt.Fprintf(stderr, "relay-server %s: %v\n", command, err)
 		return exitUsage
 	}
-	done, err := agents.Explain(ctx, *c.policyFile, c.question)
+	done, err := agents.Explain(ctx, c.policyFile, c.question)
 	if err != nil {
 		fmt.Fprintf(stderr, "relay-server %s: %v\n", command, err)
 		return codeOf(err)

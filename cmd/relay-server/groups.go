@@ -79,7 +79,7 @@ type groupsOfRelay interface {
 // queryFlags say which groups are meant.
 type queryFlags struct {
 	match               *[]string
-	pushedBefore, state *string
+	pushedBefore, state string
 }
 
 func newGroupsCommands(app *kingpin.Application) *groupsCommands {
@@ -96,24 +96,23 @@ func newGroupsCommands(app *kingpin.Application) *groupsCommands {
 }
 
 func newQueryFlags(c *kingpin.CmdClause) *queryFlags {
-	return &queryFlags{
-		match:        c.Flag("match", `Selector on the grouping labels, such as {job="backup"} (repeatable: any of them).`).Required().PlaceHolder("SELECTOR").Strings(),
-		pushedBefore: c.Flag("pushed-before", "Only groups without a successful push since: a time such as 2026-11-30T04:00:00Z, or how long ago, such as 7d.").PlaceHolder("TIME").String(),
-		state:        c.Flag("state", "Only groups in this state: "+relayapi.StateLate+" (a push was expected before now), "+relayapi.StateFailed+" (the last push was rejected, or was that of a job that failed), "+relayapi.StateExpired+" (what was pushed is no longer true) or "+relayapi.StateQuarantined+".").PlaceHolder("STATE").String(),
-	}
+	f := &queryFlags{match: c.Flag("match", `Selector on the grouping labels, such as {job="backup"} (repeatable: any of them).`).Required().PlaceHolder("SELECTOR").Strings()}
+	commandline.Text(c.Flag("pushed-before", "Only groups without a successful push since: a time such as 2026-11-30T04:00:00Z, or how long ago, such as 7d.").PlaceHolder("TIME"), &f.pushedBefore)
+	commandline.Text(c.Flag("state", "Only groups in this state: "+relayapi.StateLate+" (a push was expected before now), "+relayapi.StateFailed+" (the last push was rejected, or was that of a job that failed), "+relayapi.StateExpired+" (what was pushed is no longer true) or "+relayapi.StateQuarantined+".").PlaceHolder("STATE"), &f.state)
+	return f
 }
 
 // query returns the parameters of the route.
 func (f *queryFlags) query(now time.Time) url.Values {
 	v := url.Values{selector.Parameter: *f.match}
-	if text := *f.pushedBefore; text != "" {
+	if text := f.pushedBefore; text != "" {
 		if ago, err := model.ParseDuration(text); err == nil {
 			text = now.Add(-time.Duration(ago)).UTC().Format(time.RFC3339Nano)
 		}
 		v.Set(relayapi.ParamPushedBefore, text)
 	}
-	if *f.state != "" {
-		v.Set(relayapi.ParamState, *f.state)
+	if f.state != "" {
+		v.Set(relayapi.ParamState, f.state)
 	}
 	return v
 }
@@ -200,7 +199,7 @@ func writeGroups(w io.Writer, listed []relayapi.Group, selected int) {
 			writeGroup(table, g)
 		}
 		if selected > len(listed) {
-			fmt.Fprintf(table, "… of %d groups\n", selected)
+			fmt.Fprintf(table, "… of %s\n", commandline.Count(selected, "group"))
 		}
 	})
 }
@@ -258,7 +257,7 @@ func (c *groupsCommands) runDelete(ctx context.Context, running groupsOfRelay, q
 }
 
 func writeDeletion(w io.Writer, done relayapi.Deletion) {
-	fmt.Fprintf(w, "%d of %d groups were deleted\n", done.Deleted, done.Selected)
+	fmt.Fprintf(w, "groups that were deleted: %d of %d\n", done.Deleted, done.Selected)
 	if done.Note != "" {
 		fmt.Fprintf(w, "%d of them are of agents: %s\n", done.OfAgents, commandline.Plain(done.Note))
 	}
@@ -273,7 +272,7 @@ var (
 )
 
 func writePlan(stdout io.Writer, planned relayapi.Deletion) {
-	fmt.Fprintf(stdout, "%d groups would be deleted\n", planned.Deleted)
+	fmt.Fprintf(stdout, "%s would be deleted\n", commandline.Count(planned.Deleted, "group"))
 	for _, labels := range planned.Groups[:min(len(planned.Groups), namesShown)] {
 		fmt.Fprintf(stdout, "  %s\n", labelsText(labels))
 	}
@@ -296,7 +295,7 @@ func confirmed(stdin io.Reader, stdout io.Writer) bool {
 func advised(err error) error {
 	refused, answered := errors.AsType[*apiclient.RefusedError](err)
 	switch {
-	case errors.Is(err, relay.ErrNeedsRelay), errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, relay.ErrNeedsRelay), relay.IsUnwritten(err), errors.Is(err, fs.ErrPermission):
 		return err
 	case errors.Is(err, apiclient.ErrUnreachable):
 		return fmt.Errorf("%w (does it run, and does it listen there? --relay.address or $RELAY_SERVER_ADDRESS says where)", err)

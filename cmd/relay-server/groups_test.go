@@ -51,7 +51,7 @@ func TestGroups(t *testing.T) {
 		{"dry run", `delete --match={job=~"a|c"} --dry-run`, 0, "2 groups would be deleted\n", ""},
 		{"dry run tells of agents", `delete --match={job=~"a|c"} --dry-run`, 0, "1 of them are of agents: groups of agents come back", ""},
 		{"not specific", `delete --match={taem!="x"} --yes`, 1, "", "also matches groups that have none of its labels"},
-		{"delete", `delete --match={job=~"a|c"} --yes`, 0, "2 of 2 groups were deleted\n", ""},
+		{"delete", `delete --match={job=~"a|c"} --yes`, 0, "groups that were deleted: 2 of 2\n", ""},
 		{"what is left", `list --match={job=~".+"}`, 0, `{job="b",team="x"}`, ""},
 	}
 	for _, tt := range tests {
@@ -154,7 +154,7 @@ func TestBackupBesideARelay(t *testing.T) {
 	if done, _ := back("--output=json"); done != want {
 		t.Errorf("backup: %+v, want %+v", done, want)
 	}
-	if _, text := back(); text != file+": 1 groups, 1 series\n" {
+	if _, text := back(); text != file+": 1 group, 1 series\n" {
 		t.Errorf("backup for people: %s", text)
 	}
 	running.Stop()
@@ -163,7 +163,7 @@ func TestBackupBesideARelay(t *testing.T) {
 		t.Errorf("backup of the files: %+v, want %+v", done, want)
 	}
 	restored := filepath.Join(t.TempDir(), "new")
-	if stdout, stderr, code := command("--data.dir="+restored, "restore", "--from="+file); code != 0 || !strings.Contains(stdout, "1 groups, 1 series") {
+	if stdout, stderr, code := command("--data.dir="+restored, "restore", "--from="+file); code != 0 || !strings.Contains(stdout, "1 group, 1 series") {
 		t.Errorf("restore: %d %s%s", code, stdout, stderr)
 	}
 	if _, stderr, code := command("--data.dir="+t.TempDir(), "backup", "--to="+file); code != 1 || !strings.Contains(stderr, "holds no store") {

@@ -45,7 +45,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	app := kingpin.New("relay-server", "Takes metrics out of networks that nobody can dial into: a Pushgateway, and a relay for agents.")
 	app.Version(version.Print("relay-server"))
 	app.HelpFlag.Short('h')
-	app.UsageTemplate(kingpin.LongHelpTemplate) // the flags of the relay are those of a command, and belong on the first page
+	commandline.SetUsage(app)
 	app.UsageWriter(stdout)
 	exited := false
 	status := 0

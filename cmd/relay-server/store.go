@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/relay"
 )
 
@@ -66,7 +67,9 @@ func (c *storeCommands) run(command string, k relay.Keep, stdout io.Writer) erro
 		done, err := k.Backup(ctx, *c.to)
 		if err == nil {
 			out := &output{stdout: stdout, asJSON: *c.output == "json"}
-			out.write(done, func(w io.Writer) { fmt.Fprintf(w, "%s: %d groups, %d series\n", done.File, done.Groups, done.Series) })
+			out.write(done, func(w io.Writer) {
+				fmt.Fprintf(w, "%s: %s, %d series\n", done.File, commandline.Count(done.Groups, "group"), done.Series)
+			})
 		}
 		return err
 	case c.restore.FullCommand():

@@ -31,34 +31,35 @@ Example: sudo relay-server --data.dir=/var/lib/pushrelay agents tokens --void=01
 // tokensCommands are about join tokens. They belong to agentsCommands.
 type tokensCommands struct {
 	token, tokens *kingpin.CmdClause
-	name, prefix  *string
+	name          *string
+	prefix        string
 	ttl           *time.Duration
 	what          relayapi.NewToken
-	void          *[]string
+	void          []string
 }
 
 func newTokensCommands(agents *kingpin.CmdClause) *tokensCommands {
 	c := &tokensCommands{token: agents.Command("token", agentsTokenHelp), tokens: agents.Command("tokens", agentsTokensHelp)}
 	c.name = c.token.Arg("name", "Name of the agent: its identity, lower-case letters, digits, dots and dashes.").String()
-	c.prefix = c.token.Flag("name-prefix", "Instead of a name: let agents in whose names begin so, as long as nobody has the name.").PlaceHolder("PREFIX").String()
+	commandline.Text(c.token.Flag("name-prefix", "Instead of a name: let agents in whose names begin so, as long as nobody has the name.").PlaceHolder("PREFIX"), &c.prefix)
 	c.token.Flag("replace", "With --name-prefix: also let an agent take over a name that has a certificate, such as that of a container that is started anew.").BoolVar(&c.what.Replace)
 	c.token.Flag("uses", "How many agents it lets in.").Default("1").IntVar(&c.what.Uses)
 	c.ttl = c.token.Flag("ttl", "How long it is good.").Default("1h").Duration()
 	c.token.Flag("relay.address", "Where agents dial the relay, HOST:PORT (repeatable: several relays of the same authority; default: its --grpc.tls.server-name, or its host name).").PlaceHolder("HOST:PORT").StringsVar(&c.what.Addresses)
-	c.void = c.tokens.Flag("void", "Make this token let nobody in any more (repeatable).").PlaceHolder("ID").Strings()
+	commandline.Texts(c.tokens.Flag("void", "Make this token let nobody in any more (repeatable).").PlaceHolder("ID"), &c.void)
 	return c
 }
 
 func (c *tokensCommands) runToken(ctx context.Context, agents relay.Agents, out *output) error {
 	c.what.Name, c.what.TTLSeconds = *c.name, int64(c.ttl.Seconds())
-	if *c.prefix != "" {
+	if c.prefix != "" {
 		if *c.name != "" {
-			return errors.New("give a name or --name-prefix, not both")
+			return usageError{errors.New("give a name or --name-prefix, not both")}
 		}
-		c.what.Name, c.what.Prefix = *c.prefix, true
+		c.what.Name, c.what.Prefix = c.prefix, true
 	}
 	if c.what.Name == "" {
-		return errors.New("give the name of the agent, or --name-prefix for many")
+		return usageError{errors.New("give the name of the agent, or --name-prefix for many")}
 	}
 	made, source, err := agents.MakeToken(ctx, c.what)
 	if err != nil {
@@ -77,14 +78,14 @@ func (c *tokensCommands) runToken(ctx context.Context, agents relay.Agents, out 
 }
 
 func (c *tokensCommands) runTokens(ctx context.Context, agents relay.Agents, out *output) error {
-	for _, id := range *c.void {
+	for _, id := range c.void {
 		done, source, err := agents.VoidToken(ctx, id)
 		if err != nil {
 			return err
 		}
 		out.tell(source, done, func(w io.Writer) { fmt.Fprintf(w, "token %s lets nobody in any more\n", commandline.Plain(done.ID)) })
 	}
-	if len(*c.void) > 0 {
+	if len(c.void) > 0 {
 		return nil
 	}
 	tokens, source, err := agents.Tokens(ctx)

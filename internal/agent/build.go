@@ -108,7 +108,7 @@ func (a *Agent) newLinks(scraper scrape.Scraper) error {
 				return err
 			}
 			link := tunnelclient.NewLink(tunnelclient.Config{
-				Address: address, Proxy: proxy, Certificates: c.certificates, Expired: c.expired(), Scraper: scraper, Spool: a.spool,
+				Address: address, Proxy: proxy, Certificates: c.certificates, Expired: c.expired(), AskRevoked: a.askRevoked(c, address), Scraper: scraper, Spool: a.spool,
 				MaxConcurrentScrapes: maxConcurrentScrapes, ProcessID: processID, Version: version.Version,
 				Logger: a.logger.With(slog.String("component", "tunnel")), Metrics: metrics,
 			})

@@ -36,6 +36,13 @@ func (c *credential) expired() func() {
 	return c.keeper.Expired
 }
 
+// askRevoked returns who asks a relay whether a certificate is revoked.
+func (a *Agent) askRevoked(c *credential, relay string) func(context.Context) (string, bool) {
+	return func(ctx context.Context) (string, bool) {
+		return a.client.Revoked(ctx, relay, c.certificates.Material())
+	}
+}
+
 // keep keeps the certificate valid, if that is the agent's business, until ctx ends.
 func (c *credential) keep(ctx context.Context) error {
 	if c.keeper == nil {
@@ -200,7 +207,7 @@ func union(a, b []string) []string {
 
 // join returns an enrolment with the token, of an agent with the identities that are there.
 func (o *Options) join(client *enrolclient.Client, token *enrol.Token, present []*identity.Identity) *enrolclient.Join {
-	j := &enrolclient.Join{Client: client, Store: identity.In(o.DataDir), Token: token, Name: o.EnrollName, Release: version.Version}
+	j := &enrolclient.Join{Client: client, Store: identity.In(o.DataDir), Token: token, Names: enrolclient.Names{Name: o.EnrollName}, Release: version.Version}
 	if len(present) > 0 && identity.ByAuthority(present, token.CA) == nil && j.Name == "" {
 		j.Name = present[0].Agent.Agent // all of a data dir are one agent
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -73,7 +75,7 @@ func Enroll(ctx context.Context, o EnrollOptions) (*identity.Identity, error) {
 		id, err := join.Attempt(ctx)
 		failed, ok := errors.AsType[*enrolclient.Error](err)
 		if !ok || !failed.Later || time.Now().Add(wait).After(until) {
-			return id, explainName(join, err)
+			return id, explainUnkept(explainName(join, err))
 		}
 		if o.Waits != nil {
 			o.Waits(err, wait)
@@ -112,6 +114,20 @@ func explainName(j *enrolclient.Join, err error) error {
 	failed, ok := errors.AsType[*enrolclient.Error](err)
 	if ok && failed.Reason == enrol.ReasonName && j.Name == "" && j.Otherwise == "" {
 		return fmt.Errorf("%w (the name of this host cannot be an agent's: give another one by --name)", err)
+	}
+	return err
+}
+
+// ErrUnkept means that the data dir could not take what an identity consists of. The key that the relay may have signed stays pending there, or was never
+// shown to a relay, so that the token is still good for it.
+var ErrUnkept = errors.New("the token still lets this agent in: free space or mend the data dir, and do the same again")
+
+// explainUnkept adds to an error of the data dir that nothing is lost by it.
+func explainUnkept(err error) error {
+	_, ofPath := errors.AsType[*fs.PathError](err)
+	_, ofLink := errors.AsType[*os.LinkError](err)
+	if ofPath || ofLink {
+		return fmt.Errorf("%w: %w", err, ErrUnkept)
 	}
 	return err
 }

@@ -37,7 +37,7 @@ type Client struct {
 // New returns the client of the agent at an address, see [apiclient.New]. It contacts nobody.
 func New(address string) (*Client, error) {
 	api, err := apiclient.New(address, apiclient.Config{
-		Program: "agent", Example: DefaultAddress, Socket: "unix:/run/relay-agent.sock", MaxAnswerBytes: maxAnswerBytes,
+		Program: "agent", Example: DefaultAddress, Socket: "unix:/run/relay-agent/agent.sock", MaxAnswerBytes: maxAnswerBytes,
 	})
 	if err != nil {
 		return nil, err

@@ -272,7 +272,7 @@ func TestNoAgent(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	for _, bad := range []string{"", "localhost:9091", "unix:", "ftp://x", "http://", "http://x/?y", "http://[::1", "/run/s"} {
-		if _, err := agentapi.New(bad); err == nil || !strings.Contains(err.Error(), "unix:/run/relay-agent.sock") {
+		if _, err := agentapi.New(bad); err == nil || !strings.Contains(err.Error(), "unix:/run/relay-agent/agent.sock") {
 			t.Errorf("New(%q) = %v, want an error with an example", bad, err)
 		}
 	}

@@ -32,10 +32,17 @@ type RefusedError struct {
 	Status int
 	// Reason is what the program says, one line.
 	Reason string
+	// InWords says that the reason is the program's own, as its API has it, and no text of whoever answers there, of which the status may say more.
+	InWords bool
 }
 
-// Error returns the reason and the status.
-func (e *RefusedError) Error() string { return fmt.Sprintf("%s (HTTP status %d)", e.Reason, e.Status) }
+// Error returns the reason, and the status if that may say more.
+func (e *RefusedError) Error() string {
+	if e.InWords {
+		return e.Reason
+	}
+	return fmt.Sprintf("%s (HTTP status %d)", e.Reason, e.Status)
+}
 
 // Later says that the same request may succeed later.
 func (e *RefusedError) Later() bool {

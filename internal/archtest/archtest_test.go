@@ -18,9 +18,12 @@ type listed struct {
 	ImportPath string
 	Name       string
 	Imports    []string // without those of its tests
-	Deps       []string // transitive
-	GoFiles    []string
-	Module     *struct{ Path, Dir string }
+
+	TestImports, XTestImports []string
+
+	Deps    []string // transitive
+	GoFiles []string
+	Module  *struct{ Path, Dir string }
 }
 
 // path is the import path below the module's root.
@@ -33,7 +36,7 @@ func list(t *testing.T, goos string) []listed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Name,Imports,Deps,GoFiles,Module", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Name,Imports,TestImports,XTestImports,Deps,GoFiles,Module", "./...")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "CGO_ENABLED=0")
 	var stderr bytes.Buffer
@@ -65,6 +68,7 @@ func TestImports(t *testing.T) {
 			packages := list(t, goos)
 			for _, p := range packages {
 				checkPlace(t, p)
+				checkWholePrograms(t, p)
 				checkLayers(t, p)
 				for _, b := range bans {
 					checkBan(t, p, b)
@@ -101,13 +105,27 @@ func checkLayers(t *testing.T, p listed) {
 			continue
 		}
 		switch {
+		case from.column == outside:
 		case to.column == outside:
 			t.Errorf("%s imports %s, which is for tests and tools only", p.path(), name)
-		case from.column == outside:
 		case to.layer >= from.layer:
 			t.Errorf("%s (layer %d) imports %s (layer %d): imports go to a lower layer only", p.path(), from.layer, name, to.layer)
 		case to.column != shared && to.column != from.column:
 			t.Errorf("%s (%s) imports %s (%s): relay and agent meet only in what is shared", p.path(), from.column, name, to.column)
+		}
+	}
+}
+
+// checkWholePrograms holds what the tests of whole programs promise: they know nothing of the product.
+func checkWholePrograms(t *testing.T, p listed) {
+	t.Helper()
+	if p.path() != "internal/e2e" && !strings.HasPrefix(p.path(), "internal/e2e/") {
+		return
+	}
+	for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+		name, ok := strings.CutPrefix(imported, p.Module.Path+"/")
+		if ok && table[name].column != outside {
+			t.Errorf("%s imports %s: tests of whole programs know these by their flags, routes and files only", p.path(), name)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/netip"
 	"net/url"
@@ -73,6 +74,28 @@ func (a *Authority) SignAgent(name string, key crypto.PublicKey, life time.Durat
 	return x509.ParseCertificate(der)
 }
 
+// A Former is a certificate that was issued before.
+type Former struct {
+	// Serial is its serial number, see mtls.Serial.
+	Serial              string
+	NotBefore, NotAfter time.Time
+}
+
+// SignAgentAgain issues a certificate of an agent once more, for the same key: it says what the former one said, so that the two are one to everybody.
+func (a *Authority) SignAgentAgain(name string, key crypto.PublicKey, former Former) (*x509.Certificate, error) {
+	serial, ok := new(big.Int).SetString(former.Serial, 16)
+	if !ok {
+		return nil, fmt.Errorf("issuing certificate of agent %q again: %q is no serial number", name, former.Serial)
+	}
+	template := a.agentTemplate(name)
+	template.SerialNumber, template.NotBefore, template.NotAfter = serial, former.NotBefore, former.NotAfter
+	der, err := a.signAs(template, key)
+	if err != nil {
+		return nil, fmt.Errorf("issuing certificate of agent %q again: %w", name, err)
+	}
+	return x509.ParseCertificate(der)
+}
+
 func (a *Authority) agentTemplate(name string) *x509.Certificate {
 	return &x509.Certificate{
 		Subject:     pkix.Name{CommonName: name},
@@ -100,18 +123,23 @@ func (a *Authority) issue(template *x509.Certificate) (Issued, error) {
 
 // sign completes the template with what all leaves share, and signs it for a key.
 func (a *Authority) sign(template *x509.Certificate, key crypto.PublicKey, life time.Duration) (der []byte, err error) {
-	now := time.Now()
-	if now.Before(a.cert.NotBefore) || now.After(a.cert.NotAfter) {
-		return nil, fmt.Errorf("the CA is valid from %s to %s only, and this machine's clock says %s",
-			a.cert.NotBefore.Format(time.RFC3339), a.cert.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
-	}
 	if template.SerialNumber, err = newSerial(); err != nil {
 		return nil, err
 	}
+	now := time.Now()
 	template.NotBefore = now.Add(-mtls.Backdate)
 	template.NotAfter = now.Add(life).UTC().Truncate(time.Second)
 	if a.cert.NotAfter.Before(template.NotAfter) {
 		template.NotAfter = a.cert.NotAfter
+	}
+	return a.signAs(template, key)
+}
+
+// signAs signs a template that has its serial number and its dates.
+func (a *Authority) signAs(template *x509.Certificate, key crypto.PublicKey) (der []byte, err error) {
+	if now := time.Now(); now.Before(a.cert.NotBefore) || now.After(a.cert.NotAfter) {
+		return nil, fmt.Errorf("the CA is valid from %s to %s only, and this machine's clock says %s",
+			a.cert.NotBefore.Format(time.RFC3339), a.cert.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.BasicConstraintsValid = true // not a CA, said explicitly

@@ -1,6 +1,10 @@
 package authority_test
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -375,4 +379,27 @@ func handshake(relay, agent *tls.Config) (state tls.ConnectionState, relayErr, a
 	conn.Close()
 	<-done
 	return state, relayErr, agentErr
+}
+
+// TestSignAgentAgain: a certificate that is issued once more says what the first one said, to the byte.
+func TestSignAgentAgain(t *testing.T) {
+	a, err := authority.Create(filepath.Join(t.TempDir(), "authority"), authority.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := a.SignAgent("site-a", key.Public(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := a.SignAgentAgain("site-a", key.Public(), authority.Former{Serial: mtls.Serial(first), NotBefore: first.NotBefore, NotAfter: first.NotAfter})
+	if err != nil || !bytes.Equal(again.RawTBSCertificate, first.RawTBSCertificate) {
+		t.Errorf("SignAgentAgain() = %v, %v, want %v", again, err, first)
+	}
+	if _, err := a.VerifyAgent(again); err != nil {
+		t.Error(err)
+	}
 }

@@ -1,5 +1,5 @@
 // Package commandline says what somebody may have meant whose command line a program does not know, writes defaults of flags as
-// people do, and what others have worded as a terminal may show it. It completes command lines for shells, and writes man pages.
+// people do, and what others have worded as a terminal may show it. It writes the help of a command, completes command lines for shells, and writes man pages.
 //
 // It promises that the error stays the parser's own, with more behind it. It knows no program's flags.
 package commandline
@@ -13,38 +13,22 @@ import (
 )
 
 // Advise returns the error of parsing the arguments of a program, with what was most likely meant if a command or a flag is
-// unknown.
+// unknown, and with what there is if one of a group of commands is missing.
 func Advise(app *kingpin.ApplicationModel, args []string, err error) error {
-	var chosen *kingpin.CmdModel
-	for i := 0; i < len(args) && args[i] != "--"; i++ {
-		name, isFlag := strings.CutPrefix(args[i], "--")
-		switch {
-		case isFlag:
-			name, _, hasValue := strings.Cut(name, "=")
-			flags := flagsOf(app, chosen)
-			known := find(flags, name)
-			if known == nil {
-				return adviseFlag(flags, name, err)
-			}
-			if !hasValue && !known.IsBoolFlag() {
-				i++ // its value
-			}
-		case strings.HasPrefix(args[i], "-"), chosen != nil:
-			// A short flag, or an argument of the command.
-		default:
-			if chosen = findCommand(app, args[i]); chosen == nil {
-				return adviseCommand(app, args[i], err)
-			}
-		}
+	switch at := placeOf(app, args); {
+	case at.unknown == nil && at.chosen != nil && len(at.commands) > 0:
+		return fmt.Errorf("%w: %s", err, theCommands(at.commands))
+	case at.unknown == nil:
+		return err
+	case at.unknown.isFlag:
+		return adviseFlag(at.unknown.flags, at.unknown.name, err)
+	default:
+		return adviseCommand(at.unknown.commands, at.unknown.name, err)
 	}
-	return err
 }
 
-// flagsOf are those that may stand there: of the program and of the command, or of what happens without one.
-func flagsOf(app *kingpin.ApplicationModel, chosen *kingpin.CmdModel) []*kingpin.FlagModel {
-	if chosen != nil {
-		return slices.Concat(app.Flags, chosen.Flags)
-	}
+// flagsWithout are those that may stand where no command does: of the program, and of what happens without one.
+func flagsWithout(app *kingpin.ApplicationModel) []*kingpin.FlagModel {
 	flags := slices.Clone(app.Flags)
 	for _, command := range app.Commands {
 		if command.Default {
@@ -63,15 +47,6 @@ func find(flags []*kingpin.FlagModel, name string) *kingpin.FlagModel {
 	return nil
 }
 
-func findCommand(app *kingpin.ApplicationModel, name string) *kingpin.CmdModel {
-	for _, command := range app.Commands {
-		if command.Name == name {
-			return command
-		}
-	}
-	return nil
-}
-
 func adviseFlag(flags []*kingpin.FlagModel, name string, err error) error {
 	var names []string
 	for _, flag := range flags {
@@ -85,17 +60,15 @@ func adviseFlag(flags []*kingpin.FlagModel, name string, err error) error {
 	return err
 }
 
-func adviseCommand(app *kingpin.ApplicationModel, name string, err error) error {
-	var names []string
-	for _, command := range app.Commands {
-		if !command.Hidden {
-			names = append(names, command.Name)
-		}
-	}
-	if meant := nearest(name, names); meant != "" {
+func adviseCommand(commands []*kingpin.CmdModel, name string, err error) error {
+	if meant := nearest(name, commandWords(commands)); meant != "" {
 		return fmt.Errorf("%w: did you mean %s?", err, meant)
 	}
-	return fmt.Errorf("%w: the commands are %s", err, strings.Join(names, ", "))
+	return fmt.Errorf("%w: %s", err, theCommands(commands))
+}
+
+func theCommands(commands []*kingpin.CmdModel) string {
+	return "the commands are " + strings.Join(commandWords(commands), ", ")
 }
 
 // nearest returns the name that differs least from the word; empty if each differs by much. A word that is all of a name but

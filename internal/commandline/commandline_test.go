@@ -23,6 +23,13 @@ func program() *kingpin.Application {
 	issue := app.Command("agent-certificate", "")
 	issue.Arg("name", "").Required().String()
 	issue.Flag("out", "").String()
+	agents := app.Command("agents", "")
+	agents.Flag("output", "").String()
+	revoke := agents.Command("revoke", "")
+	revoke.Arg("name", "").Required().String()
+	revoke.Flag("serial", "").String()
+	agents.Command("list", "")
+	agents.Command("secret", "").Hidden()
 	return app
 }
 
@@ -30,8 +37,8 @@ func TestAdvise(t *testing.T) {
 	for args, want := range map[string]string{
 		"stauts":                                "did you mean status?",
 		"agent-certifcate x":                    "did you mean agent-certificate?",
-		"certificate":                           "the commands are help, serve, status, agent-certificate",
-		"nonsense":                              "the commands are help, serve, status, agent-certificate",
+		"certificate":                           "the commands are help, serve, status, agent-certificate, agents",
+		"nonsense":                              "the commands are help, serve, status, agent-certificate, agents",
 		"--data.dir=x stat":                     "did you mean status?",
 		"--data.dir x statsu":                   "did you mean status?",
 		"--web.listenaddress=:1":                "did you mean --web.listen-address?",
@@ -48,6 +55,18 @@ func TestAdvise(t *testing.T) {
 		"agent-certificate":                     "", // its name is missing
 		"agent-certificate x -- --ouut":         "",
 		"--push.timeout=soon":                   "",
+		"agents":                                "must select a subcommand of 'agents': the commands are revoke, list",
+		"agents --output=json":                  "the commands are revoke, list",
+		"agents revok x":                        "did you mean revoke?",
+		"--data.dir x agents revok x":           "did you mean revoke?",
+		"agents --output json lits":             "did you mean list?",
+		"agents nonsense x":                     "the commands are revoke, list",
+		"agents secre":                          "the commands are revoke, list",
+		"agents revoke x --seriel=1":            "did you mean --serial?",
+		"agents revoke x --outptu=json":         "did you mean --output?",
+		"agents revoke --serial=1":              "", // its name is missing
+		"agents list --serial=1":                "", // not its own
+		"agents list lits":                      "", // no argument
 	} {
 		app := program()
 		_, err := app.Parse(strings.Fields(args))

@@ -130,37 +130,65 @@ func (s *Shells) complete(words []string, bare bool) []string {
 type place struct {
 	flags    []*kingpin.FlagModel // that may stand there
 	commands []*kingpin.CmdModel
+	chosen   *kingpin.CmdModel  // before it; nil for none
 	flag     *kingpin.FlagModel // whose value it is; nil for none
 	ended    bool               // nothing of the program's stands there any more
+	unknown  *unknown           // before it; nil for none
+}
+
+// unknown is the first flag or command that there is none of, and those that may have stood in its stead.
+type unknown struct {
+	name     string
+	isFlag   bool
+	flags    []*kingpin.FlagModel
+	commands []*kingpin.CmdModel
 }
 
 func placeOf(app *kingpin.ApplicationModel, before []string) place {
-	p := place{flags: flagsOf(app, nil), commands: app.Commands}
+	p := place{flags: flagsWithout(app), commands: app.Commands}
 	given := app.Flags
 	for i := 0; i < len(before); i++ {
 		name, isFlag := strings.CutPrefix(before[i], "--")
 		switch {
 		case before[i] == "--":
-			return place{ended: true}
+			p.ended = true
+			return p
 		case isFlag:
 			name, _, hasValue := strings.Cut(name, "=")
 			known := find(p.flags, name)
+			if known == nil {
+				p.note(unknown{name: name, isFlag: true})
+			}
 			if known == nil || hasValue || known.IsBoolFlag() {
 				continue
 			}
 			if i++; i == len(before) {
 				p.flag = known
 			}
+		case strings.HasPrefix(before[i], "-"):
+			// A short flag.
 		default:
 			at := slices.IndexFunc(p.commands, func(c *kingpin.CmdModel) bool { return c.Name == before[i] })
 			if at < 0 {
-				continue // a short flag, or an argument
+				if len(p.commands) > 0 { // else it is an argument
+					p.note(unknown{name: before[i]})
+				}
+				continue
 			}
-			given = slices.Concat(given, p.commands[at].Flags)
-			p.flags, p.commands = given, p.commands[at].Commands
+			p.chosen = p.commands[at]
+			given = slices.Concat(given, p.chosen.Flags)
+			p.flags, p.commands = given, p.chosen.Commands
 		}
 	}
 	return p
+}
+
+// note notes what is unknown, if nothing was before.
+func (p *place) note(u unknown) {
+	if p.unknown == nil {
+		u.flags, u.commands = p.flags, p.commands
+		p.unknown = &u
+	}
 }
 
 // isOnByDefault says that what can be said of a flag is no.

@@ -9,6 +9,7 @@ package control
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -79,8 +80,17 @@ func New(cfg Config) *Control {
 }
 
 // Agents returns all agents that the registry or the ledger knows.
-func (c *Control) Agents() []relayapi.Agent {
-	agents := Join(c.cfg.Registry.Agents(), c.cfg.Ledger.Agents())
+func (c *Control) Agents() []relayapi.Agent { return c.listed(c.all()) }
+
+// AgentsBy returns those that came in by a token, as far as the ledger still has what was issued for it.
+func (c *Control) AgentsBy(token string) []relayapi.Agent { return c.listed(CameBy(c.all(), token)) }
+
+func (c *Control) all() []relayapi.Agent {
+	return Join(c.cfg.Registry.Agents(), c.cfg.Ledger.Agents())
+}
+
+// listed returns agents as a list has them.
+func (c *Control) listed(agents []relayapi.Agent) []relayapi.Agent {
 	for i := range agents {
 		c.account(&agents[i])
 		agents[i].Certificates = nil
@@ -90,7 +100,7 @@ func (c *Control) Agents() []relayapi.Agent {
 
 // Agent returns one of them, with its certificates. The error is [roster.ErrUnknown] if there is none.
 func (c *Control) Agent(name string) (relayapi.Agent, error) {
-	a, err := Find(Join(c.cfg.Registry.Agents(), c.cfg.Ledger.Agents()), name)
+	a, err := Find(c.all(), name)
 	if err == nil {
 		c.account(&a)
 	}
@@ -168,7 +178,22 @@ func (c *Control) Forget(name string) error {
 	if err == nil {
 		c.cfg.Logger.Info("agent forgotten", slog.String("audit", "forgotten"), slog.String("agent", name))
 	}
+	if errors.Is(err, roster.ErrUnknown) {
+		return c.explainUnseen(name, err)
+	}
 	return err
+}
+
+// explainUnseen says of an agent that is listed, and that nothing is known of but what the ledger has, why it is.
+func (c *Control) explainUnseen(name string, unknown error) error {
+	switch of, found := c.cfg.Ledger.Agent(name); {
+	case !found:
+		return unknown
+	case len(of.Certificates) > 0:
+		return &stateError{fmt.Errorf("%s is not here, so that there is nothing to forget: it is listed for the certificates that were issued to it, until they can be renewed no more (relay-server agents revoke %s refuses them)", name, name)}
+	default:
+		return &stateError{fmt.Errorf("%s is not here, so that there is nothing to forget: it is listed because it is revoked, which forget leaves as it is (relay-server agents allow %s lifts that)", name, name)}
+	}
 }
 
 // Note writes a certificate to the ledger before it is handed out.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -65,6 +66,7 @@ func (r *registry) Account(string) (groups, series int) {
 }
 
 type fixture struct {
+	dir      string
 	registry *registry
 	ledger   *ledger.Ledger
 	reg      *prometheus.Registry
@@ -85,7 +87,7 @@ func newFixture(t *testing.T, deleted error) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{registry: &registry{}, ledger: l, reg: prometheus.NewRegistry(), own: own}
+	f := &fixture{dir: dir, registry: &registry{}, ledger: l, reg: prometheus.NewRegistry(), own: own}
 	f.cfg = control.Config{
 		Ledger: l, Registry: f.registry, Accounts: f.registry, CheckIssued: own.CheckIssued, LongestLife: authority.LongestLife,
 		CAPEM: func() []byte { return []byte("the authorities") },
@@ -139,7 +141,7 @@ func TestRoutes(t *testing.T) {
 		{"a body that is too large", "POST", "/agents/site-a/revoke", strings.Repeat(" ", 70<<10), 400, "too large"},
 		{"no name", "POST", "/agents/Site_A/revoke", "", 400, "agent name"},
 		{"revoke", "POST", "/agents/site-a/revoke", "", 200, `"known":true,"sessions_ended":1,"targets_removed":2,"groups":3`},
-		{"note for one that is revoked", "POST", "/certificates", certificate(t, f.own, "site-a"), 409, "relay-server agents allow site-a lifts that"},
+		{"note for one that is revoked", "POST", "/certificates", certificate(t, f.own, "site-a"), 409, "relay-server agents token site-a lets it in with a new key; relay-server agents allow site-a lets in every certificate"},
 		{"allow", "POST", "/agents/site-a/allow", "", 200, `"lifted":[{"at":`},
 		{"allow again", "POST", "/agents/site-a/allow", "", 409, "is not revoked"},
 		{"forget", "DELETE", "/agents/site-b", "", 200, `"status":"success"`},
@@ -185,5 +187,37 @@ func TestOrderOfARevocation(t *testing.T) {
 	}
 	if _, refused := f.ledger.Refuses("site-a", "1"); !refused {
 		t.Error("it is not revoked")
+	}
+}
+
+// TestUnwritten: what could not be written did not come to pass, and that is the first thing that is said.
+func TestUnwritten(t *testing.T) {
+	f := newFixture(t, nil)
+	_, answer := f.ask(t, "POST", "/tokens", `{"name":"site-","prefix":true,"uses":5,"ttl_seconds":3600}`)
+	id := made(t, answer).ID
+	if status, answer := f.ask(t, "POST", "/agents/site-b/revoke", ""); status != http.StatusOK {
+		t.Fatal(status, answer)
+	}
+	asked := len(f.registry.asked)
+	if err := errors.Join(f.ledger.Close(), os.RemoveAll(f.dir)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, method, path, body, want string }{
+		{"revoke", "POST", "/agents/site-a/revoke", "", "site-a is NOT revoked: writing the ledger: "},
+		{"revoke one certificate", "POST", "/agents/site-a/revoke", `{"serial":"AB:CD"}`, "certificate abcd of site-a is NOT revoked: writing the ledger: "},
+		{"allow", "POST", "/agents/site-b/allow", "", "site-b is revoked as before: writing the ledger: "},
+		{"make a token", "POST", "/tokens", `{"name":"site-a","uses":1,"ttl_seconds":3600}`, "no token was made: writing the ledger: "},
+		{"void a token", "DELETE", "/tokens/" + id, "", "token " + id + " is NOT void: writing the ledger: "},
+	} {
+		status, answer := f.ask(t, tt.method, tt.path, tt.body)
+		if status != http.StatusServiceUnavailable || !strings.Contains(answer, `"error":"`+tt.want) || !strings.Contains(answer, "free space or mend the disk, and do the same again") {
+			t.Errorf("%s: %d %s, want %q", tt.name, status, answer, tt.want)
+		}
+	}
+	if len(f.registry.asked) > asked {
+		t.Errorf("sessions or targets were ended: %q", f.registry.asked[asked:])
+	}
+	if _, refused := f.ledger.Refuses("site-a", "1"); refused {
+		t.Error("site-a is refused")
 	}
 }

@@ -18,6 +18,8 @@ type Explainer struct {
 	Policy *policy.Policy
 	// AgentLabel is the grouping label of agents' groups; empty for none.
 	AgentLabel string
+	// ThrownOut reports whether an agent is thrown out, and why. Nil for a policy that is asked about without a relay.
+	ThrownOut func(agent string) (reason string, out bool)
 	// Target returns a target that an agent has announced.
 	Target func(agent, name string) (t target.Target, known bool)
 }
@@ -25,7 +27,10 @@ type Explainer struct {
 // Explain answers a question.
 func (e Explainer) Explain(q relayapi.Explain) (relayapi.Explained, error) {
 	rule, refused, err := e.decide(q)
+	revoked := e.revoked(cmp.Or(q.Agent, q.Of))
 	switch {
+	case revoked != "" && (err == nil || q.Target != ""): // the targets of one that is revoked have left the list
+		return relayapi.Explained{Reason: revoked}, nil
 	case err != nil:
 		return relayapi.Explained{}, &requestError{fmt.Errorf("explaining: %w", err)}
 	case refused != nil:
@@ -37,6 +42,18 @@ func (e Explainer) Explain(q relayapi.Explain) (relayapi.Explained, error) {
 	default:
 		return relayapi.Explained{Allowed: true, Reason: "allowed: the policy file has no section about who asks"}, nil
 	}
+}
+
+// revoked says that an agent is thrown out, whatever the policy says; empty if it is not.
+func (e Explainer) revoked(agent string) string {
+	if e.ThrownOut == nil || agent == "" {
+		return ""
+	}
+	reason, out := e.ThrownOut(agent)
+	if !out {
+		return ""
+	}
+	return fmt.Sprintf("denied: agent %q is revoked, whatever the policy says: %s", agent, reason)
 }
 
 func (e Explainer) decide(q relayapi.Explain) (rule string, refused *policy.Refusal, err error) {

@@ -48,6 +48,9 @@ func (c *Control) Handler() http.Handler {
 	mux.HandleFunc("DELETE "+relayapi.ControlTokens+"/{token}", answering(func(r *http.Request, _ *relayapi.Nothing) (relayapi.Token, error) {
 		return c.VoidToken(r.PathValue("token"))
 	}))
+	mux.HandleFunc("GET "+relayapi.ControlTokens+"/{token}/agents", answering(func(r *http.Request, _ *relayapi.Nothing) ([]relayapi.Agent, error) {
+		return c.AgentsBy(r.PathValue("token")), nil
+	}))
 	mux.HandleFunc("POST "+relayapi.ControlExplain, answering(func(_ *http.Request, body *relayapi.Explain) (relayapi.Explained, error) {
 		return c.cfg.Explain(*body)
 	}))
@@ -96,6 +99,7 @@ func statusOf(err error) (status int, kind string) {
 	_, taken := errors.AsType[*roster.TakenError](err)
 	_, groupsLeft := errors.AsType[*groupsLeftError](err)
 	_, state := errors.AsType[*stateError](err)
+	_, unwritten := errors.AsType[*ledger.WriteError](err)
 	switch {
 	case bad:
 		return http.StatusBadRequest, "bad_data"
@@ -103,7 +107,7 @@ func statusOf(err error) (status int, kind string) {
 		return http.StatusNotFound, "not_found"
 	case revoked, taken, state, errors.Is(err, roster.ErrConnected), errors.Is(err, ledger.ErrNotRevoked), errors.Is(err, ledger.ErrIssued):
 		return http.StatusConflict, "conflict"
-	case groupsLeft:
+	case groupsLeft, unwritten:
 		return http.StatusServiceUnavailable, "unavailable"
 	default:
 		return http.StatusInternalServerError, "internal"

@@ -30,6 +30,13 @@ func Join(known []roster.Agent, issued []ledger.Agent) []relayapi.Agent {
 	return agents
 }
 
+// CameBy returns those of the agents that have a certificate by a token.
+func CameBy(agents []relayapi.Agent, token string) []relayapi.Agent {
+	return slices.DeleteFunc(agents, func(a relayapi.Agent) bool {
+		return !slices.ContainsFunc(a.Certificates, func(c relayapi.Certificate) bool { return c.Token == token })
+	})
+}
+
 // Find returns the agent of a name. The error is [roster.ErrUnknown] if there is none.
 func Find(agents []relayapi.Agent, name string) (relayapi.Agent, error) {
 	for _, a := range agents {
@@ -52,18 +59,18 @@ func ofRoster(k roster.Agent) relayapi.Agent {
 	}
 }
 
-// addLedger adds what a ledger has of an agent. A session may stand although the name is revoked: by a certificate that a token issued afterwards.
+// addLedger adds what a ledger has of an agent. It may come in although the name is revoked: by a certificate that a token issued afterwards.
 func addLedger(a *relayapi.Agent, i ledger.Agent) {
 	if i.Revoked != nil {
-		a.Revoked = &relayapi.Revocation{At: i.Revoked.At}
-		if a.State != relayapi.AgentConnected {
-			a.State = relayapi.AgentRevoked
-		}
+		a.Revoked = &relayapi.Revocation{At: i.Revoked.At.UTC()}
+	}
+	if i.IsOut() && a.State != relayapi.AgentConnected {
+		a.State = relayapi.AgentRevoked
 	}
 	a.RevokedCertificates = revocations(i.Serials)
 	for _, c := range i.Certificates {
 		a.Certificates = append(a.Certificates, relayapi.Certificate{
-			Serial: c.Serial, From: c.From.UTC(), To: c.To.UTC(), By: string(c.By), IssuedAt: c.At.UTC(), Address: c.Address, Revoked: c.Refused,
+			Serial: c.Serial, From: c.From.UTC(), To: c.To.UTC(), By: string(c.By), IssuedAt: c.At.UTC(), Address: c.Address, Token: c.Token, Parent: c.Parent, Revoked: c.Refused,
 		})
 	}
 	if n := len(i.Certificates); n > 0 && a.CertificateNotAfter == nil {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -34,7 +35,7 @@ func RevokeIn(l *ledger.Ledger, name string, r relayapi.Revoke, longestLife time
 	}
 	revoked, err := l.Revoke(revocation)
 	if err != nil {
-		return relayapi.Revoked{}, err
+		return relayapi.Revoked{}, undone(done.What()+" is NOT revoked", err)
 	}
 	for _, renewed := range revoked[1:] {
 		done.Renewed = append(done.Renewed, renewed.Serial)
@@ -64,7 +65,7 @@ func voidReaching(l *ledger.Ledger, done *relayapi.Revoked, wanted bool, now tim
 			continue
 		}
 		if _, err := l.VoidToken(t.ID, now); err != nil {
-			return fmt.Errorf("%s is revoked, and a token that reaches it is not void: %w; ask again", done.Agent, err)
+			return undone(done.Agent+" is revoked, and token "+t.ID+" that reaches it is NOT void", err)
 		}
 		done.TokensVoided = append(done.TokensVoided, tokenOf(t))
 	}
@@ -75,7 +76,7 @@ func voidReaching(l *ledger.Ledger, done *relayapi.Revoked, wanted bool, now tim
 func AllowIn(l *ledger.Ledger, name string) (relayapi.Allowed, error) {
 	lifted, err := l.Allow(name, time.Now())
 	if err != nil {
-		return relayapi.Allowed{}, err
+		return relayapi.Allowed{}, undone(name+" is revoked as before", err)
 	}
 	return relayapi.Allowed{Agent: name, Lifted: revocations(lifted)}, nil
 }
@@ -88,6 +89,14 @@ func NoteIn(l *ledger.Ledger, cert *x509.Certificate, by ledger.Way) (ledger.Cer
 	}
 	c := ledger.Certificate{Agent: id.Agent, Serial: mtls.Serial(cert), From: cert.NotBefore, To: cert.NotAfter, By: by, At: time.Now()}
 	return c, l.Issue(c)
+}
+
+// undone says what did not come to pass because the ledger could not be written. Any other error says it itself.
+func undone(what string, err error) error {
+	if _, unwritten := errors.AsType[*ledger.WriteError](err); !unwritten {
+		return err
+	}
+	return fmt.Errorf("%s: %w: free space or mend the disk, and do the same again", what, err)
 }
 
 // A requestError is what can never be done as it was asked for.

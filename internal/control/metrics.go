@@ -21,7 +21,7 @@ func newMetrics(reg prometheus.Registerer, l *ledger.Ledger) *metrics {
 	}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_agents_revoked",
-		Help: "Names of agents that are revoked.",
+		Help: "Agents that are thrown out: their names are revoked, and they have got no certificate since that is good.",
 	}, func() float64 { return float64(l.Revoked()) })
 	return m
 }

@@ -51,7 +51,7 @@ func MakeTokenIn(l *ledger.Ledger, at Place, t relayapi.NewToken) (relayapi.Made
 		At: now, End: now.Add(time.Duration(t.TTLSeconds) * time.Second),
 	}
 	if err := l.MakeToken(noted); err != nil {
-		return made, err
+		return made, undone("no token was made", err)
 	}
 	made.Token, made.Text = tokenOf(noted), token.Text()
 	return made, nil
@@ -108,7 +108,10 @@ func VoidTokenIn(l *ledger.Ledger, id string) (relayapi.Token, error) {
 	if errors.Is(err, ledger.ErrToken) {
 		err = fmt.Errorf("token %.40q: %w", id, errNoToken)
 	}
-	return tokenOf(t), err
+	if err != nil {
+		return relayapi.Token{}, undone("token "+t.ID+" is NOT void", err)
+	}
+	return tokenOf(t), nil
 }
 
 // errNoToken means that there is no such token.

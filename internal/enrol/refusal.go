@@ -41,6 +41,8 @@ type Refusal struct {
 	Reason Reason
 	// Message says why, for people: one line.
 	Message string
+	// KnowsFallback says, of ReasonName, that the relay has looked at the fallback name as well. Those of an earlier release do not.
+	KnowsFallback bool
 }
 
 // Error returns the message.
@@ -59,7 +61,7 @@ func (r *Refusal) Status() error {
 	default:
 	}
 	st := status.New(code, r.Message)
-	if detailed, err := st.WithDetails(&relayv1.EnrolmentRefusal{Reason: protoReasons[r.Reason], Message: r.Message}); err == nil {
+	if detailed, err := st.WithDetails(&relayv1.EnrolmentRefusal{Reason: protoReasons[r.Reason], Message: r.Message, KnowsFallback: r.KnowsFallback}); err == nil {
 		st = detailed
 	}
 	return st.Err()
@@ -79,7 +81,7 @@ func RefusalFrom(err error) (refusal *Refusal, ok bool) {
 		}
 		for reason, travels := range protoReasons {
 			if travels == m.GetReason() {
-				return &Refusal{Reason: reason, Message: m.GetMessage()}, true
+				return &Refusal{Reason: reason, Message: m.GetMessage(), KnowsFallback: m.GetKnowsFallback()}, true
 			}
 		}
 		return &Refusal{Reason: ReasonLater, Message: m.GetMessage()}, true

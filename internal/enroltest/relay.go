@@ -40,6 +40,8 @@ type Relay struct {
 	Refuses *enrol.Refusal
 	// Prefix has a token need a name that begins so; empty for tokens that are for one name.
 	Prefix string
+	// Earlier has it know no fallback name, as relays of an earlier release.
+	Earlier bool
 	// LosesAnswers has it issue, and not answer.
 	LosesAnswers bool
 	// Makes changes what it is about to send.
@@ -151,8 +153,11 @@ func (r *Relay) Enroll(_ context.Context, request *relayv1.EnrollRequest) (*rela
 	switch {
 	case r.Prefix == "" && name == "":
 		name = known.name
-	case r.Prefix == "" && name != known.name, r.Prefix != "" && len(name) <= len(r.Prefix), r.Prefix != "" && name[:len(r.Prefix)] != r.Prefix:
-		return nil, (&enrol.Refusal{Reason: enrol.ReasonName, Message: "the token is not for this name"}).Status()
+	case name == "" && !r.Earlier:
+		name = request.GetFallbackName()
+	}
+	if r.Prefix == "" && name != known.name || r.Prefix != "" && (len(name) <= len(r.Prefix) || name[:len(r.Prefix)] != r.Prefix) {
+		return nil, (&enrol.Refusal{Reason: enrol.ReasonName, Message: "the token is not for this name", KnowsFallback: !r.Earlier}).Status()
 	}
 	signed, err := x509.ParseCertificateRequest(request.GetCertificateRequest())
 	if err != nil || signed.CheckSignature() != nil {

@@ -1,7 +1,7 @@
 package groupstore
 
 import (
-	"pushrelay/internal/exposition"
+	"pushrelay/internal/change"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/series"
 )
@@ -89,7 +89,7 @@ func (t *trial) holder(text string, x *exposure, name string) string {
 	if g == nil {
 		return ""
 	}
-	return text + " in group " + exposition.Shown(g.key.String())
+	return text + change.InGroup(g.key)
 }
 
 // holderOf is holder for a family that may also be one of the push, or the program's own.

@@ -153,7 +153,7 @@ func TestClaimsOfAnotherLabel(t *testing.T) {
 // TestClaimsOracle: whatever was pushed, imported and deleted, what is exposed names no agent that has groups, and fits; and nothing else
 // is hidden for that.
 func TestClaimsOracle(t *testing.T) {
-	rounds := 100
+	rounds := 50
 	if testing.Short() {
 		rounds = 20
 	}

@@ -1,7 +1,7 @@
 package groupstore
 
 import (
-	"pushrelay/internal/exposition"
+	"pushrelay/internal/change"
 	"pushrelay/internal/series"
 )
 
@@ -134,7 +134,7 @@ func (t *trial) sharedWith(k *series.Set, owner *group) *hiding {
 		return nil
 	}
 	if metric, ok := k.Shared(t.g.key, p.set, owner.key); ok && t.isInTheWay(owner) {
-		return &hiding{name: k.Name(), by: owner, reason: k.Describe(metric) + series.CollectedBefore + ", in group " + exposition.Shown(owner.key.String())}
+		return &hiding{name: k.Name(), by: owner, reason: k.Describe(metric) + series.CollectedBefore + "," + change.InGroup(owner.key)}
 	}
 	return nil
 }

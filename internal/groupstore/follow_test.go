@@ -145,7 +145,7 @@ func cloned(families []*dto.MetricFamily) []*dto.MetricFamily {
 // TestFollow: a store that is fed with the records of another one, however many changes they are of, is the same as that one: in all its records and
 // tables, and in what it shows. It decides the same from then on, and one that begins with all records as well.
 func TestFollow(t *testing.T) {
-	rounds := 60
+	rounds := 30
 	if testing.Short() {
 		rounds /= 4
 	}
@@ -316,7 +316,11 @@ func TestInstallRefuses(t *testing.T) {
 
 // TestShowCommitted: a store that shows what is committed shows just what it was at that position, in every view, whatever has come since.
 func TestShowCommitted(t *testing.T) {
-	for round := range 30 {
+	rounds := 15
+	if testing.Short() {
+		rounds /= 3
+	}
+	for round := range rounds {
 		u := universe{Rand: rand.New(rand.NewPCG(12, uint64(round))), wide: round%3 == 2}
 		cfg := groupstore.Config{Check: groupstore.Check(round % 2), OwnFamilies: ownOfTests}
 		j := &journal{}

@@ -228,7 +228,7 @@ func TestOracle(t *testing.T) {
 		name           string
 		wide           bool
 		rounds, pushes int
-	}{{"narrow", false, 400, 40}, {"wide", true, 30, 200}} {
+	}{{"narrow", false, 120, 40}, {"wide", true, 12, 200}} {
 		t.Run(tt.name, func(t *testing.T) {
 			if testing.Short() {
 				tt.rounds /= 6

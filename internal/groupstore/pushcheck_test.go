@@ -77,7 +77,7 @@ func withoutLabels(reason string) string {
 // TestCheckOfBodies pushes at random into an empty store: [series.Check] refuses what the store refuses, in its words, and
 // nothing else. What it cannot know is what the relay's own metrics are, so that the store has none here.
 func TestCheckOfBodies(t *testing.T) {
-	rounds := 15_000
+	rounds := 8_000
 	if testing.Short() {
 		rounds = 3_000
 	}
@@ -132,7 +132,7 @@ func TestCheckOfBodies(t *testing.T) {
 // TestCheckOfOwnFamilies pushes at random into an empty store of a relay that has metrics of its own: of what [series.Check] finds no fault in,
 // [series.CheckOwn] refuses what the store refuses, in its words, and nothing else.
 func TestCheckOfOwnFamilies(t *testing.T) {
-	rounds := 15_000
+	rounds := 8_000
 	if testing.Short() {
 		rounds = 3_000
 	}

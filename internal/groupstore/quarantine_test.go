@@ -123,7 +123,7 @@ func TestWaiterOfDeletedGroup(t *testing.T) {
 // TestQuarantineOracle pushes at random without enforcement. At every moment what is exposed fits together for client_golang,
 // and what is hidden would not fit if it were exposed, too.
 func TestQuarantineOracle(t *testing.T) {
-	rounds := 150
+	rounds := 75
 	if testing.Short() {
 		rounds = 20
 	}

@@ -149,8 +149,12 @@ func wantSame(t *testing.T, what string, want, got *tester) {
 // TestRecords encodes the changes and the cuts of random stores: what is made of them is the store, at every position, and
 // goes on as the store does, also where families wait in quarantine.
 func TestRecords(t *testing.T) {
+	rounds := 12
+	if testing.Short() {
+		rounds /= 3
+	}
 	for _, check := range []groupstore.Check{groupstore.CheckEnforced, groupstore.CheckQuarantine} {
-		for round := range 24 {
+		for round := range rounds {
 			u := universe{Rand: rand.New(rand.NewPCG(4, uint64(round))), wide: round%4 == 3}
 			j := &journal{}
 			plain := groupstore.Config{Check: check, OwnFamilies: ownOfTests, AccountLabel: []string{"", "k"}[round%2]}

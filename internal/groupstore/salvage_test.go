@@ -16,7 +16,11 @@ import (
 // a part of it; a group that is gone though its record is there is told; and the store goes on.
 func TestSalvage(t *testing.T) {
 	whole, part, told := 0, 0, 0
-	for round := range 400 {
+	rounds := 200
+	if testing.Short() {
+		rounds /= 4
+	}
+	for round := range rounds {
 		u := universe{Rand: rand.New(rand.NewPCG(13, uint64(round))), wide: round%4 == 3}
 		cfg := groupstore.Config{Check: []groupstore.Check{groupstore.CheckEnforced, groupstore.CheckQuarantine}[round%2], OwnFamilies: ownOfTests}
 		s := newTester(t, cfg)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +22,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"pushrelay/internal/loglimit"
-	"pushrelay/internal/yamldoc"
 )
 
 // Timeouts of every connection. Bodies and answers have no fixed time: their handlers move the deadline on as long as
@@ -91,23 +89,6 @@ func Listen(cfg Config) (*Server, error) {
 
 func newServer(cfg Config) *Server {
 	return &Server{cfg: cfg, reserve: newReserve(cfg.Logger), discards: make(chan struct{}, discardsAtOnce)}
-}
-
-// checkConfig checks a web configuration file, also behind the end at which web.Validate stops: passwords that stand there
-// would protect nothing.
-func checkConfig(file string) error {
-	if err := web.Validate(file); err != nil {
-		return errors.New(oneLine(err.Error()))
-	}
-	if file == "" {
-		return nil
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	_, err = yamldoc.Parse(text)
-	return err
 }
 
 func (s *Server) listen() error {

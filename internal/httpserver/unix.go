@@ -42,7 +42,7 @@ func hasMode(address string) bool {
 // socket that a dead process left behind, and of nothing else.
 func listenUnix(path string, mode fs.FileMode) (net.Listener, error) {
 	if path == "" {
-		return nil, errors.New("want a path after unix:, such as unix:/run/relay-agent.sock")
+		return nil, errors.New("want a path after unix:, such as unix:/run/relay-agent/agent.sock")
 	}
 	l, err := listenOn("unix", path)
 	if errors.Is(err, syscall.EADDRINUSE) {

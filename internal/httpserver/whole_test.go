@@ -98,6 +98,9 @@ func TestWholeEndsCleanly(t *testing.T) {
 
 // TestCutAtTheEnd: an answer that the server's end cuts off is as cut as any other.
 func TestCutAtTheEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits")
+	}
 	t.Parallel()
 	for _, secured := range []bool{false, true} {
 		begun := make(chan struct{})
@@ -123,6 +126,9 @@ func TestCutAtTheEnd(t *testing.T) {
 
 // TestHalfBodyAtTheEnd: whoever stopped sending within a body does not keep the server from its end.
 func TestHalfBodyAtTheEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits")
+	}
 	t.Parallel()
 	for _, secured := range []bool{false, true} {
 		begun := make(chan struct{}, 8)

@@ -44,6 +44,9 @@ type Config struct {
 	// Permit says whether an agent may push to the group that is stored under a key: an error is the outcome, for good. Nil permits everything.
 	// It must be safe for concurrent use.
 	Permit func(agent string, key grouping.Key) error
+	// Sees says of which groups of the store an agent may know: what it is told of its pushes names no others. It is nil, or returns nil, for all.
+	// It must be safe for concurrent use.
+	Sees func(agent string) func(key grouping.Key) bool
 	// Adding says how pushes to a group are added up whose pushers do not ask for it (L11), nil for not at all; a nil function never does. It
 	// must be safe for concurrent use.
 	Adding func(key grouping.Key) *addup.Rule
@@ -83,6 +86,9 @@ func (in *Ingester) Apply(ctx context.Context, c *change.Change) change.Outcome 
 	in.metrics.pushed(o, len(c.Body), took)
 	if in.cfg.Decided != nil {
 		in.cfg.Decided(c, o, took)
+	}
+	if c.Agent != "" && in.cfg.Sees != nil {
+		o.Detail = change.Readable(o.Detail, in.cfg.Sees(c.Agent))
 	}
 	return o
 }

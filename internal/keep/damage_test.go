@@ -252,8 +252,8 @@ func TestLaterVersions(t *testing.T) {
 			if _, err := tryOpen(t, config(dir)); err == nil {
 				t.Fatal("it was taken")
 			}
-			if diff := cmp.Diff(before, (history{dir: dir}).files(t)); diff != "" {
-				t.Errorf("the refused log was changed:\n%s", diff)
+			if !maps.EqualFunc(before, (history{dir: dir}).files(t), bytes.Equal) {
+				t.Error("the refused log was changed")
 			}
 		})
 	}

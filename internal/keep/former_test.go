@@ -20,7 +20,7 @@ import (
 )
 
 // formats holds what releases of each format have left.
-const formats = "../e2e/testdata/formats"
+const formats = "../e2e/durability/testdata/formats"
 
 // unpackStore unpacks the store of a format into a directory.
 func unpackStore(t *testing.T, archive, dir string) {

@@ -3,16 +3,15 @@ package ledger
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
 // A RevokedError says that an agent gets no certificate, because its name is revoked.
 type RevokedError struct{ Agent string }
 
-// Error says what lifts that.
+// Error says what lets it in again: first what lets in nobody else.
 func (e *RevokedError) Error() string {
-	return fmt.Sprintf("%s is revoked: relay-server agents allow %s lifts that", e.Agent, e.Agent)
+	return fmt.Sprintf("%s is revoked: relay-server agents token %s lets it in with a new key; relay-server agents allow %s lets in every certificate that it had, also a stolen one", e.Agent, e.Agent, e.Agent)
 }
 
 // ErrNotRevoked means that there is nothing to lift.
@@ -40,19 +39,20 @@ func (l *Ledger) Issue(c Certificate) error {
 }
 
 func (l *Ledger) mayIssue(c Certificate) error {
-	known, _ := l.Agent(c.Agent)
-	if known.Has(c.Serial) {
+	if l.Has(c.Agent, c.Serial) {
 		return ErrIssued
 	}
 	switch c.By {
 	case ByToken:
-		return l.admit(c, &known, l.cfg.Grace)
+		return l.admit(c, l.cfg.Grace)
 	case ByRenewal:
 		if _, refused := l.Refuses(c.Agent, c.Parent); refused {
 			return &RevokedError{c.Agent}
 		}
 	default:
-		if known.Revoked != nil {
+		l.mu.RLock()
+		defer l.mu.RUnlock()
+		if l.isRevoked(c.Agent) {
 			return &RevokedError{c.Agent}
 		}
 	}
@@ -68,18 +68,19 @@ func (l *Ledger) Revoke(r Revocation) ([]Revocation, error) {
 	defer l.writing.Unlock()
 	known, _ := l.Agent(r.Agent)
 	var done []Revocation
+	var records []record
 	for _, serial := range withRenewed(r.Serial, known.Certificates) {
 		one := r
 		one.Serial = serial
 		one.Until = untilOf(one, known.Certificates)
 		rec := record{At: one.At.UTC(), Revoked: &revokedRecord{Agent: one.Agent, Serial: one.Serial, Until: one.Until.UTC(), Keep: one.KeepTargets}}
 		if err := rec.check(); err != nil {
-			return done, fmt.Errorf("revoking: %w", err)
+			return nil, fmt.Errorf("revoking: %w", err)
 		}
-		if err := l.append(rec); err != nil {
-			return done, err
-		}
-		done = append(done, one)
+		done, records = append(done, one), append(records, rec)
+	}
+	if err := l.append(records...); err != nil {
+		return nil, err // none of them counts
 	}
 	return done, nil
 }
@@ -90,8 +91,10 @@ func withRenewed(serial string, issued []Certificate) []string {
 	if serial == "" {
 		return serials
 	}
+	descend := map[string]bool{serial: true}
 	for _, c := range issued {
-		if slices.Contains(serials, c.Parent) {
+		if descend[c.Parent] {
+			descend[c.Serial] = true
 			serials = append(serials, c.Serial)
 		}
 	}

@@ -101,7 +101,7 @@ func TestOnlyTokensAndAllowLift(t *testing.T) {
 	revoke(t, l, ledger.Revocation{Agent: "site-a", At: begin})
 	for _, by := range []ledger.Way{ledger.ByCommand, ledger.ByRenewal} {
 		err := l.Issue(issued("site-a", "a1", by, begin))
-		if _, ok := errors.AsType[*ledger.RevokedError](err); !ok || !strings.Contains(err.Error(), "site-a is revoked: relay-server agents allow site-a lifts that") {
+		if _, ok := errors.AsType[*ledger.RevokedError](err); !ok || !strings.Contains(err.Error(), "site-a is revoked: relay-server agents token site-a lets it in with a new key; ") {
 			t.Errorf("Issue() by %s: %v", by, err)
 		}
 	}
@@ -117,6 +117,40 @@ func TestOnlyTokensAndAllowLift(t *testing.T) {
 	issue(t, l, issued("site-a", "a1", ledger.ByCommand, begin))
 	if err := l.Issue(issued("site-a", "a1", ledger.ByCommand, begin)); !errors.Is(err, ledger.ErrIssued) {
 		t.Errorf("Issue() of the same serial: %v", err)
+	}
+}
+
+// TestThrownOut: a name whose revocation stands is not out once it has a certificate that is let in.
+func TestThrownOut(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	want := func(when string, out bool) {
+		t.Helper()
+		a, _ := l.Agent("site-a")
+		_, got := l.ThrownOut("site-a")
+		if a.IsOut() != out || got != out || l.Revoked() != map[bool]int{true: 1}[out] {
+			t.Errorf("%s: IsOut() = %v, ThrownOut() = %v, Revoked() = %d, want %v", when, a.IsOut(), got, l.Revoked(), out)
+		}
+	}
+	want("unknown", false)
+	issue(t, l, issued("site-a", "a1", ledger.ByCommand, begin))
+	want("issued", false)
+	revoke(t, l, ledger.Revocation{Agent: "site-a", At: begin})
+	want("revoked", true)
+	issue(t, l, enrolled("site-a", "a2", makeToken(t, l, ledger.Token{Name: "site-a", At: begin}), begin))
+	want("enrolled anew", false)
+	issue(t, l, renewed("site-a", "a3", "a2", begin))
+	l = reopen(t, dir, l)
+	want("renewed", false)
+	revoke(t, l, ledger.Revocation{Agent: "site-a", Serial: "a2", At: begin})
+	want("the new one is revoked, with what was renewed from it", true)
+	if _, err := l.Allow("site-a", begin); err != nil {
+		t.Fatal(err)
+	}
+	want("allowed", false)
+	revoke(t, l, ledger.Revocation{Agent: "site-b", At: begin})
+	if _, out := l.ThrownOut("site-b"); !out || l.Revoked() != 1 {
+		t.Errorf("one of which nothing was issued is not out")
 	}
 }
 

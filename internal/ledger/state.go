@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -72,9 +73,9 @@ func (a *Agent) Has(serial string) bool {
 	return slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return c.Serial == serial })
 }
 
-// HasOther reports whether the agent has a certificate of another key which is good, or may still be renewed.
-func (a *Agent) HasOther(key string, now time.Time, grace time.Duration) bool {
-	return slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return c.Key != key && !c.Refused && now.Before(c.To.Add(grace)) })
+// IsOut reports whether the agent is thrown out: its name is revoked, and it has got no certificate since that is not refused.
+func (a *Agent) IsOut() bool {
+	return a.Revoked != nil && !slices.ContainsFunc(a.Certificates, func(c Certificate) bool { return !c.Refused })
 }
 
 // State is what a ledger says. It is safe for concurrent use.
@@ -89,9 +90,14 @@ type State struct {
 
 // agentRecord is guarded by State.mu. Each number is the place of a record: what is higher was later.
 type agentRecord struct {
-	revoked int   // 0 for not revoked
-	serials []int // of single certificates that are revoked, each once
-	issued  []int // of certificates, each once; an agent has a few
+	revoked int            // 0 for not revoked
+	serials map[string]int // of single certificates that are revoked, by serial number
+	issued  map[string]int // of certificates, by serial number; an agent has a few, and one that asks all the time thousands
+}
+
+// isEmpty reports whether there is nothing of the agent any more, as of one that was revoked by mistake and allowed again. Nil is none.
+func (a *agentRecord) isEmpty() bool {
+	return a == nil || a.revoked == none && len(a.serials) == 0 && len(a.issued) == 0
 }
 
 // none is the place of what is not there.
@@ -134,28 +140,75 @@ func (s *State) refuses(name, serial string) (reason string, refused bool) {
 	if a == nil {
 		return "", false
 	}
-	if at := s.placeOf(a.serials, serial); at != none {
+	if at := a.serials[serial]; at != none {
 		return fmt.Sprintf("its certificate %s was revoked at %s", serial, s.timeOf(at)), true
 	}
 	if a.revoked == none {
 		return "", false
 	}
-	if s.placeOf(a.issued, serial) > a.revoked {
+	if a.issued[serial] > a.revoked {
 		return "", false
 	}
-	return "it was revoked at " + s.timeOf(a.revoked), true
+	return s.reasonOf(a), true
 }
+
+// reasonOf says when the name was revoked. The caller holds mu.
+func (s *State) reasonOf(a *agentRecord) string { return "it was revoked at " + s.timeOf(a.revoked) }
 
 // timeOf returns when a record was, for people. The caller holds mu.
 func (s *State) timeOf(place int) string {
 	return s.records[place-1].At.UTC().Format(time.RFC3339)
 }
 
+// Has reports whether a certificate was issued to an agent.
+func (s *State) Has(name, serial string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a := s.agents[name]
+	return a != nil && a.issued[serial] != none
+}
+
+// HasAny reports whether any certificate was issued to an agent, of which the ledger knows.
+func (s *State) HasAny(name string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a := s.agents[name]
+	return a != nil && len(a.issued) > 0
+}
+
+// HasOther reports whether an agent has a certificate of another key which is good, or may still be renewed.
+func (s *State) HasOther(name, key string, now time.Time, grace time.Duration) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.hasOther(name, key, now, grace)
+}
+
+// hasOther is HasOther. The caller holds mu.
+func (s *State) hasOther(name, key string, now time.Time, grace time.Duration) bool {
+	a := s.agents[name]
+	if a == nil {
+		return false
+	}
+	for serial, place := range a.issued {
+		c := s.records[place-1].Issued
+		if _, refused := s.refuses(name, serial); c.Key != key && !refused && now.Before(c.To.Add(grace)) {
+			return true
+		}
+	}
+	return false
+}
+
+// isRevoked reports whether a name is revoked. The caller holds mu.
+func (s *State) isRevoked(name string) bool {
+	a := s.agents[name]
+	return a != nil && a.revoked != none
+}
+
 // Agent returns what there is of a name; found is false if there is nothing.
 func (s *State) Agent(name string) (a Agent, found bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if s.agents[name] == nil {
+	if s.agents[name].isEmpty() {
 		return Agent{Name: name}, false
 	}
 	return s.view(name), true
@@ -166,8 +219,10 @@ func (s *State) Agents() []Agent {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	out := make([]Agent, 0, len(s.agents))
-	for name := range s.agents {
-		out = append(out, s.view(name))
+	for name, a := range s.agents {
+		if !a.isEmpty() {
+			out = append(out, s.view(name))
+		}
 	}
 	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })
 	return out
@@ -183,7 +238,7 @@ func (s *State) view(name string) Agent {
 		out.Serials = append(out.Serials, s.revocation(place))
 	}
 	slices.SortFunc(out.Serials, func(x, y Revocation) int { return cmp.Compare(x.Serial, y.Serial) })
-	for _, place := range known.issued {
+	for _, place := range slices.Sorted(maps.Values(known.issued)) {
 		out.Certificates = append(out.Certificates, s.certificate(place))
 	}
 	return out
@@ -203,13 +258,37 @@ func (s *State) certificate(place int) Certificate {
 	}
 }
 
-// Revoked returns how many names are revoked.
+// ThrownOut reports whether an agent is thrown out, as [Agent.IsOut] says, and why.
+func (s *State) ThrownOut(name string) (reason string, out bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a := s.agents[name]
+	if a == nil || !s.isOut(a) {
+		return "", false
+	}
+	return s.reasonOf(a), true
+}
+
+// isOut is Agent.IsOut. The caller holds mu.
+func (s *State) isOut(a *agentRecord) bool {
+	if a.revoked == none {
+		return false
+	}
+	for serial, place := range a.issued {
+		if place > a.revoked && a.serials[serial] == none {
+			return false
+		}
+	}
+	return true
+}
+
+// Revoked returns how many agents are thrown out.
 func (s *State) Revoked() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	count := 0
 	for _, a := range s.agents {
-		if a.revoked != none {
+		if s.isOut(a) {
 			count++
 		}
 	}
@@ -261,46 +340,22 @@ func (s *State) apply(r record) {
 	}
 	a := s.agents[r.agent()]
 	if a == nil {
-		a = &agentRecord{}
+		a = &agentRecord{serials: map[string]int{}, issued: map[string]int{}}
 		s.agents[r.agent()] = a
 	}
 	switch {
 	case r.Issued != nil:
-		a.issued = s.put(a.issued, r.Issued.Serial, place)
-		s.use(r.Issued)
+		a.issued[r.Issued.Serial] = place
+		s.use(r.Issued, place)
 	case r.Allowed != nil:
-		a.revoked, a.serials = none, nil
+		a.revoked = none
+		clear(a.serials)
 	case r.Revoked.Serial != "":
-		a.serials = s.put(a.serials, r.Revoked.Serial, place)
+		a.serials[r.Revoked.Serial] = place
 	default:
 		a.revoked = place
 		s.voidOf(r.Revoked.Agent)
 	}
-}
-
-// serial returns the serial number of the record at a place, of a certificate or of its revocation. The caller holds mu.
-func (s *State) serial(place int) string {
-	r := s.records[place-1]
-	if r.Issued != nil {
-		return r.Issued.Serial
-	}
-	return r.Revoked.Serial
-}
-
-// placeOf returns which of some places has a serial number. The caller holds mu.
-func (s *State) placeOf(places []int, serial string) int {
-	for _, place := range places {
-		if s.serial(place) == serial {
-			return place
-		}
-	}
-	return none
-}
-
-// put adds a place to others, in the stead of one of the same serial number. The caller holds mu.
-func (s *State) put(places []int, serial string, place int) []int {
-	places = slices.DeleteFunc(places, func(there int) bool { return s.serial(there) == serial })
-	return append(places, place)
 }
 
 // live returns the records that are not over: certificates until the end of their grace, revocations that stand until that of the last
@@ -328,8 +383,8 @@ func (s *State) isLive(place int, r record, before, now time.Time) bool {
 	a := s.agents[r.agent()]
 	switch {
 	case r.Issued != nil:
-		return s.placeOf(a.issued, r.Issued.Serial) == place && (before.Before(r.Issued.To) || s.tokens[r.Issued.Token].isLive(now))
-	case r.Revoked.Serial != "" && s.placeOf(a.serials, r.Revoked.Serial) != place, r.Revoked.Serial == "" && a.revoked != place:
+		return a.issued[r.Issued.Serial] == place && (before.Before(r.Issued.To) || s.tokens[r.Issued.Token].isLive(now))
+	case r.Revoked.Serial != "" && a.serials[r.Revoked.Serial] != place, r.Revoked.Serial == "" && a.revoked != place:
 		return false
 	default:
 		return r.Revoked.Until.IsZero() || before.Before(r.Revoked.Until)

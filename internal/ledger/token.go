@@ -25,7 +25,7 @@ type Token struct {
 	Prefix bool
 	// Replace lets one with Prefix also take over names that have a certificate.
 	Replace bool
-	// Uses is how many keys it lets in, at least one, and Used how many it has.
+	// Uses is how many keys it lets in, each under one name, at least one, and Used how many it has.
 	Uses, Used int
 	// At is when it was made, End when it is over.
 	At, End time.Time
@@ -72,11 +72,14 @@ type knownToken struct {
 	Token
 
 	void bool
-	keys map[string]struct{} // that it has let in
+	uses map[use]int // the places of what was issued last for each
 }
 
+// use is whom a token has let in: a key, under a name.
+type use struct{ key, agent string }
+
 func newKnownToken(r record) *knownToken {
-	t := &knownToken{keys: map[string]struct{}{}, Token: Token{
+	t := &knownToken{uses: map[use]int{}, Token: Token{
 		ID: r.Token.ID, Name: r.Token.Name, Prefix: r.Token.Prefix, Replace: r.Token.Replace, Uses: r.Token.Uses, At: r.At, End: r.Token.End,
 	}}
 	hex.Decode(t.Hash[:], []byte(r.Token.Hash)) //nolint:errcheck // A record is checked before it counts.
@@ -86,12 +89,25 @@ func newKnownToken(r record) *knownToken {
 // isLive reports whether the token is to be remembered. Nil is none.
 func (t *knownToken) isLive(now time.Time) bool { return t != nil && !t.void && now.Before(t.End) }
 
-// use counts what was issued for a token: a key once. The caller holds mu.
-func (s *State) use(c *issuedRecord) {
+// use counts what was issued for a token: a key once under each name. The caller holds mu.
+func (s *State) use(c *issuedRecord, place int) {
 	if t := s.tokens[c.Token]; t != nil {
-		t.keys[c.Key] = struct{}{}
-		t.Used = len(t.keys)
+		t.uses[use{c.Key, c.Agent}] = place
+		t.Used = len(t.uses)
 	}
+}
+
+// Again returns the certificate that a token's key got last under a name, which may be handed out once more; found is false if there is none, or if it is
+// refused.
+func (s *State) Again(token, key, agent string) (c Certificate, found bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	t := s.tokens[token]
+	if t == nil || t.uses[use{key, agent}] == none {
+		return Certificate{}, false
+	}
+	c = s.certificate(t.uses[use{key, agent}])
+	return c, !c.Refused
 }
 
 // void makes a token let nobody in. The caller holds mu.
@@ -138,15 +154,15 @@ func (s *State) Reaching(name string, now time.Time) []Token {
 	return slices.DeleteFunc(s.Tokens(now), func(t Token) bool { return !t.Prefix || !t.Reaches(name) || t.Used >= t.Uses })
 }
 
-// admit returns nil if a token lets an agent in, of which this is known, by the certificate that is to be issued.
-func (s *State) admit(c Certificate, known *Agent, grace time.Duration) error {
+// admit returns nil if a token lets an agent in by the certificate that is to be issued.
+func (s *State) admit(c Certificate, grace time.Duration) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	t := s.tokens[c.Token]
 	if !t.isLive(c.At) {
 		return ErrToken
 	}
-	if _, again := t.keys[c.Key]; !again && t.Used >= t.Uses {
+	if again := t.uses[use{c.Key, c.Agent}] != none; !again && t.Used >= t.Uses {
 		return ErrToken
 	}
 	switch {
@@ -154,9 +170,9 @@ func (s *State) admit(c Certificate, known *Agent, grace time.Duration) error {
 		return &NameError{fmt.Sprintf("the token is not for %s", c.Agent)}
 	case !t.Prefix:
 		return nil // A revocation has voided the tokens that were for the name; this one is newer.
-	case known.Revoked != nil:
+	case s.isRevoked(c.Agent):
 		return &NameError{fmt.Sprintf("%s is revoked: only a token for that very name lets it in again (relay-server agents token %s)", c.Agent, c.Agent)}
-	case !t.Replace && known.HasOther(c.Key, c.At, grace):
+	case !t.Replace && s.hasOther(c.Agent, c.Key, c.At, grace):
 		return &NameError{fmt.Sprintf("%s has a certificate already, which may still be used or renewed: choose another name, or take a token that may replace (relay-server agents token --replace)", c.Agent)}
 	default:
 		return nil

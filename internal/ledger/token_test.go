@@ -92,6 +92,47 @@ func TestTokensAreSpent(t *testing.T) {
 	wantToken(t, l.Issue(enrolled("site-a", "a7", tokenID(77), begin)))
 }
 
+// TestAgain: what a token's key got last under a name is remembered, over restarts and as long as the token is good, unless it is refused. A key is let in
+// under one name by each use.
+func TestAgain(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	token := makeToken(t, l, ledger.Token{Name: "site-", Prefix: true, At: begin, End: begin.Add(200 * day), Uses: 2})
+	first := enrolled("site-a", "a1", token, begin)
+	issue(t, l, first)
+	other := enrolled("site-b", "b1", token, begin)
+	other.Key = first.Key
+	issue(t, l, other)
+	none := enrolled("site-c", "c1", token, begin)
+	none.Key = first.Key
+	wantToken(t, l.Issue(none))
+	second := enrolled("site-a", "a2", token, begin.Add(20*day))
+	second.Key = first.Key
+	issue(t, l, second)
+	for i := range 600 { // so that the file is made smaller
+		issue(t, l, renewed("site-z", fmt.Sprintf("f%x", i), "", begin.Add(-150*day)))
+	}
+	l = reopen(t, dir, l)
+	if known, _ := l.Token(token, begin); known.Used != 2 {
+		t.Errorf("the token was used %d times", known.Used)
+	}
+	for agent, want := range map[string]string{"site-a": "a2", "site-b": "b1", "site-c": ""} {
+		if c, found := l.Again(token, first.Key, agent); found != (want != "") || c.Serial != want {
+			t.Errorf("Again(%s) = %+v, %v", agent, c, found)
+		}
+	}
+	if c, found := l.Again(token, none.Key, "site-z"); found {
+		t.Errorf("Again() of another name = %+v", c)
+	}
+	revoke(t, l, ledger.Revocation{Agent: "site-a", Serial: "a2", At: begin.Add(21 * day)})
+	revoke(t, l, ledger.Revocation{Agent: "site-b", At: begin.Add(21 * day)})
+	for _, agent := range []string{"site-a", "site-b"} {
+		if c, found := l.Again(token, first.Key, agent); found {
+			t.Errorf("Again(%s) of what is revoked = %+v", agent, c)
+		}
+	}
+}
+
 func TestTokensAreVoided(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)

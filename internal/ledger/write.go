@@ -13,29 +13,40 @@ import (
 // leastLooked is how many records there are before it is looked whether many are over.
 const leastLooked = 256
 
-// append writes a record, and lets it count once it is on the disk. The caller holds writing.
+// A WriteError says that the ledger could not be written, so that nothing of what was to be noted counts.
+type WriteError struct{ err error }
+
+// Error says what failed.
+func (e *WriteError) Error() string { return "writing the ledger: " + e.err.Error() }
+
+// Unwrap returns what failed.
+func (e *WriteError) Unwrap() error { return e.err }
+
+// append writes records, and lets all of them count once they are on the disk, or none. The caller holds writing.
 //
 // If a write fails, nobody knows what of it is on the disk, and what the system says of that file from then on proves nothing. So the next
 // record makes the file anew, from memory. Until then a restart may find the record that failed, or not.
-func (l *Ledger) append(r record) error {
-	if l.file == nil || l.isDue(r.At) {
-		return l.rewrite(r)
+func (l *Ledger) append(records ...record) error {
+	if l.file == nil || l.isDue(records[0].At) {
+		return l.rewrite(records)
 	}
-	line, sum, err := seal(r, l.sum)
+	lines, sum, err := sealAll(nil, records, l.sum)
 	if err != nil {
 		return err
 	}
-	_, err = l.file.Write(line)
+	_, err = l.file.Write(lines)
 	if err == nil {
 		err = l.file.Sync()
 	}
 	if err != nil {
 		l.file.Close() //nolint:errcheck // It is not used any more.
 		l.file = nil
-		return fmt.Errorf("writing the ledger: %w", err)
+		return &WriteError{err}
 	}
 	l.sum = sum
-	l.add(r)
+	for _, r := range records {
+		l.add(r)
+	}
 	return nil
 }
 
@@ -50,16 +61,16 @@ func (l *Ledger) isDue(now time.Time) bool {
 	return l.cfg.Grace > 0 && len(l.live(now, l.cfg.Grace)) <= records/2
 }
 
-// rewrite makes the file anew, with what is not over and one more record. The caller holds writing.
-func (l *Ledger) rewrite(r record) error {
-	records := append(l.kept(r.At), r)
+// rewrite makes the file anew, with what is not over and more records. The caller holds writing.
+func (l *Ledger) rewrite(more []record) error {
+	records := append(l.kept(more[0].At), more...)
 	text, sum, err := encode(datadir.Head{Version: fileVersion, Release: l.cfg.Release}, records)
 	if err != nil {
 		return err
 	}
 	path := filepath.Join(l.cfg.Dir, fileName)
 	if err := datadir.ReplaceFile(path, text); err != nil {
-		return fmt.Errorf("writing the ledger: %w", err)
+		return &WriteError{err}
 	}
 	l.mark()
 	if l.file != nil {
@@ -91,16 +102,22 @@ func (l *Ledger) mark() {
 
 // encode returns a whole file, and the checksum of its last line.
 func encode(h datadir.Head, records []record) (text []byte, sum uint32, err error) {
-	text, sum, err = seal(h, 0)
+	if text, sum, err = seal(h, 0); err != nil {
+		return nil, 0, err
+	}
+	return sealAll(text, records, sum)
+}
+
+// sealAll adds records as lines to a text whose last one has the given checksum.
+func sealAll(text []byte, records []record, before uint32) (longer []byte, sum uint32, err error) {
 	for _, r := range records {
-		if err != nil {
+		var line []byte
+		if line, before, err = seal(r, before); err != nil {
 			return nil, 0, err
 		}
-		var line []byte
-		line, sum, err = seal(r, sum)
 		text = append(text, line...)
 	}
-	return text, sum, err
+	return text, before, nil
 }
 
 // openToAppend opens the file, through no link.

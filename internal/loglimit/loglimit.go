@@ -1,7 +1,7 @@
 // Package loglimit bounds what others can make a program log.
 //
 // Each peer has a few lines at once and then one every ten seconds; those that are left out are counted, and the next line that is
-// logged says how many there were. What stands in a line has its bound where it came in. Start reading at [Limiter].
+// logged says how many there were. Of those who are not known, see [Strangers]. What stands in a line has its bound where it came in. Start reading at [Limiter].
 package loglimit
 
 import (

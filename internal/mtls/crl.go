@@ -62,6 +62,34 @@ func loadRevocationLists(file string, m *Material) (*revocationLists, error) {
 	return out, nil
 }
 
+// ListsFile is what a file of revocation lists has.
+type ListsFile struct {
+	// Lists and Certificates are how many lists it has, and how many certificates these revoke.
+	Lists, Certificates int
+	// NextUpdate is when the first of the lists is out of date; zero if none says.
+	NextUpdate time.Time
+}
+
+// ReadRevocationLists reads a file of revocation lists as a relay does, all but whether its authorities have signed them: those are in other files.
+func ReadRevocationLists(file string) (ListsFile, error) {
+	text, err := readBounded(file)
+	if err != nil {
+		return ListsFile{}, fmt.Errorf("reading revocation lists: %w", err)
+	}
+	lists, _, err := parseRevocationLists(text)
+	if err != nil {
+		return ListsFile{}, fmt.Errorf("reading revocation lists %q: %w", file, err)
+	}
+	all := &revocationLists{revoked: map[string]map[string]time.Time{}}
+	for _, list := range lists {
+		if err := checkExtensions(list); err != nil {
+			return ListsFile{}, fmt.Errorf("reading revocation lists %q: that of %q %w", file, clip(list.Issuer.String()), err)
+		}
+		all.add(list)
+	}
+	return ListsFile{Lists: len(lists), Certificates: all.count, NextUpdate: all.nextUpdate}, nil
+}
+
 func readBounded(file string) ([]byte, error) {
 	f, err := os.Open(file)
 	if err != nil {

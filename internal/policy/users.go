@@ -96,6 +96,14 @@ func (u *User) MayDelete(key grouping.Key) bool { return u == nil || matches(u.m
 // Sees says whether the user may read a group.
 func (u *User) Sees(key grouping.Key) bool { return u == nil || matches(u.may().read, key) }
 
+// Reading returns which groups the user may read, nil for all.
+func (u *User) Reading() func(key grouping.Key) bool {
+	if u == nil {
+		return nil
+	}
+	return u.Sees
+}
+
 // Read returns why the user may not read a group, nil if they may.
 func (u *User) Read(key grouping.Key) *Refusal {
 	if u.Sees(key) {

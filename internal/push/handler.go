@@ -47,6 +47,11 @@ type HandlerConfig struct {
 	NamesInDoubt func() error
 	// Permit says whether a request may do that to a group, before its body is read: an error is the answer. Nil permits everything.
 	Permit func(r *http.Request, op change.Operation, key grouping.Key) error
+	// Sees says of which groups who sent a request may know: what is answered names no others. It is nil, or returns nil, for all.
+	Sees func(r *http.Request) func(key grouping.Key) bool
+	// Refused is told of each push that is permitted and does not come to Applier, the zero key standing for a path that names no group; nil
+	// tells nobody. It must be safe for concurrent use.
+	Refused func(op change.Operation, key grouping.Key, o change.Outcome)
 	// Timeout bounds the wait for the pusher; 0 for no bound but the pusher's own.
 	Timeout time.Duration
 	// Logger reports refused pushes at debug level. Required.
@@ -111,6 +116,13 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 		JobBase64: jobBase64,
 		Labels:    route.Param(r.Context(), "labels"),
 	})
+	refused := func(err error) change.Outcome {
+		o := change.OutcomeOf(err)
+		if h.cfg.Refused != nil {
+			h.cfg.Refused(op, key, o)
+		}
+		return o
+	}
 	if h.cfg.Permit != nil && keyErr == nil {
 		if err := h.cfg.Permit(r, op, key); err != nil {
 			return change.OutcomeOf(err)
@@ -122,31 +134,31 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 	defer body.Release()
 	if op != change.Delete {
 		if err := h.readBody(w, r, arriving, body); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 	}
 	if keyErr != nil {
-		return change.OutcomeOf(keyErr)
+		return refused(keyErr)
 	}
 	c := &change.Change{Operation: op, Key: key, At: receivedAt}
 	if op != change.Delete {
 		if err := CheckKey(key, h.cfg.Limits); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 		if err := readOperation(c, r.Header); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 		if err := readLife(c, r.Header); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 		c.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))
 		if err := body.Complete(c.Format); err != nil {
-			return change.OutcomeOf(err)
+			return refused(err)
 		}
 		c.Body = body.Bytes()
 	}
 	if err := readOnce(c, r.Header); err != nil {
-		return change.OutcomeOf(err)
+		return refused(err)
 	}
 	if h.cfg.Timeout > 0 {
 		var end context.CancelFunc
@@ -248,7 +260,7 @@ func (h *Handler) tooLarge(limit int64) error {
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, o change.Outcome) {
 	status := o.Kind.Status()
 	h.cfg.Logger.Debug("push refused", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("addr", r.RemoteAddr), slog.Int("status", status), slog.String("err", o.Detail))
-	message := o.Detail
+	message := h.readable(r, o.Detail)
 	if o.Kind == change.TimedOut {
 		message = fmt.Sprintf("push was not stored within %s; whether it will be is in doubt, push again", h.cfg.Timeout)
 	}
@@ -263,6 +275,14 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, o change.Outcom
 		w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	}
 	http.Error(w, message, status)
+}
+
+// readable returns a reason in which the groups are named of which the pusher may know.
+func (h *Handler) readable(r *http.Request, reason string) string {
+	if h.cfg.Sees == nil {
+		return reason
+	}
+	return change.Readable(reason, h.cfg.Sees(r))
 }
 
 // stallReader moves the connection's read deadline on with every read, so that a slow body is read to its end and one

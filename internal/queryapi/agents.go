@@ -38,8 +38,8 @@ type agentJSON struct {
 	RoundTripSeconds    *float64     `json:"round_trip_seconds"`
 	ClockSkewSeconds    *float64     `json:"clock_skew_seconds"`
 	SpoolPending        uint64       `json:"spool_pending"`
-	Groups              int          `json:"groups"`
-	Series              int          `json:"series"`
+	Groups              *int         `json:"groups"` // null for who may not read the status
+	Series              *int         `json:"series"`
 	CertificateNotAfter *time.Time   `json:"certificate_not_after"`
 	Targets             []targetJSON `json:"targets"`
 	TargetsDown         int          `json:"targets_down"`
@@ -70,7 +70,10 @@ func Agents(registry Registry, accounts Accounts) http.HandlerFunc {
 		out := make([]agentJSON, 0, len(known))
 		for _, a := range known {
 			one := newAgentJSON(a)
-			one.Groups, one.Series = accounts.Account(a.Name)
+			if user.SeesStatus() {
+				groups, series := accounts.Account(a.Name)
+				one.Groups, one.Series = &groups, &series
+			}
 			out = append(out, one)
 		}
 		respond(w, out)

@@ -9,6 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"pushrelay/internal/buckets"
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/metric"
@@ -37,6 +38,7 @@ type groupEncoder struct {
 	out   *bufio.Writer
 	piece []byte // what was not handed to out yet
 	err   error  // the first of out
+	sees  func(key grouping.Key) bool
 }
 
 // group writes `{"labels":{…},"last_push_successful":…,"<family>":{…},…}`, and behind the first two what is known of the group's life.
@@ -103,9 +105,9 @@ func (e *groupEncoder) family(g groupstore.Group, f groupstore.Family) {
 	e.piece = append(e.piece, f.Type().Protobuf()...)
 	e.piece = append(e.piece, '"')
 	e.optional("help", f.Help())
-	e.optional("quarantined", quarantined(g, f))
+	e.optional("quarantined", change.Readable(quarantined(g, f), e.sees))
 	if f.Name() == series.FailureTimeFamily {
-		e.optional("reason", g.FailureReason())
+		e.optional("reason", change.Readable(g.FailureReason(), e.sees))
 	}
 	e.piece = append(e.piece, `,"metrics":[`...)
 	first := true

@@ -88,7 +88,7 @@ func (h *Groups) List(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
 			return
 		}
-		if err := h.writePage(turn, view, q); err != nil {
+		if err := h.writePage(turn, view, q, user.Reading()); err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	})(w, r)
@@ -115,7 +115,7 @@ func (h *Groups) selected(w http.ResponseWriter, r *http.Request, q *groupsQuery
 }
 
 // writePage writes a relayapi.Page, group by group.
-func (h *Groups) writePage(w *httpserver.Turn, view *groupstore.View, q *groupsQuery) error {
+func (h *Groups) writePage(w *httpserver.Turn, view *groupstore.View, q *groupsQuery, sees func(grouping.Key) bool) error {
 	out := bufio.NewWriterSize(w, pieceBytes)
 	out.WriteString(`{"status":"success","data":{"groups":[`) //nolint:errcheck // Flush returns the first error.
 	written, next := 0, ""
@@ -131,7 +131,7 @@ func (h *Groups) writePage(w *httpserver.Turn, view *groupstore.View, q *groupsQ
 		if written > 0 {
 			out.WriteByte(',') //nolint:errcheck // As above.
 		}
-		text, err := json.Marshal(h.groupJSON(g))
+		text, err := json.Marshal(h.groupJSON(g, sees))
 		if err != nil {
 			return err
 		}
@@ -148,10 +148,10 @@ func (h *Groups) writePage(w *httpserver.Turn, view *groupstore.View, q *groupsQ
 	return out.Flush()
 }
 
-func (h *Groups) groupJSON(g groupstore.Group) relayapi.Group {
+func (h *Groups) groupJSON(g groupstore.Group, sees func(grouping.Key) bool) relayapi.Group {
 	return relayapi.Group{
 		Labels: labelsOf(g.Key()), Agent: h.agentOf(g.Key()), PushTime: relayapi.TimeOrNull(g.PushTime()), FailureTime: relayapi.TimeOrNull(g.FailureTime()),
-		Reason: g.FailureReason(), State: g.State().String(), JobFailure: g.JobFailure(), Due: relayapi.TimeOrNull(g.Due()), Expires: relayapi.TimeOrNull(g.Expires()),
+		Reason: change.Readable(g.FailureReason(), sees), State: g.State().String(), JobFailure: g.JobFailure(), Due: relayapi.TimeOrNull(g.Due()), Expires: relayapi.TimeOrNull(g.Expires()),
 		DeclaredBy: g.DeclaredBy(), States: statesOf(g), Series: g.Series(),
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/policy"
@@ -72,7 +73,7 @@ func Metrics(cfg MetricsConfig) http.HandlerFunc {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		if err := writeGroups(turn, view); err != nil {
+		if err := writeGroups(turn, view, user.Reading()); err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	})
@@ -88,7 +89,7 @@ func readable(r *http.Request, store Store, user *policy.User) (*groupstore.View
 	return store.Select(ctx, func(g groupstore.Group) bool { return user.Sees(g.Key()) })
 }
 
-func writeGroups(w *httpserver.Turn, view *groupstore.View) error {
+func writeGroups(w *httpserver.Turn, view *groupstore.View, sees func(grouping.Key) bool) error {
 	out := bufio.NewWriterSize(w, pieceBytes)
 	piece := []byte(`{"status":"success","data":[`)
 	first := true
@@ -97,7 +98,7 @@ func writeGroups(w *httpserver.Turn, view *groupstore.View) error {
 			piece = append(piece, ',')
 		}
 		first = false
-		e := groupEncoder{out: out, piece: piece}
+		e := groupEncoder{out: out, piece: piece, sees: sees}
 		e.group(g)
 		if e.err != nil {
 			return e.err

@@ -1,5 +1,5 @@
 // Package recent remembers what happened of late, for people who look: scrapes and bytes of each agent and of all, minute by minute for an
-// hour, and the last pushes of each group.
+// hour, the last pushes of each group, and the last of all that were refused.
 //
 // It promises to stay within its bytes, whatever happens how often: of whom nothing was heard for the longest time is forgotten first. It is
 // in memory only, and begins anew with the process. It reads the clock, and knows neither stores nor sessions. Start reading at [Recent].
@@ -21,8 +21,8 @@ const (
 	// PushesPerGroup is how many pushes are remembered of a group.
 	PushesPerGroup = 5
 
-	// maxBytes bounds what all of it takes, by its own account.
-	maxBytes = 32 << 20
+	// maxBytes bounds what agents and groups take, by its own account. With what was refused it is 32 MiB.
+	maxBytes = 32<<20 - maxRefusalBytes
 	// maxDetailBytes bounds what is remembered of why a push was not taken.
 	maxDetailBytes = 300
 )
@@ -72,6 +72,8 @@ type Recent struct {
 	noted  entry             // the ring of all entries, in the order in which they were noted last: next is the newest
 	pushes ring[PushMinute]
 	all    ring[Minute]
+
+	refusals refusals // guarded by mu
 }
 
 // An entry is what is known of one agent or one group. It is guarded by Recent.mu.
@@ -137,6 +139,7 @@ func (r *Recent) Pushed(key grouping.Key, p Push) {
 		point.Taken++
 	} else {
 		point.Refused++
+		r.refusals.note(key, p)
 	}
 	if key.IsZero() {
 		return

@@ -83,6 +83,30 @@ func TestPushes(t *testing.T) {
 	})
 }
 
+// TestRefusals: the last of them are remembered, whatever groups they were to, within bounds.
+func TestRefusals(t *testing.T) {
+	r := recent.New()
+	for i := range 150 {
+		r.Pushed(key(t, fmt.Sprint("job", i)), recent.Push{At: time.Now(), Kind: change.Invalid, Detail: fmt.Sprint("reason ", i)})
+		r.Pushed(key(t, "good"), recent.Push{At: time.Now(), Kind: change.Applied})
+	}
+	r.Pushed(grouping.Key{}, recent.Push{At: time.Now(), Kind: change.Invalid, Detail: strings.Repeat("long", 1000)})
+	last := r.Refusals()
+	if len(last) != 100 || !last[0].Key.IsZero() || len(last[0].Detail) > 400 || last[1].Key != key(t, "job149") || last[99].Detail != "reason 51" {
+		t.Errorf("%d refusals are remembered: %+v", len(last), last)
+	}
+	for i := range 150 {
+		r.Pushed(key(t, strings.Repeat("x", 10_000)+fmt.Sprint(i)), recent.Push{At: time.Now(), Kind: change.Full})
+	}
+	if last := r.Refusals(); len(last) < 20 || len(last) > 26 || !strings.HasSuffix(last[0].Key.Job(), "149") {
+		t.Errorf("of long keys %d are remembered", len(last))
+	}
+	r.Pushed(key(t, strings.Repeat("x", 1<<20)), recent.Push{At: time.Now(), Kind: change.Full})
+	if last := r.Refusals(); len(last) != 0 {
+		t.Errorf("with one key of a megabyte %d are remembered", len(last))
+	}
+}
+
 // TestClockSetBack: what happens then is of the newest minute that was.
 func TestClockSetBack(t *testing.T) {
 	r := recent.New()

@@ -34,6 +34,12 @@ const (
 // ErrNeedsRelay means that only a running relay can do what was asked.
 var ErrNeedsRelay = errors.New("no relay runs on it, and this needs one")
 
+// IsUnwritten says that the ledger could not be written, so that what was asked was not done, and may be when it can.
+func IsUnwritten(err error) bool {
+	_, unwritten := errors.AsType[*ledger.WriteError](err)
+	return unwritten
+}
+
 // Agents are the agents of a data dir as commands see them: those of the relay that runs on it, or else what its files say.
 type Agents struct {
 	// DataDir is the data dir.
@@ -44,10 +50,23 @@ type Agents struct {
 
 // List returns all agents, sorted by name.
 func (a Agents) List(ctx context.Context) ([]relayapi.Agent, Source, error) {
-	return either(a,
+	return a.list(
 		func(c *relayapi.Control) ([]relayapi.Agent, error) { return c.Agents(ctx) },
+		func(all []relayapi.Agent) []relayapi.Agent { return all })
+}
+
+// ListBy returns those that came in by a token, sorted by name, as far as the ledger still has what was issued for it.
+func (a Agents) ListBy(ctx context.Context, token string) ([]relayapi.Agent, Source, error) {
+	return a.list(
+		func(c *relayapi.Control) ([]relayapi.Agent, error) { return c.AgentsBy(ctx, token) },
+		func(all []relayapi.Agent) []relayapi.Agent { return control.CameBy(all, token) })
+}
+
+func (a Agents) list(ask func(*relayapi.Control) ([]relayapi.Agent, error), choose func([]relayapi.Agent) []relayapi.Agent) ([]relayapi.Agent, Source, error) {
+	return either(a, ask,
 		func() ([]relayapi.Agent, error) {
 			agents, err := a.read()
+			agents = choose(agents)
 			for i := range agents {
 				agents[i].Certificates = nil
 			}
@@ -206,7 +225,7 @@ func isAbsent(err error) bool {
 // check refuses a data dir that is no relay's, so that nothing is made in one that is mistyped, and one that somebody else has led elsewhere.
 func (a Agents) check() error {
 	if a.DataDir == "" {
-		return errors.New("--data.dir is empty: a relay that keeps nothing has no ledger of certificates, and nobody can be revoked there")
+		return errors.New("--data.dir is empty: give that of the relay; one that keeps nothing has no ledger, so that no token can be made there and nobody can be revoked")
 	}
 	for _, used := range []string{filepath.Join(a.DataDir, relayapi.ControlSocket), agentsFile(a.DataDir)} { // the ledger is read through no link
 		if err := fileowner.CheckLinks(used); err != nil {
@@ -214,7 +233,7 @@ func (a Agents) check() error {
 		}
 	}
 	if !wasUsed(a.DataDir) && !ledger.Exists(a.DataDir) && !a.has(relayapi.ControlSocket) && !a.has(filepath.Join("authority", "ca.crt")) {
-		return fmt.Errorf("--data.dir %s is not that of a relay: no relay has run on it", a.DataDir)
+		return fmt.Errorf("--data.dir %s is not that of a relay, no relay has run on it: give the relay's, such as --data.dir=/var/lib/pushrelay", a.DataDir)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (s *Server) build(files files) error {
 	s.guard = policy.NewGuard(s.logger.With(slog.String("component", "policy")), s.telemetry)
 	s.guard.Set(files.policy) // before any agent is known
 	s.agents, err = roster.Open(roster.Config{
-		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, Withheld: s.noteWithheld, Scraped: s.recent.Scraped,
+		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, ThrownOut: s.thrownOut, Withheld: s.noteWithheld, Scraped: s.recent.Scraped,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
 	})
 	if err != nil {
@@ -128,7 +128,7 @@ func (s *Server) newStore(dataDir string) error {
 	s.budget = push.NewBudget(s.opts.PushLimits.MaxInflightBytes)
 	s.ingester = ingest.New(ingest.Config{
 		Store: s.store, Limits: s.opts.PushLimits, Names: s.opts.names(),
-		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Permit: s.permitAgent, Adding: s.addingOf, Decided: s.decided, Registerer: s.telemetry,
+		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Permit: s.permitAgent, Sees: s.seenByAgent, Adding: s.addingOf, Decided: s.decided, Registerer: s.telemetry,
 	})
 	return nil
 }

@@ -34,6 +34,14 @@ func (s *Server) revoked(id mtls.PeerID, chains [][]*x509.Certificate) (reason s
 	return "", false
 }
 
+// thrownOut reports whether an agent is thrown out by the ledger, and why.
+func (s *Server) thrownOut(agent string) (reason string, out bool) {
+	if s.ledger == nil {
+		return "", false
+	}
+	return s.ledger.ThrownOut(agent)
+}
+
 // openControl opens the ledger and the control socket, once it is known that the data dir is this relay's. Until then commands write to the
 // ledger themselves.
 func (s *Server) openControl() error {

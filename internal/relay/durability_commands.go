@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/common/version"
 
+	"pushrelay/internal/commandline"
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/keep"
 	"pushrelay/internal/relayapi"
@@ -90,7 +91,7 @@ func (k Keep) Restore(ctx context.Context, file string, out io.Writer) error {
 	if err != nil {
 		return explainStoreError(k.DataDir, err)
 	}
-	_, err = fmt.Fprintf(out, "%s: %d groups, %d series, under a new store id\n", k.DataDir, s.Groups, s.Series)
+	_, err = fmt.Fprintf(out, "%s: %s, %d series, under a new store id\n", k.DataDir, commandline.Count(s.Groups, "group"), s.Series)
 	return err
 }
 

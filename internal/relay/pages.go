@@ -41,9 +41,7 @@ func (s *Server) rights(r *http.Request) web.Rights {
 	user := policy.UserOf(r.Context())
 	who := s.identityOf(r)
 	rights := web.Rights{Who: strings.Join(append([]string{who.User}, who.Certificate...), "\x00"), Nothing: denial(user.Anything())}
-	if user != nil {
-		rights.SeesGroup, rights.SeesTarget, rights.HidesStatus = user.Sees, user.Sight(), !user.SeesStatus()
-	}
+	rights.SeesGroup, rights.SeesTarget, rights.HidesStatus = user.Reading(), user.Sight(), !user.SeesStatus()
 	if !s.opts.EnableAdminAPI {
 		rights.Refusal = "Deleting needs the admin API: start the relay with --web.enable-admin-api."
 		return rights
@@ -88,6 +86,11 @@ func (s *Server) health() web.Health {
 		h.CertificateNotAfter = s.certificates.NotAfter()
 	}
 	return h
+}
+
+// refused notes a push for the pages that did not come to the store.
+func (s *Server) refused(op change.Operation, key grouping.Key, o change.Outcome) {
+	s.recent.Pushed(key, recent.Push{At: time.Now(), Operation: op, Kind: o.Kind, Detail: o.Detail})
 }
 
 // decided notes a push for the pages.

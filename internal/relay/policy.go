@@ -37,6 +37,18 @@ func (s *Server) permitAgent(agent string, key grouping.Key) error {
 	return forbidden(s.guard.Push(agent, key))
 }
 
+// seenGroups says which groups who sent a request may read, nil for all.
+func seenGroups(r *http.Request) func(grouping.Key) bool { return policy.UserOf(r.Context()).Reading() }
+
+// seenByAgent says of which groups an agent may know, nil for all: of those that it may push to.
+func (s *Server) seenByAgent(agent string) func(grouping.Key) bool {
+	is := s.guard.Agent(agent)
+	if is.IsFree() {
+		return nil
+	}
+	return func(key grouping.Key) bool { return is.Push(key) == nil }
+}
+
 func forbidden(refused *policy.Refusal) error {
 	if refused == nil {
 		return nil
@@ -123,7 +135,7 @@ func (s *Server) limitsOf(agent string) groupstore.AccountLimits {
 
 // explain answers what the policy of the moment allows.
 func (s *Server) explain(q relayapi.Explain) (relayapi.Explained, error) {
-	return control.Explainer{Policy: s.guard.Policy(), AgentLabel: s.opts.AgentLabel, Target: s.agents.Target}.Explain(q)
+	return control.Explainer{Policy: s.guard.Policy(), AgentLabel: s.opts.AgentLabel, ThrownOut: s.thrownOut, Target: s.agents.Target}.Explain(q)
 }
 
 // Explain says whether somebody may do something: by the policy of the relay that runs on the data dir or, if a file is named, by that one,

@@ -32,7 +32,7 @@ func (s *Server) newRoutes() (*routes, error) {
 	}
 	prefix := s.opts.routePrefix(external)
 	pushes := push.NewHandler(push.HandlerConfig{
-		Applier: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.names, Permit: s.permitPush,
+		Applier: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.names, Permit: s.permitPush, Sees: seenGroups, Refused: s.refused,
 		Timeout: s.opts.PushTimeout, Logger: s.logger.With(slog.String("component", "push")),
 	})
 	metrics := gather.New(gather.Config{

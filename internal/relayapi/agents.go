@@ -15,7 +15,7 @@ const (
 // The states of an agent. The first that holds counts.
 const (
 	AgentConnected = "connected" // it has a session
-	AgentRevoked   = "revoked"   // its name is revoked
+	AgentRevoked   = "revoked"   // its name is revoked, and each certificate that it has
 	AgentAway      = "away"      // it had a session
 	AgentUnseen    = "unseen"    // a certificate was issued to it, and the relay does not know it
 )
@@ -24,7 +24,8 @@ const (
 type Agent struct {
 	Agent string `json:"agent"`
 	State string `json:"state"`
-	// Revoked is the revocation of the name, nil for none; RevokedCertificates are those of single certificates.
+	// Revoked is the revocation of the name, nil for none: it stands for earlier certificates also of an agent that has a new one, and then the state is not
+	// AgentRevoked. RevokedCertificates are those of single certificates.
 	Revoked             *Revocation  `json:"revoked"`
 	RevokedCertificates []Revocation `json:"revoked_certificates"`
 	// SessionStarted, Version and RemoteAddress are those of the session, or of the last one. LastSeen is when it was last heard.
@@ -57,7 +58,10 @@ type Certificate struct {
 	By       string    `json:"by"`
 	IssuedAt time.Time `json:"issued_at"`
 	Address  string    `json:"address,omitempty"`
-	Revoked  bool      `json:"revoked"`
+	// Token is the id of the token that it was issued for, Parent the serial number of the certificate that it renewed; at most one of them.
+	Token   string `json:"token,omitempty"`
+	Parent  string `json:"parent,omitempty"`
+	Revoked bool   `json:"revoked"`
 }
 
 // Revoke says what is to be revoked of an agent, and what becomes of what it has here.
@@ -88,6 +92,14 @@ type Revoked struct {
 	// TokensVoided are the tokens that let nobody in any more. TokensLeft have a prefix that reaches the name: they let others in, and not this one.
 	TokensVoided []Token `json:"tokens_voided"`
 	TokensLeft   []Token `json:"tokens_left"`
+}
+
+// What names what was revoked, for people.
+func (r *Revoked) What() string {
+	if r.Serial == "" {
+		return r.Agent
+	}
+	return "certificate " + r.Serial + " of " + r.Agent
 }
 
 // Allowed is what was lifted.

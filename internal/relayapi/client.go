@@ -77,7 +77,7 @@ func read[T any](api *apiclient.Client, got *apiclient.Answer) (data T, err erro
 	case got.Status == http.StatusOK && err == nil && answer.Status == "success" && answer.Data != nil:
 		return data, nil
 	case answer.Error != "":
-		return data, &apiclient.RefusedError{Status: got.Status, Reason: apiclient.OneLine(answer.Error)}
+		return data, &apiclient.RefusedError{Status: got.Status, Reason: apiclient.OneLine(answer.Error), InWords: true}
 	case got.Status == http.StatusNotFound && strings.HasPrefix(string(got.Body), "404 "), got.Status/100 == 3, got.Status == http.StatusMethodNotAllowed, got.IsSuccess():
 		return data, fmt.Errorf("what answers at %s %w (HTTP status %d; an agent and a Pushgateway have the same default port)", api.Name(), ErrNoRelay, got.Status)
 	default:

@@ -23,8 +23,8 @@ func TestClient(t *testing.T) {
 		is     error
 	}{
 		{"a page", 200, page, "", nil},
-		{"refused", 400, `{"status":"error","errorType":"bad_data","error":"match[]: bad"}`, "match[]: bad (HTTP status 400)", nil},
-		{"half done", 503, `{"status":"error","data":{"groups":[],"selected":7},"error":"the disk is full"}`, "the disk is full (HTTP status 503)", nil},
+		{"refused", 400, `{"status":"error","errorType":"bad_data","error":"match[]: bad"}`, "match[]: bad", nil},
+		{"half done", 503, `{"status":"error","data":{"groups":[],"selected":7},"error":"the disk is full"}`, "the disk is full", nil},
 		{"starting", 503, "relay is starting\n", "relay is starting (HTTP status 503)", nil},
 		{"admin API off", 404, "the admin API is not enabled (--web.enable-admin-api)\n", "not enabled (--web.enable-admin-api) (HTTP status 404)", nil},
 		{"no such route", 404, "404 page not found\n", "is no relay-server of this release", relayapi.ErrNoRelay},
@@ -55,6 +55,8 @@ func TestClient(t *testing.T) {
 				t.Errorf("Groups = %+v, %v", got, err)
 			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret")):
 				t.Errorf("error %v, want one with %q", err, tt.want)
+			case tt.name == "refused" && err.Error() != tt.want:
+				t.Errorf("error %q, want %q and no more", err, tt.want)
 			case tt.is != nil && !errors.Is(err, tt.is):
 				t.Errorf("error %v is not %v", err, tt.is)
 			}

@@ -47,6 +47,11 @@ func (c *Control) Agents(ctx context.Context) ([]Agent, error) {
 	return tell[[]Agent](ctx, c, http.MethodGet, ControlAgents, nil)
 }
 
+// AgentsBy returns those that came in by a token, sorted by name.
+func (c *Control) AgentsBy(ctx context.Context, token string) ([]Agent, error) {
+	return tell[[]Agent](ctx, c, http.MethodGet, ControlTokens+"/"+url.PathEscape(token)+"/agents", nil)
+}
+
 // Agent returns one agent, with its certificates.
 func (c *Control) Agent(ctx context.Context, name string) (Agent, error) {
 	return tell[Agent](ctx, c, http.MethodGet, agentPath(name), nil)

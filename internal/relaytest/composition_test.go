@@ -12,7 +12,7 @@ import (
 // TestTheWholeWay: relay and agent as their defaults make them. A push through the agent, its target in the list and scraped through
 // the tunnel, and the end of both; what was pushed and who was there is known to the next relay on the data dir.
 func TestTheWholeWay(t *testing.T) {
-	address := exporter(t, "requests_total 3\n")
+	address := startExporter(t, "requests_total 3\n")
 	config := filepath.Join(t.TempDir(), "agent.yml")
 	write(t, config, `scrape_configs: [{job_name: app, static_configs: [{targets: ["`+address+`"], labels: {env: prod}}]}]`)
 	opts := relaytest.Options(t)

@@ -28,12 +28,14 @@ func tokenOf(t *testing.T, r *relaytest.Relay, opts relay.Options, what relayapi
 	return made.Text
 }
 
-// TestAgentComesInByToken: an agent that enrolled needs no TLS flag and no address, is scraped and pushes, also after a restart, and its token is used up.
+// TestAgentComesInByToken: an agent that enrolled needs no TLS flag and no address, is scraped and pushes, also after a restart, and its token is used up. All of it is told.
 func TestAgentComesInByToken(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "agent.yml")
-	address := exporter(t, "requests_total 3\n")
+	address := startExporter(t, "requests_total 3\n")
 	write(t, config, `scrape_configs: [{job_name: app, static_configs: [{targets: ["`+address+`"]}]}]`)
 	opts := relaytest.Options(t)
+	var log logged
+	opts.Logger = log.logger()
 	r := relaytest.Start(t, opts)
 	token, dataDir := tokenOf(t, r, opts, relayapi.NewToken{Name: "site-1"}), filepath.Join(t.TempDir(), "data")
 	id, err := agent.Enroll(t.Context(), agent.EnrollOptions{Token: token, DataDir: dataDir})
@@ -52,6 +54,21 @@ func TestAgentComesInByToken(t *testing.T) {
 	}
 	if _, err := agent.Enroll(t.Context(), agent.EnrollOptions{Token: token, DataDir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "unknown to this relay, or used, ended or void") {
 		t.Errorf("the same token for another key: %v", err)
+	}
+	for _, want := range [][]string{
+		{"audit=token_made", "token=", "agent=site-1"},
+		{"audit=issued", "agent=site-1", "by=token", "token=", "addr=127.0.0.1:"},
+		{"audit=refused", "addr=127.0.0.1:", "reason=token", "token=", `detail="it has let in as many keys as it has uses"`},
+	} {
+		if !log.has(want...) {
+			t.Errorf("the log does not tell of %q", want)
+		}
+	}
+	_, metrics := relaytest.Get(t, r.URL+"/metrics")
+	for _, want := range []string{`relay_certificates_issued_total{by="token"} 1`, `relay_enrolments_refused_total{reason="token"} 1`, `relay_enrolments_refused_total{reason="name"} 0`} {
+		if !strings.Contains(metrics, want+"\n") {
+			t.Errorf("the metrics have no %s", want)
+		}
 	}
 }
 
@@ -93,6 +110,23 @@ func TestRevokedAgentComesInByToken(t *testing.T) {
 	})
 	status, body := relaytest.Do(t, http.MethodPut, a.URL+"/metrics/job/backup", "size 42\n")
 	wantStatus(t, "a push", status, body, http.StatusAccepted)
+	restarted := func() {
+		t.Helper()
+		a = a.Restart(t, nil)
+		relaytest.Eventually(t, "the agent is told that it is revoked", func() bool {
+			_, ready := relaytest.Get(t, a.URL+"/-/ready")
+			return strings.Contains(ready, "site-1 is revoked: it was revoked at ")
+		})
+		wantRevoked(t, a, r)
+	}
+	restarted()
+	r.Stop()
+	opts.GRPCListenAddress = r.GRPCAddr().String()
+	r = relaytest.Start(t, opts)
+	restarted()
+	if shown, _, err := (relay.Agents{DataDir: opts.DataDir}).Show(t.Context(), "site-1"); err != nil || len(shown.Certificates) != 1 {
+		t.Errorf("asking has had certificates issued: %+v, %v", shown, err)
+	}
 	again := agent.EnrollOptions{Token: tokenOf(t, r, opts, relayapi.NewToken{Name: "site-1"}), DataDir: a.DataDir(), Force: true}
 	if _, err := agent.Enroll(t.Context(), again); err != nil {
 		t.Fatal(err)
@@ -103,6 +137,25 @@ func TestRevokedAgentComesInByToken(t *testing.T) {
 		_, metrics := relaytest.Get(t, r.URL+"/metrics")
 		return strings.Contains(metrics, `size{agent="site-1",instance="",job="backup"} 42`)
 	})
+	wantIn := func(agents relay.Agents, when, state string) {
+		t.Helper()
+		if all, _, err := agents.List(t.Context()); err != nil || len(all) != 1 || all[0].State != state || all[0].Revoked == nil {
+			t.Errorf("%s: List() = %+v, %v, want it %s, and that its earlier certificates are revoked", when, all, err, state)
+		}
+	}
+	agents := relay.Agents{DataDir: opts.DataDir}
+	wantIn(agents, "connected", relayapi.AgentConnected)
+	a.Stop()
+	relaytest.Eventually(t, "it is away", func() bool {
+		one, _, err := agents.Show(t.Context(), "site-1")
+		return err == nil && one.State != relayapi.AgentConnected
+	})
+	wantIn(agents, "stopped", relayapi.AgentAway)
+	if _, metrics := relaytest.Get(t, r.URL+"/metrics"); !strings.Contains(metrics, "\nrelay_agents_revoked 0\n") {
+		t.Error("it is counted as revoked")
+	}
+	r.Stop()
+	wantIn(agents, "by the files", relayapi.AgentAway)
 }
 
 // TestRelayThatCannotSign: an agent of two relays of one authority comes in at the one that has it, and is let in by both.

@@ -26,6 +26,9 @@ func says(t *testing.T, a *relaytest.Agent, what string) {
 // TestRevocationList: whoever is on a list that comes while they are connected is out, and so is what they have in flight; the next list lets them
 // in again.
 func TestRevocationList(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits until changed files are looked at")
+	}
 	ca := relaytest.NewCA(t, "example.org")
 	opts := relaytest.Options(t)
 	ca.Relay(&opts)

@@ -20,8 +20,8 @@ func write(t *testing.T, file, text string) {
 	}
 }
 
-// exporter is a service behind an agent.
-func exporter(t *testing.T, text string) (address string) {
+// startExporter serves a service behind an agent.
+func startExporter(t *testing.T, text string) (address string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) }))
 	t.Cleanup(server.Close)
@@ -76,7 +76,7 @@ func TestPushThroughAnAgent(t *testing.T) {
 }
 
 func TestScrapeThroughAnAgent(t *testing.T) {
-	first, second := exporter(t, "first 1\n"), exporter(t, "second 1\n")
+	first, second := startExporter(t, "first 1\n"), startExporter(t, "second 1\n")
 	dir := t.TempDir()
 	config, files := filepath.Join(dir, "agent.yml"), filepath.Join(dir, "targets.yml")
 	write(t, files, `[{targets: ["`+first+`"], labels: {env: test, instance: one}}]`)

@@ -15,7 +15,7 @@ import (
 // TestAgentsOwnPages: what an agent tells of itself, to Prometheus and to its own commands, after all that it can count has
 // happened once.
 func TestAgentsOwnPages(t *testing.T) {
-	address := exporter(t, "up_to 1\n")
+	address := startExporter(t, "up_to 1\n")
 	config := filepath.Join(t.TempDir(), "agent.yml")
 	write(t, config, `scrape_configs: [{job_name: app, static_configs: [{targets: ["`+address+`", "127.0.0.1:1"], labels: {env: prod}}]}]`)
 	r := relaytest.Start(t, relaytest.Options(t))

@@ -125,7 +125,7 @@ func TestPolicyOfAgents(t *testing.T) {
 
 // TestPolicyOfTargets: what an agent may not serve is not listed nor scraped, the agent is told, and a rule that changes brings it back.
 func TestPolicyOfTargets(t *testing.T) {
-	address := exporter(t, "up 1\n")
+	address := startExporter(t, "up 1\n")
 	config := filepath.Join(t.TempDir(), "agent.yml")
 	text := "scrape_configs:\n"
 	for _, job := range []string{"node", "secret", "app"} {
@@ -248,7 +248,7 @@ const userRules = `users:
 
 // TestPolicyOfUsers: each route by each kind of user.
 func TestPolicyOfUsers(t *testing.T) {
-	address := exporter(t, "up 1\n")
+	address := startExporter(t, "up 1\n")
 	config := filepath.Join(t.TempDir(), "agent.yml")
 	write(t, config, "scrape_configs:\n- job_name: node\n  static_configs: [{targets: [\""+address+"\"]}]\n- job_name: app\n  metrics_path: /app\n  static_configs: [{targets: [\""+address+"\"]}]\n")
 	opts := withPolicy(t, "agents:\n- {name: '*', push: '{job=~\".+\"}', serve: '*'}\n")

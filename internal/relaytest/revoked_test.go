@@ -69,8 +69,18 @@ func slowTarget(t *testing.T) (configFile string, asked <-chan struct{}) {
 	return file, came
 }
 
+// wantRevoked wants that an agent says of a relay that it is revoked, to Prometheus and to people.
+func wantRevoked(t *testing.T, a *relaytest.Agent, r *relaytest.Relay) {
+	t.Helper()
+	_, metrics := relaytest.Get(t, a.URL+"/metrics")
+	_, status := relaytest.Get(t, a.URL+"/api/v1/status")
+	if !strings.Contains(metrics, `relay_agent_revoked{relay="`+r.GRPCAddr().String()+`"} 1`) || !strings.Contains(status, `"revoked":true`) {
+		t.Errorf("the agent does not say that it is revoked: %s", status)
+	}
+}
+
 // TestRevokedAgent: what it has in flight comes to nothing, and so does every further try, over restarts of both, until it is let in again; then what
-// waited in its spool arrives.
+// waited in its spool arrives. It knows that it is revoked all the time, although it has files only.
 func TestRevokedAgent(t *testing.T) {
 	opts := relaytest.Options(t)
 	var log logged
@@ -112,6 +122,22 @@ func TestRevokedAgent(t *testing.T) {
 	if _, list := relaytest.Get(t, r.URL+"/sd/targets"); list != "[]\n" && list != "[]" {
 		t.Errorf("targets after that: %s", list)
 	}
+	if status, answer := relaytest.Get(t, r.URL+path); status != http.StatusNotFound || !strings.Contains(answer, `agent "site-a" is revoked: it was revoked at `) {
+		t.Errorf("a scrape after that: %d %s", status, answer)
+	}
+	for _, q := range []relayapi.Explain{
+		{Action: relayapi.ExplainPush, Agent: "site-a", Labels: map[string]string{"job": "a"}},
+		{Action: relayapi.ExplainServe, Agent: "site-a", Labels: map[string]string{"job": "a"}},
+		{Action: relayapi.ExplainScrape, Of: "site-a", Target: "x"},
+		{Action: relayapi.ExplainScrape, Of: "site-a", Labels: map[string]string{"job": "a"}},
+	} {
+		if e, err := agents.Explain(t.Context(), "", q); err != nil || e.Allowed || !strings.HasPrefix(e.Reason, `denied: agent "site-a" is revoked, whatever the policy says: it was revoked at `) {
+			t.Errorf("Explain(%+v) = %+v, %v", q, e, err)
+		}
+	}
+	if e, err := agents.Explain(t.Context(), "", relayapi.Explain{Action: relayapi.ExplainPush, Agent: "site-b", Labels: map[string]string{"job": "a"}}); err != nil || !e.Allowed {
+		t.Errorf("Explain() of another one = %+v, %v", e, err)
+	}
 	if status, body := relaytest.Do(t, "PUT", site.URL+"/metrics/job/b", "m 2\n"); status != http.StatusAccepted {
 		t.Errorf("a push at the agent: %d %s", status, body)
 	}
@@ -127,8 +153,9 @@ func TestRevokedAgent(t *testing.T) {
 		t.Helper()
 		relaytest.Eventually(t, "the agent is refused", func() bool {
 			_, ready := relaytest.Get(t, of.URL+"/-/ready")
-			return strings.Contains(ready, "it may be revoked")
+			return strings.Contains(ready, "relay refused this agent: site-a is revoked: it was revoked at ")
 		})
+		wantRevoked(t, of, r)
 	}
 	site = site.Restart(t, nil)
 	refused(site)
@@ -153,6 +180,9 @@ func TestRevokedAgent(t *testing.T) {
 		_, metrics := relaytest.Get(t, r.URL+"/metrics")
 		return strings.Contains(metrics, `m{agent="site-a",instance="",job="b"} 2`)
 	})
+	if _, metrics := relaytest.Get(t, site.URL+"/metrics"); !strings.Contains(metrics, `relay_agent_revoked{relay="`+r.GRPCAddr().String()+`"} 0`) {
+		t.Error("the agent says that it is revoked when it has been let in")
+	}
 	if !log.has("audit=allowed", "agent=site-a") || !log.has("audit=refused", "agent=site-a", "reason=revoked") || !log.has("audit=issued", "agent=site-a", "by=command") {
 		t.Error("the log does not tell of what was issued, refused and allowed")
 	}
@@ -269,7 +299,7 @@ func TestRevokedWhileNoRelayRuns(t *testing.T) {
 		t.Errorf("Forget() = %v", err)
 	}
 	_, issueErr := relay.IssueAgentCertificate(opts.DataDir, "site-a", filepath.Join(t.TempDir(), "out"))
-	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents allow site-a lifts that") {
+	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents token site-a lets it in with a new key; ") {
 		t.Errorf("IssueAgentCertificate() = %v", issueErr)
 	}
 	opts.GRPCListenAddress = r.GRPCAddr().String()
@@ -277,13 +307,14 @@ func TestRevokedWhileNoRelayRuns(t *testing.T) {
 	site = site.Restart(t, nil)
 	relaytest.Eventually(t, "the agent is refused", func() bool {
 		_, ready := relaytest.Get(t, site.URL+"/-/ready")
-		return strings.Contains(ready, "it may be revoked")
+		return strings.Contains(ready, "relay refused this agent: site-a is revoked: it was revoked at ")
 	})
+	wantRevoked(t, site, r)
 	if a, source, err := agents.Show(t.Context(), "site-a"); err != nil || source != relay.FromRelay || a.Targets != 0 {
 		t.Errorf("Show() = %+v, %s, %v", a, source, err)
 	}
 	_, issueErr = relay.IssueAgentCertificate(opts.DataDir, "site-a", filepath.Join(t.TempDir(), "out"))
-	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents allow site-a lifts that") {
+	if issueErr == nil || !strings.Contains(issueErr.Error(), "site-a is revoked: relay-server agents token site-a lets it in with a new key; ") {
 		t.Errorf("IssueAgentCertificate() beside the relay = %v", issueErr)
 	}
 	if _, metrics := relaytest.Get(t, r.URL+"/metrics"); !strings.Contains(metrics, "relay_agents_revoked 1") {
@@ -293,6 +324,9 @@ func TestRevokedWhileNoRelayRuns(t *testing.T) {
 
 // TestKilledRelaysSocket: what a killed relay left is replaced, and until then commands do without it.
 func TestKilledRelaysSocket(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts another process")
+	}
 	opts := relaytest.Options(t)
 	r := relaytest.Start(t, opts)
 	socket := filepath.Join(opts.DataDir, relayapi.ControlSocket)

@@ -99,7 +99,7 @@ func (r *Registry) Find(m scrape.Match) (agent, target string, err *scrape.Error
 		return "", "", scrape.Errorf(scrape.TargetAmbiguous, "%d agents announce a target with the instance or address %q: choose one with the parameter _agent=NAME", len(rivals), m.Instance)
 	}
 	if best.Target == nil {
-		return "", "", scrape.Errorf(scrape.TargetUnknown, "no agent has announced a target with the instance or address %q%s", m.Instance, wanted(m))
+		return "", "", scrape.Errorf(scrape.TargetUnknown, "no agent has announced a target with the instance or address %q%s%s", m.Instance, wanted(m), r.revokedText(m.Agent))
 	}
 	return best.agent, best.Name, nil
 }

@@ -3,6 +3,7 @@ package roster_test
 import (
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,42 @@ func TestEndRevoked(t *testing.T) {
 	if at := attach(r, roster.Registration{Agent: "a", Session: &session{}, Refused: asking("a/2")}); !at.Current() {
 		t.Error("another certificate of it is refused")
 	}
+}
+
+// TestScrapesOfRevokedAgents: whoever scrapes one that is thrown out hears that, and not only that there is nobody.
+func TestScrapesOfRevokedAgents(t *testing.T) {
+	out := map[string]bool{}
+	r, err := roster.Open(roster.Config{
+		ForgetAfter: time.Hour, MaxConcurrentScrapes: 2, Logger: promslog.NewNopLogger(), Registerer: prometheus.NewRegistry(),
+		ThrownOut: func(agent string) (string, bool) { return "it was revoked yesterday", out[agent] },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := attach(r, roster.Registration{Agent: "a", Session: &session{}, Targets: set("t"), HasTargets: true})
+	at.Close()
+	ask := func() error {
+		_, err := r.Scrape(t.Context(), &scrape.Request{Agent: "a", Target: "t"})
+		return err
+	}
+	want := func(when string, err error, reason scrape.Reason, says bool) {
+		t.Helper()
+		failed, ok := errors.AsType[*scrape.Error](err)
+		if !ok || failed.Reason != reason || strings.Contains(failed.Message, "is revoked: it was revoked yesterday") != says {
+			t.Errorf("%s: %v, want %s, and that it is revoked: %v", when, err, reason, says)
+		}
+	}
+	want("away", ask(), scrape.AgentOffline, false)
+	out["a"] = true
+	want("revoked, with its targets", ask(), scrape.AgentOffline, true)
+	r.Unlist("a")
+	want("revoked", ask(), scrape.TargetUnknown, true)
+	_, _, found := r.Find(scrape.Match{Instance: "t:1", Agent: "a"})
+	want("revoked, by its host", found, scrape.TargetUnknown, true)
+	_, _, found = r.Find(scrape.Match{Instance: "t:1"})
+	want("nobody's host", found, scrape.TargetUnknown, false)
+	out["a"] = false
+	want("allowed", ask(), scrape.TargetUnknown, false)
 }
 
 // TestRead: the file says without a relay what a relay with it says.

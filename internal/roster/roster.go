@@ -79,6 +79,8 @@ type Config struct {
 	MaxConcurrentScrapes int
 	// Terms returns what an agent may have, nil for the same for all. It is asked under the registry's lock, and anew by Review.
 	Terms func(agent string) Terms
+	// ThrownOut reports whether an agent is thrown out, and why; nil for nobody is. It is asked under the registry's lock.
+	ThrownOut func(agent string) (reason string, out bool)
 	// Withheld is told when other targets of an agent than before are not listed; nil for nobody is. It may block.
 	Withheld func(agent string, w Withheld)
 	// Release is written into the file, for people who meet it with another one.
@@ -129,6 +131,9 @@ type listedAgent struct {
 	retired   map[*Attachment]retired
 }
 
+// nobodyIsOut is Config.ThrownOut of a registry without.
+func nobodyIsOut(string) (string, bool) { return "", false }
+
 // toldNobody is Config.Scraped of a registry without.
 func toldNobody(string, int64, string) {}
 
@@ -140,6 +145,9 @@ func Open(cfg Config) (*Registry, error) {
 	}
 	if cfg.Scraped == nil {
 		cfg.Scraped = toldNobody
+	}
+	if cfg.ThrownOut == nil {
+		cfg.ThrownOut = nobodyIsOut
 	}
 	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*listedAgent{}, byHost: hosts{}}
 	known, damaged, err := load(cfg.File)

@@ -25,6 +25,15 @@ func (r *Registry) Scrape(ctx context.Context, req *scrape.Request) (*scrape.Res
 	return resp, nil
 }
 
+// revokedText says at the end of a sentence that an agent is thrown out; empty if it is not. The caller holds mu.
+func (r *Registry) revokedText(agent string) string {
+	reason, out := r.cfg.ThrownOut(agent)
+	if !out {
+		return ""
+	}
+	return "; it is revoked: " + reason
+}
+
 // begin finds the session and takes a place among the agent's scrapes; done gives it back and notes how it ended, with the
 // status of the answer or 0, and the bytes of its body. Done is called once.
 func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, done func(status int, bytes int64, err *scrape.Error), err *scrape.Error) {
@@ -36,6 +45,9 @@ func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, d
 	}
 	t := a.targets[req.Target]
 	if t == nil || t.isOver(startedAt) {
+		if reason, out := r.cfg.ThrownOut(req.Agent); out { // its targets have left the list
+			return nil, nil, scrape.Errorf(scrape.TargetUnknown, "agent %q is revoked: %s", req.Agent, reason)
+		}
 		return nil, nil, scrape.Errorf(scrape.TargetUnknown, "agent %q has announced no target %q", req.Agent, req.Target)
 	}
 	if why := a.withheld.why[req.Target]; why != nil {
@@ -48,7 +60,7 @@ func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, d
 	case r.draining:
 		err = scrape.Errorf(scrape.Draining, "this relay is about to stop")
 	case a.session == nil:
-		err = scrape.Errorf(scrape.AgentOffline, "agent %q is not connected, last seen %s", req.Agent, a.LastSeen.UTC().Format(time.RFC3339))
+		err = scrape.Errorf(scrape.AgentOffline, "agent %q is not connected, last seen %s%s", req.Agent, a.LastSeen.UTC().Format(time.RFC3339), r.revokedText(req.Agent))
 	case a.scrapes >= most:
 		err = scrape.Errorf(scrape.AgentBusy, "agent %q already has %d scrapes at once", req.Agent, a.scrapes)
 	}

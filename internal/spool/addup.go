@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"errors"
 	"slices"
-	"sync"
 
 	dto "github.com/prometheus/client_model/go"
 	"google.golang.org/protobuf/encoding/protodelim"
@@ -49,7 +48,7 @@ func (gs *groups) addUp(g *group) {
 
 // canTake says whether the change may be added up with the next one of its group.
 func (c *entry) canTake(next *entry) bool {
-	return c.operation.IsOnto() && c.operation == next.operation && c.gauges == next.gauges && c.owner == next.owner &&
+	return c.operation.IsOnto() && c.operation == next.operation && c.gauges == next.gauges && c.owner == next.owner && c.later == next.later &&
 		!c.isFixed() && !next.isFixed() && c.undecided == next.undecided && c.anew == next.anew && c.applied == next.applied &&
 		next.apart != c && (c.bodyBytes <= addedAtOnceBytes || c.bodyBytes <= addedAtRatio*next.bodyBytes)
 }
@@ -77,13 +76,13 @@ func (gs *groups) add(older, newer *entry) bool {
 var errNotAlike = errors.New("their sum is not the same as one after the other")
 
 // sumOf returns the sum of the bodies of two changes, such that a relay comes to the same as by one after the other.
-func sumOf(parsers *sync.Pool, older, newer *entry) ([]byte, error) {
+func sumOf(ps *parsers, older, newer *entry) ([]byte, error) {
 	everything := func([]byte) bool { return true }
-	parts, err := familiesIn(parsers, older, everything)
+	parts, err := familiesIn(ps, older, everything)
 	if err != nil {
 		return nil, err
 	}
-	more, err := familiesIn(parsers, newer, everything)
+	more, err := familiesIn(ps, newer, everything)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +124,7 @@ func (gs *groups) settle(g *group) bool {
 }
 
 // totalOf returns what the families of the last of these changes of a group come to by all of them, oldest first. The changes are only read.
-func totalOf(parsers *sync.Pool, changes []*entry) ([]byte, error) {
+func totalOf(ps *parsers, changes []*entry) ([]byte, error) {
 	families := changes[len(changes)-1].families
 	isOfLast := func(name []byte) bool {
 		_, found := slices.BinarySearch(families, hashOf(name))
@@ -136,7 +135,7 @@ func totalOf(parsers *sync.Pool, changes []*entry) ([]byte, error) {
 		if c.isBase() {
 			t = newTotals()
 		}
-		more, err := familiesIn(parsers, c, isOfLast)
+		more, err := familiesIn(ps, c, isOfLast)
 		if err != nil {
 			return nil, err
 		}
@@ -166,16 +165,13 @@ func (t *totals) take(c *entry, more []*dto.MetricFamily) {
 
 // familiesIn returns the families in the body of a change that are wanted, without the labels that a relay sets to those of the key: two series that
 // differ in these only are one.
-func familiesIn(parsers *sync.Pool, c *entry, wanted func(name []byte) bool) (families []*dto.MetricFamily, err error) {
+func familiesIn(ps *parsers, c *entry, wanted func(name []byte) bool) (families []*dto.MetricFamily, err error) {
 	r, err := c.request(nil)
 	if err != nil {
 		return nil, err
 	}
-	parser := parsers.Get().(*exposition.Parser)
-	defer func() {
-		parser.Reset()
-		parsers.Put(parser)
-	}()
+	parser := ps.get()
+	defer ps.put(parser)
 	// The wider scheme understands every body that the narrower one takes in the same way.
 	body, err := parser.Parse(r.Format, r.Body, exposition.Options{Names: metric.UTF8Names})
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 func TestAddsExactlyOnce(t *testing.T) {
 	seeds := uint64(8)
 	if testing.Short() {
-		seeds = 4
+		seeds = 2
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

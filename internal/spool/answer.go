@@ -148,11 +148,3 @@ func noRoom() *change.Outcome {
 		Detail: "the agent's spool is full (--spool.max-bytes) of what waits for relays and of the newest content of each group",
 	}
 }
-
-// attributed adds to what a relay says which relay it is, where there are several.
-func (s *Spool) attributed(cur *cursor, detail string) string {
-	if len(s.cfg.Relays) <= 1 {
-		return detail
-	}
-	return "relay " + cur.name() + ": " + detail
-}

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/exposition"
 	"pushrelay/internal/lifetime"
 )
 
@@ -140,10 +139,9 @@ func (gs *groups) cut(c *entry, covered map[uint64]bool) {
 	if err != nil {
 		return // It stays whole, and says so when it is sent.
 	}
-	parser := gs.parsers.Get().(*exposition.Parser)
+	parser := gs.parsers.get()
 	kept, err := parser.Cut(r.Format, r.Body, func(name []byte) bool { return !covered[hashOf(name)] })
-	parser.Reset()
-	gs.parsers.Put(parser)
+	gs.parsers.put(parser)
 	if err != nil {
 		return
 	}

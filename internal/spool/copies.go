@@ -26,11 +26,11 @@ func (f *Feed) place(inherited uint64) {
 
 // promote lets the sessions with copies send once there is no other. What they lack is sent to them as to a store that was put
 // back.
-func (s *Spool) promote(cur *cursor) {
+func (cs *cursors) promote(cur *cursor) {
 	waiting := cur.copies
 	cur.copies = nil
 	for _, f := range waiting {
-		f.cursor = s.cursors.slots[cur.slot]
+		f.cursor = cs.slots[cur.slot]
 		f.place(0)
 	}
 }

@@ -37,6 +37,7 @@ type cursor struct {
 	// withdrawn are the changes above highest that nobody gets any more, and that were under way to the relay: it may have decided
 	// them all the same. It is replaced whole.
 	withdrawn []Decided
+	later     string // fields of a later release
 
 	pending int    // changes that the relay has still to decide
 	oldest  *entry // the first of them

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"pushrelay/internal/change"
 )
 
@@ -14,6 +16,7 @@ import (
 type cursors struct {
 	// Static after New.
 	logger  *slog.Logger
+	resets  prometheus.Counter // of the journal
 	journal *journal
 	groups  *groups
 
@@ -70,7 +73,7 @@ func (cs *cursors) install(cur *cursor) {
 
 // drop forgets a relay.
 func (cs *cursors) drop(cur *cursor) {
-	cs.journal.note(appendDropped(nil, cur.slot))
+	cs.journal.note(droppedRecord(cur.slot))
 	cs.uninstall(cur)
 	cs.groups.compactAll()
 }

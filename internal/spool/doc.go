@@ -6,7 +6,7 @@
 // Beyond that it keeps the newest content of each group, for relays that lost theirs. It never drops what it has accepted: when
 // it is full it accepts nothing more.
 //
-// The journal is a package wal log. In memory the spool holds the same, bodies compressed. It knows no tunnel: whoever has a
+// The journal is a package wal log of the messages of proto/storage/v1/spool.proto. In memory the spool holds the same, bodies compressed. It knows no tunnel: whoever has a
 // session with a relay asks a [Feed] for changes and brings the verdicts back. It knows no HTTP: it is a push.Applier.
 //
 // A group is a list of changes, oldest first: at most one that replaces or deletes the group, then those that merge into it.
@@ -17,15 +17,18 @@
 //
 // The parts, all of them under the one lock Spool.mu:
 //
-//	journal    the numbers of the changes, and the log that all goes into
+//	journal    the numbers of the changes, and the log that all goes into: its opening, its payloads, what is lost of it
+//	door       what is refused before it is accepted, by what each relay said of its limits and, remembered, of itself
 //	groups     the changes, their order and their size; who has still to decide what; compacting
 //	slots      a cursor for each relay: how far it is, its queue, its sessions
-//	cursors    which relay is which, as they come, move and go
-//	remembered what each relay said of itself: how names are read, and what it never takes
+//	cursors    which relay is which, as they come, move, go and turn out to be copies; new numbers for all changes
 //	Feed       one session: what is under way in it, and what becomes of the verdicts
+//	replay     a start: makes all of them of the payloads
+//	frozen     a snapshot: what all of them are at one moment
 //
-// journal calls none of the others; groups looks a cursor up in the slots; cursors changes journal, groups and slots together.
-// [Spool] has the API, and does what goes through several of them.
+// journal and door call none of the others, but that the door journals what it remembers; groups looks a cursor up in the slots, and asks the door about
+// sums; cursors changes journal, groups and slots together. Their methods expect the lock, or say that they need none. [Spool] has the API, and does what
+// goes through several of them: its own methods take the lock.
 //
 // The words: a push is accepted, a change is pending at a relay until it is
 // resolved there, a verdict is what the relay says, and the relay has decided what it gave a final verdict on.

@@ -43,6 +43,7 @@ type entry struct {
 	// digest is that of the push as it was accepted. It stays when families are cut out of a body that waits: it says which push
 	// this is, not which bytes travel.
 	digest change.Digest
+	later  string // fields of a later release
 
 	// from is the sequence of the oldest change that the entry is made of, its own if no other but its body or what it says is not what the
 	// journal has under its number; 0 if it is. See groups.addUp.
@@ -56,14 +57,14 @@ type entry struct {
 	// sent are those of them that it may have reached. Their verdict is in doubt until it comes; until then the change stays as it
 	// is.
 	sent    relays
-	applied bool    // by some relay
-	hidden  string  // what of it a relay does not expose; empty if nothing is known of that
-	answer  *answer // the pusher who waits; nil if none does
-	durable *receipt
+	applied bool // by some relay
 	// pointless says that newer changes made it so; compact says it, for itself.
 	pointless bool
 	// kept says that it is a deletion that all relays have decided, and that is kept for stores that were put back or not met.
-	kept bool
+	kept    bool
+	hidden  string  // what of it a relay does not expose; empty if nothing is known of that
+	answer  *answer // the pusher who waits; nil if none does
+	durable *receipt
 }
 
 // identity tells the change from any other, also from one with the same content that another spool gave the same number: the
@@ -79,7 +80,7 @@ func (c *entry) identity() change.Digest {
 const overheadBytes = 384
 
 func (c *entry) bytes() int64 {
-	return int64(len(c.body) + 8*len(c.families) + len(c.owner) + len(c.failed) + len(c.life.Schedule) + overheadBytes)
+	return int64(len(c.body) + 8*len(c.families) + len(c.owner) + len(c.failed) + len(c.life.Schedule) + len(c.later) + overheadBytes)
 }
 
 // isContent says that the change is a push and no note of a failed one.

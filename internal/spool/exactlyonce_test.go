@@ -12,7 +12,11 @@ import (
 // Random pushes, sessions that break, verdicts that are lost, kills and snapshots, two relays: at the end both hold the newest
 // accepted state, every change was decided once by each, and what is sent equals what was applied and rejected.
 func TestExactlyOnce(t *testing.T) {
-	for seed := range uint64(8) {
+	seeds := uint64(8)
+	if testing.Short() {
+		seeds = 2
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { exactlyOnce(t, rand.New(rand.NewPCG(seed, 1))) })
 		})

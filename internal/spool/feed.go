@@ -79,9 +79,7 @@ func (s *Spool) Attach(a Attachment) (*Feed, error) {
 	}
 	s.groups.recount()
 	delete(s.away, a.Relay)
-	s.demands[a.Relay] = demands{limits: a.Limits, attached: true}
-	s.told[a.Relay] = a.Limits
-	s.remembered.note(a.Relay, a.settings())
+	s.door.met(&a)
 	f := &Feed{spool: s, to: a, wake: make(chan struct{}, 1), cursor: cur, flying: map[*Transfer]bool{}, landed: make(chan struct{}, 1)}
 	f.place(inherited)
 	return f, nil
@@ -95,12 +93,12 @@ func (f *Feed) admit(inherited uint64) {
 	}
 	s, cur := f.spool, f.cursor
 	if f.to.Journal == s.journal.id {
-		s.verify(cur, f.to.Decided, inherited)
+		s.cursors.verify(cur, f.to.Decided, inherited)
 	}
 	if len(cur.feeds) == 0 {
 		cur.withdrawn = nil // What was under way in an earlier session is decided, or never will be.
 	}
-	f.begun = s.journal.note(appendAttach(nil, cur.slot))
+	f.begun = s.journal.note(attachRecord(cur.slot))
 	cur.feeds = append(cur.feeds, f)
 	if len(cur.feeds) == 1 {
 		cur.fillQueue()
@@ -177,7 +175,7 @@ func (f *Feed) Detach() {
 	defer s.mu.Unlock()
 	f.stopSending("went away")
 	if !s.cursors.haveSession(f.to.Relay) {
-		delete(s.demands, f.to.Relay)
+		s.door.left(f.to.Relay)
 	}
 	cur := f.cursor
 	if !s.cursors.have(cur) {
@@ -211,7 +209,7 @@ func (f *Feed) stopSending(why string) {
 		}
 		c.answer.tell(cur, reply{detail: "relay " + cur.name() + " " + why})
 	}
-	s.promote(cur)
+	s.cursors.promote(cur)
 }
 
 // Next waits for a change that the relay has to decide, and that is on the disk. It hands out one change of a group at a time,

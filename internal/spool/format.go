@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"pushrelay/internal/datadir"
+	storagev1 "pushrelay/internal/gen/storage/v1"
 )
 
 // format is the version of all that the journal holds. Raise it when an earlier release would not understand, or misread, what
@@ -26,30 +27,24 @@ type writer struct {
 }
 
 func (w writer) payload() []byte {
-	return appendBytes(appendUint([]byte{writerPayload}, 1, w.format), 2, w.release)
+	return payloadOf(writerPayload, &storagev1.SpoolWriter{Format: w.format, Release: []byte(w.release)})
 }
 
 // decodeWriter reads a payload without its first byte, and refuses what a newer release wrote.
 func decodeWriter(b []byte) (writer, error) {
-	var w writer
-	err := eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
-		switch field {
-		case 1:
-			w.format = v
-		case 2:
-			w.release = string(raw)
-		default: // of a newer release
-		}
-		return nil
-	})
-	if err == nil && w.format > format {
-		err = &datadir.NewerError{What: "the spool", Release: w.release, Format: w.format, Known: format}
+	m := &storagev1.SpoolWriter{}
+	if err := proto.Unmarshal(b, m); err != nil {
+		return writer{}, errRecord
 	}
-	return w, err
+	w := writer{format: m.GetFormat(), release: string(m.GetRelease())}
+	if w.format > format {
+		return w, &datadir.NewerError{What: "the spool", Release: w.release, Format: w.format, Known: format}
+	}
+	return w, nil
 }
 
 // self is the writer that this release is.
-func (j *journal) self() writer { return writer{format: format, release: j.release} }
+func (j *journal) self() writer { return writer{format: format, release: j.cfg.Release} }
 
 // written adds to an error of a payload which release wrote it, as far as that is known.
 func (w writer) written(err error) error {

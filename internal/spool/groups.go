@@ -2,7 +2,6 @@ package spool
 
 import (
 	"slices"
-	"sync"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
@@ -12,9 +11,9 @@ import (
 // have still to decide them. It is guarded by Spool.mu, which the caller holds.
 type groups struct {
 	// Static after New.
-	maxBytes int64      // 0 means no limit
-	parsers  *sync.Pool // of *exposition.Parser
-	slots    *slots     // the relays that changes are for
+	maxBytes int64 // 0 means no limit
+	parsers  *parsers
+	slots    *slots // the relays that changes are for
 	// check returns the families of what changes were added up to, or an error if a relay might refuse it although it takes the parts.
 	check func(*change.Change) ([]uint64, error)
 

@@ -1,10 +1,12 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/wal"
@@ -30,13 +32,20 @@ type Decided struct {
 	Digest   change.Digest
 }
 
+// segmentBytes and snapshotFloorBytes are those of the journal: less than a relay's, because agents run on small disks.
+const (
+	segmentBytes       = 16 << 20
+	snapshotFloorBytes = 16 << 20
+)
+
 // journal is the numbering of the spool's changes, and the log that they go into. It is guarded by Spool.mu, which the caller
 // holds, but for what is static.
 type journal struct {
 	// Static after Recover.
-	release string        // the one that writes
-	log     *wal.Log      // nil for a spool in memory
-	failed  chan struct{} // one slot; filled when the log cannot be written
+	cfg    wal.Config // without a directory for a spool in memory
+	logger *slog.Logger
+	log    *wal.Log      // nil for a spool in memory
+	failed chan struct{} // one slot; filled when the log cannot be written
 
 	id       JournalID
 	sequence uint64        // the last that was given
@@ -46,8 +55,61 @@ type journal struct {
 	recovery chan struct{} // closed when everything that was in doubt is durable
 }
 
-func newJournal(release string) journal {
-	return journal{release: release, failed: make(chan struct{}, 1), recovery: make(chan struct{})}
+func newJournal(cfg *Config) journal {
+	return journal{
+		cfg: wal.Config{
+			Dir: cfg.Dir, Release: cfg.Release, NoLock: cfg.NoLock, FS: cfg.FS, SegmentBytes: cmp.Or(cfg.SegmentBytes, segmentBytes), SnapshotFloorBytes: snapshotFloorBytes,
+		},
+		logger: cfg.Logger, failed: make(chan struct{}, 1), recovery: make(chan struct{}),
+	}
+}
+
+// open opens the log, and reads what it holds.
+func (j *journal) open(ctx context.Context, r *replay) (found wal.Recovery, err error) {
+	if j.log, found, err = wal.Open(ctx, j.cfg, r.replay()); err != nil {
+		return found, err
+	}
+	if r.writer != j.self() {
+		j.note(j.self().payload()) // before anything else that this release writes
+	}
+	return found, nil
+}
+
+// tell logs what was found in the log that people should know.
+func (j *journal) tell(found *wal.Recovery) {
+	if c := found.CutOff; c != nil {
+		if c.InDoubt {
+			j.logger.Error("what is behind the last sound change of the journal was cut off, and may have been answered", c.Attrs()...)
+		} else {
+			j.logger.Warn("a torn tail of the journal was cut off: its writing was interrupted, and nothing in it had been answered", c.Attrs()...)
+		}
+	}
+	for _, path := range found.SetAside {
+		j.logger.Warn("a damaged snapshot was set aside; an older one and the journal made up for it", slog.String("file", path))
+	}
+	for _, loss := range found.Losses {
+		j.logger.Error("the spool has lost something, or may have, and nobody has taken note of it yet (relay-agent acknowledge-loss)",
+			slog.String("lost", loss.String()), slog.String("reason", loss.Reason), slog.Time("found", loss.Found))
+	}
+	if found.Failure != nil {
+		j.logger.Error("the spool takes no pushes: its journal can be read and not written", slog.Any("err", found.Failure))
+	}
+}
+
+// failure returns why the log cannot be written, nil if it can. It needs no lock.
+func (j *journal) failure() error {
+	if j.log == nil {
+		return nil
+	}
+	return j.log.Status().Failure
+}
+
+// losses returns what the log has lost, or may have, and nobody has acknowledged. It needs no lock.
+func (j *journal) losses() []wal.Loss {
+	if j.log == nil {
+		return nil
+	}
+	return j.log.Losses()
 }
 
 // keptPayloadBytes is the largest buffer for payloads that is kept for the next change.
@@ -94,6 +156,15 @@ func (j *journal) put(payload []byte) *receipt {
 		return &receipt{wal: func(context.Context) error { return err }} // The next snapshot says it instead.
 	}
 	return &receipt{wal: wait}
+}
+
+// restate puts a change into the journal as it is, if it is another than under its number there: what it was made of gets no new numbers.
+func (j *journal) restate(c *entry) {
+	if c.from == 0 {
+		return
+	}
+	j.note(appendChange(nil, c, c.undecided, c.sent))
+	c.from = 0
 }
 
 // maxVerdicts is how many verdicts wait for company at most.

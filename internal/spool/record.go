@@ -5,47 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
-	"pushrelay/internal/addup"
-	"pushrelay/internal/change"
-	"pushrelay/internal/exposition"
-	"pushrelay/internal/grouping"
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/history"
-	"pushrelay/internal/lifetime"
 	"pushrelay/internal/metric"
 )
 
-// Each payload of the journal begins with one byte that says what it is; fields follow in the wire format of protobuf. A
-// payload or field that is not known was written by a later version, and is refused: nothing of the journal may be lost.
+// Each payload of the journal begins with one byte that says what it is, a storagev1.SpoolPayloadKind; the message of that kind follows. What says how
+// something is (changes, cursors, settings) keeps fields that are not known. What says that something happened is refused with such, as is an unknown
+// kind: a later version wrote it, and nothing of the journal may be lost.
 const (
-	changePayload  = 'c' // a change that was accepted
-	verdictPayload = 'v' // what a relay decided
-	cursorPayload  = 'r' // a relay
-	droppedPayload = 'x' // a relay that is no more
-	attachPayload  = 'a' // a session began: what waited may have been sent since
-	journalPayload = 'j' // the journal has an id, and what is in it new numbers
-	writerPayload  = 'f' // which release writes, and in which format
+	changePayload  = storagev1.SpoolPayloadKind_SPOOL_PAYLOAD_KIND_CHANGE
+	verdictPayload = storagev1.SpoolPayloadKind_SPOOL_PAYLOAD_KIND_VERDICT
+	cursorPayload  = storagev1.SpoolPayloadKind_SPOOL_PAYLOAD_KIND_CURSOR
+	droppedPayload = storagev1.SpoolPayloadKind_SPOOL_PAYLOAD_KIND_DROPPED
+	// A session began: what waited may have been sent since.
+	attachPayload = storagev1.SpoolPayloadKind_SPOOL_PAYLOAD_KIND_ATTACH
+	// The journal has an id, and what is in it new numbers.
+	journalPayload = storagev1.SpoolPayloadKind_SPOOL_PAYLOAD_KIND_JOURNAL
+	writerPayload  = storagev1.SpoolPayloadKind_SPOOL_PAYLOAD_KIND_WRITER
 	// What a relay said of itself, and that it is forgotten.
-	settingsPayload  = 's'
-	forgottenPayload = 'o'
+	settingsPayload  = storagev1.SpoolPayloadKind_SPOOL_PAYLOAD_KIND_SETTINGS
+	forgottenPayload = storagev1.SpoolPayloadKind_SPOOL_PAYLOAD_KIND_FORGOTTEN
 )
 
 // decision is what a verdict payload says.
-type decision uint64
+type decision = storagev1.SpoolDecision
 
 const (
-	appliedDecision decision = 1 + iota
-	rejectedDecision
-	withdrawnDecision // the pusher was told that a relay rejected it: nobody gets it any more
+	appliedDecision   = storagev1.SpoolDecision_SPOOL_DECISION_APPLIED
+	rejectedDecision  = storagev1.SpoolDecision_SPOOL_DECISION_REJECTED
+	withdrawnDecision = storagev1.SpoolDecision_SPOOL_DECISION_WITHDRAWN // the pusher was told that a relay rejected it: nobody gets it any more
 )
 
 // A cursor payload says whether the relay has seen changes before.
-type acquaintance uint64
+type acquaintance int
 
 const (
 	knownCursor acquaintance = iota
@@ -54,57 +53,56 @@ const (
 
 var errRecord = errors.New("a payload of the journal makes no sense")
 
-func appendUint(b []byte, field protowire.Number, v uint64) []byte {
-	if v == 0 {
-		return b
+// payloadOf returns the payload of a message.
+func payloadOf(kind storagev1.SpoolPayloadKind, m proto.Message) []byte {
+	payload, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte{byte(kind)}, m)
+	if err != nil {
+		panic(err) // the messages have neither required fields nor texts that have to be UTF-8
 	}
-	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
+	return payload
 }
 
-func appendBytes[T ~string | ~[]byte](b []byte, field protowire.Number, v T) []byte {
-	if len(v) == 0 {
-		return b
+// read reads a message, and returns the fields of it that are not known.
+func read(b []byte, m proto.Message) (later string, err error) {
+	if err := proto.Unmarshal(b, m); err != nil {
+		return "", errRecord
 	}
-	return append(protowire.AppendVarint(protowire.AppendTag(b, field, protowire.BytesType), uint64(len(v))), v...)
+	unknown := m.ProtoReflect().GetUnknown()
+	for b := []byte(unknown); len(b) > 0; {
+		field, _, n := protowire.ConsumeField(b)
+		if n < 0 || m.ProtoReflect().Descriptor().Fields().ByNumber(field) != nil {
+			return "", errRecord // a known field of another type
+		}
+		b = b[n:]
+	}
+	return string(unknown), nil
 }
 
-// appendChange appends the payload of a change that some relays have still to decide; to are those that may have it, now or
-// soon, because there is a session with them. One with a from takes the place of the change of the same number, and of those that were added up
-// in it.
-func appendChange(b []byte, c *entry, undecided, to relays) []byte {
-	b = append(b, changePayload)
-	b = appendUint(b, 1, c.sequence)
-	b = appendUint(b, 2, uint64(c.operation))
-	b = appendBytes(b, 3, c.group.key.Canonical())
-	b = appendUint(b, 4, uint64(c.format))
-	b = appendUint(b, 5, protowire.EncodeZigZag(c.pushedAt.UnixNano()))
-	b = appendBytes(b, 6, c.digest[:])
-	b = appendBytes(b, 7, c.owner)
-	if n := 8 * len(c.families); n > 0 {
-		b = protowire.AppendVarint(protowire.AppendTag(b, 8, protowire.BytesType), uint64(n))
+// readWhole reads a message of which all has to be known.
+func readWhole(b []byte, m proto.Message) error {
+	later, err := read(b, m)
+	if err == nil && later != "" {
+		err = unknownField(later)
 	}
-	for _, f := range c.families {
-		b = binary.LittleEndian.AppendUint64(b, f)
-	}
-	b = appendBytes(b, 9, c.body)
-	b = appendUint(b, 10, uint64(c.bodyBytes))
-	b = appendUint(b, 11, uint64(undecided))
-	b = appendUint(b, 12, uint64(to))
-	applied := uint64(0)
-	if c.applied {
-		applied = 1
-	}
-	b = appendUint(b, 13, applied)
-	life := c.life.Texts()
-	b = appendBytes(b, 14, life.TTL)
-	b = appendBytes(b, 15, life.Every)
-	b = appendBytes(b, 16, life.Schedule)
-	b = appendBytes(b, 17, life.Grace)
-	b = appendBytes(b, 18, c.failed)
-	b = appendUint(b, 19, uint64(c.gauges))
-	b = appendUint(b, 20, uint64(c.anew))
-	return appendUint(b, 21, c.from)
+	return err
 }
+
+// unknownField refuses the first of the fields that are not known.
+func unknownField(later string) error {
+	field, _, _ := protowire.ConsumeField([]byte(later))
+	return fmt.Errorf("field %d of a payload of the journal is not known: it was written by a later version", field)
+}
+
+// withLater puts fields back that are not known.
+func withLater[M proto.Message](m M, later string) M {
+	if later != "" {
+		m.ProtoReflect().SetUnknown([]byte(later))
+	}
+	return m
+}
+
+// slotOf returns a slot as it was written; one that is none stays none.
+func slotOf(slot uint64) int { return int(min(slot, maxRelays)) }
 
 // verdict is what a relay decided of a change.
 type verdict struct {
@@ -114,312 +112,197 @@ type verdict struct {
 	point    history.Point // what it tells of the store's history; zero for nothing new
 }
 
+// lastVerdictField is the highest number of a field of a verdict.
+const lastVerdictField = 5
+
 func appendVerdict(b []byte, v verdict) []byte {
-	b = append(b, verdictPayload)
+	b = append(b, byte(verdictPayload))
 	b = appendUint(b, 1, uint64(v.slot))
 	b = appendUint(b, 2, v.sequence)
 	b = appendUint(b, 3, uint64(v.decision))
-	return appendPoint(b, 4, v.point)
-}
-
-// appendPoint appends a point as two fields; none for the zero point.
-func appendPoint(b []byte, field protowire.Number, p history.Point) []byte {
-	if p == (history.Point{}) {
-		return b
-	}
-	return appendUint(appendBytes(b, field, p.Epoch[:]), field+1, p.Position)
-}
-
-func cursorRecord(cur *cursor, a acquaintance) []byte {
-	b := []byte{cursorPayload}
-	b = appendUint(b, 1, uint64(cur.slot))
-	if cur.id != (StoreID{}) {
-		b = appendBytes(b, 2, cur.id[:])
-	}
-	for _, address := range cur.addresses {
-		b = appendBytes(b, 3, address)
-	}
-	b = appendUint(b, 4, cur.highest)
-	b = appendBytes(b, 5, cur.digest[:])
-	for _, w := range cur.withdrawn {
-		b = appendBytes(b, 7, append(binary.LittleEndian.AppendUint64(nil, w.Sequence), w.Digest[:]...))
-	}
-	b = appendPoint(b, 8, cur.confirmed)
-	return appendUint(b, 6, uint64(a))
-}
-
-func appendDropped(b []byte, slot int) []byte {
-	return appendUint(append(b, droppedPayload), 1, uint64(slot))
-}
-
-func appendAttach(b []byte, slot int) []byte {
-	return appendUint(append(b, attachPayload), 1, uint64(slot))
-}
-
-// numbering are the old and new sequence of each change, in the order of the old ones.
-type numbering [][2]uint64
-
-func appendJournal(b []byte, id JournalID, last uint64, n numbering) []byte {
-	b = append(b, journalPayload)
-	b = appendBytes(b, 1, id[:])
-	b = appendUint(b, 2, last)
-	var pairs []byte
-	for _, p := range n {
-		pairs = protowire.AppendVarint(protowire.AppendVarint(pairs, p[0]), p[1])
-	}
-	return appendBytes(b, 3, pairs)
-}
-
-// appendSettings appends the payload of what a relay said of itself.
-func appendSettings(b []byte, address string, st settings) []byte {
-	b = appendBytes(append(b, settingsPayload), 1, address)
-	b = appendBytes(b, 2, st.agentLabel)
-	b = appendUint(b, 3, uint64(st.names))
-	for _, name := range slices.Sorted(maps.Keys(st.own)) {
-		b = appendBytes(b, 4, append([]byte{byte(st.own[name])}, name...))
-	}
-	return b
-}
-
-func appendForgotten(b []byte, address string) []byte {
-	return appendBytes(append(b, forgottenPayload), 1, address)
-}
-
-// eachField calls f with every field of a payload, its value as a number or as bytes, which alias the payload.
-func eachField(b []byte, f func(field protowire.Number, v uint64, raw []byte) error) error {
-	for len(b) > 0 {
-		field, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return errRecord
-		}
-		b = b[n:]
-		var v uint64
-		var raw []byte
-		switch kind {
-		case protowire.VarintType:
-			v, n = protowire.ConsumeVarint(b)
-		case protowire.BytesType:
-			raw, n = protowire.ConsumeBytes(b)
-		default:
-			n = -1
-		}
-		if n < 0 {
-			return errRecord
-		}
-		b = b[n:]
-		if err := f(field, v, raw); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func unknownField(field protowire.Number) error {
-	return fmt.Errorf("field %d of a payload of the journal is not known: it was written by a later version", field)
-}
-
-// decodeChange reads a change, without its group, and the relays that have still to decide it.
-func decodeChange(b []byte) (c *entry, key grouping.Key, undecided relays, err error) {
-	c = &entry{}
-	var life lifetime.Texts
-	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) (err error) {
-		switch field {
-		case 1:
-			c.sequence = v
-		case 2:
-			c.operation = change.Operation(v)
-		case 3:
-			key, err = grouping.FromCanonical(string(raw))
-		case 4:
-			c.format = exposition.Format(v)
-		case 5:
-			c.pushedAt = time.Unix(0, protowire.DecodeZigZag(v))
-		case 6:
-			copy(c.digest[:], raw)
-		case 7:
-			c.owner = string(raw)
-		case 8:
-			c.families = make([]uint64, 0, len(raw)/8)
-			for ; len(raw) >= 8; raw = raw[8:] {
-				c.families = append(c.families, binary.LittleEndian.Uint64(raw))
-			}
-		case 9:
-			c.body = append([]byte(nil), raw...)
-		case 10:
-			c.bodyBytes = int(v)
-		case 11:
-			undecided = relays(v)
-		case 12:
-			c.sent = relays(v)
-		case 13:
-			c.applied = v != 0
-		case 14:
-			life.TTL = string(raw)
-		case 15:
-			life.Every = string(raw)
-		case 16:
-			life.Schedule = string(raw)
-		case 17:
-			life.Grace = string(raw)
-		case 18:
-			c.failed = change.FailedText(string(raw))
-		case 19:
-			c.gauges = addup.Gauges(min(v, math.MaxUint8))
-		case 20:
-			c.anew = relays(v)
-		case 21:
-			c.from = v
-		default:
-			err = unknownField(field)
-		}
-		return err
-	})
-	if err == nil {
-		c.life, err = lifetime.Restore(life)
-	}
-	switch {
-	case err != nil:
-		return nil, grouping.Key{}, 0, err
-	case key.IsZero() || c.sequence == 0 || c.from > c.sequence || !c.operation.IsPush() || !c.gauges.IsKnown():
-		return nil, grouping.Key{}, 0, errRecord
-	}
-	return c, key, undecided, nil
-}
-
-// decodeNumbers reads a payload whose fields are numbers.
-func decodeNumbers(b []byte, fields ...*uint64) error {
-	return eachField(b, func(field protowire.Number, v uint64, _ []byte) error {
-		if int(field) > len(fields) {
-			return unknownField(field)
-		}
-		*fields[field-1] = v
-		return nil
-	})
+	epoch, position := pointFields(&v.point)
+	return appendUint(appendBytes(b, 4, epoch), 5, position)
 }
 
 func decodeVerdict(b []byte) (v verdict, err error) {
-	err = eachField(b, func(field protowire.Number, n uint64, raw []byte) error {
-		switch field {
-		case 1:
-			v.slot = int(min(n, maxRelays))
-		case 2:
-			v.sequence = n
-		case 3:
-			v.decision = decision(n)
-		case 4:
-			copy(v.point.Epoch[:], raw)
-		case 5:
-			v.point.Position = n
-		default:
-			return unknownField(field)
-		}
-		return nil
-	})
-	return v, err
+	later, err := eachField(b, lastVerdictField, v.number, v.text)
+	switch {
+	case err != nil:
+		return v, err
+	case later != "":
+		return v, unknownField(later)
+	case v.decision == 0:
+		return v, errRecord
+	}
+	return v, nil
+}
+
+// number takes a field that is a number, and reports whether there is such a one.
+func (v *verdict) number(field protowire.Number, n uint64) bool {
+	switch field {
+	case 1:
+		v.slot = slotOf(n)
+	case 2:
+		v.sequence = n
+	case 3:
+		v.decision = decision(n)
+		return n <= uint64(withdrawnDecision)
+	case 5:
+		v.point.Position = n
+	default:
+		return false
+	}
+	return true
+}
+
+// text takes a field that has a length, and reports whether there is such a one.
+func (v *verdict) text(field protowire.Number, text []byte) bool {
+	if field != 4 {
+		return false
+	}
+	v.point.Epoch = history.EpochID{}
+	copy(v.point.Epoch[:], text)
+	return true
+}
+
+// pointFields returns a point as two fields; none for the zero point.
+func pointFields(p *history.Point) (epoch []byte, position uint64) {
+	if *p == (history.Point{}) {
+		return nil, 0
+	}
+	return p.Epoch[:], p.Position
+}
+
+func cursorRecord(cur *cursor, a acquaintance) []byte {
+	m := &storagev1.SpoolCursor{Slot: uint64(cur.slot), Highest: cur.highest, Digest: cur.digest[:], New: a == newCursor}
+	if cur.id != (StoreID{}) {
+		m.Store = cur.id[:]
+	}
+	for _, address := range cur.addresses {
+		m.Addresses = append(m.Addresses, []byte(address))
+	}
+	for _, w := range cur.withdrawn {
+		m.Withdrawn = append(m.Withdrawn, append(binary.LittleEndian.AppendUint64(nil, w.Sequence), w.Digest[:]...))
+	}
+	m.Epoch, m.Position = pointFields(&cur.confirmed)
+	return payloadOf(cursorPayload, withLater(m, cur.later))
 }
 
 func decodeCursor(b []byte) (cur *cursor, a acquaintance, err error) {
-	cur = &cursor{held: map[*group]*time.Timer{}}
-	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
-		switch field {
-		case 1:
-			cur.slot = int(min(v, maxRelays))
-		case 2:
-			copy(cur.id[:], raw)
-		case 3:
-			cur.addresses = append(cur.addresses, string(raw))
-		case 4:
-			cur.highest = v
-		case 5:
-			copy(cur.digest[:], raw)
-		case 6:
-			a = acquaintance(v)
-		case 7:
-			w := Decided{}
-			if len(raw) != 8+len(w.Digest) {
-				return errRecord
-			}
-			w.Sequence = binary.LittleEndian.Uint64(raw)
-			copy(w.Digest[:], raw[8:])
-			cur.withdrawn = append(cur.withdrawn, w)
-		case 8:
-			copy(cur.confirmed.Epoch[:], raw)
-		case 9:
-			cur.confirmed.Position = v
-		default:
-			return unknownField(field)
+	m := &storagev1.SpoolCursor{}
+	later, err := read(b, m)
+	if err != nil {
+		return nil, a, err
+	}
+	cur = &cursor{slot: slotOf(m.GetSlot()), highest: m.GetHighest(), later: later, held: map[*group]*time.Timer{}}
+	cur.confirmed.Position = m.GetPosition()
+	copy(cur.confirmed.Epoch[:], m.GetEpoch())
+	copy(cur.id[:], m.GetStore())
+	copy(cur.digest[:], m.GetDigest())
+	for _, address := range m.GetAddresses() {
+		cur.addresses = append(cur.addresses, string(address))
+	}
+	for _, raw := range m.GetWithdrawn() {
+		w := Decided{}
+		if len(raw) != 8+len(w.Digest) {
+			return nil, a, errRecord
 		}
-		return nil
-	})
-	if err == nil && cur.slot >= maxRelays {
+		w.Sequence = binary.LittleEndian.Uint64(raw)
+		copy(w.Digest[:], raw[8:])
+		cur.withdrawn = append(cur.withdrawn, w)
+	}
+	if m.GetNew() {
+		a = newCursor
+	}
+	if cur.slot >= maxRelays {
 		err = errRecord
 	}
 	return cur, a, err
 }
 
-func decodeSettings(b []byte) (address string, st settings, err error) {
-	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
-		switch field {
-		case 1:
-			address = string(raw)
-		case 2:
-			st.agentLabel = string(raw)
-		case 3:
-			if v > uint64(metric.UTF8Names) {
-				return errRecord
-			}
-			st.names = metric.NameScheme(v)
-		case 4:
-			if len(raw) == 0 || !metric.Type(raw[0]).Known() {
-				return errRecord
-			}
-			if st.own == nil {
-				st.own = map[string]metric.Type{}
-			}
-			st.own[string(raw[1:])] = metric.Type(raw[0])
-		default:
-			return unknownField(field)
-		}
-		return nil
-	})
-	return address, st, err
+func droppedRecord(slot int) []byte {
+	return payloadOf(droppedPayload, &storagev1.SpoolDropped{Slot: uint64(slot)})
 }
 
-func decodeForgotten(b []byte) (address string, err error) {
-	err = eachField(b, func(field protowire.Number, _ uint64, raw []byte) error {
-		if field != 1 {
-			return unknownField(field)
-		}
-		address = string(raw)
-		return nil
-	})
-	return address, err
+func decodeDropped(b []byte) (slot int, err error) {
+	m := &storagev1.SpoolDropped{}
+	err = readWhole(b, m)
+	return slotOf(m.GetSlot()), err
+}
+
+func attachRecord(slot int) []byte {
+	return payloadOf(attachPayload, &storagev1.SpoolAttach{Slot: uint64(slot)})
+}
+
+func decodeAttach(b []byte) (slot int, err error) {
+	m := &storagev1.SpoolAttach{}
+	err = readWhole(b, m)
+	return slotOf(m.GetSlot()), err
+}
+
+// numbering are the old and new sequence of each change, in the order of the old ones.
+type numbering [][2]uint64
+
+func journalRecord(id JournalID, last uint64, n numbering) []byte {
+	m := &storagev1.SpoolJournal{Id: id[:], Last: last, Numbers: make([]uint64, 0, 2*len(n))}
+	for _, p := range n {
+		m.Numbers = append(m.Numbers, p[0], p[1])
+	}
+	return payloadOf(journalPayload, m)
 }
 
 func decodeJournal(b []byte) (id JournalID, last uint64, n numbering, err error) {
-	err = eachField(b, func(field protowire.Number, v uint64, raw []byte) error {
-		switch field {
-		case 1:
-			copy(id[:], raw)
-		case 2:
-			last = v
-		case 3:
-			for len(raw) > 0 {
-				from, a := protowire.ConsumeVarint(raw)
-				if a < 0 {
-					return errRecord
-				}
-				to, b := protowire.ConsumeVarint(raw[a:])
-				if b < 0 {
-					return errRecord
-				}
-				n = append(n, [2]uint64{from, to})
-				raw = raw[a+b:]
-			}
-		default:
-			return unknownField(field)
+	m := &storagev1.SpoolJournal{}
+	if err := readWhole(b, m); err != nil {
+		return id, 0, nil, err
+	}
+	if len(m.GetNumbers())%2 != 0 {
+		return id, 0, nil, errRecord
+	}
+	copy(id[:], m.GetId())
+	for pair := range slices.Chunk(m.GetNumbers(), 2) {
+		n = append(n, [2]uint64(pair))
+	}
+	return id, m.GetLast(), n, nil
+}
+
+// settingsRecord is of what a relay said of itself.
+func settingsRecord(address string, st settings) []byte {
+	m := &storagev1.SpoolSettings{Address: []byte(address), AgentLabel: []byte(st.agentLabel), Names: storagev1.SpoolNames(st.names)}
+	for _, name := range slices.Sorted(maps.Keys(st.own)) {
+		m.Own = append(m.Own, append([]byte{byte(st.own[name])}, name...))
+	}
+	return payloadOf(settingsPayload, withLater(m, st.later))
+}
+
+func decodeSettings(b []byte) (address string, st settings, err error) {
+	m := &storagev1.SpoolSettings{}
+	later, err := read(b, m)
+	if err != nil {
+		return "", st, err
+	}
+	if n := m.GetNames(); n < 0 || n > storagev1.SpoolNames(metric.UTF8Names) {
+		return "", st, errRecord
+	}
+	st = settings{agentLabel: string(m.GetAgentLabel()), names: metric.NameScheme(m.GetNames()), later: later}
+	for _, raw := range m.GetOwn() {
+		if len(raw) == 0 || !metric.Type(raw[0]).Known() {
+			return "", st, errRecord
 		}
-		return nil
-	})
-	return id, last, n, err
+		if st.own == nil {
+			st.own = map[string]metric.Type{}
+		}
+		st.own[string(raw[1:])] = metric.Type(raw[0])
+	}
+	return string(m.GetAddress()), st, nil
+}
+
+func forgottenRecord(address string) []byte {
+	return payloadOf(forgottenPayload, &storagev1.SpoolForgotten{Address: []byte(address)})
+}
+
+func decodeForgotten(b []byte) (address string, err error) {
+	m := &storagev1.SpoolForgotten{}
+	err = readWhole(b, m)
+	return string(m.GetAddress()), err
 }

@@ -4,38 +4,26 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"time"
 
-	"pushrelay/internal/addup"
+	"google.golang.org/protobuf/proto"
+
 	"pushrelay/internal/change"
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/history"
 	"pushrelay/internal/lifetime"
 )
 
+// later is a field that a later release may have added to any message.
+const later = "\xa2\x06\x05later"
+
 // FuzzRecords looks for a payload of the journal that is another one once it is written again: read and written, what it says stays.
 func FuzzRecords(f *testing.F) {
-	key, err := grouping.New(grouping.Label{Name: "job", Value: "j"})
-	if err != nil {
-		f.Fatal(err)
+	for _, payload := range sampleRecords(f) {
+		f.Add(payload)
+		f.Add(append(payload, later...))
 	}
-	c := &entry{sequence: 3, operation: change.Replace, group: &group{key: key}, body: []byte("x"), bodyBytes: 1, families: []uint64{1, 2}, pushedAt: time.Unix(1, 2), owner: "o", applied: true}
-	f.Add(appendChange(nil, c, 5, 4))
-	said := &entry{
-		sequence: 4, operation: change.Merge, group: &group{key: key}, failed: "exit status 2",
-		life: lifetime.Declaration{TTL: lifetime.Period(time.Hour), Schedule: "TZ=Europe/Berlin 15 3 * * *", Grace: lifetime.None},
-	}
-	f.Add(appendChange(nil, said, 1, 0))
-	said.life = lifetime.Declaration{TTL: lifetime.ByRule, Every: lifetime.Period(time.Millisecond)}
-	f.Add(appendChange(nil, said, 1, 0))
-	f.Add(appendChange(nil, &entry{sequence: 5, from: 3, operation: change.Add, gauges: addup.Sum, anew: 2, group: &group{key: key}}, 3, 2))
-	f.Add(appendChange(nil, &entry{sequence: 6, operation: change.MergeSeries, group: &group{key: key}}, 1, 0))
-	f.Add(appendVerdict(nil, verdict{slot: 1, sequence: 7, decision: rejectedDecision, point: history.Point{Epoch: history.EpochID{1}, Position: 9}}))
-	f.Add(cursorRecord(&cursor{slot: 2, id: StoreID{1}, addresses: []string{"a:1", "b:2"}, highest: 8, withdrawn: []Decided{{Sequence: 9}}}, newCursor))
-	f.Add(appendDropped(nil, 1))
-	f.Add(appendAttach(nil, 2))
-	f.Add(appendJournal([]byte{}, JournalID{1}, 9, numbering{{1, 2}, {3, 4}}))
-	f.Add(writer{format: format, release: "v1"}.payload())
+	f.Add([]byte("c\x08\x30\x10\x01\x1a\x05job\xff0")) // pushed at the epoch, which is left out
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		once := rewrite(payload)
 		if once == nil {
@@ -44,7 +32,58 @@ func FuzzRecords(f *testing.F) {
 		if twice := rewrite(once); !bytes.Equal(once, twice) {
 			t.Errorf("%q is written as %q, and that as %q", payload, once, twice)
 		}
+		if storagev1.SpoolPayloadKind(payload[0]) == changePayload {
+			if want := asGenerated(t, payload[1:]); !bytes.Equal(once[1:], want) {
+				t.Errorf("a change %x is written by hand as\n%x, and by the generated code as\n%x", payload[1:], once[1:], want)
+			}
+		}
+		if storagev1.SpoolPayloadKind(payload[0]) == verdictPayload {
+			if want := verdictAsGenerated(t, payload[1:]); !bytes.Equal(once[1:], want) {
+				t.Errorf("a verdict %x is written by hand as\n%x, and by the generated code as\n%x", payload[1:], once[1:], want)
+			}
+		}
 	})
+}
+
+// asGenerated returns a change that decodeChange takes as the generated code reads and writes it. What the release does with values is done to them.
+func asGenerated(t *testing.T, encoded []byte) []byte {
+	t.Helper()
+	m := &storagev1.SpoolChange{}
+	if err := proto.Unmarshal(encoded, m); err != nil {
+		t.Fatalf("%x is read, and is no message: %v", encoded, err)
+	}
+	life, err := lifetime.Restore(lifetime.Texts{TTL: string(m.GetTtl()), Every: string(m.GetEvery()), Schedule: string(m.GetSchedule()), Grace: string(m.GetGrace())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := life.Texts()
+	m.Ttl, m.Every, m.Schedule, m.Grace = []byte(texts.TTL), []byte(texts.Every), []byte(texts.Schedule), []byte(texts.Grace)
+	m.Failed = []byte(change.FailedText(string(m.GetFailed())))
+	digest := change.Digest{}
+	copy(digest[:], m.GetDigest())
+	m.Digest = digest[:]
+	if encoded, err = (proto.MarshalOptions{Deterministic: true}).Marshal(m); err != nil {
+		t.Fatal(err)
+	}
+	return encoded
+}
+
+// verdictAsGenerated is asGenerated of a verdict that decodeVerdict takes.
+func verdictAsGenerated(t *testing.T, encoded []byte) []byte {
+	t.Helper()
+	m := &storagev1.SpoolVerdict{}
+	if err := proto.Unmarshal(encoded, m); err != nil {
+		t.Fatalf("%x is read, and is no message: %v", encoded, err)
+	}
+	m.Slot = min(m.Slot, maxRelays)
+	point := history.Point{Position: m.GetPosition()}
+	copy(point.Epoch[:], m.GetEpoch())
+	m.Epoch, m.Position = pointFields(&point)
+	encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encoded
 }
 
 // TestLivesThatCannotBe: what cannot be read of a group's life or of gauges is refused, and a reason of a failure is no longer than it may be.
@@ -54,20 +93,31 @@ func TestLivesThatCannotBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	record := appendChange(nil, &entry{sequence: 3, operation: change.Merge, group: &group{key: key}}, 1, 0)[1:]
-	for name, wrong := range map[string][]byte{
-		"ttl":                   appendBytes(nil, 14, "tomorrow"),
-		"every beside schedule": appendBytes(appendBytes(nil, 15, "1h"), 16, "0 0 * * *"),
-		"schedule":              appendBytes(nil, 16, strings.Repeat("1,", 1<<10)+"1 * * * *"),
-		"grace":                 appendBytes(nil, 17, "1000y"),
-		"gauges":                appendUint(nil, 19, 4),
-		"many gauges":           appendUint(nil, 19, 1<<40),
-		"made of newer changes": appendUint(nil, 21, 4),
+	with := func(fields *storagev1.SpoolChange) []byte {
+		encoded, err := proto.Marshal(fields)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(bytes.Clone(record), encoded...)
+	}
+	for name, wrong := range map[string]*storagev1.SpoolChange{
+		"ttl":                   {Ttl: []byte("tomorrow")},
+		"every beside schedule": {Every: []byte("1h"), Schedule: []byte("0 0 * * *")},
+		"schedule":              {Schedule: []byte(strings.Repeat("1,", 1<<10) + "1 * * * *")},
+		"grace":                 {Grace: []byte("1000y")},
+		"operation":             {Operation: 8},
+		"far operation":         {Operation: 1<<8 + 1},
+		"negative operation":    {Operation: -1},
+		"format":                {Format: 2},
+		"gauges":                {Gauges: 4},
+		"many gauges":           {Gauges: 1 << 30},
+		"made of newer changes": {From: 4},
 	} {
-		if c, _, _, err := decodeChange(append(bytes.Clone(record), wrong...)); err == nil {
+		if c, _, _, err := decodeChange(with(wrong)); err == nil {
 			t.Errorf("%s is read as %+v", name, c)
 		}
 	}
-	c, _, _, err := decodeChange(appendBytes(record, 18, strings.Repeat("x\n", 1<<20)))
+	c, _, _, err := decodeChange(with(&storagev1.SpoolChange{Failed: []byte(strings.Repeat("x\n", 1<<20))}))
 	if err != nil || len(c.failed) > change.MaxFailedBytes || strings.Contains(c.failed, "\n") {
 		t.Errorf("a long reason is read as %.100q, %v", c.failed, err)
 	}
@@ -79,7 +129,7 @@ func rewrite(payload []byte) []byte {
 		return nil
 	}
 	b := payload[1:]
-	switch payload[0] {
+	switch storagev1.SpoolPayloadKind(payload[0]) {
 	case changePayload:
 		c, key, undecided, err := decodeChange(b)
 		if err != nil {
@@ -95,18 +145,29 @@ func rewrite(payload []byte) []byte {
 		if cur, a, err := decodeCursor(b); err == nil {
 			return cursorRecord(cur, a)
 		}
-	case droppedPayload, attachPayload:
-		var slot uint64
-		if decodeNumbers(b, &slot) == nil {
-			return appendUint(payload[:1:1], 1, slot)
+	case droppedPayload:
+		if slot, err := decodeDropped(b); err == nil {
+			return droppedRecord(slot)
+		}
+	case attachPayload:
+		if slot, err := decodeAttach(b); err == nil {
+			return attachRecord(slot)
 		}
 	case journalPayload:
 		if id, last, n, err := decodeJournal(b); err == nil {
-			return appendJournal(payload[:0:0], id, last, n)
+			return journalRecord(id, last, n)
 		}
 	case writerPayload:
 		if w, err := decodeWriter(b); err == nil {
 			return w.payload()
+		}
+	case settingsPayload:
+		if address, st, err := decodeSettings(b); err == nil {
+			return settingsRecord(address, st)
+		}
+	case forgottenPayload:
+		if address, err := decodeForgotten(b); err == nil {
+			return forgottenRecord(address)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/wal"
 )
 
@@ -35,9 +36,9 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 	}
 	if s.journal.id == (JournalID{}) {
 		s.journal.id = newJournalID()
-		s.journal.note(appendJournal(nil, s.journal.id, 0, nil))
+		s.journal.note(journalRecord(s.journal.id, 0, nil))
 	}
-	s.remembered.configure(s.cfg.Relays)
+	s.door.remembered.configure(s.cfg.Relays)
 	if err := s.cursors.configure(s.cfg.Relays); err != nil {
 		return false, err
 	}
@@ -47,46 +48,24 @@ func (s *Spool) recover(ctx context.Context) (lost bool, err error) {
 	return lost, nil
 }
 
-// openJournal reads the journal, and reports whether a part of it is lost.
+// openJournal reads the journal, and reports whether a part of it is lost. The caller holds the lock.
 func (s *Spool) openJournal(ctx context.Context) (lost bool, err error) {
 	start := time.Now()
 	r := &replay{s: s, numbered: map[uint64]*entry{}}
-	log, found, err := wal.Open(ctx, wal.Config{
-		Dir: s.cfg.Dir, Release: s.cfg.Release, NoLock: s.cfg.NoLock, FS: s.cfg.FS, SegmentBytes: cmp.Or(s.cfg.SegmentBytes, segmentBytes), SnapshotFloorBytes: snapshotFloorBytes,
-	}, r.replay())
+	found, err := s.journal.open(ctx, r)
 	if err != nil {
 		return false, err
-	}
-	s.journal.log = log
-	if r.writer != s.journal.self() {
-		s.journal.note(s.journal.self().payload()) // before anything else that this release writes
 	}
 	for c := range s.groups.order.all() {
 		r.noteSent(c)
 	}
 	s.cfg.Logger.Info("spool recovered", slog.Int("groups", len(s.groups.byKey)), slog.Int64("bytes", s.groups.bytes),
 		slog.Uint64("sequence", s.journal.sequence), slog.Duration("duration", time.Since(start)))
-	if c := found.CutOff; c != nil {
-		if c.InDoubt {
-			s.cfg.Logger.Error("what is behind the last sound change of the journal was cut off, and may have been answered", c.Attrs()...)
-		} else {
-			s.cfg.Logger.Warn("a torn tail of the journal was cut off: its writing was interrupted, and nothing in it had been answered", c.Attrs()...)
-		}
-	}
-	for _, path := range found.SetAside {
-		s.cfg.Logger.Warn("a damaged snapshot was set aside; an older one and the journal made up for it", slog.String("file", path))
-	}
-	for _, loss := range found.Losses {
-		s.cfg.Logger.Error("the spool has lost something, or may have, and nobody has taken note of it yet (relay-agent acknowledge-loss)",
-			slog.String("lost", loss.String()), slog.String("reason", loss.Reason), slog.Time("found", loss.Found))
-	}
+	s.journal.tell(&found)
 	if found.Lossy {
 		// What is missing may have been numbers, or verdicts: neither can be relied on.
 		s.cfg.Logger.Error("a part of the journal is lost: what is left is sent again, under a new journal")
-		s.renew(nil, "a part of it is lost")
-	}
-	if found.Failure != nil {
-		s.cfg.Logger.Error("the spool takes no pushes: its journal can be read and not written", slog.Any("err", found.Failure))
+		s.cursors.renew(nil, "a part of it is lost")
 	}
 	return found.Lossy, nil
 }
@@ -117,7 +96,7 @@ func (r *replay) apply(payload []byte) (err error) {
 	if len(payload) == 0 {
 		return errRecord
 	}
-	kind, b := payload[0], payload[1:]
+	kind, b := storagev1.SpoolPayloadKind(payload[0]), payload[1:]
 	switch kind {
 	case changePayload:
 		err = r.change(b)
@@ -126,9 +105,9 @@ func (r *replay) apply(payload []byte) (err error) {
 	case cursorPayload:
 		err = r.cursor(b)
 	case droppedPayload:
-		err = r.atCursor(b, r.dropped)
+		err = r.atCursor(b, decodeDropped, r.dropped)
 	case attachPayload:
-		err = r.atCursor(b, r.attached)
+		err = r.atCursor(b, decodeAttach, r.attached)
 	case journalPayload:
 		err = r.journal(b)
 	case writerPayload:
@@ -138,7 +117,7 @@ func (r *replay) apply(payload []byte) (err error) {
 	case forgottenPayload:
 		err = r.forgotten(b)
 	default:
-		err = fmt.Errorf("a payload of the unknown kind %q: it was written by a later version", kind)
+		err = fmt.Errorf("a payload of the unknown kind %q: it was written by a later version", payload[0])
 	}
 	if err != nil {
 		return fmt.Errorf("reading the journal: %w", r.writer.written(err))
@@ -158,7 +137,7 @@ func (r *replay) wrote(b []byte) (err error) {
 func (r *replay) settings(b []byte) error {
 	address, st, err := decodeSettings(b)
 	if err == nil {
-		r.s.remembered.byAddress[address] = st
+		r.s.door.remembered.byAddress[address] = st
 	}
 	return err
 }
@@ -166,7 +145,7 @@ func (r *replay) settings(b []byte) error {
 func (r *replay) forgotten(b []byte) error {
 	address, err := decodeForgotten(b)
 	if err == nil {
-		delete(r.s.remembered.byAddress, address)
+		delete(r.s.door.remembered.byAddress, address)
 	}
 	return err
 }
@@ -206,7 +185,7 @@ func (r *replay) restated(c *entry) bool {
 	}
 	gs.bytes -= old.bytes()
 	old.operation, old.gauges, old.format, old.body, old.bodyBytes, old.families = c.operation, c.gauges, c.format, c.body, c.bodyBytes, c.families
-	old.life, old.failed = c.life, c.failed
+	old.life, old.failed, old.later = c.life, c.failed, c.later
 	gs.bytes += old.bytes()
 	return true
 }
@@ -231,9 +210,9 @@ func (r *replay) dropped(cur *cursor) {
 	r.s.cursors.uninstall(cur)
 }
 
-func (r *replay) atCursor(b []byte, f func(*cursor)) error {
-	var slot uint64
-	if err := decodeNumbers(b, &slot); err != nil {
+func (r *replay) atCursor(b []byte, decode func([]byte) (slot int, err error), f func(*cursor)) error {
+	slot, err := decode(b)
+	if err != nil {
 		return err
 	}
 	if slot < maxRelays && r.s.cursors.slots[slot] != nil {
@@ -283,14 +262,12 @@ func (r *replay) verdict(b []byte) error {
 		}
 	case withdrawnDecision:
 		r.s.groups.withdraw(c)
-	case rejectedDecision:
+	default: // rejectedDecision: decodeVerdict lets no others pass
 		for _, part := range parts {
 			if part.undecided == 0 && !part.applied {
 				r.s.groups.remove(part)
 			}
 		}
-	default:
-		return errRecord
 	}
 	return nil
 }

@@ -12,58 +12,49 @@ import (
 // A number is such a one too if the spool has no change for it and it is above all that the relay is known to have decided: it
 // is better to send something twice than to miss it as a duplicate. Numbers up to inherited were decided by the store that the
 // relay had before.
-func (s *Spool) verify(cur *cursor, told Decided, inherited uint64) {
+func (cs *cursors) verify(cur *cursor, told Decided, inherited uint64) {
 	if told.Sequence == 0 || told.Sequence < cur.highest {
 		return
 	}
 	if told.Sequence == cur.highest {
 		if told.Digest != cur.digest {
-			s.renew(cur, "the relay knows another change under the number of the last one that it decided")
+			cs.renew(cur, "the relay knows another change under the number of the last one that it decided")
 		}
 		return
 	}
-	own := s.groups.numbered(told.Sequence)
+	own := cs.groups.numbered(told.Sequence)
 	switch {
-	case told.Sequence > s.journal.sequence:
-		s.renew(cur, "the relay has seen numbers that were not given yet")
+	case told.Sequence > cs.journal.sequence:
+		cs.renew(cur, "the relay has seen numbers that were not given yet")
 	case own != nil && own.identity() == told.Digest, slices.Contains(cur.withdrawn, told), own == nil && told.Sequence <= inherited:
 		cur.advance(told)
-		s.journal.note(cursorRecord(cur, knownCursor))
+		cs.journal.note(cursorRecord(cur, knownCursor))
 	default:
-		s.renew(cur, "the relay knows another change under a number that was given here")
+		cs.renew(cur, "the relay knows another change under a number that was given here")
 	}
 }
 
 // renew begins a new journal: all changes get new numbers, in the order of the old ones.
-func (s *Spool) renew(cur *cursor, reason string) {
+func (cs *cursors) renew(cur *cursor, reason string) {
 	id := newJournalID()
-	s.cfg.Logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well",
-		slog.String("addr", cur.name()), slog.String("reason", reason), slog.String("journal", id.String()), slog.String("before", s.journal.id.String()))
-	s.metrics.resets.Inc()
+	cs.logger.Warn("the journal begins anew: the data dir is a copy that was restored, or runs on another host as well",
+		slog.String("addr", cur.name()), slog.String("reason", reason), slog.String("journal", id.String()), slog.String("before", cs.journal.id.String()))
+	cs.resets.Inc()
 	var numbers numbering
 	last := uint64(0)
-	for c := range s.groups.order.all() {
-		s.restate(c)
+	for c := range cs.groups.order.all() {
+		cs.journal.restate(c)
 		c.doubt()
 		last++
 		numbers = append(numbers, [2]uint64{c.sequence, last})
 	}
-	s.journal.note(appendJournal(nil, id, last, numbers))
-	s.cursors.begin(id, last)
+	cs.journal.note(journalRecord(id, last, numbers))
+	cs.begin(id, last)
 	last = 0
-	for c := range s.groups.order.all() {
+	for c := range cs.groups.order.all() {
 		last++
 		c.sequence = last
 	}
-}
-
-// restate puts a change into the journal as it is, if it is another than under its number there: what it was made of gets no new numbers.
-func (s *Spool) restate(c *entry) {
-	if c.from == 0 {
-		return
-	}
-	s.journal.note(appendChange(nil, c, c.undecided, c.sent))
-	c.from = 0
 }
 
 // doubt has those relays that a change may have reached under its old number get it in a way that does no harm twice.

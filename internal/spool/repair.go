@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pushrelay/internal/datadir"
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/wal"
 )
 
@@ -27,7 +28,7 @@ type Place struct {
 func Repair(ctx context.Context, at Place) (wal.Repaired, error) {
 	cfg := wal.Config{Dir: at.Dir, Release: at.Release, FS: at.FS}
 	err := wal.Scan(ctx, cfg, func(payload []byte) error {
-		if len(payload) == 0 || payload[0] != writerPayload {
+		if len(payload) == 0 || storagev1.SpoolPayloadKind(payload[0]) != writerPayload {
 			return nil
 		}
 		_, err := decodeWriter(payload[1:])

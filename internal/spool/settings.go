@@ -20,6 +20,7 @@ type settings struct {
 	agentLabel string                 // empty for none
 	names      metric.NameScheme      // in paths and bodies
 	own        map[string]metric.Type // the relay's own families by name; never written to
+	later      string                 // fields of a later release, until the relay says something else
 }
 
 func (a *Attachment) settings() settings {
@@ -45,7 +46,7 @@ func (m *remembered) note(address string, st settings) {
 		return
 	}
 	m.byAddress[address] = st
-	m.journal.note(appendSettings(nil, address, st))
+	m.journal.note(settingsRecord(address, st))
 }
 
 // configure forgets the relays that are configured no more, for good: one that is configured again later is as one that was not met.
@@ -53,7 +54,7 @@ func (m *remembered) configure(addresses []string) {
 	for _, address := range m.addresses() {
 		if !slices.Contains(addresses, address) {
 			delete(m.byAddress, address)
-			m.journal.note(appendForgotten(nil, address))
+			m.journal.note(forgottenRecord(address))
 		}
 	}
 }
@@ -125,7 +126,7 @@ func (c *common) checkOwn(body *exposition.Body) error {
 func (s *Spool) Names() metric.NameScheme {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.remembered.inPaths()
+	return s.door.remembered.inPaths()
 }
 
 // NamesInDoubt says why [Spool.Names] may be another scheme soon, for people: none of the relays was met yet, of which one may take the wider one.
@@ -133,7 +134,7 @@ func (s *Spool) Names() metric.NameScheme {
 func (s *Spool) NamesInDoubt() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.remembered.byAddress) > 0 {
+	if len(s.door.remembered.byAddress) > 0 {
 		return nil
 	}
 	return fmt.Errorf("no relay was met that could say whether it takes UTF-8 names (--push.enable-utf8-names); push again once one is attached: %s",

@@ -134,7 +134,7 @@ func (s *Spool) freeze(f *frozen) (*wal.SnapshotWriter, error) {
 	for cur := range s.cursors.all() {
 		f.cursors = append(f.cursors, *cur)
 	}
-	f.settings = maps.Clone(s.remembered.byAddress)
+	f.settings = maps.Clone(s.door.remembered.byAddress)
 	for c := range s.groups.order.all() {
 		f.changes = append(f.changes, frozenChange{
 			entry: c, sequence: c.sequence, operation: c.operation, gauges: c.gauges, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
@@ -151,7 +151,7 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 	if err := w.Add(f.writer.payload()); err != nil {
 		return err
 	}
-	if err := w.Add(appendJournal(nil, f.journal, f.sequence, nil)); err != nil {
+	if err := w.Add(journalRecord(f.journal, f.sequence, nil)); err != nil {
 		return err
 	}
 	for i := range f.cursors {
@@ -160,7 +160,7 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 		}
 	}
 	for address, st := range f.settings {
-		if err := w.Add(appendSettings(nil, address, st)); err != nil {
+		if err := w.Add(settingsRecord(address, st)); err != nil {
 			return err
 		}
 	}
@@ -181,7 +181,7 @@ func (f *frozen) write(ctx context.Context, w *wal.SnapshotWriter) error {
 func (c *frozenChange) append(b []byte, attached relays) []byte {
 	then := entry{
 		group: c.group, sequence: c.sequence, operation: c.operation, gauges: c.gauges, format: c.format, body: c.body, bodyBytes: c.bodyBytes, families: c.families,
-		pushedAt: c.pushedAt, owner: c.owner, failed: c.failed, life: c.life, digest: c.digest, anew: c.anew, applied: c.applied,
+		pushedAt: c.pushedAt, owner: c.owner, failed: c.failed, life: c.life, digest: c.digest, anew: c.anew, applied: c.applied, later: c.later,
 	}
 	return appendChange(b, &then, c.undecided, (c.sent|attached)&c.undecided)
 }

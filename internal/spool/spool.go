@@ -16,12 +16,6 @@ import (
 	"pushrelay/internal/wal"
 )
 
-// segmentBytes and snapshotFloorBytes are those of the journal: less than a relay's, because agents run on small disks.
-const (
-	segmentBytes       = 16 << 20
-	snapshotFloorBytes = 16 << 20
-)
-
 // retryUnwritable and retryFull are when a push may be tried again that was not accepted.
 const (
 	retryUnwritable = 10 * time.Second
@@ -67,30 +61,25 @@ type Spool struct {
 	// Static after Recover.
 	cfg     Config
 	metrics *metrics
-	parsers sync.Pool
+	parsers parsers
 
 	// mu guards everything below and what is said to be guarded by it elsewhere. It is locked before the log's own lock.
 	mu         sync.Mutex
 	journal    journal
 	groups     groups
 	cursors    cursors
-	demands    map[string]demands           // of the relays, by address, while they have a session
-	told       map[string]exposition.Limits // of the relays, by address, as they were told last since the start
-	remembered remembered
+	door       door
 	away       absences
 	rejections rejections
 }
 
 // New returns a spool that is not recovered yet. Nothing is opened.
 func New(cfg Config) *Spool {
-	s := &Spool{
-		cfg: cfg, journal: newJournal(cfg.Release), demands: map[string]demands{}, told: map[string]exposition.Limits{}, away: absences{},
-		parsers: sync.Pool{New: func() any { return new(exposition.Parser) }},
-	}
-	s.groups = groups{maxBytes: cfg.MaxBytes, parsers: &s.parsers, check: s.checkSum, slots: &s.cursors.slots, byKey: map[grouping.Key]*group{}}
-	s.cursors = cursors{logger: cfg.Logger, journal: &s.journal, groups: &s.groups}
-	s.remembered = remembered{journal: &s.journal, byAddress: map[string]settings{}}
+	s := &Spool{cfg: cfg, journal: newJournal(&cfg), away: absences{}}
+	s.door = newDoor(&cfg, &s.parsers, &s.journal)
+	s.groups = groups{maxBytes: cfg.MaxBytes, parsers: &s.parsers, check: s.door.checkSum, slots: &s.cursors.slots, byKey: map[grouping.Key]*group{}}
 	s.metrics = newMetrics(cfg.Registerer, s)
+	s.cursors = cursors{logger: cfg.Logger, resets: s.metrics.resets, journal: &s.journal, groups: &s.groups}
 	return s
 }
 
@@ -100,7 +89,10 @@ func New(cfg Config) *Spool {
 // [Config].Wait. The outcome is Applied if all of them have the push, Spooled with the reason if it is still pending at one. A
 // refusal of a relay is returned, and then the push is withdrawn from the others.
 func (s *Spool) Apply(ctx context.Context, r *change.Change) change.Outcome {
-	families, err := s.check(r)
+	s.mu.Lock()
+	demanded, holds := s.door.demands(), s.groups.byKey[r.Key] != nil
+	s.mu.Unlock()
+	families, err := s.door.check(&demanded, holds, r)
 	if errors.Is(err, change.Inconsistent) {
 		s.noteFailure(r)
 	}
@@ -205,20 +197,10 @@ func (s *Spool) Journal() JournalID {
 }
 
 // Failure returns why the spool accepts nothing, nil if it does.
-func (s *Spool) Failure() error {
-	if s.journal.log == nil {
-		return nil
-	}
-	return s.journal.log.Status().Failure
-}
+func (s *Spool) Failure() error { return s.journal.failure() }
 
 // Losses returns what the spool has lost, or may have, and nobody has acknowledged.
-func (s *Spool) Losses() []wal.Loss {
-	if s.journal.log == nil {
-		return nil
-	}
-	return s.journal.log.Losses()
-}
+func (s *Spool) Losses() []wal.Loss { return s.journal.losses() }
 
 // Close makes durable what is not yet, and unlocks the directory. Run must have returned and nothing may be pushed any more.
 func (s *Spool) Close() error {

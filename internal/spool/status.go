@@ -53,7 +53,7 @@ func (st *Status) Pending(relay string) int {
 func (s *Spool) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := Status{Journal: s.journal.id, Bytes: s.groups.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups.byKey) - s.groups.deletions.groups(), Entries: s.groups.entries, Failure: s.Failure(), notes: map[string]string{}}
+	st := Status{Journal: s.journal.id, Bytes: s.groups.bytes, MaxBytes: s.cfg.MaxBytes, Groups: len(s.groups.byKey) - s.groups.deletions.groups(), Entries: s.groups.entries, Failure: s.journal.failure(), notes: map[string]string{}}
 	var oldest *entry
 	for cur := range s.cursors.all() {
 		cur.notes(st.notes)

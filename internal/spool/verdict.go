@@ -52,7 +52,7 @@ func (f *Feed) applied(c *Transfer, o change.Outcome) {
 	f.record(c, appliedDecision)
 	c.change.applied = true
 	if c.change.owner != "" && o.Detail != "" { // pushers of their own are told by none
-		c.change.hidden = cmp.Or(c.change.hidden, s.attributed(cur, o.Detail))
+		c.change.hidden = cmp.Or(c.change.hidden, f.attributed(o.Detail))
 	}
 	c.change.answer.tell(cur, reply{applied: true, unchecked: o.Kind == change.Unchecked})
 }
@@ -67,7 +67,7 @@ func (f *Feed) rejected(c *Transfer, o change.Outcome) {
 		withdrawn := s.journal.note(appendVerdict(nil, verdict{slot: cur.slot, sequence: c.change.sequence, decision: withdrawnDecision}))
 		s.groups.withdraw(c.change)
 		refusal := o
-		refusal.Detail = s.attributed(cur, o.Detail)
+		refusal.Detail = f.attributed(o.Detail)
 		a.refuse(&refusal, withdrawn)
 		return
 	}
@@ -80,6 +80,14 @@ func (f *Feed) rejected(c *Transfer, o change.Outcome) {
 	if c.change.undecided == 0 && !c.change.applied {
 		s.groups.remove(c.change)
 	}
+}
+
+// attributed adds to what the relay says which one it is, where there are several.
+func (f *Feed) attributed(detail string) string {
+	if len(f.spool.cfg.Relays) <= 1 {
+		return detail
+	}
+	return "relay " + f.cursor.name() + ": " + detail
 }
 
 // superseded counts and logs a push that waited for too long: a newer one of this agent's identity has effect at the relay. It is

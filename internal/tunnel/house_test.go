@@ -46,10 +46,12 @@ type house struct {
 	enrolment *enrolment
 	log       *logLines // of the relay
 	agentLog  *logLines // of agents; nil for none
-	addr      string
-	dial      func(ctx context.Context, network, address string) (net.Conn, error) // of agents; nil: the network's
-	resolve   func(ctx context.Context, host string) ([]netip.Addr, error)         // of agents
-	proxy     *url.URL                                                             // of agents
+
+	askRevoked func(context.Context) (string, bool) // of agents; nil for those that ask nobody
+	addr       string
+	dial       func(ctx context.Context, network, address string) (net.Conn, error) // of agents; nil: the network's
+	resolve    func(ctx context.Context, host string) ([]netip.Addr, error)         // of agents
+	proxy      *url.URL                                                             // of agents
 }
 
 // epochOfTests is that of the store of every house.
@@ -196,7 +198,7 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 		h.t.Fatal(err)
 	}
 	link := tunnelclient.NewLink(tunnelclient.Config{
-		Address: h.addr, Dial: h.dial, Resolve: h.resolve, Proxy: h.proxy, Certificates: certificates, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
+		Address: h.addr, Dial: h.dial, Resolve: h.resolve, Proxy: h.proxy, Certificates: certificates, AskRevoked: h.askRevoked, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
 		ProcessID: tunnelclient.NewProcessID(), Logger: h.agentLog.logger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
 	})
 	link.SetTargets(target.Set{Completeness: target.Complete, Targets: []target.Target{{

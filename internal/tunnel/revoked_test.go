@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -175,9 +176,42 @@ func TestRevokedBetweenHandshakeAndHello(t *testing.T) {
 	if !ok || end.GetReason() != relayv1.SessionEndReason_SESSION_END_REASON_REVOKED {
 		t.Errorf("the hello is answered with %v", err)
 	}
-	if lines := h.log.with("agent refused", "audit=refused", "agent=site"); len(lines) != 2 {
+	if lines := h.log.with("agent refused", "audit=refused", "agent=site", "reason=revoked", `detail="it was revoked at noon"`, "serial="); len(lines) != 2 {
 		t.Errorf("the relay logs %q", lines)
 	}
+}
+
+// TestRevokedIsAsked: a refused handshake may mean that the agent is revoked; the relay is asked, as often as it refuses until it says so, and once then.
+func TestRevokedIsAsked(t *testing.T) {
+	inBubble(t, 10*time.Millisecond, func(t *testing.T, h *house, _ *network) {
+		var asked, said atomic.Int32
+		h.askRevoked = func(context.Context) (string, bool) {
+			asked.Add(1)
+			return "site is revoked: it was revoked at noon", said.Load() > 0
+		}
+		h.revoked.set("site", true)
+		link, _ := h.start(h.authority, "site", scraperFunc(nil))
+		time.Sleep(time.Hour)
+		if got, refused := int(asked.Load()), int(h.refusedFor("revoked")); got != refused || got < 5 {
+			t.Errorf("it asked %d times, and was refused %d times", got, refused)
+		}
+		if st := link.Status(); st.Revoked || !strings.Contains(st.LastError, "it may be revoked") {
+			t.Errorf("while the relay cannot tell, the agent says %+v", st)
+		}
+		said.Store(1)
+		asked.Store(0)
+		time.Sleep(2 * time.Hour)
+		if st := link.Status(); !st.Revoked || st.LastError != "relay refused this agent: site is revoked: it was revoked at noon" || asked.Load() != 1 {
+			t.Errorf("after %d questions the agent says %+v", asked.Load(), st)
+		}
+		h.revoked.set("site", false)
+		waitFor(t, "attached", enrol.RevokedWait+enrol.RevokedSpread+5*time.Second, func() bool { return h.connected("site") && !link.Status().Revoked })
+		h.revoke("site")
+		time.Sleep(time.Hour)
+		if st := link.Status(); !st.Revoked || asked.Load() != 2 {
+			t.Errorf("revoked again, after %d questions the agent says %+v", asked.Load(), st)
+		}
+	})
 }
 
 // TestRevokedAgentsAskSeldom: every 5 to 10 minutes, whether the session was ended or the handshake is refused, and they are back when the revocation

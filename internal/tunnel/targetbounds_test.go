@@ -72,6 +72,9 @@ const refusal = "agent announced targets that cannot be"
 
 // A set that passes a bound is refused, changes nothing, and is said once, in the hello as later.
 func TestSetsBeyondBoundsAreRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it sends many large sets")
+	}
 	label := func(n, bytes int) []*relayv1.Label {
 		var out []*relayv1.Label
 		for i := range n {

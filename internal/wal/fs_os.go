@@ -37,6 +37,10 @@ func (o osFS) MakeDir(dir string) error {
 	if err := os.Mkdir(dir, dirMode); err != nil {
 		return err
 	}
+	if err := adoptDir(dir); err != nil { // as a store that root restores for a relay
+		os.Remove(dir) //nolint:errcheck // The other error tells more.
+		return err
+	}
 	return o.SyncDir(parent)
 }
 

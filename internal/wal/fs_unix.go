@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -58,4 +59,13 @@ func adopt(created *os.File, dir string) error {
 		return nil
 	}
 	return created.Chown(int(owner.Uid), int(owner.Gid))
+}
+
+// adoptDir is adopt for a directory that was just made. It opens no link that took its place.
+func adoptDir(created string) error {
+	d, err := os.OpenFile(created, os.O_RDONLY|unix.O_DIRECTORY|noFollow, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(adopt(d, filepath.Dir(created)), d.Close())
 }

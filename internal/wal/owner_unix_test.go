@@ -50,3 +50,27 @@ func TestRootLeavesNothingOfItsOwn(t *testing.T) {
 		}
 	}
 }
+
+// TestRootMakesDirectoriesForTheirOwner lets root make the log of somebody else, as when a store is restored into the data dir of a relay.
+func TestRootMakesDirectoriesForTheirOwner(t *testing.T) {
+	t.Parallel()
+	need.Root(t, "files are given away")
+	const nobody = 65534
+	dataDir := t.TempDir()
+	if err := os.Chown(dataDir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	cfg := wal.Config{Dir: filepath.Join(dataDir, "state", "store")}
+	o := mustOpen(t, cfg)
+	appendShort(o, 1)
+	mustClose(t, o.log)
+	for _, path := range []string{filepath.Dir(cfg.Dir), cfg.Dir, filepath.Join(cfg.Dir, segmentName(1))} {
+		stat, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if uid := stat.Sys().(*syscall.Stat_t).Uid; uid != nobody {
+			t.Errorf("%q belongs to %d, want %d", path, uid, nobody)
+		}
+	}
+}

@@ -158,7 +158,7 @@ func TestTooMuchInDoubt(t *testing.T) {
 // and is killed or loses its power in the end: everything that was acknowledged is there, in order and once.
 func TestDiskThatComesAndGoes(t *testing.T) {
 	t.Parallel()
-	rounds := 1500
+	rounds := 750
 	if testing.Short() {
 		rounds = 200
 	}

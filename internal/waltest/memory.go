@@ -1,4 +1,4 @@
-// Package waltest is a file system in memory for tests of what keeps a log, and what may become of a log's files on a bad disk.
+// Package waltest is a file system in memory for tests of what keeps a log, what may become of a log's files on a bad disk, and a disk that is full.
 package waltest
 
 import (

@@ -36,7 +36,8 @@ type option struct{ Value, Text string }
 // A column is one by which a list can be put in order.
 type column struct {
 	Name  string
-	Link  string // empty for one that cannot
+	By    string // the name of the order; empty for one that cannot
+	Link  string // to the list in that order, or the other way round if it is in it
 	Order string // ascending or descending; empty for another order
 	Class string
 }
@@ -58,6 +59,7 @@ type agentList struct {
 	States      []option
 	Sort        string
 	Columns     []column
+	Orders      []option
 	Known       int
 	IsNarrow    bool // there may be agents that they do not see
 	Agents      []agentRow
@@ -93,7 +95,7 @@ func (h *Handler) newAgentList(rights *Rights, query url.Values, now time.Time) 
 	agents := h.agentsFor(rights)
 	list.Known, list.IsNarrow = len(agents), rights.SeesTarget != nil
 	agents = slices.DeleteFunc(agents, func(a roster.Agent) bool { return !list.means(&a, now) })
-	orders := map[string]func(x, y *roster.Agent) int{
+	by := map[string]func(x, y *roster.Agent) int{
 		"seen":    func(x, y *roster.Agent) int { return y.LastSeen.Compare(x.LastSeen) },
 		"down":    func(x, y *roster.Agent) int { return y.Down() - x.Down() },
 		"targets": func(x, y *roster.Agent) int { return len(y.Targets) - len(x.Targets) },
@@ -101,9 +103,10 @@ func (h *Handler) newAgentList(rights *Rights, query url.Values, now time.Time) 
 		"ends":    func(x, y *roster.Agent) int { return x.CertificateNotAfter.Compare(y.CertificateNotAfter) },
 		"version": func(x, y *roster.Agent) int { return strings.Compare(x.Version, y.Version) },
 	}
-	sortBy(agents, query.Get("sort"), orders)
-	list.Columns = columns(query, column{Name: "Agent"}, column{Name: "State"}, column{Name: "Targets", Link: "targets", Class: "number"}, column{Name: "Down", Link: "down", Class: "number"}, column{Name: "Last heard", Link: "seen"},
-		column{Name: "Pushes waiting", Link: "waiting", Class: "number"}, column{Name: "Version", Link: "version"}, column{Name: "Certificate ends", Link: "ends"})
+	sortBy(agents, query.Get("sort"), by)
+	list.Columns = columns(query, column{Name: "Agent"}, column{Name: "State"}, column{Name: "Targets", By: "targets", Class: "number"}, column{Name: "Down", By: "down", Class: "number"}, column{Name: "Last heard", By: "seen"},
+		column{Name: "Pushes waiting", By: "waiting", Class: "number"}, column{Name: "Version", By: "version"}, column{Name: "Certificate ends", By: "ends"})
+	list.Orders = orders(list.Columns)
 	var from, to int
 	list.Pager, from, to = webpage.NewPager(query, len(agents), perPage)
 	for i := range agents[from:to] {
@@ -148,25 +151,36 @@ func sortBy[T any](list []T, by string, orders map[string]func(x, y *T) int) {
 	})
 }
 
-// columns returns columns with links to their orders. The Link of each that is given is the name of its order.
+// columns returns columns with links to their orders.
 func columns(query url.Values, all ...column) []column {
 	by := query.Get("sort")
 	first := webpage.Known(query, "q", "state", "reason", "job", "agent", "sort") // of another order the first page is wanted
 	for i := range all {
 		c := &all[i]
-		if c.Link == "" {
+		if c.By == "" {
 			continue
 		}
-		next := c.Link
+		next := c.By
 		switch by {
-		case c.Link:
-			c.Order, next = "descending", "-"+c.Link
-		case "-" + c.Link:
+		case c.By:
+			c.Order, next = "descending", "-"+c.By
+		case "-" + c.By:
 			c.Order = "ascending"
 		}
 		c.Link = webpage.With(first, "sort", next)
 	}
 	return all
+}
+
+// orders returns the orders of a list as options, for where its columns have no heads.
+func orders(all []column) []option {
+	list := []option{{"", "by name"}}
+	for _, c := range all {
+		if c.By != "" {
+			list = append(list, option{c.By, c.Name + ", descending"}, option{"-" + c.By, c.Name + ", ascending"})
+		}
+	}
+	return list
 }
 
 func newAgentRow(a *roster.Agent, now time.Time) agentRow {
@@ -204,6 +218,7 @@ type agentContent struct {
 	agentRow
 	AgentTerms
 
+	ShowsStatus            bool // what the relay has of it, and may have by the policy, is for who asks
 	Serial                 string
 	Sessions               int
 	SessionLasts           string
@@ -233,10 +248,13 @@ func (h *Handler) showAgent(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) newAgent(a *roster.Agent, rights *Rights, token string, now time.Time) agentContent {
 	c := agentContent{
-		agentRow: newAgentRow(a, now), Serial: a.CertificateSerial, Sessions: a.Sessions, AgentTerms: h.cfg.AgentTerms(a.Name), Withheld: a.Withheld,
+		agentRow: newAgentRow(a, now), Serial: a.CertificateSerial, Sessions: a.Sessions,
 		More: max(len(a.Targets)-targetsPerAgent, 0), MoreLink: "targets?" + url.Values{"agent": {a.Name}}.Encode(), Token: token, Refusal: rights.Refusal,
 	}
-	c.Groups, c.Series = h.cfg.Store.Account(a.Name)
+	if c.ShowsStatus = !rights.HidesStatus; c.ShowsStatus {
+		c.AgentTerms, c.Withheld = h.cfg.AgentTerms(a.Name), a.Withheld
+		c.Groups, c.Series = h.cfg.Store.Account(a.Name)
+	}
 	if h.cfg.AgentLabel != "" {
 		c.GroupsLink = "groups?" + url.Values{"q": {matcher(h.cfg.AgentLabel, a.Name)}}.Encode()
 	}

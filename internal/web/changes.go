@@ -14,6 +14,12 @@ import (
 	"pushrelay/internal/roster"
 )
 
+// The routes of what the pages change, all of them POST. They stand before the router, and so not in it.
+const (
+	deletionPath = "/groups/delete"
+	forgetPath   = "/agents/:agent/forget"
+)
+
 const (
 	// maxChangeBytes bounds what a page sends. It sends less at once, since proxies take no more than a megabyte.
 	maxChangeBytes = 1 << 20
@@ -30,13 +36,14 @@ type changed struct {
 
 // TakeChanges serves what the pages change, and leaves all else to next. It stands before what judges pages by where they say that they are from.
 func (h *Handler) TakeChanges(next http.Handler) http.Handler {
-	deletions, agents := h.cfg.RoutePrefix+"/groups/delete", h.cfg.RoutePrefix+"/agents/"
+	deletions := h.cfg.RoutePrefix + deletionPath
+	agents, forget, _ := strings.Cut(h.cfg.RoutePrefix+forgetPath, ":agent")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			next.ServeHTTP(w, r)
 			return
 		}
-		agent, forgets := strings.CutSuffix(r.URL.Path, "/forget")
+		agent, forgets := strings.CutSuffix(r.URL.Path, forget)
 		agent, below := strings.CutPrefix(agent, agents)
 		switch {
 		case r.URL.Path == deletions:

@@ -53,7 +53,7 @@ func (h *Handler) showDeletion(w http.ResponseWriter, r *http.Request) {
 		}
 		for _, g := range groups {
 			if rights.offersDeletion(g.Key()) && (only.IsZero() || g.Key() == only) {
-				c.list(h, g, now)
+				c.list(h, g, rights, now)
 			}
 		}
 		p.Content = c
@@ -61,7 +61,7 @@ func (h *Handler) showDeletion(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (c *deletionContent) list(h *Handler, g groupstore.Group, now time.Time) {
+func (c *deletionContent) list(h *Handler, g groupstore.Group, rights *Rights, now time.Time) {
 	c.Matching++
 	if len(c.Groups) == maxListed {
 		c.More++
@@ -70,5 +70,5 @@ func (c *deletionContent) list(h *Handler, g groupstore.Group, now time.Time) {
 	if _, has := g.Key().Get(h.cfg.AgentLabel); has && h.cfg.AgentLabel != "" {
 		c.OfAgents++
 	}
-	c.Groups = append(c.Groups, h.newGroupRow(g, now))
+	c.Groups = append(c.Groups, h.newGroupRow(g, rights, now))
 }

@@ -90,14 +90,39 @@ func (h *Handler) showGroup(w http.ResponseWriter, r *http.Request) {
 		}
 		g, there := h.groupOf(rights, key)
 		if !there {
-			p := missing("There is no such group: it was never pushed to, was deleted, or is forgotten since it expired.")
-			p.Topics = topicGroups // it may come back while somebody looks
-			return p
+			return h.noGroup(key, depth, rights, now)
 		}
 		c := h.newGroup(g, rights, now)
 		c.Root = strings.Repeat("../", depth)
 		return webpage.Page{Template: "group", Title: "Group " + key.Job(), Place: "Groups", Topics: topicGroups, Content: c}
 	})
+}
+
+// noGroup is the page of a group that is not there. Pushes to it may have been refused.
+func (h *Handler) noGroup(key grouping.Key, depth int, rights *Rights, now time.Time) webpage.Page {
+	p := missing("There is no such group: no push to it was taken, it was deleted, or is forgotten since it expired.")
+	if rights.seesGroup(key) {
+		if pushes := h.pushesOf(key, rights, now); pushes != nil {
+			p = webpage.Page{Template: "nogroup", Title: "Group " + key.Job(), Place: "Groups", Content: noGroupContent{jobFirst(key), pushes, strings.Repeat("../", depth)}}
+		}
+	}
+	p.Topics = topicGroups // it may come back while somebody looks
+	return p
+}
+
+// noGroupContent is what is known of a group that is not there.
+type noGroupContent struct {
+	Labels []grouping.Label
+	Pushes []pushRow
+	Root   string
+}
+
+// pushesOf returns the last pushes to a group.
+func (h *Handler) pushesOf(key grouping.Key, rights *Rights, now time.Time) (rows []pushRow) {
+	for _, p := range h.cfg.Recent.Pushes(key) {
+		rows = append(rows, newPushRow(p, rights, now))
+	}
+	return rows
 }
 
 // groupOf returns a group as somebody sees it.
@@ -110,8 +135,8 @@ func (h *Handler) groupOf(rights *Rights, key grouping.Key) (groupstore.Group, b
 
 func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) groupContent {
 	c := groupContent{
-		groupRow: h.newGroupRow(g, now), Path: h.cfg.RoutePrefix + "/metrics/" + g.Key().PathFor(h.cfg.Names), Rejected: rejected(g),
-		RejectedAt: webpage.MomentOf(g.FailureTime(), now), Reason: g.FailureReason(), JobFailure: g.JobFailure(), Quarantined: g.Quarantined(),
+		groupRow: h.newGroupRow(g, rights, now), Path: h.cfg.RoutePrefix + "/metrics/" + g.Key().PathFor(h.cfg.Names), Rejected: rejected(g),
+		RejectedAt: webpage.MomentOf(g.FailureTime(), now), Reason: rights.told(g.FailureReason()), JobFailure: g.JobFailure(), Quarantined: rights.told(g.Quarantined()),
 		Late: g.IsLate(), Expired: g.HasExpired(), DeclaredBy: g.DeclaredBy(), Refusal: rights.Refusal,
 	}
 	for _, l := range c.Labels {
@@ -122,9 +147,7 @@ func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) gr
 			c.Agent, c.AgentLink = agent, agentLink(agent)
 		}
 	}
-	for _, p := range h.cfg.Recent.Pushes(g.Key()) {
-		c.Pushes = append(c.Pushes, newPushRow(p, now))
-	}
+	c.Pushes = h.pushesOf(g.Key(), rights, now)
 	room := valuesPerPage
 	for f := range g.Families() {
 		if series.IsOfStore(f.Name()) {
@@ -135,6 +158,7 @@ func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) gr
 			continue
 		}
 		shown := newFamily(f, g.Key(), room, now)
+		shown.Quarantined = rights.told(f.Quarantined())
 		room -= shown.cost
 		c.Families = append(c.Families, shown)
 	}
@@ -145,9 +169,9 @@ func (h *Handler) newGroup(g groupstore.Group, rights *Rights, now time.Time) gr
 	return c
 }
 
-func newPushRow(p recent.Push, now time.Time) pushRow {
+func newPushRow(p recent.Push, rights *Rights, now time.Time) pushRow {
 	row := pushRow{
-		At: webpage.MomentOf(p.At, now), What: p.Operation.String(), Taken: p.IsTaken(), Outcome: "taken", Detail: p.Detail,
+		At: webpage.MomentOf(p.At, now), What: p.Operation.String(), Taken: p.IsTaken(), Outcome: "taken", Detail: rights.told(p.Detail),
 		Bytes: webpage.Bytes(p.Bytes), Duration: webpage.Duration(p.Took),
 	}
 	switch {

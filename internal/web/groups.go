@@ -38,6 +38,7 @@ type groupList struct {
 	Text, State, Sort string
 	States            []option
 	Columns           []column
+	Orders            []option
 	Known             int
 	Groups            []groupRow
 	Problem           string // why the text cannot be looked for
@@ -66,8 +67,9 @@ func (h *Handler) newGroupList(ctx context.Context, rights *Rights, query url.Va
 	for _, s := range groupStates {
 		list.States = append(list.States, option{s.name, s.text})
 	}
-	list.Columns = columns(query, column{Name: "Group"}, column{Name: "State", Link: "state"}, column{Name: "Last push", Link: "pushed"}, column{Name: "Next is late", Link: "due"},
-		column{Name: "Expires", Link: "expires"}, column{Name: "Series", Link: "series", Class: "number"})
+	list.Columns = columns(query, column{Name: "Group"}, column{Name: "State", By: "state"}, column{Name: "Last push", By: "pushed"}, column{Name: "Next is late", By: "due"},
+		column{Name: "Expires", By: "expires"}, column{Name: "Series", By: "series", Class: "number"})
+	list.Orders = orders(list.Columns)
 	groups, err := h.find(ctx, rights, query)
 	if err != nil {
 		list.Problem = err.Error()
@@ -78,7 +80,7 @@ func (h *Handler) newGroupList(ctx context.Context, rights *Rights, query url.Va
 	var from, to int
 	list.Pager, from, to = webpage.NewPager(query, len(groups), perPage)
 	for _, g := range groups[from:to] {
-		list.Groups = append(list.Groups, h.newGroupRow(g, now))
+		list.Groups = append(list.Groups, h.newGroupRow(g, rights, now))
 	}
 	if rights.OffersDeletion != nil && list.IsFiltered && len(groups) > 0 {
 		list.Deletes = "groups/delete" + webpage.With(webpage.Known(query, "q", "state"), "", "")
@@ -150,18 +152,18 @@ func meaning(text string) (func(grouping.Key) bool, error) {
 // matcher writes a search for a label.
 func matcher(name, value string) string { return "{" + name + "=" + strconv.Quote(value) + "}" }
 
-func (h *Handler) newGroupRow(g groupstore.Group, now time.Time) groupRow {
+func (h *Handler) newGroupRow(g groupstore.Group, rights *Rights, now time.Time) groupRow {
 	row := groupRow{
 		Labels: jobFirst(g.Key()), Link: h.groupLink(g.Key()), Badges: badgesOf(g), Series: g.Series(), Pushed: webpage.MomentOf(g.PushTime(), now),
 		Due: webpage.MomentOf(g.Due(), now), Expires: webpage.MomentOf(g.Expires(), now), Seen: seen(g.Key(), g.Version()),
 	}
 	switch {
 	case rejected(g):
-		row.Why = g.FailureReason()
+		row.Why = rights.told(g.FailureReason())
 	case g.JobFailure() != "":
 		row.Why = g.JobFailure()
 	case g.Quarantined() != "":
-		row.Why = g.Quarantined()
+		row.Why = rights.told(g.Quarantined())
 	}
 	return row
 }

@@ -16,9 +16,12 @@ import (
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
+	"pushrelay/internal/grouping"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/lifetime"
 	"pushrelay/internal/recent"
+	"pushrelay/internal/roster"
+	"pushrelay/internal/target"
 	"pushrelay/internal/web"
 )
 
@@ -31,12 +34,13 @@ func testGroups(t *testing.T) {
 	s.push("m 1\nn 2\n", "job", "backup", "instance", "db 1")
 	s.push("m 1\n", "job", "import", "team", "a=b")
 	s.pushLiving(time.Hour, "", lifetime.Texts{Every: "30m", TTL: "3h"}, "job", "late")
-	s.pushLiving(3*time.Hour, "", lifetime.Texts{Every: "4h", TTL: "1h"}, "job", "expired")
+	s.pushLiving(3*time.Hour, "", lifetime.Texts{Every: "2h", TTL: "1h"}, "job", "expired") // and late, if it were there
 	s.pushLiving(0, "exit status 3", lifetime.Texts{Every: "25h"}, "job", "broken")
 	s.refuse("pushed metrics must not have timestamps", "job", "refused")
 	s.push("# TYPE m counter\nm 1\n", "job", "odd")
 	s.get("/groups").wantText("7 groups", `job= "backup" instance= "db 1" ok 0s ago 2`, `job= "late" late 1h ago 30m ago in 2h`,
-		`job= "expired" expired 3h ago in 1h 2h ago`, `job= "broken" failed exit status 3`, `job= "refused" push refused pushed metrics must not have timestamps never`, `job= "odd" quarantine`)
+		`job= "expired" expired 3h ago 1h ago 2h ago`, `job= "broken" failed exit status 3`, `job= "refused" push refused pushed metrics must not have timestamps never`, `job= "odd" quarantine`)
+	s.get("/").wantText("1 job is late", "1 job has expired")
 	for query, want := range map[string]string{
 		"q=backup":                             "backup",
 		`q={job="import"}`:                     "import",
@@ -53,8 +57,8 @@ func testGroups(t *testing.T) {
 		"state=no-such":                        "backup broken expired import late odd refused",
 		`q={job=~".+"}&state=late&sort=pushed`: "late",
 		"sort=series&q=a":                      "backup import late", // a is in their keys
-		`sort=due&state=expecting`:             "late expired broken",
-		`sort=-due&state=expecting`:            "broken expired late",
+		`sort=due&state=expecting`:             "expired late broken",
+		`sort=-due&state=expecting`:            "broken late expired",
 		`sort=state&q={job=~"odd|late|broken|backup"}`:   "broken late odd backup",
 		`sort=expires&q={job=~"late|expired"}`:           "expired late",
 		`sort=evil&from=-1&q={job=~"late|odd"}&other=<>`: "late odd",
@@ -84,6 +88,33 @@ func testGroups(t *testing.T) {
 			t.Errorf("%s: %d", query, d.status)
 		}
 		d.wantText(want)
+	}
+}
+
+// TestOrders: the form of a list has the orders that its columns have, and keeps the one that was chosen.
+func TestOrders(t *testing.T) {
+	s := newSite(t, roster.Agent{Name: "a", Targets: []roster.Target{{Target: target.Target{Name: "t", Job: "j", Instance: "i"}}}})
+	s.push("m 1\n", "job", "a")
+	for _, path := range []string{"/groups", "/agents", "/targets"} {
+		d := s.get(path + "?sort=-" + map[string]string{"/groups": "series", "/agents": "down", "/targets": "took"}[path])
+		values, chosen := []string{}, ""
+		for _, o := range d.all("option") {
+			if attribute(o.Parent, "name") == "sort" {
+				values = append(values, attribute(o, "value"))
+				if strings.Contains(o.Attr[len(o.Attr)-1].Key, "selected") {
+					chosen = text(o)
+				}
+			}
+		}
+		heads := 0
+		for _, a := range d.all("a") {
+			if a.Parent.Data == "th" && attribute(a.Parent, "scope") == "col" {
+				heads++
+			}
+		}
+		if heads == 0 || len(values) != 1+2*heads || !strings.HasSuffix(chosen, ", ascending") {
+			t.Errorf("%s: the orders are %q, of %d columns, and %q is chosen", path, values, heads, chosen)
+		}
 	}
 }
 
@@ -156,6 +187,29 @@ took_count 9
 	s.refuse("no good", "job", "backup", "instance", "db/1")
 	d = s.get(d.url.Path[len(prefix):])
 	d.wantText("push refused", "The last push was refused", "no good", "What was pushed before stays.")
+}
+
+// TestRefused: a refused push is found from the first page, with its reason, also where no group came of it.
+func TestRefused(t *testing.T) {
+	s := newSite(t)
+	s.push("m 1\n", "job", "other")
+	s.refuse("it is odd", "job", "other") // before the relay was started
+	s.get("/refused").wantText("No push was refused since the relay started")
+	s.recent.Pushed(key(t, "job", "new", "a", "b/c"), recent.Push{At: time.Now(), Operation: change.Merge, Kind: change.Invalid, Detail: "line 1 is no text"})
+	s.recent.Pushed(grouping.Key{}, recent.Push{At: time.Now(), Kind: change.Invalid, Detail: "job name is required"})
+	d := s.get(s.get("/").link("pushes were refused in the last hour"))
+	d.wantText("Refused pushes", `job= "new" a= "b/c"`, "merge refused: invalid line 1 is no text", "none", "job name is required")
+	d.wantNoText("other")
+	d = s.get(d.link(`job= "new"`))
+	if d.status != http.StatusOK {
+		t.Errorf("the page of the group is %d", d.status)
+	}
+	d.wantText("There is no such group now", "merge refused: invalid line 1 is no text")
+	s.rights.SeesGroup = func(k grouping.Key) bool { return k.Job() == "other" }
+	s.get("/refused").wantNoText(`"new"`, "job name is required")
+	if d := s.get(d.url.Path[len(prefix):]); d.status != http.StatusNotFound || strings.Contains(d.raw, "line 1") {
+		t.Errorf("for who may not read it the page is %d: %s", d.status, d.main())
+	}
 }
 
 // TestNativeHistogram: it is drawn, and its buckets are in words.

@@ -15,7 +15,7 @@ type groupState struct {
 
 // groupStates are those by which groups are looked for, the worst first.
 var groupStates = []groupState{
-	{"late", "late", "job is late", "jobs are late", false, groupstore.Group.IsLate},
+	{"late", "late", "job is late", "jobs are late", false, late},
 	{"failed", "failing", "job is failing", "jobs are failing", false, groupstore.Group.HasFailed},
 	{"rejected", "last push refused", "", "", false, rejected},
 	{"expired", "expired", "job has expired", "jobs have expired", false, groupstore.Group.HasExpired},
@@ -23,6 +23,9 @@ var groupStates = []groupState{
 	{"away", "agent away", "", "", false, func(g groupstore.Group) bool { return g.State() == groupstore.StateAway }},
 	{"expecting", "next push expected", "", "", false, func(g groupstore.Group) bool { return !g.Due().IsZero() }},
 }
+
+// late says whether the next push is late. A group that has expired is late no more: it is counted once.
+func late(g groupstore.Group) bool { return g.IsLate() && !g.HasExpired() }
 
 // rejected says whether the last push to the group was refused.
 func rejected(g groupstore.Group) bool { return g.FailureTime().After(g.PushTime()) }
@@ -45,7 +48,7 @@ func badgesOf(g groupstore.Group) (badges []badge) {
 	switch {
 	case g.HasExpired():
 		badges = append(badges, badge{"bad", "expired"})
-	case g.IsLate():
+	case late(g):
 		badges = append(badges, badge{"bad", "late"})
 	}
 	switch {

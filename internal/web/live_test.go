@@ -1,12 +1,16 @@
 package web_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -170,4 +174,61 @@ func (l *listener) answered() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.status
+}
+
+// oneConn is a listener that has one connection.
+type oneConn struct {
+	conn   chan net.Conn
+	closed chan struct{}
+}
+
+func (l oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conn:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l oneConn) Close() error {
+	close(l.closed)
+	return nil
+}
+
+func (oneConn) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestLongStream: a page hears of the relay for as long as it listens, and not for the five minutes that other answers may take.
+func TestLongStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t)
+		server := &http.Server{Handler: s.handler, WriteTimeout: 5 * time.Minute}
+		near, far := net.Pipe()
+		l := oneConn{make(chan net.Conn, 1), make(chan struct{})}
+		l.conn <- far
+		ctx, end := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { server.Serve(l) })
+		running.Go(func() { s.pages.Run(ctx) })
+		var beats atomic.Int64
+		running.Go(func() {
+			for lines := bufio.NewScanner(near); lines.Scan(); {
+				if lines.Text() == "event: beat" {
+					beats.Add(1)
+				}
+			}
+		})
+		if _, err := fmt.Fprintf(near, "GET %s/events HTTP/1.1\r\nHost: relay\r\n\r\n", prefix); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour + time.Second)
+		if n := beats.Load(); n != 241 {
+			t.Errorf("in an hour it heard %d beats, want 241", n)
+		}
+		near.Close()
+		end()
+		server.Close()
+		running.Wait()
+		time.Sleep(time.Minute)
+	})
 }

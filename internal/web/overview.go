@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"pushrelay/internal/recent"
@@ -40,14 +39,15 @@ type attention struct {
 	Figure  string
 	What    string
 	Details string
-	Link    string // below the root
-	IsWarn  bool   // it is no fault yet
+	Names   []string // behind the details
+	Link    string   // below the root
+	IsWarn  bool     // it is no fault yet
 }
 
 func (h *Handler) showOverview(w http.ResponseWriter, r *http.Request) {
 	h.show(w, r, 0, func(rights *Rights, now time.Time) webpage.Page {
 		c := h.newOverview(rights, now)
-		c.First = h.firstSteps(r)
+		c.First = h.firstSteps(r, rights)
 		return webpage.Page{Template: "overview", Title: c.Verdict, Place: overview, Topics: topicAgents + " " + topicGroups, Content: c}
 	})
 }
@@ -75,7 +75,7 @@ func (c *overviewContent) addStatus(h *Handler, now time.Time) {
 	}
 	scrapes, pushes := h.cfg.Recent.All()
 	if n := pushes.Refused(); n > 0 {
-		c.warn(webpage.Count(n), noun(n, "push was refused in the last hour", "pushes were refused in the last hour"), "those of a group are on its page, with their reasons", "groups?state=rejected")
+		c.warn(webpage.Count(n), noun(n, "push was refused in the last hour", "pushes were refused in the last hour"), "the last of them, with their reasons", "refused")
 	}
 	if at := health.CertificateNotAfter; !at.IsZero() && at.Sub(now) < certificateEnds {
 		c.warn("1", "certificate of the relay ends", webpage.MomentOf(at, now).Relative+": agents will not trust it then", "status")
@@ -83,12 +83,13 @@ func (c *overviewContent) addStatus(h *Handler, now time.Time) {
 	c.Pushes, c.Scrapes = pushGraph(&pushes), scrapeGraph(&scrapes)
 }
 
-func (c *overviewContent) add(figure, what, details, link string) {
-	c.Attention = append(c.Attention, attention{Figure: figure, What: what, Details: details, Link: link})
+func (c *overviewContent) add(figure, what, details, link string, names ...string) {
+	c.Attention = append(c.Attention, attention{Figure: figure, What: what, Details: details, Names: some(names), Link: link})
 }
 
-func (c *overviewContent) warn(figure, what, details, link string) {
-	c.Attention = append(c.Attention, attention{Figure: figure, What: what, Details: details, Link: link, IsWarn: true})
+func (c *overviewContent) warn(figure, what, details, link string, names ...string) {
+	c.add(figure, what, details, link, names...)
+	c.Attention[len(c.Attention)-1].IsWarn = true
 }
 
 // addAgents counts agents and targets, and says which need attention.
@@ -126,17 +127,17 @@ func (c *overviewContent) addAgents(agents []roster.Agent, now time.Time) {
 	}
 	c.NoAgents = c.Agents == 0
 	if len(away) > 0 {
-		c.add(webpage.Count(len(away)), noun(len(away), "agent is offline", "agents are offline"), some(away), "agents?state="+agentAway)
+		c.add(webpage.Count(len(away)), noun(len(away), "agent is offline", "agents are offline"), "", "agents?state="+agentAway, away...)
 	}
 	if len(torn) > 0 {
-		c.add(webpage.Count(len(torn)), noun(len(torn), "agent has a double", "agents have doubles"), "two processes use one identity: "+some(torn), "agents?state="+agentTorn)
+		c.add(webpage.Count(len(torn)), noun(len(torn), "agent has a double", "agents have doubles"), "two processes use one identity: ", "agents?state="+agentTorn, torn...)
 	}
 	for _, reason := range byCount(down) {
 		n := down[reason]
-		c.add(webpage.Count(n), noun(n, "target is down", "targets are down")+": "+reasonWords(reason), some(downNames[reason]), "targets?state="+targetDown+"&reason="+url.QueryEscape(reason))
+		c.add(webpage.Count(n), noun(n, "target is down", "targets are down")+": "+reasonWords(reason), "", "targets?state="+targetDown+"&reason="+url.QueryEscape(reason), downNames[reason]...)
 	}
 	if len(ending) > 0 {
-		c.warn(webpage.Count(len(ending)), noun(len(ending), "certificate of an agent ends within a week", "certificates of agents end within a week"), some(ending), "agents?state="+agentEnding)
+		c.warn(webpage.Count(len(ending)), noun(len(ending), "certificate of an agent ends within a week", "certificates of agents end within a week"), "", "agents?state="+agentEnding, ending...)
 	}
 }
 
@@ -154,7 +155,7 @@ func (c *overviewContent) addGroups(sum *groupSummary) {
 		}
 		names := slices.Compact(slices.Sorted(slices.Values(sum.inState[i].jobs)))
 		c.Attention = append(c.Attention, attention{
-			Figure: webpage.Count(n), What: noun(n, s.one, s.many), Details: some(names), Link: "groups?state=" + s.name, IsWarn: s.isWarn,
+			Figure: webpage.Count(n), What: noun(n, s.one, s.many), Names: some(names), Link: "groups?state=" + s.name, IsWarn: s.isWarn,
 		})
 	}
 }
@@ -194,12 +195,12 @@ func boolOrder(b bool) int {
 // manyNames is how many names are told of many.
 const manyNames = 4
 
-// some names the first of many.
-func some(names []string) string {
+// some returns the first of many names, and a sign that there are more.
+func some(names []string) []string {
 	if len(names) > manyNames {
 		names = append(slices.Clone(names[:manyNames]), "…")
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 func noun(n int, one, many string) string {

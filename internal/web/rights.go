@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 
+	"pushrelay/internal/change"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/target"
 )
@@ -35,6 +36,9 @@ type Rights struct {
 }
 
 func (r *Rights) seesGroup(key grouping.Key) bool { return r.SeesGroup == nil || r.SeesGroup(key) }
+
+// told returns a reason as they may read it.
+func (r *Rights) told(reason string) string { return change.Readable(reason, r.SeesGroup) }
 
 func (r *Rights) offersDeletion(key grouping.Key) bool {
 	return r.OffersDeletion != nil && r.seesGroup(key) && r.OffersDeletion(key)

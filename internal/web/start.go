@@ -22,19 +22,23 @@ type firstSteps struct {
 }
 
 func (h *Handler) showStart(w http.ResponseWriter, r *http.Request) {
-	h.show(w, r, 0, func(*Rights, time.Time) webpage.Page {
-		return webpage.Page{Template: "start", Title: "First steps", Place: "First steps", Content: h.firstSteps(r)}
+	h.show(w, r, 0, func(rights *Rights, _ time.Time) webpage.Page {
+		return webpage.Page{Template: "start", Title: "First steps", Place: "First steps", Content: h.firstSteps(r, rights)}
 	})
 }
 
-func (h *Handler) firstSteps(r *http.Request) firstSteps {
+func (h *Handler) firstSteps(r *http.Request, rights *Rights) firstSteps {
 	base := h.baseURL(r)
 	u, err := url.Parse(base)
 	if err != nil {
 		u = &url.URL{Scheme: "http", Host: "localhost"}
 	}
 	s := firstSteps{CanDial: h.cfg.AgentsPort != "", Address: net.JoinHostPort(u.Hostname(), h.cfg.AgentsPort), Push: "echo 'backup_last_success_bytes 48211' |\n  curl --data-binary @- " + quoted(base+"/metrics/job/backup/instance/db-1")}
-	if h.cfg.DataDir != "" {
+	switch {
+	case h.cfg.DataDir == "":
+	case rights.HidesStatus:
+		s.Token = "relay-server --data.dir=DIR agents token site-a"
+	default:
 		s.Token = "relay-server --data.dir=" + quoted(h.cfg.DataDir) + " agents token site-a"
 	}
 	s.ComeIn = "relay-agent enroll TOKEN\nrelay-agent --config.file=agent.yml"

@@ -42,6 +42,7 @@ type targetList struct {
 	Text, State, Reason, Job, Agent, Sort string
 	States, Reasons, Jobs                 []option
 	Columns                               []column
+	Orders                                []option
 	Known                                 int
 	IsNarrow                              bool // there may be targets that they do not see
 	Targets                               []targetRow
@@ -90,8 +91,9 @@ func (h *Handler) newTargetList(rights *Rights, query url.Values, now time.Time)
 	list.Jobs = options("all jobs", slices.Sorted(maps.Keys(jobs)), list.Job)
 	list.Reasons = options("any reason", byCount(reasons), list.Reason)
 	sortBy(all, list.Sort, targetOrders)
-	list.Columns = columns(query, column{Name: "State", Link: "state"}, column{Name: "Job", Link: "job"}, column{Name: "Instance", Link: "instance"}, column{Name: "Agent", Link: "agent"},
-		column{Name: "Last scrape", Link: "scrape"}, column{Name: "Took", Link: "took", Class: "number"}, column{Name: "What was said"})
+	list.Columns = columns(query, column{Name: "State", By: "state"}, column{Name: "Job", By: "job"}, column{Name: "Instance", By: "instance"}, column{Name: "Agent", By: "agent"},
+		column{Name: "Last scrape", By: "scrape"}, column{Name: "Took", By: "took", Class: "number"}, column{Name: "What was said"})
+	list.Orders = orders(list.Columns)
 	var from, to int
 	list.Pager, from, to = webpage.NewPager(query, len(all), perPage)
 	for _, f := range all[from:to] {

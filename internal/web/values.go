@@ -56,7 +56,7 @@ type histogram struct {
 // newFamily returns a family with as many of its values as there is room for. Labels that the whole group has are left out.
 func newFamily(f groupstore.Family, key grouping.Key, room int, now time.Time) family {
 	out := family{
-		Name: f.Name(), Type: f.Type().String(), Help: f.Help(), Unit: f.Unit(), Series: f.Series(), Pushed: webpage.MomentOf(f.PushTime(), now), Quarantined: f.Quarantined(),
+		Name: f.Name(), Type: f.Type().String(), Help: f.Help(), Unit: f.Unit(), Series: f.Series(), Pushed: webpage.MomentOf(f.PushTime(), now),
 	}
 	for m := range f.Metrics() {
 		if out.cost >= room {

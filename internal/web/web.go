@@ -171,6 +171,7 @@ func (h *Handler) Mount(r *route.Router, counted func(name string, h http.Handle
 	all("/targets", h.showTargets)
 	all("/groups", h.showGroups)
 	all("/groups/delete", h.showDeletion)
+	all("/refused", h.showRefused)
 	one("/agents/:agent", h.showAgent)
 	one("/agents/:agent/targets/:target", h.showTarget)
 	one("/group/*labels", h.showGroup)

@@ -176,14 +176,14 @@ func (p *Pages) make(depth int, newPage func(now time.Time) Page, zipped bool) (
 	if err := p.byName[page.Template].ExecuteTemplate(&out, "frame.html", f); err != nil {
 		return nil, 0, fmt.Errorf("making the page %s: %w", page.Template, err)
 	}
-	status = max(page.Status, http.StatusOK)
+	status, body = max(page.Status, http.StatusOK), showControls(out.Bytes())
 	if !zipped {
-		return out.Bytes(), status, nil
+		return body, status, nil
 	}
 	var small bytes.Buffer
 	z, err := gzip.NewWriterLevel(&small, gzip.BestSpeed)
 	if err == nil {
-		_, err = z.Write(out.Bytes())
+		_, err = z.Write(body)
 	}
 	if err == nil {
 		err = z.Close()

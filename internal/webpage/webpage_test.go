@@ -75,6 +75,19 @@ func TestShow(t *testing.T) {
 	}
 }
 
+// TestDirections: no text of a page turns round what is beside it, and what is sent back stays as it is.
+func TestDirections(t *testing.T) {
+	p := newPages(map[string]string{"a.html": `{{define "content"}}<a title="{{.}}" href="?q={{.}}">{{.}}</a>, <q>{{.}}</q>{{end}}`})
+	const text = "a\u202a\u202b\u202c\u202d\u202e<\u2066\u2067>\u2068\u2069 \u200f\u202f…"
+	body := show(t, p, http.MethodGet, 0, webpage.Page{Template: "a", Title: text, Content: text}).Body.String()
+	const told = "a[U+202A][U+202B][U+202C][U+202D][U+202E]&lt;[U+2066][U+2067]&gt;[U+2068][U+2069] \u200f\u202f…"
+	for _, want := range []string{"<title>" + told + " · prog", ">" + told + "</a>, <q>" + told + "</q>", `title="a` + "\u202a\u202b\u202c\u202d\u202e&lt;\u2066"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q:\n%q", want, body)
+		}
+	}
+}
+
 // TestAssets: every file that the frame and the scripts name is there, can be kept by browsers, and only under its version.
 func TestAssets(t *testing.T) {
 	p := newPages(map[string]string{"a.html": `{{define "content"}}{{end}}`})

@@ -20,6 +20,18 @@ func Read(file string, maxBytes int) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, int64(maxBytes)+1))
 }
 
+// Keys returns the keys of a text that is one mapping; none of any other, of which the file's own reader tells.
+func Keys(text []byte) (keys []string) {
+	root, err := Parse(text)
+	if root == nil || err != nil || root.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		keys = append(keys, strings.TrimSpace(root.Content[i].Value))
+	}
+	return keys
+}
+
 // ParseMapping returns the root of a text that is one mapping and has at most so many bytes; nil if there is nothing in it.
 func ParseMapping(text []byte, maxBytes int, known ...string) (*yaml.Node, error) {
 	if len(text) > maxBytes {

@@ -55,6 +55,12 @@ config: |
   push_rules:
     - match: ['{job="backup"}']
       every: 24h
+policy: |
+  users:
+    - user: prometheus
+      read: '{job=~".+"}'
+      scrape: '{agent=~".+"}'
+      status: true
 web: {existingSecret: relay-web}
 service: {type: NodePort, annotations: {a: b}}
 agents: {loadBalancerSourceRanges: [192.0.2.0/24], externalTrafficPolicy: Local, annotations: {a: b}}
@@ -62,6 +68,9 @@ persistence: {storageClass: fast, annotations: {a: b}}
 podAnnotations: {prometheus.io/scrape: "true"}
 podLabels: {team: a}
 monitoring:
+  scheme: https
+  basicAuth: {username: {name: relay-scrape, key: username}, password: {name: relay-scrape, key: password}}
+  tlsConfig: {ca: {secret: {name: relay-web-ca, key: ca.crt}}, serverName: relay.example.org}
   serviceMonitor: {enabled: true, labels: {release: prometheus}, interval: 30s}
   scrapeConfig: {enabled: true, labels: {release: prometheus}, interval: 30s}
   rules: {enabled: true, labels: {release: prometheus}}
@@ -73,9 +82,10 @@ tolerations: [{operator: Exists}]
 affinity: {nodeAffinity: {}}
 priorityClassName: high
 `},
-	"relay without volume": {"relay-server", "persistence: {enabled: false}\nimage: {digest: \"sha256:" + strings.Repeat("0", 64) + "\"}\nnetworkPolicy: {enabled: true}\nagents: {type: ClusterIP}\n"},
-	"agent":                {"relay-agent", ""},
-	"agent for one name":   {"relay-agent", "enroll: {existingSecret: join-token, fromToken: true}\npersistence: {storageClass: fast}\n"},
+	"relay with a policy only": {"relay-server", "policy: 'users: [{anonymous: true}]'\n"},
+	"relay without volume":     {"relay-server", "persistence: {enabled: false}\nimage: {digest: \"sha256:" + strings.Repeat("0", 64) + "\"}\nnetworkPolicy: {enabled: true}\nagents: {type: ClusterIP}\n"},
+	"agent":                    {"relay-agent", ""},
+	"agent for one name":       {"relay-agent", "enroll: {existingSecret: join-token, fromToken: true}\npersistence: {storageClass: fast}\n"},
 	"agent as Deployment": {"relay-agent", `
 kind: Deployment
 enroll: {existingSecret: join-token, namePrefix: prod-, key: join}
@@ -116,11 +126,16 @@ func (c chartCase) read(t *testing.T) map[string]any {
 
 // render renders a chart as helm template does, and returns its files, and what helm install would say.
 func render(ctx context.Context, chart string, values map[string]any) (files map[string]string, notes string, err error) {
+	return renderAs(ctx, chart, chart, "monitoring", values)
+}
+
+// renderAs renders a release of a name.
+func renderAs(ctx context.Context, chart, name, namespace string, values map[string]any) (files map[string]string, notes string, err error) {
 	loaded, err := loader.LoadDir(helmDir + chart)
 	if err != nil {
 		return nil, "", err
 	}
-	options := common.ReleaseOptions{Name: chart, Namespace: "monitoring", IsInstall: true, Revision: 1}
+	options := common.ReleaseOptions{Name: name, Namespace: namespace, IsInstall: true, Revision: 1}
 	all, err := util.ToRenderValues(loaded, values, options, nil)
 	if err != nil {
 		return nil, "", err
@@ -305,7 +320,19 @@ func TestChartsRefuse(t *testing.T) {
 		"no size":            {"relay-server", "persistence: {size: much}", "/persistence/size"},
 		"an unknown kind":    {"relay-agent", "kind: Job", "/kind"},
 		"one name for nodes": {"relay-agent", "kind: DaemonSet\nenroll: {fromToken: true}", "/enroll/fromToken"},
-		"no flag":            {"relay-agent", "extraArgs: [push.wait=3s]", "/extraArgs/0"},
+		"monitoring of a port that is shut": {
+			"relay-server", "web: {existingSecret: relay-web}\nmonitoring: {serviceMonitor: {enabled: true}}", "monitoring.scheme, basicAuth, authorization and tlsConfig have to say",
+		},
+		"discovery of a port that is shut": {
+			"relay-server", "web: {existingSecret: relay-web}\nmonitoring: {scrapeConfig: {enabled: true}}", "monitoring.scheme, basicAuth, authorization and tlsConfig have to say",
+		},
+		"two ways to be known": {
+			"relay-server", "monitoring: {basicAuth: {password: {name: a, key: b}}, authorization: {credentials: {name: a, key: b}}}", "Prometheus takes one of them",
+		},
+		"an authority and no TLS": {"relay-server", "monitoring: {tlsConfig: {serverName: relay}}", "monitoring.scheme has to be https"},
+		"a password as it is":     {"relay-server", "monitoring: {basicAuth: {password: secret}}", "/monitoring/basicAuth/password"},
+		"a misspelt authority":    {"relay-server", "monitoring: {scheme: https, tlsConfig: {caFile: ca.crt}}", "additional properties 'caFile' not allowed"},
+		"no flag":                 {"relay-agent", "extraArgs: [push.wait=3s]", "/extraArgs/0"},
 	} {
 		_, _, err := render(t.Context(), tt.chart, chartCase{tt.chart, tt.values}.read(t))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -55,7 +55,8 @@ var ofHelm = regexp.MustCompile(`(?m)^ *(app\.kubernetes\.io/managed-by|helm\.sh
 const madeFrom = "# What the chart in deploy/helm renders, for whoever has no Helm. Change first: "
 
 var heads = map[string]string{
-	"relay.yaml":               madeFrom + "the image, the storage, and relay.example.org, the name by which agents dial.\n",
-	"agent.yaml":               madeFrom + "the image, and agent.yml, which says what may be scraped.\n# It wants a Secret with a join token: kubectl --namespace=monitoring create secret generic join-token --from-file=token=FILE\n",
+	"relay.yaml": madeFrom + "the image, the storage, and relay.example.org, the name by which agents dial.\n",
+	"agent.yaml": madeFrom + "the image, and agent.yml, which says what may be scraped.\n# It wants a Secret with a join token for its name, which is that of its pod (relay-server agents token relay-agent-0):\n" +
+		"# kubectl --namespace=monitoring create secret generic join-token --from-file=token=FILE\n",
 	"prometheus-operator.yaml": madeFrom + "labels, if your Prometheus selects by them.\n# The first takes the relay's page, with what was pushed; the second all that is behind its agents.\n",
 }

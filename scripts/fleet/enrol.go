@@ -54,7 +54,7 @@ func enrollOne(ctx context.Context, client *enrolclient.Client, token *enrol.Tok
 		return mtls.Files{}, err
 	}
 	for {
-		issued, err := client.Enroll(ctx, token, name, request)
+		issued, err := client.Enroll(ctx, token, enrolclient.Names{Otherwise: name}, request)
 		if failed, ok := errors.AsType[*enrolclient.Error](err); ok && failed.Later {
 			if err := pause(ctx, 200*time.Millisecond); err != nil {
 				return mtls.Files{}, err

@@ -27,10 +27,10 @@ var (
 	newVersion = os.Getenv("NEW_VERSION")
 )
 
-// command runs a program to its end, within two minutes, and returns all that it printed.
+// command runs a program to its end, within four minutes, and returns all that it printed.
 func command(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	return string(out), err
@@ -80,6 +80,8 @@ func TestDebian(t *testing.T) {
 	shared := t.TempDir() // seen in the machine as /srv/test
 	copyMatching(t, oldRelease, "*_"+runtime.GOARCH+".deb", filepath.Join(shared, "old"))
 	copyMatching(t, newRelease, "*_"+runtime.GOARCH+".deb", filepath.Join(shared, "new"))
+	copyMatching(t, newRelease, "pushrelay-*.linux-"+runtime.GOARCH+".tar.gz", filepath.Join(shared, "new"))
+	writePages(t, filepath.Join(shared, "pages"))
 	copyMatching(t, "testdata", "machine.sh", shared)
 	copyMatching(t, "testdata", "prometheus.yml", shared)
 	must(t, "chmod", "-R", "a+rX", shared)
@@ -289,6 +291,36 @@ func TestContainers(t *testing.T) {
 		t.Errorf("after the restart the relay does not show %s:\n%s", want, page)
 	}
 	stop("agent")
+
+	// The page about backups, word by word.
+	dir = t.TempDir()
+	backup := exec.CommandContext(t.Context(), "bash", "-euc", "podman() { command podman "+strings.Join(p.args, " ")+` "$@"; }`+"\n"+
+		documented(t, "docs/how-to/backup-and-restore.md", "sh", "podman exec relay relay-server backup"))
+	backup.Dir = dir
+	if out, err := backup.CombinedOutput(); err != nil || !strings.Contains(string(out), "pushrelay.store: 1 group") {
+		t.Errorf("the backup: %v\n%s", err, out)
+	}
+	if stat, err := os.Stat(filepath.Join(dir, "pushrelay.store")); err != nil || stat.Size() == 0 {
+		t.Errorf("the backup is not here: %v", err)
+	}
+	if files := must(t, "tar", "--list", "--file="+filepath.Join(dir, "pushrelay-authority.tar")); !strings.Contains(files, "authority/ca.key") {
+		t.Errorf("the backup of the authority has %s", files)
+	}
+	stop("relay")
+
+	// TLS and a password, with files of whom it runs as.
+	keys := filepath.Join(dir, "web")
+	if err := os.Mkdir(keys, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	webFiles(t, keys)
+	must(t, "chown", "-R", fmt.Sprint(nobody), keys)
+	_, port, _ := net.SplitHostPort(web)
+	p.run("relay", image["relay-server"], []string{
+		"--volume=" + keys + ":/web:ro", "--env=RELAY_SERVER_ADDRESS=https://prometheus:secret@localhost:" + port, "--env=SSL_CERT_FILE=/web/web.crt",
+		`--health-cmd=["relay-server","check-ready"]`,
+	}, []string{"--web.listen-address=" + web, "--grpc.listen-address=" + tunnel, "--web.config.file=/web/web.yml"})
+	p.eventually("relay", "healthcheck", "run", "relay")
 	stop("relay")
 }
 

@@ -209,28 +209,7 @@ func TestDeb(t *testing.T) {
 func TestImage(t *testing.T) {
 	t.Chdir("../..")
 	content := releaseOf(t, build(t))["relay-server-1.2.3-rc.1.oci.tar"]
-	dir := t.TempDir()
-	for name, e := range tarOf(t, content) {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, e.content, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	top, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tops, err := top.IndexManifest()
-	if err != nil || len(tops.Manifests) != 1 || tops.Manifests[0].Annotations["org.opencontainers.image.ref.name"] != "localhost/relay-server:1.2.3-rc.1" {
-		t.Fatalf("the layout: %+v, %v", tops, err)
-	}
-	index, err := top.ImageIndex(tops.Manifests[0].Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
+	index := indexOf(t, content, "localhost/relay-server:1.2.3-rc.1")
 	if err := validate.Index(index); err != nil {
 		t.Error(err)
 	}
@@ -255,6 +234,60 @@ func TestImage(t *testing.T) {
 	}
 }
 
+// indexOf returns the image for all platforms that an archive has under a name.
+func indexOf(t *testing.T, archive []byte, name string) v1.ImageIndex {
+	t.Helper()
+	dir := t.TempDir()
+	for name, e := range tarOf(t, archive) {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, e.content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	top, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tops, err := top.IndexManifest()
+	if err != nil || len(tops.Manifests) != 1 || tops.Manifests[0].Annotations["org.opencontainers.image.ref.name"] != name {
+		t.Fatalf("the layout: %+v, %v", tops, err)
+	}
+	index, err := top.ImageIndex(tops.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
+}
+
+// entriesOf returns all that is in an image, by path; a folder that two layers have is there twice.
+func entriesOf(t *testing.T, image v1.Image) (paths []string, entries map[string]entry) {
+	t.Helper()
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries = map[string]entry{}
+	for _, l := range layers {
+		r, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, e := range tarOf(t, content) {
+			paths = append(paths, path)
+			entries[path] = e
+		}
+	}
+	slices.Sort(paths)
+	return paths, entries
+}
+
 func checkImage(t *testing.T, arch string, image v1.Image) {
 	t.Helper()
 	config, err := image.ConfigFile()
@@ -266,39 +299,17 @@ func checkImage(t *testing.T, arch string, image v1.Image) {
 		!slices.Equal(c.Entrypoint, []string{"/usr/bin/relay-server"}) || !slices.Equal(c.Healthcheck.Test, []string{"CMD", "relay-server", "check-ready"}) {
 		t.Errorf("configuration for %s: %+v", arch, config)
 	}
-	layers, err := image.Layers()
-	if err != nil {
-		t.Fatal(err)
+	names, entries := entriesOf(t, image)
+	if h := entries["data/"].header; h == nil || h.Uid != nobody || h.Mode != 0o700 {
+		t.Errorf("the data dir: %+v", h)
 	}
-	var names []string
-	for _, l := range layers {
-		r, err := l.Uncompressed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		content, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, e := range tarOf(t, content) {
-			names = append(names, name)
-			switch name {
-			case "data/":
-				if e.header.Uid != nobody || e.header.Mode != 0o700 {
-					t.Errorf("%+v", e.header)
-				}
-			case "usr/bin/relay-server":
-				if string(e.content) != "relay-server for linux-"+arch || e.header.Mode != 0o755 {
-					t.Errorf("%+v %s", e.header, e.content)
-				}
-			case "etc/ssl/certs/ca-certificates.crt":
-				if pool := x509.NewCertPool(); !pool.AppendCertsFromPEM(e.content) || bytes.Count(e.content, []byte("BEGIN")) < 100 {
-					t.Errorf("no certificate authorities: %s", e.content)
-				}
-			}
-		}
+	if e := entries["usr/bin/relay-server"]; string(e.content) != "relay-server for linux-"+arch || e.header.Mode != 0o755 {
+		t.Errorf("the program: %+v %s", e.header, e.content)
 	}
-	slices.Sort(names)
+	roots := entries["etc/ssl/certs/ca-certificates.crt"].content
+	if pool := x509.NewCertPool(); !pool.AppendCertsFromPEM(roots) || bytes.Count(roots, []byte("BEGIN")) < 100 {
+		t.Errorf("no certificate authorities: %s", roots)
+	}
 	want := []string{
 		"data/", "etc/", "etc/ssl/", "etc/ssl/certs/", "etc/ssl/certs/ca-certificates.crt", "usr/", "usr/", "usr/bin/", "usr/bin/relay-server", "usr/share/",
 		"usr/share/doc/", "usr/share/doc/relay-server/", "usr/share/doc/relay-server/LICENSE", "usr/share/doc/relay-server/THIRD_PARTY_NOTICES",

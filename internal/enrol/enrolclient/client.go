@@ -42,13 +42,38 @@ func New(cfg Config) *Client {
 	return &Client{cfg}
 }
 
-// Enroll exchanges a token for a certificate; name may be empty, and request is as in EnrollRequest. Its relays are asked in their order until one signs. The
-// error is an [*Error].
-func (c *Client) Enroll(ctx context.Context, token *enrol.Token, name string, request []byte) (*relayv1.IssuedCertificate, error) {
+// Names are what an agent asks to be called.
+type Names struct {
+	// Name is the agent's. Empty: that of the token, and for a token that needs one Otherwise, unless that is empty too.
+	Name, Otherwise string
+}
+
+// Enroll exchanges a token for a certificate; request is as in EnrollRequest. Its relays are asked in their order until one signs. The error is
+// an [*Error].
+func (c *Client) Enroll(ctx context.Context, token *enrol.Token, names Names, request []byte) (*relayv1.IssuedCertificate, error) {
+	issued, err := c.enroll(ctx, token, names, request)
+	refused, ok := errors.AsType[*Error](err)
+	if !ok || !refused.noFallback || names.Name != "" || names.Otherwise == "" {
+		return issued, err
+	}
+	// The relay is of a release that knows no fallback.
+	issued, err = c.enroll(ctx, token, Names{Name: names.Otherwise}, request)
+	if also, ok := errors.AsType[*Error](err); ok {
+		err = &Error{Reason: also.Reason, Later: also.Later, text: fmt.Sprintf("%s; and as %q: %s", refused.text, names.Otherwise, also.text)}
+	}
+	return issued, err
+}
+
+// enroll is Enroll, with one name at most for relays that know no other.
+func (c *Client) enroll(ctx context.Context, token *enrol.Token, names Names, request []byte) (*relayv1.IssuedCertificate, error) {
+	in := &relayv1.EnrollRequest{TokenId: token.ID[:], TokenSecret: token.Secret[:], Name: names.Name, CertificateRequest: request}
+	if names.Name == "" {
+		in.FallbackName = names.Otherwise
+	}
 	return each(token.Addresses, func(address string) (issued *relayv1.IssuedCertificate, err error) {
 		verify := func(host string, state tls.ConnectionState) error { return verifyPin(token.CA, host, state) }
 		err = c.call(ctx, address, &tls.Config{VerifyConnection: verifying(address, verify)}, func(ctx context.Context, relay relayv1.EnrolmentServiceClient) error {
-			answer, err := relay.Enroll(ctx, &relayv1.EnrollRequest{TokenId: token.ID[:], TokenSecret: token.Secret[:], Name: name, CertificateRequest: request})
+			answer, err := relay.Enroll(ctx, in)
 			issued = answer.GetIssued()
 			return err
 		})
@@ -59,19 +84,34 @@ func (c *Client) Enroll(ctx context.Context, token *enrol.Token, name string, re
 // RenewLate asks for the next certificate after that of the agent, which may have ended. The relays are asked in their order until one signs. The error is
 // an [*Error].
 func (c *Client) RenewLate(ctx context.Context, relays []string, own *mtls.Material, request []byte) (*relayv1.IssuedCertificate, error) {
-	return each(relays, func(address string) (issued *relayv1.IssuedCertificate, err error) {
-		verify := func(host string, state tls.ConnectionState) error { return verifyRelay(own.Roots(), host, state) }
-		config := &tls.Config{
-			VerifyConnection:     verifying(address, verify),
-			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.Certificate(), nil },
-		}
-		err = c.call(ctx, address, config, func(ctx context.Context, relay relayv1.EnrolmentServiceClient) error {
-			answer, err := relay.RenewLate(ctx, &relayv1.RenewLateRequest{CertificateRequest: request})
-			issued = answer.GetIssued()
-			return err
-		})
-		return issued, err
+	return each(relays, func(address string) (*relayv1.IssuedCertificate, error) {
+		return c.renewLate(ctx, address, own, request)
 	})
+}
+
+// renewLate asks one relay.
+func (c *Client) renewLate(ctx context.Context, address string, own *mtls.Material, request []byte) (issued *relayv1.IssuedCertificate, err error) {
+	verify := func(host string, state tls.ConnectionState) error { return verifyRelay(own.Roots(), host, state) }
+	config := &tls.Config{
+		VerifyConnection:     verifying(address, verify),
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.Certificate(), nil },
+	}
+	err = c.call(ctx, address, config, func(ctx context.Context, relay relayv1.EnrolmentServiceClient) error {
+		answer, err := relay.RenewLate(ctx, &relayv1.RenewLateRequest{CertificateRequest: request})
+		issued = answer.GetIssued()
+		return err
+	})
+	return issued, err
+}
+
+// Revoked asks a relay whether the certificate of the agent is revoked, and returns its words. A relay that cannot tell, as one that has not issued it, or
+// that is not reached, has not said so. Nothing is issued.
+func (c *Client) Revoked(ctx context.Context, address string, own *mtls.Material) (reason string, revoked bool) {
+	_, err := c.renewLate(ctx, address, own, nil)
+	if refusal, ok := errors.AsType[*enrol.Refusal](err); ok && refusal.Reason == enrol.ReasonRevoked {
+		return refusal.Message, true
+	}
+	return "", false
 }
 
 // call opens a connection to a relay for one call.

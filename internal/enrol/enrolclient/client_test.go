@@ -82,28 +82,38 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
-// TestNames: the token's, the one that is asked for, and for tokens that leave it open another one.
+// TestNames: the token's, the one that is asked for, and for tokens that leave it open another one. Only relays of an earlier release are asked twice.
 func TestNames(t *testing.T) {
 	for name, tt := range map[string]struct {
 		prefix, name, otherwise string
+		earlier                 bool // the relay is of a release that knows no fallback
 		want                    string
 		err                     string
+		asked                   []string
 	}{
-		"the token's":             {otherwise: "host", want: "site-a"},
-		"asked for":               {name: "site-a", want: "site-a"},
-		"not the token's":         {name: "site-b", err: "not for this name"},
-		"open":                    {prefix: "site-", otherwise: "site-host", want: "site-host"},
-		"open, asked for":         {prefix: "site-", name: "site-7", otherwise: "site-host", want: "site-7"},
-		"open, and the host's no": {prefix: "site-", otherwise: "host", err: `and as "host"`},
-		"open, and no host's":     {prefix: "site-", err: "not for this name"},
+		"the token's":                  {otherwise: "host", want: "site-a", asked: []string{""}},
+		"asked for":                    {name: "site-a", want: "site-a", asked: []string{"site-a"}},
+		"not the token's":              {name: "site-b", otherwise: "host", err: "not for this name", asked: []string{"site-b"}},
+		"open":                         {prefix: "site-", otherwise: "site-host", want: "site-host", asked: []string{""}},
+		"open, asked for":              {prefix: "site-", name: "site-7", otherwise: "site-host", want: "site-7", asked: []string{"site-7"}},
+		"open, and the host's no":      {prefix: "site-", otherwise: "host", err: "not for this name", asked: []string{""}},
+		"open, and no host's":          {prefix: "site-", err: "not for this name", asked: []string{""}},
+		"earlier, the token's":         {earlier: true, otherwise: "host", want: "site-a", asked: []string{""}},
+		"earlier, open":                {earlier: true, prefix: "site-", otherwise: "site-host", want: "site-host", asked: []string{"", "site-host"}},
+		"earlier, open, asked for":     {earlier: true, prefix: "site-", name: "edge-7", otherwise: "site-host", err: "not for this name", asked: []string{"edge-7"}},
+		"earlier, open, the host's no": {earlier: true, prefix: "site-", otherwise: "host", err: `and as "host"`, asked: []string{"", "host"}},
+		"earlier, open, and no host's": {earlier: true, prefix: "site-", err: "not for this name", asked: []string{""}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			relay := enroltest.NewRelay(enroltest.NewAuthority(t, "CA"), "127.0.0.1")
-			relay.Prefix = tt.prefix
+			relay.Prefix, relay.Earlier = tt.prefix, tt.earlier
 			address, _ := relay.Listen(t)
 			j := join(t, relay.Token("site-a", address))
 			j.Name, j.Otherwise = tt.name, tt.otherwise
 			id, err := j.Attempt(t.Context())
+			if asked := relay.Asked(); !slices.Equal(asked, tt.asked) {
+				t.Errorf("the relay was asked for %q, want %q", asked, tt.asked)
+			}
 			if tt.err != "" {
 				failed, ok := errors.AsType[*enrolclient.Error](err)
 				if !ok || !failed.Final() || failed.Later || !strings.Contains(err.Error(), tt.err) {
@@ -242,7 +252,7 @@ func TestSilentRelayIsGivenUp(t *testing.T) {
 			return near, nil
 		}})
 		begun := time.Now()
-		_, err := client.Enroll(t.Context(), &token, "", nil)
+		_, err := client.Enroll(t.Context(), &token, enrolclient.Names{}, nil)
 		if failed, ok := errors.AsType[*enrolclient.Error](err); !ok || !failed.Later || time.Since(begun) > 2*enrol.AttemptTimeout || !strings.Contains(err.Error(), "no answer within 15s") {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}

@@ -27,6 +27,8 @@ type Error struct {
 	Later bool
 	// text says of each relay why.
 	text string
+	// noFallback says that a relay refuses for the name and knows no fallback.
+	noFallback bool
 }
 
 // Error says of each relay that was asked why.
@@ -52,7 +54,7 @@ func each(relays []string, ask func(address string) (*relayv1.IssuedCertificate,
 		switch {
 		case refused && slices.Contains([]enrol.Reason{enrol.ReasonName, enrol.ReasonRequest, enrol.ReasonRevoked}, refusal.Reason):
 			// It knows the token, or the certificate.
-			return nil, &Error{Reason: refusal.Reason, text: strings.Join(texts, "; ")}
+			return nil, &Error{Reason: refusal.Reason, text: strings.Join(texts, "; "), noFallback: refusal.Reason == enrol.ReasonName && !refusal.KnowsFallback}
 		case refused && refusal.Reason != enrol.ReasonLater:
 			// Another relay may have made the token, or issued the certificate.
 			if failed.Reason == "" || failed.Reason == enrol.ReasonCannotSign {
@@ -128,7 +130,7 @@ func explainCall(err error) error {
 		return nil
 	}
 	if refusal, ok := enrol.RefusalFrom(err); ok {
-		return &enrol.Refusal{Reason: refusal.Reason, Message: tunnel.Text(refusal.Message)}
+		return &enrol.Refusal{Reason: refusal.Reason, Message: tunnel.Text(refusal.Message), KnowsFallback: refusal.KnowsFallback}
 	}
 	st := status.Convert(err)
 	switch st.Code() {

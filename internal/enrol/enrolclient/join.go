@@ -3,7 +3,6 @@ package enrolclient
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"pushrelay/internal/enrol"
 	"pushrelay/internal/identity"
@@ -15,8 +14,7 @@ type Join struct {
 	// Store takes the identity.
 	Store identity.Store
 	Token *enrol.Token
-	// Name is the agent's. Empty: that of the token, and for a token that needs one Otherwise, unless that is empty too.
-	Name, Otherwise string
+	Names
 	// Release is the agent's, for the files.
 	Release string
 }
@@ -31,21 +29,11 @@ func (j *Join) Attempt(ctx context.Context) (*identity.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := j.Name
-	issued, err := j.Client.Enroll(ctx, j.Token, name, request)
-	if refused, ok := errors.AsType[*Error](err); ok && refused.Reason == enrol.ReasonName && name == "" && j.Otherwise != "" {
-		name = j.Otherwise
-		var second error
-		if issued, second = j.Client.Enroll(ctx, j.Token, name, request); second == nil {
-			err = nil
-		} else if also, ok := errors.AsType[*Error](second); ok {
-			err = &Error{Reason: also.Reason, Later: also.Later, text: fmt.Sprintf("%s; and as %q: %s", refused.text, name, also.text)}
-		}
-	}
+	issued, err := j.Client.Enroll(ctx, j.Token, j.Names, request)
 	if err != nil {
 		return nil, j.failed(err)
 	}
-	checked, err := identity.CheckFirst(issued, key, name, j.Token.CA)
+	checked, err := identity.CheckFirst(issued, key, j.Name, j.Token.CA)
 	if err != nil {
 		return nil, err
 	}

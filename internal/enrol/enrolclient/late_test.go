@@ -116,8 +116,38 @@ func TestEnrollThroughProxy(t *testing.T) {
 		t.Errorf("Attempt() = %v, %v", id, err)
 	}
 	token := relay.Token("site-b", "other.test:9443")
-	_, err = through.Enroll(t.Context(), &token, "", nil)
+	_, err = through.Enroll(t.Context(), &token, enrolclient.Names{}, nil)
 	if failed, ok := errors.AsType[*enrolclient.Error](err); !ok || !failed.Later || !strings.Contains(err.Error(), "refuses a connection to other.test:9443: 403") {
 		t.Errorf("a proxy that refuses: %v", err)
+	}
+}
+
+// TestRevoked: a relay is asked whether a certificate is revoked, and nothing is issued; one of an earlier release refuses an empty request, and one that
+// is not reached has not said so either.
+func TestRevoked(t *testing.T) {
+	relay := enroltest.NewRelay(enroltest.NewAuthority(t, "CA"), "127.0.0.1")
+	address, stop := relay.Listen(t)
+	j := join(t, relay.Token("site-a", address))
+	id, err := j.Attempt(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mtls.NewReloader(mtls.Config{Role: mtls.Agent, Files: id.Files()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if reason, revoked := j.Client.Revoked(t.Context(), address, m.Material()); revoked {
+		t.Errorf("one that is not revoked: %q", reason)
+	}
+	relay.Revoke("site-a")
+	if reason, revoked := j.Client.Revoked(t.Context(), address, m.Material()); !revoked || reason != "this agent is revoked" {
+		t.Errorf("one that is revoked: %v, %q", revoked, reason)
+	}
+	stop()
+	if reason, revoked := j.Client.Revoked(t.Context(), address, m.Material()); revoked {
+		t.Errorf("of a relay that is gone: %q", reason)
+	}
+	if issued := relay.Issued(); len(issued) != 1 {
+		t.Errorf("%d certificates were issued", len(issued))
 	}
 }

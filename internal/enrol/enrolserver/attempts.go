@@ -3,7 +3,6 @@ package enrolserver
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -76,7 +75,7 @@ func (a *attempt) Close() error {
 // enter takes a connection in if there is room, or can be.
 func (s *attempts) enter(conn *tls.Conn) (a *attempt, admitted bool) {
 	now := time.Now()
-	a = &attempt{Conn: conn, address: conn.RemoteAddr().String(), from: prefixOf(conn.RemoteAddr()), begun: now}
+	a = &attempt{Conn: conn, address: conn.RemoteAddr().String(), from: prefixOf(conn.RemoteAddr().String()), begun: now}
 	if shown := conn.ConnectionState().PeerCertificates; len(shown) > 0 {
 		a.certificate = shown[0]
 	}
@@ -147,8 +146,8 @@ func (of *source) room(now time.Time) int {
 }
 
 // prefixOf returns whom an address belongs to: with IPv6 a host has many.
-func prefixOf(addr net.Addr) netip.Prefix {
-	parsed, err := netip.ParseAddrPort(addr.String())
+func prefixOf(address string) netip.Prefix {
+	parsed, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return netip.Prefix{}
 	}

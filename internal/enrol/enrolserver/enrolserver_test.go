@@ -2,25 +2,31 @@ package enrolserver_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"pushrelay/internal/enrol"
+	"pushrelay/internal/enrol/enrolclient"
 	"pushrelay/internal/enrol/enrolserver"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/ledger"
@@ -42,21 +48,99 @@ func TestEnroll(t *testing.T) {
 			t.Errorf("it is to be renewed from %v on, want %v", got, want)
 		}
 		again := r.mustEnroll(a, token, "site-a") // the answer was lost
-		if again.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-			t.Error("two certificates have one serial number")
+		if !bytes.Equal(again.RawTBSCertificate, cert.RawTBSCertificate) {
+			t.Error("the same key gets another certificate")
 		}
 		_, err := r.enroll(newAgent(t), token, "")
 		wantRefusal(t, err, enrol.ReasonToken, "unknown to this relay, or used, ended or void")
 
 		known, _ := r.ledger.Agent("site-a")
-		if len(known.Certificates) != 2 || known.Certificates[0].By != ledger.ByToken || known.Certificates[0].Token != token.ID.String() || known.Certificates[0].Address != "192.0.2.1:4711" {
+		if len(known.Certificates) != 1 || known.Certificates[0].By != ledger.ByToken || known.Certificates[0].Token != token.ID.String() || known.Certificates[0].Address != "192.0.2.1:4711" {
 			t.Errorf("the ledger has %+v", known.Certificates)
 		}
-		if len(r.issued) != 2 {
+		if len(r.issued) != 1 {
 			t.Errorf("%d certificates were told of", len(r.issued))
 		}
 		if log := r.log.String(); strings.Contains(log, fmt.Sprintf("%x", token.Secret[:])) || !strings.Contains(log, "audit=refused") {
 			t.Errorf("the log says %s", log)
+		}
+	})
+}
+
+// TestOneKey: whoever shows a token and one key all the time has one certificate, one record and a few lines of the log for it; the next one when
+// half of its life is over, and none under another name.
+func TestOneKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-a", End: time.Now().Add(366 * day)})
+		a := newAgent(t)
+		first := r.mustEnroll(a, token, "")
+		size := r.size()
+		for range 100 {
+			if again := r.mustEnroll(a, token, "site-a"); !bytes.Equal(again.RawTBSCertificate, first.RawTBSCertificate) {
+				t.Fatal("the same key gets another certificate")
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if grown, lines := r.size()-size, strings.Count(r.log.String(), "audit=issued_again"); grown != 0 || len(r.issued) != 1 || lines != 20 {
+			t.Errorf("the ledger has grown by %d bytes, %d certificates were issued, and %d lines logged", grown, len(r.issued), lines)
+		}
+		time.Sleep(lifetime/2 + time.Minute)
+		second := r.mustEnroll(a, token, "")
+		if left := time.Until(second.NotAfter); left != lifetime || !bytes.Equal(r.mustEnroll(a, token, "").RawTBSCertificate, second.RawTBSCertificate) {
+			t.Errorf("after half of its life the next one has %v to go", left)
+		}
+		if _, err := r.ledger.Revoke(ledger.Revocation{Agent: "site-a", Serial: mtls.Serial(second), At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		if third := r.mustEnroll(a, token, ""); third.SerialNumber.Cmp(second.SerialNumber) == 0 {
+			t.Error("a certificate is handed out that is revoked")
+		}
+
+		many := r.token(ledger.Token{Name: "edge-", Prefix: true})
+		r.mustEnroll(a, many, "edge-1")
+		r.mustEnroll(a, many, "edge-1")
+		_, err := r.enroll(a, many, "edge-2")
+		wantRefusal(t, err, enrol.ReasonToken, "used")
+	})
+}
+
+// TestOneKeyAfterTheClockWasSet: a certificate that is not valid yet, from when the relay's clock was ahead, is not handed out again.
+func TestOneKeyAfterTheClockWasSet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-a"})
+		a := newAgent(t)
+		der, err := x509.MarshalPKIXPublicKey(a.key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ahead := ledger.Certificate{
+			Agent: "site-a", Serial: "a1", From: time.Now().Add(364 * day), To: time.Now().Add(365*day + lifetime), By: ledger.ByToken, At: time.Now(),
+			Token: token.ID.String(), Key: fmt.Sprintf("%x", sha256.Sum256(der)),
+		}
+		if err := r.ledger.Issue(ahead); err != nil {
+			t.Fatal(err)
+		}
+		if cert := r.mustEnroll(a, token, ""); time.Until(cert.NotAfter) != lifetime {
+			t.Errorf("it is valid from %s to %s", cert.NotBefore, cert.NotAfter)
+		}
+	})
+}
+
+// TestOneKeyAtOnce: it gets one certificate also if it asks many times at once.
+func TestOneKeyAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		token := r.token(ledger.Token{Name: "site-a"})
+		a := newAgent(t)
+		var asking sync.WaitGroup
+		for range 50 {
+			asking.Go(func() { r.mustEnroll(a, token, "") })
+		}
+		asking.Wait()
+		if len(r.issued) != 1 {
+			t.Errorf("%d certificates were issued", len(r.issued))
 		}
 	})
 }
@@ -214,6 +298,40 @@ func TestRenewLate(t *testing.T) {
 	})
 }
 
+// TestWhetherRevoked: whoever has the key of a certificate is told whether it is revoked, and nothing is issued for it. Who is revoked hears nothing else.
+func TestWhetherRevoked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		a := newAgent(t)
+		cert := r.mustEnroll(a, r.token(ledger.Token{Name: "site-a"}), "")
+		unnoted, err := r.authority.SignAgent("site-a", a.key.Public(), lifetime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(cert *x509.Certificate) error {
+			out, err := r.client("192.0.2.1", a.with(cert)).RenewLate(t.Context(), &relayv1.RenewLateRequest{})
+			if out.GetIssued() != nil {
+				t.Error("a certificate was issued")
+			}
+			return err
+		}
+		if err := ask(cert); err != nil || len(r.refusals()) > 0 {
+			t.Errorf("one that is not revoked: %v, %v", err, r.refusals())
+		}
+		wantRefusal(t, ask(unnoted), enrol.ReasonCertificate, "ledger of this relay does not have")
+		if _, err := r.ledger.Revoke(ledger.Revocation{Agent: "site-a", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+		wantRefusal(t, ask(cert), enrol.ReasonRevoked, "site-a is revoked: it was revoked at 2000-01-01T00:00:00Z")
+		wantRefusal(t, ask(unnoted), enrol.ReasonRevoked, "site-a is revoked: it was revoked at 2000-01-01T00:00:00Z")
+		time.Sleep(lifetime + grace + day)
+		wantRefusal(t, ask(cert), enrol.ReasonRevoked, "site-a is revoked")
+		if known, _ := r.ledger.Agent("site-a"); len(known.Certificates) != 1 {
+			t.Errorf("the ledger has %d certificates", len(known.Certificates))
+		}
+	})
+}
+
 // TestRenewLateOfStrangers: what another authority issued, what is not in the ledger, and what is no agent's is not renewed.
 func TestRenewLateOfStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -317,7 +435,7 @@ func TestFloods(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce: an image that starts a thousand times behind one address comes in, whole.
+// TestManyAtOnce: an image that starts hundreds of times behind one address, and says no name, comes in, whole, and nothing counts as an attack.
 func TestManyAtOnce(t *testing.T) {
 	const agents = 300
 	synctest.Test(t, func(t *testing.T) {
@@ -325,10 +443,11 @@ func TestManyAtOnce(t *testing.T) {
 		token := r.token(ledger.Token{Name: "site-", Prefix: true, Uses: agents})
 		done := make(chan error)
 		for i := range agents {
+			join := r.joining("192.0.2.1", token, fmt.Sprint("site-", i))
 			go func() {
 				for {
-					_, err := r.client("192.0.2.1", nil).Enroll(t.Context(), newAgent(t).ask(token, fmt.Sprint("site-", i)))
-					if refusal, ok := enrol.RefusalFrom(err); err == nil || ok && refusal.Reason != enrol.ReasonLater {
+					_, err := join.Attempt(t.Context())
+					if failed, ok := errors.AsType[*enrolclient.Error](err); !ok || !failed.Later {
 						done <- err
 						return
 					}
@@ -344,32 +463,86 @@ func TestManyAtOnce(t *testing.T) {
 		if known, _ := r.ledger.Token(token.ID.String(), time.Now()); known.Used != agents {
 			t.Errorf("the token was used %d times", known.Used)
 		}
+		refused := r.refusals()
+		delete(refused, string(enrol.ReasonLater)) // the token has a bucket
+		if log := r.log.String(); len(refused) > 0 || strings.Contains(log, "reason=name") {
+			t.Errorf("counted %v, and the log says %s", refused, log)
+		}
 		_, err := r.enroll(newAgent(t), token, "site-x")
 		wantRefusal(t, err, enrol.ReasonToken, "")
 	})
 }
 
-// TestBuckets: whoever may ask may not ask all the time.
-func TestBuckets(t *testing.T) {
+// TestFallbackName: it is taken where there is no other. An agent of an earlier release, which asks without a name first, does not fail by that.
+func TestFallbackName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRelay(t)
-		a := newAgent(t)
-		cert := r.mustEnroll(a, r.token(ledger.Token{Name: "site-a"}), "")
-		later := 0
-		for range 20 {
-			if _, err := r.server.Renew(cert, newAgent(t).request(), "192.0.2.1:1"); err != nil {
-				wantRefusal(t, err, enrol.ReasonLater, "asks very often")
-				later++
+		many, one := r.token(ledger.Token{Name: "edge-", Prefix: true, Uses: 100}), r.token(ledger.Token{Name: "site-a"})
+		for host, want := range map[string]string{"edge-1": "edge-1", "host": ""} {
+			id, err := r.joining("192.0.2.1", many, host).Attempt(t.Context())
+			if want == "" && (err == nil || !strings.Contains(err.Error(), "for edge-…, and not for host")) || want != "" && (err != nil || id.Agent.Agent != want) {
+				t.Errorf("as %s: %v, %v", host, id, err)
 			}
 		}
-		if later != 15 {
-			t.Errorf("%d of 20 were put off", later)
+		if diff := cmp.Diff(map[string]float64{"name": 1}, r.refusals()); diff != "" {
+			t.Errorf("refusals (-want +got):\n%s", diff)
 		}
-		time.Sleep(time.Minute)
-		if _, err := r.server.Renew(cert, newAgent(t).request(), "192.0.2.1:1"); err != nil {
-			t.Error(err)
+		if id, err := r.joining("192.0.2.1", one, "host").Attempt(t.Context()); err != nil || id.Agent.Agent != "site-a" {
+			t.Errorf("a token with a name: %v, %v", id, err)
+		}
+		for i := range 30 {
+			_, err := r.enroll(newAgent(t), many, "")
+			wantRefusal(t, err, enrol.ReasonName, `whose names begin with "edge-"`)
+			r.mustEnroll(newAgent(t), many, fmt.Sprint("edge-earlier-", i))
+		}
+		for i := range 100 { // the address may have as many connections as before
+			conn, err := r.dial("192.0.2.1", nil)
+			if err != nil {
+				t.Fatal(i, err)
+			}
+			defer conn.Close()
+		}
+		r.mustEnroll(newAgent(t), many, "edge-2")
+	})
+}
+
+// TestRenewalsAreBounded: an agent that renews all the time has a few certificates a day.
+func TestRenewalsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRelay(t)
+		cert := r.mustEnroll(newAgent(t), r.token(ledger.Token{Name: "site-a"}), "")
+		request := newAgent(t).request()
+		for range 24 * 12 {
+			if _, err := r.server.Renew(cert, request, "192.0.2.1:1"); err != nil {
+				wantRefusal(t, err, enrol.ReasonLater, "asks very often")
+			}
+			time.Sleep(5 * time.Minute)
+		}
+		if renewed := len(r.issued) - 1; renewed < 60 || renewed > 16+48 {
+			t.Errorf("%d renewals in a day", renewed)
 		}
 	})
+}
+
+// TestRenewalsThatCannotBeKept: an agent that can keep no certificate asks for one again and again, and is never put off, whatever the lives of certificates.
+// It waits as renewal.Keeper does, each time as short as that may be.
+func TestRenewalsThatCannotBeKept(t *testing.T) {
+	for _, life := range []time.Duration{time.Minute, time.Hour, 10 * time.Hour, day, 30 * day, 366 * day} {
+		t.Run(life.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRelay(t, func(c *enrolserver.Config) { c.Lifetime = life })
+				cert := r.mustEnroll(newAgent(t), r.token(ledger.Token{Name: "site-a"}), "")
+				request := newAgent(t).request()
+				limit := max(time.Minute, min(time.Hour, life/20))
+				for failures := range 50 {
+					if _, err := r.server.Renew(cert, request, "192.0.2.1:1"); err != nil {
+						t.Fatalf("after %d failures: %v", failures, err)
+					}
+					time.Sleep(min(limit, time.Minute<<min(failures, 10)) / 2)
+				}
+			})
+		})
+	}
 }
 
 // TestNameOfAnotherTrustDomain: no token lets anybody in under it, and none is spent by that.

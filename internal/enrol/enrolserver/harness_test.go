@@ -25,8 +25,10 @@ import (
 
 	"pushrelay/internal/authority"
 	"pushrelay/internal/enrol"
+	"pushrelay/internal/enrol/enrolclient"
 	"pushrelay/internal/enrol/enrolserver"
 	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/identity"
 	"pushrelay/internal/ledger"
 	"pushrelay/internal/mtls"
 )
@@ -46,6 +48,7 @@ type relay struct {
 	server    *enrolserver.Server
 	pin       enrol.Pin
 	log       *logged
+	metrics   *prometheus.Registry
 
 	mu     sync.Mutex
 	issued []ledger.Certificate // guarded by mu
@@ -55,7 +58,7 @@ type relay struct {
 // newRelay starts a relay; change may take things from it.
 func newRelay(t testing.TB, change ...func(*enrolserver.Config)) *relay {
 	t.Helper()
-	r := &relay{t: t, dir: t.TempDir(), known: map[string]time.Time{}, log: &logged{}}
+	r := &relay{t: t, dir: t.TempDir(), known: map[string]time.Time{}, log: &logged{}, metrics: prometheus.NewRegistry()}
 	var err error
 	if r.authority, err = authority.Create(filepath.Join(r.dir, "authority"), authority.Config{}); err != nil {
 		t.Fatal(err)
@@ -74,7 +77,7 @@ func newRelay(t testing.TB, change ...func(*enrolserver.Config)) *relay {
 	r.pin = enrol.PinOf(r.authority.CACert().Raw)
 	cfg := enrolserver.Config{
 		Authority: r.authority, Ledger: r.ledger, Certificates: certificates, Lifetime: lifetime, Grace: grace,
-		Logger: slog.New(slog.NewTextHandler(r.log, nil)), Registerer: prometheus.NewRegistry(),
+		Logger: slog.New(slog.NewTextHandler(r.log, nil)), Registerer: r.metrics,
 		Issued: func(c ledger.Certificate) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -152,19 +155,25 @@ type fromConn struct {
 
 func (c *fromConn) RemoteAddr() net.Addr { return c.from }
 
-// dial opens a connection from an address, with a certificate if there is one, and returns the client's end of it.
-func (r *relay) dial(from string, cert *tls.Certificate) (*tls.Conn, error) {
+// open opens a connection from an address, and returns the client's end of it, and how the handshake ended at the relay's.
+func (r *relay) open(from string) (here net.Conn, shaken <-chan error) {
 	here, there := net.Pipe()
 	addr := &net.TCPAddr{IP: net.ParseIP(from), Port: 4711}
 	server := tls.Server(&fromConn{there, addr}, r.server.TLSConfig())
-	shaken := make(chan error, 1)
+	done := make(chan error, 1)
 	go func() {
 		err := server.HandshakeContext(context.Background())
 		if err == nil {
 			r.server.Take(server)
 		}
-		shaken <- err
+		done <- err
 	}()
+	return here, done
+}
+
+// dial opens a connection from an address, with a certificate if there is one, and returns the client's end of it after the handshake.
+func (r *relay) dial(from string, cert *tls.Certificate) (*tls.Conn, error) {
+	here, shaken := r.open(from)
 	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{enrol.Protocol}}
 	if cert != nil {
 		config.Certificates = []tls.Certificate{*cert}
@@ -250,6 +259,49 @@ func (r *relay) enroll(a *agent, token enrol.Token, name string) (*x509.Certific
 	r.t.Helper()
 	out, err := r.client("192.0.2.1", nil).Enroll(r.t.Context(), a.ask(token, name))
 	return r.leaf(out.GetIssued()), err
+}
+
+// joining returns an agent whose host has a name, from an address, that comes in as the program does.
+func (r *relay) joining(from string, token enrol.Token, host string) *enrolclient.Join {
+	r.t.Helper()
+	return &enrolclient.Join{
+		Client: enrolclient.New(enrolclient.Config{Dial: func(context.Context, string, string) (net.Conn, error) {
+			conn, _ := r.open(from)
+			return conn, nil
+		}}),
+		Store: identity.In(r.t.TempDir()), Token: &token, Names: enrolclient.Names{Otherwise: host},
+	}
+}
+
+// size is that of the ledger's file.
+func (r *relay) size() int64 {
+	r.t.Helper()
+	stat, err := os.Stat(filepath.Join(r.dir, "ledger.jsonl"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return stat.Size()
+}
+
+// refusals returns how many refusals were counted, by reason; none is left out.
+func (r *relay) refusals() map[string]float64 {
+	r.t.Helper()
+	families, err := r.metrics.Gather()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	counts := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() != "relay_enrolments_refused_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if n := m.GetCounter().GetValue(); n > 0 {
+				counts[m.GetLabel()[0].GetValue()] = n
+			}
+		}
+	}
+	return counts
 }
 
 // renewLate renews a certificate over the way of enrolment, for a new key.

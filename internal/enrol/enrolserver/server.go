@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -63,14 +64,17 @@ type Server struct {
 	arrivals *arrivals
 	attempts *attempts
 	buckets  *buckets
-	lines    *loglimit.Limiter // by reason
+	lines    *loglimit.Limiter   // by token
+	refusals *loglimit.Strangers // by reason and address
 	refused  *prometheus.CounterVec
+
+	using sync.Mutex // held while a token is used, so that a key gets one certificate however often it asks at once
 }
 
 // New returns a server. It starts nothing.
 func New(cfg Config) *Server {
 	s := &Server{
-		cfg: cfg, arrivals: newArrivals(), attempts: newAttempts(), buckets: newBuckets(), lines: loglimit.New(),
+		cfg: cfg, arrivals: newArrivals(), attempts: newAttempts(), buckets: newBuckets(), lines: loglimit.New(), refusals: loglimit.NewStrangers(),
 		refused: promauto.With(cfg.Registerer).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_enrolments_refused_total",
 			Help: "Certificates that were asked for and not issued, by why.",
@@ -128,9 +132,16 @@ func (s *Server) Enroll(ctx context.Context, in *relayv1.EnrollRequest) (*relayv
 	if err != nil {
 		return nil, err
 	}
-	issued, refusal := s.enroll(ctx, in, from.address)
-	if refusal != nil {
-		return nil, s.refuse(from, refusal)
+	who := askerWith(in, from.address)
+	issued, refusal := s.enroll(ctx, in, who)
+	switch {
+	case refusal == nil:
+	case refusal.Reason == enrol.ReasonName && in.GetName() == "" && in.GetFallbackName() == "":
+		// The token is good, and an agent of an earlier release asks without a name first, and then with one: that is no failure.
+		s.tell(who, refusal)
+		return nil, refusal.Status()
+	default:
+		return nil, s.refuse(from, who, refusal)
 	}
 	return &relayv1.EnrollResponse{Issued: issued}, nil
 }
@@ -141,9 +152,10 @@ func (s *Server) RenewLate(ctx context.Context, in *relayv1.RenewLateRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	issued, refusal := s.renewLate(from.certificate, in.GetCertificateRequest(), from.address)
+	who := &asker{address: from.address}
+	issued, refusal := s.renewLate(from.certificate, in.GetCertificateRequest(), who)
 	if refusal != nil {
-		return nil, s.refuse(from, refusal)
+		return nil, s.refuse(from, who, refusal)
 	}
 	return &relayv1.RenewLateResponse{Issued: issued}, nil
 }
@@ -151,9 +163,10 @@ func (s *Server) RenewLate(ctx context.Context, in *relayv1.RenewLateRequest) (*
 // Renew issues the next certificate to an agent that has a session, opened with the given verified certificate. What is refused is an error that
 // travels as a status.
 func (s *Server) Renew(certificate *x509.Certificate, request []byte, address string) (*relayv1.IssuedCertificate, error) {
-	issued, refusal := s.renew(certificate, request, address)
+	who := &asker{address: address}
+	issued, refusal := s.renew(certificate, request, who)
 	if refusal != nil {
-		s.tell(address, refusal)
+		s.tell(who, refusal)
 		return nil, refusal.Status()
 	}
 	return issued, nil
@@ -163,19 +176,12 @@ func (s *Server) Renew(certificate *x509.Certificate, request []byte, address st
 func (s *Server) CanSign() bool { return s.cfg.Authority != nil }
 
 // refuse counts a refusal as a failure of whoever asked, unless it is not theirs.
-func (s *Server) refuse(from *attempt, refusal *enrol.Refusal) error {
+func (s *Server) refuse(from *attempt, who *asker, refusal *enrol.Refusal) error {
 	if refusal.Reason != enrol.ReasonLater && refusal.Reason != enrol.ReasonCannotSign {
 		s.attempts.failed(from)
 	}
-	s.tell(from.address, refusal)
+	s.tell(who, refusal)
 	return refusal.Status()
-}
-
-// tell counts and logs a refusal.
-func (s *Server) tell(address string, refusal *enrol.Refusal) {
-	s.refused.WithLabelValues(string(refusal.Reason)).Inc()
-	s.lines.Log(s.cfg.Logger, slog.LevelWarn, string(refusal.Reason), "certificate refused", slog.String("audit", "refused"), slog.String("addr", address),
-		slog.String("reason", refusal.Message))
 }
 
 // established tells gRPC of connections whose handshake is done.

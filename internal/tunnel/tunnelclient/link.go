@@ -44,6 +44,9 @@ type Config struct {
 	Certificates *mtls.Reloader
 	// Expired is told when the certificate is found to be outside its validity, by this machine's clock or by the relay's. It must not wait. Nil tells nobody.
 	Expired func()
+	// AskRevoked asks the relay, apart from the tunnel, whether the certificate is revoked, and returns its words: what a refused handshake says may mean
+	// other things, too. Nil asks nobody.
+	AskRevoked func(ctx context.Context) (reason string, revoked bool)
 	// Scraper answers the relay's scrapes.
 	Scraper scrape.Scraper
 	// Spool has the changes of groups; nil for an agent that only scrapes.
@@ -71,6 +74,7 @@ type Link struct {
 	addresses addresses      // owned by Run
 	pace      pace           // owned by Run
 	sessions  sync.WaitGroup // owned by Run; those that serve, or have handed over and are not over yet
+	revoked   said           // owned by Run; what the relay said when it was asked
 	dialNow   chan struct{}  // one slot; ends a wait for the next attempt
 	complains sync.Once      // of a relay that asks for what cannot be meant
 	denials   *rate.Limiter  // of lines about targets that the relay does not list
@@ -83,6 +87,12 @@ type Link struct {
 	status  Status     // guarded by mu
 
 	saidDenied tunnel.Denied // guarded by mu; what the log has
+}
+
+// said is that a relay calls a certificate revoked; zero if it has not.
+type said struct {
+	certificate *mtls.Material
+	reason      string
 }
 
 // Status says how a link is.
@@ -161,9 +171,11 @@ func (l *Link) Run(ctx context.Context) error {
 			l.addresses.failed = err != nil
 		}
 		if err != nil {
+			err = l.askRevoked(ctx, err)
 			l.setStatus(err)
 			l.cfg.Metrics.attachFailed(l.cfg.Address)
 		} else {
+			l.revoked = said{}
 			err = l.serve(ctx, s)
 			spent = 0
 			if time.Since(startedAt) >= tunnel.StableSession {
@@ -237,13 +249,31 @@ func isThrownOut(err error) bool {
 	return isRevoked(err) || ok && refused.Lasting
 }
 
-// isRevoked says that the relay calls the agent, or its certificate, revoked. In a handshake it cannot: what it says there may mean other things, too.
+// isRevoked says that the relay calls the agent, or its certificate, revoked. In a handshake it cannot: what it says there may mean other things, too, which
+// is why it is asked.
 func isRevoked(err error) bool {
 	if refused, ok := errors.AsType[*mtls.RefusedError](err); ok {
 		return refused.Revoked
 	}
 	ended, ok := errors.AsType[*endedError](err)
 	return ok && ended.end.GetReason() == relayv1.SessionEndReason_SESSION_END_REASON_REVOKED
+}
+
+// askRevoked returns the relay's word that the agent is revoked in the place of a refusal that may mean that or something else. Once it has been said of a
+// certificate it is not asked again. It is called by Run.
+func (l *Link) askRevoked(ctx context.Context, err error) error {
+	refused, ok := errors.AsType[*mtls.RefusedError](err)
+	if !ok || !refused.Lasting || refused.Revoked || l.cfg.AskRevoked == nil {
+		return err
+	}
+	if m := l.cfg.Certificates.Material(); m != l.revoked.certificate {
+		reason, revoked := l.cfg.AskRevoked(ctx)
+		if !revoked {
+			return err
+		}
+		l.revoked = said{m, reason}
+	}
+	return &mtls.RefusedError{Reason: l.revoked.reason, Lasting: true, Revoked: true, Err: err}
 }
 
 // isExpired says that the certificate is outside its validity, by the relay's clock or by this machine's.

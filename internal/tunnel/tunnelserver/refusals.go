@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
+	"pushrelay/internal/loglimit"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/tunnel"
 )
@@ -20,8 +18,6 @@ const (
 	// agent does: a load balancer looks every few seconds.
 	refusalSilence = time.Minute
 	probeSilence   = time.Hour
-	// maxRefusals bounds what is remembered; anybody can be refused, from as many addresses as they have.
-	maxRefusals = 4096
 )
 
 // refusals counts and logs the handshakes that failed: of each kind and each address seldom enough that none of them hides
@@ -29,30 +25,11 @@ const (
 type refusals struct {
 	logger  *slog.Logger
 	metrics *metrics
-	limits  map[mtls.Fault]*rate.Limiter // of log lines; static
-
-	mu     sync.Mutex
-	logged map[refusal]*refusalCount // guarded by mu
-}
-
-// refusal is what makes one refusal the same as another.
-type refusal struct {
-	fault       mtls.Fault
-	host, agent string
-}
-
-// refusalCount is when a refusal was logged last, and how often it came since.
-type refusalCount struct {
-	at     time.Time
-	missed int
+	lines   *loglimit.Strangers // by fault, host and agent
 }
 
 func newRefusals(logger *slog.Logger, m *metrics) *refusals {
-	r := &refusals{logger: logger, metrics: m, limits: map[mtls.Fault]*rate.Limiter{}, logged: map[refusal]*refusalCount{}}
-	for _, fault := range mtls.Faults() {
-		r.limits[fault] = rate.NewLimiter(rate.Every(time.Second), 10)
-	}
-	return r
+	return &refusals{logger: logger, metrics: m, lines: loglimit.NewStrangers()}
 }
 
 // add counts a handshake that failed, and logs it if it is its turn.
@@ -66,7 +43,11 @@ func (r *refusals) add(conn *tunnel.Conn, state tls.ConnectionState, err error) 
 	if splitErr != nil {
 		host = conn.RemoteAddr().String()
 	}
-	missed, due := r.due(refusal{fault: fault, host: host, agent: tunnel.Version(mtls.AgentOf(state, err))}, time.Now())
+	silence := refusalSilence
+	if isProbe(fault) {
+		silence = probeSilence
+	}
+	missed, due := r.lines.Due(string(fault), host+" "+tunnel.Version(mtls.AgentOf(state, err)), silence)
 	if !due {
 		return
 	}
@@ -85,33 +66,6 @@ func (r *refusals) add(conn *tunnel.Conn, state tls.ConnectionState, err error) 
 		attrs = append(attrs, slog.String("audit", "refused"), slog.String("agent", revoked.Agent), slog.String("serial", mtls.Serial(state.PeerCertificates[0])))
 	}
 	r.logger.Warn("agent refused in the TLS handshake", attrs...)
-}
-
-// due says whether a refusal is to be logged now, and how many of its kind were not since the last time.
-func (r *refusals) due(key refusal, now time.Time) (missed int, due bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	silence := refusalSilence
-	if isProbe(key.fault) {
-		silence = probeSilence
-	}
-	last, known := r.logged[key]
-	if known && now.Sub(last.at) < silence || !r.limits[key.fault].AllowN(now, 1) {
-		if known {
-			last.missed++
-		}
-		return 0, false
-	}
-	if !known {
-		if len(r.logged) >= maxRefusals {
-			clear(r.logged) // the limit of the kind is left
-		}
-		last = &refusalCount{}
-		r.logged[key] = last
-	}
-	missed = last.missed
-	*last = refusalCount{at: now}
-	return missed, true
 }
 
 // isProbe says that no agent does this: what looks whether the port is alive does, and what ends TLS on the way.

@@ -245,7 +245,7 @@ func (s *Server) log(level slog.Level, agent, message string, attrs ...slog.Attr
 func (s *Server) begin(stream relayv1.RelayService_AttachServer, conn *connection) (*session, *relayv1.Hello, error) {
 	if end := s.admission.attach(conn); end != nil {
 		s.metrics.attachesRefused.Inc()
-		s.log(slog.LevelWarn, conn.peer.Agent, "agent refused", slog.String("addr", conn.addr()), slog.String("reason", end.message))
+		s.log(slog.LevelWarn, conn.peer.Agent, "agent refused", slog.String("addr", conn.addr()), slog.String("reason", "too_often"), slog.String("detail", end.message))
 		return nil, nil, end.status().Err()
 	}
 	hello, err := s.receiveHello(stream)
@@ -333,15 +333,16 @@ const takenWait = time.Minute
 // refuse ends a session that has not begun, since its certificate was revoked after the handshake or its name is another's, and returns the error
 // of its call.
 func (s *Server) refuse(ss *session, reason error) error {
-	end := revoked(reason.Error())
+	end, code := revoked(reason.Error()), "revoked"
 	if _, taken := errors.AsType[*roster.TakenError](reason); taken {
-		end = &sessionEnd{message: reason.Error(), retryAfter: takenWait}
+		end, code = &sessionEnd{message: reason.Error(), retryAfter: takenWait}, "name_taken"
 	}
 	ss.cancel(end)
 	s.mu.Lock()
 	delete(s.sessions, ss.conn)
 	s.mu.Unlock()
-	s.log(slog.LevelWarn, ss.agent, "agent refused", slog.String("audit", "refused"), slog.String("addr", ss.conn.addr()), slog.String("serial", ss.conn.serial()), slog.String("reason", reason.Error()))
+	s.log(slog.LevelWarn, ss.agent, "agent refused", slog.String("audit", "refused"), slog.String("addr", ss.conn.addr()), slog.String("serial", ss.conn.serial()), slog.String("reason", code),
+		slog.String("detail", reason.Error()))
 	return end.status().Err()
 }
 

@@ -65,6 +65,7 @@ export async function refresh() {
 let worker = null;
 
 function hear(path, heard) {
+  path = new URL(path, location.href).href; // without the password of a page that was opened with one
   if (typeof SharedWorker === "undefined") { // as on some phones
     const stream = new EventSource(path);
     for (const name of [...main.dataset.topics.split(" "), "beat"]) stream.addEventListener(name, () => heard(name));
@@ -73,7 +74,7 @@ function hear(path, heard) {
   }
   worker ??= new SharedWorker(new URL("./ears.js", import.meta.url));
   worker.port.onmessage = ({ data }) => heard(data);
-  worker.port.postMessage(new URL(path, location.href).href);
+  worker.port.postMessage(path);
   return () => {
     worker.port.onmessage = null;
     worker.port.postMessage("");

@@ -2,6 +2,7 @@
 import { hold, refresh } from "./live.js";
 
 const wait = 10; // seconds
+const late = 4000; // milliseconds between two looks at the clock, after which nobody can have watched: browsers look once a second where a page is hidden
 const pieceBytes = 200_000; // of one request: proxies take a megabyte
 
 const notices = document.getElementById("notices");
@@ -21,7 +22,8 @@ export function tell(kind, text, seconds = 12) {
   setTimeout(() => box.remove(), seconds * 1000);
 }
 
-// undone waits, and returns whether it was undone meanwhile.
+// undone waits, and returns whether it was undone meanwhile. A page that is left is not gone: the browser keeps it as it stood, and lets it go on
+// when its reader comes back, hours later maybe. A machine that slept does the same.
 function undone(text) {
   const { box, words } = notice("", "");
   const count = document.createElement("span");
@@ -29,23 +31,35 @@ function undone(text) {
   const button = document.createElement("button");
   button.textContent = "Undo";
   box.append(button);
-  words.append(`${text} `, count);
+  const what = document.createElement("bdi"); // it may have a name
+  what.textContent = text;
+  words.append(what, " ", count);
   button.focus();
   return new Promise((decided) => {
-    const until = Date.now() + wait * 1000;
+    let looked = Date.now();
+    const until = looked + wait * 1000;
     const end = (was) => {
       clearInterval(ticks);
       removeEventListener("keydown", escape);
+      removeEventListener("pagehide", leave);
       box.remove();
       decided(was);
     };
     const tick = () => {
-      const left = Math.ceil((until - Date.now()) / 1000);
+      const now = Date.now();
+      if (Math.abs(now - looked) > late) { end(true); return; }
+      looked = now;
+      const left = Math.ceil((until - now) / 1000);
       if (left <= 0) end(false); else count.textContent = `in ${left} s. Leaving this page cancels it.`;
     };
     const escape = (event) => { if (event.key === "Escape") end(true); };
+    const leave = () => {
+      clearInterval(ticks);
+      addEventListener("pageshow", () => end(true), { once: true }); // says so to who comes back
+    };
     const ticks = setInterval(tick, 200);
     addEventListener("keydown", escape);
+    addEventListener("pagehide", leave);
     button.addEventListener("click", () => end(true));
     tick();
   });
@@ -64,18 +78,36 @@ function* pieces(fields) {
   yield body;
 }
 
+// whereTo is where a form is sent. Its action has the password of a page that was opened as http://user:password@relay/, and fetch takes none;
+// location.href has none, and the browser sends it all the same.
+function whereTo(form) { return new URL(form.getAttribute("action"), location.href); }
+
+// send changes what the fields name, piece by piece. No piece is sent any more once the page is left.
 async function send(form, fields) {
   const total = {};
-  for (const body of pieces(fields)) {
-    const answer = await fetch(form.action, { method: "POST", body, headers: { "X-Relay-Token": form.dataset.token, Accept: "application/json" }, redirect: "error" });
-    const text = await answer.text();
-    let said = null;
-    try { said = JSON.parse(text); } catch { /* a proxy's words, or a refusal's */ }
-    if (!answer.ok || !said) throw new Error((said && said.error) || text.trim().split("\n")[0].slice(0, 300) || `answered ${answer.status}`);
-    for (const [name, n] of Object.entries(said.counts || {})) total[name] = (total[name] || 0) + n;
-    if (said.note) total.note = said.note;
+  const leaving = new AbortController();
+  const leave = () => leaving.abort(new Error("the page was left meanwhile, and nothing more was done from then on"));
+  addEventListener("pagehide", leave);
+  try {
+    for (const body of pieces(fields)) add(total, await sendPiece(form, body, leaving.signal));
+  } finally {
+    removeEventListener("pagehide", leave);
   }
   return total;
+}
+
+async function sendPiece(form, body, signal) {
+  const answer = await fetch(whereTo(form), { method: "POST", body, signal, headers: { "X-Relay-Token": form.dataset.token, Accept: "application/json" }, redirect: "error" });
+  const text = await answer.text();
+  let said = null;
+  try { said = JSON.parse(text); } catch { /* a proxy's words, or a refusal's */ }
+  if (!answer.ok || !said) throw new Error((said && said.error) || text.trim().split("\n")[0].slice(0, 300) || `answered ${answer.status}`);
+  return said;
+}
+
+function add(total, { counts, note }) {
+  for (const [name, n] of Object.entries(counts || {})) total[name] = (total[name] || 0) + n;
+  if (note) total.note = note;
 }
 
 function words(total) {
@@ -107,8 +139,8 @@ async function submit(event) {
     button.disabled = false;
   } finally {
     release();
-    refresh();
   }
+  refresh();
 }
 
 // arm lets forms that change something do so, now that there is somebody to wait.

@@ -1,7 +1,7 @@
 #!/bin/bash
 # What becomes of a fresh Debian whose administrator installs relay and agent, uses, upgrades, removes and purges them. It runs in that machine, as root. The
 # folder that it is in has the packages of this build (new/) and those of the one before (old/). The last thing that is printed is what went wrong.
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "$0")"
 export DEBIAN_FRONTEND=noninteractive RELAY_AGENT_ADDRESS=unix:/run/relay-agent/agent.sock
 trap 'echo "FAILED in line $LINENO: $BASH_COMMAND"; journalctl --no-pager -u relay-server -u relay-agent -n 60' ERR
@@ -20,6 +20,17 @@ install_packages() { apt-get install --quiet --yes --no-install-recommends --opt
 is() { [[ $1 == "$2" ]] || { echo "is '$1', want '$2'" && return 1; }; }
 # shows QUERY VALUE: what Prometheus says to a query, a number.
 shows() { promtool query instant http://127.0.0.1:9090 "$1" | grep -q " => $2 @"; }
+
+# What documents say is done here as they say it: pages/ has their commands, which are those of somebody who is not root.
+export HOME=/root
+sudo() {
+	[[ $1 != -u ]] || { runuser -u "$2" -- "${@:3}" && return; }
+	"$@"
+}
+# sudoedit does what the page's comment says: it adds the flags in $add.
+sudoedit() { sed -i "s#^\(RELAY_[A-Z]*_FLAGS=\"\)#\1$add #" "$1"; }
+pages=$PWD/pages
+ready() { RELAY_SERVER_ADDRESS=$1 SSL_CERT_FILE=$pages/web.crt relay-server check-ready; }
 
 step "the relay is installed, and runs"
 install_packages ./old/relay-server_*.deb
@@ -81,6 +92,79 @@ install_packages ./new/relay-server_*.deb ./new/relay-agent_*.deb
 eventually relay-agent status
 eventually shows 'backup_bytes{agent="site-a"}' 48211
 
+step "a member of its group pushes on the agent's socket"
+usermod -aG relay-agent backup
+echo 'rows 3' | runuser -u backup -- relay-agent push --job=import
+eventually shows 'rows{agent="site-a"}' 3
+
+step "TLS and a password: pages/web.sh"
+cd "$pages"
+add=$(sed -n 's/^sudoedit .*# add \(--[^ ]*\).*/\1/p' web.sh)
+. ./web.sh
+eventually ready https://prometheus:secret@localhost:9091
+[[ $(ready https://localhost:9091 2>&1 || true) == *401* ]]
+is "$(stat --format='%a %U' /etc/relay-server/web.key)" "600 root"
+eventually relay-agent status
+rm /etc/systemd/system/relay-server.service.d/web.conf
+sed -i "s#$add ##" /etc/relay-server/relay-server.env
+systemctl daemon-reload
+
+step "certificates that are given by files: pages/grpc.sh, pages/keys.sh"
+relay-server --data.dir=/var/lib/pushrelay relay-certificate --server-name=localhost --out="$HOME/relay-2"
+cd "$HOME/relay-2"
+flags() { echo "--grpc.tls.cert-file=$1/relay.crt --grpc.tls.key-file=$2/relay.key --grpc.tls.client-ca-file=$1/ca.crt"; }
+add=$(flags /run/credentials/relay-server.service /run/credentials/relay-server.service)
+. "$pages/grpc.sh"
+eventually relay-server check-ready
+eventually relay-agent status
+rm /etc/systemd/system/relay-server.service.d/grpc.conf
+sed -i "s#$add ##" /etc/relay-server/relay-server.env
+add=$(flags /etc/relay-server /etc/relay-server)
+sudoedit /etc/relay-server/relay-server.env
+chmod 0644 /etc/relay-server/relay.crt /etc/relay-server/ca.crt
+. "$pages/keys.sh"
+eventually relay-server check-ready
+eventually relay-agent status
+is "$(stat --format='%a %U %G' /etc/relay-server/relay.key)" "640 root relay-keys"
+rm -r /etc/systemd/system/relay-server.service.d
+sed -i "s#$add ##" /etc/relay-server/relay-server.env
+systemctl daemon-reload
+systemctl restart relay-server
+eventually relay-agent status
+
+step "a port below 1024"
+mkdir /etc/systemd/system/relay-server.service.d
+printf '[Service]\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\nPrivateUsers=no\n' >/etc/systemd/system/relay-server.service.d/port.conf
+add=--web.listen-address=:443
+sudoedit /etc/relay-server/relay-server.env
+systemctl daemon-reload
+systemctl restart relay-server
+eventually ready http://localhost:443
+rm -r /etc/systemd/system/relay-server.service.d
+sed -i "s#$add ##" /etc/relay-server/relay-server.env
+systemctl daemon-reload
+systemctl restart relay-server
+eventually relay-agent status
+
+step "backup and restore, as their page says"
+cd /root
+. "$pages/backup.sh"
+. "$pages/backup-authority.sh"
+systemctl stop relay-agent
+. "$pages/restore.sh"
+eventually relay-server check-ready
+eventually shows 'backup_bytes{agent="site-a"}' 48211
+# As on another machine: the relay has made an authority of its own.
+systemctl stop relay-server
+rm -r /var/lib/pushrelay/authority /var/lib/pushrelay/authority.made /var/lib/pushrelay/ledger.*
+systemctl start relay-server
+eventually relay-server check-ready
+. "$pages/restore-authority.sh"
+systemctl start relay-agent
+eventually relay-agent status
+rm /var/backups/pushrelay.store
+cd /srv/test
+
 step "disabled by its administrator, and upgraded: still disabled"
 systemctl disable --now relay-agent
 install_packages --reinstall ./new/relay-agent_*.deb
@@ -92,4 +176,22 @@ apt-get purge --quiet --yes relay-server relay-agent
 left=$(find /etc /usr /var -xdev \( -name '*relay-server*' -o -name '*relay-agent*' -o -name '*pushrelay*' \) ! -path '/var/log/*' ! -path '/var/cache/*')
 is "$left" ""
 getent passwd relay-agent
+
+step "by hand, from the archive: pages/relay-by-hand.sh, pages/agent-by-hand.sh"
+userdel relay-agent
+groupdel relay-agent # it has a member
+hash -r
+tar -C /tmp -xf new/pushrelay-*.tar.gz
+cd /tmp/pushrelay-*
+add=--grpc.tls.server-name=localhost
+. "$pages/relay-by-hand.sh"
+eventually relay-server check-ready
+sed -i 's/127.0.0.1:9091/127.0.0.1:9092/' deploy/relay-agent.env
+sed -i 's/localhost:9091/localhost:9092/' deploy/agent.yml
+relay-server --data.dir=/var/lib/pushrelay agents token site-b --relay.address=localhost:9443 >/tmp/token
+. "$pages/agent-by-hand.sh" </tmp/token
+eventually relay-agent status
+eventually shows 'up{agent="site-b",job="relay-agent"}' 1
+systemctl disable --now relay-server relay-agent
+rm -r /etc/systemd/system/relay-*.service /etc/relay-server /etc/relay-agent /usr/local/bin/relay-*
 step "all of it was as it should"

@@ -188,8 +188,11 @@ type EnrollRequest struct {
 	// A PKCS #10 request (DER) signed by the agent's new key, at most 8 KiB. Its subject counts for nothing; one that asks for names or
 	// other extensions is refused.
 	CertificateRequest []byte `protobuf:"bytes,4,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The name where name is empty and the token needs one: that of the agent's host. A relay of an earlier release ignores it, refuses for the
+	// name, and is asked again with this one as name.
+	FallbackName  string `protobuf:"bytes,5,opt,name=fallback_name,json=fallbackName,proto3" json:"fallback_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EnrollRequest) Reset() {
@@ -250,6 +253,13 @@ func (x *EnrollRequest) GetCertificateRequest() []byte {
 	return nil
 }
 
+func (x *EnrollRequest) GetFallbackName() string {
+	if x != nil {
+		return x.FallbackName
+	}
+	return ""
+}
+
 // EnrollResponse has the certificate.
 type EnrollResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -299,7 +309,8 @@ func (x *EnrollResponse) GetIssued() *IssuedCertificate {
 // RenewLateRequest asks for the next certificate after the one that the connection was opened with.
 type RenewLateRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As EnrollRequest.certificate_request, of a new key.
+	// As EnrollRequest.certificate_request, of a new key. Empty: nothing is to be issued, and the refusal is REVOKED if the certificate is revoked. A relay
+	// of an earlier release refuses for the request then, if the certificate is not revoked.
 	CertificateRequest []byte `protobuf:"bytes,1,opt,name=certificate_request,json=certificateRequest,proto3" json:"certificate_request,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
@@ -345,7 +356,7 @@ func (x *RenewLateRequest) GetCertificateRequest() []byte {
 // RenewLateResponse has the certificate.
 type RenewLateResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What was issued.
+	// What was issued; nothing if nothing was to be.
 	Issued        *IssuedCertificate `protobuf:"bytes,1,opt,name=issued,proto3" json:"issued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -449,7 +460,9 @@ type EnrolmentRefusal struct {
 	// Why.
 	Reason EnrolmentRefusalReason `protobuf:"varint,1,opt,name=reason,proto3,enum=relay.v1.EnrolmentRefusalReason" json:"reason,omitempty"`
 	// Why, for people: one line.
-	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// Of a refusal for the name: the relay knows EnrollRequest.fallback_name, so that there is no use in asking again with that one.
+	KnowsFallback bool `protobuf:"varint,3,opt,name=knows_fallback,json=knowsFallback,proto3" json:"knows_fallback,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -498,6 +511,13 @@ func (x *EnrolmentRefusal) GetMessage() string {
 	return ""
 }
 
+func (x *EnrolmentRefusal) GetKnowsFallback() bool {
+	if x != nil {
+		return x.KnowsFallback
+	}
+	return false
+}
+
 var File_relay_v1_enrolment_proto protoreflect.FileDescriptor
 
 const file_relay_v1_enrolment_proto_rawDesc = "" +
@@ -507,12 +527,13 @@ const file_relay_v1_enrolment_proto_rawDesc = "" +
 	"\taddresses\x18\x01 \x03(\tR\taddresses\x12\x1b\n" +
 	"\tca_sha256\x18\x02 \x01(\fR\bcaSha256\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\fR\x02id\x12\x16\n" +
-	"\x06secret\x18\x04 \x01(\fR\x06secret\"\x92\x01\n" +
+	"\x06secret\x18\x04 \x01(\fR\x06secret\"\xb7\x01\n" +
 	"\rEnrollRequest\x12\x19\n" +
 	"\btoken_id\x18\x01 \x01(\fR\atokenId\x12!\n" +
 	"\ftoken_secret\x18\x02 \x01(\fR\vtokenSecret\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12/\n" +
-	"\x13certificate_request\x18\x04 \x01(\fR\x12certificateRequest\"E\n" +
+	"\x13certificate_request\x18\x04 \x01(\fR\x12certificateRequest\x12#\n" +
+	"\rfallback_name\x18\x05 \x01(\tR\ffallbackName\"E\n" +
 	"\x0eEnrollResponse\x123\n" +
 	"\x06issued\x18\x01 \x01(\v2\x1b.relay.v1.IssuedCertificateR\x06issued\"C\n" +
 	"\x10RenewLateRequest\x12/\n" +
@@ -521,10 +542,11 @@ const file_relay_v1_enrolment_proto_rawDesc = "" +
 	"\x06issued\x18\x01 \x01(\v2\x1b.relay.v1.IssuedCertificateR\x06issued\"K\n" +
 	"\x11IssuedCertificate\x12\x14\n" +
 	"\x05chain\x18\x01 \x03(\fR\x05chain\x12 \n" +
-	"\vauthorities\x18\x02 \x03(\fR\vauthorities\"f\n" +
+	"\vauthorities\x18\x02 \x03(\fR\vauthorities\"\x8d\x01\n" +
 	"\x10EnrolmentRefusal\x128\n" +
 	"\x06reason\x18\x01 \x01(\x0e2 .relay.v1.EnrolmentRefusalReasonR\x06reason\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\xcd\x02\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\x12%\n" +
+	"\x0eknows_fallback\x18\x03 \x01(\bR\rknowsFallback*\xcd\x02\n" +
 	"\x16EnrolmentRefusalReason\x12(\n" +
 	"$ENROLMENT_REFUSAL_REASON_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eENROLMENT_REFUSAL_REASON_TOKEN\x10\x01\x12!\n" +

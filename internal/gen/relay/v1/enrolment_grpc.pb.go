@@ -39,9 +39,10 @@ const (
 // EnrolmentService is served by the relay on connections of the protocol "relay-enroll/1", and nothing else is served there.
 type EnrolmentServiceClient interface {
 	// Enroll exchanges a join token for a certificate. The same token with the same key is answered again until the token's end, so that a
-	// lost answer costs nothing.
+	// lost answer costs nothing: with the same certificate, until half of its life is over.
 	Enroll(ctx context.Context, in *EnrollRequest, opts ...grpc.CallOption) (*EnrollResponse, error)
-	// RenewLate renews the certificate that the connection was opened with, although it has ended or an agent's clock thinks so.
+	// RenewLate renews the certificate that the connection was opened with, although it has ended or an agent's clock thinks so. It also says whether
+	// that is revoked, which a refused handshake cannot.
 	RenewLate(ctx context.Context, in *RenewLateRequest, opts ...grpc.CallOption) (*RenewLateResponse, error)
 }
 
@@ -80,9 +81,10 @@ func (c *enrolmentServiceClient) RenewLate(ctx context.Context, in *RenewLateReq
 // EnrolmentService is served by the relay on connections of the protocol "relay-enroll/1", and nothing else is served there.
 type EnrolmentServiceServer interface {
 	// Enroll exchanges a join token for a certificate. The same token with the same key is answered again until the token's end, so that a
-	// lost answer costs nothing.
+	// lost answer costs nothing: with the same certificate, until half of its life is over.
 	Enroll(context.Context, *EnrollRequest) (*EnrollResponse, error)
-	// RenewLate renews the certificate that the connection was opened with, although it has ended or an agent's clock thinks so.
+	// RenewLate renews the certificate that the connection was opened with, although it has ended or an agent's clock thinks so. It also says whether
+	// that is revoked, which a refused handshake cannot.
 	RenewLate(context.Context, *RenewLateRequest) (*RenewLateResponse, error)
 	mustEmbedUnimplementedEnrolmentServiceServer()
 }

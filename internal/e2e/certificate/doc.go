@@ -1,0 +1,2 @@
+// Package certificate has an authority of the tests' own, which signs also what no relay would sign.
+package certificate

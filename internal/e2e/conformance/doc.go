@@ -1,0 +1,2 @@
+// Package conformance tests the relay beside the Pushgateway itself, and with the clients that people push with.
+package conformance

@@ -1,0 +1,2 @@
+// Package document reads what this repository says of itself.
+package document

@@ -1,0 +1,105 @@
+//go:build linux && earlier
+
+package durability_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pushrelay/internal/e2e/client"
+	"pushrelay/internal/e2e/house"
+	"pushrelay/internal/e2e/program"
+)
+
+// earlierVariable names the folder with the programs of an earlier release.
+const earlierVariable = "EARLIER_PROGRAMS"
+
+// TestEarlierRelease does the main job between this release and an earlier one, in both directions (T9): pushes of each kind, a refusal, a text file,
+// an outage of the relay, and scrapes through the tunnel by path and as a proxy. scripts/earlier.sh builds what it needs.
+func TestEarlierRelease(t *testing.T) {
+	dir := os.Getenv(earlierVariable)
+	if dir == "" {
+		t.Fatalf("%s is not set: run `make earlier`", earlierVariable)
+	}
+	t.Run("relay", func(t *testing.T) {
+		mainJobBetween(t, filepath.Join(dir, "relay-server"), program.RelayAgent(), `m{agent="site",instance="",job="own"} 1`)
+	})
+	t.Run("agent", func(t *testing.T) {
+		mainJobBetween(t, program.RelayServer(), filepath.Join(dir, "relay-agent"), `m{agent="site",exported_agent="x",instance="",job="own"} 1`)
+	})
+}
+
+// mainJobBetween does it with these programs. own is what becomes of a sample's own agent label, which the relay decides.
+func mainJobBetween(t *testing.T, relayServer, relayAgent, own string) {
+	files := t.TempDir()
+	client.WriteFile(t, filepath.Join(files, "disk.prom"), "# TYPE disk_bytes gauge\ndisk_bytes 1\n")
+	r := house.NewRelay(t)
+	r.Command.Path = relayServer
+	r.Start(t)
+	scraped := strings.TrimPrefix(r.URL, "http://")
+	a := house.NewAgentVia(t, r, r.GRPC, "site", fmt.Sprintf("textfile_configs:\n  - {directory: %q, job: scripts}\nscrape_configs:\n  - job_name: self\n    static_configs: [{targets: [%q]}]\n", files, scraped))
+	a.Command.Path = relayAgent
+	a.Start(t)
+
+	client.Push(t, a.URL+"/metrics/job/put", "# TYPE done gauge\ndone 1\n")
+	client.Push(t, a.URL+"/metrics/job/gone", "gone 1\n")
+	client.Push(t, a.URL+"/metrics/job/own", "m{agent=\"x\"} 1\n")
+	for _, request := range []struct {
+		method, job, body string
+		want              int
+	}{
+		{http.MethodPost, "put", "added 2\n", http.StatusOK},
+		{http.MethodDelete, "gone", "", http.StatusAccepted},
+		{http.MethodPut, "refused", "# TYPE done counter\ndone 1\n", http.StatusBadRequest},
+		{http.MethodPut, "malformed", "done\n", http.StatusBadRequest},
+	} {
+		resp, err := client.Fetch(request.method, a.URL+"/metrics/job/"+request.job, strings.NewReader(request.body))
+		if err != nil || resp.Status != request.want {
+			t.Errorf("%s of job %s: %d %q %v, want %d", request.method, request.job, resp.Status, resp.Body, err, request.want)
+		}
+	}
+	wantExposed(t, r, `done{agent="site",instance="",job="put"} 1`, `added{agent="site",instance="",job="put"} 2`,
+		`disk_bytes{agent="site",instance="",job="scripts",textfile="disk"} 1`, own)
+	if page := client.MustGet(t, r.URL+"/metrics"); strings.Contains(page, "\ngone{") {
+		t.Error("what was deleted is exposed")
+	}
+
+	for _, group := range r.Discovered(t) {
+		if page := client.MustGet(t, r.URL+group.Labels["__metrics_path__"]); !strings.Contains(page, "relay_build_info") {
+			t.Errorf("a scrape by path brings %.200q", page)
+		}
+	}
+	if got := program.MustOutput(t, program.Command{Path: "/usr/bin/curl", Args: []string{"-sS", "--noproxy", "", "-x", r.URL, "http://" + scraped + "/metrics"}}); !strings.Contains(got, "relay_build_info") {
+		t.Errorf("a scrape as a proxy brings %.200q", got)
+	}
+
+	r.Kill(t)
+	resp, err := client.Fetch(http.MethodPut, a.URL+"/metrics/job/away", strings.NewReader("away 1\n"))
+	if err != nil || resp.Status != http.StatusAccepted {
+		t.Errorf("a push while the relay is away: %d %q %v", resp.Status, resp.Body, err)
+	}
+	a.Back(t, r)
+	wantExposed(t, r, `away{agent="site",instance="",job="away"} 1`, `done{agent="site",instance="",job="put"} 1`)
+}
+
+// wantExposed waits until the relay exposes these lines.
+func wantExposed(t *testing.T, r *house.Relay, lines ...string) {
+	t.Helper()
+	client.Eventually(t, 20*time.Second, "the pushes are exposed", func() error {
+		page, err := client.WantOK(r.URL + "/metrics")
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			if !strings.Contains("\n"+page, "\n"+line+"\n") {
+				return fmt.Errorf("%w: %s is not there", house.ErrModel, line)
+			}
+		}
+		return nil
+	})
+}

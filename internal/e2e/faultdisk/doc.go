@@ -1,0 +1,2 @@
+// Package faultdisk has disks that are small, full or damaged.
+package faultdisk

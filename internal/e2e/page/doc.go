@@ -1,0 +1,2 @@
+// Package page tests the pages in browsers.
+package page

@@ -1,0 +1,2 @@
+// Package promserver runs Debian's Prometheus, and asks it what it has scraped.
+package promserver

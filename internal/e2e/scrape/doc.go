@@ -1,0 +1,2 @@
+// Package scrape tests how Prometheus and other scrapers get what agents offer.
+package scrape
