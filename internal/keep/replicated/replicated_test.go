@@ -90,7 +90,12 @@ func keyOf(t testing.TB, job string) grouping.Key {
 
 func push(ctx context.Context, t testing.TB, m *member, job string, value int) change.Outcome {
 	t.Helper()
-	body, err := new(exposition.Parser).ParseText(fmt.Appendf(nil, "# TYPE done gauge\ndone %d\n", value), exposition.Options{})
+	return pushBody(ctx, t, m, job, fmt.Appendf(nil, "# TYPE done gauge\ndone %d\n", value))
+}
+
+func pushBody(ctx context.Context, t testing.TB, m *member, job string, text []byte) change.Outcome {
+	t.Helper()
+	body, err := new(exposition.Parser).ParseText(text, exposition.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
