@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/cluster/enginetest"
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/grouping"
 	"pushrelay/internal/keep/replicated"
 )
@@ -24,26 +27,39 @@ type faultyKV struct {
 	mu  sync.Mutex
 	u   *rand.Rand    // guarded by mu; nil for no faults but cuts
 	cut chan struct{} // guarded by mu; closed when the way is there again; nil while it is
-	// after is how many more transactions succeed before the way is cut; guarded by mu, 0 for no such end.
-	after int
+	// inOutcome has the way cut behind the next transaction that leaves an outcome unfinished; guarded by mu.
+	inOutcome bool
 }
 
 var errFault = errors.New("the connection was lost")
 
-func (f *faultyKV) Txn(ctx context.Context) clientv3.Txn { return &faultyTxn{f.KV.Txn(ctx), f, ctx} }
+func (f *faultyKV) Txn(ctx context.Context) clientv3.Txn {
+	return &faultyTxn{Txn: f.KV.Txn(ctx), way: f, ctx: ctx}
+}
 
 type faultyTxn struct {
 	clientv3.Txn
 	way *faultyKV
 	ctx context.Context
+	// leavesMore says that another transaction of the same outcome follows.
+	leavesMore bool
 }
 
-func (t *faultyTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { t.Txn = t.Txn.If(cs...); return t }
-func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(ops...); return t }
+func (t *faultyTxn) If(cs ...clientv3.Cmp) clientv3.Txn { t.Txn = t.Txn.If(cs...); return t }
+func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
+	for _, op := range ops {
+		pos := &storagev1.ClusterPosition{}
+		if strings.HasSuffix(string(op.KeyBytes()), "/position") && proto.Unmarshal(op.ValueBytes(), pos) == nil {
+			t.leavesMore = pos.GetMore()
+		}
+	}
+	t.Txn = t.Txn.Then(ops...)
+	return t
+}
 func (t *faultyTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
 
 func (t *faultyTxn) Commit() (*clientv3.TxnResponse, error) {
-	fate, cut := t.way.next()
+	fate, cut := t.way.next(t.leavesMore)
 	if cut != nil {
 		select {
 		case <-cut:
@@ -62,26 +78,24 @@ func (t *faultyTxn) Commit() (*clientv3.TxnResponse, error) {
 }
 
 // next returns what becomes of the next transaction, and what it has to wait for first.
-func (f *faultyKV) next() (fate int, cut chan struct{}) {
+func (f *faultyKV) next(leavesMore bool) (fate int, cut chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fate, cut = 2, f.cut
 	if f.u != nil {
 		fate = f.u.IntN(12)
 	}
-	if f.after > 0 {
-		if f.after--; f.after == 0 {
-			f.cut = make(chan struct{})
-		}
+	if f.inOutcome && leavesMore {
+		f.inOutcome, f.cut = false, make(chan struct{})
 	}
 	return fate, cut
 }
 
-// cutAfter cuts the way once so many transactions have passed, until the function that it returns is called.
-func (f *faultyKV) cutAfter(n int) (resume func()) {
+// cutInOutcome cuts the way within the next outcome of several transactions, until the function that it returns is called.
+func (f *faultyKV) cutInOutcome() (resume func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.after = n
+	f.inOutcome = true
 	return func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -248,7 +262,7 @@ func TestUnfinishedOutcome(t *testing.T) {
 	if o := pushLarge(t.Context(), t, first, "large", 1); o.Kind != change.Applied {
 		t.Fatalf("the first push: %v", o)
 	}
-	resume := ways[first.name].cutAfter(1)
+	resume := ways[first.name].cutInOutcome()
 	asked, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if o := pushLarge(asked, t, first, "large", 2); o.Kind == change.Applied {
