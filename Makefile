@@ -36,6 +36,8 @@ PROCESSORS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # Most tests of whole programs wait: twice as many as there are processors at once, and one package more than there are.
 PARALLEL  ?= $(shell echo $$(($(PROCESSORS) * 2)))
 TOGETHER  ?= $(shell echo $$(($(PROCESSORS) + 1)))
+# The first to begin of all packages, since they take longest.
+LONGEST   := ./internal/tunnel ./internal/hostile
 # The tests of a hundred packages are linked each time: without what debuggers read, in two thirds of the time.
 TESTLINK  := -ldflags='-s -w'
 PACKAGES  ?= ./...
@@ -141,7 +143,7 @@ deps: ## Install the Debian packages that the tests use (needs root)
 test: deps ## Run every test, with the race detector; installs what they need first
 	tests() {
 		local rc=0
-		go test -json -race $(TESTLINK) -shuffle=on -timeout=15m -p=$(TOGETHER) -parallel=$(PARALLEL) $(TESTFLAGS) $(PACKAGES) || rc=1
+		go test -json -race $(TESTLINK) -shuffle=on -timeout=15m -p=$(TOGETHER) -parallel=$(PARALLEL) $(TESTFLAGS) $(if $(filter ./...,$(PACKAGES)),$(LONGEST)) $(PACKAGES) || rc=1
 		[[ '$(PACKAGES)' != ./... ]] || for module in $(MODULES); do go test -C $$module -json -shuffle=on $(TESTFLAGS) ./... || rc=1; done
 		return $$rc
 	}
