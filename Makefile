@@ -32,8 +32,12 @@ ACTIONLINT := go tool -modfile=internal/tools/actionlint/go.mod actionlint
 # Options that a caller may set: make test TESTFLAGS='-run TestPush', make fuzz FUZZTIME=1m, make bench BENCH=Push COUNT=6,
 # make bench BENCHFLAGS='--only=tunnel'.
 TESTFLAGS ?=
-# Most tests of whole programs wait, and so do many others: twice as many packages as there are processors at once, and in each as many tests.
-PARALLEL  ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) * 2)))
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+# Most tests of whole programs wait: twice as many as there are processors at once, and one package more than there are.
+PARALLEL  ?= $(shell echo $$(($(PROCESSORS) * 2)))
+TOGETHER  ?= $(shell echo $$(($(PROCESSORS) + 1)))
+# The first to begin of all packages, since they take longest.
+LONGEST   := ./internal/tunnel ./internal/hostile
 # The tests of a hundred packages are linked each time: without what debuggers read, in two thirds of the time.
 TESTLINK  := -ldflags='-s -w'
 PACKAGES  ?= ./...
@@ -139,7 +143,7 @@ deps: ## Install the Debian packages that the tests use (needs root)
 test: deps ## Run every test, with the race detector; installs what they need first
 	tests() {
 		local rc=0
-		go test -json -race $(TESTLINK) -shuffle=on -timeout=15m -p=$(PARALLEL) -parallel=$(PARALLEL) $(TESTFLAGS) $(PACKAGES) || rc=1
+		go test -json -race $(TESTLINK) -shuffle=on -timeout=15m -p=$(TOGETHER) -parallel=$(PARALLEL) $(TESTFLAGS) $(if $(filter ./...,$(PACKAGES)),$(LONGEST)) $(PACKAGES) || rc=1
 		[[ '$(PACKAGES)' != ./... ]] || for module in $(MODULES); do go test -C $$module -json -shuffle=on $(TESTFLAGS) ./... || rc=1; done
 		return $$rc
 	}
@@ -147,7 +151,7 @@ test: deps ## Run every test, with the race detector; installs what they need fi
 
 .PHONY: shorttest
 shorttest: ## Run the tests that need no other program, in seconds
-	go test -short $(TESTLINK) -p=$(PARALLEL) $(TESTFLAGS) $(PACKAGES)
+	go test -short $(TESTLINK) -p=$(TOGETHER) $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: bench
 bench: build ## Measure beside a Pushgateway and a direct scrape (minutes); with BENCH=Push the Go benchmarks of that name

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -22,6 +21,7 @@ import (
 	"pushrelay/internal/enroltest"
 	"pushrelay/internal/identity"
 	"pushrelay/internal/mtls"
+	"pushrelay/internal/relaytest"
 )
 
 // newRelay returns a relay that lets agents in, and its address.
@@ -180,29 +180,7 @@ func start(t *testing.T, opts agent.Options) (a *agent.Agent, stop func() error)
 
 func get(t *testing.T, a *agent.Agent, path string) (int, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+a.Addr().String()+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultTransport.RoundTrip(r)
-	if err != nil {
-		return 0, err.Error()
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return resp.StatusCode, string(body)
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
+	return relaytest.Get(t, "http://"+a.Addr().String()+path)
 }
 
 // TestFirstStartEnrols: an agent with a token enrols before it begins, as long as that takes, answers meanwhile that it has not yet, and needs the token no more
@@ -218,7 +196,7 @@ func TestFirstStartEnrols(t *testing.T) {
 	opts, log := options(dir)
 	opts.EnrollTokenFile = file
 	a, stop := start(t, opts)
-	eventually(t, "it says why it waits", func() bool {
+	relaytest.Eventually(t, "it says why it waits", func() bool {
 		status, body := get(t, a, "/-/ready")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "too much to do")
 	})
@@ -229,7 +207,7 @@ func TestFirstStartEnrols(t *testing.T) {
 		t.Errorf("Reload() = %v", err)
 	}
 	relay.Change(func() { relay.Refuses = nil })
-	eventually(t, "it is ready", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
+	relaytest.Eventually(t, "it is ready", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
 	if _, body := get(t, a, "/api/v1/status"); !strings.Contains(body, `"agent":"site-a"`) || !strings.Contains(body, relay.Authority.Pin().String()) || !strings.Contains(body, address) {
 		t.Errorf("the status: %s", body)
 	}
@@ -243,7 +221,7 @@ func TestFirstStartEnrols(t *testing.T) {
 		t.Errorf("the log:\n%s", text)
 	}
 	a, _ = start(t, opts) // the file is gone
-	eventually(t, "it is ready again", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
+	relaytest.Eventually(t, "it is ready again", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
 	if asked := relay.Asked(); len(relay.Issued()) != 1 {
 		t.Errorf("%d certificates, asked for %q", len(relay.Issued()), asked)
 	}
@@ -265,7 +243,7 @@ func TestFirstStartThatIsRefused(t *testing.T) {
 	}
 	relay.Change(func() { relay.Refuses = &enrol.Refusal{Reason: enrol.ReasonLater, Message: "not now"} })
 	waiting, stop := start(t, opts)
-	eventually(t, "it waits", func() bool { _, body := get(t, waiting, "/-/ready"); return strings.Contains(body, "not now") })
+	relaytest.Eventually(t, "it waits", func() bool { _, body := get(t, waiting, "/-/ready"); return strings.Contains(body, "not now") })
 	if err := stop(); err != nil {
 		t.Errorf("an agent that is stopped while it enrols: %v", err)
 	}
@@ -304,7 +282,7 @@ func TestWhatAnAgentDials(t *testing.T) {
 				return
 			}
 			a, _ := start(t, opts)
-			eventually(t, "it is ready", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
+			relaytest.Eventually(t, "it is ready", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
 			_, body := get(t, a, "/-/ready")
 			var dials []string
 			for line := range strings.Lines(body) {
@@ -357,7 +335,7 @@ func TestTokensAtTheStart(t *testing.T) {
 	opts, log := options(dir)
 	opts.EnrollToken = "prj1_cut"
 	a, stop := start(t, opts)
-	eventually(t, "it is ready", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
+	relaytest.Eventually(t, "it is ready", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
 	if err := stop(); err != nil || !strings.Contains(log.String(), "the join token is not looked at") {
 		t.Errorf("it ended with %v, and logs\n%s", err, log)
 	}
@@ -365,7 +343,7 @@ func TestTokensAtTheStart(t *testing.T) {
 	opts, log = options(dir)
 	opts.EnrollToken = away.Text()
 	a, _ = start(t, opts)
-	eventually(t, "it is ready", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
+	relaytest.Eventually(t, "it is ready", func() bool { status, _ := get(t, a, "/-/ready"); return status == http.StatusOK })
 	if !strings.Contains(log.String(), "begins without the relays of the join token") {
 		t.Errorf("the log:\n%s", log)
 	}
@@ -386,5 +364,5 @@ func TestIdentityThatHasEnded(t *testing.T) {
 	}
 	opts, _ = options(dir)
 	start(t, opts)
-	eventually(t, "it is renewed", func() bool { return len(relay.Issued()) == 2 })
+	relaytest.Eventually(t, "it is renewed", func() bool { return len(relay.Issued()) == 2 })
 }

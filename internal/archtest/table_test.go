@@ -137,7 +137,11 @@ var arrows = map[string]map[string]string{
 		"internal/fileowner": "keys are written where nobody else may write or put a link",
 		"internal/datadir":   "its directory is made and synced as that of what else is kept",
 	},
-	"internal/datadir":    {"internal/fileowner": "a part of it may lie elsewhere, by a link of its owner"},
+	"internal/datadir": {"internal/fileowner": "a part of it may lie elsewhere, by a link of its owner"},
+	"internal/wal": {
+		"internal/datadir":   "its directory is made and synced as that of what else is kept",
+		"internal/fileowner": "a repair that root runs leaves files that the program's user can open",
+	},
 	"internal/exposition": {"internal/metric": "what it scans are families of these types and names"},
 	"internal/grouping":   {"internal/metric": "labels of a key and of a metric are named by one scheme"},
 	"internal/httpserver": {

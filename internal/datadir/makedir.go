@@ -32,6 +32,7 @@ func MakeDir(dir string) error {
 		return err
 	}
 	if err := fileowner.AdoptDir(dir); err != nil {
+		os.Remove(dir) //nolint:errcheck // The other error tells more.
 		return err
 	}
 	return SyncDir(parent)

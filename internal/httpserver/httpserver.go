@@ -76,7 +76,7 @@ type listener struct {
 
 // Listen binds the addresses of the flags and checks the web configuration file. On error nothing stays bound.
 func Listen(cfg Config) (*Server, error) {
-	if err := checkConfig(*cfg.Flags.WebConfigFile); err != nil {
+	if _, err := checkConfig(*cfg.Flags.WebConfigFile); err != nil {
 		return nil, fmt.Errorf("web configuration %s: %w", *cfg.Flags.WebConfigFile, err)
 	}
 	s := newServer(cfg)

@@ -44,10 +44,7 @@ func (c ConfigSummary) String() string {
 
 // CheckConfig checks a web configuration file as Listen does. It listens nowhere.
 func CheckConfig(file string) (ConfigSummary, error) {
-	if err := checkConfig(file); err != nil {
-		return ConfigSummary{}, err
-	}
-	text, err := os.ReadFile(file)
+	text, err := checkConfig(file)
 	if err != nil {
 		return ConfigSummary{}, err
 	}
@@ -62,18 +59,17 @@ func CheckConfig(file string) (ConfigSummary, error) {
 }
 
 // checkConfig checks a web configuration file, also behind the end at which web.Validate stops: passwords that stand there
-// would protect nothing.
-func checkConfig(file string) error {
+// would protect nothing. It returns what is in it; nothing for no file.
+func checkConfig(file string) (text []byte, err error) {
 	if err := web.Validate(file); err != nil {
-		return errors.New(oneLine(err.Error()))
+		return nil, errors.New(oneLine(err.Error()))
 	}
 	if file == "" {
-		return nil
+		return nil, nil
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
+	if text, err = os.ReadFile(file); err != nil {
+		return nil, err
 	}
 	_, err = yamldoc.Parse(text)
-	return err
+	return text, err
 }

@@ -87,7 +87,7 @@ func (in *Ingester) Apply(ctx context.Context, c *change.Change) change.Outcome 
 	if in.cfg.Decided != nil {
 		in.cfg.Decided(c, o, took)
 	}
-	if c.Agent != "" && in.cfg.Sees != nil {
+	if o.Detail != "" && c.Agent != "" && in.cfg.Sees != nil {
 		o.Detail = change.Readable(o.Detail, in.cfg.Sees(c.Agent))
 	}
 	return o

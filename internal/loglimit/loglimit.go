@@ -10,9 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"pushrelay/internal/sweepmap"
-
 	"golang.org/x/time/rate"
+
+	"pushrelay/internal/sweepmap"
 )
 
 const (

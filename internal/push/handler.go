@@ -116,13 +116,6 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 		JobBase64: jobBase64,
 		Labels:    route.Param(r.Context(), "labels"),
 	})
-	refused := func(err error) change.Outcome {
-		o := change.OutcomeOf(err)
-		if h.cfg.Refused != nil {
-			h.cfg.Refused(op, key, o)
-		}
-		return o
-	}
 	if h.cfg.Permit != nil && keyErr == nil {
 		if err := h.cfg.Permit(r, op, key); err != nil {
 			return change.OutcomeOf(err)
@@ -132,33 +125,23 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 	arriving := &stallReader{control: http.NewResponseController(w), body: r.Body}
 	body := h.cfg.Budget.Buffer(ctx, Sender{Name: hostOf(r.RemoteAddr), End: arriving.end})
 	defer body.Release()
-	if op != change.Delete {
-		if err := h.readBody(w, r, arriving, body); err != nil {
-			return refused(err)
-		}
-	}
-	if keyErr != nil {
-		return refused(keyErr)
-	}
 	c := &change.Change{Operation: op, Key: key, At: receivedAt}
+	var err error
 	if op != change.Delete {
-		if err := CheckKey(key, h.cfg.Limits); err != nil {
-			return refused(err)
-		}
-		if err := readOperation(c, r.Header); err != nil {
-			return refused(err)
-		}
-		if err := readLife(c, r.Header); err != nil {
-			return refused(err)
-		}
-		c.Format = exposition.FormatOfPush(r.Header.Get("Content-Type"))
-		if err := body.Complete(c.Format); err != nil {
-			return refused(err)
-		}
-		c.Body = body.Bytes()
+		err = h.readBody(w, r, arriving, body)
 	}
-	if err := readOnce(c, r.Header); err != nil {
-		return refused(err)
+	if err == nil {
+		err = keyErr
+	}
+	if err == nil {
+		err = h.complete(c, r.Header, body)
+	}
+	if err != nil {
+		o := change.OutcomeOf(err)
+		if h.cfg.Refused != nil {
+			h.cfg.Refused(op, key, o)
+		}
+		return o
 	}
 	if h.cfg.Timeout > 0 {
 		var end context.CancelFunc
@@ -166,6 +149,28 @@ func (h *Handler) push(w http.ResponseWriter, r *http.Request, op change.Operati
 		defer end()
 	}
 	return h.cfg.Applier.Apply(ctx, c)
+}
+
+// complete judges the key and the headers of a change, and gives it its body.
+func (h *Handler) complete(c *change.Change, header http.Header, body *Buffer) error {
+	if c.Operation == change.Delete {
+		return readOnce(c, header)
+	}
+	if err := CheckKey(c.Key, h.cfg.Limits); err != nil {
+		return err
+	}
+	if err := readOperation(c, header); err != nil {
+		return err
+	}
+	if err := readLife(c, header); err != nil {
+		return err
+	}
+	c.Format = exposition.FormatOfPush(header.Get("Content-Type"))
+	if err := body.Complete(c.Format); err != nil {
+		return err
+	}
+	c.Body = body.Bytes()
+	return readOnce(c, header)
 }
 
 // retryInDoubt is when a path may mean one thing only: an agent is back about that long after its network.

@@ -10,39 +10,19 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"pushrelay/internal/datadir"
+	"pushrelay/internal/fileowner"
 )
 
-const (
-	fileMode = 0o600
-	dirMode  = 0o700
-)
+const fileMode = 0o600
 
 // osFS is the file system of the operating system.
 type osFS struct{}
 
-func (o osFS) MakeDir(dir string) error {
-	stat, err := os.Stat(dir)
-	if err == nil && !stat.IsDir() {
-		return fmt.Errorf("%q is not a directory", dir)
-	}
-	if err == nil {
-		return nil
-	}
-	parent := filepath.Dir(filepath.Clean(dir))
-	if parent != dir {
-		if err := o.MakeDir(parent); err != nil {
-			return err
-		}
-	}
-	if err := os.Mkdir(dir, dirMode); err != nil {
-		return err
-	}
-	if err := adoptDir(dir); err != nil { // as a store that root restores for a relay
-		os.Remove(dir) //nolint:errcheck // The other error tells more.
-		return err
-	}
-	return o.SyncDir(parent)
-}
+func (osFS) MakeDir(dir string) error { return datadir.MakeDir(dir) }
+
+func (osFS) SyncDir(dir string) error { return datadir.SyncDir(dir) }
 
 func (osFS) ReadDir(dir string) ([]string, error) {
 	files, err := os.ReadDir(dir)
@@ -67,7 +47,7 @@ func (osFS) Create(path string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := adopt(f.File, filepath.Dir(path)); err != nil {
+	if err := fileowner.Adopt(f.File, filepath.Dir(path)); err != nil {
 		f.Close()       //nolint:errcheck // Nothing was written.
 		os.Remove(path) //nolint:errcheck // The other error tells more.
 		return nil, err
@@ -91,7 +71,7 @@ func (osFS) Lock(path string) (io.Closer, error) {
 		return nil, err
 	}
 	if isNew {
-		err = adopt(f.File, filepath.Dir(path))
+		err = fileowner.Adopt(f.File, filepath.Dir(path))
 	}
 	if err == nil {
 		err = lock(f.File)

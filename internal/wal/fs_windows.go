@@ -10,9 +10,6 @@ import (
 
 const noFollow = 0
 
-// SyncDir does nothing: the system has no such call, and its file systems keep a journal of names.
-func (osFS) SyncDir(string) error { return nil }
-
 // lockOffset is where one byte of the lock file is locked: beyond its text, which others could not read otherwise.
 const lockOffset = 1 << 30
 
@@ -34,8 +31,3 @@ func lock(f *os.File) error {
 func unlock(f *os.File) error {
 	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, &windows.Overlapped{Offset: lockOffset})
 }
-
-// adopt does nothing: files inherit their rights here.
-func adopt(*os.File, string) error { return nil }
-
-func adoptDir(string) error { return nil }

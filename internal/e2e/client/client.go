@@ -22,12 +22,20 @@ var ErrStatus = errors.New("unexpected status")
 
 // Fetch makes one request on a connection of its own, so that no test sees another's.
 func Fetch(method, url string, body io.Reader) (Response, error) {
+	return fetchWithin(20*time.Second, method, url, body)
+}
+
+// FetchPatiently is Fetch for an answer that may take longer than any other.
+func FetchPatiently(method, url, body string) (Response, error) {
+	return fetchWithin(2*time.Minute, method, url, strings.NewReader(body))
+}
+
+func fetchWithin(limit time.Duration, method, url string, body io.Reader) (Response, error) {
 	req, err := http.NewRequest(method, url, body)
 	if err != nil {
 		return Response{}, err
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	client := &http.Client{Timeout: 20 * time.Second, Transport: transport}
+	client := &http.Client{Timeout: limit, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return Response{}, err
@@ -60,21 +68,4 @@ func MustGet(t testing.TB, url string) string {
 		t.Fatal(err)
 	}
 	return body
-}
-
-// FetchPatiently is fetch for an answer that may take longer than any other.
-func FetchPatiently(method, url, body string) (Response, error) {
-	req, err := http.NewRequest(method, url, strings.NewReader(body))
-	if err != nil {
-		return Response{}, err
-	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	pusher := &http.Client{Timeout: 2 * time.Minute, Transport: transport}
-	resp, err := pusher.Do(req)
-	if err != nil {
-		return Response{}, err
-	}
-	defer resp.Body.Close()
-	content, err := io.ReadAll(resp.Body)
-	return Response{Status: resp.StatusCode, Header: resp.Header, Body: string(content)}, err
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -241,39 +240,4 @@ func TestPushWithCurl(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestRefusedPush: what is wrong with a push is said in one line, at the agent's port as at the relay's, and nothing of it
-// is kept.
-func TestRefusedPush(t *testing.T) {
-	t.Parallel()
-	relayURL, all := destinations(t)
-	client.Push(t, relayURL+"/metrics/job/owner/instance/x", "# TYPE taken counter\ntaken 1\n")
-	tests := []struct{ name, path, body, reason string }{
-		{"no exposition", "/metrics/job/j", "blablabla", "line 1"},
-		{"timestamps", "/metrics/job/j", "m 1 1000\n", "timestamp"},
-		{"the same series twice", "/metrics/job/j", "m 1\nm 2\n", "m"},
-		{"another type than elsewhere", "/metrics/job/j", "# TYPE taken gauge\ntaken 1\n", "taken"},
-		{"an impossible label name", "/metrics/job/j/a-b/c", "m 1\n", "a-b"},
-		{"a label without value", "/metrics/job/j/a", "m 1\n", "/a"},
-	}
-	for _, to := range all {
-		for _, tt := range tests {
-			t.Run(tt.name+" at the "+to.name, func(t *testing.T) {
-				r, err := client.Fetch(http.MethodPut, to.url+tt.path, strings.NewReader(tt.body))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if r.Status != http.StatusBadRequest || !strings.Contains(r.Body, tt.reason) {
-					t.Errorf("PUT %s: %d %q, want 400 with %q", tt.path, r.Status, r.Body, tt.reason)
-				}
-				if strings.Count(strings.TrimSpace(r.Body), "\n") > 0 {
-					t.Errorf("PUT %s: the reason has more than one line: %q", tt.path, r.Body)
-				}
-				client.WantNoSeries(t, relayURL, fmt.Sprintf(`m{%sinstance="", job="j"}`, to.agentLabel))
-			})
-		}
-	}
-	// The page as a whole survives all of them.
-	client.WantSeries(t, relayURL, `taken{instance="x", job="owner"}`, 1)
 }

@@ -4,9 +4,9 @@ import (
 	"sync"
 	"time"
 
-	"pushrelay/internal/sweepmap"
-
 	"golang.org/x/time/rate"
+
+	"pushrelay/internal/sweepmap"
 )
 
 // bucket is how often somebody may ask who has shown that they may ask at all.

@@ -1,12 +1,9 @@
-//go:build linux
-
-package tunnel_test
+package relaytest_test
 
 import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -15,16 +12,15 @@ import (
 
 	"pushrelay/internal/e2e/client"
 	"pushrelay/internal/e2e/exporter"
-	"pushrelay/internal/e2e/house"
+	"pushrelay/internal/relaytest"
 )
 
 // The rows of the table of requests that a PushProx was observed with, each with the answer that we want. They keep their
-// numbers, so that a row is found again: 1 to 25 are in this file, the others in tunnel_rows_life_test.go.
+// numbers, so that a row is found again: 1 to 25 are in this file, the others in internal/e2e/tunnel, since they kill processes or look at what these hold.
 
 // rowsHouse is a relay with one agent that has the target of the rows, also over TLS and under a name.
 type rowsHouse struct {
-	relay           *house.Relay
-	agent           *house.Agent
+	*relaytest.Relay
 	target          *exporter.Rows
 	address, secure string
 }
@@ -36,8 +32,7 @@ func newRowsHouse(t *testing.T) *rowsHouse {
 	secure := httptest.NewTLSServer(h.target)
 	t.Cleanup(secure.Close)
 	h.secure = secure.Listener.Addr().String()
-	h.relay = house.StartRelay(t, "--scrape.max-timeout=2s")
-	h.agent = house.StartAgent(t, h.relay, "site-a", house.ConfigOf(h.address, "metrics", "broken", "elsewhere", "nothing", "slow", "short", "chunked")+fmt.Sprintf(`
+	config := targetsAt(h.address, "metrics", "broken", "elsewhere", "nothing", "slow", "short", "chunked") + fmt.Sprintf(`
   - job_name: secure
     scheme: https
     tls_config: {insecure_skip_verify: true}
@@ -47,8 +42,27 @@ func newRowsHouse(t *testing.T) *rowsHouse {
     static_configs: [{targets: [%q], labels: {instance: "Node.Example.org:9100"}}]
   - job_name: refused
     static_configs: [{targets: ["127.0.0.1:1"]}]
-`, h.secure, h.address))
+`, h.secure, h.address)
+	opts := relaytest.Options(t)
+	opts.ScrapeMaxTimeout = 2 * time.Second
+	h.Relay = relaytest.Start(t, opts)
+	h.StartAgent(t, "site-a", configured(t, config))
 	return h
+}
+
+// targetsAt is a configuration of a job for each path of a target.
+func targetsAt(address string, paths ...string) string {
+	var b strings.Builder
+	b.WriteString("scrape_configs:\n")
+	for _, path := range paths {
+		fmt.Fprintf(&b, "  - {job_name: %s, metrics_path: /%s, static_configs: [{targets: [%q]}]}\n", path, path, address)
+	}
+	return b.String()
+}
+
+// targetURL is where the relay scrapes a target of an agent.
+func targetURL(r *relaytest.Relay, agent, path, address string) string {
+	return r.URL + "/agents/" + agent + "/targets/" + path + "-" + address + "/metrics"
 }
 
 // A row is one request with the answer that we want.
@@ -66,7 +80,6 @@ type row struct {
 }
 
 func TestTunnelRows(t *testing.T) {
-	t.Parallel()
 	h := newRowsHouse(t)
 	wantHeader := func(name string, want ...string) func(*testing.T, client.Response, *http.Request) {
 		return func(t *testing.T, got client.Response, _ *http.Request) {
@@ -121,10 +134,10 @@ func TestTunnelRows(t *testing.T) {
 			}
 		}},
 		{number: 11, what: "unknown host", ask: client.ScrapeRequest{URL: "http://nobody.example.org:9100/metrics", Timeout: time.Second}, status: 404, reason: "target_unknown", proxied: true},
-		{number: 11, what: "unknown agent", ask: client.ScrapeRequest{URL: h.relay.TargetURL("nobody", "metrics", h.address)}, status: 404, reason: "agent_unknown"},
-		{number: 11, what: "unknown target", ask: client.ScrapeRequest{URL: h.relay.TargetURL("site-a", "nothing-such", h.address)}, status: 404, reason: "target_unknown"},
+		{number: 11, what: "unknown agent", ask: client.ScrapeRequest{URL: targetURL(h.Relay, "nobody", "metrics", h.address)}, status: 404, reason: "agent_unknown"},
+		{number: 11, what: "unknown target", ask: client.ScrapeRequest{URL: targetURL(h.Relay, "site-a", "nothing-such", h.address)}, status: 404, reason: "target_unknown"},
 		{number: 12, what: "refused port", ask: client.ScrapeRequest{URL: "http://127.0.0.1:1/metrics"}, status: 502, reason: "target_unreachable", proxied: true},
-		{number: 12, what: "refused port, own route", ask: client.ScrapeRequest{URL: h.relay.TargetURL("site-a", "refused", "127.0.0.1:1")}, status: 502, reason: "target_unreachable"},
+		{number: 12, what: "refused port, own route", ask: client.ScrapeRequest{URL: targetURL(h.Relay, "site-a", "refused", "127.0.0.1:1")}, status: 502, reason: "target_unreachable"},
 		{number: 13, what: "the target's own 500", ask: client.ScrapeRequest{URL: "/broken"}, status: 500, check: func(t *testing.T, got client.Response, _ *http.Request) {
 			if got.Body != "the target's own words\n" || got.Header.Get("X-Own") != "" {
 				t.Errorf("body %q, header %v", got.Body, got.Header)
@@ -154,14 +167,14 @@ func TestTunnelRows(t *testing.T) {
 				if strings.HasPrefix(r.ask.URL, "/") {
 					r.ask.URL = "http://" + h.address + r.ask.URL
 				}
-				r.ask.Proxy = h.relay.URL
+				r.ask.Proxy = h.URL
 				r.run(t, h.target)
 			})
 		}
 		if !r.proxied {
 			t.Run(fmt.Sprintf("%02d %s", r.number, r.what), func(t *testing.T) {
 				if path, own := strings.CutPrefix(r.ask.URL, "/"); own {
-					r.ask.URL = h.relay.TargetURL("site-a", path, h.address)
+					r.ask.URL = targetURL(h.Relay, "site-a", path, h.address)
 				}
 				r.run(t, h.target)
 			})
@@ -213,14 +226,9 @@ func (r row) run(t *testing.T, target *exporter.Rows) {
 
 // TestTunnelRowConnect is row 18: a relay opens no tunnels, and says what to do instead.
 func TestTunnelRowConnect(t *testing.T) {
-	t.Parallel()
-	r := house.StartRelay(t)
-	address, err := url.Parse(r.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := fetchRaw(address.Host, "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n")
-	if err != nil || got.Status != http.StatusMethodNotAllowed || !strings.Contains(got.Body, "_scheme=https") {
-		t.Errorf("CONNECT: %d %q, %v, want 405 and the hint", got.Status, got.Body, err)
+	r := relaytest.Start(t, relaytest.Options(t))
+	got := client.Raw(t, r.URL, "CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n")
+	if !strings.HasPrefix(got, "HTTP/1.1 405 ") || !strings.Contains(got, "_scheme=https") {
+		t.Errorf("CONNECT: %q, want 405 and the hint", got)
 	}
 }
