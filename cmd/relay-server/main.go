@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -201,26 +202,26 @@ func runRelay(o relay.Options) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	server, err := relay.New(o)
-	if err != nil {
-		return err
-	}
+	var server atomic.Pointer[relay.Server]
 	var reloads sync.WaitGroup
 	defer reloads.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	reloads.Go(func() { reloadOn(ctx, hangup, server) })
-	return server.Run(ctx)
+	var first sync.Once
+	return relay.Serve(ctx, o, func(s *relay.Server) {
+		server.Store(s)
+		first.Do(func() { reloads.Go(func() { reloadOn(ctx, hangup, &server) }) })
+	})
 }
 
-// reloadOn reloads the configuration at every signal until ctx ends.
-func reloadOn(ctx context.Context, hangup <-chan os.Signal, server *relay.Server) {
+// reloadOn reloads the configuration of the relay of the moment at every signal until ctx ends.
+func reloadOn(ctx context.Context, hangup <-chan os.Signal, server *atomic.Pointer[relay.Server]) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			server.Reload() //nolint:errcheck // It logs what is wrong and keeps the earlier configuration.
+			server.Load().Reload() //nolint:errcheck // It logs what is wrong and keeps the earlier configuration.
 		}
 	}
 }

@@ -50,6 +50,8 @@ type Config struct {
 	// PlainSockets takes the mode of a Unix socket for its password: those that this server makes at a path are served without
 	// the TLS and the passwords of the web configuration file.
 	PlainSockets bool
+	// Kept has the listeners for longer than the server lives; nil for nobody.
+	Kept *Kept
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -94,14 +96,14 @@ func newServer(cfg Config) *Server {
 func (s *Server) listen() error {
 	if flag := s.cfg.Flags.WebSystemdSocket; flag != nil && *flag {
 		// Their mode is the unit's business, and 0666 unless it says otherwise.
-		sockets, err := systemdListeners()
+		sockets, err := s.cfg.Kept.fromSystemd()
 		for _, l := range sockets {
 			s.listeners = append(s.listeners, listener{Listener: l})
 		}
 		return err
 	}
 	for _, address := range *s.cfg.Flags.WebListenAddresses {
-		l, err := listen(address)
+		l, err := s.cfg.Kept.Listen(address, func() (net.Listener, error) { return listen(address) })
 		if slices.Contains(s.cfg.Optional, address) && isMissingAddress(err) {
 			s.cfg.Logger.Info("not listening on an address that this machine does not have", slog.String("addr", address), slog.Any("err", err))
 			continue

@@ -22,7 +22,9 @@ import (
 
 // New returns a relay that listens but does not serve yet. On error nothing is left open, and nothing was made in the
 // data dir if the flags, the ports, the configuration file or the certificate files were at fault.
-func New(opts Options) (*Server, error) {
+func New(opts Options) (*Server, error) { return newServer(opts, process{}) }
+
+func newServer(opts Options, p process) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
@@ -30,7 +32,7 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the relay does not start with a wrong file, also if it ran with an earlier content: %w (relay-server check-config says when it is right)", err)
 	}
-	s := &Server{opts: opts, logger: opts.Logger, telemetry: newTelemetry(), startedAt: time.Now(), quit: make(chan struct{}, 1), recent: recent.New()}
+	s := &Server{opts: opts, process: p, logger: opts.Logger, telemetry: newTelemetry(), startedAt: time.Now(), isReady: make(chan struct{}), quit: make(chan struct{}, 1), restart: make(chan struct{}, 1), recent: recent.New()}
 	if err := s.listen(); err != nil {
 		return nil, err
 	}

@@ -13,13 +13,16 @@ import (
 // listen binds all listeners, or none.
 func (s *Server) listen() error {
 	var err error
-	if s.web, err = httpserver.Listen(httpserver.Config{Flags: s.opts.Web, Logger: s.logger}); err != nil {
+	if s.web, err = httpserver.Listen(httpserver.Config{Flags: s.opts.Web, Kept: s.process.kept, Logger: s.logger}); err != nil {
 		return err
 	}
 	if s.opts.DataDir == "" && s.opts.GRPCTLS.CertFile == "" {
 		return nil // agents cannot dial in
 	}
-	if s.grpc, err = new(net.ListenConfig).Listen(context.Background(), "tcp", s.opts.GRPCListenAddress); err != nil {
+	s.grpc, err = s.process.kept.Listen("grpc", func() (net.Listener, error) {
+		return new(net.ListenConfig).Listen(context.Background(), "tcp", s.opts.GRPCListenAddress)
+	})
+	if err != nil {
 		s.web.Close()
 		if errors.Is(err, syscall.EADDRINUSE) {
 			err = fmt.Errorf("%w: another program has that port: choose another one, and have the agents dial that", err)

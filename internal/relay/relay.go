@@ -49,6 +49,7 @@ const (
 type Server struct {
 	// static after New
 	opts          Options
+	process       process
 	logger        *slog.Logger
 	telemetry     *prometheus.Registry
 	instrument    push.Instrument        // counts requests for the legacy metrics
@@ -89,8 +90,10 @@ type Server struct {
 	adding    atomic.Pointer[[]lifetime.Rule] // those of rules that say how pushes are added up; set under reloading
 	recovered bool                            // the store is, so that rules can be put to use; guarded by reloading
 
-	state atomic.Int32
-	quit  chan struct{} // /-/quit asks for an end; one slot
+	state   atomic.Int32
+	isReady chan struct{} // closed when the state is ready for the first time
+	quit    chan struct{} // /-/quit asks for an end; one slot
+	restart chan struct{} // asks for another relay in place of this one; one slot
 }
 
 // Addr returns the address of the HTTP listener.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/prometheus/common/route"
 
@@ -101,13 +102,31 @@ func (s *Server) newRoutes() (*routes, error) {
 func (s *Server) untilReady(prefix string, next http.Handler) http.Handler {
 	healthy, ready := prefix+"/-/healthy", prefix+"/-/ready"
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if state(s.state.Load()) == starting && r.URL.Path != healthy && r.URL.Path != ready {
+		if state(s.state.Load()) == starting && r.URL.Path != healthy && r.URL.Path != ready && !s.becomesReady(r.Context()) {
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "relay is starting: its store is being recovered", http.StatusServiceUnavailable)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// restartPatience is how long who asks waits for a relay that takes another one's place.
+const restartPatience = 10 * time.Second
+
+// becomesReady waits until a relay is ready that takes another one's place. Another one is not waited for.
+func (s *Server) becomesReady(ctx context.Context) bool {
+	if !s.process.restarted {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, restartPatience)
+	defer cancel()
+	select {
+	case <-s.isReady:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) {

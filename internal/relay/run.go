@@ -14,7 +14,7 @@ import (
 // httpGrace is how long HTTP requests that are still in flight after draining may take.
 const httpGrace = 3 * time.Second
 
-// Run runs the relay until ctx ends or somebody asks for it by /-/quit, then drains it. It returns nil after an orderly
+// Run runs the relay until ctx ends or somebody asks for it by /-/quit, or for another one in its place (errRestart), then drains it. It returns nil after an orderly
 // end. The store is recovered first, while HTTP answers 503 already.
 func (s *Server) Run(ctx context.Context) error {
 	attrs := []any{"version", version.Version, "addr", s.Addr().String(), "pid", os.Getpid()}
@@ -69,10 +69,14 @@ func (s *Server) Run(ctx context.Context) error {
 	readyAt := time.Now()
 	s.presence.readyAt.Store(&readyAt)
 	s.state.Store(int32(ready))
+	close(s.isReady)
 
+	again := false
 	select {
 	case <-ctx.Done():
 	case <-s.quit:
+	case <-s.restart:
+		again = true
 	case <-serveCtx.Done(): // something failed; Wait has the reason
 	}
 	s.drain()
@@ -83,6 +87,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	err = errors.Join(err, s.closeLedger(), s.durability.end())
 	s.logger.Info("relay stopped")
+	if err == nil && again {
+		return errRestart
+	}
 	return err
 }
 
