@@ -2,7 +2,6 @@ package replicated
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +10,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/protobuf/proto"
-
-	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
 	"pushrelay/internal/keep"
@@ -47,8 +43,8 @@ type Keep struct {
 	store *groupstore.Store
 
 	// what is static after Recover
-	id    keep.ID
-	epoch history.Epoch
+	id     keep.ID
+	epochs []history.Epoch
 
 	copy     replica              // owned by Recover, and then by Run
 	term     atomic.Pointer[term] // nil while another member leads
@@ -129,30 +125,18 @@ func (k *Keep) read(ctx context.Context) error {
 
 // identify finds out which store it is; the first member of all gives it an id.
 func (k *Keep) identify(ctx context.Context) error {
-	m := &storagev1.ClusterStore{Id: make([]byte, len(k.id)), Epoch: make([]byte, len(k.epoch.ID))}
-	rand.Read(m.Id)
-	rand.Read(m.Epoch)
-	value, err := proto.Marshal(m)
+	value, err := newStore(keep.ID{}, history.History{})
 	if err != nil {
 		return err
 	}
 	resp, err := k.cfg.Client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(k.keys.store()), "=", 0)).
-		Then(clientv3.OpPut(k.keys.store(), string(value))).Else(clientv3.OpGet(k.keys.store())).Commit()
+		Then(clientv3.OpPut(k.keys.store(), string(value)), clientv3.OpGet(k.keys.store())).Else(clientv3.OpGet(k.keys.store())).Commit()
 	if err != nil {
 		return err
 	}
-	if !resp.Succeeded {
-		if err := proto.Unmarshal(resp.Responses[0].GetResponseRange().Kvs[0].Value, m); err != nil {
-			return err
-		}
-	}
-	if len(m.GetId()) != len(k.id) || len(m.GetEpoch()) != len(k.epoch.ID) {
-		return errValue
-	}
-	copy(k.id[:], m.GetId())
-	copy(k.epoch.ID[:], m.GetEpoch())
-	k.epoch.Began = m.GetBegan()
-	return nil
+	kvs := resp.Responses[len(resp.Responses)-1].GetResponseRange().Kvs
+	k.id, k.epochs, err = readStore(kvs[0].Value)
+	return err
 }
 
 // ErrNotLeading is why a member that does not lead changes nothing.
@@ -195,9 +179,9 @@ func (k *Keep) Fresh() bool { return false }
 // ID returns that of the cluster's store.
 func (k *Keep) ID() keep.ID { return k.id }
 
-// History returns the one epoch that there is, up to what is committed.
+// History returns the one epoch of the cluster after those of the store that it began with, up to what is committed.
 func (k *Keep) History() history.History {
-	return history.History{Epochs: []history.Epoch{k.epoch}, Position: k.store.Committed()}
+	return history.History{Epochs: k.epochs, Position: k.store.Committed()}
 }
 
 // Imported returns true: a file is taken over by a relay before it is a member.

@@ -95,16 +95,23 @@ func push(ctx context.Context, t testing.TB, m *member, job string, value int) c
 
 func pushBody(ctx context.Context, t testing.TB, m *member, job string, text []byte) change.Outcome {
 	t.Helper()
+	return pushTo(ctx, t, m.Store(), job, text)
+}
+
+func pushTo(ctx context.Context, t testing.TB, store *groupstore.Store, job string, text []byte) change.Outcome {
+	t.Helper()
 	body, err := new(exposition.Parser).ParseText(text, exposition.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, _ := m.Store().Apply(ctx, &change.Change{Operation: change.Replace, Key: keyOf(t, job), At: time.Now()}, groupstore.Content{Body: body})
+	o, _ := store.Apply(ctx, &change.Change{Operation: change.Replace, Key: keyOf(t, job), At: time.Now()}, groupstore.Content{Body: body})
 	return o
 }
 
-func records(m *member) (map[groupstore.RecordID][]byte, uint64) {
-	f := m.Store().Follow()
+func records(m *member) (map[groupstore.RecordID][]byte, uint64) { return recordsOf(m.Store()) }
+
+func recordsOf(store *groupstore.Store) (map[groupstore.RecordID][]byte, uint64) {
+	f := store.Follow()
 	defer f.Close()
 	d := f.Take()
 	return maps.Collect(d.Records()), d.Position

@@ -26,15 +26,17 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// ClusterStore is what the store of a cluster is, from its beginning to its end.
+// ClusterStore is what the store of a cluster is, from its beginning to its end. It is written when all is there with which the store begins.
 type ClusterStore struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id identifies the store, 16 bytes.
 	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Epoch is the one stretch of its life that it has, 16 bytes: what etcd has committed does not fork.
+	// Epoch is the one stretch of its life in the cluster, 16 bytes: what etcd has committed does not fork.
 	Epoch []byte `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Began is the position at which the epoch began.
-	Began         uint64 `protobuf:"varint,3,opt,name=began,proto3" json:"began,omitempty"`
+	Began uint64 `protobuf:"varint,3,opt,name=began,proto3" json:"began,omitempty"`
+	// Earlier are the epochs before it, of the relay whose store was imported, the oldest first.
+	Earlier       []*Epoch `protobuf:"bytes,4,rep,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -88,6 +90,13 @@ func (x *ClusterStore) GetBegan() uint64 {
 		return x.Began
 	}
 	return 0
+}
+
+func (x *ClusterStore) GetEarlier() []*Epoch {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
 }
 
 // ClusterLeader is the member that decides. Which leadership it is says the revision of its key.
@@ -223,11 +232,12 @@ var File_storage_v1_cluster_proto protoreflect.FileDescriptor
 const file_storage_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"\x18storage/v1/cluster.proto\x12\n" +
-	"storage.v1\"J\n" +
+	"storage.v1\x1a\x18storage/v1/storage.proto\"w\n" +
 	"\fClusterStore\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\fR\x05epoch\x12\x14\n" +
-	"\x05began\x18\x03 \x01(\x04R\x05began\"#\n" +
+	"\x05began\x18\x03 \x01(\x04R\x05began\x12+\n" +
+	"\aearlier\x18\x04 \x03(\v2\x11.storage.v1.EpochR\aearlier\"#\n" +
 	"\rClusterLeader\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x83\x01\n" +
 	"\x0fClusterPosition\x12\x1a\n" +
@@ -257,13 +267,15 @@ var file_storage_v1_cluster_proto_goTypes = []any{
 	(*ClusterStore)(nil),    // 0: storage.v1.ClusterStore
 	(*ClusterLeader)(nil),   // 1: storage.v1.ClusterLeader
 	(*ClusterPosition)(nil), // 2: storage.v1.ClusterPosition
+	(*Epoch)(nil),           // 3: storage.v1.Epoch
 }
 var file_storage_v1_cluster_proto_depIdxs = []int32{
-	0, // [0:0] is the sub-list for method output_type
-	0, // [0:0] is the sub-list for method input_type
-	0, // [0:0] is the sub-list for extension type_name
-	0, // [0:0] is the sub-list for extension extendee
-	0, // [0:0] is the sub-list for field type_name
+	3, // 0: storage.v1.ClusterStore.earlier:type_name -> storage.v1.Epoch
+	1, // [1:1] is the sub-list for method output_type
+	1, // [1:1] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_storage_v1_cluster_proto_init() }
@@ -271,6 +283,7 @@ func file_storage_v1_cluster_proto_init() {
 	if File_storage_v1_cluster_proto != nil {
 		return
 	}
+	file_storage_v1_storage_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
