@@ -122,6 +122,8 @@ type Change struct {
 	Failed string
 	// Gauges says what Add does with gauges; Last for other operations.
 	Gauges addup.Gauges
+	// Version is what groupstore.Group.Version said of the group, if the change is for the group as it was then; 0 if it is for whatever the group is.
+	Version uint64
 	// Current says whether what carried the push may still change groups (T3); nil for always. It is asked again in the moment in
 	// which the push would take effect, under a lock of the store, so the function must neither block nor call the store.
 	Current func() bool

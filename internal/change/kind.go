@@ -28,6 +28,8 @@ const (
 	Superseded
 	// Reused means that the push has the key of another one (L13).
 	Reused
+	// Changed means that the group is another one by now than the change is for ([Change].Version). Nothing was changed.
+	Changed
 
 	// Full means that a limit of the whole store is reached.
 	Full
@@ -76,6 +78,7 @@ var kinds = [...]struct {
 	Forbidden:    {"push is forbidden", http.StatusForbidden, "forbidden", Rejected, 4},
 	Unsupported:  {"push is not supported", http.StatusBadRequest, "invalid", Rejected, 5},
 	Superseded:   {"push is superseded", http.StatusConflict, "superseded", Rejected, 6},
+	Changed:      {"the group has changed", http.StatusConflict, "changed", Rejected, 1},
 	Reused:       {"key of the push is that of another", http.StatusUnprocessableEntity, "reused", Rejected, 1},
 
 	Unavailable: {"push is not possible now", http.StatusServiceUnavailable, "unavailable", Later, 1},

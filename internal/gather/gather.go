@@ -53,7 +53,10 @@ type Store interface {
 type Config struct {
 	// Store has the pushed metrics. Required.
 	Store Store
-	// Gatherer has the relay's own metrics. What it returns beside an error is exposed all the same. Required.
+	// CaughtUp waits until Store holds what others have shown already, where others show the same (C9); an error is 503. Nil stands for nobody else.
+	CaughtUp func(ctx context.Context) error
+	// Gatherer has the relay's own metrics. What it returns beside an error is exposed all the same. Nil is for a store that others show as well: what is
+	// exposed beside it must be the same everywhere.
 	Gatherer prometheus.Gatherer
 	// Offers says which formats are on offer.
 	Offers exposition.Offers
@@ -126,6 +129,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer turn.End()
+	if h.cfg.CaughtUp != nil {
+		if err := h.cfg.CaughtUp(r.Context()); err != nil {
+			h.metrics.observe(resultBehind, time.Since(start))
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
 	view, own, err := h.gather(r, chosen, user)
 	if err != nil {
 		h.metrics.observe(resultAborted, time.Since(start))
@@ -214,6 +224,9 @@ func (h *Handler) write(out *httpserver.Turn, view *groupstore.View, own []*dto.
 
 // own gathers the relay's own metrics. A collector that fails costs its own metrics only (S14).
 func (h *Handler) own() []*dto.MetricFamily {
+	if h.cfg.Gatherer == nil {
+		return nil
+	}
 	families, err := h.cfg.Gatherer.Gather()
 	if err != nil {
 		h.metrics.gatherErrors.Inc()

@@ -1,6 +1,7 @@
 package gather_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -34,7 +35,7 @@ func newFixture(t *testing.T, cfg gather.Config) *fixture {
 	f := &fixture{store: groupstore.New(groupstore.Config{}), registry: prometheus.NewPedanticRegistry(), logged: &strings.Builder{}}
 	f.push(t, "j", "m 1\n")
 	cfg.Store, cfg.Registerer = f.store, f.registry
-	if cfg.Gatherer == nil {
+	if cfg.Gatherer == nil && cfg.CaughtUp == nil {
 		cfg.Gatherer = f.registry
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(f.logged, nil))
@@ -328,5 +329,24 @@ func TestLint(t *testing.T) {
 	problems, err := testutil.GatherAndLint(f.registry)
 	if err != nil || len(problems) > 0 {
 		t.Errorf("lint: %v, %v", problems, err)
+	}
+}
+
+// TestShared: a store that others show as well is shown once it has caught up with them, and without what only this relay could say.
+func TestShared(t *testing.T) {
+	t.Parallel()
+	var f *fixture
+	var behind error
+	f = newFixture(t, gather.Config{CaughtUp: func(context.Context) error {
+		f.push(t, "late", "n 1\n")
+		return behind
+	}})
+	got := f.get(t)
+	if body := got.Body.String(); got.Code != http.StatusOK || !strings.Contains(body, `n{instance="",job="late"} 1`) || strings.Contains(body, "relay_") {
+		t.Errorf("%d:\n%s", got.Code, body)
+	}
+	behind = errors.New("this relay is behind")
+	if got := f.get(t); got.Code != http.StatusServiceUnavailable || got.Body.String() != "this relay is behind\n" {
+		t.Errorf("a store that is behind: %d %s", got.Code, got.Body)
 	}
 }

@@ -17,13 +17,14 @@ const (
 	resultComplete = "complete"
 	resultAborted  = "aborted"
 	resultBusy     = "busy"
+	resultBehind   = "behind"
 )
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		duration: promauto.With(reg).NewHistogramVec(prometheus.HistogramOpts{
 			Name:                            "relay_exposition_duration_seconds",
-			Help:                            "Time to answer a scrape of the relay's own exposition, waiting included, by result: complete, aborted or busy.",
+			Help:                            "Time to answer a scrape of the relay's own exposition, waiting included, by result: complete, aborted, busy or behind (the copy of a cluster's store).",
 			Buckets:                         []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 			NativeHistogramBucketFactor:     1.1,
 			NativeHistogramMaxBucketNumber:  100,
@@ -34,7 +35,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help: "Scrapes in which some of the relay's own metrics could not be gathered.",
 		}),
 	}
-	for _, result := range []string{resultComplete, resultAborted, resultBusy} {
+	for _, result := range []string{resultComplete, resultAborted, resultBusy, resultBehind} {
 		m.duration.WithLabelValues(result)
 	}
 	return m

@@ -22,15 +22,13 @@ type Content struct {
 	Values string
 	// Fault is why the body is refused whatever the store holds, or was by an agent (change.Fail), where a Pushgateway sets the failure time.
 	Fault string
-	// Version is what [Group.Version] said of the group: the condition is that it has not changed since. 0 is no condition.
-	Version uint64
 }
 
 // A Finding is what the store found in the group of a change.
 type Finding uint8
 
 const (
-	// Unmet means that the group is not as the content wants it. Nothing has happened, and the outcome is the zero one.
+	// Unmet means that the group is not as the change or its content wants it. Nothing has happened, and the outcome is Changed.
 	Unmet Finding = iota
 	// OtherSeries means that it is, or that nothing was wanted.
 	OtherSeries
@@ -53,7 +51,7 @@ const (
 // answer. Nor is what [change.Forget] asks for: what is forgotten in vain is forgotten again.
 func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (change.Outcome, Finding) {
 	if content.Sets != nil && content.Sets.began != (c.Operation == change.Add) {
-		return change.Outcome{}, Unmet
+		return unmet(), Unmet
 	}
 	x := s.newDecision(draft{change: c, operation: c.Operation, key: c.Key, at: nanoseconds(c.At)})
 	defer x.release(&s.decisions)
@@ -67,7 +65,7 @@ func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (c
 	wait, err := take(x)
 	switch {
 	case x.found == Unmet:
-		return change.Outcome{}, Unmet
+		return unmet(), Unmet
 	case x.refusal != nil && c.Origin == nil && c.Once == nil, x.operation == change.Forget:
 		x.verdict.position = 0 // not waited for
 	case err != nil:
@@ -80,6 +78,17 @@ func (s *Store) Apply(ctx context.Context, c *change.Change, content Content) (c
 		}
 	}
 	return x.outcome(&x.draft, s.check), x.found
+}
+
+// ApplyBodiless is [Store.Apply] of a change that has no body.
+func (s *Store) ApplyBodiless(ctx context.Context, c *change.Change) change.Outcome {
+	o, _ := s.Apply(ctx, c, Content{})
+	return o
+}
+
+// unmet is the outcome of a change whose condition the group does not meet.
+func unmet() change.Outcome {
+	return change.Outcome{Kind: change.Changed, Detail: "the group has changed since it was looked at, look again"}
 }
 
 // notLogged is the outcome of a change that the log refuses.
@@ -146,7 +155,7 @@ func (s *Store) draft(d *draft, content *Content) (refusal *change.Outcome) {
 	case d.key.IsZero():
 		return s.check.refusal("the push names no group")
 	}
-	d.version = content.Version
+	d.version = c.Version
 	switch {
 	case d.operation == change.Fail:
 		d.fault, d.told = cmp.Or(content.Fault, "the push was rejected"), &change.Outcome{Kind: change.Applied}

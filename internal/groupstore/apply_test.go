@@ -151,9 +151,11 @@ func TestVersion(t *testing.T) {
 	apply := func(p pushing, version uint64, met bool) {
 		t.Helper()
 		before := fmt.Sprint(s.full(), marksOf(t, s.store), len(j.changes))
-		o, found := s.store.Apply(t.Context(), p.change(), groupstore.Content{Version: version})
+		c := p.change()
+		c.Version = version
+		o, found := s.store.Apply(t.Context(), c, groupstore.Content{})
 		after := fmt.Sprint(s.full(), marksOf(t, s.store), len(j.changes))
-		if (found != groupstore.Unmet) != met || o.IsTaken() != met || (before != after) != met {
+		if (found != groupstore.Unmet) != met || o.IsTaken() != met || (o.Kind == change.Changed) == met || (before != after) != met {
 			t.Errorf("%v of %v at %d: %+v, %v, changed: %v", p.Operation, p.Key, version, o, found, before != after)
 		}
 	}

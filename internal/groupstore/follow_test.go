@@ -104,7 +104,7 @@ func (u universe) deed(t *testing.T, c *clock) deed {
 	case 3:
 		return func(s *groupstore.Store) (last change.Outcome) {
 			for _, e := range s.Expired(5) {
-				last, _ = s.Apply(context.Background(), &change.Change{Operation: change.Expire, Key: e.Key, At: p.At}, groupstore.Content{Version: e.Version})
+				last, _ = s.Apply(context.Background(), &change.Change{Operation: change.Expire, Key: e.Key, At: p.At, Version: e.Version}, groupstore.Content{})
 			}
 			return last
 		}

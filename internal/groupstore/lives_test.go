@@ -277,7 +277,7 @@ func TestRefusedOntoExpired(t *testing.T) {
 func (t *tester) expire() (done int) {
 	t.tb.Helper()
 	for _, e := range t.store.Expired(1000) {
-		o, found := t.store.Apply(t.tb.Context(), &change.Change{Operation: change.Expire, Key: e.Key, At: noon}, groupstore.Content{Version: e.Version})
+		o, found := t.store.Apply(t.tb.Context(), &change.Change{Operation: change.Expire, Key: e.Key, At: noon, Version: e.Version}, groupstore.Content{})
 		if found != groupstore.Unmet && o.IsTaken() {
 			done++
 		}
@@ -325,7 +325,7 @@ func TestExpire(t *testing.T) {
 	s.declare(c, put, a, "m 2\n", lifetime.Texts{})
 	c.to("59m")
 	for _, e := range seen {
-		if _, found := s.store.Apply(t.Context(), &change.Change{Operation: change.Expire, Key: e.Key, At: noon}, groupstore.Content{Version: e.Version}); found != groupstore.Unmet {
+		if _, found := s.store.Apply(t.Context(), &change.Change{Operation: change.Expire, Key: e.Key, At: noon, Version: e.Version}, groupstore.Content{}); found != groupstore.Unmet {
 			t.Errorf("%v is removed", e.Key)
 		}
 	}

@@ -218,7 +218,7 @@ func TestLivesModel(t *testing.T) {
 			case 11:
 				step = fmt.Sprint("sweep ", len(seen))
 				for _, e := range seen {
-					o, found := s.store.Apply(t.Context(), &change.Change{Operation: change.Expire, Key: e.Key, At: c.Time}, groupstore.Content{Version: e.Version})
+					o, found := s.store.Apply(t.Context(), &change.Change{Operation: change.Expire, Key: e.Key, At: c.Time, Version: e.Version}, groupstore.Content{})
 					if found == groupstore.Unmet || !o.IsTaken() {
 						continue
 					}

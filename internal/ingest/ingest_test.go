@@ -269,6 +269,7 @@ relay_pushes_total{reason="",result="applied"} 2
 relay_pushes_total{reason="",result="duplicate"} 0
 relay_pushes_total{reason="",result="unchecked"} 0
 relay_pushes_total{reason="canceled",result="rejected"} 0
+relay_pushes_total{reason="changed",result="rejected"} 0
 relay_pushes_total{reason="forbidden",result="rejected"} 0
 relay_pushes_total{reason="full",result="rejected"} 0
 relay_pushes_total{reason="inconsistent",result="rejected"} 1

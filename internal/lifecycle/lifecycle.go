@@ -38,7 +38,7 @@ const (
 type Store interface {
 	SetRegime(r lifetime.Regime) groupstore.Reform
 	Expired(n int) []groupstore.Expired
-	Apply(ctx context.Context, c *change.Change, content groupstore.Content) (change.Outcome, groupstore.Finding)
+	ApplyBodiless(ctx context.Context, c *change.Change) change.Outcome
 }
 
 // Config is what a keeper is made with.
@@ -153,10 +153,10 @@ func (k *Keeper) expire(ctx context.Context, due []sighting) (left []sighting) {
 	work.SetLimit(atOnce)
 	for i, seen := range due {
 		work.Go(func() error {
-			c := &change.Change{Operation: change.Expire, Key: seen.Key, At: time.Now()}
-			o, found := k.cfg.Store.Apply(ctx, c, groupstore.Content{Version: seen.Version})
+			c := &change.Change{Operation: change.Expire, Key: seen.Key, At: time.Now(), Version: seen.Version}
+			o := k.cfg.Store.ApplyBodiless(ctx, c)
 			switch {
-			case found == groupstore.Unmet: // it was pushed to, or the clock was set back
+			case o.Kind == change.Changed: // it was pushed to, or the clock was set back
 			case o.IsTaken():
 				k.metrics.removed.Inc()
 			default:

@@ -36,8 +36,8 @@ var (
 type GroupStore interface {
 	// Select returns the present state of those groups for which keep is true. It may take as long as ctx lives.
 	Select(ctx context.Context, keep func(groupstore.Group) bool) (*groupstore.View, error)
-	// Apply decides a change. It is safe for concurrent use.
-	Apply(ctx context.Context, c *change.Change, content groupstore.Content) (change.Outcome, groupstore.Finding)
+	// ApplyBodiless decides a change without a body. It is safe for concurrent use.
+	ApplyBodiless(ctx context.Context, c *change.Change) change.Outcome
 }
 
 // GroupsConfig is what [NewGroups] works with.

@@ -205,15 +205,15 @@ func (m *meddler) Select(ctx context.Context, keep func(groupstore.Group) bool) 
 	return view, err
 }
 
-func (m *meddler) Apply(ctx context.Context, c *change.Change, content groupstore.Content) (change.Outcome, groupstore.Finding) {
+func (m *meddler) ApplyBodiless(ctx context.Context, c *change.Change) change.Outcome {
 	m.mu.Lock()
 	m.n++
 	n := m.n
 	m.mu.Unlock()
 	if m.fail != nil && m.fail(n) {
-		return *change.Refuse(change.NotWritable, "the disk is full"), groupstore.OtherSeries
+		return *change.Refuse(change.NotWritable, "the disk is full")
 	}
-	return m.Store.Apply(ctx, c, content)
+	return m.Store.ApplyBodiless(ctx, c)
 }
 
 // TestDeleteUnlessChanged: a push, and a deletion with another push, that come in the same moment win.

@@ -174,10 +174,9 @@ func (h *Groups) delete(ctx context.Context, view *groupstore.View) ([]uint8, er
 func (h *Groups) deleteOne(ctx context.Context, g groupstore.Group) (uint8, error) {
 	ctx, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
 	defer cancel()
-	c := &change.Change{Operation: change.Delete, Key: g.Key(), At: time.Now()}
-	o, found := h.cfg.Store.Apply(ctx, c, groupstore.Content{Version: g.Version()})
+	o := h.cfg.Store.ApplyBodiless(ctx, &change.Change{Operation: change.Delete, Key: g.Key(), At: time.Now(), Version: g.Version()})
 	switch {
-	case found == groupstore.Unmet:
+	case o.Kind == change.Changed:
 		return changed, nil
 	case !o.IsTaken():
 		return left, errors.New(o.Detail)
