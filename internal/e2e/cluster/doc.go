@@ -1,0 +1,2 @@
+// Package cluster tests several relays that are one service, whatever happens to some of them.
+package cluster

@@ -1,0 +1,328 @@
+//go:build linux
+
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pushrelay/internal/e2e/client"
+)
+
+// The load is pushers that know what each of their groups may hold, and scrapers that remember what they saw.
+
+// A groupState is what a group holds: series of families that pushers write, by name; nil for a group that is not there.
+type groupState map[string]float64
+
+func (g groupState) key() string {
+	if g == nil {
+		return "none"
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(g)) {
+		fmt.Fprintf(&b, "%s=%g ", name, g[name])
+	}
+	return b.String()
+}
+
+// An operation is a push, by what it makes of a group.
+type operation struct {
+	method, header, body string
+	once                 bool // with a key by which it happens once
+	becomes              func(before groupState) groupState
+}
+
+// operations are those of pushers; n rises with each push.
+func operations(n int) []operation {
+	value := float64(n)
+	with := func(before groupState, name string, value float64) groupState {
+		after := groupState{}
+		maps.Copy(after, before)
+		after[name] = value
+		return after
+	}
+	return []operation{
+		{method: http.MethodPut, body: fmt.Sprintf("a %d\n", n), becomes: func(groupState) groupState { return groupState{"a": value} }},
+		{method: http.MethodPost, body: fmt.Sprintf("b %d\n", n), becomes: func(g groupState) groupState { return with(g, "b", value) }},
+		{method: http.MethodDelete, becomes: func(groupState) groupState { return nil }},
+		{
+			method: http.MethodPost, header: "add", once: true, body: "# TYPE c counter\nc 1\n",
+			becomes: func(g groupState) groupState { return with(g, "c", g["c"]+1) },
+		},
+	}
+}
+
+// A load is all pushers and scrapers of a cluster.
+type load struct {
+	t       *testing.T
+	members []*member
+	client  *http.Client
+
+	stopPushing, stopScraping context.CancelFunc
+	pushing, scraping         sync.WaitGroup
+
+	acked, doubtful, refused, scrapes, scrapesFailed atomic.Int64
+
+	mu     sync.Mutex
+	groups map[string]map[string]groupState // guarded by mu; what each group may hold, by the group's name and the states' keys
+	rising map[string]int                   // guarded by mu; the last value of each group that only rises which was acknowledged
+}
+
+// startLoad begins to push at each member and to scrape through a balancer over all.
+func startLoad(t *testing.T, members []*member, seed uint64) *load {
+	t.Helper()
+	l := &load{
+		t: t, members: members, groups: map[string]map[string]groupState{}, rising: map[string]int{},
+		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Second}},
+	}
+	var pushing, scraping context.Context
+	pushing, l.stopPushing = context.WithCancel(context.Background())
+	scraping, l.stopScraping = context.WithCancel(context.Background())
+	for i, m := range members {
+		for j := range 2 {
+			l.pushing.Go(func() {
+				l.pushMixed(pushing, m, fmt.Sprintf("mixed-%s-%d", m.name, j), rand.New(rand.NewPCG(seed, uint64(i*10+j))))
+			})
+			l.pushing.Go(func() { l.pushRising(pushing, m, fmt.Sprintf("rising-%s-%d", m.name, j)) })
+		}
+	}
+	for i := range 2 {
+		l.scraping.Go(func() { l.scrape(scraping, i) })
+	}
+	t.Cleanup(func() {
+		l.stopPushing()
+		l.stopScraping()
+		l.pushing.Wait()
+		l.scraping.Wait()
+	})
+	return l
+}
+
+// pause is between the pushes of one pusher.
+const pause = 5 * time.Millisecond
+
+// ask sends a push. What is 503 or gets no answer is in doubt, unless the relay says that it was not taken.
+func (l *load) ask(ctx context.Context, m *member, op operation, group string, n int) (acked, doubtful bool) {
+	r, err := http.NewRequestWithContext(ctx, op.method, m.url+"/metrics/job/"+group, strings.NewReader(op.body))
+	if err != nil {
+		l.t.Error(err)
+		return false, false
+	}
+	if op.header != "" {
+		r.Header.Set("Push-Operation", op.header)
+	}
+	if op.once {
+		r.Header.Set("Idempotency-Key", fmt.Sprint(group, " ", n))
+	}
+	resp, err := l.client.Do(r)
+	if err != nil {
+		return false, true
+	}
+	resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusAccepted:
+		l.acked.Add(1)
+		return true, false
+	case http.StatusServiceUnavailable:
+		return false, resp.Header.Get("Retry-After") == ""
+	default:
+		l.t.Errorf("%s %s at %s: %s", op.method, group, m.name, resp.Status)
+		return false, true
+	}
+}
+
+// pushMixed pushes all kinds of operations. A push in doubt may take effect at any time later: its group is left alone from then on, and another one begun.
+func (l *load) pushMixed(ctx context.Context, m *member, name string, u *rand.Rand) {
+	states := map[string]groupState{"none": nil}
+	group := name + "-0"
+	for n := 1; ctx.Err() == nil; n++ {
+		all := operations(n)
+		op := all[u.IntN(len(all))]
+		acked, doubtful := l.ask(context.WithoutCancel(ctx), m, op, group, n)
+		if acked || doubtful {
+			next := map[string]groupState{}
+			if doubtful {
+				maps.Copy(next, states)
+			}
+			for _, before := range states {
+				after := op.becomes(before)
+				next[after.key()] = after
+			}
+			states = next
+			l.mu.Lock()
+			l.groups[group] = states
+			l.mu.Unlock()
+		}
+		switch {
+		case doubtful:
+			l.doubtful.Add(1)
+			states, group = map[string]groupState{"none": nil}, fmt.Sprintf("%s-%d", name, n)
+		case !acked:
+			l.refused.Add(1)
+			client.Pause(ctx, 50*time.Millisecond)
+		}
+		client.Pause(ctx, pause)
+	}
+}
+
+// pushRising pushes values that rise. What is in doubt is pushed again with a higher one.
+func (l *load) pushRising(ctx context.Context, m *member, group string) {
+	for n := 1; ctx.Err() == nil; n++ {
+		op := operation{method: http.MethodPut, body: fmt.Sprintf("rising %d\n", n)}
+		if acked, _ := l.ask(context.WithoutCancel(ctx), m, op, group, n); acked {
+			l.mu.Lock()
+			l.rising[group] = n
+			l.mu.Unlock()
+		} else {
+			client.Pause(ctx, 50*time.Millisecond)
+		}
+		client.Pause(ctx, pause)
+	}
+}
+
+// scrape scrapes one relay after the other, as through a balancer, and wants that nothing that only rises ever goes back, and that what was acknowledged
+// before a scrape is in it.
+func (l *load) scrape(ctx context.Context, turn int) {
+	seen := map[string]float64{}
+	for ctx.Err() == nil {
+		client.Pause(ctx, 20*time.Millisecond)
+		m := l.members[turn%len(l.members)]
+		turn++
+		l.mu.Lock()
+		acked := maps.Clone(l.rising)
+		l.mu.Unlock()
+		page, err := l.page(m)
+		if err != nil {
+			l.scrapesFailed.Add(1)
+			continue
+		}
+		l.scrapes.Add(1)
+		series, err := client.SeriesOf(page)
+		if err != nil {
+			l.t.Errorf("the exposition of %s: %v", m.name, err)
+			return
+		}
+		for name, value := range series {
+			if !strings.HasPrefix(name, "rising{") && !strings.HasPrefix(name, "push_time_seconds{") {
+				continue
+			}
+			if before := seen[name]; value < before && !strings.Contains(name, `job="mixed-`) {
+				l.t.Errorf("%s shows %s %v, and %v was seen before", m.name, name, value, before)
+			}
+			seen[name] = value
+		}
+		for group, value := range acked {
+			if got := series[fmt.Sprintf(`rising{instance="", job=%q}`, group)]; got < float64(value) {
+				l.lagged(m, group, got, value)
+			}
+		}
+	}
+}
+
+// lagged is told of a scrape that does not show what was acknowledged before. Without a majority a relay shows what it has: see quorum.
+func (l *load) lagged(m *member, group string, got float64, acked int) {
+	l.t.Errorf("%s shows %v of %s, and %d was acknowledged before the scrape began", m.name, got, group, acked)
+}
+
+func (l *load) page(m *member) (string, error) {
+	r, err := client.Fetch(http.MethodGet, m.url+"/metrics", nil)
+	if err != nil {
+		return "", err
+	}
+	if r.Status != http.StatusOK {
+		return "", fmt.Errorf("%w: %d %s", client.ErrStatus, r.Status, r.Body)
+	}
+	return r.Body, nil
+}
+
+// end stops the pushers, and looks at what all members hold then.
+func (l *load) end() {
+	t := l.t
+	t.Helper()
+	l.stopPushing()
+	l.pushing.Wait()
+	time.Sleep(11 * time.Second) // as long as a push may take: what is in doubt is decided by then
+	l.stopScraping()
+	l.scraping.Wait()
+	pages := map[string]map[string]float64{}
+	for _, m := range l.members {
+		var series map[string]float64
+		client.Eventually(t, 60*time.Second, m.name+" answers", func() error {
+			page, err := l.page(m)
+			if err != nil {
+				return err
+			}
+			series, err = client.SeriesOf(page)
+			return err
+		})
+		pages[m.name] = series
+	}
+	first := l.members[0].name
+	for name, series := range pages {
+		if !maps.Equal(series, pages[first]) {
+			t.Errorf("%s and %s show different things:%s", name, first, difference(series, pages[first]))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	held := statesIn(pages[first])
+	for group, possible := range l.groups {
+		if _, ok := possible[held[group].key()]; !ok {
+			t.Errorf("%s holds %s, and may hold %v", group, held[group].key(), slices.Sorted(maps.Keys(possible)))
+		}
+	}
+	for group, value := range l.rising {
+		if got := pages[first][fmt.Sprintf(`rising{instance="", job=%q}`, group)]; got < float64(value) {
+			t.Errorf("%s is %v in the end, and %d was acknowledged", group, got, value)
+		}
+	}
+	t.Logf("%d pushes acknowledged, %d in doubt, %d refused; %d scrapes, %d without an answer; %d groups",
+		l.acked.Load(), l.doubtful.Load(), l.refused.Load(), l.scrapes.Load(), l.scrapesFailed.Load(), len(l.groups))
+}
+
+// statesIn reads what the groups of mixed pushes hold from a page.
+func statesIn(series map[string]float64) map[string]groupState {
+	held := map[string]groupState{}
+	for name, value := range series {
+		family, rest, _ := strings.Cut(name, "{")
+		_, group, _ := strings.Cut(rest, `job="`)
+		group = strings.TrimSuffix(group, `"}`)
+		if !strings.HasPrefix(group, "mixed-") || len(family) != 1 {
+			continue
+		}
+		if held[group] == nil {
+			held[group] = groupState{}
+		}
+		held[group][family] = value
+	}
+	return held
+}
+
+func difference(a, b map[string]float64) string {
+	var d strings.Builder
+	n := 0
+	for name, value := range a {
+		if other, ok := b[name]; !ok || other != value {
+			if n++; n <= 20 {
+				fmt.Fprintf(&d, "\n%s: %v and %v (there: %v)", name, value, other, ok)
+			}
+		}
+	}
+	for name := range b {
+		if _, ok := a[name]; !ok {
+			if n++; n <= 20 {
+				fmt.Fprintf(&d, "\n%s is missing in the first", name)
+			}
+		}
+	}
+	return d.String()
+}

@@ -1,0 +1,12 @@
+//go:build linux
+
+package cluster_test
+
+import (
+	"os"
+	"testing"
+
+	"pushrelay/internal/e2e/program"
+)
+
+func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
