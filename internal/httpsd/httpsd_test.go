@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,5 +135,26 @@ func TestNotYetIsNoEmptyList(t *testing.T) {
 	}
 	if groups := get(t, httpsd.Config{Registry: &registry{settled: true}}, "/sd/targets"); groups == nil || len(groups) != 0 {
 		t.Errorf("an empty truth = %v, want []", groups)
+	}
+}
+
+// TestRelays: the relays of a cluster, each with the path of what it says of itself.
+func TestRelays(t *testing.T) {
+	h := httpsd.NewHandler(httpsd.Config{Registry: known(), RoutePrefix: "/relay"})
+	w := httptest.NewRecorder()
+	h.ServeRelays("/-/relay-metrics", func() []httpsd.Relay { return []httpsd.Relay{{Name: "a", Address: "a:9091"}, {Name: "b", Address: "b:9092"}} })(w, httptest.NewRequest("GET", "/sd/relays", nil))
+	var got []group
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 {
+		t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+	}
+	want := []group{}
+	for name, address := range map[string]string{"a": "a:9091", "b": "b:9092"} {
+		want = append(want, group{[]string{address}, map[string]string{
+			"__scheme__": "http", "__metrics_path__": "/relay/-/relay-metrics", "instance": address, "__meta_relay_member": name,
+		}})
+	}
+	slices.SortFunc(want, func(a, b group) int { return strings.Compare(a.Targets[0], b.Targets[0]) })
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
