@@ -131,6 +131,7 @@ func sections() []section {
 		{"memory", "memory", measureMemory},
 		{"tunnel", "scrapes through the tunnel", measureTunnel},
 		{"spool", "pushes through the agent", measureSpool},
+		{"cluster", "three relays that are one service", measureCluster},
 	}
 }
 

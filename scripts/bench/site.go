@@ -39,9 +39,18 @@ func (l *lab) newSite(ctx context.Context, t *program, paths []string) (*site, e
 	if err != nil {
 		return nil, err
 	}
-	s := &site{lab: l, dataDir: dataDir, dialIn: dialIn, certificates: filepath.Join(dataDir, agentName), config: filepath.Join(dataDir, "agent.yml"), paths: paths}
+	s := &site{lab: l, dataDir: dataDir, dialIn: dialIn}
 	if err := s.startRelay(ctx); err != nil {
 		return nil, err
+	}
+	return l.siteAt(ctx, s.relay, dataDir, dialIn, t, paths)
+}
+
+// siteAt prepares an agent of a relay that runs.
+func (l *lab) siteAt(ctx context.Context, relay *program, dataDir, dialIn string, t *program, paths []string) (*site, error) {
+	s := &site{
+		lab: l, relay: relay, dataDir: dataDir, dialIn: dialIn, certificates: filepath.Join(dataDir, agentName), config: filepath.Join(dataDir, "agent.yml"),
+		paths: paths,
 	}
 	issue := exec.CommandContext(ctx, l.bin("relay-server"), "--data.dir="+dataDir, "agent-certificate", agentName, "--out="+s.certificates)
 	if out, err := issue.CombinedOutput(); err != nil {
