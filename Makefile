@@ -57,6 +57,12 @@ demo: build ## Show the whole thing on this machine, in four acts: a push, a scr
 	set -m
 	bin/demo --bin.dir=bin || exit # not the last command, which bash would become itself
 
+.PHONY: demo-cluster
+demo-cluster: build ## Show three relays that are one service, two agents and a Prometheus, and kill the relay that decides
+	@go build -o bin/demo ./scripts/demo
+	set -m
+	bin/demo --cluster --bin.dir=bin || exit # as above
+
 .PHONY: build
 build: ## Build bin/relay-server and bin/relay-agent
 	@for program in $(PROGRAMS); do

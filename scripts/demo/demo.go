@@ -56,6 +56,15 @@ func (d *demo) show(ctx context.Context) error {
 		{"Act 3: a job says when it pushes next, and for how long this is true. Then it dies", []func(context.Context) error{d.die}},
 		{"Act 4: the relay is killed, a job pushes meanwhile, and nothing is lost", []func(context.Context) error{d.outage}},
 	}
+	if err := d.play(ctx, acts); err != nil {
+		return err
+	}
+	d.showPages()
+	return nil
+}
+
+// play goes through acts.
+func (d *demo) play(ctx context.Context, acts []act) error {
 	for _, act := range acts {
 		fmt.Fprintf(d.out, "\n%s\n\n", act.title)
 		for _, step := range act.steps {
@@ -64,7 +73,6 @@ func (d *demo) show(ctx context.Context) error {
 			}
 		}
 	}
-	d.showPages()
 	return nil
 }
 
