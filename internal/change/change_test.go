@@ -29,8 +29,8 @@ func TestKinds(t *testing.T) {
 		change.Forbidden:    {403, "forbidden", change.Rejected, change.Forbidden},
 		change.TooLarge:     {413, "too_large", change.Rejected, change.TooLarge},
 		change.Superseded:   {409, "superseded", change.Rejected, change.Superseded},
-		change.Changed:      {409, "changed", change.Rejected, change.Invalid},   // none has a condition
-		change.Reused:       {422, "reused", change.Rejected, change.Invalid}, // no agent hears of it
+		change.Changed:      {409, "changed", change.Rejected, change.Invalid}, // none has a condition
+		change.Reused:       {422, "reused", change.Rejected, change.Invalid},  // no agent hears of it
 		change.Full:         {429, "full", change.Later, change.Full},
 		change.Unavailable:  {503, "unavailable", change.Later, change.Unavailable},
 		change.NotWritable:  {503, "unavailable", change.Later, change.NotWritable},

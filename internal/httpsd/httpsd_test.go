@@ -142,7 +142,9 @@ func TestNotYetIsNoEmptyList(t *testing.T) {
 func TestRelays(t *testing.T) {
 	h := httpsd.NewHandler(httpsd.Config{Registry: known(), RoutePrefix: "/relay"})
 	w := httptest.NewRecorder()
-	h.ServeRelays("/-/relay-metrics", func() []httpsd.Relay { return []httpsd.Relay{{Name: "a", Address: "a:9091"}, {Name: "b", Address: "b:9092"}} })(w, httptest.NewRequest("GET", "/sd/relays", nil))
+	h.ServeRelays("/-/relay-metrics", func() []httpsd.Relay {
+		return []httpsd.Relay{{Name: "a", Address: "a:9091"}, {Name: "b", Address: "b:9092"}}
+	})(w, httptest.NewRequest("GET", "/sd/relays", nil))
 	var got []group
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 {
 		t.Fatalf("%d %s: %v", w.Code, w.Body, err)

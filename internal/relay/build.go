@@ -33,37 +33,50 @@ func newServer(opts Options, p process) (*Server, error) {
 		return nil, fmt.Errorf("the relay does not start with a wrong file, also if it ran with an earlier content: %w (relay-server check-config says when it is right)", err)
 	}
 	s := &Server{opts: opts, process: p, logger: opts.Logger, telemetry: newTelemetry(), startedAt: time.Now(), isReady: make(chan struct{}), quit: make(chan struct{}, 1), restart: make(chan struct{}, 1), recent: recent.New()}
+	if s.external, err = opts.externalURL(); err != nil {
+		return nil, err
+	}
+	s.prefix = opts.routePrefix(s.external)
 	if err := s.listen(); err != nil {
 		return nil, err
 	}
-	if err := s.build(files); err != nil {
+	if err = s.openDataDir(); err == nil {
+		err = s.build(files)
+	}
+	if err != nil {
 		s.closeListeners()
 		return nil, err
 	}
 	return s, nil
 }
 
-// build makes all parts, from the store up.
-func (s *Server) build(files files) error {
-	opts := &s.opts
-	logger := opts.Logger // of a warning, if nothing can be kept; it says what that means for agents
-	if opts.GRPCTLS.CertFile == "" {
+// openDataDir makes the data dir, if nothing can be kept otherwise.
+func (s *Server) openDataDir() error {
+	logger := s.logger // of a warning, if nothing can be kept; it says what that means for agents
+	if s.opts.GRPCTLS.CertFile == "" {
 		logger = logger.With(slog.String("also", "agents cannot dial in: without a data dir the relay has no certificate authority; give --data.dir or the --grpc.tls files"))
 	}
-	dataDir, err := datadir.Open(opts.DataDir, datadir.ChoiceOf(opts.DataDirAsked), logger)
-	if err != nil {
+	var err error
+	if s.dataDir, err = datadir.Open(s.opts.DataDir, datadir.ChoiceOf(s.opts.DataDirAsked), logger); err != nil {
 		return err
 	}
-	if dataDir == "" && opts.DataDir != "" && ledger.Exists(opts.DataDir) {
-		return fmt.Errorf("--data.dir %s cannot be used: %w", opts.DataDir, errLedgerUnused)
+	if s.dataDir == "" && s.opts.DataDir != "" && ledger.Exists(s.opts.DataDir) {
+		return fmt.Errorf("--data.dir %s cannot be used: %w", s.opts.DataDir, errLedgerUnused)
 	}
-	s.warnOfOthers(dataDir)
+	s.warnOfOthers(s.dataDir)
+	return nil
+}
+
+// build makes all parts, from the store up.
+func (s *Server) build(files files) error {
+	opts, dataDir := &s.opts, s.dataDir
 	s.instrument = uncounted
 	if opts.LegacyMetrics {
 		s.instrument, s.laterFamilies = newLegacyInstrument(s.telemetry), legacyFamilies
 	}
 	s.guard = policy.NewGuard(s.logger.With(slog.String("component", "policy")), s.telemetry)
 	s.guard.Set(files.policy) // before any agent is known
+	var err error
 	s.agents, err = roster.Open(roster.Config{
 		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, ThrownOut: s.thrownOut, Withheld: s.noteWithheld, Scraped: s.recent.Scraped,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
@@ -80,8 +93,8 @@ func (s *Server) build(files files) error {
 	if err := s.prepareTunnel(dataDir); err != nil {
 		return err
 	}
-	s.routes, err = s.newRoutes()
-	return err
+	s.routes.Store(s.newRoutes())
+	return nil
 }
 
 // warnOfOthers says who else may write to what the relay relies on.

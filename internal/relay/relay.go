@@ -11,6 +11,7 @@ package relay
 import (
 	"log/slog"
 	"net"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,9 @@ type Server struct {
 	// static after New
 	opts          Options
 	process       process
+	external      *url.URL // nil if it is not configured
+	prefix        string   // of all routes: empty, or with a leading slash and without a trailing one
+	dataDir       string   // empty in memory only
 	logger        *slog.Logger
 	telemetry     *prometheus.Registry
 	instrument    push.Instrument        // counts requests for the legacy metrics
@@ -66,13 +70,14 @@ type Server struct {
 	authority     *authority.Authority // nil unless agents of it are taken, see TakesOwnCertificates
 	grpc          net.Listener         // nil if agents cannot dial in
 	web           *httpserver.Server
-	routes        *routes
 	startedAt     time.Time
 	reloads       *reloadMetrics
 	groups        *queryapi.Groups
 	guard         *policy.Guard
 	recent        *recent.Recent
 	pages         *web.Handler
+
+	routes atomic.Pointer[routes] // nil until all is built
 
 	// set by Run before the state is ready
 	ledger       *ledger.Ledger // nil in memory only, as control

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/route"
@@ -26,12 +27,8 @@ type routes struct {
 	handler http.Handler
 }
 
-func (s *Server) newRoutes() (*routes, error) {
-	external, err := s.opts.externalURL()
-	if err != nil {
-		return nil, err
-	}
-	prefix := s.opts.routePrefix(external)
+func (s *Server) newRoutes() *routes {
+	external, prefix := s.external, s.prefix
 	pushes := push.NewHandler(push.HandlerConfig{
 		Applier: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.names, Permit: s.permitPush, Sees: seenGroups, Refused: s.refused,
 		Timeout: s.opts.PushTimeout, Logger: s.logger.With(slog.String("component", "push")),
@@ -95,20 +92,30 @@ func (s *Server) newRoutes() (*routes, error) {
 	refusing := push.RefuseAmbiguous(prefix, mux)
 	handler := pushesToSelf(prefix, external, refusing, scrapes.Proxy(s.agents, refusing))
 	const hint = "if this is the relay's own address behind a proxy, say so with --web.external-url"
-	return &routes{handler: s.untilReady(prefix, s.guard.Identify(s.pages.TakeChanges(httpserver.RefuseOtherSites(external, hint, handler)), s.identityOf))}, nil
+	return &routes{handler: s.guard.Identify(s.pages.TakeChanges(httpserver.RefuseOtherSites(external, hint, handler)), s.identityOf)}
 }
 
-// untilReady answers 503 to whatever cannot be answered before the store is recovered.
-func (s *Server) untilReady(prefix string, next http.Handler) http.Handler {
-	healthy, ready := prefix+"/-/healthy", prefix+"/-/ready"
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if state(s.state.Load()) == starting && r.URL.Path != healthy && r.URL.Path != ready && !s.becomesReady(r.Context()) {
+// serve answers what can be answered: 503 before the store is recovered, but whether the relay is well and ready.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	routes := s.routes.Load()
+	if state(s.state.Load()) == starting {
+		switch path := strings.TrimPrefix(r.URL.Path, s.prefix); {
+		case path != "/-/healthy" && path != "/-/ready" && !s.becomesReady(r.Context()):
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "relay is starting: its store is being recovered", http.StatusServiceUnavailable)
 			return
+		case routes != nil:
+		case path == "/-/healthy":
+			s.healthy(w, r)
+			return
+		case path == "/-/ready":
+			s.ready(w, r)
+			return
+		default:
+			routes = s.routes.Load() // it has become ready
 		}
-		next.ServeHTTP(w, r)
-	})
+	}
+	routes.handler.ServeHTTP(w, r)
 }
 
 // restartPatience is how long who asks waits for a relay that takes another one's place.

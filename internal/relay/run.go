@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -27,7 +28,7 @@ func (s *Server) Run(ctx context.Context) error {
 	serveCtx, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	serving, serveCtx := errgroup.WithContext(serveCtx)
-	serving.Go(func() error { return s.web.Run(serveCtx, s.routes.handler, httpGrace) })
+	serving.Go(func() error { return s.web.Run(serveCtx, http.HandlerFunc(s.serve), httpGrace) })
 	err := s.durability.recover(ctx)
 	if err == nil {
 		err = s.openControl()
