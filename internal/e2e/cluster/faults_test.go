@@ -15,31 +15,32 @@ import (
 
 // A fault is done to one member, or to all, and undone.
 type fault struct {
-	name string
-	do   func(t *testing.T, s *site, m *member)
+	name  string
+	do    func(t *testing.T, s *site, m *member)
+	ofAll bool // it happens to all members
 }
 
-// faults are what happens to members. All but the last can happen to one while the others serve.
+// faults are what happens to members.
 var faults = []fault{
-	{"kill -9 and back", func(t *testing.T, _ *site, m *member) {
+	{name: "kill -9 and back", do: func(t *testing.T, _ *site, m *member) {
 		m.Kill(t)
 		time.Sleep(3 * time.Second)
 		m.start(t)
 	}},
-	{"SIGTERM and back", func(t *testing.T, _ *site, m *member) {
+	{name: "SIGTERM and back", do: func(t *testing.T, _ *site, m *member) {
 		m.Stop(t)
 		m.start(t)
 	}},
-	{"SIGSTOP for 15 s", func(t *testing.T, _ *site, m *member) {
+	{name: "SIGSTOP for 15 s", do: func(t *testing.T, _ *site, m *member) {
 		m.Signal(t, syscall.SIGSTOP)
 		time.Sleep(15 * time.Second)
 		m.Signal(t, syscall.SIGCONT)
 		m.wantReady(t)
 	}},
-	{"cut both ways", cut(netns.Deafness{In: true, Out: true})},
-	{"cut, hears nobody", cut(netns.Deafness{In: true})},
-	{"cut, is not heard", cut(netns.Deafness{Out: true})},
-	{"kill -9 of all", func(t *testing.T, s *site, _ *member) {
+	{name: "cut both ways", do: cut(netns.Deafness{In: true, Out: true})},
+	{name: "cut, hears nobody", do: cut(netns.Deafness{In: true})},
+	{name: "cut, is not heard", do: cut(netns.Deafness{Out: true})},
+	{name: "kill -9 of all", ofAll: true, do: func(t *testing.T, s *site, _ *member) {
 		for _, m := range s.members {
 			m.Kill(t)
 		}
@@ -68,26 +69,31 @@ func cut(how netns.Deafness) func(t *testing.T, s *site, m *member) {
 // TestFaults: under pushes at all relays and scrapes through a balancer each fault happens to the one that leads and to one that does not. Nothing that was
 // acknowledged is missing on any relay, nothing is there twice, and nothing that was ever shown vanishes.
 func TestFaults(t *testing.T) {
-	s := newStarSite(t, 3)
+	s := newStarSite(t, 3, timeout)
+	l := startLoad(t, s.members, 1)
 	for _, f := range faults {
 		for _, whom := range []string{"the leader", "a follower"} {
-			if f.name == "kill -9 of all" && whom != "the leader" {
-				continue
-			}
-			t.Run(f.name+" of "+whom, func(t *testing.T) {
-				l := startLoad(t, s.members, 1)
-				time.Sleep(2 * time.Second)
-				m := s.leader(t)
-				if whom == "a follower" {
-					m = s.followers(m)[0]
+			m := s.leader(t)
+			if whom == "a follower" {
+				if f.ofAll {
+					continue
 				}
-				f.do(t, s, m)
-				time.Sleep(2 * time.Second)
-				l.end()
-			})
+				m = s.followers(m)[0]
+			}
+			began := time.Now()
+			f.do(t, s, m)
+			l.wantService()
+			t.Logf("%s of %s (%s), %.1f s: %s", f.name, whom, m.name, time.Since(began).Seconds(), l.tally())
+			if t.Failed() {
+				return
+			}
 		}
 	}
+	l.end()
 }
+
+// timeout is a short time for pushes, so that it is soon known what is in doubt.
+const timeout = "--push.timeout=3s"
 
 // TestRandomFaults is TestFaults with faults at random, one after the other: $PUSHRELAY_FAULTS_FOR says for how long, and a minute is what everybody waits for.
 func TestRandomFaults(t *testing.T) {
@@ -106,7 +112,7 @@ func TestRandomFaults(t *testing.T) {
 	}
 	t.Logf("PUSHRELAY_FAULTS_SEED=%d", seed)
 	u := rand.New(rand.NewPCG(seed, 24))
-	s := newStarSite(t, 3)
+	s := newStarSite(t, 3, timeout)
 	l := startLoad(t, s.members, seed)
 	for end := time.Now().Add(limit); time.Now().Before(end) && !t.Failed(); {
 		f, m := faults[u.IntN(len(faults))], s.members[u.IntN(len(s.members))]

@@ -244,13 +244,36 @@ func (l *load) page(m *member) (string, error) {
 	return r.Body, nil
 }
 
+// wantService waits until each member takes a push, and each shows it.
+func (l *load) wantService() {
+	l.t.Helper()
+	for _, m := range l.members {
+		var code int
+		var answer string
+		client.Eventually(l.t, 60*time.Second, m.name+" takes pushes", func() error {
+			if code, answer = m.push(http.MethodPut, "/job/service-"+m.name, int(l.acked.Load())); code != http.StatusOK {
+				return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
+			}
+			return nil
+		})
+	}
+	for _, m := range l.members {
+		client.Eventually(l.t, 60*time.Second, m.name+" shows pushes", func() error { _, err := l.page(m); return err })
+	}
+}
+
+func (l *load) tally() string {
+	return fmt.Sprintf("%d pushes acknowledged, %d in doubt, %d refused; %d scrapes, %d without an answer",
+		l.acked.Load(), l.doubtful.Load(), l.refused.Load(), l.scrapes.Load(), l.scrapesFailed.Load())
+}
+
 // end stops the pushers, and looks at what all members hold then.
 func (l *load) end() {
 	t := l.t
 	t.Helper()
 	l.stopPushing()
 	l.pushing.Wait()
-	time.Sleep(11 * time.Second) // as long as a push may take: what is in doubt is decided by then
+	time.Sleep(5 * time.Second) // longer than a push may take: what is in doubt is decided by then
 	l.stopScraping()
 	l.scraping.Wait()
 	pages := map[string]map[string]float64{}
@@ -285,8 +308,7 @@ func (l *load) end() {
 			t.Errorf("%s is %v in the end, and %d was acknowledged", group, got, value)
 		}
 	}
-	t.Logf("%d pushes acknowledged, %d in doubt, %d refused; %d scrapes, %d without an answer; %d groups",
-		l.acked.Load(), l.doubtful.Load(), l.refused.Load(), l.scrapes.Load(), l.scrapesFailed.Load(), len(l.groups))
+	t.Logf("%s; %d groups", l.tally(), len(l.groups))
 }
 
 // statesIn reads what the groups of mixed pushes hold from a page.
