@@ -70,7 +70,7 @@ func cut(how netns.Deafness) func(t *testing.T, s *site, m *member) {
 // acknowledged is missing on any relay, nothing is there twice, and nothing that was ever shown vanishes.
 func TestFaults(t *testing.T) {
 	s := newStarSite(t, 3, timeout)
-	l := startLoad(t, s.members, 1)
+	l := startLoad(t, s.members, []*agent{s.startAgent(t, "site-a"), s.startAgent(t, "site-b")}, 1)
 	for _, f := range faults {
 		for _, whom := range []string{"the leader", "a follower"} {
 			m := s.leader(t)
@@ -113,7 +113,7 @@ func TestRandomFaults(t *testing.T) {
 	t.Logf("PUSHRELAY_FAULTS_SEED=%d", seed)
 	u := rand.New(rand.NewPCG(seed, 24))
 	s := newStarSite(t, 3, timeout)
-	l := startLoad(t, s.members, seed)
+	l := startLoad(t, s.members, []*agent{s.startAgent(t, "site-a")}, seed)
 	for end := time.Now().Add(limit); time.Now().Before(end) && !t.Failed(); {
 		f, m := faults[u.IntN(len(faults))], s.members[u.IntN(len(s.members))]
 		t.Logf("%s: %s", m.name, f.name)

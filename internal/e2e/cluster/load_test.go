@@ -70,18 +70,20 @@ type load struct {
 	stopPushing, stopScraping context.CancelFunc
 	pushing, scraping         sync.WaitGroup
 
-	acked, doubtful, refused, scrapes, scrapesFailed atomic.Int64
+	acked, doubtful, refused, scrapes, scrapesFailed, tunnelled atomic.Int64
 
 	mu     sync.Mutex
 	groups map[string]map[string]groupState // guarded by mu; what each group may hold, by the group's name and the states' keys
 	rising map[string]int                   // guarded by mu; the last value of each group that only rises which was acknowledged
+	added  map[string]int                   // guarded by mu; how often each agent has taken one more
+	away   time.Duration                    // guarded by mu; the longest time for which no relay answered a scrape through an agent
 }
 
-// startLoad begins to push at each member and to scrape through a balancer over all.
-func startLoad(t *testing.T, members []*member, seed uint64) *load {
+// startLoad begins to push at each member and agent, and to scrape through a balancer over all.
+func startLoad(t *testing.T, members []*member, agents []*agent, seed uint64) *load {
 	t.Helper()
 	l := &load{
-		t: t, members: members, groups: map[string]map[string]groupState{}, rising: map[string]int{},
+		t: t, members: members, groups: map[string]map[string]groupState{}, rising: map[string]int{}, added: map[string]int{},
 		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Second}},
 	}
 	var pushing, scraping context.Context
@@ -97,6 +99,10 @@ func startLoad(t *testing.T, members []*member, seed uint64) *load {
 	}
 	for i := range 2 {
 		l.scraping.Go(func() { l.scrape(scraping, i) })
+	}
+	for _, a := range agents {
+		l.pushing.Go(func() { l.pushThrough(pushing, a) })
+		l.scraping.Go(func() { l.scrapeThrough(scraping, a) })
 	}
 	t.Cleanup(func() {
 		l.stopPushing()
@@ -276,6 +282,7 @@ func (l *load) end() {
 	time.Sleep(5 * time.Second) // longer than a push may take: what is in doubt is decided by then
 	l.stopScraping()
 	l.scraping.Wait()
+	l.wantAdded()
 	pages := map[string]map[string]float64{}
 	for _, m := range l.members {
 		var series map[string]float64
@@ -308,7 +315,7 @@ func (l *load) end() {
 			t.Errorf("%s is %v in the end, and %d was acknowledged", group, got, value)
 		}
 	}
-	t.Logf("%s; %d groups", l.tally(), len(l.groups))
+	t.Logf("%s; %d groups; %d scrapes through agents, none of which was answered for %v at most", l.tally(), len(l.groups), l.tunnelled.Load(), l.away)
 }
 
 // statesIn reads what the groups of mixed pushes hold from a page.
