@@ -135,8 +135,8 @@ func (s *site) fill(t testing.TB, n int, flags ...string) *site {
 type status struct {
 	Members []struct {
 		Name    string
+		Role    string
 		Leader  bool
-		Learner bool
 		Running bool
 	}
 }
@@ -163,7 +163,7 @@ func (s *site) wantVoters(t testing.TB) {
 		}
 		voters := 0
 		for _, m := range got.Members {
-			if !m.Learner {
+			if m.Role == "voter" && m.Running {
 				voters++
 			}
 		}
