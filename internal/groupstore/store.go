@@ -28,8 +28,10 @@ type Config struct {
 	// AccountLimits returns what one account may hold instead, nil for the same for all. It is asked under a lock of the store, before an account
 	// grows, and must neither block nor call the store.
 	AccountLimits func(account string) AccountLimits
-	// Now is the clock that tells what has expired; nil for time.Now. It must be safe for concurrent use.
+	// Now is the clock by which it is decided what has expired; nil for time.Now. It must be safe for concurrent use.
 	Now func() time.Time
+	// ShownAt is the clock by which views say what is late and what has expired; nil for Now. It must be safe for concurrent use.
+	ShownAt func() time.Time
 	// Presence tells which agents are gone; nil for none ever is.
 	Presence Presence
 	// Appender commits changes; nil for a store in memory, where what is applied is committed.
@@ -136,6 +138,10 @@ func New(cfg Config) *Store {
 	s.lives.now, s.lives.presence, s.lives.regime = cfg.Now, cfg.Presence, newRegime(lifetime.Regime{})
 	if s.lives.now == nil {
 		s.lives.now = time.Now
+	}
+	s.lives.shownAt = cfg.ShownAt
+	if s.lives.shownAt == nil {
+		s.lives.shownAt = s.lives.now
 	}
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f

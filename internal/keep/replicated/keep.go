@@ -28,11 +28,15 @@ type Config struct {
 	Prefix string
 	// Name is this member's. Required.
 	Name string
-	// Store is what the store is made with; its Appender is set here.
+	// Store is what the store is made with; its Appender is set here. Its clock is this relay's, and counts while it leads.
 	Store groupstore.Config
+	// HasQuorum says whether the engine knows of a majority, and must not block; nil if it cannot tell.
+	HasQuorum func() bool
 	// Silence is after how long another member takes the place of a leader that is not heard; 0 means 1.5 s (C6). The leader is to be heard three times
 	// in it.
 	Silence time.Duration
+	// Heard returns when the leader was last heard over the link between relays, and must not block; nil if there is none.
+	Heard func() time.Time
 	// Release is named in backups.
 	Release string
 	// Logger is required.
@@ -50,7 +54,11 @@ type Keep struct {
 	id    keep.ID
 	epoch history.Epoch
 
-	copy     replica              // owned by Recover, and then by Run
+	copy     replica // owned by Recover, and then by Run
+	yielded  int64   // owned by Run; the revision at which this member last handed over
+	clock    clock
+	progress progress
+	reader   *reader
 	term     atomic.Pointer[term] // nil while another member leads
 	leader   atomic.Pointer[Leader]
 	appended chan struct{} // says to Run that there is something to write; one slot
@@ -75,9 +83,14 @@ func New(cfg Config) *Keep {
 		cfg.Silence = silence
 	}
 	k := &Keep{cfg: cfg, keys: keys{cfg.Prefix}, appended: make(chan struct{}, 1)}
-	cfg.Store.Appender, cfg.Store.ShowCommitted = k, true
+	k.clock.wall = cfg.Store.Now
+	if k.clock.wall == nil {
+		k.clock.wall = time.Now
+	}
+	cfg.Store.Appender, cfg.Store.ShowCommitted, cfg.Store.Now, cfg.Store.ShownAt = k, true, k.now, k.Clock
 	k.store = groupstore.New(cfg.Store)
-	k.copy = replica{keys: k.keys, client: cfg.Client, store: k.store}
+	k.reader = newReader(cfg.Client, k.keys.position())
+	k.copy = replica{keys: k.keys, client: cfg.Client, store: k.store, clock: &k.clock, progress: &k.progress}
 	k.leader.Store(&Leader{})
 	return k
 }
