@@ -36,6 +36,8 @@ type Config struct {
 	Presence Presence
 	// Appender commits changes; nil for a store in memory, where what is applied is committed.
 	Appender Appender
+	// Records bounds what groups may take where they are kept. The zero value is no bound.
+	Records RecordLimits
 	// ShowCommitted has views show of each group what it held when [Store.Commit] was last told, rather than what is applied by now.
 	ShowCommitted bool
 }
@@ -64,6 +66,7 @@ type Store struct {
 	check     Check
 	maxSeries int
 	maxGroups int
+	records   RecordLimits
 
 	appender  Appender
 	own       map[string]OwnFamily
@@ -124,6 +127,7 @@ func New(cfg Config) *Store {
 		check:     cfg.Check,
 		maxSeries: cfg.MaxSeries,
 		maxGroups: cfg.MaxGroups,
+		records:   cfg.Records,
 
 		appender: cfg.Appender,
 		own:      make(map[string]OwnFamily, len(cfg.OwnFamilies)),

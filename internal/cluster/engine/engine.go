@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -49,6 +50,7 @@ type TLS struct{ CertFile, KeyFile, CAFile string }
 type Engine struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
+	close  func() error // once
 }
 
 // Start starts a member and waits until it serves, which it does once a majority of its cluster runs, or until ctx ends.
@@ -63,7 +65,12 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	select {
 	case <-etcd.Server.ReadyNotify():
-		return &Engine{etcd, v3client.New(etcd.Server)}, nil
+		client := v3client.New(etcd.Server)
+		return &Engine{etcd, client, sync.OnceValue(func() error {
+			err := client.Close()
+			etcd.Close()
+			return err
+		})}, nil
 	case err = <-etcd.Err():
 	case <-etcd.Server.StopNotify():
 		err = errors.New("it has stopped by itself")
@@ -77,15 +84,14 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 // Client returns a client of the member itself: no connection is between them.
 func (e *Engine) Client() *clientv3.Client { return e.client }
 
+// HasLeader says whether the member knows of one that leads the engine, which it does while it hears a majority, and a little longer. It does not block.
+func (e *Engine) HasLeader() bool { return e.etcd.Server.Leader() != 0 }
+
 // Err tells that the member has failed.
 func (e *Engine) Err() <-chan error { return e.etcd.Err() }
 
-// Close stops the member. If it leads, another one is made the leader before.
-func (e *Engine) Close() error {
-	err := e.client.Close()
-	e.etcd.Close()
-	return err
-}
+// Close stops the member. If it leads, another one is made the leader before. What was closed stays so.
+func (e *Engine) Close() error { return e.close() }
 
 // scheme is that of addresses of members.
 func (t *TLS) scheme() string {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -28,8 +29,11 @@ type Config struct {
 	Prefix string
 	// Name is this member's. Required.
 	Name string
-	// Store is what the store is made with; its Appender is set here. Its clock is this relay's, and counts while it leads.
+	// Store is what the store is made with; its Appender is set here. Its clock is this relay's, and counts while it leads; of its bounds of
+	// records whether the store is full.
 	Store groupstore.Config
+	// Limits are those of etcd.
+	Limits Limits
 	// HasQuorum says whether the engine knows of a majority, and must not block; nil if it cannot tell.
 	HasQuorum func() bool
 	// Silence is after how long another member takes the place of a leader that is not heard; 0 means 1.5 s (C6). The leader is to be heard three times
@@ -39,6 +43,8 @@ type Config struct {
 	Heard func() time.Time
 	// Release is named in backups.
 	Release string
+	// Registerer takes the metrics; nil for nobody.
+	Registerer prometheus.Registerer
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -59,6 +65,7 @@ type Keep struct {
 	clock    clock
 	progress progress
 	reader   *reader
+	metrics  *metrics             // static
 	term     atomic.Pointer[term] // nil while another member leads
 	leader   atomic.Pointer[Leader]
 	appended chan struct{} // says to Run that there is something to write; one slot
@@ -87,17 +94,20 @@ func New(cfg Config) *Keep {
 	if k.clock.wall == nil {
 		k.clock.wall = time.Now
 	}
+	cfg.Store.Records = cfg.Limits.records(cfg.Store.Records.Full)
 	cfg.Store.Appender, cfg.Store.ShowCommitted, cfg.Store.Now, cfg.Store.ShownAt = k, true, k.now, k.Clock
 	k.store = groupstore.New(cfg.Store)
 	k.reader = newReader(cfg.Client, k.keys.position())
 	k.copy = replica{keys: k.keys, client: cfg.Client, store: k.store, clock: &k.clock, progress: &k.progress}
 	k.leader.Store(&Leader{})
+	k.metrics = newMetrics(cfg.Registerer, k)
 	return k
 }
 
 // tellLeader tells others whom the copy knows for the leader. It belongs to who has the copy.
 func (k *Keep) tellLeader() {
 	if current := k.copy.leader; current != k.Leader() {
+		k.metrics.termChanges.Inc()
 		k.leader.Store(&current)
 	}
 }
@@ -123,7 +133,7 @@ func (k *Keep) Recover(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("reading the cluster's store: %w", err)
-		case errors.Is(err, errValue), errors.Is(err, errKey):
+		case isFinal(err):
 			return fmt.Errorf("reading the cluster's store: %w", err) // it will not be another one
 		}
 		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))

@@ -61,7 +61,7 @@ func (c *replica) load(ctx context.Context) error {
 		begin = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 	}
 	if err := c.store.StartFrom(pos.GetPosition(), maps.All(records)); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errValue, err)
 	}
 	c.revision, c.complete, c.pending, c.heard = at, at, map[groupstore.RecordID][]byte{}, time.Now()
 	c.show(pos)
@@ -77,7 +77,7 @@ func (c *replica) present(ctx context.Context) (at int64, pos *storagev1.Cluster
 	at, pos = resp.Header.GetRevision(), &storagev1.ClusterPosition{}
 	if len(resp.Kvs) > 0 {
 		if err := proto.Unmarshal(resp.Kvs[0].Value, pos); err != nil {
-			return 0, nil, err
+			return 0, nil, fmt.Errorf("%w: %w", errValue, err)
 		}
 	}
 	if pos.GetMore() {
@@ -92,7 +92,7 @@ func (c *replica) present(ctx context.Context) (at int64, pos *storagev1.Cluster
 	for _, kv := range both.Responses[0].GetResponseRange().GetKvs() {
 		c.position = kv.ModRevision
 		if err := proto.Unmarshal(kv.Value, pos); err != nil {
-			return 0, nil, err
+			return 0, nil, fmt.Errorf("%w: %w", errValue, err)
 		}
 	}
 	for _, kv := range both.Responses[1].GetResponseRange().GetKvs() {

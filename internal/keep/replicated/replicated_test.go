@@ -103,6 +103,12 @@ func pushBody(ctx context.Context, t testing.TB, m *member, job string, text []b
 	return o
 }
 
+// apply applies a change without a body.
+func apply(ctx context.Context, m *member, c *change.Change) change.Outcome {
+	o, _ := m.Store().Apply(ctx, c, groupstore.Content{})
+	return o
+}
+
 func records(m *member) (map[groupstore.RecordID][]byte, uint64) {
 	f := m.Store().Follow()
 	defer f.Close()

@@ -3,6 +3,7 @@ package replicated
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -39,26 +40,40 @@ func (k *Keep) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if isFinal(err) {
+			return fmt.Errorf("following the cluster's store: %w", err)
+		}
 		if err != nil {
 			k.cfg.Logger.Warn("the copy of the cluster's store falls behind; trying again", slog.Any("err", err))
 		}
-		k.restart(ctx, err)
+		if err := k.restart(ctx, err); err != nil {
+			return fmt.Errorf("reading the cluster's store: %w", err)
+		}
 	}
 	return nil
 }
 
 // restart makes the copy what etcd holds again, if it cannot go on from where it is.
-func (k *Keep) restart(ctx context.Context, err error) {
+func (k *Keep) restart(ctx context.Context, err error) error {
 	for ctx.Err() == nil && k.mustLoad(err) {
+		k.metrics.rebuilds.Inc()
 		if err = k.copy.load(ctx); err == nil {
 			k.tellLeader()
-			return
+			return nil
+		}
+		if isFinal(err) {
+			return err
 		}
 		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))
 		sleep(ctx, again)
 	}
 	sleep(ctx, again)
+	return nil
 }
+
+// isFinal says whether what etcd holds is not understood here. That will not be otherwise the next time, and who does not understand everything must neither
+// show nor decide anything (C20).
+func isFinal(err error) bool { return errors.Is(err, errValue) || errors.Is(err, errKey) }
 
 // mustLoad says whether the copy is not what etcd had at its revision, or that is gone.
 func (k *Keep) mustLoad(err error) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -13,23 +14,20 @@ import (
 	"pushrelay/internal/groupstore"
 )
 
-// Bounds of one transaction (C4).
-const (
-	maxBatchBytes = 1 << 20
-	maxBatchOps   = 8 << 10
-)
-
 // A writer writes what has changed, one transaction after the other. It belongs to Run.
 type writer struct {
-	keys   keys
-	client *clientv3.Client
-	store  *groupstore.Store
-	term   *term
-	copy   *replica
+	keys    keys
+	client  *clientv3.Client
+	store   *groupstore.Store
+	term    *term
+	copy    *replica
+	limits  Limits
+	metrics *metrics
 }
 
 // write writes a delta, and commits it.
 func (w *writer) write(ctx context.Context, d *groupstore.Delta) error {
+	began, records, bytes := time.Now(), 0, 0
 	w.term.begin()
 	var ops []clientv3.Op
 	size := 0
@@ -38,11 +36,12 @@ func (w *writer) write(ctx context.Context, d *groupstore.Delta) error {
 		if record != nil {
 			op = clientv3.OpPut(w.keys.record(id), string(pack(record)))
 		}
-		if n := len(op.KeyBytes()) + len(op.ValueBytes()); len(ops) > 0 && (size+n > maxBatchBytes || len(ops) == maxBatchOps) {
+		if n := len(op.KeyBytes()) + len(op.ValueBytes()); len(ops) > 0 && (size+n > w.limits.batchBytes() || len(ops) == w.limits.batchOps()) {
 			if err := w.transact(ctx, ops, &storagev1.ClusterPosition{Position: d.Position, More: true}); err != nil {
 				return err
 			}
 			w.copy.progress.reach(w.copy.revision, 0)
+			records, bytes = records+len(ops), bytes+size
 			ops, size = nil, 0
 		}
 		ops, size = append(ops, op), size+len(op.KeyBytes())+len(op.ValueBytes())
@@ -55,6 +54,7 @@ func (w *writer) write(ctx context.Context, d *groupstore.Delta) error {
 	w.store.Commit(d.Position)
 	w.copy.show(last)
 	w.term.commit(d.Position)
+	w.metrics.committed(time.Since(began), records+len(ops), bytes+size)
 	return nil
 }
 
