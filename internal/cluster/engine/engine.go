@@ -23,6 +23,13 @@ const (
 	quotaBytes      = 8 << 30
 )
 
+// A member that has not heard the one that leads the engine for one to two times electionMs calls an election. That comes to its end while the relays wait for
+// their own leader, which they do for longer (C6), so that less would gain nothing; and a disk or a machine that stands still for a moment is to cause none.
+const (
+	tickMs     = 100
+	electionMs = 1000
+)
+
 // Config says which member of which cluster is started.
 type Config struct {
 	// Dir is the member's directory and nobody else's. It is created if it is missing. Required.
@@ -87,6 +94,17 @@ func (e *Engine) Client() *clientv3.Client { return e.client }
 // HasLeader says whether the member knows of one that leads the engine, which it does while it hears a majority, and a little longer. It does not block.
 func (e *Engine) HasLeader() bool { return e.etcd.Server.Leader() != 0 }
 
+// Leads says whether the member leads the engine. It does not block.
+func (e *Engine) Leads() bool { return e.etcd.Server.Leader() == e.etcd.Server.MemberID() }
+
+// HandOver makes another member lead the engine, if this one does and there is another one. What is written meanwhile waits for that.
+func (e *Engine) HandOver() error {
+	if err := e.etcd.Server.TryTransferLeadershipOnShutdown(); err != nil {
+		return fmt.Errorf("letting another member lead the engine: %w", err)
+	}
+	return nil
+}
+
 // Err tells that the member has failed.
 func (e *Engine) Err() <-chan error { return e.etcd.Err() }
 
@@ -121,6 +139,7 @@ func (cfg *Config) embedded() (*embed.Config, error) {
 	}
 	ec.MaxTxnOps, ec.MaxRequestBytes, ec.QuotaBackendBytes = MaxTxnOps, MaxRequestBytes, quotaBytes
 	ec.EnableGRPCGateway = false
+	ec.TickMs, ec.ElectionMs = tickMs, electionMs
 	if cfg.TLS != (TLS{}) {
 		ec.PeerTLSInfo = transport.TLSInfo{
 			CertFile: cfg.TLS.CertFile, KeyFile: cfg.TLS.KeyFile, TrustedCAFile: cfg.TLS.CAFile, ClientCertAuth: true, MinVersion: tls.VersionTLS13,

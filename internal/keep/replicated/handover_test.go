@@ -100,3 +100,29 @@ func TestHandOverWaits(t *testing.T) {
 		t.Error("the one leads again that has handed over")
 	}
 }
+
+// TestHeardOverTheLink: a leader that is not heard in etcd keeps its place for a while if it is heard over the link, and not for ever (C6).
+func TestHeardOverTheLink(t *testing.T) {
+	const silence = 300 * time.Millisecond
+	engines := enginetest.New(t, 1).Start(t, "a")
+	var members []*member
+	ways := map[string]*faultyKV{}
+	for _, name := range enginetest.Names(2) {
+		client := *engines["a"].Client()
+		ways[name] = &faultyKV{KV: client.KV}
+		client.KV = ways[name]
+		members = append(members, start(t, name, replicated.Config{Client: &client, Silence: silence, Heard: time.Now}))
+	}
+	first := leaderOf(t, members...)
+	other := members[0]
+	if other == first {
+		other = members[1]
+	}
+	cut := time.Now()
+	resume := ways[first.name].pause()
+	defer resume()
+	eventually(t, "the other one leads", other.Leads)
+	if after := time.Since(cut); after < 2*silence {
+		t.Errorf("a leader that is heard over the link is replaced after %v", after)
+	}
+}
