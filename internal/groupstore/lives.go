@@ -13,6 +13,7 @@ import (
 // lives are what the store knows of how long its groups live. They are guarded by Store.mu where nothing else is said.
 type lives struct {
 	now      func() time.Time // static
+	shownAt  func() time.Time // static
 	presence Presence         // static; nil if no agent is ever gone
 
 	// seen are the groups by their state at the last snapshot; nil before there was one. Anybody may read it.

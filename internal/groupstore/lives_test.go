@@ -69,6 +69,25 @@ func (t *tester) health() string {
 	return strings.Join(lines, "")
 }
 
+// TestShownAt: what is seen is judged by a clock of its own, and what is decided by that of the store.
+func TestShownAt(t *testing.T) {
+	shown := &clock{noon}
+	s, c := newLiving(t, groupstore.Config{ShownAt: shown.now})
+	k := key(t, "job", "j")
+	s.declare(c, change.Replace, k, "m 1\n", lifetime.Texts{TTL: "1m"})
+	c.Time = noon.Add(2 * time.Minute)
+	if g, found := s.store.Group(k); !found || g.HasExpired() {
+		t.Error("a group is expired that is not by the clock of what is shown")
+	}
+	if due := s.store.Expired(10); len(due) != 1 {
+		t.Errorf("%d groups are to be removed, want 1", len(due))
+	}
+	shown.Time = c.Time
+	if _, found := s.store.Group(k); found {
+		t.Error("a group is shown that has expired")
+	}
+}
+
 // TestLifeOfAGroup: what is seen of a group from its push until it is forgotten (L4 to L6).
 func TestLifeOfAGroup(t *testing.T) {
 	s, c := newLiving(t, groupstore.Config{})

@@ -14,7 +14,7 @@ import (
 //
 // It looks at every group, and all else costs what is selected: only that is put in order.
 func (s *Store) Select(ctx context.Context, keep func(Group) bool) (*View, error) {
-	now := s.lives.now()
+	now := s.lives.shownAt()
 	s.mu.RLock()
 	slots := s.shown()
 	v, live := &View{ids: slots.ids, renumbered: slots.renumbered, moment: s.moment(now)}, s.lives.areAny()
@@ -45,7 +45,7 @@ func (s *Store) Select(ctx context.Context, keep func(Group) bool) (*View, error
 
 // Group returns the group of that key, as the view of [Store.Select] has it; found is false if there is none. It looks at no other group.
 func (s *Store) Group(key grouping.Key) (g Group, found bool) {
-	now := s.lives.now()
+	now := s.lives.shownAt()
 	s.mu.RLock()
 	st, moment := s.shownOf(key.Canonical()), s.moment(now)
 	s.mu.RUnlock()

@@ -28,12 +28,16 @@ type Config struct {
 	// AccountLimits returns what one account may hold instead, nil for the same for all. It is asked under a lock of the store, before an account
 	// grows, and must neither block nor call the store.
 	AccountLimits func(account string) AccountLimits
-	// Now is the clock that tells what has expired; nil for time.Now. It must be safe for concurrent use.
+	// Now is the clock by which it is decided what has expired; nil for time.Now. It must be safe for concurrent use.
 	Now func() time.Time
+	// ShownAt is the clock by which views say what is late and what has expired; nil for Now. It must be safe for concurrent use.
+	ShownAt func() time.Time
 	// Presence tells which agents are gone; nil for none ever is.
 	Presence Presence
 	// Appender commits changes; nil for a store in memory, where what is applied is committed.
 	Appender Appender
+	// Records bounds what groups may take where they are kept. The zero value is no bound.
+	Records RecordLimits
 	// ShowCommitted has views show of each group what it held when [Store.Commit] was last told, rather than what is applied by now.
 	ShowCommitted bool
 }
@@ -62,6 +66,7 @@ type Store struct {
 	check     Check
 	maxSeries int
 	maxGroups int
+	records   RecordLimits
 
 	appender  Appender
 	own       map[string]OwnFamily
@@ -122,6 +127,7 @@ func New(cfg Config) *Store {
 		check:     cfg.Check,
 		maxSeries: cfg.MaxSeries,
 		maxGroups: cfg.MaxGroups,
+		records:   cfg.Records,
 
 		appender: cfg.Appender,
 		own:      make(map[string]OwnFamily, len(cfg.OwnFamilies)),
@@ -136,6 +142,10 @@ func New(cfg Config) *Store {
 	s.lives.now, s.lives.presence, s.lives.regime = cfg.Now, cfg.Presence, newRegime(lifetime.Regime{})
 	if s.lives.now == nil {
 		s.lives.now = time.Now
+	}
+	s.lives.shownAt = cfg.ShownAt
+	if s.lives.shownAt == nil {
+		s.lives.shownAt = s.lives.now
 	}
 	for _, f := range cfg.OwnFamilies {
 		s.own[f.Name] = f

@@ -108,6 +108,9 @@ func (x *decision) decide() {
 	case x.known != nil: // no origin is in the way
 		x.replaceValues()
 		x.found = SameSeries
+		if x.refusal = x.unrecordable(); x.refusal != nil {
+			x.effect = Effect{}
+		}
 		return
 	}
 	present := x.group
@@ -126,6 +129,9 @@ func (x *decision) decide() {
 		x.refusal = superseded()
 	case x.operation != change.Mark:
 		x.judge()
+		if o := x.unrecordable(); o != nil {
+			x.effect, x.verdict, x.inTheWay, x.group = Effect{}, verdict{found: OtherSeries, refusal: o}, nil, nil
+		}
 	}
 	later := x.refusal != nil && x.refusal.Kind == change.Full
 	if x.effect.Operation == 0 && x.change.Origin != nil && !later {

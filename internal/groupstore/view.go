@@ -36,7 +36,7 @@ type ref struct{ state, part uint32 }
 // Snapshot returns the present state of the store, without what has expired by the clock, which is read once (L5). Only pointers are copied
 // under the lock.
 func (s *Store) Snapshot() *View {
-	now := s.lives.now()
+	now := s.lives.shownAt()
 	s.mu.RLock()
 	states := s.shown()
 	v := &View{ids: states.ids, renumbered: states.renumbered, moment: s.moment(now)}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -20,6 +21,13 @@ const (
 	MaxTxnOps       = 16 << 10
 	MaxRequestBytes = 12 << 20
 	quotaBytes      = 8 << 30
+)
+
+// A member that has not heard the one that leads the engine for one to two times electionMs calls an election. That comes to its end while the relays wait for
+// their own leader, which they do for longer (C6), so that less would gain nothing; and a disk or a machine that stands still for a moment is to cause none.
+const (
+	tickMs     = 100
+	electionMs = 1000
 )
 
 // Config says which member of which cluster is started.
@@ -49,6 +57,7 @@ type TLS struct{ CertFile, KeyFile, CAFile string }
 type Engine struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
+	close  func() error // once
 }
 
 // Start starts a member and waits until it serves, which it does once a majority of its cluster runs, or until ctx ends.
@@ -63,7 +72,12 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	select {
 	case <-etcd.Server.ReadyNotify():
-		return &Engine{etcd, v3client.New(etcd.Server)}, nil
+		client := v3client.New(etcd.Server)
+		return &Engine{etcd, client, sync.OnceValue(func() error {
+			err := client.Close()
+			etcd.Close()
+			return err
+		})}, nil
 	case err = <-etcd.Err():
 	case <-etcd.Server.StopNotify():
 		err = errors.New("it has stopped by itself")
@@ -77,15 +91,25 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 // Client returns a client of the member itself: no connection is between them.
 func (e *Engine) Client() *clientv3.Client { return e.client }
 
+// HasLeader says whether the member knows of one that leads the engine, which it does while it hears a majority, and a little longer. It does not block.
+func (e *Engine) HasLeader() bool { return e.etcd.Server.Leader() != 0 }
+
+// Leads says whether the member leads the engine. It does not block.
+func (e *Engine) Leads() bool { return e.etcd.Server.Leader() == e.etcd.Server.MemberID() }
+
+// HandOver makes another member lead the engine, if this one does and there is another one. What is written meanwhile waits for that.
+func (e *Engine) HandOver() error {
+	if err := e.etcd.Server.TryTransferLeadershipOnShutdown(); err != nil {
+		return fmt.Errorf("letting another member lead the engine: %w", err)
+	}
+	return nil
+}
+
 // Err tells that the member has failed.
 func (e *Engine) Err() <-chan error { return e.etcd.Err() }
 
-// Close stops the member. If it leads, another one is made the leader before.
-func (e *Engine) Close() error {
-	err := e.client.Close()
-	e.etcd.Close()
-	return err
-}
+// Close stops the member. If it leads, another one is made the leader before. What was closed stays so.
+func (e *Engine) Close() error { return e.close() }
 
 // scheme is that of addresses of members.
 func (t *TLS) scheme() string {
@@ -115,6 +139,7 @@ func (cfg *Config) embedded() (*embed.Config, error) {
 	}
 	ec.MaxTxnOps, ec.MaxRequestBytes, ec.QuotaBackendBytes = MaxTxnOps, MaxRequestBytes, quotaBytes
 	ec.EnableGRPCGateway = false
+	ec.TickMs, ec.ElectionMs = tickMs, electionMs
 	if cfg.TLS != (TLS{}) {
 		ec.PeerTLSInfo = transport.TLSInfo{
 			CertFile: cfg.TLS.CertFile, KeyFile: cfg.TLS.KeyFile, TrustedCAFile: cfg.TLS.CAFile, ClientCertAuth: true, MinVersion: tls.VersionTLS13,

@@ -18,6 +18,7 @@ import (
 	"pushrelay/internal/cluster/enginetest"
 	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/grouping"
+	"pushrelay/internal/groupstore"
 	"pushrelay/internal/keep/replicated"
 )
 
@@ -179,6 +180,41 @@ func look(ctx context.Context, t *testing.T, m *member, pushers []*pusher) {
 	}
 }
 
+// A balancer sends a scrape to one member after another.
+type balancer struct {
+	values map[string]int
+	clock  time.Time
+}
+
+// lookAround wants that nothing of what members show ever goes back, nor the clock, whichever is asked, if it catches up before (C9).
+func (b *balancer) lookAround(ctx context.Context, t *testing.T, members []*member, pushers []*pusher) (looks int) {
+	for ctx.Err() == nil {
+		m := members[rand.IntN(len(members))]
+		if m.CatchUp(ctx) != nil {
+			continue
+		}
+		if at := m.Clock(); at.Before(b.clock) {
+			t.Errorf("member %s shows the time %v, and %v was shown before", m.name, at, b.clock)
+			return looks
+		} else {
+			b.clock = at
+		}
+		for _, p := range pushers {
+			got := valueOf(m, keyOf(t, p.job))
+			if got < b.values[p.job] {
+				t.Errorf("member %s shows %d of %s, and %d was shown before", m.name, got, p.job, b.values[p.job])
+				return looks
+			}
+			b.values[p.job] = got
+		}
+		looks++
+	}
+	return looks
+}
+
+// skewed returns a clock that is wrong by so much.
+func skewed(by time.Duration) func() time.Time { return func() time.Time { return time.Now().Add(by) } }
+
 // TestFaults: while ways to etcd fail and are cut, leaders come and go. What was acknowledged is there in the end, on all; what was refused is not; and nothing that
 // was seen vanishes.
 func TestFaults(t *testing.T) {
@@ -188,12 +224,14 @@ func TestFaults(t *testing.T) {
 			engines := enginetest.New(t, 1).Start(t, "a")
 			var members []*member
 			var ways []*faultyKV
-			for _, name := range enginetest.Names(3) {
+			for i, name := range enginetest.Names(3) {
 				client := *engines["a"].Client()
 				way := &faultyKV{KV: client.KV, u: rand.New(rand.NewPCG(u.Uint64(), 1))}
 				client.KV = way
 				ways = append(ways, way)
-				members = append(members, start(t, name, replicated.Config{Client: &client, Silence: 300 * time.Millisecond}))
+				members = append(members, start(t, name, replicated.Config{
+					Client: &client, Silence: 300 * time.Millisecond, Store: groupstore.Config{Now: skewed(time.Duration(i-1) * 2 * time.Hour)},
+				}))
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -209,6 +247,8 @@ func TestFaults(t *testing.T) {
 			for _, m := range members {
 				looking.Go(func() { look(watching, t, m, pushers) })
 			}
+			looks := 0
+			looking.Go(func() { looks = (&balancer{values: map[string]int{}}).lookAround(watching, t, members, pushers) })
 			leaders := map[int64]bool{}
 			for range 8 {
 				leader := leaderOf(t, members...)
@@ -238,10 +278,10 @@ func TestFaults(t *testing.T) {
 				}
 				total += p.acked.Load()
 			}
-			if len(leaders) < 3 || total < 100 {
-				t.Errorf("%d leaders and %d acknowledged pushes are too few to show anything", len(leaders), total)
+			if len(leaders) < 3 || total < 100 || looks < 100 {
+				t.Errorf("%d leaders, %d acknowledged pushes and %d looks around are too few to show anything", len(leaders), total, looks)
 			}
-			t.Logf("%d leaders, %d acknowledged pushes", len(leaders), total)
+			t.Logf("%d leaders, %d acknowledged pushes, %d looks around", len(leaders), total, looks)
 		})
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
@@ -24,13 +25,22 @@ type Config struct {
 	Prefix string
 	// Name is this member's. Required.
 	Name string
-	// Store is what the store is made with; its Appender is set here.
+	// Store is what the store is made with; its Appender is set here. Its clock is this relay's, and counts while it leads; of its bounds of
+	// records whether the store is full.
 	Store groupstore.Config
+	// Limits are those of etcd.
+	Limits Limits
+	// HasQuorum says whether the engine knows of a majority, and must not block; nil if it cannot tell.
+	HasQuorum func() bool
 	// Silence is after how long another member takes the place of a leader that is not heard; 0 means 1.5 s (C6). The leader is to be heard three times
 	// in it.
 	Silence time.Duration
+	// Heard returns when the leader was last heard over the link between relays, and must not block; nil if there is none.
+	Heard func() time.Time
 	// Release is named in backups.
 	Release string
+	// Registerer takes the metrics; nil for nobody.
+	Registerer prometheus.Registerer
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -46,7 +56,12 @@ type Keep struct {
 	id     keep.ID
 	epochs []history.Epoch
 
-	copy     replica              // owned by Recover, and then by Run
+	copy     replica // owned by Recover, and then by Run
+	yielded  int64   // owned by Run; the revision at which this member last handed over
+	clock    clock
+	progress progress
+	reader   *reader
+	metrics  *metrics             // static
 	term     atomic.Pointer[term] // nil while another member leads
 	leader   atomic.Pointer[Leader]
 	appended chan struct{} // says to Run that there is something to write; one slot
@@ -71,16 +86,24 @@ func New(cfg Config) *Keep {
 		cfg.Silence = silence
 	}
 	k := &Keep{cfg: cfg, keys: keys{cfg.Prefix}, appended: make(chan struct{}, 1)}
-	cfg.Store.Appender, cfg.Store.ShowCommitted = k, true
+	k.clock.wall = cfg.Store.Now
+	if k.clock.wall == nil {
+		k.clock.wall = time.Now
+	}
+	cfg.Store.Records = cfg.Limits.records(cfg.Store.Records.Full)
+	cfg.Store.Appender, cfg.Store.ShowCommitted, cfg.Store.Now, cfg.Store.ShownAt = k, true, k.now, k.Clock
 	k.store = groupstore.New(cfg.Store)
-	k.copy = replica{keys: k.keys, client: cfg.Client, store: k.store}
+	k.reader = newReader(cfg.Client, k.keys.position())
+	k.copy = replica{keys: k.keys, client: cfg.Client, store: k.store, clock: &k.clock, progress: &k.progress}
 	k.leader.Store(&Leader{})
+	k.metrics = newMetrics(cfg.Registerer, k)
 	return k
 }
 
 // tellLeader tells others whom the copy knows for the leader. It belongs to who has the copy.
 func (k *Keep) tellLeader() {
 	if current := k.copy.leader; current != k.Leader() {
+		k.metrics.termChanges.Inc()
 		k.leader.Store(&current)
 	}
 }
@@ -106,7 +129,7 @@ func (k *Keep) Recover(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("reading the cluster's store: %w", err)
-		case errors.Is(err, errValue), errors.Is(err, errKey):
+		case isFinal(err):
 			return fmt.Errorf("reading the cluster's store: %w", err) // it will not be another one
 		}
 		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))

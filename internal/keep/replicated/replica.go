@@ -19,9 +19,11 @@ import (
 // A replica makes the store hold what etcd does. It belongs to one goroutine at a time.
 type replica struct {
 	// Static after construction.
-	keys   keys
-	client *clientv3.Client
-	store  *groupstore.Store
+	keys     keys
+	client   *clientv3.Client
+	store    *groupstore.Store
+	clock    *clock
+	progress *progress
 
 	revision int64 // of the last transaction that was looked at
 	complete int64 // of the last one after which records were complete; what it held is in the store
@@ -59,9 +61,10 @@ func (c *replica) load(ctx context.Context) error {
 		begin = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 	}
 	if err := c.store.StartFrom(pos.GetPosition(), maps.All(records)); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errValue, err)
 	}
 	c.revision, c.complete, c.pending, c.heard = at, at, map[groupstore.RecordID][]byte{}, time.Now()
+	c.show(pos)
 	return nil
 }
 
@@ -74,7 +77,7 @@ func (c *replica) present(ctx context.Context) (at int64, pos *storagev1.Cluster
 	at, pos = resp.Header.GetRevision(), &storagev1.ClusterPosition{}
 	if len(resp.Kvs) > 0 {
 		if err := proto.Unmarshal(resp.Kvs[0].Value, pos); err != nil {
-			return 0, nil, err
+			return 0, nil, fmt.Errorf("%w: %w", errValue, err)
 		}
 	}
 	if pos.GetMore() {
@@ -89,7 +92,7 @@ func (c *replica) present(ctx context.Context) (at int64, pos *storagev1.Cluster
 	for _, kv := range both.Responses[0].GetResponseRange().GetKvs() {
 		c.position = kv.ModRevision
 		if err := proto.Unmarshal(kv.Value, pos); err != nil {
-			return 0, nil, err
+			return 0, nil, fmt.Errorf("%w: %w", errValue, err)
 		}
 	}
 	for _, kv := range both.Responses[1].GetResponseRange().GetKvs() {
@@ -160,6 +163,7 @@ func (c *replica) takeRevision(revision int64, events []*clientv3.Event) error {
 				return fmt.Errorf("%w: %w", errValue, err)
 			}
 			c.position, c.heard = revision, time.Now()
+			c.clock.learn(pos.GetAt())
 		case c.keys.store():
 		default:
 			if err := c.takeRecord(e); err != nil {
@@ -168,10 +172,22 @@ func (c *replica) takeRevision(revision int64, events []*clientv3.Event) error {
 		}
 	}
 	c.revision = revision
-	if pos == nil || pos.GetMore() {
+	if pos != nil && !pos.GetMore() {
+		if err := c.install(revision, pos.GetPosition()); err != nil {
+			return err
+		}
+		c.show(pos)
 		return nil
 	}
-	return c.install(revision, pos.GetPosition())
+	c.progress.reach(revision, 0)
+	return nil
+}
+
+// show tells others that the store shows what it did at a position.
+func (c *replica) show(pos *storagev1.ClusterPosition) {
+	c.clock.learn(pos.GetAt())
+	c.clock.show(pos.GetAt())
+	c.progress.reach(c.revision, pos.GetPosition())
 }
 
 func (c *replica) takeRecord(e *clientv3.Event) error {

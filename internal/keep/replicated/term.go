@@ -17,15 +17,20 @@ const stalledAfter = 2 * time.Second
 
 // A term is the time in which this member leads.
 type term struct {
+	// Static after construction.
+	handing chan handing  // takes that the member is to hand over
+	over    chan struct{} // closed when it leads no longer
+
 	mu        sync.Mutex
 	committed uint64        // guarded by mu; the position up to which changes are
 	since     time.Time     // guarded by mu; when the transaction began that is under way; zero for none
-	ended     bool          // guarded by mu
+	shut      bool          // guarded by mu; nothing is decided any more
+	ended     bool          // guarded by mu; nothing is committed any more, either
 	changed   chan struct{} // guarded by mu; closed and replaced when one of these changes
 }
 
 func newTerm(committed uint64) *term {
-	return &term{committed: committed, changed: make(chan struct{})}
+	return &term{handing: make(chan handing), over: make(chan struct{}), committed: committed, changed: make(chan struct{})}
 }
 
 var (
@@ -38,7 +43,7 @@ func (t *term) take(position uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
-	case t.ended:
+	case t.shut:
 		return ErrNotLeading
 	case position-t.committed > maxAhead:
 		return errAhead
@@ -59,7 +64,7 @@ func (t *term) stalled() error {
 func (t *term) failure() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ended {
+	if t.shut {
 		return ErrNotLeading
 	}
 	return t.stalled()
@@ -80,11 +85,18 @@ func (t *term) commit(through uint64) {
 	t.wake()
 }
 
-// end ends the term: nothing is decided any more, and what is not committed is in doubt.
+// shutDown has nothing decided any more. What was decided can be committed.
+func (t *term) shutDown() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shut = true
+}
+
+// end ends the term: what is not committed is in doubt.
 func (t *term) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.ended = true
+	t.shut, t.ended = true, true
 	t.wake()
 }
 
