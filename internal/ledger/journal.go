@@ -78,11 +78,18 @@ func (l *Ledger) note(decide func() ([]Record, error)) error {
 const leastLooked = 256
 
 // A Sweep says when half of the records are over, so that they can be made fewer. The zero value has not looked yet. It is not safe for concurrent use.
-type Sweep struct{ next int }
+type Sweep struct {
+	// counted is how many records there were when it was asked last, next how many there are when it looks again.
+	counted, next int
+}
 
 // Due reports whether that is so by now. It looks seldom, as that costs a look at each.
 func (w *Sweep) Due(s *State, now time.Time, grace time.Duration) bool {
 	records := s.count()
+	if records < w.counted { // they were made fewer
+		w.next = 0
+	}
+	w.counted = records
 	if records < w.next || records < leastLooked {
 		return false
 	}

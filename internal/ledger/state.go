@@ -317,12 +317,11 @@ func (s *State) Records() []Record {
 
 // Begin makes the state that of these records, and of no other.
 func (s *State) Begin(records []Record) {
+	fresh := NewState() // nobody waits while it is made
+	fresh.Count(records...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.records, s.agents, s.tokens = nil, map[string]*agentRecord{}, map[string]*knownToken{}
-	for _, r := range records {
-		s.apply(r)
-	}
+	s.records, s.agents, s.tokens = fresh.records, fresh.agents, fresh.tokens
 }
 
 // Count lets more records count, all at once.

@@ -111,7 +111,6 @@ func (f *fileJournal) rewrite(more []Record) error {
 	if err := f.replace(records); err != nil {
 		return err
 	}
-	f.sweep = Sweep{}
 	f.state.Begin(records)
 	return nil
 }
