@@ -53,8 +53,6 @@ type Journal struct {
 type place struct {
 	last     uint64 // the number of the last key of records
 	mark     int64  // the revision of the mark's key; 0 for none
-	through  uint64 // the mark's number
-	parts    []byte // the id of the mark's parts; nil for none
 	revision int64  // all that was noted up to it counts
 	version  uint64 // rises with each change of the state
 }
@@ -100,7 +98,7 @@ func (j *Journal) Append(ctx context.Context, at uint64, records []ledger.Record
 	for {
 		resp, err := j.ask(ctx, []clientv3.Cmp{
 			clientv3.Compare(clientv3.CreateRevision(key), "=", 0), clientv3.Compare(clientv3.ModRevision(j.keys.mark()), "=", from.mark),
-		}, clientv3.OpPut(key, value), clientv3.OpGet(key))
+		}, []clientv3.Op{clientv3.OpPut(key, value)}, clientv3.OpGet(key))
 		switch {
 		case err == nil && resp.Succeeded:
 			j.counted(number, records, resp.Header.GetRevision())
@@ -176,12 +174,17 @@ func (j *Journal) Refresh(ctx context.Context) error {
 	if mute {
 		return &ledger.NoMajorityError{}
 	}
-	err := j.catchUp(ctx)
-	if err == nil || errors.Is(err, errMisread) {
-		return err
+	for {
+		err := j.catchUp(ctx)
+		switch {
+		case err == nil || errors.Is(err, errMisread):
+			return err
+		case ctx.Err() != nil:
+			j.hush()
+			return &ledger.NoMajorityError{}
+		}
+		sleep(ctx, again)
 	}
-	j.hush()
-	return &ledger.NoMajorityError{}
 }
 
 // hush notes that no majority answers: nobody waits for one until it does.
@@ -206,10 +209,10 @@ const again = 50 * time.Millisecond
 const requestTimeout = 2 * time.Second
 
 // ask asks for one transaction, once.
-func (j *Journal) ask(ctx context.Context, wanted []clientv3.Cmp, put, otherwise clientv3.Op) (*clientv3.TxnResponse, error) {
+func (j *Journal) ask(ctx context.Context, wanted []clientv3.Cmp, then []clientv3.Op, otherwise ...clientv3.Op) (*clientv3.TxnResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return j.cfg.Client.Txn(ctx).If(wanted...).Then(put).Else(otherwise).Commit()
+	return j.cfg.Client.Txn(ctx).If(wanted...).Then(then...).Else(otherwise...).Commit()
 }
 
 // isRefused says whether etcd will never take a transaction, however often it is asked.

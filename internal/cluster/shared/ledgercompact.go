@@ -22,6 +22,9 @@ const (
 	deletedAtOnce = 1024
 )
 
+// notesKept is how many keys of records stay although parts have their records. Nobody asks for as long as others take to write as many.
+const notesKept = 1024
+
 // compactTimeout bounds one compaction.
 const compactTimeout = 2 * time.Minute
 
@@ -49,49 +52,56 @@ func (j *Journal) compact(ctx context.Context, now time.Time) error {
 	j.mu.Lock()
 	from, live := j.at, j.state.Live(now, j.cfg.Grace)
 	j.mu.Unlock()
-	id, err := j.write(ctx, live, from.last, clientv3.Compare(clientv3.ModRevision(j.keys.mark()), "=", from.mark))
+	id, mark, err := j.write(ctx, live, from.last, clientv3.Compare(clientv3.ModRevision(j.keys.mark()), "=", from.mark))
 	if err != nil {
 		return err
 	}
-	return j.clean(ctx, from, id)
+	if err := j.cleanParts(ctx, id, mark); err != nil {
+		return err
+	}
+	return j.cleanNotes(ctx, from.last)
 }
 
 // write writes records as parts, and then the mark that names them, if what is wanted is so and all parts are there: another member may have taken them
-// for what was left by one that died.
-func (j *Journal) write(ctx context.Context, records []ledger.Record, through uint64, wanted ...clientv3.Cmp) (id []byte, err error) {
+// for what was left by one that died. It returns the id of the parts and the revision of the mark.
+func (j *Journal) write(ctx context.Context, records []ledger.Record, through uint64, wanted ...clientv3.Cmp) (id []byte, mark int64, err error) {
 	m := &storagev1.ClusterLedgerMark{Id: make([]byte, 16), Through: through}
 	rand.Read(m.Id)
 	for part := range slices.Chunk(records, recordsOfPart) {
 		key := j.keys.part(m.GetId(), int(m.GetParts()))
 		value, err := encode("", j.cfg.Release, part)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if err := j.until(ctx, func(ctx context.Context) error {
 			_, err := j.cfg.Client.Put(ctx, key, value)
 			return err
 		}); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		wanted = append(wanted, clientv3.Compare(clientv3.CreateRevision(key), ">", 0))
 		m.Parts++
 	}
 	value, err := proto.Marshal(m)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return m.GetId(), j.until(ctx, func(ctx context.Context) error {
-		resp, err := j.ask(ctx, wanted, clientv3.OpPut(j.keys.mark(), string(value)), clientv3.OpGet(j.keys.mark()))
-		if err != nil || resp.Succeeded {
+	err = j.until(ctx, func(ctx context.Context) error {
+		resp, err := j.ask(ctx, wanted, []clientv3.Op{clientv3.OpPut(j.keys.mark(), string(value))}, clientv3.OpGet(j.keys.mark()))
+		if err != nil {
 			return err
 		}
+		if mark = resp.Header.GetRevision(); resp.Succeeded {
+			return nil
+		}
 		for _, kv := range resp.Responses[0].GetResponseRange().GetKvs() {
-			if string(kv.Value) == string(value) {
+			if mark = kv.ModRevision; string(kv.Value) == string(value) {
 				return nil // it was asked for again
 			}
 		}
 		return errOvertaken
 	})
+	return m.GetId(), mark, err
 }
 
 // until does something again until it is known what came of it, or ctx ends.
@@ -107,23 +117,23 @@ func (j *Journal) until(ctx context.Context, do func(context.Context) error) err
 	}
 }
 
-// clean deletes what had no meaning before the last mark was written. What lost its meaning by that one stays until the next, since somebody may still
-// find out by it whether it was written, or read it.
-func (j *Journal) clean(ctx context.Context, before place, parts []byte) error {
-	kept := []string{j.keys.partsOf(parts)}
-	if before.parts != nil {
-		kept = append(kept, j.keys.partsOf(before.parts))
-	}
-	slices.Sort(kept)
-	begin := j.keys.parts()
-	for _, k := range append(kept, clientv3.GetPrefixRangeEnd(j.keys.parts())) {
-		if _, err := j.cfg.Client.Delete(ctx, begin, clientv3.WithRange(k)); err != nil {
-			return err
-		}
-		begin = clientv3.GetPrefixRangeEnd(k)
+// cleanParts deletes all parts but those of a mark, unless there is another mark by now, whose parts they may be.
+func (j *Journal) cleanParts(ctx context.Context, id []byte, mark int64) error {
+	own := j.keys.partsOf(id)
+	_, err := j.ask(ctx, []clientv3.Cmp{clientv3.Compare(clientv3.ModRevision(j.keys.mark()), "=", mark)}, []clientv3.Op{
+		clientv3.OpDelete(j.keys.parts(), clientv3.WithRange(own)),
+		clientv3.OpDelete(clientv3.GetPrefixRangeEnd(own), clientv3.WithRange(clientv3.GetPrefixRangeEnd(j.keys.parts()))),
+	})
+	return err
+}
+
+// cleanNotes deletes keys of records that are in parts, but for the last: whoever asked for one and heard nothing finds out by it that it was written.
+func (j *Journal) cleanNotes(ctx context.Context, through uint64) error {
+	if through < notesKept {
+		return nil
 	}
 	for {
-		resp, err := j.cfg.Client.Get(ctx, j.keys.note(0), clientv3.WithRange(j.keys.note(before.through+1)), clientv3.WithKeysOnly(), clientv3.WithLimit(deletedAtOnce))
+		resp, err := j.get(ctx, j.keys.note(0), clientv3.WithRange(j.keys.note(through-notesKept+1)), clientv3.WithKeysOnly(), clientv3.WithLimit(deletedAtOnce))
 		if err != nil || len(resp.Kvs) == 0 {
 			return err
 		}
@@ -140,7 +150,7 @@ var ErrNotEmpty = errors.New("the cluster has a ledger already")
 // Import makes the ledger of a cluster that has none what a relay's own says. The error is [ErrNotEmpty] if it has one, also if that came from the same
 // file; then nothing is changed.
 func (j *Journal) Import(ctx context.Context, own *ledger.State) error {
-	_, err := j.write(ctx, own.Records(), 0,
+	_, _, err := j.write(ctx, own.Records(), 0,
 		clientv3.Compare(clientv3.ModRevision(j.keys.mark()), "=", 0), clientv3.Compare(clientv3.CreateRevision(j.keys.note(1)), "=", 0))
 	switch {
 	case errors.Is(err, errOvertaken):

@@ -19,7 +19,8 @@ import (
 //	mark         a storagev1.ClusterLedgerMark: which parts have what was noted first; none while no parts are
 //	parts/ID/N   records that are to be read before those of the numbers behind the mark's
 //
-// Keys of records and parts have a head and lines of records as values, see encode. Keys at or before the mark's number have no meaning any more.
+// Keys of records and parts have a head and lines of records as values, see encode. Those of numbers up to the mark's
+// have no meaning any more, and go but for the last.
 type ledgerKeys struct{ prefix string }
 
 func (k ledgerKeys) mark() string             { return k.prefix + "mark" }

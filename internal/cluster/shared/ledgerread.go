@@ -51,7 +51,7 @@ func (j *Journal) install(at place, records []ledger.Record) bool {
 
 // readAll reads everything at one revision.
 func (j *Journal) readAll(ctx context.Context) (at place, records []ledger.Record, err error) {
-	resp, err := j.cfg.Client.Get(ctx, j.keys.mark())
+	resp, err := j.get(ctx, j.keys.mark())
 	if err != nil {
 		return at, nil, err
 	}
@@ -61,8 +61,8 @@ func (j *Journal) readAll(ctx context.Context) (at place, records []ledger.Recor
 		if err := proto.Unmarshal(kv.Value, &m); err != nil {
 			return at, nil, fmt.Errorf("%w: %q: %w", errMisread, kv.Key, err)
 		}
-		at.mark, at.parts, at.through, at.last = kv.ModRevision, m.GetId(), m.GetThrough(), m.GetThrough()
-		if records, err = j.readParts(ctx, at, int(m.GetParts())); err != nil {
+		at.mark, at.last = kv.ModRevision, m.GetThrough()
+		if records, err = j.readParts(ctx, at.revision, &m); err != nil {
 			return at, nil, err
 		}
 	}
@@ -80,23 +80,30 @@ func (j *Journal) readAll(ctx context.Context) (at place, records []ledger.Recor
 	return at, records, err
 }
 
-func (j *Journal) readParts(ctx context.Context, at place, parts int) (records []ledger.Record, err error) {
-	begin, found := j.keys.partsOf(at.parts), 0
-	err = j.pages(ctx, at.revision, begin, clientv3.GetPrefixRangeEnd(begin), pageOfParts, func(kv *mvccpb.KeyValue) error {
+func (j *Journal) readParts(ctx context.Context, revision int64, m *storagev1.ClusterLedgerMark) (records []ledger.Record, err error) {
+	begin, found := j.keys.partsOf(m.GetId()), uint32(0)
+	err = j.pages(ctx, revision, begin, clientv3.GetPrefixRangeEnd(begin), pageOfParts, func(kv *mvccpb.KeyValue) error {
 		_, more, err := decode(kv.Key, kv.Value)
 		found, records = found+1, append(records, more...)
 		return err
 	})
-	if err == nil && found != parts {
-		err = fmt.Errorf("%w: the ledger has %d parts below %q, want %d", errMisread, found, begin, parts)
+	if err == nil && found != m.GetParts() {
+		err = fmt.Errorf("%w: the ledger has %d parts below %q, want %d", errMisread, found, begin, m.GetParts())
 	}
 	return records, err
+}
+
+// get asks for keys, once.
+func (j *Journal) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	return j.cfg.Client.Get(ctx, key, opts...)
 }
 
 // pages reads a range at a revision, page by page.
 func (j *Journal) pages(ctx context.Context, revision int64, begin, end string, page int64, take func(*mvccpb.KeyValue) error) error {
 	for {
-		resp, err := j.cfg.Client.Get(ctx, begin, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(page))
+		resp, err := j.get(ctx, begin, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(page))
 		if err != nil {
 			return err
 		}
@@ -125,10 +132,10 @@ func (j *Journal) note(kv *mvccpb.KeyValue) (n uint64, records []ledger.Record, 
 func (j *Journal) catchUp(ctx context.Context) error {
 	for {
 		at := j.place()
-		resp, err := j.cfg.Client.Txn(ctx).Then(
+		resp, err := j.ask(ctx, nil, []clientv3.Op{
 			clientv3.OpGet(j.keys.mark(), clientv3.WithKeysOnly()),
 			clientv3.OpGet(j.keys.note(at.last+1), clientv3.WithRange(j.keys.endOfNotes()), clientv3.WithLimit(pageOfNotes)),
-		).Commit()
+		})
 		if err != nil {
 			return err
 		}
