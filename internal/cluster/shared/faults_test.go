@@ -27,6 +27,8 @@ type faultyKV struct {
 	mu  sync.Mutex
 	u   *rand.Rand    // guarded by mu; nil for no faults but cuts
 	cut chan struct{} // guarded by mu; closed when the way is there again; nil while it is
+	// before is called with each transaction, before it is asked for; static while any is.
+	before func(then []clientv3.Op)
 	// lost is how many of the next answers are lost of transactions that are committed; guarded by mu.
 	lost int
 }
@@ -41,6 +43,7 @@ type faultyTxn struct {
 	clientv3.Txn
 	way    *faultyKV
 	ctx    context.Context
+	then   []clientv3.Op
 	writes bool
 }
 
@@ -50,11 +53,14 @@ func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
 	for _, op := range ops {
 		t.writes = t.writes || op.IsPut()
 	}
-	t.Txn = t.Txn.Then(ops...)
+	t.then, t.Txn = ops, t.Txn.Then(ops...)
 	return t
 }
 
 func (t *faultyTxn) Commit() (*clientv3.TxnResponse, error) {
+	if t.way.before != nil {
+		t.way.before(t.then)
+	}
 	fate, cut := t.way.next(t.writes)
 	if cut != nil {
 		select {
@@ -343,6 +349,44 @@ func TestCompactionsMeet(t *testing.T) {
 	if got := len(members[0].Agents()); got != 20*3*5 {
 		t.Errorf("%d agents, want %d", got, 20*3*5)
 	}
+}
+
+// TestPartsInUseStay: one that deletes what others left deletes no parts that are named since, and none are named that it has deleted.
+func TestPartsInUseStay(t *testing.T) {
+	deletes := func(then []clientv3.Op) bool { return then[0].IsDelete() }
+	marks := func(then []clientv3.Op) bool {
+		return string(then[0].KeyBytes()) == "/test/ledger/mark" && then[0].IsPut()
+	}
+	once := func(is func([]clientv3.Op) bool, do func()) func([]clientv3.Op) {
+		var first sync.Once
+		return func(then []clientv3.Op) {
+			if is(then) {
+				first.Do(do)
+			}
+		}
+	}
+	anew := func(m *member) error {
+		return errors.Join(m.journal.Refresh(t.Context()), m.journal.Compact(t.Context(), begin))
+	}
+
+	members, ways := overFaulty(t)
+	must(t, members[0].Issue(issued("site-a", "a1", begin)))
+	ways[0].before = once(deletes, func() { must(t, anew(members[1])) })
+	must(t, anew(members[0]))
+	wantEqual(t, append(members, start(t, "named since", members[2].journal.Client()))...)
+
+	ready, deleted, second := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	ways[1].before = once(marks, func() { close(ready); <-deleted })
+	ways[0].before = once(deletes, func() {
+		go func() { second <- anew(members[1]) }()
+		<-ready
+	})
+	must(t, anew(members[0]))
+	close(deleted)
+	if err := <-second; err == nil {
+		t.Error("parts were named that had been deleted")
+	}
+	wantEqual(t, append(members, start(t, "deleted", members[2].journal.Client()))...)
 }
 
 // TestOracle: whatever is done, on whichever relay, comes to what it comes to in a file.

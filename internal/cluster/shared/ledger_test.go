@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -262,4 +263,81 @@ func TestRestart(t *testing.T) {
 	wantEqual(t, members...)
 	cancel()
 	running.Wait()
+}
+
+// TestImportAndExport: a ledger goes from a file into a cluster, once, and from there into a file.
+func TestImportAndExport(t *testing.T) {
+	members, client := three(t)
+	own := t.TempDir()
+	file, err := ledger.Open(ledger.Config{Dir: own, Grace: grace})
+	must(t, err)
+	for i := range 2500 { // several parts
+		must(t, file.Issue(issued(fmt.Sprint("site-", i), fmt.Sprintf("%x", i+1), begin)))
+	}
+	if _, err := file.Revoke(ledger.Revocation{Agent: "site-7", At: begin}); err != nil {
+		t.Fatal(err)
+	}
+	must(t, members[0].journal.Import(t.Context(), file.State))
+	must(t, members[2].Issue(issued("site-x", "ffff", begin)))
+	for _, again := range []*member{members[1], start(t, "anew", client)} {
+		if err := again.journal.Import(t.Context(), ledger.NewState()); !errors.Is(err, shared.ErrNotEmpty) {
+			t.Errorf("a second import: %v", err)
+		}
+	}
+	must(t, file.Issue(issued("site-x", "ffff", begin)))
+	wantEqual(t, members...)
+	if diff := cmp.Diff(file.Agents(), members[1].Agents()); diff != "" {
+		t.Errorf("after the import (-file +cluster):\n%s", diff)
+	}
+	eventually(t, "the others are told of what was revoked", func() bool { return members[1].revoked.Load() > 0 })
+
+	must(t, members[0].Issue(issued("site-y", "fffe", begin)))
+	must(t, file.Issue(issued("site-y", "fffe", begin)))
+	if _, locked := errors.AsType[*ledger.LockedError](members[1].journal.Export(t.Context(), ledger.Config{Dir: own})); !locked {
+		t.Error("a file was written that another ledger has open")
+	}
+	left := t.TempDir()
+	must(t, members[1].journal.Export(t.Context(), ledger.Config{Dir: left, Release: "1.2.3"}))
+	must(t, file.Close())
+	back, err := ledger.Open(ledger.Config{Dir: left, Grace: grace})
+	must(t, err)
+	defer back.Close()
+	if diff := cmp.Diff(file.Agents(), back.Agents()); diff != "" || !ledger.Exists(left) {
+		t.Errorf("after the export (-file +back):\n%s", diff)
+	}
+}
+
+// TestNotUnderstood: what a later release has written stops the relay, and is never passed over.
+func TestNotUnderstood(t *testing.T) {
+	for _, tt := range []struct{ name, key, value, want string }{
+		{"a later format", "00000000000000000002", `{"version":99,"release":"9.0.0","id":"x"}` + "\n", "was written by a newer release, 9.0.0"},
+		{"a record of another kind", "00000000000000000002", `{"version":2,"id":"x"}` + "\n" + `{"at":"2026-12-01T10:00:00Z","pardoned":{}}` + "\n", "it is of 0 kinds"},
+		{"no lines", "00000000000000000002", "\xff", "does not understand"},
+		{"a key of no number", "1st", "", `the key "/test/ledger/1st"`},
+		{"a mark without its parts", "mark", "\x0a\x01x\x10\x02", "has 0 parts"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client := enginetest.New(t, 1).Start(t, "a")["a"].Client()
+			j := shared.NewJournal(shared.LedgerConfig{Client: client, Prefix: "/test/ledger/", Grace: grace, Revoked: func() {}, Logger: slog.New(slog.DiscardHandler)})
+			must(t, j.Recover(t.Context()))
+			must(t, ledger.On(j, grace).Issue(issued("site-a", "a1", begin)))
+			ended := make(chan error)
+			go func() { ended <- j.Run(t.Context()) }()
+			if _, err := client.Put(t.Context(), "/test/ledger/"+tt.key, tt.value); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-ended:
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("Run() = %v, want %q", err, tt.want)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("it goes on")
+			}
+			again := shared.NewJournal(shared.LedgerConfig{Client: client, Prefix: "/test/ledger/", Logger: slog.New(slog.DiscardHandler)})
+			if err := again.Recover(t.Context()); tt.name != "a key of no number" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+				t.Errorf("Recover() = %v, want %q", err, tt.want)
+			}
+		})
+	}
 }
