@@ -143,6 +143,15 @@ func (c *Control) Revoke(ctx context.Context, name string, r relayapi.Revoke) (r
 	return done, nil
 }
 
+// Enforce does what revocations want that another relay of a cluster has made: it ends the sessions of what is refused by now, and removes the targets.
+func (c *Control) Enforce() {
+	ended := c.cfg.Registry.EndRevoked()
+	c.UnlistRevoked()
+	if ended > 0 {
+		c.cfg.Logger.Warn("agents were revoked on another relay", slog.String("audit", "revoked_elsewhere"), slog.Int("sessions_ended", ended))
+	}
+}
+
 // UnlistRevoked removes the targets of agents that are revoked and away, as when their names were revoked while no relay ran. One that has another
 // certificate since is left alone.
 func (c *Control) UnlistRevoked() {

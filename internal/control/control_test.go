@@ -190,6 +190,19 @@ func TestOrderOfARevocation(t *testing.T) {
 	}
 }
 
+// TestEnforce: what another relay has revoked has its sessions ended here, and its targets removed.
+func TestEnforce(t *testing.T) {
+	f := newFixture(t, nil)
+	if _, err := f.ledger.Revoke(ledger.Revocation{Agent: "site-a", At: time.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	f.cfg.Registerer = prometheus.NewRegistry()
+	control.New(f.cfg).Enforce()
+	if want := "[end unlist]"; fmt.Sprint(f.registry.asked) != want {
+		t.Errorf("asked %q, want %s", f.registry.asked, want)
+	}
+}
+
 // TestUnwritten: what could not be written did not come to pass, and that is the first thing that is said.
 func TestUnwritten(t *testing.T) {
 	f := newFixture(t, nil)

@@ -100,6 +100,7 @@ func statusOf(err error) (status int, kind string) {
 	_, groupsLeft := errors.AsType[*groupsLeftError](err)
 	_, state := errors.AsType[*stateError](err)
 	_, unwritten := errors.AsType[*ledger.WriteError](err)
+	_, alone := errors.AsType[*ledger.NoMajorityError](err)
 	switch {
 	case bad:
 		return http.StatusBadRequest, "bad_data"
@@ -107,7 +108,7 @@ func statusOf(err error) (status int, kind string) {
 		return http.StatusNotFound, "not_found"
 	case revoked, taken, state, errors.Is(err, roster.ErrConnected), errors.Is(err, ledger.ErrNotRevoked), errors.Is(err, ledger.ErrIssued):
 		return http.StatusConflict, "conflict"
-	case groupsLeft, unwritten:
+	case groupsLeft, unwritten, alone:
 		return http.StatusServiceUnavailable, "unavailable"
 	default:
 		return http.StatusInternalServerError, "internal"

@@ -91,8 +91,11 @@ func NoteIn(l *ledger.Ledger, cert *x509.Certificate, by ledger.Way) (ledger.Cer
 	return c, l.Issue(c)
 }
 
-// undone says what did not come to pass because the ledger could not be written. Any other error says it itself.
+// undone says what did not come to pass because the ledger could not be written. Any other error says it itself, also that nobody knows.
 func undone(what string, err error) error {
+	if without, ok := errors.AsType[*ledger.NoMajorityError](err); ok && !without.InDoubt {
+		return fmt.Errorf("%s: %w", what, err)
+	}
 	if _, unwritten := errors.AsType[*ledger.WriteError](err); !unwritten {
 		return err
 	}

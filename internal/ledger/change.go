@@ -24,18 +24,32 @@ var ErrIssued = errors.New("the ledger has this certificate already")
 // the token does not let the agent in. One by renewal, of a certificate that is refused, and one by command for a name that is revoked, is
 // a [*RevokedError].
 func (l *Ledger) Issue(c Certificate) error {
-	r := record{At: c.At.UTC(), Issued: &issuedRecord{
+	return l.IssueOnce(c, func(Certificate) bool { return false })
+}
+
+// An AgainError says that a token's key has a certificate already, which is to be handed out again.
+type AgainError struct{ Former Certificate }
+
+// Error says that.
+func (e *AgainError) Error() string {
+	return fmt.Sprintf("the key has the certificate %s of %s already", e.Former.Serial, e.Former.Agent)
+}
+
+// IssueOnce is [Ledger.Issue], unless the key has got a certificate by the same token, under the same name, which suits: the error is an [*AgainError]
+// then. Other relays may have issued that one.
+func (l *Ledger) IssueOnce(c Certificate, suits func(former Certificate) bool) error {
+	r := Record{At: c.At.UTC(), Issued: &issuedRecord{
 		Agent: c.Agent, Serial: c.Serial, From: c.From.UTC(), To: c.To.UTC(), By: c.By, Address: c.Address, Token: c.Token, Key: c.Key, Parent: c.Parent,
 	}}
 	if err := r.check(); err != nil {
 		return fmt.Errorf("noting a certificate: %w", err)
 	}
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	if err := l.mayIssue(c); err != nil {
-		return err
-	}
-	return l.append(r)
+	return l.note(func() ([]Record, error) {
+		if former, found := l.Again(c.Token, c.Key, c.Agent); found && suits(former) {
+			return nil, &AgainError{former}
+		}
+		return []Record{r}, l.mayIssue(c)
+	})
 }
 
 func (l *Ledger) mayIssue(c Certificate) error {
@@ -44,7 +58,7 @@ func (l *Ledger) mayIssue(c Certificate) error {
 	}
 	switch c.By {
 	case ByToken:
-		return l.admit(c, l.cfg.Grace)
+		return l.admit(c, l.grace)
 	case ByRenewal:
 		if _, refused := l.Refuses(c.Agent, c.Parent); refused {
 			return &RevokedError{c.Agent}
@@ -63,26 +77,30 @@ func (l *Ledger) mayIssue(c Certificate) error {
 // It is durable then. Until is raised to the end of the last certificate that the ledger has, unless it is zero; for a single certificate that the
 // ledger has it is that one's end. Tokens for a name that is revoked are void. Revoking again is no error: it also refuses what was issued
 // meanwhile.
-func (l *Ledger) Revoke(r Revocation) ([]Revocation, error) {
-	l.writing.Lock()
-	defer l.writing.Unlock()
+func (l *Ledger) Revoke(r Revocation) (done []Revocation, err error) {
+	err = l.note(func() (records []Record, err error) {
+		done, records, err = l.toRevoke(r)
+		return records, err
+	})
+	if err != nil {
+		return nil, err // none of them counts
+	}
+	return done, nil
+}
+
+func (l *Ledger) toRevoke(r Revocation) (all []Revocation, records []Record, err error) {
 	known, _ := l.Agent(r.Agent)
-	var done []Revocation
-	var records []record
 	for _, serial := range withRenewed(r.Serial, known.Certificates) {
 		one := r
 		one.Serial = serial
 		one.Until = untilOf(one, known.Certificates)
-		rec := record{At: one.At.UTC(), Revoked: &revokedRecord{Agent: one.Agent, Serial: one.Serial, Until: one.Until.UTC(), Keep: one.KeepTargets}}
+		rec := Record{At: one.At.UTC(), Revoked: &revokedRecord{Agent: one.Agent, Serial: one.Serial, Until: one.Until.UTC(), Keep: one.KeepTargets}}
 		if err := rec.check(); err != nil {
-			return nil, fmt.Errorf("revoking: %w", err)
+			return nil, nil, fmt.Errorf("revoking: %w", err)
 		}
-		done, records = append(done, one), append(records, rec)
+		all, records = append(all, one), append(records, rec)
 	}
-	if err := l.append(records...); err != nil {
-		return nil, err // none of them counts
-	}
-	return done, nil
+	return all, records, nil
 }
 
 // withRenewed returns a serial number and those of the certificates that were renewed from it, directly or not. Issued has them in their order.
@@ -114,18 +132,19 @@ func untilOf(r Revocation, issued []Certificate) time.Time {
 }
 
 // Allow lifts all revocations of a name, those of single certificates included, and returns them. The error is [ErrNotRevoked] if there is none.
-func (l *Ledger) Allow(name string, now time.Time) ([]Revocation, error) {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	known, _ := l.Agent(name)
-	lifted := known.Serials
-	if known.Revoked != nil {
-		lifted = append([]Revocation{*known.Revoked}, lifted...)
-	}
-	if len(lifted) == 0 {
-		return nil, fmt.Errorf("%s %w", name, ErrNotRevoked)
-	}
-	if err := l.append(record{At: now.UTC(), Allowed: &allowedRecord{Agent: name}}); err != nil {
+func (l *Ledger) Allow(name string, now time.Time) (lifted []Revocation, err error) {
+	err = l.note(func() ([]Record, error) {
+		known, _ := l.Agent(name)
+		lifted = known.Serials
+		if known.Revoked != nil {
+			lifted = append([]Revocation{*known.Revoked}, lifted...)
+		}
+		if len(lifted) == 0 {
+			return nil, fmt.Errorf("%s %w", name, ErrNotRevoked)
+		}
+		return []Record{{At: now.UTC(), Allowed: &allowedRecord{Agent: name}}}, nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	return lifted, nil

@@ -11,8 +11,9 @@ import (
 func (l *Ledger) BreakFile() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	l.file.Close()
-	l.file, _ = os.Open(os.DevNull)
+	f := l.journal.(*fileJournal)
+	f.file.Close()
+	f.file, _ = os.Open(os.DevNull)
 }
 
 // Reseal gives each line its checksum, so that fuzzing gets behind those.
@@ -38,7 +39,7 @@ func ReadTwice(raw []byte) (first, second *State, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	text, _, err := encode(datadir.Head{Version: fileVersion}, c.records)
+	text, _, err := encode(datadir.Head{Version: FormatVersion}, c.records)
 	if err != nil {
 		return nil, nil, err
 	}

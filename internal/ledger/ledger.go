@@ -1,19 +1,18 @@
 // Package ledger is what the relay knows of who may come in: which certificates its authority issued to agents, by what, who was thrown out, and
 // the join tokens that are out (I1, I6, I8).
 //
-// It promises that a revocation which was taken counts from then on, over every restart: a record is on the disk before it counts, a
-// last record that was never written whole is dropped and told, and a ledger that is damaged anywhere else is refused, never
-// shortened. One decision, [State.Refuses], is that of handshakes, sessions and pushes alike. What was issued before or after a revocation is
-// told by the order of the records, and by no date: certificates are backdated, and clocks are set.
+// It promises that a revocation which was taken counts from then on, over every restart: a record is kept before it counts. Where it is kept is up to a
+// [Journal]: the file of this package, whose last record is dropped and told if it was never written whole, and which is refused, never shortened, if it is
+// damaged anywhere else; or what is shared by relays that are one service. One decision, [State.Refuses], is that of handshakes, sessions and pushes alike.
+// What was issued before or after a revocation is told by the order of the records, and by no date: certificates are backdated, and clocks are set.
 //
 // A token is spent by the very record that notes what was issued for it, so that no use is lost and none is counted for nothing.
 //
-// It knows no connections, no authority and no secret, takes the time from its callers, and starts nothing. Start reading at [Open], then [State].
+// It knows no connections, no authority and no secret, takes the time from its callers, and starts nothing. Start reading at [Open], then [State] and [Journal].
 package ledger
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -48,17 +47,15 @@ type Config struct {
 	Grace time.Duration
 }
 
-// Ledger is an open ledger, which this process alone writes. It is safe for concurrent use.
+// A Ledger decides what is noted, and has a [Journal] keep it. It is safe for concurrent use.
 type Ledger struct {
 	*State
 
-	cfg  Config
-	lock io.Closer // nil without
+	// Static after construction.
+	journal Journal
+	grace   time.Duration
 
-	writing sync.Mutex // held while a record is written
-	file    *os.File   // guarded by writing; where the next record goes; nil if the file has to be made anew, from memory
-	sum     uint32     // guarded by writing; of the last line
-	lookAt  int        // guarded by writing; how many records there are when it is looked next whether many are over
+	writing sync.Mutex // held while it is decided what is noted, and until that is kept
 }
 
 // Exists reports whether a data dir has a ledger, or had one. It says yes where it cannot tell.
@@ -69,38 +66,19 @@ func isThere(dir, name string) bool {
 	return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR)
 }
 
-// Open opens the ledger of a data dir for writing. One that has none yet gets it with the first record. The error is a [*LockedError] while
-// another process has it open, a [*DamagedError], or a datadir.NewerError.
+// Open opens the ledger of a data dir for writing, which this process alone does. One that has none yet gets it with the first record. The error is a
+// [*LockedError] while another process has it open, a [*DamagedError], or a datadir.NewerError.
 func Open(cfg Config) (*Ledger, error) {
-	lock, err := takeLock(filepath.Join(cfg.Dir, lockName))
-	if errors.Is(err, wal.ErrNoLocks) && cfg.NoLock {
-		lock, err = nil, nil
-	}
+	f, err := openFileJournal(cfg)
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{cfg: cfg, lock: lock}
-	if err := l.read(); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
+	return On(f, cfg.Grace), nil
 }
 
-// read reads the file. One whose end is not sound, or whose format is an earlier one, is written anew with the next record.
-func (l *Ledger) read() error {
-	content, err := readFile(l.cfg.Dir)
-	if err != nil {
-		return err
-	}
-	l.State = content.state()
-	if !content.sound || content.earlier {
-		return nil
-	}
-	l.sum = content.sum
-	if l.file, err = openToAppend(filepath.Join(l.cfg.Dir, fileName)); err != nil {
-		return fmt.Errorf("opening the ledger: %w", err)
-	}
-	return nil
+// On returns a ledger whose records are kept by a journal. Grace is that of [Config].
+func On(j Journal, grace time.Duration) *Ledger {
+	return &Ledger{State: j.State(), journal: j, grace: grace}
 }
 
 // Read returns what the ledger of a data dir says at this moment, whoever writes it; nothing for a data dir without one.
@@ -116,19 +94,7 @@ func Read(dir string) (*State, error) {
 func (l *Ledger) Close() error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	var err error
-	if l.file != nil {
-		err = l.file.Close()
-		l.file = nil
-	}
-	if l.lock != nil {
-		err = errors.Join(err, l.lock.Close())
-		l.lock = nil
-	}
-	if err != nil {
-		return fmt.Errorf("closing the ledger: %w", err)
-	}
-	return nil
+	return l.journal.Close()
 }
 
 // A LockedError says that another process has the ledger open.
@@ -140,11 +106,14 @@ func (e *LockedError) Error() string { return "the ledger is in use: " + e.err.E
 // Unwrap returns the error of the lock.
 func (e *LockedError) Unwrap() error { return e.err }
 
-// takeLock waits a while for whoever has the lock.
-func takeLock(path string) (io.Closer, error) {
+// takeLock waits a while for whoever has the lock. It returns nil where there may be none.
+func (cfg *Config) takeLock() (io.Closer, error) {
 	const pause = 20 * time.Millisecond
 	for waited := time.Duration(0); ; waited += pause {
-		lock, err := wal.TakeLock(path)
+		lock, err := wal.TakeLock(filepath.Join(cfg.Dir, lockName))
+		if errors.Is(err, wal.ErrNoLocks) && cfg.NoLock {
+			return nil, nil
+		}
 		if _, locked := errors.AsType[*wal.LockedError](err); !locked {
 			return lock, err
 		}

@@ -32,7 +32,7 @@ func (e *DamagedError) Unwrap() error { return e.Reason }
 
 // content is what a file holds.
 type content struct {
-	records []record
+	records []Record
 	// sum is that of the last line.
 	sum uint32
 	// sound says that the file is there and another line can follow.
@@ -111,7 +111,7 @@ func neverWhole(line []byte, ended bool) bool { return !ended || bytes.IndexByte
 func decodeHeader(line []byte) (content, error) {
 	_, sum, err := unseal(line, 0)
 	h := datadir.ReadHead(line) // a newer file may end its lines in another way
-	newer := h.CheckKnown("", fileVersion)
+	newer := h.CheckKnown("", FormatVersion)
 	switch {
 	case newer != nil:
 		return content{}, newer
@@ -120,16 +120,16 @@ func decodeHeader(line []byte) (content, error) {
 	case h.Version == 0:
 		return content{}, &DamagedError{Line: 1, Reason: errors.New("it has no format version")}
 	}
-	return content{sum: sum, earlier: h.Version < fileVersion}, nil
+	return content{sum: sum, earlier: h.Version < FormatVersion}, nil
 }
 
-func decodeRecord(line []byte, before uint32) (r record, sum uint32, err error) {
+func decodeRecord(line []byte, before uint32) (r Record, sum uint32, err error) {
 	raw, sum, err := unseal(line, before)
 	if err != nil {
-		return record{}, 0, err
+		return Record{}, 0, err
 	}
 	if err := json.Unmarshal(raw, &r); err != nil {
-		return record{}, 0, err
+		return Record{}, 0, err
 	}
 	return r, sum, r.check()
 }

@@ -13,12 +13,12 @@ import (
 	"pushrelay/internal/mtls"
 )
 
-// fileVersion is the version of the file's format. Raise it when an older relay would misread a newer file. Version 1 had no tokens, and is read for good;
+// FormatVersion is the version of the format of records. Raise it when an older relay would misread a newer file. Version 1 had no tokens, and is read for good;
 // it is written anew with the next record.
-const fileVersion = 2
+const FormatVersion = 2
 
-// record is any further line: one of its kinds, and when it was.
-type record struct {
+// A Record is one thing that a ledger has noted, of one of its kinds, and when it was. It is a line of the file behind the first.
+type Record struct {
 	At      time.Time      `json:"at"`
 	Issued  *issuedRecord  `json:"issued,omitempty"`
 	Revoked *revokedRecord `json:"revoked,omitempty"`
@@ -66,8 +66,11 @@ type voidedRecord struct {
 	Token string `json:"token"`
 }
 
+// Revokes reports whether the record refuses what may have been let in.
+func (r *Record) Revokes() bool { return r.Revoked != nil }
+
 // agent returns whom the record is about; empty if it is about none.
-func (r *record) agent() string {
+func (r *Record) agent() string {
 	switch {
 	case r.Issued != nil:
 		return r.Issued.Agent
@@ -81,7 +84,7 @@ func (r *record) agent() string {
 }
 
 // check says what is wrong with a record that no relay wrote.
-func (r *record) check() error {
+func (r *Record) check() error {
 	kinds := 0
 	for _, is := range []bool{r.Issued != nil, r.Revoked != nil, r.Allowed != nil, r.Token != nil, r.Voided != nil} {
 		if is {
@@ -154,6 +157,35 @@ func checkDigest(what, text string, length int) error {
 		return fmt.Errorf("the %s %.80q is not %d bytes in hexadecimal", what, text, length)
 	}
 	return nil
+}
+
+// EncodeRecords returns records as lines of JSON.
+func EncodeRecords(records []Record) ([]byte, error) {
+	var text bytes.Buffer
+	lines := json.NewEncoder(&text)
+	for i := range records {
+		if err := lines.Encode(&records[i]); err != nil {
+			return nil, fmt.Errorf("encoding a record of the ledger: %w", err)
+		}
+	}
+	return text.Bytes(), nil
+}
+
+// DecodeRecords returns what [EncodeRecords] was given. A record that this release does not understand is an error.
+func DecodeRecords(text []byte) ([]Record, error) {
+	var records []Record
+	for line := range bytes.Lines(text) {
+		var r Record
+		err := json.Unmarshal(line, &r)
+		if err == nil {
+			err = r.check()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("record %d of the ledger: %w", len(records)+1, err)
+		}
+		records = append(records, r)
+	}
+	return records, nil
 }
 
 // sumBytes is the length of what ends a line: the checksum of it and, by theirs, of all lines before it, so that a line that is missing,

@@ -83,7 +83,7 @@ type State struct {
 	torn int // bytes that were dropped at the end; static
 
 	mu      sync.RWMutex
-	records []record                // guarded by mu; in their order
+	records []Record                // guarded by mu; in their order
 	agents  map[string]*agentRecord // guarded by mu
 	tokens  map[string]*knownToken  // guarded by mu; by id
 }
@@ -104,9 +104,15 @@ func (a *agentRecord) isEmpty() bool {
 const none = 0
 
 func (c content) state() *State {
-	s := &State{torn: c.torn}
-	s.reset(c.records)
+	s := NewState()
+	s.torn = c.torn
+	s.Begin(c.records)
 	return s
+}
+
+// NewState returns the state of no records.
+func NewState() *State {
+	return &State{agents: map[string]*agentRecord{}, tokens: map[string]*knownToken{}}
 }
 
 // Torn returns how many bytes were dropped at the end of the file when it was read: of a record that was never written whole, so that
@@ -295,39 +301,40 @@ func (s *State) Revoked() int {
 	return count
 }
 
-// count returns how many records the file has.
+// count returns how many records count.
 func (s *State) count() int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return len(s.records)
 }
 
-// all returns the records.
-func (s *State) all() []record {
+// Records returns all that count.
+func (s *State) Records() []Record {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return slices.Clone(s.records)
 }
 
-// reset makes the state that of these records.
-func (s *State) reset(records []record) {
+// Begin makes the state that of these records, and of no other.
+func (s *State) Begin(records []Record) {
+	fresh := NewState() // nobody waits while it is made
+	fresh.Count(records...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.records, s.agents, s.tokens = nil, map[string]*agentRecord{}, map[string]*knownToken{}
+	s.records, s.agents, s.tokens = fresh.records, fresh.agents, fresh.tokens
+}
+
+// Count lets more records count, all at once.
+func (s *State) Count(records ...Record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, r := range records {
 		s.apply(r)
 	}
 }
 
-// add lets one more record count.
-func (s *State) add(r record) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.apply(r)
-}
-
 // apply lets a record count. The caller holds mu.
-func (s *State) apply(r record) {
+func (s *State) apply(r Record) {
 	s.records = append(s.records, r)
 	place := len(s.records)
 	switch {
@@ -358,12 +365,12 @@ func (s *State) apply(r record) {
 	}
 }
 
-// live returns the records that are not over: certificates until the end of their grace, revocations that stand until that of the last
+// Live returns the records that are not over: certificates until the end of their grace, revocations that stand until that of the last
 // certificate that they refuse, tokens until their end, and as long what was issued for them. What lifted a revocation is over with it.
-func (s *State) live(now time.Time, grace time.Duration) []record {
+func (s *State) Live(now time.Time, grace time.Duration) []Record {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var live []record
+	var live []Record
 	for i, r := range s.records {
 		if s.isLive(i+1, r, now.Add(-grace), now) {
 			live = append(live, r)
@@ -373,7 +380,7 @@ func (s *State) live(now time.Time, grace time.Duration) []record {
 }
 
 // isLive reports whether a record is to be kept; what ended before is over unless it is a token. The caller holds mu.
-func (s *State) isLive(place int, r record, before, now time.Time) bool {
+func (s *State) isLive(place int, r Record, before, now time.Time) bool {
 	switch {
 	case r.Token != nil:
 		return s.tokens[r.Token.ID].isLive(now)

@@ -78,7 +78,7 @@ type knownToken struct {
 // use is whom a token has let in: a key, under a name.
 type use struct{ key, agent string }
 
-func newKnownToken(r record) *knownToken {
+func newKnownToken(r Record) *knownToken {
 	t := &knownToken{uses: map[use]int{}, Token: Token{
 		ID: r.Token.ID, Name: r.Token.Name, Prefix: r.Token.Prefix, Replace: r.Token.Replace, Uses: r.Token.Uses, At: r.At, End: r.Token.End,
 	}}
@@ -181,24 +181,23 @@ func (s *State) admit(c Certificate, grace time.Duration) error {
 
 // MakeToken notes a token before it is handed out.
 func (l *Ledger) MakeToken(t Token) error {
-	r := record{At: t.At.UTC(), Token: &tokenRecord{
+	r := Record{At: t.At.UTC(), Token: &tokenRecord{
 		ID: t.ID, Hash: hex.EncodeToString(t.Hash[:]), Name: t.Name, Prefix: t.Prefix, Replace: t.Replace, Uses: t.Uses, End: t.End.UTC(),
 	}}
 	if err := r.check(); err != nil {
 		return fmt.Errorf("noting a token: %w", err)
 	}
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	return l.append(r)
+	return l.note(func() ([]Record, error) { return []Record{r}, nil })
 }
 
 // VoidToken makes a token let nobody in any more, and returns it. The error is [ErrToken] if it does not anyway.
-func (l *Ledger) VoidToken(id string, now time.Time) (Token, error) {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	t, found := l.Token(id, now)
-	if !found {
-		return Token{}, fmt.Errorf("token %.40q: %w", id, ErrToken)
-	}
-	return t, l.append(record{At: now.UTC(), Voided: &voidedRecord{Token: id}})
+func (l *Ledger) VoidToken(id string, now time.Time) (t Token, err error) {
+	err = l.note(func() ([]Record, error) {
+		var found bool
+		if t, found = l.Token(id, now); !found {
+			return nil, fmt.Errorf("token %.40q: %w", id, ErrToken)
+		}
+		return []Record{{At: now.UTC(), Voided: &voidedRecord{Token: id}}}, nil
+	})
+	return t, err
 }

@@ -80,12 +80,14 @@ func (s *Server) exchange(c ledger.Certificate, key crypto.PublicKey) (*relayv1.
 	s.using.Lock()
 	defer s.using.Unlock()
 	now := time.Now()
-	former, found := s.cfg.Ledger.Again(c.Token, c.Key, c.Agent)
-	if found && now.After(former.From) && now.Before(enrol.RenewFrom(former.From, former.To)) { // unless this clock was ahead then
+	suits := func(former ledger.Certificate) bool {
+		return now.After(former.From) && now.Before(enrol.RenewFrom(former.From, former.To)) // unless this clock was ahead then
+	}
+	if former, found := s.cfg.Ledger.Again(c.Token, c.Key, c.Agent); found && suits(former) {
 		return s.again(&former, key, c.Address)
 	}
 	replaces := s.cfg.Ledger.HasOther(c.Agent, c.Key, now, s.cfg.Grace)
-	issued, refusal := s.issue(c, key)
+	issued, refusal := s.issue(c, key, suits)
 	if refusal == nil && replaces {
 		s.cfg.Logger.Warn("a token was used for an agent that has a certificate", slog.String("audit", "replaced"), slog.String("agent", c.Agent), slog.String("token", c.Token), slog.String("addr", c.Address))
 	}
@@ -204,7 +206,7 @@ func (s *Server) renewOf(agent string, cert *x509.Certificate, request []byte, a
 	if digest(key) == digest(cert.PublicKey) {
 		return nil, refusef(enrol.ReasonRequest, "certificate request: it has the key of the present certificate, want a new one")
 	}
-	return s.issue(ledger.Certificate{Agent: agent, By: ledger.ByRenewal, Parent: mtls.Serial(cert), Address: address}, key)
+	return s.issue(ledger.Certificate{Agent: agent, By: ledger.ByRenewal, Parent: mtls.Serial(cert), Address: address}, key, func(ledger.Certificate) bool { return false })
 }
 
 // keyOf returns the key that is to be certified.
@@ -229,18 +231,22 @@ func digest(key crypto.PublicKey) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// issue signs a certificate, notes it and hands it out, in this order: what is not in the ledger is nobody's.
-func (s *Server) issue(c ledger.Certificate, key crypto.PublicKey) (*relayv1.IssuedCertificate, *enrol.Refusal) {
+// issue signs a certificate, notes it and hands it out, in this order: what is not in the ledger is nobody's. One that the key has by now, from another
+// relay of a cluster, is handed out in its place if it suits.
+func (s *Server) issue(c ledger.Certificate, key crypto.PublicKey, suits func(former ledger.Certificate) bool) (*relayv1.IssuedCertificate, *enrol.Refusal) {
 	cert, err := s.cfg.Authority.SignAgent(c.Agent, key, s.cfg.Lifetime)
 	if err != nil {
 		return nil, s.cannotSignNow(c.Agent, err)
 	}
 	c.Serial, c.From, c.To, c.At = mtls.Serial(cert), cert.NotBefore, cert.NotAfter, time.Now()
-	err = s.cfg.Ledger.Issue(c)
+	err = s.cfg.Ledger.IssueOnce(c, suits)
+	had, again := errors.AsType[*ledger.AgainError](err)
 	name, badName := errors.AsType[*ledger.NameError](err)
 	_, revoked := errors.AsType[*ledger.RevokedError](err)
 	switch {
 	case err == nil:
+	case again:
+		return s.again(&had.Former, key, c.Address)
 	case errors.Is(err, ledger.ErrToken):
 		return nil, refusef(enrol.ReasonToken, "%v", err)
 	case badName:
