@@ -12,8 +12,8 @@ type Sharing interface {
 	Name() string
 	// Leads says whether this relay forgets agents that are long gone, for all.
 	Leads() bool
-	// Admit asks all relays whether a name that is not known here may be that of an agent of the trust domain, and makes it that. It may wait a moment. The
-	// error is a [*TakenError], or says why they cannot be asked.
+	// Admit installs what all relays know of an agent that is not known here; if that is nothing it makes the name one of the trust domain. It may wait a
+	// moment. The error says why they cannot be asked.
 	Admit(name, trustDomain string) error
 	// Attached, Detached and Changed tell that a session has begun, that it is over, and that something else is known of an agent. They are called under
 	// the registry's lock: they neither wait nor call the registry.

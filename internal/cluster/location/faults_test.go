@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"pushrelay/internal/cluster/enginetest"
@@ -131,6 +132,42 @@ func TestALostLease(t *testing.T) {
 	if got := b.Places("site"); len(got) != 1 {
 		t.Errorf("the agent is at %v", got)
 	}
+
+	// Nor does it matter if somebody takes the key alone away.
+	was = at.Epoch()
+	if _, err := client.Delete(t.Context(), prefix+"sessions/site/a"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the session is registered again", func() bool { return at.Epoch() > was })
+}
+
+// What a relay has to say late of an agent that has left it is worth less than what others have said since.
+func TestALateWordOfAnAgentThatHasLeft(t *testing.T) {
+	client := cell(t)
+	var way line
+	a, b, c := start(t, way.over(t, client), "a"), start(t, client, "b"), start(t, client, "c")
+	left, _ := a.attach(t, "site", 1, 1)
+	catchUp(t, left.Epoch(), a, b, c)
+	eventually(t, "all know it", func() bool { return len(b.see("site").Targets) == 1 && len(c.see("site").Targets) == 1 })
+	way.cut()
+	left.Close()
+	at, _ := b.attach(t, "site", 1, 2)
+	if err := at.SetTargets(targets("new")); err != nil {
+		t.Fatal(err)
+	}
+	isNew := func() bool { known := c.see("site").Targets; return len(known) == 1 && known[0].Name == "new" }
+	eventually(t, "what it announces elsewhere is known", isNew)
+	way.requests.open()
+	eventually(t, "the session that is over is taken away", func() bool {
+		there, err := client.Get(t.Context(), prefix+"sessions/site/a")
+		return err == nil && len(there.Kvs) == 0
+	})
+	time.Sleep(time.Second) // what would come now comes with a fault only
+	if !isNew() {
+		t.Errorf("relay c knows %+v", c.see("site").Targets)
+	}
+	way.watches.open()
+	eventually(t, "the relay that it left knows it too", func() bool { return cmp.Diff(a.see("site").Targets, b.see("site").Targets) == "" })
 }
 
 func TestARelayThatDies(t *testing.T) {

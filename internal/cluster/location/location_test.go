@@ -402,6 +402,7 @@ func TestMetricsOfAnAgentAreThereOnce(t *testing.T) {
 	b.leads.Store(true)
 	a.attach(t, "here", 1, 1)
 	gone, _ := a.attach(t, "gone", 1, 2)
+	catchUp(t, gone.Epoch(), b)
 	gone.Close()
 	eventually(t, "the other relay knows both", func() bool { return b.see("here").Connected && b.registry.Known("gone") && !b.see("gone").Connected })
 	for r, want := range map[*relay]int{a: 1, b: 1} {
