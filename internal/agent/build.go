@@ -100,7 +100,7 @@ func (a *Agent) warnOfOthers(dataDir string) {
 
 func (a *Agent) newLinks(scraper scrape.Scraper) error {
 	metrics := tunnelclient.NewMetrics(a.registry)
-	processID := tunnelclient.NewProcessID()
+	process := tunnelclient.NewProcess()
 	for _, c := range a.credentials {
 		for _, address := range c.relays {
 			proxy, err := a.opts.proxyFor(address)
@@ -109,7 +109,7 @@ func (a *Agent) newLinks(scraper scrape.Scraper) error {
 			}
 			link := tunnelclient.NewLink(tunnelclient.Config{
 				Address: address, Proxy: proxy, Certificates: c.certificates, Expired: c.expired(), AskRevoked: a.askRevoked(c, address), Scraper: scraper, Spool: a.spool,
-				MaxConcurrentScrapes: maxConcurrentScrapes, ProcessID: processID, Version: version.Version,
+				MaxConcurrentScrapes: maxConcurrentScrapes, Process: process, Version: version.Version,
 				Logger: a.logger.With(slog.String("component", "tunnel")), Metrics: metrics,
 			})
 			c.links, a.links = append(c.links, link), append(a.links, link)

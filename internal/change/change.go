@@ -101,6 +101,9 @@ type Change struct {
 	Owner string
 	// Agent is the identity of the agent that the push came through; empty for a direct push.
 	Agent string
+	// Epoch is that of the session that carried the push, in a cluster: who decides knows by it whether the session is still current (C12). 0 for
+	// none.
+	Epoch int64
 	// Origin is where the push comes from, so that it is applied exactly once; nil for a push that nobody sends twice.
 	Origin *Origin
 	// Once makes the push happen once, if it is pushed again (L13); nil for a push without a key of its own. Only direct pushes have it.

@@ -10,8 +10,11 @@ import (
 
 // Agent is what is known of an agent at one moment.
 type Agent struct {
-	Name      string
+	Name string
+	// Connected says that it has a session, on this relay or another one.
 	Connected bool
+	// Relays are those that it has a session with, by name, the best way to it first; nil for a relay by itself.
+	Relays []string
 	// Conflict says that two processes take the session from each other.
 	Conflict bool
 	// SessionStarted and RemoteAddress are those of the current session, or of the last.
@@ -60,7 +63,7 @@ type Target struct {
 
 // Agents returns what is known of every agent, sorted by name.
 func (r *Registry) Agents() []Agent {
-	return r.each((*listedAgent).view)
+	return r.each(r.view)
 }
 
 // each returns what view makes of every agent, sorted by name.
@@ -87,15 +90,27 @@ func (r *Registry) Agent(name string) (Agent, bool) {
 		return Agent{}, false
 	}
 	r.dropLeft(a, now)
-	return a.view(now), true
+	return r.view(a, now), true
 }
 
 // Changes returns a number that is another one once an agent came, went or is forgotten, announced other targets, has other terms, or a
 // target is down that was not, or for another reason. It takes no lock.
 func (r *Registry) Changes() uint64 { return r.changes.Load() }
 
-// view returns what is told of the agent: without the targets that are withheld.
-func (a *listedAgent) view(now time.Time) Agent {
+// view returns what is told of an agent here: without the targets that are withheld. The caller holds mu.
+func (r *Registry) view(a *listedAgent, now time.Time) Agent {
+	v := a.listed(now)
+	if name := r.sharing.Name(); name != "" && a.Connected {
+		if a.session != nil {
+			v.Relays = append(v.Relays, name)
+		}
+		v.Relays = append(v.Relays, a.elsewhere...)
+	}
+	return v
+}
+
+// listed returns what is known of the agent, without the targets that are withheld.
+func (a *listedAgent) listed(now time.Time) Agent {
 	v := a.whole(now)
 	if a.withheld.why != nil {
 		v.Targets = slices.DeleteFunc(v.Targets, func(t Target) bool { return a.withheld.why[t.Name] != nil })
@@ -108,6 +123,9 @@ func (a *listedAgent) view(now time.Time) Agent {
 func (a *listedAgent) whole(now time.Time) Agent {
 	v := a.Agent
 	v.Conflict = a.inConflict(now)
+	if a.session == nil && a.Connected {
+		v.LastSeen = now // by another relay
+	}
 	v.Targets = make([]Target, 0, len(a.order))
 	for _, name := range a.order {
 		v.Targets = append(v.Targets, *a.targets[name])
@@ -142,7 +160,7 @@ func (a *listedAgent) checkDomain(trustDomain string) error {
 	return &TakenError{Name: a.Name, TrustDomain: a.TrustDomain}
 }
 
-// LastSign returns whether the agent is connected, and when it was last heard; the zero time for one that is not known.
+// LastSign returns whether the agent is connected, to whatever relay, and when it was last heard; the zero time for one that is not known.
 func (r *Registry) LastSign(name string) (connected bool, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

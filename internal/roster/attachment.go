@@ -18,12 +18,16 @@ type Attachment struct {
 	registry *Registry
 	agent    *listedAgent
 	process  [16]byte // of the agent
+	attach   uint64   // Registration.Attach
+	remote   string   // where the agent came from
 	// refused is Registration.Refused, never nil.
 	refused func() (reason string, refused bool)
 	scrapes int // in progress; guarded by Registry.mu
 	// live says that the session is the current one. It is written under Registry.mu, and read without by those who hold a
 	// lock of their own.
 	live atomic.Bool
+	// epoch is when all relays came to know of the session; 0 before.
+	epoch atomic.Int64
 }
 
 // current calls f under the registry's lock if the session is the current one.
@@ -71,17 +75,19 @@ func (at *Attachment) Close() {
 	at.registry.mu.Lock()
 	defer at.registry.mu.Unlock()
 	if at.live.Load() {
-		at.agent.detach()
-		at.registry.changes.Add(1)
+		at.registry.detach(at.agent)
 	}
 	at.agent.leave(at)
 }
 
-// detach ends the agent's session. The caller holds Registry.mu, and there is one.
-func (a *listedAgent) detach() {
-	a.current.live.Store(false)
-	a.session, a.current, a.Connected, a.LastSeen = nil, nil, false, time.Now()
+// detach ends the session that an agent has here. The caller holds mu, and there is one.
+func (r *Registry) detach(a *listedAgent) {
+	at := a.current
+	at.live.Store(false)
+	a.session, a.current, a.Connected, a.LastSeen = nil, nil, len(a.elsewhere) > 0, time.Now()
 	a.RoundTrip, a.ClockSkew = nil, nil
+	r.changes.Add(1)
+	r.sharing.Detached(at)
 }
 
 // conflictWindow is how long it is remembered that a process was attached, and how long a conflict is told (T3).
@@ -102,6 +108,23 @@ func (a *listedAgent) attach(id [16]byte, now time.Time) {
 	}
 	a.processes = slices.DeleteFunc(a.processes, func(p process) bool { return p.id == id || now.Sub(p.at) > conflictWindow })
 	a.processes = append(a.processes, process{id: id, at: now})
+}
+
+// A StaleError says that a session was begun by an attempt which its process made before the one whose session is there.
+type StaleError struct{ Number, Newest uint64 }
+
+// Error says which attempts.
+func (e *StaleError) Error() string {
+	return fmt.Sprintf("the session belongs to a later attempt of the same process: this one is number %d, that one %d", e.Number, e.Newest)
+}
+
+// checkOrder returns a [*StaleError] if the process has a session by a later attempt. The caller holds Registry.mu.
+func (a *listedAgent) checkOrder(reg *Registration) error {
+	at := a.current
+	if at == nil || at.process != reg.ProcessID || reg.Attach == 0 || reg.Attach >= at.attach {
+		return nil
+	}
+	return &StaleError{Number: reg.Attach, Newest: at.attach}
 }
 
 // inConflict reports whether two processes take the session from each other.

@@ -118,7 +118,7 @@ func Read(file string) ([]Agent, error) {
 	now := time.Now()
 	out := make([]Agent, 0, len(read.Agents))
 	for _, a := range read.agents() {
-		out = append(out, a.view(now))
+		out = append(out, a.listed(now))
 	}
 	slices.SortFunc(out, func(x, y Agent) int { return cmp.Compare(x.Name, y.Name) })
 	return out, nil

@@ -105,7 +105,8 @@ func (r *Registry) Find(m scrape.Match) (agent, target string, err *scrape.Error
 }
 
 // ownersOf returns the agents that are asked for a host if the request names none: the one that had it before all others. Several, if it
-// is not known which; those that announce it no more, if nobody else does.
+// is not known which; those that announce it no more, if nobody else does. Of two that have it since the same announcement, which two relays have numbered alike,
+// it is the first by name, as every relay sees it.
 func ownersOf(candidates []candidate) map[string]bool {
 	owners := map[string]bool{}
 	var first uint64
@@ -115,6 +116,11 @@ func ownersOf(candidates []candidate) map[string]bool {
 		switch {
 		case len(owners) > 0 && (listed && !live || listed == live && since > first):
 			continue
+		case len(owners) > 0 && since > 0 && listed == live && since == first:
+			if owners[c.agent] || !isBefore(c.agent, owners) {
+				continue
+			}
+			clear(owners)
 		case live && !listed || since < first:
 			clear(owners)
 		}
@@ -122,6 +128,16 @@ func ownersOf(candidates []candidate) map[string]bool {
 		owners[c.agent] = true
 	}
 	return owners
+}
+
+// isBefore says whether a name comes before all of others.
+func isBefore(name string, others map[string]bool) bool {
+	for other := range others {
+		if other <= name {
+			return false
+		}
+	}
+	return true
 }
 
 func wanted(m scrape.Match) string {

@@ -76,9 +76,10 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect sends the metrics of every known agent.
+// Collect sends the metrics of every known agent. Of several relays that know the same agents each sends those of agents that have a session with it, and one
+// sends those of agents that have none: or each agent would be there as often as there are relays.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	for _, a := range c.registry.Agents() {
+	for _, a := range c.registry.own() {
 		gauge := func(d *prometheus.Desc, v float64) {
 			ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, a.Name)
 		}

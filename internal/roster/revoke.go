@@ -34,8 +34,7 @@ func (r *Registry) EndRevoked() int {
 		}
 		if reason, refused := a.current.refused(); refused {
 			ended[a.session] = reason
-			a.detach()
-			r.changes.Add(1)
+			r.detach(a)
 		}
 	}
 	r.mu.Unlock()
@@ -51,7 +50,7 @@ func (r *Registry) Unlist(name string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.agents[name]
-	if a == nil || a.session != nil || len(a.targets) == 0 {
+	if a == nil || a.Connected || len(a.targets) == 0 {
 		return 0
 	}
 	count := len(a.targets)
@@ -59,5 +58,6 @@ func (r *Registry) Unlist(name string) int {
 	a.targets, a.order, a.withheld.why = map[string]*Target{}, nil, nil
 	r.changes.Add(1)
 	r.wake()
+	r.sharing.Changed(name)
 	return count
 }

@@ -7,8 +7,6 @@ package roster
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -47,6 +45,8 @@ type Registration struct {
 	Session Session
 	// ProcessID tells two processes with one identity from one process that reconnects.
 	ProcessID [16]byte
+	// Attach is the number of the attempt among all of the process, on whatever relay; 0 if it does not count.
+	Attach uint64
 	// Version and RemoteAddress are for people.
 	Version, RemoteAddress string
 	// CertificateNotAfter is when the agent's certificate expires, CertificateSerial its serial number as mtls.Serial returns it.
@@ -88,6 +88,8 @@ type Config struct {
 	// Scraped is told of each scrape that has ended, with the bytes of its body, and why it failed; empty if it did not. Nil tells nobody. It is
 	// called under the registry's lock.
 	Scraped func(agent string, bytes int64, fault string)
+	// Sharing is how other relays know the same agents; nil for a relay by itself.
+	Sharing Sharing
 	// Logger reports agents that come and go. Required.
 	Logger *slog.Logger
 	// Registerer takes the registry's metrics. Required.
@@ -103,6 +105,8 @@ type Registry struct {
 	saved   []byte            // what the file holds; owned by Run
 	lines   *loglimit.Limiter // by agent
 	changes atomic.Uint64     // see Changes
+	shared  bool              // there are other relays
+	sharing Sharing           // never nil
 
 	mu          sync.Mutex
 	agents      map[string]*listedAgent // guarded by mu
@@ -129,6 +133,7 @@ type listedAgent struct {
 	lines     *rate.Limiter // of the log, about what the agent announces, as often as it likes
 	withheld  withholding
 	retired   map[*Attachment]retired
+	elsewhere []string // relays that it has a session with, the best first; without this one
 }
 
 // nobodyIsOut is Config.ThrownOut of a registry without.
@@ -149,7 +154,10 @@ func Open(cfg Config) (*Registry, error) {
 	if cfg.ThrownOut == nil {
 		cfg.ThrownOut = nobodyIsOut
 	}
-	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*listedAgent{}, byHost: hosts{}}
+	r := &Registry{cfg: cfg, changed: make(chan struct{}, 1), lines: loglimit.New(), agents: map[string]*listedAgent{}, byHost: hosts{}, shared: cfg.Sharing != nil, sharing: cfg.Sharing}
+	if !r.shared {
+		r.sharing = alone{}
+	}
 	known, damaged, err := load(cfg.File)
 	if err != nil {
 		return nil, err
@@ -183,8 +191,22 @@ func newAgent(known Agent) *listedAgent {
 
 // Register begins a session. The newest wins: an earlier session of the agent is ended at once, or if it is of the same process as soon as the scrapes are
 // answered that it was asked for. The caller closes the attachment when its session ends. One whose certificate was revoked since its handshake begins none, a
-// [*RevokedError], and neither does one whose name is that of an agent of another trust domain, a [*TakenError].
+// [*RevokedError], and neither does one whose name is that of an agent of another trust domain, a [*TakenError], or one that its process has made before
+// the session that is there, a [*StaleError]. Where other relays know the same agents it waits a moment for them to know of the session.
 func (r *Registry) Register(reg Registration) (*Attachment, error) {
+	if r.shared && !r.Known(reg.Agent) {
+		if err := r.sharing.Admit(reg.Agent, reg.TrustDomain); err != nil {
+			return nil, err
+		}
+	}
+	at, err := r.register(reg)
+	if err == nil {
+		r.sharing.Await(at)
+	}
+	return at, err
+}
+
+func (r *Registry) register(reg Registration) (*Attachment, error) {
 	now := time.Now()
 	r.mu.Lock()
 	// Under the lock, so that each session is seen here or by EndRevoked.
@@ -198,15 +220,21 @@ func (r *Registry) Register(reg Registration) (*Attachment, error) {
 			r.mu.Unlock()
 			return nil, err
 		}
+		if err := a.checkOrder(&reg); err != nil {
+			r.mu.Unlock()
+			return nil, err
+		}
 	}
 	if !known {
 		a = newAgent(Agent{Name: reg.Agent})
 		r.agents[reg.Agent] = a
 	}
 	old, oldAddress := a.session, a.RemoteAddress
-	a.attach(reg.ProcessID, now)
+	if !r.shared {
+		a.attach(reg.ProcessID, now)
+	}
 	r.lastSession++
-	at := &Attachment{registry: r, agent: a, process: reg.ProcessID, refused: reg.refused, Number: r.lastSession}
+	at := &Attachment{registry: r, agent: a, process: reg.ProcessID, attach: reg.Attach, remote: reg.RemoteAddress, refused: reg.refused, Number: r.lastSession}
 	at.live.Store(true)
 	continues := a.current != nil && a.current.process == reg.ProcessID
 	if a.current != nil {
@@ -232,6 +260,7 @@ func (r *Registry) Register(reg Registration) (*Attachment, error) {
 	}
 	done.changed = done.changed || !known
 	conflict := a.inConflict(now)
+	r.sharing.Attached(at)
 	r.mu.Unlock()
 
 	if old != nil {
@@ -263,35 +292,6 @@ func (r *Registry) mayReplace() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return !r.rebuilding || r.settled()
-}
-
-// ErrConnected means that an agent cannot be forgotten while it is connected.
-var ErrConnected = errors.New("agent is connected")
-
-// ErrUnknown means that no agent of that name is known.
-var ErrUnknown = errors.New("agent is not known")
-
-// Forget removes a departed agent and its targets; its groups stay in the store.
-func (r *Registry) Forget(name string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	a, known := r.agents[name]
-	if !known {
-		return fmt.Errorf("forgetting agent %q: %w", name, ErrUnknown)
-	}
-	if a.session != nil {
-		return fmt.Errorf("forgetting agent %q: %w", name, ErrConnected)
-	}
-	r.drop(a)
-	r.wake()
-	return nil
-}
-
-// drop forgets an agent. The caller holds mu.
-func (r *Registry) drop(a *listedAgent) {
-	delete(r.agents, a.Name)
-	r.changes.Add(1)
-	r.byHost.remove(a.Name, a.targets)
 }
 
 // Drain makes every further scrape fail with the reason draining. Scrapes that run go on.
@@ -337,16 +337,5 @@ func (r *Registry) keep() {
 	if err := r.save(); err != nil {
 		r.metrics.unsaved.Inc()
 		r.cfg.Logger.Error("saving the known agents", slog.Any("err", err))
-	}
-}
-
-func (r *Registry) forgetDeparted(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for name, a := range r.agents {
-		if a.session == nil && now.Sub(a.LastSeen) > r.cfg.ForgetAfter {
-			r.drop(a)
-			r.cfg.Logger.Info("agent forgotten", slog.String("agent", name), slog.Time("last_seen", a.LastSeen))
-		}
 	}
 }

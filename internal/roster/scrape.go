@@ -2,6 +2,7 @@ package roster
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"pushrelay/internal/scrape"
@@ -59,6 +60,8 @@ func (r *Registry) begin(req *scrape.Request, startedAt time.Time) (s Session, d
 		err = scrape.Errorf(scrape.TargetGone, "agent %q announces target %q no more; it stays listed until %s", req.Agent, req.Target, t.ListedUntil.UTC().Format(time.RFC3339))
 	case r.draining:
 		err = scrape.Errorf(scrape.Draining, "this relay is about to stop")
+	case a.session == nil && a.Connected:
+		err = scrape.Errorf(scrape.AgentOffline, "agent %q is not connected to this relay but to %s, which did not answer", req.Agent, strings.Join(a.elsewhere, ", "))
 	case a.session == nil:
 		err = scrape.Errorf(scrape.AgentOffline, "agent %q is not connected, last seen %s%s", req.Agent, a.LastSeen.UTC().Format(time.RFC3339), r.revokedText(req.Agent))
 	case a.scrapes >= most:

@@ -41,6 +41,7 @@ func (r *Registry) replaceTargets(a *listedAgent, process [16]byte, set target.S
 		r.withhold(a)
 		r.byHost.add(a)
 		done.contested, done.firstAgent = r.contestedBy(a, r.lastClaim)
+		r.sharing.Changed(a.Name)
 	}
 	done.quiet = len(done.left)+len(done.contested) > 0 && !a.lines.Allow()
 	a.AnnouncedBy = process

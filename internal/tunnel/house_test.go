@@ -102,6 +102,12 @@ func newHouse(t *testing.T, pusher push.Applier) *house {
 // newHouseAt is newHouse on a listener; what it leaves behind is not looked for.
 func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house {
 	t.Helper()
+	return newHouseWith(t, pusher, listener, nil)
+}
+
+// newHouseWith is newHouseAt of a relay that knows agents with others.
+func newHouseWith(t *testing.T, pusher push.Applier, listener net.Listener, sharing roster.Sharing) *house {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "authority")
 	ca := must[*authority.Authority](t)(authority.Create(dir, authority.Config{}))
 	ensured := must[authority.RelayCertificate](t)(ca.EnsureRelay([]string{"127.0.0.1", "relay.test"}))
@@ -109,7 +115,7 @@ func newHouseAt(t *testing.T, pusher push.Applier, listener net.Listener) *house
 	reg := prometheus.NewRegistry()
 	thrownOut := &revoked{names: map[string]bool{}}
 	registry := must[*roster.Registry](t)(roster.Open(roster.Config{
-		ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Logger: promslog.NewNopLogger(), Registerer: reg,
+		ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Sharing: sharing, Logger: promslog.NewNopLogger(), Registerer: reg,
 	}))
 	journals := &journals{decided: map[string]tunnel.JournalState{}}
 	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals, revoked: thrownOut, enrolment: newEnrolment(certificates), log: &logLines{}}
@@ -182,6 +188,12 @@ func (h *house) attach(name string, scraper scrape.Scraper) (*dialled, func()) {
 // start starts an agent with a certificate of the given authority.
 func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scraper) (*dialled, func()) {
 	h.t.Helper()
+	return h.startLink(ca, name, tunnelclient.NewProcess(), scraper)
+}
+
+// startLink is start of one more link of a process.
+func (h *house) startLink(ca *authority.Authority, name string, process *tunnelclient.Process, scraper scrape.Scraper) (*dialled, func()) {
+	h.t.Helper()
 	dir := h.t.TempDir()
 	issued := must[authority.Issued](h.t)(ca.IssueAgent(name))
 	issued.CAPEM = slices.Concat(h.authority.CACertPEM(), ca.CACertPEM()) // it trusts this relay all the same
@@ -199,7 +211,7 @@ func (h *house) start(ca *authority.Authority, name string, scraper scrape.Scrap
 	}
 	link := tunnelclient.NewLink(tunnelclient.Config{
 		Address: h.addr, Dial: h.dial, Resolve: h.resolve, Proxy: h.proxy, Certificates: certificates, AskRevoked: h.askRevoked, Scraper: scraper, Spool: waiting, MaxConcurrentScrapes: 8,
-		ProcessID: tunnelclient.NewProcessID(), Logger: h.agentLog.logger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
+		Process: process, Logger: h.agentLog.logger(), Metrics: tunnelclient.NewMetrics(prometheus.NewRegistry()),
 	})
 	link.SetTargets(target.Set{Completeness: target.Complete, Targets: []target.Target{{
 		Name: "t", Job: "job", Instance: "i", Address: "localhost:1", Scheme: "http", MetricsPath: "/metrics",

@@ -33,7 +33,7 @@ func newFleet(relayAddress string, enrolled []mtls.Files) (*fleet, error) {
 		}
 		link := tunnelclient.NewLink(tunnelclient.Config{
 			Address: relayAddress, Certificates: certificates, Scraper: scrape.NewHTTPScraper(), MaxConcurrentScrapes: 1,
-			ProcessID: tunnelclient.NewProcessID(), Logger: promslog.NewNopLogger(), Metrics: metrics,
+			Process: tunnelclient.NewProcess(), Logger: promslog.NewNopLogger(), Metrics: metrics,
 		})
 		link.SetTargets(target.Set{Completeness: target.Complete, Targets: []target.Target{{
 			Name: "node-localhost:9100", Job: "node", Instance: agentName(i), Address: "localhost:9100", Scheme: "http", MetricsPath: "/metrics",

@@ -20,6 +20,9 @@ const startGrace = time.Minute
 type Cluster struct {
 	dir     string
 	members map[string]string
+
+	mu      sync.Mutex
+	running map[string]*engine.Engine // guarded by mu
 }
 
 // Names are those of n members.
@@ -34,7 +37,7 @@ func Names(n int) []string {
 // New returns a cluster of n members, none of which runs.
 func New(t testing.TB, n int) *Cluster {
 	t.Helper()
-	c := &Cluster{dir: t.TempDir(), members: map[string]string{}}
+	c := &Cluster{dir: t.TempDir(), members: map[string]string{}, running: map[string]*engine.Engine{}}
 	for _, name := range Names(n) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -51,7 +54,6 @@ func (c *Cluster) Start(t testing.TB, names ...string) map[string]*engine.Engine
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startGrace)
 	defer cancel()
-	var mu sync.Mutex
 	started := map[string]*engine.Engine{}
 	var all sync.WaitGroup
 	for _, name := range names {
@@ -63,10 +65,10 @@ func (c *Cluster) Start(t testing.TB, names ...string) map[string]*engine.Engine
 				t.Errorf("member %s: %v", name, err)
 				return
 			}
-			t.Cleanup(func() { e.Close() })
-			mu.Lock()
-			defer mu.Unlock()
-			started[name] = e
+			t.Cleanup(func() { c.stop(name, e) })
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			started[name], c.running[name] = e, e
 		})
 	}
 	all.Wait()
@@ -74,4 +76,29 @@ func (c *Cluster) Start(t testing.TB, names ...string) map[string]*engine.Engine
 		t.FailNow()
 	}
 	return started
+}
+
+// Stop stops members, which can be started again.
+func (c *Cluster) Stop(names ...string) {
+	var all sync.WaitGroup
+	for _, name := range names {
+		c.mu.Lock()
+		e := c.running[name]
+		c.mu.Unlock()
+		all.Go(func() { c.stop(name, e) })
+	}
+	all.Wait()
+}
+
+// stop stops a member, once.
+func (c *Cluster) stop(name string, e *engine.Engine) {
+	c.mu.Lock()
+	runs := c.running[name] == e
+	if runs {
+		delete(c.running, name)
+	}
+	c.mu.Unlock()
+	if runs {
+		e.Close()
+	}
 }

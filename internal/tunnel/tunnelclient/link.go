@@ -16,6 +16,7 @@ import (
 	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -53,19 +54,25 @@ type Config struct {
 	Spool *spool.Spool
 	// MaxConcurrentScrapes bounds the scrapes at once, whatever the relay asks for.
 	MaxConcurrentScrapes int
-	// ProcessID is the same for all links of this process and for no other process.
-	ProcessID [16]byte
+	// Process is the same for all links of this process and for no other process.
+	Process *Process
 	// Version is the agent's, for people.
 	Version string
 	Logger  *slog.Logger
 	Metrics *Metrics
 }
 
-// NewProcessID returns a random id for [Config.ProcessID].
-func NewProcessID() [16]byte {
-	var id [16]byte
-	rand.Read(id[:])
-	return id
+// Process is what relays know a process of an agent by, and which of its attempts to attach came later. It is safe for concurrent use.
+type Process struct {
+	id       [16]byte
+	attempts atomic.Uint64 // to attach, to any relay
+}
+
+// NewProcess returns a process with a random id.
+func NewProcess() *Process {
+	p := &Process{}
+	rand.Read(p.id[:])
+	return p
 }
 
 // Link keeps a session with one relay. It is safe for concurrent use.

@@ -114,7 +114,8 @@ func (s *session) attach() error {
 		ProtocolVersion: tunnel.ProtocolVersion,
 		Capabilities:    capabilities,
 		AgentVersion:    s.link.cfg.Version,
-		ProcessId:       s.link.cfg.ProcessID[:],
+		ProcessId:       s.link.cfg.Process.id[:],
+		Attach:          s.link.cfg.Process.attempts.Add(1),
 	}
 	var journal spool.JournalID
 	if s.link.cfg.Spool != nil {

@@ -305,6 +305,7 @@ func (c *changeStream) request() (*change.Change, error) {
 		return nil, err
 	}
 	r.Agent, r.Current, r.Waited = c.session.agent, c.session.attachment.Current, r.At.Before(c.session.startedAt)
+	r.Epoch = c.session.attachment.Epoch()
 	return r, nil
 }
 

@@ -21,7 +21,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
@@ -306,6 +305,7 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 		Agent:               ss.agent,
 		Session:             ss,
 		ProcessID:           [16]byte(hello.GetProcessId()),
+		Attach:              hello.GetAttach(),
 		Version:             tunnel.Version(hello.GetAgentVersion()),
 		RemoteAddress:       conn.addr(),
 		CertificateNotAfter: conn.notAfter(),
@@ -327,16 +327,10 @@ func (s *Server) open(stream relayv1.RelayService_AttachServer, conn *connection
 	return ss, nil
 }
 
-// takenWait is how long an agent waits whose name is that of another one: somebody has to do something about it.
-const takenWait = time.Minute
-
-// refuse ends a session that has not begun, since its certificate was revoked after the handshake or its name is another's, and returns the error
-// of its call.
+// refuse ends a session that has not begun, since its certificate was revoked after the handshake, its name is another's or may be, or its process has begun a
+// later one, and returns the error of its call.
 func (s *Server) refuse(ss *session, reason error) error {
-	end, code := revoked(reason.Error()), "revoked"
-	if _, taken := errors.AsType[*roster.TakenError](reason); taken {
-		end, code = &sessionEnd{message: reason.Error(), retryAfter: takenWait}, "name_taken"
-	}
+	end, code := refusal(reason)
 	ss.cancel(end)
 	s.mu.Lock()
 	delete(s.sessions, ss.conn)
@@ -368,68 +362,4 @@ func (s *Server) sessionOn(ctx context.Context, number uint64) (*session, error)
 		return nil, status.Errorf(codes.FailedPrecondition, "session %d is not current on this connection", number)
 	}
 	return ss, nil
-}
-
-// sessionEnd is why a session ended; the cause of its context.
-type sessionEnd struct {
-	reason       relayv1.SessionEndReason
-	message      string
-	supersededBy string
-	retryAfter   time.Duration // 0: the agent's own backoff alone
-}
-
-// errConnectionLost ends a session whose stream or connection is gone.
-var errConnectionLost = &sessionEnd{message: "connection lost"}
-
-// Error returns the message for people.
-func (e *sessionEnd) Error() string { return e.message }
-
-// name is the metric label and the word in the log.
-func (e *sessionEnd) name() string {
-	switch e.reason {
-	case relayv1.SessionEndReason_SESSION_END_REASON_SUPERSEDED:
-		return "superseded"
-	case relayv1.SessionEndReason_SESSION_END_REASON_DRAINING:
-		return "draining"
-	case relayv1.SessionEndReason_SESSION_END_REASON_TIMEOUT:
-		return "timeout"
-	case relayv1.SessionEndReason_SESSION_END_REASON_CERTIFICATE_EXPIRED:
-		return "certificate_expired"
-	case relayv1.SessionEndReason_SESSION_END_REASON_INCOMPATIBLE:
-		return "incompatible"
-	case relayv1.SessionEndReason_SESSION_END_REASON_VIOLATION:
-		return "protocol_violation"
-	case relayv1.SessionEndReason_SESSION_END_REASON_OVERLOADED:
-		return "overloaded"
-	case relayv1.SessionEndReason_SESSION_END_REASON_REVOKED:
-		return "revoked"
-	default:
-		return "connection_lost"
-	}
-}
-
-func (e *sessionEnd) proto() *relayv1.SessionEnd {
-	end := &relayv1.SessionEnd{Reason: e.reason, SupersededBy: e.supersededBy, Message: e.message}
-	if e.retryAfter > 0 {
-		end.RetryAfter = durationpb.New(e.retryAfter)
-	}
-	return end
-}
-
-// status is how the end travels where no session began.
-func (e *sessionEnd) status() *status.Status {
-	st := status.New(codes.Unavailable, e.message)
-	detailed, err := st.WithDetails(e.proto())
-	if err != nil {
-		return st
-	}
-	return detailed
-}
-
-// endOf returns why a session's context ended.
-func endOf(ctx context.Context) *sessionEnd {
-	if end, ok := errors.AsType[*sessionEnd](context.Cause(ctx)); ok {
-		return end
-	}
-	return errConnectionLost
 }

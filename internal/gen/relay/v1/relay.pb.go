@@ -1160,7 +1160,12 @@ type Hello struct {
 	Targets *TargetSet `protobuf:"bytes,5,opt,name=targets,proto3" json:"targets,omitempty"`
 	// The journals of which the agent wants to know how far the relay came: the current one, at most 16. Each 16 bytes.
 	// More of them, or another length, are refused with INVALID_ARGUMENT.
-	JournalIds    [][]byte `protobuf:"bytes,6,rep,name=journal_ids,json=journalIds,proto3" json:"journal_ids,omitempty"`
+	JournalIds [][]byte `protobuf:"bytes,6,rep,name=journal_ids,json=journalIds,proto3" json:"journal_ids,omitempty"`
+	// The number of this attempt among all that the process has made to attach to any relay, from 1. Several relays may be one
+	// service: a session of the process that comes to be known late takes nothing from one of a higher number, and a relay that
+	// has a session of the process with a higher number refuses this one with SESSION_END_REASON_SUPERSEDED. 0 is that of an
+	// agent which does not count; whatever of it comes last is the newest.
+	Attach        uint64 `protobuf:"varint,7,opt,name=attach,proto3" json:"attach,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1235,6 +1240,13 @@ func (x *Hello) GetJournalIds() [][]byte {
 		return x.JournalIds
 	}
 	return nil
+}
+
+func (x *Hello) GetAttach() uint64 {
+	if x != nil {
+		return x.Attach
+	}
+	return 0
 }
 
 // Welcome is the relay's answer to Hello.
@@ -3859,7 +3871,7 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"\rTargetsDenied\x12\x14\n" +
 	"\x05count\x18\x01 \x01(\rR\x05count\x12\x18\n" +
 	"\atargets\x18\x02 \x03(\tR\atargets\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\x80\x02\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x98\x02\n" +
 	"\x05Hello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x128\n" +
 	"\fcapabilities\x18\x02 \x03(\x0e2\x14.relay.v1.CapabilityR\fcapabilities\x12#\n" +
@@ -3868,7 +3880,8 @@ const file_relay_v1_relay_proto_rawDesc = "" +
 	"process_id\x18\x04 \x01(\fR\tprocessId\x12-\n" +
 	"\atargets\x18\x05 \x01(\v2\x13.relay.v1.TargetSetR\atargets\x12\x1f\n" +
 	"\vjournal_ids\x18\x06 \x03(\fR\n" +
-	"journalIds\"\x90\x03\n" +
+	"journalIds\x12\x16\n" +
+	"\x06attach\x18\a \x01(\x04R\x06attach\"\x90\x03\n" +
 	"\aWelcome\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12)\n" +
 	"\x10protocol_version\x18\x02 \x01(\rR\x0fprotocolVersion\x128\n" +
