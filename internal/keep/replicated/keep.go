@@ -64,6 +64,7 @@ type Keep struct {
 	metrics  *metrics             // static
 	term     atomic.Pointer[term] // nil while another member leads
 	leader   atomic.Pointer[Leader]
+	changed  atomic.Pointer[chan struct{}] // closed and replaced when one of these two does; owned by Recover, and then by Run
 	appended chan struct{} // says to Run that there is something to write; one slot
 }
 
@@ -96,6 +97,7 @@ func New(cfg Config) *Keep {
 	k.reader = newReader(cfg.Client, k.keys.position())
 	k.copy = replica{keys: k.keys, client: cfg.Client, store: k.store, clock: &k.clock, progress: &k.progress}
 	k.leader.Store(&Leader{})
+	k.changed.Store(new(make(chan struct{})))
 	k.metrics = newMetrics(cfg.Registerer, k)
 	return k
 }
@@ -105,8 +107,17 @@ func (k *Keep) tellLeader() {
 	if current := k.copy.leader; current != k.Leader() {
 		k.metrics.termChanges.Inc()
 		k.leader.Store(&current)
+		k.tellChanged()
 	}
 }
+
+// tellChanged wakes those who wait for another leader. It belongs to who has the copy.
+func (k *Keep) tellChanged() {
+	close(*k.changed.Swap(new(make(chan struct{}))))
+}
+
+// LeaderChanged returns a channel that is closed when another member leads, or this one begins or ends to. It is to be asked for before the leader is.
+func (k *Keep) LeaderChanged() <-chan struct{} { return *k.changed.Load() }
 
 // Leader returns who leads.
 func (k *Keep) Leader() Leader { return *k.leader.Load() }

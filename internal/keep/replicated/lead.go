@@ -21,10 +21,12 @@ func (k *Keep) lead(ctx context.Context) error {
 	w := writer{keys: k.keys, client: k.cfg.Client, store: k.store, term: t, copy: &k.copy, limits: k.cfg.Limits, metrics: k.metrics}
 	k.cfg.Logger.Info("this relay leads the cluster", slog.Int64("term", k.copy.leader.Term), slog.Uint64("position", k.store.Position()))
 	k.term.Store(t)
+	k.tellChanged()
 	defer func() {
 		k.term.Store(nil)
 		t.end()
 		close(t.over)
+		k.tellChanged()
 	}()
 	// What is under way when ctx ends is brought to its end: nobody else could find out what came of it.
 	ctx, write, stop := outlive(ctx)
