@@ -101,6 +101,9 @@ type Change struct {
 	Owner string
 	// Agent is the identity of the agent that the push came through; empty for a direct push.
 	Agent string
+	// Epoch is that of the session that carried the push, in a cluster: who decides knows by it whether the session is still current (C12). 0 for
+	// none.
+	Epoch int64
 	// Origin is where the push comes from, so that it is applied exactly once; nil for a push that nobody sends twice.
 	Origin *Origin
 	// Once makes the push happen once, if it is pushed again (L13); nil for a push without a key of its own. Only direct pushes have it.
@@ -128,9 +131,9 @@ type Change struct {
 }
 
 // Origin identifies a push together with the agent's identity, which is that of the change and never one that a peer fills in, for exactly once
-// (T11, T12).
+// (T11, T12). Without an agent it is of a relay that handed a direct push on to another one (C11).
 type Origin struct {
-	// Journal is the agent's journal.
+	// Journal is the agent's journal, or the incarnation of the relay.
 	Journal [16]byte
 	// Sequence rises strictly within the journal, from 1, with gaps.
 	Sequence uint64

@@ -91,7 +91,27 @@ type decision struct {
 
 // isWanted says whether the group is as the content of the change wants it.
 func (x *decision) isWanted(current bool) bool {
-	return (x.version == 0 || versionOf(x.group) == x.version) && (x.known == nil || current && x.takesValues())
+	return (x.version == 0 || versionOf(x.group) == x.version || x.isDuplicate()) && (x.known == nil || current && x.takesValues())
+}
+
+// isDuplicate says whether the change was decided before: the group was as it wants it then.
+func (x *decision) isDuplicate() bool {
+	_, duplicate, _ := x.covering()
+	return duplicate
+}
+
+// wipe decides that all groups go. Of a wipe that may come again a trace is left where no group is, under the zero key.
+func (x *decision) wipe() {
+	x.group = nil
+	switch {
+	case x.change.Origin == nil:
+		x.effect.Operation = change.Wipe
+	case x.isDuplicate():
+		x.duplicate = true
+		x.moveMark(nil)
+	default:
+		x.effect.Operation, x.effect.marks = change.Wipe, x.moved(nil, false)
+	}
 }
 
 // decide decides the draft with regard to its origin. What is decided for good moves the mark in any case, in the same record (T12, T13); what
@@ -99,7 +119,7 @@ func (x *decision) isWanted(current bool) bool {
 func (x *decision) decide() {
 	switch {
 	case x.operation == change.Wipe:
-		x.effect.Operation, x.group = change.Wipe, nil
+		x.wipe()
 		return
 	case x.operation == change.Forget:
 		x.forgetTraces()
@@ -157,7 +177,7 @@ func (x *decision) completeMarks() {
 	if e.Key.IsZero() {
 		return
 	}
-	e.marks = x.groups.marksAt(e.Key.Canonical())
+	e.marks = x.origins.living(x.groups.marksAt(e.Key.Canonical()))
 	if x.change.Origin != nil {
 		e.marks = x.moved(e.marks, x.refusal != nil || x.operation == change.Mark)
 	}
