@@ -139,6 +139,10 @@ type Origin struct {
 	Sequence uint64
 	// Digest tells two pushes apart that have the same number, because a journal was copied or restored. It is opaque.
 	Digest Digest
+	// After is the number of the push before this one in the journal and the group, of which whoever sends does not know yet how it ended; 0 if that is
+	// known, or there is none. Unless it was taken, this push is [OutOfTurn]: what the group keeps of a journal tells how the last push ended, and
+	// only so that those before it were taken.
+	After uint64
 }
 
 // Once identifies a direct push within its group.

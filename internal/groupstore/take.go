@@ -21,6 +21,10 @@ func (s *Store) take(x *decision) (wait func(context.Context) error, err error) 
 		return nil, nil
 	}
 	current := x.change.Current == nil || x.change.Current()
+	if current && x.isOutOfTurn() {
+		x.found, x.refusal = OtherSeries, change.Refuse(change.OutOfTurn, "a push before this one was not taken")
+		return nil, nil
+	}
 	if !x.answered() {
 		if !x.isWanted(current) {
 			return nil, nil
@@ -92,6 +96,15 @@ type decision struct {
 // isWanted says whether the group is as the content of the change wants it.
 func (x *decision) isWanted(current bool) bool {
 	return (x.version == 0 || versionOf(x.group) == x.version || x.isDuplicate()) && (x.known == nil || current && x.takesValues())
+}
+
+// isOutOfTurn says whether the change is to come after one that was not taken (change.Origin.After).
+func (x *decision) isOutOfTurn() bool {
+	if x.change.Origin == nil || x.change.Origin.After == 0 {
+		return false
+	}
+	rejected, duplicate, sequence := x.covering()
+	return !duplicate && (rejected || sequence < x.change.Origin.After)
 }
 
 // isDuplicate says whether the change was decided before: the group was as it wants it then.
