@@ -133,14 +133,18 @@ type Change struct {
 }
 
 // Origin identifies a push together with the agent's identity, which is that of the change and never one that a peer fills in, for exactly once
-// (T11, T12).
+// (T11, T12). Without an agent it is of a relay that handed a direct push on to another one (C11).
 type Origin struct {
-	// Journal is the agent's journal.
+	// Journal is the agent's journal, or the incarnation of the relay.
 	Journal [16]byte
 	// Sequence rises strictly within the journal, from 1, with gaps.
 	Sequence uint64
 	// Digest tells two pushes apart that have the same number, because a journal was copied or restored. It is opaque.
 	Digest Digest
+	// After is the number of the push before this one in the journal and the group, of which whoever sends does not know yet how it ended; 0 if that is
+	// known, or there is none. Unless it was taken, this push is [OutOfTurn]: what the group keeps of a journal tells how the last push ended, and
+	// only so that those before it were taken.
+	After uint64
 }
 
 // Once identifies a direct push within its group.

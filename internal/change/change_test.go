@@ -36,6 +36,7 @@ func TestKinds(t *testing.T) {
 		change.NotWritable:  {503, "unavailable", change.Later, change.NotWritable},
 		change.Stalled:      {408, "unavailable", change.Later, change.Unavailable},
 		change.NotCurrent:   {503, "unavailable", change.Later, change.NotCurrent},
+		change.OutOfTurn:    {503, "unavailable", change.Later, change.Unavailable},
 		change.TimedOut:     {503, "timeout", change.Later, change.Unavailable},
 		change.Canceled:     {503, "canceled", change.Later, change.Unavailable},
 	}

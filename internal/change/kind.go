@@ -41,6 +41,8 @@ const (
 	Stalled
 	// NotCurrent means that what carried the push may not change groups any more. Nothing was changed.
 	NotCurrent
+	// OutOfTurn means that a push before it was not taken, and its sender does not know that yet (Origin.After). Nothing was changed.
+	OutOfTurn
 	// TimedOut means that the push was not durable in time. Whether it will be is in doubt.
 	TimedOut
 	// Canceled means that the program ends before the push was durable. Whether it will be is in doubt.
@@ -85,6 +87,7 @@ var kinds = [...]struct {
 	NotWritable: {"the store cannot be written", http.StatusServiceUnavailable, "unavailable", Later, 2},
 	Full:        {"store is full", http.StatusTooManyRequests, "full", Later, 3},
 	NotCurrent:  {"what carried the push may not change groups any more", http.StatusServiceUnavailable, "unavailable", Later, 4},
+	OutOfTurn:   {"a push before it was not taken", http.StatusServiceUnavailable, "unavailable", Later, 1},
 	Stalled:     {"push stopped arriving", http.StatusRequestTimeout, "unavailable", Later, 1},
 	TimedOut:    {"push was not stored in time", http.StatusServiceUnavailable, "timeout", Later, 1},
 	Canceled:    {"push was not stored before the end", http.StatusServiceUnavailable, "canceled", Later, 1},

@@ -181,7 +181,7 @@ func checkClaims(t *testing.T, s *tester, when string) (ousted int) {
 	held := map[string]bool{}
 	for at, mark := range marksOf(t, s.store) {
 		author, _, _ := strings.Cut(strings.Fields(mark)[0], "\x00")
-		if strings.HasPrefix(at, "{") && strings.Contains(at, fmt.Sprintf("k=%q", author)) {
+		if author != "" && strings.HasPrefix(at, "{") && strings.Contains(at, fmt.Sprintf("k=%q", author)) {
 			held[author] = true
 		}
 	}

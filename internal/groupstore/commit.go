@@ -16,6 +16,7 @@ func (s *Store) commit(e *Effect, g *group) {
 	switch e.Operation {
 	case change.Wipe:
 		s.wipe()
+		s.origins.leaveTraces("", nil, e.marks)
 	case change.Forget:
 		s.origins.forget(e.marks[0].source, e.marks[0].sequence)
 	default:

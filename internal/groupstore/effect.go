@@ -12,7 +12,7 @@ import (
 // holds no reference to anything that changes, and applying it takes no clock, no limit and no setting.
 type Effect struct {
 	Operation change.Operation
-	// Key is the group; zero for Wipe and Forget.
+	// Key is the group; zero for Wipe and Forget, and for what is logged of a wipe that comes again.
 	Key grouping.Key
 	// Seen is the group's version when the change was decided: the position of the last change of it, 0 for none.
 	Seen uint64
@@ -24,7 +24,7 @@ type Effect struct {
 	life      lifetime.Declaration // the group's after the change
 	broken    string               // why the job failed that pushed last, by its own account; empty if it did not
 	answer    *answer              // to be remembered; nil for none
-	marks     []mark               // the group's after the change, also if it is not there then; for Forget the one that is passed
+	marks     []mark               // the group's after the change, also if it is not there then; for Forget the one that is passed, for Wipe its own
 	hidden    string               // why the whole group is not exposed
 	later     *laterFields         // fields of a later release about the group after the change, and about the parts; nil for none
 	parts     []part               // all of them for Replace, the ones that differ for Merge

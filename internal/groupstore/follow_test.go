@@ -91,8 +91,9 @@ func (u universe) deed(t *testing.T, c *clock) deed {
 	case 0:
 		p.Operation = change.Fail
 	case 1:
+		p.Operation = change.Wipe
 		return func(s *groupstore.Store) change.Outcome {
-			o, _ := s.Apply(context.Background(), &change.Change{Operation: change.Wipe, At: p.At}, groupstore.Content{})
+			o, _ := apply(context.Background(), s, p)
 			return o
 		}
 	case 2:

@@ -13,6 +13,9 @@ import (
 // Each group keeps, per source, a mark: the number of the last push that was decided, in the same record as the change that
 // came of it. A push at or below the mark is a duplicate. Sources must send what concerns one group in the order of the
 // numbers; between groups there is no order.
+//
+// The author without a name is the relays of a cluster: each process of one numbers the direct pushes that it hands on to the one that decides
+// (C11). Such a source ends with its process, and then its marks go when their group's record is written next.
 
 // maxMarks bounds the marks of one group. A group has one source, or a few if its source was given up for another; beyond
 // that the mark that was moved longest ago is dropped.
@@ -72,10 +75,12 @@ type origins struct {
 	passed  int                // traces that are
 	passes  uint64             // how many were ever passed
 	feeds   *feeds             // static: who follows
+	// gone is [Config.Gone]; static.
+	gone func(journal [16]byte) bool
 }
 
-func newOrigins(f *feeds) origins {
-	in := origins{maxTraces: maxTraces, maxAllTraces: maxAllTraces, maxRemembered: maxRemembered, maxAllRemembered: maxAllRemembered, feeds: f}
+func newOrigins(f *feeds, gone func(journal [16]byte) bool) origins {
+	in := origins{maxTraces: maxTraces, maxAllTraces: maxAllTraces, maxRemembered: maxRemembered, maxAllRemembered: maxAllRemembered, feeds: f, gone: gone}
 	in.clear()
 	return in
 }
@@ -93,6 +98,45 @@ func (s *Store) Decided(agent string, journal [16]byte) (sequence uint64, digest
 	defer s.mu.RUnlock()
 	src := s.origins.sourceOfJournal(agent, journal)
 	return src.sequence, src.digest, src.author != nil
+}
+
+// Journals returns the journals of an agent, or with an empty name those of relays, of which any group has a mark or any trace is left.
+func (s *Store) Journals(agent string) [][16]byte {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	a := s.origins.authors[agent]
+	if a == nil {
+		return nil
+	}
+	var all [][16]byte
+	for _, src := range a.sources {
+		if journal, ok := journalOf(agent, src.name); ok {
+			all = append(all, journal)
+		}
+	}
+	return all
+}
+
+// journalOf returns which journal of that agent a source is.
+func journalOf(agent, source string) (journal [16]byte, ok bool) {
+	rest, ok := strings.CutPrefix(source, agent+"\x00")
+	if !ok || len(rest) != len(journal) {
+		return journal, false
+	}
+	return [16]byte([]byte(rest)), true
+}
+
+// living returns marks without those of relays' processes that are gone.
+func (in *origins) living(marks []mark) []mark {
+	if in.gone == nil || !slices.ContainsFunc(marks, in.isGone) {
+		return marks
+	}
+	return slices.DeleteFunc(slices.Clone(marks), in.isGone)
+}
+
+func (in *origins) isGone(m mark) bool {
+	journal, ok := journalOf("", m.source.name)
+	return ok && in.gone(journal)
 }
 
 // covering says whether the push was decided before, and whether it was rejected then; never for one without an origin.
@@ -295,7 +339,9 @@ func (in *origins) leaveTraces(canonical string, had, marks []mark) {
 	in.marks -= len(had)
 	for _, m := range marks {
 		in.addSource(m.source)
-		in.advance(m)
+		if !slices.Contains(had, m) {
+			in.advance(m)
+		}
 		in.addTrace(m.source, keyedTrace{keyOfTrace(canonical), traceOf(m)})
 	}
 	for _, m := range had {

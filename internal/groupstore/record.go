@@ -198,10 +198,11 @@ func (c *Effect) sound() error {
 	default:
 		return fmt.Errorf("%v is not understood", c.Operation)
 	}
-	if c.Key.IsZero() != (c.Operation == change.Wipe || c.Operation == change.Forget) {
+	ofNone := c.Operation == change.Wipe || c.Operation == change.Forget
+	if c.Key.IsZero() != ofNone && c.Operation != change.Mark { // that of a wipe which comes again names no group
 		return errRecord
 	}
-	if c.Operation == change.Wipe && len(c.marks) > 0 || c.Operation == change.Forget && len(c.marks) != 1 {
+	if c.Operation == change.Wipe && len(c.marks) > 1 || c.Operation == change.Forget && len(c.marks) != 1 {
 		return errRecord
 	}
 	return nil

@@ -96,8 +96,8 @@ func randomPush(t *testing.T, u universe, s *tester, i int) {
 	}
 }
 
-// sourcesOfTests are some authors, of which two have the names of values of labels.
-var sourcesOfTests = []string{"a", "1\x00b", "2"}
+// sourcesOfTests are some authors, of which two have the names of values of labels, and one none: it is a relay.
+var sourcesOfTests = []string{"a", "1\x00b", "2", "\x00r"}
 
 // origin returns none, or one that may well have been before.
 func (u universe) origin() *origin {

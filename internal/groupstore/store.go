@@ -34,6 +34,10 @@ type Config struct {
 	ShownAt func() time.Time
 	// Presence tells which agents are gone; nil for none ever is.
 	Presence Presence
+	// Gone says of the journal of a relay's process that nothing which that process numbered is taken any more; nil for of none. It is asked in the
+	// moment in which a change takes effect, under the store's lock, and must neither block nor call the store. Who does not know yet of all
+	// processes that run must say no: a change of one of which the mark is dropped could take effect again.
+	Gone func(journal [16]byte) bool
 	// Appender commits changes; nil for a store in memory, where what is applied is committed.
 	Appender Appender
 	// Records bounds what groups may take where they are kept. The zero value is no bound.
@@ -138,7 +142,7 @@ func New(cfg Config) *Store {
 	if s.appender == nil {
 		s.appender = inMemory{}
 	}
-	s.exactlyOnce = newExactlyOnce(s.feeds)
+	s.exactlyOnce = newExactlyOnce(s.feeds, cfg.Gone)
 	s.lives.now, s.lives.presence, s.lives.regime = cfg.Now, cfg.Presence, newRegime(lifetime.Regime{})
 	if s.lives.now == nil {
 		s.lives.now = time.Now
@@ -183,8 +187,8 @@ func (c *conflicts) clear() {
 	c.exposed.byFamily = nil
 }
 
-func newExactlyOnce(f *feeds) exactlyOnce {
-	return exactlyOnce{origins: newOrigins(f), answers: answers{feeds: f}}
+func newExactlyOnce(f *feeds, gone func(journal [16]byte) bool) exactlyOnce {
+	return exactlyOnce{origins: newOrigins(f, gone), answers: answers{feeds: f}}
 }
 
 // clear forgets everything, also what no group is there for.

@@ -21,6 +21,10 @@ func (s *Store) take(x *decision) (wait func(context.Context) error, err error) 
 		return nil, nil
 	}
 	current := x.change.Current == nil || x.change.Current()
+	if current && x.isOutOfTurn() {
+		x.found, x.refusal = OtherSeries, change.Refuse(change.OutOfTurn, "a push before this one was not taken")
+		return nil, nil
+	}
 	if !x.answered() {
 		if !x.isWanted(current) {
 			return nil, nil
@@ -91,7 +95,36 @@ type decision struct {
 
 // isWanted says whether the group is as the content of the change wants it.
 func (x *decision) isWanted(current bool) bool {
-	return (x.version == 0 || versionOf(x.group) == x.version) && (x.known == nil || current && x.takesValues())
+	return (x.version == 0 || versionOf(x.group) == x.version || x.isDuplicate()) && (x.known == nil || current && x.takesValues())
+}
+
+// isOutOfTurn says whether the change is to come after one that was not taken (change.Origin.After).
+func (x *decision) isOutOfTurn() bool {
+	if x.change.Origin == nil || x.change.Origin.After == 0 {
+		return false
+	}
+	rejected, duplicate, sequence := x.covering()
+	return !duplicate && (rejected || sequence < x.change.Origin.After)
+}
+
+// isDuplicate says whether the change was decided before: the group was as it wants it then.
+func (x *decision) isDuplicate() bool {
+	_, duplicate, _ := x.covering()
+	return duplicate
+}
+
+// wipe decides that all groups go. Of a wipe that may come again a trace is left where no group is, under the zero key.
+func (x *decision) wipe() {
+	x.group = nil
+	switch {
+	case x.change.Origin == nil:
+		x.effect.Operation = change.Wipe
+	case x.isDuplicate():
+		x.duplicate = true
+		x.moveMark(nil)
+	default:
+		x.effect.Operation, x.effect.marks = change.Wipe, x.moved(nil, false)
+	}
 }
 
 // decide decides the draft with regard to its origin. What is decided for good moves the mark in any case, in the same record (T12, T13); what
@@ -99,7 +132,7 @@ func (x *decision) isWanted(current bool) bool {
 func (x *decision) decide() {
 	switch {
 	case x.operation == change.Wipe:
-		x.effect.Operation, x.group = change.Wipe, nil
+		x.wipe()
 		return
 	case x.operation == change.Forget:
 		x.forgetTraces()
@@ -163,7 +196,7 @@ func (x *decision) completeMarks() {
 	if e.Key.IsZero() {
 		return
 	}
-	e.marks = x.groups.marksAt(e.Key.Canonical())
+	e.marks = x.origins.living(x.groups.marksAt(e.Key.Canonical()))
 	if x.change.Origin != nil {
 		e.marks = x.moved(e.marks, x.refusal != nil || x.operation == change.Mark)
 	}

@@ -184,7 +184,7 @@ func (in *origins) forget(src *source, through uint64) {
 	for len(ts.fresh) > 0 && ts.fresh[0].sequence <= through {
 		t, unknown := ts.fresh[0], ts.unknown[ts.fresh[0].key]
 		in.dropTrace(t.key, src)
-		if t.at() > 0 {
+		if t.at() > 0 && src.author.name != "" { // a relay never comes back as a copy
 			src.traces.keepUnknown(t.key, unknown)
 			in.remember(src, t)
 		}
@@ -252,7 +252,7 @@ func (x *decision) leavesTooMany() *change.Outcome {
 	if x.origins.fresh >= x.origins.maxAllTraces {
 		return noRoom(x.origins.maxAllTraces, tracesLimit)
 	}
-	if a := x.origins.authors[authorOf(x.source.name)]; a != nil && a.fresh >= x.origins.maxTraces {
+	if a := x.origins.authors[authorOf(x.source.name)]; a != nil && a.name != "" && a.fresh >= x.origins.maxTraces {
 		return noRoomFor(a.name, x.origins.maxTraces, tracesLimit.what, "")
 	}
 	return nil

@@ -26,7 +26,7 @@ func (in *Ingester) addressed(c *change.Change) *change.Change {
 // added returns the change as one that adds, if a rule wants that of a push that enters here and does not ask for anything. What comes through an
 // agent entered there, and stays what it is (L11).
 func (in *Ingester) added(c *change.Change) *change.Change {
-	if in.cfg.Adding == nil || c.Agent != "" || c.Origin != nil || c.Refused != nil || !c.Operation.HasBody() {
+	if in.cfg.Adding == nil || c.Agent != "" || c.Refused != nil || !c.Operation.HasBody() {
 		return c
 	}
 	return c.AddedBy(in.cfg.Adding(c.Key))

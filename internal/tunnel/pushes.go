@@ -169,7 +169,7 @@ func pushedAt(begun time.Time, age time.Duration) time.Time {
 
 // fill sets what a change says beside its group and its body, and returns what is wrong with that.
 func fill(r *change.Change, begin *relayv1.ChangeBegin, names metric.NameScheme) (err error) {
-	if r.Origin, err = originFromProto(begin.GetOrigin()); err != nil {
+	if r.Origin, err = OriginFromProto(begin.GetOrigin()); err != nil {
 		return err
 	}
 	for _, l := range begin.GetGroupingKey() {
@@ -195,9 +195,9 @@ func fill(r *change.Change, begin *relayv1.ChangeBegin, names metric.NameScheme)
 	return err
 }
 
-// originFromProto returns nil for a change without an origin. One that is malformed would not be recognised again, so that
+// OriginFromProto returns an origin that has come, nil for a change without one. One that is malformed would not be recognised again, so that
 // it is the fault of the change.
-func originFromProto(o *relayv1.Origin) (*change.Origin, error) {
+func OriginFromProto(o *relayv1.Origin) (*change.Origin, error) {
 	switch {
 	case o == nil:
 		return nil, nil

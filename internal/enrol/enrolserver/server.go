@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
@@ -21,7 +20,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
@@ -31,6 +29,7 @@ import (
 	"pushrelay/internal/ledger"
 	"pushrelay/internal/loglimit"
 	"pushrelay/internal/mtls"
+	"pushrelay/internal/tunnel/established"
 )
 
 // Config is what a [Server] works with. All fields are required unless they say otherwise.
@@ -61,7 +60,7 @@ type Server struct {
 	// static after New
 	cfg      Config
 	grpc     *grpc.Server
-	arrivals *arrivals
+	arrivals *established.Listener
 	attempts *attempts
 	buckets  *buckets
 	lines    *loglimit.Limiter   // by token
@@ -74,7 +73,7 @@ type Server struct {
 // New returns a server. It starts nothing.
 func New(cfg Config) *Server {
 	s := &Server{
-		cfg: cfg, arrivals: newArrivals(), attempts: newAttempts(), buckets: newBuckets(), lines: loglimit.New(), refusals: loglimit.NewStrangers(),
+		cfg: cfg, arrivals: established.NewListener("enrolment", maxAttempts), attempts: newAttempts(), buckets: newBuckets(), lines: loglimit.New(), refusals: loglimit.NewStrangers(),
 		refused: promauto.With(cfg.Registerer).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_enrolments_refused_total",
 			Help: "Certificates that were asked for and not issued, by why.",
@@ -84,7 +83,7 @@ func New(cfg Config) *Server {
 		s.refused.WithLabelValues(string(reason))
 	}
 	s.grpc = grpc.NewServer(
-		grpc.Creds(established{}),
+		grpc.Creds(established.Credentials{}),
 		grpc.ConnectionTimeout(enrol.AttemptTimeout),
 		grpc.MaxRecvMsgSize(enrol.MaxMessageBytes),
 		grpc.MaxHeaderListSize(8<<10),
@@ -110,7 +109,7 @@ func (s *Server) Take(conn *tls.Conn) {
 	switch {
 	case !admitted:
 		conn.Close() //nolint:errcheck // There is no room for it, and it may come back.
-	case !s.arrivals.put(attempt):
+	case !s.arrivals.Put(attempt):
 		attempt.Close() //nolint:errcheck // As above.
 	}
 }
@@ -183,34 +182,6 @@ func (s *Server) refuse(from *attempt, who *asker, refusal *enrol.Refusal) error
 	s.tell(who, refusal)
 	return refusal.Status()
 }
-
-// established tells gRPC of connections whose handshake is done.
-type established struct{}
-
-// ServerHandshake returns the connection as it is.
-func (established) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	from, ok := conn.(*attempt)
-	if !ok {
-		return nil, nil, errors.New("a connection that did not come through Take")
-	}
-	return conn, from, nil
-}
-
-// ClientHandshake is not for the relay, which dials nobody.
-func (established) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return nil, nil, errors.New("the relay dials nobody")
-}
-
-// Info describes the protocol.
-func (established) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
-}
-
-// Clone returns the same credentials: they hold nothing.
-func (e established) Clone() credentials.TransportCredentials { return e }
-
-// OverrideServerName has no meaning here.
-func (established) OverrideServerName(string) error { return nil }
 
 // attemptOf returns the attempt that a call belongs to. There is one call to each.
 func attemptOf(ctx context.Context) (*attempt, error) {

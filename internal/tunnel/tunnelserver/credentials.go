@@ -5,8 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,7 +99,7 @@ func unknownCall(any, grpc.ServerStream) error {
 // relayCredentials does the TLS handshake of accepted connections. gRPC's own would not tell the connection of a call.
 type relayCredentials struct {
 	config    *tls.Config
-	enrolment Enrolment // nil for none
+	others    map[string]Protocol // by the name that connections offer
 	slots     chan struct{}
 	gate      *gate
 	admission *admission
@@ -109,9 +109,10 @@ type relayCredentials struct {
 }
 
 func newCredentials(cfg *Config, g *gate, a *admission, m *metrics) *relayCredentials {
+	others := protocols(cfg)
 	return &relayCredentials{
-		config:    tlsConfig(cfg),
-		enrolment: cfg.Enrolment,
+		config:    tlsConfig(cfg, others),
+		others:    others,
 		slots:     make(chan struct{}, maxHandshakes),
 		gate:      g,
 		admission: a,
@@ -121,16 +122,28 @@ func newCredentials(cfg *Config, g *gate, a *admission, m *metrics) *relayCreden
 	}
 }
 
-// tlsConfig returns the configuration of the port: mutual TLS for all but those that offer the protocol of enrolment (I3).
-func tlsConfig(cfg *Config) *tls.Config {
-	config := mtls.RelayTLSConfig(cfg.Certificates, cfg.Revoked)
+// protocols returns those of the port beside that of agents.
+func protocols(cfg *Config) map[string]Protocol {
+	others := maps.Clone(cfg.Protocols)
 	if cfg.Enrolment == nil {
-		return config
+		return others
 	}
+	if others == nil {
+		others = map[string]Protocol{}
+	}
+	others[enrol.Protocol] = cfg.Enrolment
+	return others
+}
+
+// tlsConfig returns the configuration of the port: that of agents for all but those that offer another protocol (I3, C17).
+func tlsConfig(cfg *Config, others map[string]Protocol) *tls.Config {
+	config := mtls.RelayTLSConfig(cfg.Certificates, cfg.Revoked)
 	agents := config.GetConfigForClient
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if slices.Contains(hello.SupportedProtos, enrol.Protocol) {
-			return cfg.Enrolment.TLSConfig(), nil
+		for _, name := range hello.SupportedProtos {
+			if other := others[name]; other != nil {
+				return other.TLSConfig(), nil
+			}
 		}
 		return agents(hello)
 	}
@@ -138,16 +151,16 @@ func tlsConfig(cfg *Config) *tls.Config {
 }
 
 // ServerHandshake verifies the agent. gRPC has set the connection's deadline, which leaves the socket open when it is over: what
-// is still in it tells why nothing came. A connection for enrolment ends here for gRPC, and is handed over.
+// is still in it tells why nothing came. A connection of another protocol ends here for gRPC, and is handed over.
 func (c *relayCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	defer c.gate.leave(raw)
 	tracked := tunnel.Track(raw)
 	turns := &turnConn{Conn: tracked, raw: raw, gate: c.gate, slots: c.slots}
 	conn := tls.Server(tunnel.NewBurstReader(turns), c.config)
 	err := turns.shakeHands(conn)
-	if err == nil && conn.ConnectionState().NegotiatedProtocol == enrol.Protocol {
+	if other := c.others[conn.ConnectionState().NegotiatedProtocol]; err == nil && other != nil {
 		raw.SetDeadline(time.Time{}) //nolint:errcheck // It was the handshake's.
-		c.enrolment.Take(conn)
+		other.Take(conn)
 		return nil, nil, credentials.ErrConnDispatched
 	}
 	var id mtls.PeerID

@@ -46,6 +46,8 @@ type Config struct {
 	Revoked mtls.Revoked
 	// Enrolment gives certificates to agents; nil for a relay that gives none.
 	Enrolment Enrolment
+	// Protocols are the other protocols that the port speaks beside those of agents, by the name that connections offer (ALPN).
+	Protocols map[string]Protocol
 	// Registry takes the sessions.
 	Registry *roster.Registry
 	// Applier takes the changes that agents send.
@@ -85,12 +87,18 @@ type Journals interface {
 	Forget(agent string, journal [16]byte, through uint64)
 }
 
-// Enrolment is what is needed of enrolserver.Server.
-type Enrolment interface {
-	// TLSConfig returns the TLS configuration of a connection that offers [enrol.Protocol].
+// Protocol is another protocol on the port, told apart by what a connection offers.
+type Protocol interface {
+	// TLSConfig returns the TLS configuration of a connection that offers the protocol.
 	TLSConfig() *tls.Config
 	// Take takes over such a connection after its handshake. It does not wait.
 	Take(conn *tls.Conn)
+}
+
+// Enrolment is what is needed of enrolserver.Server.
+type Enrolment interface {
+	// Protocol is [enrol.Protocol].
+	Protocol
 	// CanSign reports whether certificates are renewed here.
 	CanSign() bool
 	// Renew issues the next certificate after the verified one of a session. Its error travels as a status.
