@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/groupstore"
 	"pushrelay/internal/push"
 	"pushrelay/internal/scrape"
 )
@@ -41,7 +40,7 @@ type Config struct {
 	Running func(name string) (incarnation [16]byte, ok bool)
 	// EpochCurrent says whether the agent's session of that epoch may change groups. It is asked under the store's lock, and must not block.
 	EpochCurrent func(agent string, epoch int64) bool
-	// Gone says of an incarnation that it will not run again: see [groupstore.Config.Gone]. Journals returns those of which the store has traces.
+	// Gone says of an incarnation that it will not run again: see groupstore.Config.Gone. Journals returns those of which the store has traces.
 	Gone     func(incarnation [16]byte) bool
 	Journals func() [][16]byte
 
@@ -69,9 +68,9 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// Store is what is needed of a grouping store; see [groupstore.Store.Apply].
+// Store is what is needed of a grouping store; see groupstore.Store.
 type Store interface {
-	Apply(ctx context.Context, c *change.Change, content groupstore.Content) (change.Outcome, groupstore.Finding)
+	ApplyBodiless(ctx context.Context, c *change.Change) change.Outcome
 }
 
 // Leader is who decides, as far as this relay knows.

@@ -6,7 +6,6 @@ import (
 
 	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/groupstore"
 )
 
 // desk decides what comes over one lane, where this relay leads: changes of one group take effect in the order in which they came, and all wait for the
@@ -61,8 +60,8 @@ func (d *desk) take(t task) {
 		if t.release != nil {
 			defer t.release()
 		}
-		if a, known := d.decide(t); known {
-			d.reply(responseOf(t.number, a))
+		if o, known := d.decide(t); known {
+			d.reply(responseOf(t.number, o))
 		}
 	})
 }
@@ -88,9 +87,9 @@ func (d *desk) follow(t task, mine chan struct{}) (earlier <-chan struct{}) {
 }
 
 // decide returns how a change ended; known is false for one that is in doubt, or that another leader will decide.
-func (d *desk) decide(t task) (a answer, known bool) {
+func (d *desk) decide(t task) (o change.Outcome, known bool) {
 	if t.fault != nil {
-		return answer{outcome: *t.fault}, true
+		return *t.fault, true
 	}
 	ctx := context.Background() // ended by the timeout, and by the store when this relay leads no longer
 	if d.cfg.Timeout > 0 {
@@ -99,12 +98,11 @@ func (d *desk) decide(t task) (a answer, known bool) {
 		defer cancel()
 	}
 	if t.stored {
-		o, found := d.cfg.Store.Apply(ctx, t.order.change, groupstore.Content{Version: t.version})
-		a = answer{outcome: o, unmet: found == groupstore.Unmet}
+		o = d.cfg.Store.ApplyBodiless(ctx, t.order.change)
 	} else {
-		a.outcome = d.cfg.Push.Apply(ctx, t.order.change)
+		o = d.cfg.Push.Apply(ctx, t.order.change)
 	}
-	return a, a.unmet || a.outcome.IsFinal() || !d.isOpen(a.outcome)
+	return o, o.IsFinal() || !d.isOpen(o)
 }
 
 // isOpen says of a change that was not decided for good that this leader, or the next one, may have it decided yet.
@@ -124,12 +122,9 @@ func (d *desk) leads() bool {
 	return now.Leads && now.Term == d.leader.Term
 }
 
-func responseOf(number uint64, a answer) *relayv1.ForwardResponse {
-	switch {
-	case a.unmet:
-		return &relayv1.ForwardResponse{Number: number, Result: &relayv1.ForwardResponse_Unmet{Unmet: &relayv1.ForwardUnmet{}}}
-	case a.outcome.Kind == change.OutOfTurn:
+func responseOf(number uint64, o change.Outcome) *relayv1.ForwardResponse {
+	if o.Kind == change.OutOfTurn {
 		return &relayv1.ForwardResponse{Number: number, Result: &relayv1.ForwardResponse_Again{Again: &relayv1.ForwardAgain{}}}
 	}
-	return &relayv1.ForwardResponse{Number: number, Result: &relayv1.ForwardResponse_Outcome{Outcome: outcomeToProto(a.outcome)}}
+	return &relayv1.ForwardResponse{Number: number, Result: &relayv1.ForwardResponse_Outcome{Outcome: outcomeToProto(o)}}
 }

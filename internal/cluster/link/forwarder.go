@@ -10,7 +10,6 @@ import (
 
 	"pushrelay/internal/change"
 	relayv1 "pushrelay/internal/gen/relay/v1"
-	"pushrelay/internal/groupstore"
 	"pushrelay/internal/push"
 )
 
@@ -53,7 +52,7 @@ func (f *Forwarder) Apply(ctx context.Context, c *change.Change) change.Outcome 
 			return o
 		}
 	}
-	return f.handOn(ctx, order{change: c}).outcome
+	return f.handOn(ctx, order{change: c})
 }
 
 // Store returns the door to the store of who decides, for changes that are no pushes or are about a group as the store has it. It takes no body.
@@ -61,21 +60,17 @@ func (f *Forwarder) Store() Store { return storeDoor{f} }
 
 type storeDoor struct{ *Forwarder }
 
-// Apply is that of [groupstore.Store], for what has no body.
-func (d storeDoor) Apply(ctx context.Context, c *change.Change, content groupstore.Content) (change.Outcome, groupstore.Finding) {
+// ApplyBodiless is that of groupstore.Store.
+func (d storeDoor) ApplyBodiless(ctx context.Context, c *change.Change) change.Outcome {
 	if d.cfg.Leader().Leads {
-		if o, found := d.cfg.Store.Apply(ctx, c, content); found == groupstore.Unmet || !d.mayHandOn(o) {
-			return o, found
+		if o := d.cfg.Store.ApplyBodiless(ctx, c); !d.mayHandOn(o) {
+			return o
 		}
 	}
 	if c.Operation.HasBody() {
-		return *change.Refuse(change.Invalid, "a change with a body is handed on as a push"), groupstore.OtherSeries
+		return *change.Refuse(change.Invalid, "a change with a body is handed on as a push")
 	}
-	a := d.handOn(ctx, order{change: c, stored: true, version: content.Version})
-	if a.unmet {
-		return change.Outcome{}, groupstore.Unmet
-	}
-	return a.outcome, groupstore.OtherSeries
+	return d.handOn(ctx, order{change: c, stored: true})
 }
 
 // mayHandOn says that a change was not decided here, since this relay has ceased to lead: nothing has happened.
@@ -84,10 +79,10 @@ func (f *Forwarder) mayHandOn(o change.Outcome) bool {
 }
 
 // handOn hands a change on, and waits until it is decided and the own copy has it.
-func (f *Forwarder) handOn(ctx context.Context, o order) answer {
+func (f *Forwarder) handOn(ctx context.Context, o order) change.Outcome {
 	start := time.Now()
 	a := f.decided(ctx, o)
-	if position := a.outcome.Decided.Position; position > 0 && !f.cfg.Leader().Leads {
+	if position := a.Decided.Position; position > 0 && !f.cfg.Leader().Leads {
 		f.awaitCopy(ctx, position)
 	}
 	f.metrics.forwarded(a, time.Since(start))
@@ -101,10 +96,10 @@ func (f *Forwarder) awaitCopy(ctx context.Context, position uint64) {
 	f.cfg.WaitFor(ctx, position) //nolint:errcheck // It is decided, whatever the copy has.
 }
 
-func (f *Forwarder) decided(ctx context.Context, o order) answer {
+func (f *Forwarder) decided(ctx context.Context, o order) change.Outcome {
 	e, refusal := f.queue.add(o)
 	if refusal != nil {
-		return answer{outcome: *refusal}
+		return *refusal
 	}
 	select {
 	case a := <-e.answer:
@@ -145,7 +140,7 @@ func (f *Forwarder) Forget(agent string, journal [16]byte, through uint64) {
 
 func forget(store Store, agent string, journal [16]byte, through uint64) {
 	c := &change.Change{Operation: change.Forget, Agent: agent, Origin: &change.Origin{Journal: journal, Sequence: through}}
-	store.Apply(context.Background(), c, groupstore.Content{}) // it waits for nothing
+	store.ApplyBodiless(context.Background(), c) // it waits for nothing
 }
 
 // takeForgets returns what the decider is to be told.

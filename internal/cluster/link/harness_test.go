@@ -380,6 +380,12 @@ func shown(c *change.Change) string {
 	return string(fields[len(fields)-1])
 }
 
+// ApplyBodiless is Apply.
+func (s ledStore) ApplyBodiless(ctx context.Context, c *change.Change) change.Outcome {
+	o, _ := s.Apply(ctx, c, groupstore.Content{})
+	return o
+}
+
 func (s ledStore) SetsOf(c *change.Change, body *exposition.Body) *groupstore.Sets {
 	return s.cluster.store().SetsOf(c, body)
 }

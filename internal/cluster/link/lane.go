@@ -120,6 +120,6 @@ func (f *Forwarder) decideHere(ctx context.Context, leader Leader) {
 		if c.Body = body; c.Agent == "" {
 			c.Origin = &change.Origin{Journal: f.cfg.Incarnation, Sequence: begin.GetNumber(), Digest: change.Digest(f.cfg.Incarnation), After: begin.GetAfter()}
 		}
-		d.take(task{number: begin.GetNumber(), order: order{change: &c, stored: e.stored, version: e.version}})
+		d.take(task{number: begin.GetNumber(), order: order{change: &c, stored: e.stored}})
 	}
 }

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,7 +19,6 @@ type metrics struct {
 // The results of pushes that were handed on, beside the reasons of what is not taken.
 const (
 	resultTaken   = "taken"
-	resultUnmet   = "unmet"
 	resultAnswer  = "answered"
 	resultRefused = "refused"
 	resultBroken  = "broken"
@@ -42,7 +42,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"result"}),
 	}
 	m.pushes.WithLabelValues(resultTaken)
-	m.pushes.WithLabelValues(resultUnmet)
 	for _, kind := range change.Kinds() {
 		if kind.Label() != "" {
 			m.pushes.WithLabelValues(kind.Label())
@@ -54,14 +53,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) forwarded(a answer, took time.Duration) {
-	result := resultUnmet
-	if !a.unmet {
-		result = a.outcome.Kind.Label()
-		if result == "" {
-			result = resultTaken
-		}
-	}
+func (m *metrics) forwarded(o change.Outcome, took time.Duration) {
+	result := cmp.Or(o.Kind.Label(), resultTaken)
 	m.pushes.WithLabelValues(result).Inc()
 	m.duration.Observe(took.Seconds())
 }

@@ -65,7 +65,7 @@ type entry struct {
 	order
 	begin  *relayv1.ForwardBegin // without numbers
 	group  groupSum
-	answer chan answer // one slot
+	answer chan change.Outcome // one slot
 
 	// guarded by queue.mu
 	number uint64 // 0 until it goes out
@@ -74,12 +74,6 @@ type entry struct {
 	sent   bool   // all of it went out, on whatever lane
 	resent bool   // it did on an earlier lane, and may have been decided there
 	isOver bool   // nobody waits for it any more
-}
-
-// An answer is what became of a change.
-type answer struct {
-	outcome change.Outcome
-	unmet   bool // the group was not as the change wants it
 }
 
 func newQueue(incarnation [16]byte) *queue {
@@ -95,7 +89,7 @@ func notTaken(format string, args ...any) *change.Outcome {
 
 // add takes a change in. A refusal is why it does not.
 func (q *queue) add(o order) (*entry, *change.Outcome) {
-	e := &entry{order: o, begin: beginOf(o), group: groupOf(o.change), answer: make(chan answer, 1)}
+	e := &entry{order: o, begin: beginOf(o), group: groupOf(o.change), answer: make(chan change.Outcome, 1)}
 	if size := proto.Size(e.begin); size > tunnel.MaxMessageBytes-tunnel.ChunkBytes {
 		return nil, change.Refuse(change.TooLarge, "what is said of the push beside its body has %d bytes, too many to be handed on to the relay that decides", size)
 	}
@@ -172,7 +166,7 @@ func (q *queue) pop() (*entry, *relayv1.ForwardBegin) {
 		}
 		q.ready = slices.Delete(q.ready, 0, 1)
 		if !e.sent && e.change.Current != nil && !e.change.Current() {
-			q.end(e, answer{outcome: *change.Refuse(change.NotCurrent, "the session that carried the push is over: nothing was changed")})
+			q.end(e, *change.Refuse(change.NotCurrent, "the session that carried the push is over: nothing was changed"))
 			continue
 		}
 		return e, q.launch(e)
@@ -244,9 +238,7 @@ func (q *queue) take(response *relayv1.ForwardResponse) {
 		if e.resent && !o.IsFinal() && o.Kind != change.Full {
 			return // it was not taken now, and may have been before: that is in doubt until the next lane. What is full was looked at.
 		}
-		q.end(e, answer{outcome: o})
-	case *relayv1.ForwardResponse_Unmet:
-		q.end(e, answer{unmet: true})
+		q.end(e, o)
 	default:
 		q.again(e)
 	}
@@ -293,13 +285,13 @@ func without(list []*entry, e *entry) []*entry {
 }
 
 // end ends the waiting for a change. The caller holds mu.
-func (q *queue) end(e *entry, a answer) {
+func (q *queue) end(e *entry, a change.Outcome) {
 	ch := q.withdraw(e)
 	delete(q.numbered, e.number)
 	e.isOver = true
 	q.count--
 	q.bytes -= len(e.change.Body)
-	ch.careful = ch.careful && (a.unmet || !a.outcome.IsTaken())
+	ch.careful = ch.careful && !a.IsTaken()
 	if ch.open == 0 && len(ch.waiting) == 0 {
 		delete(q.chains, e.group)
 	}
@@ -308,7 +300,7 @@ func (q *queue) end(e *entry, a answer) {
 }
 
 // giveUp ends the waiting for a change whose pusher waits no longer, and says whether it may have been decided. What was answered meanwhile stands.
-func (q *queue) giveUp(e *entry, notSent, inDoubt change.Outcome) answer {
+func (q *queue) giveUp(e *entry, notSent, inDoubt change.Outcome) change.Outcome {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !e.isOver {
@@ -316,7 +308,7 @@ func (q *queue) giveUp(e *entry, notSent, inDoubt change.Outcome) answer {
 		if e.sent {
 			o = inDoubt
 		}
-		q.end(e, answer{outcome: o})
+		q.end(e, o)
 	}
 	return <-e.answer
 }

@@ -32,6 +32,7 @@ var kinds = map[change.Kind]relayv1.ChangeKind{
 	change.TooLarge:     relayv1.ChangeKind_CHANGE_KIND_TOO_LARGE,
 	change.Superseded:   relayv1.ChangeKind_CHANGE_KIND_SUPERSEDED,
 	change.Reused:       relayv1.ChangeKind_CHANGE_KIND_REUSED,
+	change.Changed:      relayv1.ChangeKind_CHANGE_KIND_CHANGED,
 	change.Full:         relayv1.ChangeKind_CHANGE_KIND_FULL,
 	change.Unavailable:  relayv1.ChangeKind_CHANGE_KIND_UNAVAILABLE,
 	change.NotWritable:  relayv1.ChangeKind_CHANGE_KIND_NOT_WRITABLE,
@@ -47,15 +48,13 @@ type order struct {
 	change *change.Change
 	// stored says that the change is about the group that the store has under its key. It goes to the store as it is, and to nobody before it.
 	stored bool
-	// version is what the group must have; 0 for any.
-	version uint64
 }
 
 // beginOf returns the begin of a change, without its numbers.
 func beginOf(o order) *relayv1.ForwardBegin {
 	c := o.change
 	begin := &relayv1.ForwardBegin{
-		Change: tunnel.ChangeToProto(c), Agent: c.Agent, Epoch: c.Epoch, Owner: c.Owner, Waited: c.Waited, Stored: o.stored, Version: o.version,
+		Change: tunnel.ChangeToProto(c), Agent: c.Agent, Epoch: c.Epoch, Owner: c.Owner, Waited: c.Waited, Stored: o.stored, Version: c.Version,
 	}
 	begin.Change.Age = nil
 	if own, ok := relayOperations[c.Operation]; ok {
@@ -80,7 +79,7 @@ func orderOf(begin *relayv1.ForwardBegin, body []byte) (order, error) {
 	if err != nil {
 		return order{}, err
 	}
-	c.Agent, c.Epoch, c.Owner, c.Waited, c.At = begin.GetAgent(), begin.GetEpoch(), begin.GetOwner(), begin.GetWaited(), time.Time{}
+	c.Agent, c.Epoch, c.Owner, c.Waited, c.Version, c.At = begin.GetAgent(), begin.GetEpoch(), begin.GetOwner(), begin.GetWaited(), begin.GetVersion(), time.Time{}
 	if c.Agent == "" && c.Origin != nil {
 		c.Origin.After = begin.GetAfter()
 	}
@@ -97,7 +96,7 @@ func orderOf(begin *relayv1.ForwardBegin, body []byte) (order, error) {
 		refused := outcomeFromProto(begin.GetRefused())
 		c.Refused = &refused
 	}
-	return order{change: c, stored: begin.GetStored(), version: begin.GetVersion()}, nil
+	return order{change: c, stored: begin.GetStored()}, nil
 }
 
 func changeOf(begin *relayv1.ForwardBegin, body []byte) (*change.Change, error) {

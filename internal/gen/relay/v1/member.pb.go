@@ -127,6 +127,8 @@ const (
 	ChangeKind_CHANGE_KIND_CANCELED ChangeKind = 17
 	// One before it was not taken. Travels as ForwardAgain.
 	ChangeKind_CHANGE_KIND_OUT_OF_TURN ChangeKind = 18
+	// The group has another version than the change wants. Nothing was changed.
+	ChangeKind_CHANGE_KIND_CHANGED ChangeKind = 19
 )
 
 // Enum value maps for ChangeKind.
@@ -151,6 +153,7 @@ var (
 		16: "CHANGE_KIND_TIMED_OUT",
 		17: "CHANGE_KIND_CANCELED",
 		18: "CHANGE_KIND_OUT_OF_TURN",
+		19: "CHANGE_KIND_CHANGED",
 	}
 	ChangeKind_value = map[string]int32{
 		"CHANGE_KIND_UNSPECIFIED":  0,
@@ -172,6 +175,7 @@ var (
 		"CHANGE_KIND_TIMED_OUT":    16,
 		"CHANGE_KIND_CANCELED":     17,
 		"CHANGE_KIND_OUT_OF_TURN":  18,
+		"CHANGE_KIND_CHANGED":      19,
 	}
 )
 
@@ -736,7 +740,6 @@ type ForwardResponse struct {
 	//
 	//	*ForwardResponse_Outcome
 	//	*ForwardResponse_Again
-	//	*ForwardResponse_Unmet
 	Result        isForwardResponse_Result `protobuf_oneof:"result"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -804,15 +807,6 @@ func (x *ForwardResponse) GetAgain() *ForwardAgain {
 	return nil
 }
 
-func (x *ForwardResponse) GetUnmet() *ForwardUnmet {
-	if x != nil {
-		if x, ok := x.Result.(*ForwardResponse_Unmet); ok {
-			return x.Unmet
-		}
-	}
-	return nil
-}
-
 type isForwardResponse_Result interface {
 	isForwardResponse_Result()
 }
@@ -827,16 +821,9 @@ type ForwardResponse_Again struct {
 	Again *ForwardAgain `protobuf:"bytes,3,opt,name=again,proto3,oneof"`
 }
 
-type ForwardResponse_Unmet struct {
-	// The group had another version than the change wants. Nothing was changed.
-	Unmet *ForwardUnmet `protobuf:"bytes,4,opt,name=unmet,proto3,oneof"`
-}
-
 func (*ForwardResponse_Outcome) isForwardResponse_Result() {}
 
 func (*ForwardResponse_Again) isForwardResponse_Result() {}
-
-func (*ForwardResponse_Unmet) isForwardResponse_Result() {}
 
 // ForwardAgain has nothing more to say.
 type ForwardAgain struct {
@@ -875,43 +862,6 @@ func (*ForwardAgain) Descriptor() ([]byte, []int) {
 	return file_relay_v1_member_proto_rawDescGZIP(), []int{7}
 }
 
-// ForwardUnmet has nothing more to say.
-type ForwardUnmet struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ForwardUnmet) Reset() {
-	*x = ForwardUnmet{}
-	mi := &file_relay_v1_member_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ForwardUnmet) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ForwardUnmet) ProtoMessage() {}
-
-func (x *ForwardUnmet) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_member_proto_msgTypes[8]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ForwardUnmet.ProtoReflect.Descriptor instead.
-func (*ForwardUnmet) Descriptor() ([]byte, []int) {
-	return file_relay_v1_member_proto_rawDescGZIP(), []int{8}
-}
-
 // ChangeOutcome is how a change ended.
 type ChangeOutcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -933,7 +883,7 @@ type ChangeOutcome struct {
 
 func (x *ChangeOutcome) Reset() {
 	*x = ChangeOutcome{}
-	mi := &file_relay_v1_member_proto_msgTypes[9]
+	mi := &file_relay_v1_member_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +895,7 @@ func (x *ChangeOutcome) String() string {
 func (*ChangeOutcome) ProtoMessage() {}
 
 func (x *ChangeOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_member_proto_msgTypes[9]
+	mi := &file_relay_v1_member_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +908,7 @@ func (x *ChangeOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeOutcome.ProtoReflect.Descriptor instead.
 func (*ChangeOutcome) Descriptor() ([]byte, []int) {
-	return file_relay_v1_member_proto_rawDescGZIP(), []int{9}
+	return file_relay_v1_member_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChangeOutcome) GetKind() ChangeKind {
@@ -1016,7 +966,7 @@ type ForwardScrapeRequest struct {
 
 func (x *ForwardScrapeRequest) Reset() {
 	*x = ForwardScrapeRequest{}
-	mi := &file_relay_v1_member_proto_msgTypes[10]
+	mi := &file_relay_v1_member_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +978,7 @@ func (x *ForwardScrapeRequest) String() string {
 func (*ForwardScrapeRequest) ProtoMessage() {}
 
 func (x *ForwardScrapeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_member_proto_msgTypes[10]
+	mi := &file_relay_v1_member_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +991,7 @@ func (x *ForwardScrapeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardScrapeRequest.ProtoReflect.Descriptor instead.
 func (*ForwardScrapeRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_member_proto_rawDescGZIP(), []int{10}
+	return file_relay_v1_member_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ForwardScrapeRequest) GetAgent() string {
@@ -1075,7 +1025,7 @@ type ForwardScrapeResponse struct {
 
 func (x *ForwardScrapeResponse) Reset() {
 	*x = ForwardScrapeResponse{}
-	mi := &file_relay_v1_member_proto_msgTypes[11]
+	mi := &file_relay_v1_member_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1037,7 @@ func (x *ForwardScrapeResponse) String() string {
 func (*ForwardScrapeResponse) ProtoMessage() {}
 
 func (x *ForwardScrapeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_member_proto_msgTypes[11]
+	mi := &file_relay_v1_member_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1050,7 @@ func (x *ForwardScrapeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForwardScrapeResponse.ProtoReflect.Descriptor instead.
 func (*ForwardScrapeResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_member_proto_rawDescGZIP(), []int{11}
+	return file_relay_v1_member_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ForwardScrapeResponse) GetPart() isForwardScrapeResponse_Part {
@@ -1175,7 +1125,7 @@ type ScrapeRefusal struct {
 
 func (x *ScrapeRefusal) Reset() {
 	*x = ScrapeRefusal{}
-	mi := &file_relay_v1_member_proto_msgTypes[12]
+	mi := &file_relay_v1_member_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1187,7 +1137,7 @@ func (x *ScrapeRefusal) String() string {
 func (*ScrapeRefusal) ProtoMessage() {}
 
 func (x *ScrapeRefusal) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_member_proto_msgTypes[12]
+	mi := &file_relay_v1_member_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1200,7 +1150,7 @@ func (x *ScrapeRefusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrapeRefusal.ProtoReflect.Descriptor instead.
 func (*ScrapeRefusal) Descriptor() ([]byte, []int) {
-	return file_relay_v1_member_proto_rawDescGZIP(), []int{12}
+	return file_relay_v1_member_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ScrapeRefusal) GetReason() string {
@@ -1228,7 +1178,7 @@ type ExchangeStateRequest struct {
 
 func (x *ExchangeStateRequest) Reset() {
 	*x = ExchangeStateRequest{}
-	mi := &file_relay_v1_member_proto_msgTypes[13]
+	mi := &file_relay_v1_member_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1190,7 @@ func (x *ExchangeStateRequest) String() string {
 func (*ExchangeStateRequest) ProtoMessage() {}
 
 func (x *ExchangeStateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_member_proto_msgTypes[13]
+	mi := &file_relay_v1_member_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1203,7 @@ func (x *ExchangeStateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeStateRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeStateRequest) Descriptor() ([]byte, []int) {
-	return file_relay_v1_member_proto_rawDescGZIP(), []int{13}
+	return file_relay_v1_member_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExchangeStateRequest) GetState() *MemberState {
@@ -1274,7 +1224,7 @@ type ExchangeStateResponse struct {
 
 func (x *ExchangeStateResponse) Reset() {
 	*x = ExchangeStateResponse{}
-	mi := &file_relay_v1_member_proto_msgTypes[14]
+	mi := &file_relay_v1_member_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1286,7 +1236,7 @@ func (x *ExchangeStateResponse) String() string {
 func (*ExchangeStateResponse) ProtoMessage() {}
 
 func (x *ExchangeStateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_member_proto_msgTypes[14]
+	mi := &file_relay_v1_member_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1299,7 +1249,7 @@ func (x *ExchangeStateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeStateResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeStateResponse) Descriptor() ([]byte, []int) {
-	return file_relay_v1_member_proto_rawDescGZIP(), []int{14}
+	return file_relay_v1_member_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExchangeStateResponse) GetState() *MemberState {
@@ -1326,7 +1276,7 @@ type MemberState struct {
 
 func (x *MemberState) Reset() {
 	*x = MemberState{}
-	mi := &file_relay_v1_member_proto_msgTypes[15]
+	mi := &file_relay_v1_member_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1288,7 @@ func (x *MemberState) String() string {
 func (*MemberState) ProtoMessage() {}
 
 func (x *MemberState) ProtoReflect() protoreflect.Message {
-	mi := &file_relay_v1_member_proto_msgTypes[15]
+	mi := &file_relay_v1_member_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1301,7 @@ func (x *MemberState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberState.ProtoReflect.Descriptor instead.
 func (*MemberState) Descriptor() ([]byte, []int) {
-	return file_relay_v1_member_proto_rawDescGZIP(), []int{15}
+	return file_relay_v1_member_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MemberState) GetRevision() int64 {
@@ -1424,15 +1374,13 @@ const file_relay_v1_member_proto_rawDesc = "" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12\x1d\n" +
 	"\n" +
 	"journal_id\x18\x02 \x01(\fR\tjournalId\x12\x18\n" +
-	"\athrough\x18\x03 \x01(\x04R\athrough\"\xc8\x01\n" +
+	"\athrough\x18\x03 \x01(\x04R\athrough\"\x98\x01\n" +
 	"\x0fForwardResponse\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x123\n" +
 	"\aoutcome\x18\x02 \x01(\v2\x17.relay.v1.ChangeOutcomeH\x00R\aoutcome\x12.\n" +
-	"\x05again\x18\x03 \x01(\v2\x16.relay.v1.ForwardAgainH\x00R\x05again\x12.\n" +
-	"\x05unmet\x18\x04 \x01(\v2\x16.relay.v1.ForwardUnmetH\x00R\x05unmetB\b\n" +
+	"\x05again\x18\x03 \x01(\v2\x16.relay.v1.ForwardAgainH\x00R\x05againB\b\n" +
 	"\x06result\"\x0e\n" +
-	"\fForwardAgain\"\x0e\n" +
-	"\fForwardUnmet\"\xef\x01\n" +
+	"\fForwardAgain\"\xef\x01\n" +
 	"\rChangeOutcome\x12(\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x14.relay.v1.ChangeKindR\x04kind\x12\x16\n" +
 	"\x06detail\x18\x02 \x01(\tR\x06detail\x12:\n" +
@@ -1464,7 +1412,7 @@ const file_relay_v1_member_proto_rawDesc = "" +
 	"\x0eRelayOperation\x12\x1f\n" +
 	"\x1bRELAY_OPERATION_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14RELAY_OPERATION_WIPE\x10\x01\x12\x1a\n" +
-	"\x16RELAY_OPERATION_EXPIRE\x10\x02*\x8d\x04\n" +
+	"\x16RELAY_OPERATION_EXPIRE\x10\x02*\xa6\x04\n" +
 	"\n" +
 	"ChangeKind\x12\x1b\n" +
 	"\x17CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -1486,7 +1434,8 @@ const file_relay_v1_member_proto_rawDesc = "" +
 	"\x17CHANGE_KIND_NOT_CURRENT\x10\x0f\x12\x19\n" +
 	"\x15CHANGE_KIND_TIMED_OUT\x10\x10\x12\x18\n" +
 	"\x14CHANGE_KIND_CANCELED\x10\x11\x12\x1b\n" +
-	"\x17CHANGE_KIND_OUT_OF_TURN\x10\x122\xf9\x01\n" +
+	"\x17CHANGE_KIND_OUT_OF_TURN\x10\x12\x12\x17\n" +
+	"\x13CHANGE_KIND_CHANGED\x10\x132\xf9\x01\n" +
 	"\rMemberService\x12B\n" +
 	"\aForward\x12\x18.relay.v1.ForwardRequest\x1a\x19.relay.v1.ForwardResponse(\x010\x01\x12R\n" +
 	"\rForwardScrape\x12\x1e.relay.v1.ForwardScrapeRequest\x1a\x1f.relay.v1.ForwardScrapeResponse0\x01\x12P\n" +
@@ -1506,7 +1455,7 @@ func file_relay_v1_member_proto_rawDescGZIP() []byte {
 }
 
 var file_relay_v1_member_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_relay_v1_member_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_relay_v1_member_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_relay_v1_member_proto_goTypes = []any{
 	(RelayOperation)(0),           // 0: relay.v1.RelayOperation
 	(ChangeKind)(0),               // 1: relay.v1.ChangeKind
@@ -1518,53 +1467,51 @@ var file_relay_v1_member_proto_goTypes = []any{
 	(*ForwardForget)(nil),         // 7: relay.v1.ForwardForget
 	(*ForwardResponse)(nil),       // 8: relay.v1.ForwardResponse
 	(*ForwardAgain)(nil),          // 9: relay.v1.ForwardAgain
-	(*ForwardUnmet)(nil),          // 10: relay.v1.ForwardUnmet
-	(*ChangeOutcome)(nil),         // 11: relay.v1.ChangeOutcome
-	(*ForwardScrapeRequest)(nil),  // 12: relay.v1.ForwardScrapeRequest
-	(*ForwardScrapeResponse)(nil), // 13: relay.v1.ForwardScrapeResponse
-	(*ScrapeRefusal)(nil),         // 14: relay.v1.ScrapeRefusal
-	(*ExchangeStateRequest)(nil),  // 15: relay.v1.ExchangeStateRequest
-	(*ExchangeStateResponse)(nil), // 16: relay.v1.ExchangeStateResponse
-	(*MemberState)(nil),           // 17: relay.v1.MemberState
-	(*ChangeBegin)(nil),           // 18: relay.v1.ChangeBegin
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
-	(*ScrapeRequest)(nil),         // 21: relay.v1.ScrapeRequest
-	(*ScrapeHead)(nil),            // 22: relay.v1.ScrapeHead
-	(*ScrapeEnd)(nil),             // 23: relay.v1.ScrapeEnd
+	(*ChangeOutcome)(nil),         // 10: relay.v1.ChangeOutcome
+	(*ForwardScrapeRequest)(nil),  // 11: relay.v1.ForwardScrapeRequest
+	(*ForwardScrapeResponse)(nil), // 12: relay.v1.ForwardScrapeResponse
+	(*ScrapeRefusal)(nil),         // 13: relay.v1.ScrapeRefusal
+	(*ExchangeStateRequest)(nil),  // 14: relay.v1.ExchangeStateRequest
+	(*ExchangeStateResponse)(nil), // 15: relay.v1.ExchangeStateResponse
+	(*MemberState)(nil),           // 16: relay.v1.MemberState
+	(*ChangeBegin)(nil),           // 17: relay.v1.ChangeBegin
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(*ScrapeRequest)(nil),         // 20: relay.v1.ScrapeRequest
+	(*ScrapeHead)(nil),            // 21: relay.v1.ScrapeHead
+	(*ScrapeEnd)(nil),             // 22: relay.v1.ScrapeEnd
 }
 var file_relay_v1_member_proto_depIdxs = []int32{
 	3,  // 0: relay.v1.ForwardRequest.hello:type_name -> relay.v1.ForwardHello
 	4,  // 1: relay.v1.ForwardRequest.begin:type_name -> relay.v1.ForwardBegin
 	6,  // 2: relay.v1.ForwardRequest.end:type_name -> relay.v1.ForwardEnd
 	7,  // 3: relay.v1.ForwardRequest.forget:type_name -> relay.v1.ForwardForget
-	18, // 4: relay.v1.ForwardBegin.change:type_name -> relay.v1.ChangeBegin
+	17, // 4: relay.v1.ForwardBegin.change:type_name -> relay.v1.ChangeBegin
 	0,  // 5: relay.v1.ForwardBegin.operation:type_name -> relay.v1.RelayOperation
-	19, // 6: relay.v1.ForwardBegin.pushed_at:type_name -> google.protobuf.Timestamp
+	18, // 6: relay.v1.ForwardBegin.pushed_at:type_name -> google.protobuf.Timestamp
 	5,  // 7: relay.v1.ForwardBegin.once:type_name -> relay.v1.PushOnce
-	11, // 8: relay.v1.ForwardBegin.refused:type_name -> relay.v1.ChangeOutcome
-	11, // 9: relay.v1.ForwardResponse.outcome:type_name -> relay.v1.ChangeOutcome
+	10, // 8: relay.v1.ForwardBegin.refused:type_name -> relay.v1.ChangeOutcome
+	10, // 9: relay.v1.ForwardResponse.outcome:type_name -> relay.v1.ChangeOutcome
 	9,  // 10: relay.v1.ForwardResponse.again:type_name -> relay.v1.ForwardAgain
-	10, // 11: relay.v1.ForwardResponse.unmet:type_name -> relay.v1.ForwardUnmet
-	1,  // 12: relay.v1.ChangeOutcome.kind:type_name -> relay.v1.ChangeKind
-	20, // 13: relay.v1.ChangeOutcome.retry_after:type_name -> google.protobuf.Duration
-	21, // 14: relay.v1.ForwardScrapeRequest.scrape:type_name -> relay.v1.ScrapeRequest
-	22, // 15: relay.v1.ForwardScrapeResponse.head:type_name -> relay.v1.ScrapeHead
-	23, // 16: relay.v1.ForwardScrapeResponse.end:type_name -> relay.v1.ScrapeEnd
-	17, // 17: relay.v1.ExchangeStateRequest.state:type_name -> relay.v1.MemberState
-	17, // 18: relay.v1.ExchangeStateResponse.state:type_name -> relay.v1.MemberState
-	20, // 19: relay.v1.MemberState.lag:type_name -> google.protobuf.Duration
-	2,  // 20: relay.v1.MemberService.Forward:input_type -> relay.v1.ForwardRequest
-	12, // 21: relay.v1.MemberService.ForwardScrape:input_type -> relay.v1.ForwardScrapeRequest
-	15, // 22: relay.v1.MemberService.ExchangeState:input_type -> relay.v1.ExchangeStateRequest
-	8,  // 23: relay.v1.MemberService.Forward:output_type -> relay.v1.ForwardResponse
-	13, // 24: relay.v1.MemberService.ForwardScrape:output_type -> relay.v1.ForwardScrapeResponse
-	16, // 25: relay.v1.MemberService.ExchangeState:output_type -> relay.v1.ExchangeStateResponse
-	23, // [23:26] is the sub-list for method output_type
-	20, // [20:23] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	1,  // 11: relay.v1.ChangeOutcome.kind:type_name -> relay.v1.ChangeKind
+	19, // 12: relay.v1.ChangeOutcome.retry_after:type_name -> google.protobuf.Duration
+	20, // 13: relay.v1.ForwardScrapeRequest.scrape:type_name -> relay.v1.ScrapeRequest
+	21, // 14: relay.v1.ForwardScrapeResponse.head:type_name -> relay.v1.ScrapeHead
+	22, // 15: relay.v1.ForwardScrapeResponse.end:type_name -> relay.v1.ScrapeEnd
+	16, // 16: relay.v1.ExchangeStateRequest.state:type_name -> relay.v1.MemberState
+	16, // 17: relay.v1.ExchangeStateResponse.state:type_name -> relay.v1.MemberState
+	19, // 18: relay.v1.MemberState.lag:type_name -> google.protobuf.Duration
+	2,  // 19: relay.v1.MemberService.Forward:input_type -> relay.v1.ForwardRequest
+	11, // 20: relay.v1.MemberService.ForwardScrape:input_type -> relay.v1.ForwardScrapeRequest
+	14, // 21: relay.v1.MemberService.ExchangeState:input_type -> relay.v1.ExchangeStateRequest
+	8,  // 22: relay.v1.MemberService.Forward:output_type -> relay.v1.ForwardResponse
+	12, // 23: relay.v1.MemberService.ForwardScrape:output_type -> relay.v1.ForwardScrapeResponse
+	15, // 24: relay.v1.MemberService.ExchangeState:output_type -> relay.v1.ExchangeStateResponse
+	22, // [22:25] is the sub-list for method output_type
+	19, // [19:22] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_relay_v1_member_proto_init() }
@@ -1584,9 +1531,8 @@ func file_relay_v1_member_proto_init() {
 	file_relay_v1_member_proto_msgTypes[6].OneofWrappers = []any{
 		(*ForwardResponse_Outcome)(nil),
 		(*ForwardResponse_Again)(nil),
-		(*ForwardResponse_Unmet)(nil),
 	}
-	file_relay_v1_member_proto_msgTypes[11].OneofWrappers = []any{
+	file_relay_v1_member_proto_msgTypes[10].OneofWrappers = []any{
 		(*ForwardScrapeResponse_Head)(nil),
 		(*ForwardScrapeResponse_Body)(nil),
 		(*ForwardScrapeResponse_End)(nil),
@@ -1597,7 +1543,7 @@ func file_relay_v1_member_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_relay_v1_member_proto_rawDesc), len(file_relay_v1_member_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
