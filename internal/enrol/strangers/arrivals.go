@@ -1,4 +1,4 @@
-package enrolserver
+package strangers
 
 import (
 	"net"
