@@ -26,7 +26,7 @@ const (
 	// ForAgents is of tokens that let an agent in.
 	ForAgents Kind = "prj1_"
 	// ForMembers is of those that let a relay into a cluster. Their CA is the one of its members.
-	ForMembers Kind = "prm1_"
+	ForMembers Kind = "prc1_"
 )
 
 // command is what makes tokens of the kind, and use what takes them.
