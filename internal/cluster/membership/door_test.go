@@ -56,7 +56,7 @@ func TestTokens(t *testing.T) {
 		change(&other)
 		return other.TextOf(enrol.ForMembers)
 	}
-	refusedJoin(t, "no token", joining(t, "prm1_abc"), "the join token is not whole")
+	refusedJoin(t, "no token", joining(t, "prc1_abc"), "the join token is not whole")
 	refusedJoin(t, "unknown", joining(t, changed(func(o *enrol.Token) { o.ID[0]++ })), notGood)
 	refusedJoin(t, "wrong secret", joining(t, changed(func(o *enrol.Token) { o.Secret[0]++ })), notGood)
 	refusedJoin(t, "wrong pin", joining(t, changed(func(o *enrol.Token) { o.CA[0]++ })), "its authority has another fingerprint")
