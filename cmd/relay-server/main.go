@@ -70,6 +70,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	checks := newCheckCommand(app)
 	explain := newExplainCommands(app)
 	readiness := newCheckReadyCommand(app)
+	cluster := newClusterCommands(app)
 
 	shells := commandline.Shells{App: app.Model(), Values: flagChoices}
 	if shells.Answer(args, version.Version, stdout) {
@@ -100,6 +101,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if agents.has(command) {
 		return agents.run(command, relay.Agents{DataDir: *dataDir, NoLock: *noLock}, stdout, stderr)
+	}
+	if cluster.has(command) {
+		return cluster.run(command, relay.Agents{DataDir: *dataDir, NoLock: *noLock}, stdout, stderr)
 	}
 	switch {
 	case store.has(command):

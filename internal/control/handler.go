@@ -101,7 +101,10 @@ func statusOf(err error) (status int, kind string) {
 	_, state := errors.AsType[*stateError](err)
 	_, unwritten := errors.AsType[*ledger.WriteError](err)
 	_, alone := errors.AsType[*ledger.NoMajorityError](err)
+	failure, failed := errors.AsType[*relayapi.Failure](err)
 	switch {
+	case failed:
+		return statusOfKind[failure.Kind], string(failure.Kind)
 	case bad:
 		return http.StatusBadRequest, "bad_data"
 	case errors.Is(err, roster.ErrUnknown), errors.Is(err, errNoToken):
@@ -113,6 +116,10 @@ func statusOf(err error) (status int, kind string) {
 	default:
 		return http.StatusInternalServerError, "internal"
 	}
+}
+
+var statusOfKind = map[relayapi.FailureKind]int{
+	relayapi.BadRequest: http.StatusBadRequest, relayapi.NotFound: http.StatusNotFound, relayapi.Conflict: http.StatusConflict, relayapi.Unavailable: http.StatusServiceUnavailable,
 }
 
 func write(w http.ResponseWriter, status int, answer any) {

@@ -18,9 +18,26 @@ import (
 	relayv1 "pushrelay/internal/gen/relay/v1"
 )
 
+// A Kind says whom tokens let in. It begins the text of each, so that people, and programs that look for secrets, know it when they see it.
+type Kind string
+
+// The kinds.
 const (
-	// tokenPrefix begins the text of every token, so that people, and programs that look for secrets, know it when they see it.
-	tokenPrefix = "prj1_"
+	// ForAgents is of tokens that let an agent in.
+	ForAgents Kind = "prj1_"
+	// ForMembers is of those that let a relay into a cluster. Their CA is the one of its members.
+	ForMembers Kind = "prc1_"
+)
+
+// command is what makes tokens of the kind, and use what takes them.
+func (k Kind) command() (command, use string) {
+	if k == ForMembers {
+		return "relay-server cluster token NAME", "relay-server cluster join"
+	}
+	return "relay-server agents token NAME", "relay-agent enroll"
+}
+
+const (
 	// maxTokenText bounds what is read as one.
 	maxTokenText = 4 << 10
 	// MaxAddresses bounds the relays of a token.
@@ -72,28 +89,40 @@ func NewToken(addresses []string, ca Pin) Token {
 	return t
 }
 
-// Text returns the token as one line. It is a secret.
-func (t *Token) Text() string {
+// Text returns the token of an agent as one line. It is a secret.
+func (t *Token) Text() string { return t.TextOf(ForAgents) }
+
+// TextOf returns the token as one line. It is a secret.
+func (t *Token) TextOf(kind Kind) string {
 	raw, err := proto.Marshal(&relayv1.JoinToken{Addresses: t.Addresses, CaSha256: t.CA[:], Id: t.ID[:], Secret: t.Secret[:]})
 	if err != nil {
 		panic(err) // an address that is no UTF-8: CheckAddress was not asked
 	}
-	return tokenPrefix + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(raw, checksum(raw)))
+	return string(kind) + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint32(raw, checksum(raw)))
 }
 
 func checksum(raw []byte) uint32 { return crc32.Checksum(raw, crc32.MakeTable(crc32.Castagnoli)) }
 
 // ParseToken reads what [Token.Text] returns; white space around it does not count. The error says what a person can do, and has nothing of the
 // token in it.
-func ParseToken(text string) (Token, error) {
+func ParseToken(text string) (Token, error) { return ParseTokenOf(ForAgents, text) }
+
+// ParseTokenOf is ParseToken for what [Token.TextOf] returns.
+func ParseTokenOf(kind Kind, text string) (Token, error) {
 	text = strings.TrimSpace(text)
-	encoded, ok := strings.CutPrefix(text, tokenPrefix)
-	switch {
-	case text == "":
+	encoded, ok := strings.CutPrefix(text, string(kind))
+	if text == "" {
 		return Token{}, errors.New("the join token is empty")
-	case !ok:
-		return Token{}, fmt.Errorf("that is no join token: one begins with %q, and relay-server agents token NAME makes it", tokenPrefix)
-	case len(text) > maxTokenText:
+	}
+	for _, other := range []Kind{ForAgents, ForMembers} {
+		if _, use := other.command(); other != kind && strings.HasPrefix(text, string(other)) {
+			return Token{}, fmt.Errorf("that is a join token for something else: %s takes it", use)
+		}
+	}
+	if command, _ := kind.command(); !ok {
+		return Token{}, fmt.Errorf("that is no join token: one begins with %q, and %s makes it", kind, command)
+	}
+	if len(text) > maxTokenText {
 		return Token{}, fmt.Errorf("that is no join token: it is longer than %d characters", maxTokenText)
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(encoded)

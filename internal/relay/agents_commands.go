@@ -232,7 +232,7 @@ func (a Agents) check() error {
 			return fmt.Errorf("--data.dir %s: %w", a.DataDir, err)
 		}
 	}
-	if !wasUsed(a.DataDir) && !ledger.Exists(a.DataDir) && !a.has(relayapi.ControlSocket) && !a.has(filepath.Join("authority", "ca.crt")) {
+	if !wasUsed(a.DataDir) && !ledger.Exists(a.DataDir) && !a.has(relayapi.ControlSocket) && !a.has(filepath.Join("authority", "ca.crt")) && !a.has(filepath.Join("cluster", "member.json")) {
 		return fmt.Errorf("--data.dir %s is not that of a relay, no relay has run on it: give the relay's, such as --data.dir=/var/lib/pushrelay", a.DataDir)
 	}
 	return nil

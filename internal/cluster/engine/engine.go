@@ -42,6 +42,8 @@ type Config struct {
 	Members map[string]string
 	// Join says that the cluster is there already.
 	Join bool
+	// ForceNew says that the member is to be the only one of a new cluster, with what its directory holds, whoever was a member before.
+	ForceNew bool
 	// Token tells clusters apart that were given the same addresses.
 	Token string
 	// TLS are the certificates between members. All or none are given; none is for tests on one machine.
@@ -138,11 +140,12 @@ func (cfg *Config) embedded() (*embed.Config, error) {
 		ec.ClusterState = embed.ClusterStateFlagExisting
 	}
 	ec.MaxTxnOps, ec.MaxRequestBytes, ec.QuotaBackendBytes = MaxTxnOps, MaxRequestBytes, quotaBytes
-	ec.EnableGRPCGateway = false
 	ec.TickMs, ec.ElectionMs = tickMs, electionMs
+	ec.EnableGRPCGateway, ec.ForceNewCluster = false, cfg.ForceNew
 	if cfg.TLS != (TLS{}) {
 		ec.PeerTLSInfo = transport.TLSInfo{
 			CertFile: cfg.TLS.CertFile, KeyFile: cfg.TLS.KeyFile, TrustedCAFile: cfg.TLS.CAFile, ClientCertAuth: true, MinVersion: tls.VersionTLS13,
+			SkipClientSANVerify: true, // from which address a member comes says nothing: its certificate has that at which it is dialled
 		}
 	}
 	logger := cfg.Logger

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"pushrelay/internal/enrol"
+	"pushrelay/internal/enrol/strangers"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/mtls"
 )
@@ -50,7 +51,7 @@ func (s *Server) tell(who *asker, refusal *enrol.Refusal) {
 	if who.known != "" {
 		kind += " known"
 	}
-	missed, due := s.refusals.Due(kind, prefixOf(who.address).String()+" "+who.known, refusalSilence)
+	missed, due := s.refusals.Due(kind, strangers.PrefixOf(who.address).String()+" "+who.known, refusalSilence)
 	if !due {
 		return
 	}

@@ -10,8 +10,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -19,17 +17,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 
 	"pushrelay/internal/authority"
 	"pushrelay/internal/enrol"
+	"pushrelay/internal/enrol/strangers"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/ledger"
 	"pushrelay/internal/loglimit"
 	"pushrelay/internal/mtls"
-	"pushrelay/internal/tunnel/established"
 )
 
 // Config is what a [Server] works with. All fields are required unless they say otherwise.
@@ -56,12 +51,10 @@ type Config struct {
 // Server gives certificates to agents. It is safe for concurrent use.
 type Server struct {
 	relayv1.UnimplementedEnrolmentServiceServer
+	*strangers.Port
 
 	// static after New
 	cfg      Config
-	grpc     *grpc.Server
-	arrivals *established.Listener
-	attempts *attempts
 	buckets  *buckets
 	lines    *loglimit.Limiter   // by token
 	refusals *loglimit.Strangers // by reason and address
@@ -73,7 +66,7 @@ type Server struct {
 // New returns a server. It starts nothing.
 func New(cfg Config) *Server {
 	s := &Server{
-		cfg: cfg, arrivals: established.NewListener("enrolment", maxAttempts), attempts: newAttempts(), buckets: newBuckets(), lines: loglimit.New(), refusals: loglimit.NewStrangers(),
+		cfg: cfg, buckets: newBuckets(), lines: loglimit.New(), refusals: loglimit.NewStrangers(),
 		refused: promauto.With(cfg.Registerer).NewCounterVec(prometheus.CounterOpts{
 			Name: "relay_enrolments_refused_total",
 			Help: "Certificates that were asked for and not issued, by why.",
@@ -82,19 +75,7 @@ func New(cfg Config) *Server {
 	for _, reason := range enrol.Reasons() {
 		s.refused.WithLabelValues(string(reason))
 	}
-	s.grpc = grpc.NewServer(
-		grpc.Creds(established.Credentials{}),
-		grpc.ConnectionTimeout(enrol.AttemptTimeout),
-		grpc.MaxRecvMsgSize(enrol.MaxMessageBytes),
-		grpc.MaxHeaderListSize(8<<10),
-		grpc.MaxConcurrentStreams(1),
-		grpc.InitialWindowSize(64<<10),
-		grpc.InitialConnWindowSize(64<<10),
-		grpc.ReadBufferSize(4<<10),
-		grpc.WriteBufferSize(4<<10),
-		grpc.WaitForHandlers(true),
-	)
-	relayv1.RegisterEnrolmentServiceServer(s.grpc, s)
+	s.Port = strangers.New(func(r grpc.ServiceRegistrar) { relayv1.RegisterEnrolmentServiceServer(r, s) })
 	return s
 }
 
@@ -103,35 +84,13 @@ func (s *Server) TLSConfig() *tls.Config {
 	return s.cfg.Certificates.Material().EnrolmentTLSConfig(enrol.Protocol)
 }
 
-// Take takes over a connection after its handshake. It does not wait.
-func (s *Server) Take(conn *tls.Conn) {
-	attempt, admitted := s.attempts.enter(conn)
-	switch {
-	case !admitted:
-		conn.Close() //nolint:errcheck // There is no room for it, and it may come back.
-	case !s.arrivals.Put(attempt):
-		attempt.Close() //nolint:errcheck // As above.
-	}
-}
-
-// Serve serves the connections that [Server.Take] takes until Stop.
-func (s *Server) Serve() error {
-	if err := s.grpc.Serve(s.arrivals); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
-		return fmt.Errorf("serving enrolments: %w", err)
-	}
-	return nil
-}
-
-// Stop closes all connections and waits for what runs.
-func (s *Server) Stop() { s.grpc.Stop() }
-
 // Enroll exchanges a join token for a certificate. See enrolment.proto.
 func (s *Server) Enroll(ctx context.Context, in *relayv1.EnrollRequest) (*relayv1.EnrollResponse, error) {
-	from, err := attemptOf(ctx)
+	from, err := strangers.AttemptOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	who := askerWith(in, from.address)
+	who := askerWith(in, from.Address)
 	issued, refusal := s.enroll(ctx, in, who)
 	switch {
 	case refusal == nil:
@@ -147,12 +106,12 @@ func (s *Server) Enroll(ctx context.Context, in *relayv1.EnrollRequest) (*relayv
 
 // RenewLate renews the certificate that the connection was opened with. See enrolment.proto.
 func (s *Server) RenewLate(ctx context.Context, in *relayv1.RenewLateRequest) (*relayv1.RenewLateResponse, error) {
-	from, err := attemptOf(ctx)
+	from, err := strangers.AttemptOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	who := &asker{address: from.address}
-	issued, refusal := s.renewLate(from.certificate, in.GetCertificateRequest(), who)
+	who := &asker{address: from.Address}
+	issued, refusal := s.renewLate(from.Certificate, in.GetCertificateRequest(), who)
 	if refusal != nil {
 		return nil, s.refuse(from, who, refusal)
 	}
@@ -175,23 +134,10 @@ func (s *Server) Renew(certificate *x509.Certificate, request []byte, address st
 func (s *Server) CanSign() bool { return s.cfg.Authority != nil }
 
 // refuse counts a refusal as a failure of whoever asked, unless it is not theirs.
-func (s *Server) refuse(from *attempt, who *asker, refusal *enrol.Refusal) error {
+func (s *Server) refuse(from *strangers.Attempt, who *asker, refusal *enrol.Refusal) error {
 	if refusal.Reason != enrol.ReasonLater && refusal.Reason != enrol.ReasonCannotSign {
-		s.attempts.failed(from)
+		s.Failed(from)
 	}
 	s.tell(who, refusal)
 	return refusal.Status()
-}
-
-// attemptOf returns the attempt that a call belongs to. There is one call to each.
-func attemptOf(ctx context.Context) (*attempt, error) {
-	p, _ := peer.FromContext(ctx)
-	from, ok := p.AuthInfo.(*attempt)
-	if !ok {
-		return nil, status.Error(codes.Unauthenticated, "the call did not come over TLS")
-	}
-	if !from.called.CompareAndSwap(false, true) {
-		return nil, status.Error(codes.FailedPrecondition, "a connection is for one call: open another one")
-	}
-	return from, nil
 }

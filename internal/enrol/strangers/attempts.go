@@ -1,4 +1,4 @@
-package enrolserver
+package strangers
 
 import (
 	"crypto/tls"
@@ -27,7 +27,7 @@ const (
 // attempts bounds the connections of those who want a certificate. It is safe for concurrent use.
 type attempts struct {
 	mu      sync.Mutex
-	open    []*attempt                           // guarded by mu; the oldest first
+	open    []*Attempt                           // guarded by mu; the oldest first
 	sources *sweepmap.Map[netip.Prefix, *source] // guarded by mu
 }
 
@@ -47,45 +47,49 @@ func newSource() *source { return &source{} }
 // isOver says that nothing is to be remembered of the address. The caller holds attempts.mu.
 func (of *source) isOver() bool { return of.open == 0 && time.Since(of.failedAt) > failureMemory }
 
-// attempt is one connection of somebody who wants a certificate. Its socket is closed after [enrol.AttemptTimeout].
-type attempt struct {
+// An Attempt is one connection of somebody who wants a certificate. Its socket is closed after [enrol.AttemptTimeout].
+type Attempt struct {
 	*tls.Conn
 
 	// static
-	address     string
-	from        netip.Prefix
-	certificate *x509.Certificate // that it was opened with, of which nothing is verified but the possession of its key; nil for none
-	begun       time.Time
-	end         *time.Timer
-	left        func()
+
+	// Address is where it comes from.
+	Address string
+	// Certificate is that it was opened with, of which nothing is verified but the possession of its key; nil for none.
+	Certificate *x509.Certificate
+
+	from  netip.Prefix
+	begun time.Time
+	end   *time.Timer
+	left  func()
 
 	called atomic.Bool
 }
 
 // AuthType says that nobody is authenticated yet.
-func (*attempt) AuthType() string { return "enrolment" }
+func (*Attempt) AuthType() string { return "enrolment" }
 
 // Close closes the connection.
-func (a *attempt) Close() error {
+func (a *Attempt) Close() error {
 	a.end.Stop()
 	a.left()
 	return a.Conn.Close()
 }
 
 // enter takes a connection in if there is room, or can be.
-func (s *attempts) enter(conn *tls.Conn) (a *attempt, admitted bool) {
+func (s *attempts) enter(conn *tls.Conn) (a *Attempt, admitted bool) {
 	now := time.Now()
-	a = &attempt{Conn: conn, address: conn.RemoteAddr().String(), from: prefixOf(conn.RemoteAddr().String()), begun: now}
+	a = &Attempt{Conn: conn, Address: conn.RemoteAddr().String(), from: PrefixOf(conn.RemoteAddr().String()), begun: now}
 	if shown := conn.ConnectionState().PeerCertificates; len(shown) > 0 {
-		a.certificate = shown[0]
+		a.Certificate = shown[0]
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of := s.sources.Take(a.from, newSource)
-	if of.open >= of.room(now) && !s.makeRoom(now, func(other *attempt) bool { return other.from == a.from }) {
+	if of.open >= of.room(now) && !s.makeRoom(now, func(other *Attempt) bool { return other.from == a.from }) {
 		return nil, false
 	}
-	if len(s.open) >= maxAttempts && !s.makeRoom(now, func(*attempt) bool { return true }) {
+	if len(s.open) >= maxAttempts && !s.makeRoom(now, func(*Attempt) bool { return true }) {
 		return nil, false
 	}
 	a.left = sync.OnceFunc(func() { s.leave(a) })
@@ -96,7 +100,7 @@ func (s *attempts) enter(conn *tls.Conn) (a *attempt, admitted bool) {
 }
 
 // makeRoom drops the oldest attempt of some, if it is old enough, and reports whether it did. The caller holds mu.
-func (s *attempts) makeRoom(now time.Time, of func(*attempt) bool) bool {
+func (s *attempts) makeRoom(now time.Time, of func(*Attempt) bool) bool {
 	i := slices.IndexFunc(s.open, of)
 	if i < 0 || now.Sub(s.open[i].begun) < patience {
 		return false
@@ -114,7 +118,7 @@ func (s *attempts) drop(place int) {
 	s.open = slices.Delete(s.open, place, place+1)
 }
 
-func (s *attempts) leave(a *attempt) {
+func (s *attempts) leave(a *Attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if i := slices.Index(s.open, a); i >= 0 {
@@ -123,7 +127,7 @@ func (s *attempts) leave(a *attempt) {
 }
 
 // failed counts a failure of whoever is at that address.
-func (s *attempts) failed(a *attempt) {
+func (s *attempts) failed(a *Attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	of, now := s.sources.Get(a.from), time.Now()
@@ -145,8 +149,8 @@ func (of *source) room(now time.Time) int {
 	return maxOfAddress
 }
 
-// prefixOf returns whom an address belongs to: with IPv6 a host has many.
-func prefixOf(address string) netip.Prefix {
+// PrefixOf returns whom an address belongs to: with IPv6 a host has many.
+func PrefixOf(address string) netip.Prefix {
 	parsed, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return netip.Prefix{}

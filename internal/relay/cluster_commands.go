@@ -1,0 +1,207 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/version"
+
+	"pushrelay/internal/apiclient"
+	"pushrelay/internal/cluster/membership"
+	"pushrelay/internal/relayapi"
+)
+
+// becomePatience bounds how long a command waits until a relay is something else.
+const becomePatience = 5 * time.Minute
+
+// A Cluster is the membership of a data dir as commands see it.
+type Cluster struct {
+	Agents
+
+	// Say is told what a command waits for, each time once; nil for nobody.
+	Say func(words string)
+}
+
+func (c Cluster) say(format string, args ...any) {
+	if c.Say != nil {
+		c.Say(fmt.Sprintf(format, args...))
+	}
+}
+
+// Init makes the relay the first member of a cluster: the one that runs, which then restarts in place, or what a stopped one is at its next start.
+func (c Cluster) Init(ctx context.Context, n relayapi.NewCluster) (relayapi.MadeCluster, Source, error) {
+	return either(c.Agents,
+		func(relay *relayapi.Control) (relayapi.MadeCluster, error) {
+			made, err := relay.FoundCluster(ctx, n)
+			if err == nil {
+				err = c.await(ctx, func() bool {
+					_, err := relay.Cluster(ctx)
+					return err == nil
+				})
+			}
+			return made, err
+		},
+		func() (made relayapi.MadeCluster, err error) {
+			d, err := membership.Found(membership.Founding{
+				DataDir: c.DataDir, Name: n.Name, Addresses: membership.Addresses{Peer: n.PeerAddress, Link: n.LinkAddress, Web: n.WebAddress}, Listen: n.ListenAddress,
+				Release: version.Version,
+			})
+			if err != nil {
+				return made, err
+			}
+			m := d.Member()
+			return relayapi.MadeCluster{Cluster: m.Cluster, Name: m.Name}, nil
+		})
+}
+
+// await waits until a relay has restarted.
+func (c Cluster) await(ctx context.Context, done func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, becomePatience)
+	defer cancel()
+	c.say("waiting until the relay has restarted in place")
+	for !done() {
+		timer := time.NewTimer(200 * time.Millisecond)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("the relay has not restarted yet: its log says why: %w", context.Cause(ctx))
+		}
+	}
+	return nil
+}
+
+// Joined is a member that was let in, and starts next.
+type Joined struct {
+	Cluster string   `json:"cluster"`
+	Name    string   `json:"name"`
+	Witness bool     `json:"witness"`
+	Members []string `json:"members"`
+}
+
+// Join makes an empty data dir that of a new member.
+func (c Cluster) Join(ctx context.Context, j membership.Joining) (Joined, error) {
+	j.DataDir, j.Release = c.DataDir, version.Version
+	told := ""
+	j.Progress = func(words string) {
+		if words != told {
+			c.say("%s; asking again", words)
+		}
+		told = words
+	}
+	d, err := membership.Join(ctx, j)
+	if err != nil {
+		return Joined{}, err
+	}
+	m := d.Member()
+	return Joined{Cluster: m.Cluster, Name: m.Name, Witness: m.Witness, Members: slices.Sorted(maps.Keys(m.Members))}, nil
+}
+
+// Token makes a token that lets in a member.
+func (c Cluster) Token(ctx context.Context, t relayapi.NewMemberToken) (relayapi.MemberToken, error) {
+	return asking(c, func(relay *relayapi.Control) (relayapi.MemberToken, error) { return relay.MakeMemberToken(ctx, t) })
+}
+
+// Status returns what the member knows of its cluster.
+func (c Cluster) Status(ctx context.Context) (relayapi.ClusterStatus, error) {
+	return asking(c, func(relay *relayapi.Control) (relayapi.ClusterStatus, error) { return relay.Cluster(ctx) })
+}
+
+// Remove removes another member.
+func (c Cluster) Remove(ctx context.Context, name string) (relayapi.MemberGone, error) {
+	return asking(c, func(relay *relayapi.Control) (relayapi.MemberGone, error) { return relay.RemoveMember(ctx, name) })
+}
+
+// HandOver has another member lead.
+func (c Cluster) HandOver(ctx context.Context) (relayapi.HandedOver, error) {
+	return asking(c, func(relay *relayapi.Control) (relayapi.HandedOver, error) { return relay.HandOver(ctx) })
+}
+
+// asking asks the member that runs on the data dir.
+func asking[T any](c Cluster, ask func(*relayapi.Control) (T, error)) (T, error) {
+	answer, _, err := either(c.Agents, ask, func() (T, error) {
+		var none T
+		d, err := membership.Open(c.DataDir, version.Version)
+		switch {
+		case err != nil:
+			return none, err
+		case d == nil:
+			return none, fmt.Errorf("it is no member of a cluster, and %w", ErrNeedsRelay)
+		default:
+			return none, fmt.Errorf("it is that of member %q; %w: start it, or ask on another member", d.Member().Name, ErrNeedsRelay)
+		}
+	})
+	return answer, err
+}
+
+// Leave makes the member a relay of its own: the one that runs, which then restarts in place, or what a stopped one is at its next start, of which the
+// cluster is not told.
+func (c Cluster) Leave(ctx context.Context) (relayapi.MemberGone, Source, error) {
+	return either(c.Agents,
+		func(relay *relayapi.Control) (relayapi.MemberGone, error) {
+			gone, err := relay.LeaveCluster(ctx)
+			if err == nil {
+				err = c.await(ctx, func() bool { return isNoMember(ctx, relay) })
+			}
+			return gone, err
+		},
+		func() (gone relayapi.MemberGone, err error) {
+			d, err := c.stopped()
+			if err != nil {
+				return gone, err
+			}
+			return relayapi.MemberGone{Name: d.Member().Name}, d.Leave()
+		})
+}
+
+// isNoMember reports whether a relay answers that it is no member.
+func isNoMember(ctx context.Context, relay *relayapi.Control) bool {
+	_, err := relay.Cluster(ctx)
+	refused, answered := errors.AsType[*apiclient.RefusedError](err)
+	return answered && refused.Status == http.StatusConflict
+}
+
+// stopped returns the member of a data dir that no relay runs on.
+func (c Cluster) stopped() (*membership.Dir, error) {
+	d, err := membership.Open(c.DataDir, version.Version)
+	if err == nil && d == nil {
+		err = errors.New("it is no member of a cluster")
+	}
+	return d, err
+}
+
+// Forced is a new cluster of one member that was stopped.
+type Forced struct {
+	Cluster string   `json:"cluster"`
+	Name    string   `json:"name"`
+	Lost    []string `json:"lost"`
+}
+
+// ErrRuns means that a relay runs where none may.
+var ErrRuns = errors.New("a relay runs on it: stop it first")
+
+// ForceNew makes a stopped member the only one of a new cluster.
+func (c Cluster) ForceNew(ctx context.Context) (Forced, error) {
+	forced, _, err := either(c.Agents,
+		func(relay *relayapi.Control) (Forced, error) {
+			if _, err := relay.Cluster(ctx); isAbsent(err) {
+				return Forced{}, err
+			}
+			return Forced{}, fmt.Errorf("--data.dir %s: %w", c.DataDir, ErrRuns)
+		},
+		func() (Forced, error) {
+			d, err := c.stopped()
+			if err != nil {
+				return Forced{}, err
+			}
+			lost, err := d.ForceBegin()
+			m := d.Member()
+			return Forced{Cluster: m.Cluster, Name: m.Name, Lost: append([]string{}, lost...)}, err
+		})
+	return forced, err
+}
