@@ -24,8 +24,8 @@ const (
 	QuotaBytes      = 8 << 30
 )
 
-// A member that has not heard the one that leads the engine for one to two times electionMs calls an election. That comes to its end while the relays wait for
-// their own leader, which they do for longer (C6), so that less would gain nothing; and a disk or a machine that stands still for a moment is to cause none.
+// A member that has not heard the one that leads the engine for one to two times electionMs calls an election. Mostly that is over while the relays wait for
+// their own leader (C6), and sometimes it takes a second or two longer; a disk or a machine that stands still for a moment is to cause none.
 const (
 	tickMs     = 100
 	electionMs = 1000
