@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -20,11 +21,11 @@ import (
 const (
 	MaxTxnOps       = 16 << 10
 	MaxRequestBytes = 12 << 20
-	quotaBytes      = 8 << 30
+	QuotaBytes      = 8 << 30
 )
 
-// A member that has not heard the one that leads the engine for one to two times electionMs calls an election. That comes to its end while the relays wait for
-// their own leader, which they do for longer (C6), so that less would gain nothing; and a disk or a machine that stands still for a moment is to cause none.
+// A member that has not heard the one that leads the engine for one to two times electionMs calls an election. Mostly that is over while the relays wait for
+// their own leader (C6), and sometimes it takes a second or two longer; a disk or a machine that stands still for a moment is to cause none.
 const (
 	tickMs     = 100
 	electionMs = 1000
@@ -46,6 +47,8 @@ type Config struct {
 	ForceNew bool
 	// Token tells clusters apart that were given the same addresses.
 	Token string
+	// Quota is how many bytes the member may store; 0 means QuotaBytes.
+	Quota int64
 	// TLS are the certificates between members. All or none are given; none is for tests on one machine.
 	TLS TLS
 	// Logger takes what etcd has to say; nil for nobody.
@@ -107,6 +110,9 @@ func (e *Engine) HandOver() error {
 	return nil
 }
 
+// Defragment gives the member's free space back to the disk. The member answers nothing meanwhile. Its client cannot be asked for that.
+func (e *Engine) Defragment() error { return e.etcd.Server.Defragment() }
+
 // Err tells that the member has failed.
 func (e *Engine) Err() <-chan error { return e.etcd.Err() }
 
@@ -139,7 +145,7 @@ func (cfg *Config) embedded() (*embed.Config, error) {
 	if cfg.Join {
 		ec.ClusterState = embed.ClusterStateFlagExisting
 	}
-	ec.MaxTxnOps, ec.MaxRequestBytes, ec.QuotaBackendBytes = MaxTxnOps, MaxRequestBytes, quotaBytes
+	ec.MaxTxnOps, ec.MaxRequestBytes, ec.QuotaBackendBytes = MaxTxnOps, MaxRequestBytes, cmp.Or(cfg.Quota, QuotaBytes)
 	ec.TickMs, ec.ElectionMs = tickMs, electionMs
 	ec.EnableGRPCGateway, ec.ForceNewCluster = false, cfg.ForceNew
 	if cfg.TLS != (TLS{}) {

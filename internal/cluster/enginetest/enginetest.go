@@ -20,6 +20,7 @@ const startGrace = time.Minute
 type Cluster struct {
 	dir     string
 	members map[string]string
+	quota   int64
 
 	mu      sync.Mutex
 	running map[string]*engine.Engine // guarded by mu
@@ -49,6 +50,12 @@ func New(t testing.TB, n int) *Cluster {
 	return c
 }
 
+// WithQuota has members store no more than so many bytes.
+func (c *Cluster) WithQuota(bytes int64) *Cluster {
+	c.quota = bytes
+	return c
+}
+
 // Start starts members, and waits until they serve. They are stopped when the test ends.
 func (c *Cluster) Start(t testing.TB, names ...string) map[string]*engine.Engine {
 	t.Helper()
@@ -59,7 +66,7 @@ func (c *Cluster) Start(t testing.TB, names ...string) map[string]*engine.Engine
 	for _, name := range names {
 		all.Go(func() {
 			e, err := engine.Start(ctx, engine.Config{
-				Dir: filepath.Join(c.dir, name), Name: name, Listen: c.members[name], Members: c.members, Token: fmt.Sprint("cluster of ", c.dir),
+				Dir: filepath.Join(c.dir, name), Name: name, Listen: c.members[name], Members: c.members, Quota: c.quota, Token: fmt.Sprint("cluster of ", c.dir),
 			})
 			if err != nil {
 				t.Errorf("member %s: %v", name, err)

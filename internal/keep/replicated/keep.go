@@ -65,7 +65,7 @@ type Keep struct {
 	term     atomic.Pointer[term] // nil while another member leads
 	leader   atomic.Pointer[Leader]
 	changed  atomic.Pointer[chan struct{}] // closed and replaced when one of these two does; owned by Recover, and then by Run
-	appended chan struct{} // says to Run that there is something to write; one slot
+	appended chan struct{}                 // says to Run that there is something to write; one slot
 }
 
 var _ keep.Keep = (*Keep)(nil)

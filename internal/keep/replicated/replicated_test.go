@@ -28,9 +28,12 @@ type member struct {
 	stop func()
 }
 
-func start(t *testing.T, name string, cfg replicated.Config) *member {
+func start(t testing.TB, name string, cfg replicated.Config) *member {
 	t.Helper()
-	cfg.Name, cfg.Prefix, cfg.Logger = name, "/test/", slog.New(slog.NewTextHandler(os.Stderr, nil)).With("member", name)
+	cfg.Name, cfg.Prefix = name, "/test/"
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("member", name)
+	}
 	k := replicated.New(cfg)
 	if err := k.Recover(t.Context()); err != nil {
 		t.Fatal(err)
@@ -47,7 +50,7 @@ func start(t *testing.T, name string, cfg replicated.Config) *member {
 	return m
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -57,7 +60,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 // leaderOf waits for a leader of which all know.
-func leaderOf(t *testing.T, members ...*member) (leader *member) {
+func leaderOf(t testing.TB, members ...*member) (leader *member) {
 	t.Helper()
 	eventually(t, "all know the leader", func() bool {
 		leader = nil

@@ -55,6 +55,8 @@ type Import struct {
 	Store   *groupstore.Store
 	ID      keep.ID
 	History history.History
+	// Limits are those of etcd.
+	Limits Limits
 	// Progress is told how many of the records are written; nil for nobody.
 	Progress func(done, total int64)
 }
@@ -104,7 +106,7 @@ func (i Import) write(ctx context.Context, keys keys, d *groupstore.Delta) error
 	for id, record := range d.Records() {
 		op := clientv3.OpPut(keys.record(id), string(pack(record)))
 		n := len(op.KeyBytes()) + len(op.ValueBytes())
-		if len(ops) > 0 && (size+n > maxBatchBytes || len(ops) == maxBatchOps) {
+		if len(ops) > 0 && (size+n > i.Limits.batchBytes() || len(ops)+1 >= i.Limits.batchOps()) {
 			if err := flush(); err != nil {
 				return err
 			}

@@ -227,6 +227,52 @@ func (x *ClusterPosition) GetAt() int64 {
 	return 0
 }
 
+// ClusterLevel is the feature level: what all members understand.
+type ClusterLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Level only rises.
+	Level         uint32 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterLevel) Reset() {
+	*x = ClusterLevel{}
+	mi := &file_storage_v1_cluster_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterLevel) ProtoMessage() {}
+
+func (x *ClusterLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_storage_v1_cluster_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterLevel.ProtoReflect.Descriptor instead.
+func (*ClusterLevel) Descriptor() ([]byte, []int) {
+	return file_storage_v1_cluster_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ClusterLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 var File_storage_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_storage_v1_cluster_proto_rawDesc = "" +
@@ -245,7 +291,9 @@ const file_storage_v1_cluster_proto_rawDesc = "" +
 	"\x05batch\x18\x02 \x01(\fR\x05batch\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\x12\x1a\n" +
 	"\bcomplete\x18\x04 \x01(\x03R\bcomplete\x12\x0e\n" +
-	"\x02at\x18\x05 \x01(\x10R\x02atB\x94\x01\n" +
+	"\x02at\x18\x05 \x01(\x10R\x02at\"$\n" +
+	"\fClusterLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05levelB\x94\x01\n" +
 	"\x0ecom.storage.v1B\fClusterProtoP\x01Z+pushrelay/internal/gen/storage/v1;storagev1\xa2\x02\x03SXX\xaa\x02\n" +
 	"Storage.V1\xca\x02\n" +
 	"Storage\\V1\xe2\x02\x16Storage\\V1\\GPBMetadata\xea\x02\vStorage::V1b\x06proto3"
@@ -262,15 +310,16 @@ func file_storage_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_storage_v1_cluster_proto_rawDescData
 }
 
-var file_storage_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_storage_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_storage_v1_cluster_proto_goTypes = []any{
 	(*ClusterStore)(nil),    // 0: storage.v1.ClusterStore
 	(*ClusterLeader)(nil),   // 1: storage.v1.ClusterLeader
 	(*ClusterPosition)(nil), // 2: storage.v1.ClusterPosition
-	(*Epoch)(nil),           // 3: storage.v1.Epoch
+	(*ClusterLevel)(nil),    // 3: storage.v1.ClusterLevel
+	(*Epoch)(nil),           // 4: storage.v1.Epoch
 }
 var file_storage_v1_cluster_proto_depIdxs = []int32{
-	3, // 0: storage.v1.ClusterStore.earlier:type_name -> storage.v1.Epoch
+	4, // 0: storage.v1.ClusterStore.earlier:type_name -> storage.v1.Epoch
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -290,7 +339,7 @@ func file_storage_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_storage_v1_cluster_proto_rawDesc), len(file_storage_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
