@@ -245,6 +245,37 @@ func TestRefusalsAreOfTheNewest(t *testing.T) {
 	wantEqual(t, members...)
 }
 
+// TestDecisionsAreOnTheNewest: what was decided on what has changed since is not kept, and what was read of it takes nothing back.
+func TestDecisionsAreOnTheNewest(t *testing.T) {
+	members, client := three(t)
+	a, b := members[0], members[1]
+	at := a.journal.At()
+	must(t, b.Issue(issued("site-b", "b1", begin)))
+	eventually(t, "the other one has heard", func() bool { return a.HasAny("site-b") })
+	if err := a.journal.Append(t.Context(), at, b.Records()); !errors.Is(err, ledger.ErrOvertaken) {
+		t.Errorf("Append() of what was decided before = %v", err)
+	}
+	counted, err := a.journal.Reread(t.Context(), func() {
+		must(t, b.Issue(issued("site-b", "b2", begin)))
+		eventually(t, "the other one has heard", func() bool { return a.Has("site-b", "b2") })
+	})
+	if err != nil || counted || !a.Has("site-b", "b2") {
+		t.Errorf("what was read before was put in the place of more: %v, %v", counted, err)
+	}
+
+	// One that was away for so long that the next number it knows of is gone does not write that again.
+	late := start(t, "late", client)
+	late.stop()
+	must(t, b.Issue(issued("site-b", "b3", begin)))
+	must(t, b.journal.Compact(t.Context(), begin))
+	if _, err := client.Delete(t.Context(), "/test/ledger/0", clientv3.WithRange("/test/ledger/1")); err != nil {
+		t.Fatal(err)
+	}
+	must(t, late.Issue(issued("site-c", "c1", begin)))
+	eventually(t, "all have what it noted", func() bool { return a.HasAny("site-c") && b.HasAny("site-c") })
+	wantEqual(t, append(members, start(t, "anew", client))...)
+}
+
 // TestRestart: who was away, or begins anew, has what the others have.
 func TestRestart(t *testing.T) {
 	members, client := three(t)
