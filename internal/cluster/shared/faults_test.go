@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +13,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"pushrelay/internal/cluster/engine"
 	"pushrelay/internal/cluster/enginetest"
 	"pushrelay/internal/ledger"
 )
@@ -208,49 +205,15 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// engines returns what starts members of a cluster that may be stopped before the test ends.
-func engines(t *testing.T, names ...string) (start func(name string) (e *engine.Engine, stop func())) {
-	t.Helper()
-	members := map[string]string{}
-	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		members[name] = l.Addr().String()
-		must(t, l.Close())
-	}
-	dir := t.TempDir()
-	return func(name string) (*engine.Engine, func()) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		e, err := engine.Start(ctx, engine.Config{Dir: filepath.Join(dir, name), Name: name, Listen: members[name], Members: members, Token: dir})
-		if err != nil {
-			t.Error(err)
-			t.FailNow()
-		}
-		stop := sync.OnceFunc(func() { e.Close() })
-		t.Cleanup(stop)
-		return e, stop
-	}
-}
-
 // TestNoMajority: nothing is noted and that is said, at once after the first time; what is known refuses; and once there is a majority all goes on.
 func TestNoMajority(t *testing.T) {
-	startEngine := engines(t, "a", "b")
-	var first *engine.Engine
-	closeSecond := func() {}
-	together(make([]*member, 2), func(i int, _ *member) {
-		if i == 0 {
-			first, _ = startEngine("a")
-			return
-		}
-		_, closeSecond = startEngine("b")
-	})
-	a := start(t, "a", first.Client())
+	c := enginetest.New(t, 2)
+	a := start(t, "a", c.Start(t, "a", "b")["a"].Client())
 	must(t, a.Issue(issued("site-a", "a1", begin)))
 	if _, err := a.Revoke(ledger.Revocation{Agent: "site-a", At: begin}); err != nil {
 		t.Fatal(err)
 	}
-	closeSecond()
+	c.Stop("b")
 	for i := range 10 {
 		began := time.Now()
 		err := a.Issue(issued("site-b", fmt.Sprintf("b%d", i), begin))
@@ -268,8 +231,7 @@ func TestNoMajority(t *testing.T) {
 			t.Error("a certificate for a name that is revoked is not refused for that")
 		}
 	}
-	second, _ := startEngine("b")
-	b := start(t, "b", second.Client())
+	b := start(t, "b", c.Start(t, "b")["b"].Client())
 	eventually(t, "it goes on", func() bool { return a.Issue(issued("site-c", "c1", begin)) == nil })
 	if _, err := b.Revoke(ledger.Revocation{Agent: "site-c", At: begin}); err != nil {
 		t.Fatal(err)
