@@ -36,6 +36,7 @@ var table = map[string]place{
 	"internal/lifecycle":           {3, relayOnly},
 	"internal/control":             {3, relayOnly},
 	"internal/cluster/location":    {3, relayOnly},
+	"internal/cluster/shared":      {3, relayOnly},
 	"internal/pushgatewayfile":     {3, relayOnly},
 	"internal/tunnel/tunnelserver": {3, relayOnly},
 	"internal/enrol/enrolserver":   {3, relayOnly},

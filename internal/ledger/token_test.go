@@ -264,3 +264,46 @@ func TestEarlierFormat(t *testing.T) {
 		t.Errorf("the file begins %.20q, %v", raw, err)
 	}
 }
+
+// TestIssueOnce: what the key of a token has got already is told in the place of another certificate, if it suits and is not refused.
+func TestIssueOnce(t *testing.T) {
+	l := open(t, t.TempDir())
+	token := makeToken(t, l, ledger.Token{Name: "site-a", At: begin, Uses: 1})
+	suits := func(ledger.Certificate) bool { return true }
+	first, second := enrolled("site-a", "a1", token, begin), enrolled("site-a", "a2", token, begin)
+	second.Key = first.Key
+	if err := l.IssueOnce(first, suits); err != nil {
+		t.Fatal(err)
+	}
+	if again, ok := errors.AsType[*ledger.AgainError](l.IssueOnce(second, suits)); !ok || again.Former.Serial != "a1" || l.Has("site-a", "a2") {
+		t.Errorf("the same key again: %+v", again)
+	}
+	if err := l.IssueOnce(second, func(former ledger.Certificate) bool { return former.Serial != "a1" }); err != nil || !l.Has("site-a", "a2") {
+		t.Errorf("when what it has does not suit: %v", err)
+	}
+	revoke(t, l, ledger.Revocation{Agent: "site-a", At: begin})
+	third := enrolled("site-a", "a3", token, begin)
+	third.Key = first.Key
+	wantToken(t, l.IssueOnce(third, suits))
+}
+
+// TestWriteFile: what another keeper of the ledger had becomes the file of a data dir, in the place of what was there.
+func TestWriteFile(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	revoke(t, l, ledger.Revocation{Agent: "site-a", At: begin})
+	other := open(t, t.TempDir())
+	revoke(t, other, ledger.Revocation{Agent: "site-b", At: begin})
+	if _, locked := errors.AsType[*ledger.LockedError](ledger.WriteFile(ledger.Config{Dir: dir}, other.State)); !locked {
+		t.Error("a file was written that is open")
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ledger.WriteFile(ledger.Config{Dir: dir, Release: "1.2.3"}, other.State); err != nil {
+		t.Fatal(err)
+	}
+	l = open(t, dir)
+	wantRefused(t, l.State, "site-a", "1", false)
+	wantRefused(t, l.State, "site-b", "1", true)
+}

@@ -39,6 +39,15 @@ type Policy struct {
 
 // Load reads a file. An empty name stands for none, which is nil. Errors name the file, and the line where there is one.
 func Load(file string) (*Policy, error) {
+	text, err := Read(file)
+	if text == nil || err != nil {
+		return nil, err
+	}
+	return Parse(file, text)
+}
+
+// Read returns the text of a file, as far as it may be long and a little more; nil for an empty name, which stands for none.
+func Read(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
 	}
@@ -46,7 +55,7 @@ func Load(file string) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the policy: %w", err)
 	}
-	return Parse(file, text)
+	return text, nil
 }
 
 // Parse reads the text of a file. Its name is for errors, and its base for what refusals name.

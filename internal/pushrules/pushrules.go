@@ -26,8 +26,8 @@ const (
 // Key is the key of the rules: the only one of a relay's file.
 const Key = "push_rules"
 
-// Load reads a file. An empty name stands for no rules. Errors name the file, and the line where there is one.
-func Load(file string) ([]lifetime.Rule, error) {
+// Read returns the text of a file, as far as it may be long and a little more; nil for an empty name, which stands for no rules. Errors name the file.
+func Read(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
 	}
@@ -35,11 +35,11 @@ func Load(file string) ([]lifetime.Rule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
-	return Parse(file, text)
+	return text, nil
 }
 
 // Parse reads the text of a file, whose name is for errors. The rules are in the order of the file: the first is what
-// [lifetime.Terms.DeclaredBy] calls rule 1. An empty text has none.
+// [lifetime.Terms.DeclaredBy] calls rule 1. An empty text has none. Errors name the file, and the line where there is one.
 func Parse(name string, text []byte) ([]lifetime.Rule, error) {
 	rules, err := parse(text)
 	if err != nil {

@@ -230,27 +230,35 @@ func TestAtAgent(t *testing.T) {
 	}
 }
 
-func TestLoad(t *testing.T) {
-	if rules, err := pushrules.Load(""); rules != nil || err != nil {
-		t.Errorf("Load of no file = %v, %v", rules, err)
+func load(file string) ([]lifetime.Rule, error) {
+	text, err := pushrules.Read(file)
+	if err != nil {
+		return nil, err
+	}
+	return pushrules.Parse(file, text)
+}
+
+func TestRead(t *testing.T) {
+	if rules, err := load(""); rules != nil || err != nil {
+		t.Errorf("Read of no file = %v, %v", rules, err)
 	}
 	name := filepath.Join(t.TempDir(), "relay.yml")
-	if _, err := pushrules.Load(name); err == nil || !strings.Contains(err.Error(), name) {
-		t.Errorf("Load of a file that is not there: error = %v", err)
+	if _, err := load(name); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("Read of a file that is not there: error = %v", err)
 	}
 	full := "push_rules:\n" + strings.Repeat("- {match: '{a=\"b\"}', ttl: 1d}\n", pushrules.MaxRules)
 	full += strings.Repeat("#", pushrules.MaxBytes-len(full))
 	if err := os.WriteFile(name, []byte(full), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if rules, err := pushrules.Load(name); len(rules) != pushrules.MaxRules || err != nil {
-		t.Errorf("Load of a file as large as may be = %d rules, %v", len(rules), err)
+	if rules, err := load(name); len(rules) != pushrules.MaxRules || err != nil {
+		t.Errorf("Read of a file as large as may be = %d rules, %v", len(rules), err)
 	}
 	if err := os.WriteFile(name, []byte(full+"#"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pushrules.Load(name); err == nil || !strings.Contains(err.Error(), name) {
-		t.Errorf("Load of a larger file: error = %v", err)
+	if _, err := load(name); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("Read of a larger file: error = %v", err)
 	}
 }
 

@@ -23,16 +23,42 @@ type files struct {
 	policy *policy.Policy // nil for none
 }
 
-// readFiles reads all files of rules, and checks them before anybody puts one to use. Errors name the flag and the file, and the line if there
-// is one.
-func (o *Options) readFiles() (f files, err error) {
-	if f.rules, err = pushrules.Load(o.ConfigFile); err != nil {
+// texts are the files of rules word for word, each nil for none.
+type texts struct{ rules, policy []byte }
+
+// readTexts reads all files of rules.
+func (o *Options) readTexts() (t texts, err error) {
+	if t.rules, err = pushrules.Read(o.ConfigFile); err != nil {
+		return t, fmt.Errorf("--config.file: %w", err)
+	}
+	if t.policy, err = policy.Read(o.PolicyFile); err != nil {
+		return t, fmt.Errorf("--policy.file: %w", err)
+	}
+	return t, nil
+}
+
+// parse returns what the texts say. The names of the files are for errors.
+func (t *texts) parse(rulesFile, policyFile string) (f files, err error) {
+	if f.rules, err = pushrules.Parse(rulesFile, t.rules); err != nil {
 		return f, fmt.Errorf("--config.file: %w", err)
 	}
-	if f.policy, err = policy.Load(o.PolicyFile); err != nil {
+	if t.policy == nil {
+		return f, nil
+	}
+	if f.policy, err = policy.Parse(policyFile, t.policy); err != nil {
 		return f, fmt.Errorf("--policy.file: %w", err)
 	}
 	return f, nil
+}
+
+// readFiles reads all files of rules, and checks them before anybody puts one to use. Errors name the flag and the file, and the line if there
+// is one.
+func (o *Options) readFiles() (files, error) {
+	t, err := o.readTexts()
+	if err != nil {
+		return files{}, err
+	}
+	return t.parse(o.ConfigFile, o.PolicyFile)
 }
 
 // reloadMetrics tell how the configuration file was when it was last read.

@@ -162,7 +162,7 @@ func TestStartRefusesBadRules(t *testing.T) {
 	opts := relaytest.Options(t)
 	opts.ConfigFile = filepath.Join(t.TempDir(), "relay.yml")
 	write(t, opts.ConfigFile, noRule)
-	_, checked := pushrules.Load(opts.ConfigFile)
+	_, checked := pushrules.Parse(opts.ConfigFile, []byte(noRule))
 	if _, err := relay.New(opts); err == nil || !strings.Contains(err.Error(), "does not start with a wrong file, also if it ran with an earlier content: --config.file: "+checked.Error()) {
 		t.Errorf("New() error = %v, want %v", err, checked)
 	}

@@ -5,18 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"pushrelay/internal/cluster/engine"
 	"pushrelay/internal/cluster/enginetest"
 	"pushrelay/internal/ledger"
 )
@@ -209,49 +205,15 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// engines returns what starts members of a cluster that may be stopped before the test ends.
-func engines(t *testing.T, names ...string) (start func(name string) (e *engine.Engine, stop func())) {
-	t.Helper()
-	members := map[string]string{}
-	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(t, err)
-		members[name] = l.Addr().String()
-		must(t, l.Close())
-	}
-	dir := t.TempDir()
-	return func(name string) (*engine.Engine, func()) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		e, err := engine.Start(ctx, engine.Config{Dir: filepath.Join(dir, name), Name: name, Listen: members[name], Members: members, Token: dir})
-		if err != nil {
-			t.Error(err)
-			t.FailNow()
-		}
-		stop := sync.OnceFunc(func() { e.Close() })
-		t.Cleanup(stop)
-		return e, stop
-	}
-}
-
 // TestNoMajority: nothing is noted and that is said, at once after the first time; what is known refuses; and once there is a majority all goes on.
 func TestNoMajority(t *testing.T) {
-	startEngine := engines(t, "a", "b")
-	var first *engine.Engine
-	closeSecond := func() {}
-	together(make([]*member, 2), func(i int, _ *member) {
-		if i == 0 {
-			first, _ = startEngine("a")
-			return
-		}
-		_, closeSecond = startEngine("b")
-	})
-	a := start(t, "a", first.Client())
+	c := enginetest.New(t, 2)
+	a := start(t, "a", c.Start(t, "a", "b")["a"].Client())
 	must(t, a.Issue(issued("site-a", "a1", begin)))
 	if _, err := a.Revoke(ledger.Revocation{Agent: "site-a", At: begin}); err != nil {
 		t.Fatal(err)
 	}
-	closeSecond()
+	c.Stop("b")
 	for i := range 10 {
 		began := time.Now()
 		err := a.Issue(issued("site-b", fmt.Sprintf("b%d", i), begin))
@@ -269,192 +231,10 @@ func TestNoMajority(t *testing.T) {
 			t.Error("a certificate for a name that is revoked is not refused for that")
 		}
 	}
-	second, _ := startEngine("b")
-	b := start(t, "b", second.Client())
+	b := start(t, "b", c.Start(t, "b")["b"].Client())
 	eventually(t, "it goes on", func() bool { return a.Issue(issued("site-c", "c1", begin)) == nil })
 	if _, err := b.Revoke(ledger.Revocation{Agent: "site-c", At: begin}); err != nil {
 		t.Fatal(err)
 	}
 	wantEqual(t, a, b)
-}
-
-// TestCompaction: records that are over go, while others write; who was away reads what is left; and nothing that must stay out is let in.
-func TestCompaction(t *testing.T) {
-	members, client := three(t)
-	away := members[2]
-	away.stop()
-	if _, err := members[0].Revoke(ledger.Revocation{Agent: "thief", At: begin}); err != nil {
-		t.Fatal(err)
-	}
-	const each, life = 1200, 30 * day
-	together(members[:2], func(i int, m *member) {
-		for n := range each {
-			at := begin.Add(time.Duration(n) * 12 * time.Hour)
-			c := issued(fmt.Sprintf("site-%d", i), fmt.Sprintf("%x", 1+i*each+n), at)
-			if err := m.Issue(c); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	wantEqual(t, members[:2]...)
-	records := len(members[0].Records())
-	t.Logf("%d of %d records are left", records, 2*each+1)
-	if most := 4 * 2 * int((life+grace)/(12*time.Hour)); records > most {
-		t.Errorf("%d records are left, want at most %d", records, most)
-	}
-	resp, err := client.Get(t.Context(), "/test/", clientv3.WithPrefix(), clientv3.WithCountOnly())
-	if err != nil || resp.Count > 2000 {
-		t.Errorf("etcd has %d keys, %v", resp.Count, err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := away.journal.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	wantEqual(t, append(members, start(t, "anew", client))...)
-	for _, m := range members {
-		if _, refused := m.Refuses("thief", "1"); !refused {
-			t.Errorf("member %s: a revocation is forgotten", m.name)
-		}
-	}
-	cancel()
-	running.Wait()
-}
-
-// TestCompactionsMeet: members that write all anew at once, and die over it, leave what all can read.
-func TestCompactionsMeet(t *testing.T) {
-	members, client := three(t)
-	for round := range 20 {
-		together(members, func(i int, m *member) {
-			for n := range 5 {
-				serial := fmt.Sprintf("%x", 1+round*100+i*10+n)
-				if err := m.Issue(issued("site-"+serial, serial, begin)); err != nil {
-					t.Error(err)
-				}
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(1+round)*time.Millisecond) // some come far enough
-			defer cancel()
-			if err := m.journal.Compact(ctx, begin); err != nil {
-				t.Logf("member %s: %v", m.name, err)
-			}
-		})
-	}
-	eventually(t, "what was under way has come to its end", func() bool {
-		return members[0].journal.Refresh(t.Context()) == nil && members[0].journal.Compact(t.Context(), begin) == nil
-	})
-	wantEqual(t, append(members, start(t, "anew", client))...)
-	if got := len(members[0].Agents()); got != 20*3*5 {
-		t.Errorf("%d agents, want %d", got, 20*3*5)
-	}
-}
-
-// TestPartsInUseStay: one that deletes what others left deletes no parts that are named since, and none are named that it has deleted.
-func TestPartsInUseStay(t *testing.T) {
-	deletes := func(then []clientv3.Op) bool { return then[0].IsDelete() }
-	marks := func(then []clientv3.Op) bool {
-		return string(then[0].KeyBytes()) == "/test/ledger/mark" && then[0].IsPut()
-	}
-	once := func(is func([]clientv3.Op) bool, do func()) func([]clientv3.Op) {
-		var first sync.Once
-		return func(then []clientv3.Op) {
-			if is(then) {
-				first.Do(do)
-			}
-		}
-	}
-	anew := func(m *member) error {
-		return errors.Join(m.journal.Refresh(t.Context()), m.journal.Compact(t.Context(), begin))
-	}
-
-	members, ways := overFaulty(t)
-	must(t, members[0].Issue(issued("site-a", "a1", begin)))
-	ways[0].before = once(deletes, func() { must(t, anew(members[1])) })
-	must(t, anew(members[0]))
-	wantEqual(t, append(members, start(t, "named since", members[2].journal.Client()))...)
-
-	ready, deleted, second := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	ways[1].before = once(marks, func() { close(ready); <-deleted })
-	ways[0].before = once(deletes, func() {
-		go func() { second <- anew(members[1]) }()
-		<-ready
-	})
-	must(t, anew(members[0]))
-	close(deleted)
-	if err := <-second; err == nil {
-		t.Error("parts were named that had been deleted")
-	}
-	wantEqual(t, append(members, start(t, "deleted", members[2].journal.Client()))...)
-}
-
-// TestOracle: whatever is done, on whichever relay, comes to what it comes to in a file.
-func TestOracle(t *testing.T) {
-	members, client := three(t)
-	file, err := ledger.Open(ledger.Config{Dir: t.TempDir(), Grace: grace})
-	must(t, err)
-	defer file.Close()
-	u := rand.New(rand.NewPCG(7, 7))
-	for step := range 1500 {
-		at := begin.Add(time.Duration(step) * time.Minute)
-		do := anything(u, at, step)
-		m := members[u.IntN(3)]
-		want, got := do(file), do(m.Ledger)
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatalf("step %d, member %s (-file +etcd):\n%s", step, m.name, diff)
-		}
-		if step%100 == 99 {
-			must(t, members[u.IntN(3)].journal.Compact(t.Context(), at))
-		}
-	}
-	end := begin.Add(1500 * time.Minute)
-	wantEqual(t, append(members, start(t, "anew", client))...)
-	for _, m := range members {
-		if diff := cmp.Diff(file.Agents(), m.Agents()); diff != "" {
-			t.Errorf("agents of member %s (-file +etcd):\n%s", m.name, diff)
-		}
-		if diff := cmp.Diff(file.Tokens(end), m.Tokens(end)); diff != "" {
-			t.Errorf("tokens of member %s (-file +etcd):\n%s", m.name, diff)
-		}
-	}
-}
-
-// anything returns something that can be done to a ledger, and says what came of it.
-func anything(u *rand.Rand, at time.Time, step int) func(*ledger.Ledger) string {
-	name, serial := fmt.Sprint("site-", u.IntN(6)), fmt.Sprintf("%x", step+1)
-	token := tokenOf(step, 1+u.IntN(3), name, false)
-	earlier := tokenOf(max(0, step-u.IntN(40)), 1, name, false).ID
-	token.At, token.End = at, at.Add(2*time.Hour)
-	if token.Prefix = u.IntN(3) == 0; token.Prefix {
-		token.Name, token.Replace = "site-", u.IntN(2) == 0
-	}
-	c := issued(name, serial, at)
-	former := fmt.Sprintf("%x", 1+u.IntN(step+1))
-	switch u.IntN(10) {
-	case 0:
-		return func(l *ledger.Ledger) string {
-			done, err := l.Revoke(ledger.Revocation{Agent: name, At: at})
-			return fmt.Sprint(done, err)
-		}
-	case 1:
-		return func(l *ledger.Ledger) string {
-			done, err := l.Revoke(ledger.Revocation{Agent: name, Serial: former, At: at})
-			return fmt.Sprint(done, err)
-		}
-	case 2:
-		return func(l *ledger.Ledger) string { done, err := l.Allow(name, at); return fmt.Sprint(done, err) }
-	case 3, 4:
-		return func(l *ledger.Ledger) string { return fmt.Sprint(l.MakeToken(token)) }
-	case 5:
-		return func(l *ledger.Ledger) string { done, err := l.VoidToken(earlier, at); return fmt.Sprint(done, err) }
-	case 6, 7:
-		c.By, c.Token, c.Key = ledger.ByToken, earlier, keyOf(fmt.Sprint(u.IntN(4)))
-		return func(l *ledger.Ledger) string { return fmt.Sprint(l.Issue(c)) }
-	case 8:
-		c.By, c.Parent = ledger.ByRenewal, former
-		return func(l *ledger.Ledger) string { return fmt.Sprint(l.Issue(c)) }
-	default:
-		return func(l *ledger.Ledger) string { return fmt.Sprint(l.Issue(c)) }
-	}
 }

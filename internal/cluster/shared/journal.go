@@ -112,7 +112,7 @@ func (j *Journal) Append(ctx context.Context, at uint64, records []ledger.Record
 			return &ledger.NoMajorityError{InDoubt: true}
 		}
 		unknown = true
-		sleep(ctx, again)
+		pause(ctx)
 	}
 }
 
@@ -183,7 +183,7 @@ func (j *Journal) Refresh(ctx context.Context) error {
 			j.hush()
 			return &ledger.NoMajorityError{}
 		}
-		sleep(ctx, again)
+		pause(ctx)
 	}
 }
 
@@ -225,9 +225,9 @@ func isRefused(err error) bool {
 	return false
 }
 
-func sleep(ctx context.Context, d time.Duration) {
+func pause(ctx context.Context) {
 	select {
-	case <-time.After(d):
+	case <-time.After(again):
 	case <-ctx.Done():
 	}
 }
@@ -243,6 +243,6 @@ func (j *Journal) Recover(ctx context.Context) error {
 			return fmt.Errorf("reading the cluster's ledger: %w", err)
 		}
 		j.cfg.Logger.Warn("the cluster's ledger cannot be read; trying again", slog.Any("err", err))
-		sleep(ctx, again)
+		pause(ctx)
 	}
 }

@@ -43,7 +43,7 @@ func start(t testing.TB, name string, client *clientv3.Client) *member {
 	m := &member{name: name}
 	m.journal = shared.NewJournal(shared.LedgerConfig{
 		Client: client, Prefix: "/test/ledger/", Release: "1.2.3", Grace: grace, Revoked: func() { m.revoked.Add(1) },
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)).With("member", name),
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)).With(slog.String("member", name)),
 	})
 	if err := m.journal.Recover(t.Context()); err != nil {
 		t.Fatal(err)
@@ -245,6 +245,37 @@ func TestRefusalsAreOfTheNewest(t *testing.T) {
 	wantEqual(t, members...)
 }
 
+// TestDecisionsAreOnTheNewest: what was decided on what has changed since is not kept, and what was read of it takes nothing back.
+func TestDecisionsAreOnTheNewest(t *testing.T) {
+	members, client := three(t)
+	a, b := members[0], members[1]
+	at := a.journal.At()
+	must(t, b.Issue(issued("site-b", "b1", begin)))
+	eventually(t, "the other one has heard", func() bool { return a.HasAny("site-b") })
+	if err := a.journal.Append(t.Context(), at, b.Records()); !errors.Is(err, ledger.ErrOvertaken) {
+		t.Errorf("Append() of what was decided before = %v", err)
+	}
+	counted, err := a.journal.Reread(t.Context(), func() {
+		must(t, b.Issue(issued("site-b", "b2", begin)))
+		eventually(t, "the other one has heard", func() bool { return a.Has("site-b", "b2") })
+	})
+	if err != nil || counted || !a.Has("site-b", "b2") {
+		t.Errorf("what was read before was put in the place of more: %v, %v", counted, err)
+	}
+
+	// One that was away for so long that the next number it knows of is gone does not write that again.
+	late := start(t, "late", client)
+	late.stop()
+	must(t, b.Issue(issued("site-b", "b3", begin)))
+	must(t, b.journal.Compact(t.Context(), begin))
+	if _, err := client.Delete(t.Context(), "/test/ledger/0", clientv3.WithRange("/test/ledger/1")); err != nil {
+		t.Fatal(err)
+	}
+	must(t, late.Issue(issued("site-c", "c1", begin)))
+	eventually(t, "all have what it noted", func() bool { return a.HasAny("site-c") && b.HasAny("site-c") })
+	wantEqual(t, append(members, start(t, "anew", client))...)
+}
+
 // TestRestart: who was away, or begins anew, has what the others have.
 func TestRestart(t *testing.T) {
 	members, client := three(t)
@@ -309,21 +340,22 @@ func TestImportAndExport(t *testing.T) {
 
 // TestNotUnderstood: what a later release has written stops the relay, and is never passed over.
 func TestNotUnderstood(t *testing.T) {
-	for _, tt := range []struct{ name, key, value, want string }{
+	client := enginetest.New(t, 1).Start(t, "a")["a"].Client()
+	for i, tt := range []struct{ name, key, value, want string }{
 		{"a later format", "00000000000000000002", `{"version":99,"release":"9.0.0","id":"x"}` + "\n", "was written by a newer release, 9.0.0"},
 		{"a record of another kind", "00000000000000000002", `{"version":2,"id":"x"}` + "\n" + `{"at":"2026-12-01T10:00:00Z","pardoned":{}}` + "\n", "it is of 0 kinds"},
 		{"no lines", "00000000000000000002", "\xff", "does not understand"},
-		{"a key of no number", "1st", "", `the key "/test/ledger/1st"`},
+		{"a key of no number", "1st", "", `the key "/test/3/1st"`},
 		{"a mark without its parts", "mark", "\x0a\x01x\x10\x02", "has 0 parts"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			client := enginetest.New(t, 1).Start(t, "a")["a"].Client()
-			j := shared.NewJournal(shared.LedgerConfig{Client: client, Prefix: "/test/ledger/", Grace: grace, Revoked: func() {}, Logger: slog.New(slog.DiscardHandler)})
+			prefix := fmt.Sprintf("/test/%d/", i)
+			j := shared.NewJournal(shared.LedgerConfig{Client: client, Prefix: prefix, Grace: grace, Revoked: func() {}, Logger: slog.New(slog.DiscardHandler)})
 			must(t, j.Recover(t.Context()))
 			must(t, ledger.On(j, grace).Issue(issued("site-a", "a1", begin)))
 			ended := make(chan error)
 			go func() { ended <- j.Run(t.Context()) }()
-			if _, err := client.Put(t.Context(), "/test/ledger/"+tt.key, tt.value); err != nil {
+			if _, err := client.Put(t.Context(), prefix+tt.key, tt.value); err != nil {
 				t.Fatal(err)
 			}
 			select {
@@ -334,7 +366,7 @@ func TestNotUnderstood(t *testing.T) {
 			case <-time.After(20 * time.Second):
 				t.Error("it goes on")
 			}
-			again := shared.NewJournal(shared.LedgerConfig{Client: client, Prefix: "/test/ledger/", Logger: slog.New(slog.DiscardHandler)})
+			again := shared.NewJournal(shared.LedgerConfig{Client: client, Prefix: prefix, Logger: slog.New(slog.DiscardHandler)})
 			if err := again.Recover(t.Context()); tt.name != "a key of no number" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("Recover() = %v, want %q", err, tt.want)
 			}

@@ -113,7 +113,7 @@ func (j *Journal) until(ctx context.Context, do func(context.Context) error) err
 		if err == nil || errors.Is(err, errOvertaken) || isRefused(err) || ctx.Err() != nil {
 			return err
 		}
-		sleep(ctx, again)
+		pause(ctx)
 	}
 }
 

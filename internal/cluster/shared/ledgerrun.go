@@ -23,19 +23,18 @@ func (j *Journal) Run(ctx context.Context) error {
 	defer cancel()
 	compacting.Go(func() { j.compactWhenDue(ctx) })
 	behind := false
-	for {
+	for ctx.Err() == nil {
 		err := j.follow(ctx, &behind)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, errMisread):
+		if errors.Is(err, errMisread) {
 			return fmt.Errorf("reading the cluster's ledger: %w", err)
-		case !behind:
+		}
+		if !behind && ctx.Err() == nil {
 			j.cfg.Logger.Warn("the copy of the cluster's ledger falls behind; trying again", slog.Any("err", err))
 		}
 		behind = true
-		sleep(ctx, again)
+		pause(ctx)
 	}
+	return nil
 }
 
 var (

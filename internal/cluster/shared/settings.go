@@ -122,7 +122,7 @@ func (s *Settings) tell(k Kind) {
 	by := f.current.By
 	s.mu.Unlock()
 	if log {
-		s.cfg.Logger.Warn("the file of this relay says something else than that of the leader, by which all relays go", slog.String("file", string(k)), slog.String("leader", by))
+		s.cfg.Logger.Warn("the file of this relay says something else than the one by which all relays go", slog.String("file", string(k)), slog.String("set_by", by))
 	}
 }
 
@@ -146,7 +146,8 @@ func (s *Settings) Words() (words []string) {
 var ErrNotLeading = errors.New("another relay leads the cluster, and all go by its files")
 
 // Set makes what a file of this relay says that of all relays, if this one leads, and waits until it is in use here, which is Run's to do. It is for the leader
-// whenever it has read the file, and when it begins to lead. What all go by already is not set again.
+// whenever it has read the file, and when it begins to lead. What all go by already is not set again, and no file is never set in the place of another relay's: a
+// relay that was started without its policy would lift that of all.
 func (s *Settings) Set(ctx context.Context, k Kind, text []byte) error {
 	if len(text) > MaxTextBytes {
 		return fmt.Errorf("setting the %s file for all relays: it has %d bytes, %d are allowed", k, len(text), MaxTextBytes)

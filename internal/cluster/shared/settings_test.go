@@ -151,6 +151,11 @@ func TestSettingsAreTheLeaders(t *testing.T) {
 	if !strings.Contains(b.logged.String(), "level=WARN") || !strings.Contains(b.logged.String(), "before=a") {
 		t.Errorf("the new leader's other file was not told loudly: %s", b.logged)
 	}
+	must(t, b.Set(t.Context(), shared.PolicyFile, nil))
+	wantUsed(t, shared.PolicyFile, "policy", a, b)
+	if want := []string{"the policy file of this relay says something else than that of a, by which all relays go"}; !cmp.Equal(b.Words(), want) {
+		t.Errorf("of a leader without a policy: %q, want %q", b.Words(), want)
+	}
 	wantUsed(t, shared.ConfigFile, "of b", a, b, startSetter(t, "anew", client))
 }
 

@@ -24,7 +24,7 @@ func (s *Settings) Recover(ctx context.Context) error {
 			return fmt.Errorf("reading the cluster's settings: %w", err)
 		}
 		s.cfg.Logger.Warn("the cluster's settings cannot be read; trying again", slog.Any("err", err))
-		sleep(ctx, again)
+		pause(ctx)
 	}
 }
 
@@ -76,19 +76,18 @@ func (s *Settings) take(kv *mvccpb.KeyValue) error {
 // Run puts to use what the leader sets, until ctx ends. An error says that etcd holds what is not understood: the relay must not go on (C20).
 func (s *Settings) Run(ctx context.Context) error {
 	behind := false
-	for {
+	for ctx.Err() == nil {
 		err := s.follow(ctx, &behind)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, errMisread):
+		if errors.Is(err, errMisread) {
 			return fmt.Errorf("reading the cluster's settings: %w", err)
-		case !behind:
+		}
+		if !behind && ctx.Err() == nil {
 			s.cfg.Logger.Warn("the cluster's settings are not heard; trying again", slog.Any("err", err))
 		}
 		behind = true
-		sleep(ctx, again)
+		pause(ctx)
 	}
+	return nil
 }
 
 func (s *Settings) follow(ctx context.Context, behind *bool) error {

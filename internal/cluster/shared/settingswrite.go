@@ -42,7 +42,7 @@ func (s *Settings) write(ctx context.Context, k Kind, text []byte) (revision int
 		case ctx.Err() != nil:
 			return 0, fmt.Errorf("no majority of the cluster answers, so that it is not known whether it is set: %w", err)
 		}
-		sleep(ctx, again)
+		pause(ctx)
 	}
 }
 
@@ -61,7 +61,8 @@ func (s *Settings) writeOnce(ctx context.Context, k Kind, text []byte, mayWrite 
 			return 0, err
 		}
 	}
-	if before.Revision != 0 && same(before.Text, text) {
+	isAnothers := before.Revision != 0 && before.By != s.cfg.Name
+	if before.Revision != 0 && same(before.Text, text) || isAnothers && text == nil {
 		return before.Revision, nil
 	}
 	value, err := proto.Marshal(&storagev1.ClusterSetting{Text: text, By: s.cfg.Name})
@@ -75,7 +76,7 @@ func (s *Settings) writeOnce(ctx context.Context, k Kind, text []byte, mayWrite 
 	case !done.Succeeded:
 		return 0, errRaced
 	}
-	if before.Revision != 0 && before.By != s.cfg.Name {
+	if isAnothers {
 		s.cfg.Logger.Warn("this relay leads the cluster, and all relays go by its file from now on, which says something else than that of the relay that led before",
 			slog.String("file", string(k)), slog.String("before", before.By), slog.Int64("revision", done.Header.GetRevision()))
 	}
