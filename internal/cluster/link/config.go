@@ -20,9 +20,8 @@ const Protocol = "relay-member/1"
 type Config struct {
 	// Name is this member's.
 	Name string
-	// Incarnation returns that of this relay's running key, which is another one after each time for which there was none; ok is false while others may take
-	// this relay for dead. It must not block.
-	Incarnation func() (incarnation [16]byte, ok bool)
+	// Incarnation is that of this process, as its running key has it.
+	Incarnation [16]byte
 
 	// ServerTLS and ClientTLS are what connections of members are made with: TLS 1.3, a member's certificate of now, and the verification of the other
 	// one's. The protocol is set here.
@@ -82,7 +81,7 @@ type Leader struct {
 	Term int64
 	// Leads says that this relay is the one, and decides already.
 	Leads bool
-	// Changed is closed when any of this is another, or this relay's own incarnation.
+	// Changed is closed when any of this is another.
 	Changed <-chan struct{}
 }
 

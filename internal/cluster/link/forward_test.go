@@ -288,42 +288,6 @@ func TestGoneIncarnation(t *testing.T) {
 	}
 }
 
-// TestAnotherIncarnation: what went out to the leader before the cluster took this relay for dead is in doubt, an agent's push goes out again, and what comes then
-// is taken.
-func TestAnotherIncarnation(t *testing.T) {
-	c := newCluster(t, "a", "b")
-	c.lead("a")
-	b := c.members["b"]
-	letGo := c.store().commits.hold()
-	defer letGo()
-	ofAgent := pushOf(t, "agents", 1)
-	ofAgent.Agent, ofAgent.Origin = "site", &change.Origin{Journal: [16]byte{1}, Sequence: 3}
-	direct, agents := pushing(t, b, pushOf(t, "direct", 1)), pushing(t, b, ofAgent)
-	eventually(t, "both went out", func() bool { return b.Forwarder.Out() == 2 && c.store().Stats().Groups == 2 })
-	c.set(func() {
-		b.incarnation[0]++
-		close(c.changed)
-		c.changed = make(chan struct{})
-	})
-	if o := <-direct; o.Kind != change.Unavailable && o.Kind != change.TimedOut || !strings.Contains(o.Detail, "in doubt") {
-		t.Errorf("a direct push: %+v", o)
-	}
-	letGo()
-	if o := <-agents; !o.IsTaken() || !o.Duplicate {
-		t.Errorf("an agent's push: %+v", o)
-	}
-	if o := b.Forwarder.Apply(t.Context(), pushOf(t, "direct", 2)); !o.IsTaken() {
-		t.Errorf("a push after that: %+v", o)
-	}
-}
-
-// pushing pushes at a member.
-func pushing(t *testing.T, m *member, c *change.Change) (answer chan change.Outcome) {
-	answer = make(chan change.Outcome, 1)
-	go func() { answer <- m.Forwarder.Apply(t.Context(), c) }()
-	return answer
-}
-
 // TestTracesAreForgotten: of deletions that are settled nothing is left.
 func TestTracesAreForgotten(t *testing.T) {
 	c := newCluster(t, "a", "b")

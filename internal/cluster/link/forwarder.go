@@ -42,7 +42,7 @@ type journalOf struct {
 var _ push.Applier = (*Forwarder)(nil)
 
 func newForwarder(cfg *Config, c *client, m *metrics) *Forwarder {
-	return &Forwarder{cfg: cfg, queue: newQueue(), client: c, metrics: m, forgets: map[journalOf]uint64{}}
+	return &Forwarder{cfg: cfg, queue: newQueue(cfg.Incarnation), client: c, metrics: m, forgets: map[journalOf]uint64{}}
 }
 
 // Apply decides the push here or hands it on. See [push.Applier].
@@ -181,9 +181,7 @@ func (f *Forwarder) run(ctx context.Context) {
 		var err error
 		switch {
 		case leader.Leads:
-			if err = f.appear(); err == nil {
-				f.decideHere(ctx, leader)
-			}
+			f.decideHere(ctx, leader)
 		case leader.Name == "" || leader.Name == f.cfg.Name:
 			until(ctx, leader.Changed, 0)
 		default:
@@ -194,18 +192,6 @@ func (f *Forwarder) run(ctx context.Context) {
 			until(ctx, leader.Changed, again)
 		}
 	}
-}
-
-var errAbsent = errors.New("the cluster does not know that this relay runs")
-
-// appear has changes go out as those of the present incarnation.
-func (f *Forwarder) appear() error {
-	incarnation, ok := f.cfg.Incarnation()
-	if !ok {
-		return errAbsent
-	}
-	f.queue.become(incarnation)
-	return nil
 }
 
 // until waits until the channel is closed, or for some time if that is given.

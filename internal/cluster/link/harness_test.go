@@ -191,7 +191,7 @@ func (c *cluster) start(name string) *member {
 	reg := prometheus.NewPedanticRegistry()
 	store := ledStore{c, m}
 	m.Link = link.New(link.Config{
-		Name: name, Incarnation: func() ([16]byte, bool) { return c.running(name) },
+		Name: name, Incarnation: m.incarnation,
 		ServerTLS: func() *tls.Config { return serverTLS }, ClientTLS: func() *tls.Config { return clientTLS }, Identify: identify,
 		Members: c.names, IsMember: c.isMember, Address: c.address,
 		Leader: func() link.Leader { return c.leader(name) }, Running: c.running,

@@ -13,9 +13,6 @@ import (
 
 // lane sends changes to the member that decides and takes its answers, until that is another one or the connection breaks.
 func (f *Forwarder) lane(ctx context.Context, leader Leader) error {
-	if err := f.appear(); err != nil {
-		return err
-	}
 	ctx, cancel := during(ctx, leader)
 	defer cancel()
 	conn, err := f.client.conn(leader.Name)
@@ -28,7 +25,7 @@ func (f *Forwarder) lane(ctx context.Context, leader Leader) error {
 	if err != nil {
 		return err
 	}
-	if err := stream.Send(&relayv1.ForwardRequest{Part: &relayv1.ForwardRequest_Hello{Hello: &relayv1.ForwardHello{Incarnation: f.queue.incarnation[:]}}}); err != nil {
+	if err := stream.Send(&relayv1.ForwardRequest{Part: &relayv1.ForwardRequest_Hello{Hello: &relayv1.ForwardHello{Incarnation: f.cfg.Incarnation[:]}}}); err != nil {
 		return err
 	}
 	f.queue.relaunch()
@@ -121,7 +118,7 @@ func (f *Forwarder) decideHere(ctx context.Context, leader Leader) {
 		}
 		c := *e.change
 		if c.Body = body; c.Agent == "" {
-			c.Origin = &change.Origin{Journal: f.queue.incarnation, Sequence: begin.GetNumber(), Digest: change.Digest(f.queue.incarnation), After: begin.GetAfter()}
+			c.Origin = &change.Origin{Journal: f.cfg.Incarnation, Sequence: begin.GetNumber(), Digest: change.Digest(f.cfg.Incarnation), After: begin.GetAfter()}
 		}
 		d.take(task{number: begin.GetNumber(), order: order{change: &c, stored: e.stored}})
 	}

@@ -3,8 +3,6 @@ package link
 import (
 	"cmp"
 	"crypto/sha256"
-	"errors"
-	"maps"
 	"slices"
 	"sync"
 
@@ -37,7 +35,8 @@ func groupOf(c *change.Change) groupSum {
 // be decided while it is not known here how one before it ended that was not taken: the store calls it out of turn then, and all behind it. Such a
 // group is careful: its changes go out one by one, in the order of their numbers, until one is taken.
 type queue struct {
-	incarnation [16]byte      // whose numbers they are; owned by Forwarder.run
+	// static
+	incarnation [16]byte
 	wake        chan struct{} // says that something may go out; one slot
 
 	mu       sync.Mutex
@@ -77,8 +76,8 @@ type entry struct {
 	isOver bool   // nobody waits for it any more
 }
 
-func newQueue() *queue {
-	return &queue{wake: make(chan struct{}, 1), chains: map[groupSum]*chain{}, numbered: map[uint64]*entry{}}
+func newQueue(incarnation [16]byte) *queue {
+	return &queue{incarnation: incarnation, wake: make(chan struct{}, 1), chains: map[groupSum]*chain{}, numbered: map[uint64]*entry{}}
 }
 
 // notTaken is the outcome of a change of which certainly nothing has happened.
@@ -127,30 +126,6 @@ func (q *queue) stir() {
 	select {
 	case q.wake <- struct{}{}:
 	default: // it knows already
-	}
-}
-
-var errPresence = errors.New("the cluster took this relay for dead meanwhile")
-
-// become has changes go out under the numbers of another incarnation. Nobody decides any more what went out under those of the one before, nor says whether it was
-// decided; agents' pushes have an origin of their own, and go out again.
-func (q *queue) become(incarnation [16]byte) {
-	if q.incarnation == incarnation {
-		return
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	former := slices.SortedFunc(maps.Values(q.numbered), func(a, b *entry) int { return cmp.Compare(a.number, b.number) })
-	q.incarnation, q.last, q.settled = incarnation, 0, 0
-	clear(q.numbered)
-	for _, e := range former {
-		if e.sent && e.change.Agent == "" {
-			q.end(e, inDoubt(errPresence, e.change))
-			continue
-		}
-		q.last++
-		e.number = q.last
-		q.numbered[e.number] = e
 	}
 }
 
