@@ -26,7 +26,9 @@ func answer(body io.Reader, length int64) func(context.Context, *scrape.Request)
 }
 
 func refuse(reason scrape.Reason, message string) func(context.Context, *scrape.Request) (*scrape.Response, error) {
-	return func(context.Context, *scrape.Request) (*scrape.Response, error) { return nil, &scrape.Error{Reason: reason, Message: message} }
+	return func(context.Context, *scrape.Request) (*scrape.Response, error) {
+		return nil, &scrape.Error{Reason: reason, Message: message}
+	}
 }
 
 // at makes a member ask others for the agent, in that order.
@@ -98,7 +100,9 @@ func TestScrapeOverAnotherRelay(t *testing.T) {
 // broken is a body that breaks off.
 type broken struct{}
 
-func (broken) Read([]byte) (int, error) { return 0, scrape.Errorf(scrape.TargetUnreachable, "it broke") }
+func (broken) Read([]byte) (int, error) {
+	return 0, scrape.Errorf(scrape.TargetUnreachable, "it broke")
+}
 
 // TestScrapeStreams: no more of a body is held than flow control lets through, what comes first is there before the rest, and who gives up ends it at the
 // other relay.
