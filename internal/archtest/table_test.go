@@ -44,6 +44,12 @@ var table = map[string]place{
 	"internal/renewal":             {3, agentOnly},
 	"internal/agentweb":            {3, agentOnly},
 
+	"internal/cluster/membership": {3, relayOnly},
+	"internal/cluster/engine":     {2, relayOnly},
+	"internal/cluster/enginetest": {0, outside},
+	"internal/enrol/strangers":    {2, relayOnly},
+	"internal/tunnel/established": {1, relayOnly},
+
 	"internal/groupstore": {2, relayOnly},
 	"internal/roster":     {2, relayOnly},
 	"internal/relayapi":   {2, relayOnly},
@@ -66,7 +72,7 @@ var table = map[string]place{
 	"internal/scrape":    {1, shared},
 	"internal/jobexec":   {1, agentOnly},
 
-	"internal/tunnel/relayconn": {1, agentOnly},
+	"internal/tunnel/relayconn": {1, shared},
 	"internal/ledger":           {1, relayOnly},
 	"internal/enrol":            {1, shared},
 	"internal/commandline":      {0, shared},
@@ -195,6 +201,7 @@ var bans = []ban{
 		from: []string{
 			"internal/gen/relay/v1", "internal/tunnel", "internal/tunnel/tunnelserver", "internal/tunnel/tunnelclient",
 			"internal/enrol", "internal/enrol/enrolserver", "internal/enrol/enrolclient", "internal/tunnel/relayconn",
+			"internal/enrol/strangers", "internal/tunnel/established", "internal/cluster/membership",
 			"internal/relay", "internal/agent",
 		},
 		allExcept: true,
