@@ -18,9 +18,6 @@ import (
 	"pushrelay/internal/mtls"
 )
 
-// Protocol is the TLS application protocol (ALPN) between members, on the port for agents.
-const Protocol = "relay-member/1"
-
 // renewalCheck is how often it is looked whether a certificate has to be renewed.
 const renewalCheck = time.Hour
 
@@ -69,9 +66,10 @@ func encodePair(der []byte, key crypto.Signer) ([]byte, error) {
 	return append(mtls.EncodeCertificates(der), text...), err
 }
 
-// ServerTLS is with which members are awaited on the port for agents: they show a certificate of the cluster's authority, and nobody else is let in.
+// ServerTLS is with which members are awaited on the port for agents: they show a certificate of the cluster's authority, and nobody else is let in. The
+// protocol is for the caller to set.
 func (c *Certificates) ServerTLS() *tls.Config {
-	config := c.config(Protocol)
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
 	config.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.current.Load(), nil }
 	config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, c.cfg.Dir.ca.pool()
 	config.SessionTicketsDisabled = true // a ticket would outlive a removal
@@ -82,9 +80,10 @@ func (c *Certificates) ServerTLS() *tls.Config {
 	return config
 }
 
-// ClientTLS is with which a member is dialled. Which address it has does not count: it must be the named one; any member if the name is empty.
+// ClientTLS is with which a member is dialled. Which address it has does not count: it must be the named one; any member if the name is empty. The protocol is
+// for the caller to set.
 func (c *Certificates) ClientTLS(name string) *tls.Config {
-	config := c.config(Protocol)
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.current.Load(), nil }
 	config.InsecureSkipVerify = true // Not less verification but our own: by the authority of members and the name.
 	config.VerifyConnection = func(state tls.ConnectionState) error {
@@ -97,10 +96,6 @@ func (c *Certificates) ClientTLS(name string) *tls.Config {
 	return config
 }
 
-func (c *Certificates) config(protocol string) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{protocol}}
-}
-
 // Identify returns which member is at the other end of a connection that was made with one of the two. Whether it is one now the list of members says.
 func (c *Certificates) Identify(state tls.ConnectionState) (name string, err error) {
 	if !state.HandshakeComplete {
@@ -110,9 +105,6 @@ func (c *Certificates) Identify(state tls.ConnectionState) (name string, err err
 }
 
 func (c *Certificates) identify(state tls.ConnectionState, usage x509.ExtKeyUsage) (name string, err error) {
-	if state.NegotiatedProtocol != Protocol {
-		return "", fmt.Errorf("it speaks %q, and not %q", state.NegotiatedProtocol, Protocol)
-	}
 	if len(state.PeerCertificates) == 0 {
 		return "", errors.New("it shows no certificate of a member")
 	}

@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,6 +82,7 @@ type Member struct {
 type Dir struct {
 	// Static after Open, but for ca, which ForceBegin and Prepare may replace.
 	dataDir, path, release string
+	incarnation            Incarnation
 	ca                     *authority
 
 	mu     sync.Mutex
@@ -104,6 +106,7 @@ func Open(dataDir, release string) (*Dir, error) {
 		return nil, err
 	}
 	d := &Dir{dataDir: dataDir, path: path, release: release}
+	rand.Read(d.incarnation[:])
 	if err := d.read(); err != nil {
 		return nil, fmt.Errorf("%s is, or was, the data dir of a member of a cluster, and cannot be used as one: %w. Put the file back, or remove the member on another one"+
 			" (relay-server cluster remove), empty the data dir, and let it join again; relay-server never begins alone on it by itself", dataDir, err)
@@ -131,6 +134,9 @@ func (d *Dir) read() error {
 	d.mark, err = readMark(d.file(markFile))
 	return err
 }
+
+// Incarnation returns what the relay is that begins with this value: another one that is opened is another.
+func (d *Dir) Incarnation() Incarnation { return d.incarnation }
 
 func (d *Dir) file(name string) string { return filepath.Join(d.path, name) }
 

@@ -100,6 +100,10 @@ func TestOtherDirs(t *testing.T) {
 	// A snapshot of the whole disk brings the very files back.
 	newer := snapshot(t, b.dataDir)
 	older.put(t)
+	d := open(t, b.dataDir)
+	if err := d.Prepare(t.Context(), membership.Peers{Dir: d}.Confirm); !errors.Is(err, membership.ErrOther) {
+		t.Errorf("put back, before its etcd is started: %v", err)
+	}
 	if _, err = tryStart(t, b.dataDir); !errors.Is(err, membership.ErrOther) || !strings.Contains(err.Error(), "it is older than what the member had last") {
 		t.Errorf("put back: %v", err)
 	}

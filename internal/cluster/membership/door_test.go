@@ -282,7 +282,7 @@ func TestWhoIsLetIn(t *testing.T) {
 	for what, config := range map[string]*tls.Config{
 		"nobody": unverified(), "an agent": unverified(pairOf(t, agent)), "a relay": unverified(pairOf(t, relay)), "a member of another cluster": withoutVerification(stranger.ClientTLS("")),
 	} {
-		for port, protocol := range map[string]string{a.link: membership.Protocol, a.dir.Member().Peer: "h2"} {
+		for port, protocol := range map[string]string{a.link: linkProtocol, a.dir.Member().Peer: "h2"} {
 			config := config.Clone()
 			config.NextProtos = []string{protocol}
 			if said, err := dial(port, config); err == nil {

@@ -21,6 +21,9 @@ import (
 // patience bounds what takes as long as etcd wants: it adds a member only once all have heard one another for five seconds.
 const patience = time.Minute
 
+// linkProtocol is what members speak with one another.
+const linkProtocol = "relay-member/1"
+
 // node is a member that runs, as a relay would run it.
 type node struct {
 	dataDir string
@@ -164,7 +167,9 @@ func serveLink(port net.Listener, certs *membership.Certificates, door *membersh
 		if slices.Contains(hello.SupportedProtos, membership.JoinProtocol) {
 			return door.TLSConfig(), nil
 		}
-		return certs.ServerTLS(), nil
+		config := certs.ServerTLS()
+		config.NextProtos = []string{linkProtocol}
+		return config, nil
 	}}
 	for {
 		raw, err := port.Accept()

@@ -3,6 +3,7 @@ package membership_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"pushrelay/internal/cluster/engine"
 	"pushrelay/internal/cluster/membership"
 	"pushrelay/internal/relayapi"
 )
@@ -53,7 +55,11 @@ func TestLife(t *testing.T) {
 	if len(s.Words) != 2 || !strings.HasPrefix(s.Words[0], "If one more voter fails, pushes are refused") || !strings.HasPrefix(s.Words[1], "Not running, or not heard: c.") {
 		t.Errorf("two of three: %q", s.Words)
 	}
+	if a.members.Gone(before.Incarnation) {
+		t.Error("one that is away is taken for gone")
+	}
 	c = start(t, c.dataDir)
+	waitFor(t, "what c was is gone", func() bool { return a.members.Gone(before.Incarnation) && !a.members.Gone(c.dir.Incarnation()) })
 	waitFor(t, "c is back", func() bool {
 		of, running := a.members.Running("c")
 		return running && of.Incarnation != before.Incarnation
@@ -84,8 +90,30 @@ func TestLife(t *testing.T) {
 	if _, err := a.office.HandOver(t.Context()); err == nil || !strings.Contains(err.Error(), `member "a" does not lead, "b" does`) {
 		t.Errorf("handing over what it has not: %v", err)
 	}
+	const keys = 300
+	for i := range keys {
+		if _, err := a.engine.Client().Put(t.Context(), fmt.Sprintf("/kept/%03d", i), "value"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "b has all", func() bool { return has(t, b, "/kept/299") })
 	leave(t, b, false)
 	b.stop()
+	// What it held can be read, although its etcd starts no more.
+	read := 0
+	err = engine.Read(t.Context(), b.dir.Engine().Dir, "/kept/", func(key string, value []byte) error {
+		if want := fmt.Sprintf("/kept/%03d", read); key != want || string(value) != "value" {
+			t.Errorf("read %q with %q, want %q", key, value, want)
+		}
+		read++
+		return nil
+	})
+	if err != nil || read != keys {
+		t.Errorf("read %d keys, %v", read, err)
+	}
+	if err := engine.Read(t.Context(), t.TempDir(), "/", nil); err == nil {
+		t.Error("what is not there was read")
+	}
 	waitFor(t, "b is off the list", func() bool { return !a.members.IsMember("b") })
 	if m := open(t, b.dataDir).Member(); m.Pending != membership.Leave {
 		t.Errorf("b has left, and its data dir says %+v", m)
@@ -130,6 +158,9 @@ func waitFor(t *testing.T, what string, is func() bool) {
 
 // dial dials a link, and returns what the member there says.
 func dial(address string, config *tls.Config) (string, error) {
+	if config.NextProtos == nil {
+		config.NextProtos = []string{linkProtocol}
+	}
 	conn, err := tls.DialWithDialer(&dialer, "tcp", address, config)
 	if err != nil {
 		return "", err

@@ -244,7 +244,7 @@ func (d *Dir) tell(ctx context.Context, client *clientv3.Client, m *mark) error 
 		}
 		value, err := proto.Marshal(&storagev1.ClusterMember{
 			Name: own.Name, PeerAddress: own.Peer, LinkAddress: own.Link, WebAddress: own.Web, Witness: own.Witness,
-			EngineId: got.Header.GetMemberId(), Generation: raw,
+			EngineId: got.Header.GetMemberId(), Generation: raw, Incarnation: d.incarnation[:],
 		})
 		if err != nil {
 			return err

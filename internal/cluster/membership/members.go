@@ -37,7 +37,7 @@ type Config struct {
 	// Release is the program's, and Level the highest feature level that it understands.
 	Release string
 	Level   uint32
-	// Changed is called after each change of who is a member or runs, of this member's incarnation too. It must not block.
+	// Changed is called after each change of who is a member or runs, and of what Own says. It must not block.
 	Changed func()
 	Logger  *slog.Logger
 }
@@ -60,9 +60,11 @@ type Listed struct {
 	Witness bool
 	// EngineID is the id of its etcd; 0 before its first start.
 	EngineID uint64
+	// Incarnation is the one that it has, or had last; zero before its first start.
+	Incarnation Incarnation
 }
 
-// An Incarnation is one presence of a member, without a gap: after one another begins.
+// An Incarnation is a member from one start to its end. It may be taken for dead meanwhile, and come back.
 type Incarnation [16]byte
 
 // A Presence is a member that runs.
@@ -134,6 +136,17 @@ func (m *Members) Address(name string) (address string, is bool) {
 func (m *Members) Running(name string) (of Presence, running bool) {
 	of, running = m.seen.Load().running[name]
 	return of, running
+}
+
+// Gone reports whether an incarnation has ended for good: none that runs, or is only taken for dead, has it. False before anything is known.
+func (m *Members) Gone(incarnation Incarnation) bool {
+	now := m.seen.Load()
+	for _, member := range now.members {
+		if member.Incarnation == incarnation {
+			return false
+		}
+	}
+	return len(now.members) > 0
 }
 
 // Own returns this member's own presence; present is false while others may take it for dead.
@@ -303,8 +316,10 @@ func listedOf(value []byte) (Listed, error) {
 	if err := proto.Unmarshal(value, &c); err != nil {
 		return Listed{}, fmt.Errorf("reading a member: %w", err)
 	}
+	var incarnation Incarnation
+	copy(incarnation[:], c.GetIncarnation())
 	return Listed{
-		Name: c.GetName(), Addresses: Addresses{Peer: c.GetPeerAddress(), Link: c.GetLinkAddress(), Web: c.GetWebAddress()}, Witness: c.GetWitness(), EngineID: c.GetEngineId(),
+		Incarnation: incarnation, Name: c.GetName(), Addresses: Addresses{Peer: c.GetPeerAddress(), Link: c.GetLinkAddress(), Web: c.GetWebAddress()}, Witness: c.GetWitness(), EngineID: c.GetEngineId(),
 	}, nil
 }
 

@@ -2,7 +2,6 @@ package membership
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,13 +40,12 @@ func (m *Members) bePresent(ctx context.Context) {
 		gone := m.stay(ctx, own)
 		m.appearAs(nil)
 		if gone {
-			// Whoever saw the key vanish takes this member for dead: what comes back is another incarnation.
-			m.cfg.Logger.Warn("the cluster took this member for dead, for want of an answer in time; it is back under another incarnation")
+			m.cfg.Logger.Warn("the cluster took this member for dead, for want of an answer in time; it comes back")
 		}
 	}
 }
 
-// appear puts the key of a new incarnation.
+// appear puts the key.
 func (m *Members) appear(ctx context.Context) (*Own, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -55,8 +53,7 @@ func (m *Members) appear(ctx context.Context) (*Own, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking for a lease: %w", err)
 	}
-	own := &Own{Lease: granted.ID}
-	rand.Read(own.Incarnation[:])
+	own := &Own{Incarnation: m.cfg.Dir.incarnation, Lease: granted.ID}
 	value, err := proto.Marshal(&storagev1.ClusterRunning{Incarnation: own.Incarnation[:], Release: m.cfg.Release, Level: m.cfg.Level})
 	if err != nil {
 		return nil, err

@@ -41,7 +41,9 @@ type ClusterMember struct {
 	// EngineId is the id of its etcd; 0 before the first start of the member that began the cluster.
 	EngineId uint64 `protobuf:"varint,6,opt,name=engine_id,json=engineId,proto3" json:"engine_id,omitempty"`
 	// Generation is what its data dir had written down last, 16 bytes: one with another generation is a copy, or was put back. Empty before its first start.
-	Generation    []byte `protobuf:"bytes,7,opt,name=generation,proto3" json:"generation,omitempty"`
+	Generation []byte `protobuf:"bytes,7,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Incarnation is that of its process which ran last, 16 bytes: every other one that it had is gone for good.
+	Incarnation   []byte `protobuf:"bytes,8,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,10 +127,17 @@ func (x *ClusterMember) GetGeneration() []byte {
 	return nil
 }
 
+func (x *ClusterMember) GetIncarnation() []byte {
+	if x != nil {
+		return x.Incarnation
+	}
+	return nil
+}
+
 // ClusterRunning is a member that runs, under running/NAME, on a lease.
 type ClusterRunning struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Incarnation is random, 16 bytes. A key that was gone comes back with another one.
+	// Incarnation is that of the process, random, 16 bytes.
 	Incarnation []byte `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Release is what the member calls itself.
 	Release string `protobuf:"bytes,2,opt,name=release,proto3" json:"release,omitempty"`
@@ -276,7 +285,7 @@ var File_storage_v1_member_proto protoreflect.FileDescriptor
 const file_storage_v1_member_proto_rawDesc = "" +
 	"\n" +
 	"\x17storage/v1/member.proto\x12\n" +
-	"storage.v1\"\xe1\x01\n" +
+	"storage.v1\"\x83\x02\n" +
 	"\rClusterMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12!\n" +
@@ -287,7 +296,8 @@ const file_storage_v1_member_proto_rawDesc = "" +
 	"\tengine_id\x18\x06 \x01(\x04R\bengineId\x12\x1e\n" +
 	"\n" +
 	"generation\x18\a \x01(\fR\n" +
-	"generation\"b\n" +
+	"generation\x12 \n" +
+	"\vincarnation\x18\b \x01(\fR\vincarnation\"b\n" +
 	"\x0eClusterRunning\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\fR\vincarnation\x12\x18\n" +
 	"\arelease\x18\x02 \x01(\tR\arelease\x12\x14\n" +
