@@ -124,7 +124,7 @@ func (r *relay) attach(t *testing.T, agent string, process byte, number uint64) 
 	t.Helper()
 	s := &session{}
 	at, err := r.registry.Register(roster.Registration{
-		Agent: agent, Session: s, ProcessID: [16]byte{process}, Attach: number, Version: "1.0", RemoteAddress: fmt.Sprintf("192.0.2.%d:1", process),
+		Agent: agent, Session: s, ProcessID: [16]byte{process}, Attach: number, Version: "1.0", RemoteAddress: fmt.Sprintf("192.0.2.%d:%d", process, number),
 		TrustDomain: "example.org", Targets: targets(agent), HasTargets: true,
 	})
 	if err != nil {
@@ -320,6 +320,39 @@ func TestAnAgentThatMovesIsKnownAsItIs(t *testing.T) {
 		seen := b.see("site")
 		return seen.Connected && len(seen.Targets) == 1 && seen.Targets[0].Name == "third"
 	})
+}
+
+// Of several relays that an agent is with, the one of its latest attempt says what is to be known of it.
+func TestTheBestRelaySaysWhatIsKnown(t *testing.T) {
+	client := cell(t)
+	a, b, c := start(t, client, "a"), start(t, client, "b"), start(t, client, "c")
+	from := func() string { return c.see("site").RemoteAddress }
+	atB, _ := b.attach(t, "site", 1, 2)
+	eventually(t, "it is known", func() bool { return from() == "192.0.2.1:2" })
+	atA, _ := a.attach(t, "site", 1, 1) // an attempt that took longer
+	c.wantPlaces(t, "site", "b", "a")
+	if err := atB.SetTargets(targets("new")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "other targets are known", func() bool { return c.see("site").Targets[0].Name == "new" })
+	if err := atA.SetTargets(targets("old")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond) // what would come now comes with a fault only
+	if known := c.see("site"); known.RemoteAddress != "192.0.2.1:2" || known.Targets[0].Name != "new" {
+		t.Errorf("the agent is known as relay a knows it: %+v", known)
+	}
+	// The one that it has left knows less than it did while it was there.
+	atA.Close()
+	eventually(t, "relay a knows the other targets", func() bool { return len(a.see("site").Targets) == 1 && a.see("site").Targets[0].Name == "new" })
+
+	a.attach(t, "site", 1, 3)
+	atB.Close()
+	eventually(t, "relay a is the best", func() bool { return from() == "192.0.2.1:3" })
+	again, _ := c.attach(t, "site", 1, 4)
+	eventually(t, "relay c is the best", func() bool { return b.see("site").RemoteAddress == "192.0.2.1:4" })
+	again.Close()
+	eventually(t, "relay a is the best again", func() bool { return from() == "192.0.2.1:3" && b.see("site").Connected })
 }
 
 func TestForgottenOnAllRelays(t *testing.T) {
