@@ -83,17 +83,18 @@ func placeOf(relay string, kv *mvccpb.KeyValue) (place, error) {
 	return p, nil
 }
 
-// takeSession takes one key of the sessions into a copy, or that it is gone, and returns whose it is.
-func (k keys) takeSession(agents map[string]*located, kv *mvccpb.KeyValue, gone bool) (agent string, err error) {
+// takeSession takes one key of the sessions into a copy, or that it is gone.
+func (k keys) takeSession(agents map[string]*located, kv *mvccpb.KeyValue, gone bool) error {
 	agent, relay := k.splitSession(string(kv.Key))
 	a := agents[agent]
 	if a == nil {
 		if gone {
-			return agent, nil
+			return nil
 		}
 		a = &located{}
 		agents[agent] = a
 	}
+	var err error
 	switch {
 	case relay == "" && gone:
 		a.process, a.since, a.by = [16]byte{}, 0, ""
@@ -110,7 +111,7 @@ func (k keys) takeSession(agents map[string]*located, kv *mvccpb.KeyValue, gone 
 	if a.since == 0 && len(a.sessions) == 0 {
 		delete(agents, agent)
 	}
-	return agent, err
+	return err
 }
 
 // load makes the copy what etcd holds now, and tells the registry.
@@ -127,8 +128,7 @@ func (l *Location) load(ctx context.Context) error {
 	at := now.Header.GetRevision()
 	agents := map[string]*located{}
 	err = l.each(ctx, l.keys.sessions(), at, func(kv *mvccpb.KeyValue) error {
-		_, err := l.keys.takeSession(agents, kv, false)
-		return err
+		return l.keys.takeSession(agents, kv, false)
 	})
 	if err != nil {
 		return err
@@ -276,7 +276,7 @@ func (l *Location) takeSessions(events []*clientv3.Event) error {
 	for _, e := range events {
 		agent, relay := l.keys.splitSession(string(e.Kv.Key))
 		before := l.agents[agent].on(l.cfg.Relay)
-		if _, err := l.keys.takeSession(l.agents, e.Kv, e.Type == clientv3.EventTypeDelete); err != nil {
+		if err := l.keys.takeSession(l.agents, e.Kv, e.Type == clientv3.EventTypeDelete); err != nil {
 			l.mu.Unlock()
 			return err
 		}

@@ -387,8 +387,7 @@ func TestANameIsOfOneTrustDomain(t *testing.T) {
 	b := start(t, client, "b")
 	a.attach(t, "site", 1, 1)
 	_, err := b.registry.Register(roster.Registration{Agent: "site", Session: &session{}, ProcessID: [16]byte{2}, TrustDomain: "example.com"})
-	var taken *roster.TakenError
-	if !errors.As(err, &taken) {
+	if _, taken := errors.AsType[*roster.TakenError](err); !taken {
 		t.Errorf("Register with a name of another trust domain = %v", err)
 	}
 }
