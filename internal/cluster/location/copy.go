@@ -83,17 +83,18 @@ func placeOf(relay string, kv *mvccpb.KeyValue) (place, error) {
 	return p, nil
 }
 
-// takeSession takes one key of the sessions into a copy, or that it is gone, and returns whose it is.
-func (k keys) takeSession(agents map[string]*located, kv *mvccpb.KeyValue, gone bool) (agent string, err error) {
+// takeSession takes one key of the sessions into a copy, or that it is gone.
+func (k keys) takeSession(agents map[string]*located, kv *mvccpb.KeyValue, gone bool) error {
 	agent, relay := k.splitSession(string(kv.Key))
 	a := agents[agent]
 	if a == nil {
 		if gone {
-			return agent, nil
+			return nil
 		}
 		a = &located{}
 		agents[agent] = a
 	}
+	var err error
 	switch {
 	case relay == "" && gone:
 		a.process, a.since, a.by = [16]byte{}, 0, ""
@@ -110,7 +111,7 @@ func (k keys) takeSession(agents map[string]*located, kv *mvccpb.KeyValue, gone 
 	if a.since == 0 && len(a.sessions) == 0 {
 		delete(agents, agent)
 	}
-	return agent, err
+	return err
 }
 
 // load makes the copy what etcd holds now, and tells the registry.
@@ -127,8 +128,7 @@ func (l *Location) load(ctx context.Context) error {
 	at := now.Header.GetRevision()
 	agents := map[string]*located{}
 	err = l.each(ctx, l.keys.sessions(), at, func(kv *mvccpb.KeyValue) error {
-		_, err := l.keys.takeSession(agents, kv, false)
-		return err
+		return l.keys.takeSession(agents, kv, false)
 	})
 	if err != nil {
 		return err
@@ -162,22 +162,12 @@ func (l *Location) replace(agents map[string]*located, known map[string]stored, 
 		names[name] = true
 	}
 	l.mu.Lock()
-	switched := map[string]bool{}
-	for name := range names {
-		var before [16]byte
-		if a := l.agents[name]; a != nil {
-			before = a.process
-		}
-		if a := agents[name]; a != nil && a.process != before {
-			switched[name] = true
-		}
-	}
 	l.agents, l.stored = agents, known
 	l.checkAllOwn(at)
 	l.move(at)
 	l.mu.Unlock()
 	for name := range names {
-		l.settle(name, switched[name])
+		l.settle(name)
 	}
 }
 
@@ -281,16 +271,16 @@ func (l *Location) takeSessions(events []*clientv3.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	switched := map[string]bool{}
+	touched := map[string]bool{}
 	l.mu.Lock()
 	for _, e := range events {
 		agent, relay := l.keys.splitSession(string(e.Kv.Key))
 		before := l.agents[agent].on(l.cfg.Relay)
-		if _, err := l.keys.takeSession(l.agents, e.Kv, e.Type == clientv3.EventTypeDelete); err != nil {
+		if err := l.keys.takeSession(l.agents, e.Kv, e.Type == clientv3.EventTypeDelete); err != nil {
 			l.mu.Unlock()
 			return err
 		}
-		switched[agent] = switched[agent] || relay == "" && e.Type == clientv3.EventTypePut
+		touched[agent] = true
 		if relay == l.cfg.Relay {
 			l.checkOwn(agent, before, l.agents[agent].on(relay))
 		} else if l.local[agent] != nil {
@@ -299,8 +289,8 @@ func (l *Location) takeSessions(events []*clientv3.Event) error {
 	}
 	l.move(events[len(events)-1].Kv.ModRevision)
 	l.mu.Unlock()
-	for agent, isAnother := range switched {
-		l.settle(agent, isAnother)
+	for agent := range touched {
+		l.settle(agent)
 	}
 	return nil
 }
@@ -367,10 +357,10 @@ func (l *Location) drop(name string, revision int64) {
 	l.mu.Unlock()
 }
 
-// take takes in what a watch has told of an agent.
+// take takes in what etcd has of an agent.
 func (l *Location) take(agent roster.Agent, what stored) {
 	if l.install(agent, what, false) {
-		l.settle(agent.Name, false)
+		l.settle(agent.Name)
 	}
 }
 
@@ -394,25 +384,25 @@ func (l *Location) install(agent roster.Agent, what stored, gone bool) bool {
 }
 
 // settle tells the registry where an agent is, and ends a session here that is displaced.
-func (l *Location) settle(name string, switched bool) {
-	if displaced, by := l.tell(name, switched); displaced != nil {
+func (l *Location) settle(name string) {
+	if displaced, by := l.tell(name); displaced != nil {
 		l.displace(displaced, by)
 	}
 }
 
-func (l *Location) tell(name string, switched bool) (displaced *roster.Attachment, by string) {
+func (l *Location) tell(name string) (displaced *roster.Attachment, by string) {
 	l.telling.Lock()
 	defer l.telling.Unlock()
 	l.mu.RLock()
 	a := l.agents[name]
 	places := a.elsewhere(l.cfg.Relay)
-	var process [16]byte
+	isKnown, process := false, [16]byte{}
 	if a != nil {
-		process = a.process
+		isKnown, process = a.since > 0, a.process
 	}
 	displaced, by = l.displaced(name)
 	l.mu.RUnlock()
-	if switched {
+	if isKnown {
 		l.registry.NoteProcess(name, process)
 	}
 	l.registry.SetPlaces(name, places)

@@ -141,6 +141,15 @@ func TestALostLease(t *testing.T) {
 	eventually(t, "the session is registered again", func() bool { return at.Epoch() > was })
 }
 
+func revisionOf(t *testing.T, client *clientv3.Client, key string) int64 {
+	t.Helper()
+	resp, err := client.Get(t.Context(), prefix+key)
+	if err != nil || len(resp.Kvs) != 1 {
+		t.Fatalf("key %q is %v, %v", key, resp, err)
+	}
+	return resp.Kvs[0].ModRevision
+}
+
 // What a relay has to say late of an agent that has left it is worth less than what others have said since.
 func TestALateWordOfAnAgentThatHasLeft(t *testing.T) {
 	client := cell(t)
@@ -157,14 +166,16 @@ func TestALateWordOfAnAgentThatHasLeft(t *testing.T) {
 	}
 	isNew := func() bool { known := c.see("site").Targets; return len(known) == 1 && known[0].Name == "new" }
 	eventually(t, "what it announces elsewhere is known", isNew)
+	time.Sleep(500 * time.Millisecond) // relay b has nothing more to say
+	said := revisionOf(t, client, "agents/site")
 	way.requests.open()
 	eventually(t, "the session that is over is taken away", func() bool {
 		there, err := client.Get(t.Context(), prefix+"sessions/site/a")
 		return err == nil && len(there.Kvs) == 0
 	})
-	time.Sleep(time.Second) // what would come now comes with a fault only
-	if !isNew() {
-		t.Errorf("relay c knows %+v", c.see("site").Targets)
+	time.Sleep(500 * time.Millisecond) // what would come now comes with a fault only
+	if now := revisionOf(t, client, "agents/site"); now != said || !isNew() {
+		t.Errorf("the agent was written at revision %d and then %d; relay c knows %+v", said, now, c.see("site").Targets)
 	}
 	way.watches.open()
 	eventually(t, "the relay that it left knows it too", func() bool { return cmp.Diff(a.see("site").Targets, b.see("site").Targets) == "" })

@@ -124,7 +124,7 @@ func (r *relay) attach(t *testing.T, agent string, process byte, number uint64) 
 	t.Helper()
 	s := &session{}
 	at, err := r.registry.Register(roster.Registration{
-		Agent: agent, Session: s, ProcessID: [16]byte{process}, Attach: number, Version: "1.0", RemoteAddress: fmt.Sprintf("192.0.2.%d:1", process),
+		Agent: agent, Session: s, ProcessID: [16]byte{process}, Attach: number, Version: "1.0", RemoteAddress: fmt.Sprintf("192.0.2.%d:%d", process, number),
 		TrustDomain: "example.org", Targets: targets(agent), HasTargets: true,
 	})
 	if err != nil {
@@ -322,6 +322,39 @@ func TestAnAgentThatMovesIsKnownAsItIs(t *testing.T) {
 	})
 }
 
+// Of several relays that an agent is with, the one of its latest attempt says what is to be known of it.
+func TestTheBestRelaySaysWhatIsKnown(t *testing.T) {
+	client := cell(t)
+	a, b, c := start(t, client, "a"), start(t, client, "b"), start(t, client, "c")
+	from := func() string { return c.see("site").RemoteAddress }
+	atB, _ := b.attach(t, "site", 1, 2)
+	eventually(t, "it is known", func() bool { return from() == "192.0.2.1:2" })
+	atA, _ := a.attach(t, "site", 1, 1) // an attempt that took longer
+	c.wantPlaces(t, "site", "b", "a")
+	if err := atB.SetTargets(targets("new")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "other targets are known", func() bool { return c.see("site").Targets[0].Name == "new" })
+	if err := atA.SetTargets(targets("old")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond) // what would come now comes with a fault only
+	if known := c.see("site"); known.RemoteAddress != "192.0.2.1:2" || known.Targets[0].Name != "new" {
+		t.Errorf("the agent is known as relay a knows it: %+v", known)
+	}
+	// The one that it has left knows less than it did while it was there.
+	atA.Close()
+	eventually(t, "relay a knows the other targets", func() bool { return len(a.see("site").Targets) == 1 && a.see("site").Targets[0].Name == "new" })
+
+	a.attach(t, "site", 1, 3)
+	atB.Close()
+	eventually(t, "relay a is the best", func() bool { return from() == "192.0.2.1:3" })
+	again, _ := c.attach(t, "site", 1, 4)
+	eventually(t, "relay c is the best", func() bool { return b.see("site").RemoteAddress == "192.0.2.1:4" })
+	again.Close()
+	eventually(t, "relay a is the best again", func() bool { return from() == "192.0.2.1:3" && b.see("site").Connected })
+}
+
 func TestForgottenOnAllRelays(t *testing.T) {
 	client := cell(t)
 	a, b := start(t, client, "a"), start(t, client, "b")
@@ -336,9 +369,7 @@ func TestForgottenOnAllRelays(t *testing.T) {
 	at.Close()
 	eventually(t, "the agent is gone", func() bool { return b.registry.Forget("site") == nil })
 	eventually(t, "both have forgotten it", func() bool { return !a.registry.Known("site") && !b.registry.Known("site") })
-	if b.EpochCurrent("site", at.Epoch()) {
-		t.Error("a session of an agent that is forgotten is current")
-	}
+	eventually(t, "no session of it is current", func() bool { return !b.EpochCurrent("site", at.Epoch()) })
 	if c := start(t, client, "c"); c.registry.Known("site") {
 		t.Error("a relay that comes later knows it")
 	}
@@ -354,8 +385,7 @@ func TestANameIsOfOneTrustDomain(t *testing.T) {
 	b := start(t, client, "b")
 	a.attach(t, "site", 1, 1)
 	_, err := b.registry.Register(roster.Registration{Agent: "site", Session: &session{}, ProcessID: [16]byte{2}, TrustDomain: "example.com"})
-	var taken *roster.TakenError
-	if !errors.As(err, &taken) {
+	if _, taken := errors.AsType[*roster.TakenError](err); !taken {
 		t.Errorf("Register with a name of another trust domain = %v", err)
 	}
 }

@@ -322,7 +322,7 @@ func (l *Location) Admit(name, trustDomain string) error {
 		return fmt.Errorf("this relay does not know agent %q, and the cluster, which may, has no majority at the moment: %w", name, err)
 	}
 	if resp.Succeeded {
-		l.install(fresh, stored{resp.Header.GetRevision(), sum(value), true}, false)
+		l.take(fresh, stored{resp.Header.GetRevision(), sum(value), true})
 		return nil
 	}
 	for _, kv := range resp.Responses[0].GetResponseRange().GetKvs() {
@@ -330,7 +330,7 @@ func (l *Location) Admit(name, trustDomain string) error {
 		if err != nil {
 			return err
 		}
-		l.install(known, what, false)
+		l.take(known, what)
 	}
 	return nil // whether it is of the trust domain is known to the registry now
 }
