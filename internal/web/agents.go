@@ -50,6 +50,7 @@ type agentRow struct {
 	RoundTrip, ClockSkew         string
 	Pending                      uint64
 	Targets, Down                int
+	Relays                       string // with which it has a session
 }
 
 type agentList struct {
@@ -62,6 +63,7 @@ type agentList struct {
 	Orders      []option
 	Known       int
 	IsNarrow    bool // there may be agents that they do not see
+	ShowsRelays bool
 	Agents      []agentRow
 }
 
@@ -106,6 +108,9 @@ func (h *Handler) newAgentList(rights *Rights, query url.Values, now time.Time) 
 	sortBy(agents, query.Get("sort"), by)
 	list.Columns = columns(query, column{Name: "Agent"}, column{Name: "State"}, column{Name: "Targets", By: "targets", Class: "number"}, column{Name: "Down", By: "down", Class: "number"}, column{Name: "Last heard", By: "seen"},
 		column{Name: "Pushes waiting", By: "waiting", Class: "number"}, column{Name: "Version", By: "version"}, column{Name: "Certificate ends", By: "ends"})
+	if list.ShowsRelays = h.showsRelays(rights); list.ShowsRelays {
+		list.Columns = append(list.Columns, column{Name: "Relays"})
+	}
 	list.Orders = orders(list.Columns)
 	var from, to int
 	list.Pager, from, to = webpage.NewPager(query, len(agents), perPage)
@@ -113,6 +118,11 @@ func (h *Handler) newAgentList(rights *Rights, query url.Values, now time.Time) 
 		list.Agents = append(list.Agents, newAgentRow(&agents[from+i], now))
 	}
 	return list
+}
+
+// showsRelays says whether somebody sees with which relays of the cluster agents have sessions.
+func (h *Handler) showsRelays(rights *Rights) bool {
+	return h.cfg.Cluster != nil && !rights.HidesStatus
 }
 
 // means says whether the filter is about an agent.
@@ -187,7 +197,7 @@ func newAgentRow(a *roster.Agent, now time.Time) agentRow {
 	row := agentRow{
 		Name: a.Name, Link: agentLink(a.Name), Version: a.Version, RemoteAddress: a.RemoteAddress, Connected: a.Connected, Conflict: a.Conflict, Ending: certificateEndsSoon(a, now),
 		Since: webpage.MomentOf(a.SessionStarted, now), LastSeen: webpage.MomentOf(a.LastSeen, now), Expires: webpage.MomentOf(a.CertificateNotAfter, now),
-		Pending: a.SpoolPending, Targets: len(a.Targets), Down: a.Down(),
+		Pending: a.SpoolPending, Targets: len(a.Targets), Down: a.Down(), Relays: strings.Join(a.Relays, ", "),
 	}
 	if a.RoundTrip != nil {
 		row.RoundTrip = webpage.Duration(*a.RoundTrip)
@@ -218,6 +228,7 @@ type agentContent struct {
 	agentRow
 	AgentTerms
 
+	ShowsRelays            bool
 	ShowsStatus            bool // what the relay has of it, and may have by the policy, is for who asks
 	Serial                 string
 	Sessions               int
@@ -248,7 +259,7 @@ func (h *Handler) showAgent(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) newAgent(a *roster.Agent, rights *Rights, token string, now time.Time) agentContent {
 	c := agentContent{
-		agentRow: newAgentRow(a, now), Serial: a.CertificateSerial, Sessions: a.Sessions,
+		agentRow: newAgentRow(a, now), ShowsRelays: h.showsRelays(rights), Serial: a.CertificateSerial, Sessions: a.Sessions,
 		More: max(len(a.Targets)-targetsPerAgent, 0), MoreLink: "targets?" + url.Values{"agent": {a.Name}}.Encode(), Token: token, Refusal: rights.Refusal,
 	}
 	if c.ShowsStatus = !rights.HidesStatus; c.ShowsStatus {

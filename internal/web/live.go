@@ -23,14 +23,16 @@ const (
 const (
 	topicGroups = "groups"
 	topicAgents = "agents"
+	topicRelays = "relays"
 )
 
 // A live tells open pages of changes. While no page is open nothing is looked at.
 type live struct {
 	// Static.
-	store  Store
-	agents Agents
-	begun  chan struct{} // there is a stream; one slot
+	store   Store
+	agents  Agents
+	cluster func() *ClusterView // nil for a relay by itself
+	begun   chan struct{}       // there is a stream; one slot
 
 	mu      sync.Mutex
 	streams map[*stream]struct{} // guarded by mu
@@ -43,8 +45,8 @@ type stream struct {
 	end     chan struct{} // closed when the relay ends
 }
 
-func newLive(store Store, agents Agents) *live {
-	return &live{store: store, agents: agents, begun: make(chan struct{}, 1), streams: map[*stream]struct{}{}}
+func newLive(cfg *Config) *live {
+	return &live{store: cfg.Store, agents: cfg.Agents, cluster: cfg.Cluster, begun: make(chan struct{}, 1), streams: map[*stream]struct{}{}}
 }
 
 // run looks for changes while somebody listens, until ctx ends; then it ends all streams.
@@ -64,7 +66,7 @@ func (l *live) run(ctx context.Context) error {
 func (l *live) watch(ctx context.Context) {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	position, changes := l.store.Position(), l.agents.Changes()
+	position, changes, cluster := l.store.Position(), l.agents.Changes(), l.clusterState()
 	for {
 		select {
 		case <-ctx.Done():
@@ -78,10 +80,21 @@ func (l *live) watch(ctx context.Context) {
 		if c := l.agents.Changes(); c != changes {
 			changes, topics = c, append(topics, topicAgents)
 		}
+		if c := l.clusterState(); c != cluster {
+			cluster, topics = c, append(topics, topicRelays)
+		}
 		if l.tell(topics) == 0 {
 			return
 		}
 	}
+}
+
+// clusterState is another text once the cluster is not as it was.
+func (l *live) clusterState() string {
+	if l.cluster == nil {
+		return ""
+	}
+	return l.cluster().state()
 }
 
 // tell tells all streams, and returns how many there are.
@@ -106,7 +119,7 @@ func (l *live) begin() *stream {
 	if l.ended || len(l.streams) >= maxStreams {
 		return nil
 	}
-	s := &stream{changed: make(chan string, 2), end: make(chan struct{})}
+	s := &stream{changed: make(chan string, 3), end: make(chan struct{})}
 	l.streams[s] = struct{}{}
 	select {
 	case l.begun <- struct{}{}:

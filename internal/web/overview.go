@@ -28,6 +28,7 @@ type overviewContent struct {
 	Writable             string // why the store is not; empty if it is
 	StoreBytes           int64
 	Started              webpage.Moment
+	Cluster              *clusterTile // nil for a relay by itself
 	NoAgents, NoGroups   bool
 	ShowsStatus          bool // what the relay tells of itself is for who asks
 	IsNarrow             bool // there may be things that they do not see
@@ -48,7 +49,7 @@ func (h *Handler) showOverview(w http.ResponseWriter, r *http.Request) {
 	h.show(w, r, 0, func(rights *Rights, now time.Time) webpage.Page {
 		c := h.newOverview(rights, now)
 		c.First = h.firstSteps(r, rights)
-		return webpage.Page{Template: "overview", Title: c.Verdict, Place: overview, Topics: topicAgents + " " + topicGroups, Content: c}
+		return webpage.Page{Template: "overview", Title: c.Verdict, Place: overview, Topics: topicAgents + " " + topicGroups + " " + topicRelays, Content: c}
 	})
 }
 
@@ -72,6 +73,10 @@ func (c *overviewContent) addStatus(h *Handler, now time.Time) {
 	}
 	for _, loss := range health.Losses {
 		c.add("!", "The store has lost something, or may have", loss, "status")
+	}
+	if h.cfg.Cluster != nil {
+		cluster := h.cfg.Cluster()
+		c.Cluster, c.Attention = cluster.tile(now), append(c.Attention, cluster.troubles(now)...)
 	}
 	scrapes, pushes := h.cfg.Recent.All()
 	if n := pushes.Refused(); n > 0 {

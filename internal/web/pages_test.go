@@ -30,7 +30,7 @@ func evilSite(t testing.TB) *site {
 	t.Helper()
 	skew, name := time.Second, strings.ReplaceAll(evil, "/", "") // names of agents and targets have no slash
 	s := newSite(t, roster.Agent{
-		Name: name, Version: evil, RemoteAddress: evil, CertificateSerial: evil, ClockSkew: &skew, SpoolPending: 3,
+		Name: name, Version: evil, RemoteAddress: evil, CertificateSerial: evil, ClockSkew: &skew, SpoolPending: 3, Relays: []string{evil},
 		Targets: []roster.Target{{Target: target.Target{Name: name, Job: evil, Instance: "javascript:alert(1)", Address: evil, MetricsPath: "/" + evil, Labels: []target.Label{{Name: "l", Value: evil}}}, LastError: "bad_status: " + evil}},
 	}, roster.Agent{
 		Name: "javascript:alert(1)", Connected: true, Conflict: true,
@@ -48,6 +48,12 @@ func evilSite(t testing.TB) *site {
 	s.config = func(cfg *web.Config) {
 		cfg.Flags[evil], cfg.Build[evil] = evil, evil
 		cfg.AgentTerms = func(string) web.AgentTerms { return web.AgentTerms{Policy: []string{evil}} }
+		cfg.Cluster = func() *web.ClusterView {
+			return &web.ClusterView{
+				Name: evil, Leader: evil, Words: []string{evil}, Settings: []string{evil},
+				Members: []web.ClusterMember{{Name: evil, WebAddress: evil, LinkAddress: evil, PeerAddress: evil, Role: web.Role(evil), Release: evil}, {Name: "away" + evil, Role: web.Voter}},
+			}
+		}
 	}
 	s.build()
 	return s
@@ -91,7 +97,7 @@ func TestEveryPageIsReached(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"", "agents", "targets", "groups", "group", "refused", "start", "asset"} {
+	for _, want := range []string{"", "agents", "targets", "groups", "group", "refused", "relays", "start", "asset"} {
 		if kinds[want] == 0 {
 			t.Errorf("no page of the kind %q was reached: %v", want, kinds)
 		}
@@ -224,7 +230,7 @@ func testAgents(t *testing.T) {
 	s := newSite(t,
 		roster.Agent{
 			Name: "site-a", Connected: true, Conflict: true, SessionStarted: now.Add(-time.Hour), LastSeen: now, Version: "9.9", RemoteAddress: "192.0.2.7:4711", Sessions: 3, CertificateSerial: "0a:0b",
-			CertificateNotAfter: now.Add(72*time.Hour + time.Minute), RoundTrip: &roundTrip, ClockSkew: &skew, SpoolPending: 3,
+			CertificateNotAfter: now.Add(72*time.Hour + time.Minute), RoundTrip: &roundTrip, ClockSkew: &skew, SpoolPending: 3, Relays: []string{evil},
 			Targets: []roster.Target{
 				{Target: target.Target{Name: "node-1", Job: "node", Instance: "web-1", Address: "10.0.0.1:9100"}, LastScrape: now, LastDuration: 3 * time.Millisecond},
 				{Target: target.Target{Name: "node-2", Job: "node", Instance: "web-2", Address: "10.0.0.2:9100"}, LastScrape: now, LastError: "target_unreachable: connection refused"},

@@ -23,8 +23,7 @@ type statusContent struct {
 func (h *Handler) showStatus(w http.ResponseWriter, r *http.Request) {
 	h.show(w, r, 0, func(rights *Rights, now time.Time) webpage.Page {
 		if rights.HidesStatus {
-			const title = "Not for you"
-			return webpage.Page{Template: "missing", Title: title, Status: http.StatusForbidden, Content: absence{title, "What the relay tells of itself is not for you to read. The policy file says for whom it is."}}
+			return notForYou()
 		}
 		health := h.cfg.Health()
 		return webpage.Page{Template: "status", Title: "Status", Place: "Status", Topics: topicGroups, Content: statusContent{

@@ -91,6 +91,9 @@ type Config struct {
 	Health func() Health
 	// AgentTerms says what an agent may have. Required.
 	AgentTerms func(agent string) AgentTerms
+	// Cluster is what is known of the relay's cluster; nil for a relay by itself. It must not block: it is asked for each page, and each second while one is
+	// open.
+	Cluster func() *ClusterView
 	// AgentLabel is the grouping label of agents' groups; empty for none.
 	AgentLabel string
 
@@ -126,13 +129,17 @@ type Handler struct {
 }
 
 // places are the pages that every page leads to.
-var places = []webpage.Place{
-	{Name: overview, Path: ""},
-	{Name: "Agents", Path: "agents"},
-	{Name: "Targets", Path: "targets"},
-	{Name: "Groups", Path: "groups"},
-	{Name: "First steps", Path: "start"},
-	{Name: "Status", Path: "status"},
+func places(cfg *Config) []webpage.Place {
+	all := []webpage.Place{
+		{Name: overview, Path: ""},
+		{Name: "Agents", Path: "agents"},
+		{Name: "Targets", Path: "targets"},
+		{Name: "Groups", Path: "groups"},
+	}
+	if cfg.Cluster != nil {
+		all = append(all, webpage.Place{Name: "Relays", Path: "relays"})
+	}
+	return append(all, webpage.Place{Name: "First steps", Path: "start"}, webpage.Place{Name: "Status", Path: "status"})
 }
 
 const overview = "Overview"
@@ -140,9 +147,9 @@ const overview = "Overview"
 // New returns a handler.
 func New(cfg Config) *Handler {
 	h := &Handler{
-		cfg: cfg, live: newLive(cfg.Store, cfg.Agents),
+		cfg: cfg, live: newLive(&cfg),
 		pages: webpage.New(webpage.Config{
-			Templates: templates(), Program: "pushrelay", Places: places, Events: "events", Logger: cfg.Logger,
+			Templates: templates(), Program: "pushrelay", Places: places(&cfg), Events: "events", Logger: cfg.Logger,
 		}),
 	}
 	rand.Read(h.secret[:])
@@ -172,6 +179,9 @@ func (h *Handler) Mount(r *route.Router, counted func(name string, h http.Handle
 	all("/groups", h.showGroups)
 	all("/groups/delete", h.showDeletion)
 	all("/refused", h.showRefused)
+	if h.cfg.Cluster != nil {
+		all("/relays", h.showRelays)
+	}
 	one("/agents/:agent", h.showAgent)
 	one("/agents/:agent/targets/:target", h.showTarget)
 	one("/group/*labels", h.showGroup)
@@ -203,6 +213,15 @@ func (h *Handler) show(w http.ResponseWriter, r *http.Request, depth int, newPag
 
 // An absence says that something is not shown, and why.
 type absence struct{ Title, Words string }
+
+// notForYou is the page of what the relay tells of itself, for who may not read it.
+func notForYou() webpage.Page {
+	const title = "Not for you"
+	return webpage.Page{
+		Template: "missing", Title: title, Status: http.StatusForbidden,
+		Content: absence{title, "What the relay tells of itself is not for you to read. The policy file says for whom it is."},
+	}
+}
 
 // missing is the page of what is not there, or is not for who asks.
 func missing(what string) webpage.Page {

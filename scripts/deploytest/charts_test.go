@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -81,6 +82,18 @@ nodeSelector: {kubernetes.io/os: linux}
 tolerations: [{operator: Exists}]
 affinity: {nodeAffinity: {}}
 priorityClassName: high
+`},
+	"cluster": {"relay-server", "cluster: {enabled: true}\n"},
+	"cluster with all": {"relay-server", `
+cluster: {enabled: true, replicas: 5, init: false, serverNames: [r-0.example.org, r-1.example.org, r-2.example.org, r-3.example.org, r-4.example.org], peerCA: {existingSecret: members}}
+agents: {loadBalancerSourceRanges: [192.0.2.0/24], annotations: {a: b}}
+monitoring:
+  scheme: https
+  serviceMonitor: {enabled: true, labels: {release: prometheus}, interval: 30s}
+  scrapeConfig: {enabled: true}
+  rules: {enabled: true}
+networkPolicy: {enabled: true, scrapers: [{podSelector: {}}]}
+affinity: {nodeAffinity: {}}
 `},
 	"relay with a policy only": {"relay-server", "policy: 'users: [{anonymous: true}]'\n"},
 	"relay without volume":     {"relay-server", "persistence: {enabled: false}\nimage: {digest: \"sha256:" + strings.Repeat("0", 64) + "\"}\nnetworkPolicy: {enabled: true}\nagents: {type: ClusterIP}\n"},
@@ -214,7 +227,7 @@ func TestCharts(t *testing.T) {
 		})
 	}
 	for _, kind := range []string{
-		"StatefulSet", "Deployment", "DaemonSet", "Service", "ServiceAccount", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget", "ServiceMonitor", "ScrapeConfig", "PrometheusRule",
+		"StatefulSet", "Deployment", "DaemonSet", "Service", "Secret", "ServiceAccount", "ConfigMap", "NetworkPolicy", "PodDisruptionBudget", "ServiceMonitor", "ScrapeConfig", "PrometheusRule",
 	} {
 		if !seen[kind] {
 			t.Errorf("no case renders a %s", kind)
@@ -232,7 +245,9 @@ func checkObjects(t *testing.T, chart string, objects []runtime.Object) {
 	for _, o := range objects {
 		switch o := o.(type) {
 		case *corev1.Service:
-			checkSelects(t, template, &v1.LabelSelector{MatchLabels: o.Spec.Selector})
+			selector := maps.Clone(o.Spec.Selector)
+			delete(selector, appsv1.StatefulSetPodNameLabel) // Kubernetes gives a pod its name
+			checkSelects(t, template, &v1.LabelSelector{MatchLabels: selector})
 			for _, port := range o.Spec.Ports {
 				if !slices.ContainsFunc(template.Spec.Containers[0].Ports, func(p corev1.ContainerPort) bool { return p.Name == port.TargetPort.StrVal }) {
 					t.Errorf("service %s leads to port %s, which no container has", o.Name, port.TargetPort.StrVal)
@@ -302,9 +317,14 @@ func checkPod(t *testing.T, chart string, template *corev1.PodTemplateSpec) {
 	for _, v := range template.Spec.Volumes {
 		volumes[v.Name] = true
 	}
-	for _, mount := range container.VolumeMounts {
-		if !volumes[mount.Name] {
-			t.Errorf("volume %s is mounted and not there", mount.Name)
+	for _, c := range append(template.Spec.InitContainers, container) {
+		if !reflect.DeepEqual(c.SecurityContext, container.SecurityContext) || c.Image != container.Image {
+			t.Errorf("container %s may do %+v, of %s", c.Name, c.SecurityContext, c.Image)
+		}
+		for _, mount := range c.VolumeMounts {
+			if !volumes[mount.Name] {
+				t.Errorf("volume %s is mounted and not there", mount.Name)
+			}
 		}
 	}
 }
@@ -312,14 +332,17 @@ func checkPod(t *testing.T, chart string, template *corev1.PodTemplateSpec) {
 // TestChartsRefuse: what is missing or mistaken is told, and nothing is rendered.
 func TestChartsRefuse(t *testing.T) {
 	for name, tt := range map[string]struct{ chart, values, want string }{
-		"no image":           {"relay-server", "image: {repository: ''}", "image.repository is missing"},
-		"no name":            {"relay-server", "serverNames: []", "serverNames is missing"},
-		"no token":           {"relay-agent", "enroll: {existingSecret: ''}", "enroll.existingSecret is missing"},
-		"an unknown key":     {"relay-server", "storage: {size: 1Gi}", "additional properties 'storage' not allowed"},
-		"no port":            {"relay-server", "service: {port: 0}", "/service/port"},
-		"no size":            {"relay-server", "persistence: {size: much}", "/persistence/size"},
-		"an unknown kind":    {"relay-agent", "kind: Job", "/kind"},
-		"one name for nodes": {"relay-agent", "kind: DaemonSet\nenroll: {fromToken: true}", "/enroll/fromToken"},
+		"no image":                  {"relay-server", "image: {repository: ''}", "image.repository is missing"},
+		"no name":                   {"relay-server", "serverNames: []", "serverNames is missing"},
+		"no token":                  {"relay-agent", "enroll: {existingSecret: ''}", "enroll.existingSecret is missing"},
+		"a cluster without volumes": {"relay-server", "cluster: {enabled: true}\npersistence: {enabled: false}", "cluster.enabled wants persistence.enabled"},
+		"too few names":             {"relay-server", "cluster: {enabled: true, serverNames: [relay-0.example.org]}", "one name for each pod"},
+		"a cluster of two":          {"relay-server", "cluster: {enabled: true, replicas: 2}", "/cluster/replicas"},
+		"an unknown key":            {"relay-server", "storage: {size: 1Gi}", "additional properties 'storage' not allowed"},
+		"no port":                   {"relay-server", "service: {port: 0}", "/service/port"},
+		"no size":                   {"relay-server", "persistence: {size: much}", "/persistence/size"},
+		"an unknown kind":           {"relay-agent", "kind: Job", "/kind"},
+		"one name for nodes":        {"relay-agent", "kind: DaemonSet\nenroll: {fromToken: true}", "/enroll/fromToken"},
 		"monitoring of a port that is shut": {
 			"relay-server", "web: {existingSecret: relay-web}\nmonitoring: {serviceMonitor: {enabled: true}}", "monitoring.scheme, basicAuth, authorization and tlsConfig have to say",
 		},

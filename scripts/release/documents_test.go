@@ -38,7 +38,7 @@ var (
 	// configured is a folder below /etc that has a name of ours.
 	configured = regexp.MustCompile(`[^\w/](/etc/[\w-]*relay[\w-]*)`)
 	// ofPods are those that a chart mounts.
-	ofPods = []string{"/etc/relay-agent-enroll", "/etc/relay-agent-secrets", "/etc/relay-server-web"}
+	ofPods = []string{"/etc/relay-agent-enroll", "/etc/relay-agent-secrets", "/etc/relay-server-peer-ca", "/etc/relay-server-web"}
 )
 
 // TestPathsInDocuments: what documents take out of an image is in it, and what they name of a machine is where the packages put it.

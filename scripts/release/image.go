@@ -35,7 +35,7 @@ var containers = map[string]container{
 	"relay-server": {
 		description: "Takes metrics out of networks that nobody can dial into: a Pushgateway, and a relay for agents",
 		health:      []string{"relay-server", "check-ready"},
-		ports:       []string{"9091/tcp", "9443/tcp"},
+		ports:       []string{"9091/tcp", "9443/tcp", "9444/tcp"},
 	},
 	"relay-agent": {
 		description: "Dials out of an isolated network to relays: local jobs push to it, and relays scrape targets through it",

@@ -193,10 +193,48 @@ func watched(t testing.TB) (*house.Relay, *house.Agent) {
 	return relay, agent
 }
 
-// exposed returns the names of the series of pages, and those that Prometheus itself and the rules add.
+// ofClusters are the metrics of rules and dashboards that only a member of a cluster has. The programs that run here are none; internal/e2e/cluster has members, and
+// looks for each of these.
+func ofClusters(t testing.TB) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	for name := range strings.Lines(client.ReadFile(t, "testdata/cluster-metrics.txt")) {
+		names[strings.TrimSpace(name)] = true
+	}
+	return names
+}
+
+// TestMetricsOfClusters: the list has what rules and dashboards ask a cluster for, and nothing else.
+func TestMetricsOfClusters(t *testing.T) {
+	t.Parallel()
+	rules, _ := rulesOf(t)
+	var exprs []string
+	for _, r := range rules {
+		exprs = append(exprs, r.Expr)
+	}
+	for _, q := range queriesOf(t, dashboardValues) {
+		exprs = append(exprs, q.expr)
+	}
+	asked := map[string]bool{}
+	for _, expr := range exprs {
+		for _, name := range metricsIn(t, expr) {
+			if strings.HasPrefix(name, "relay_cluster_") {
+				asked[name] = true
+			}
+		}
+	}
+	if got := ofClusters(t); !maps.Equal(got, asked) {
+		t.Errorf("testdata/cluster-metrics.txt has %v, and asked for are %v", slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(asked)))
+	}
+}
+
+// exposed returns the names of the series of pages, and those that Prometheus itself, the rules and members of a cluster add.
 func exposed(t testing.TB, rules []rule, pages ...string) map[string]bool {
 	t.Helper()
-	names := map[string]bool{"up": true, "scrape_duration_seconds": true, "ALERTS": true}
+	names := ofClusters(t)
+	for _, name := range []string{"up", "scrape_duration_seconds", "ALERTS"} {
+		names[name] = true
+	}
 	for _, r := range rules {
 		names[r.Record] = true
 	}

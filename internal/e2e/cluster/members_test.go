@@ -252,3 +252,21 @@ func TestThreeRelays(t *testing.T) {
 		t.Errorf("cluster status says\n%s", got)
 	}
 }
+
+// TestWatchedMetrics: what the rules and dashboards ask a cluster for is what its members say of themselves.
+func TestWatchedMetrics(t *testing.T) {
+	s := newSite(t, 3)
+	for _, m := range s.members {
+		if code, answer := m.push(http.MethodPut, "/job/j", 1); code != http.StatusOK {
+			t.Fatalf("push at %s: %d %s", m.name, code, answer)
+		}
+	}
+	for _, m := range s.members {
+		page := client.MustGet(t, m.url+"/-/relay-metrics")
+		for name := range strings.Lines(client.ReadFile(t, "../alerts/testdata/cluster-metrics.txt")) {
+			if name = strings.TrimSpace(name); !strings.Contains(page, "\n"+name+"{") && !strings.Contains(page, "\n"+name+" ") {
+				t.Errorf("%s does not have %s", m.name, name)
+			}
+		}
+	}
+}

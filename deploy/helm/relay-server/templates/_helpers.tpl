@@ -52,10 +52,38 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 {{- with .Values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.affinity }}
-affinity: {{- toYaml . | nindent 2 }}
+{{- if .Values.affinity }}
+affinity: {{- toYaml .Values.affinity | nindent 2 }}
+{{- else if .Values.cluster.enabled }}
+affinity:
+  podAntiAffinity:
+    # Two on one node fail together.
+    requiredDuringSchedulingIgnoredDuringExecution:
+      - topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels: {{- include "selector" . | nindent 12 }}
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: topology.kubernetes.io/zone
+          labelSelector:
+            matchLabels: {{- include "selector" . | nindent 14 }}
 {{- end }}
 {{- with .Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- end -}}
+
+{{/* The headless service by which members find one another, and a Secret with the authority that signs them. */}}
+{{- define "members" -}}
+{{ include "name" . }}-members
+{{- end -}}
+
+{{- define "peerCA" -}}
+{{- default (printf "%s-peer-ca" (include "name" .)) .Values.cluster.peerCA.existingSecret -}}
+{{- end -}}
+
+{{/* The name of a pod within Kubernetes. */}}
+{{- define "domain" -}}
+{{ include "members" . }}.{{ .Release.Namespace }}.svc
 {{- end -}}
