@@ -77,6 +77,7 @@ func TestOtherDirs(t *testing.T) {
 	t.Parallel()
 	a := start(t, found(t, "a"))
 	b := joined(t, a, "b")
+	joined(t, a, "c") // without b a majority answers
 	b.stop()
 	older := snapshot(t, b.dataDir)
 	b = start(t, b.dataDir)
