@@ -205,8 +205,7 @@ var bans = []ban{
 		from: []string{
 			"internal/gen/relay/v1", "internal/tunnel", "internal/tunnel/tunnelserver", "internal/tunnel/tunnelclient",
 			"internal/enrol", "internal/enrol/enrolserver", "internal/enrol/enrolclient", "internal/tunnel/relayconn",
-			"internal/relay", "internal/agent", "internal/cluster/engine",
-			"internal/enrol/strangers", "internal/tunnel/established", "internal/cluster/membership",
+			"internal/enrol/strangers", "internal/tunnel/established", "internal/cluster/engine", "internal/cluster/membership",
 			"internal/relay", "internal/agent",
 		},
 		allExcept: true,
