@@ -47,6 +47,8 @@ type Config struct {
 	Store Store
 	// ForgetAfter is how long what is left of an expired group is kept (L6); 0 for ever.
 	ForgetAfter time.Duration
+	// Leads says whether what expires is removed here; nil if it always is. Where it is not, another relay removes it from the same store.
+	Leads func() bool
 	// Logger warns of rules by which much expires. Required.
 	Logger *slog.Logger
 	// Registerer takes the keeper's metrics. Required.
@@ -60,6 +62,7 @@ type Keeper struct {
 
 	mu    sync.Mutex // guards what follows, and is held while groups are removed
 	ruled bool       // there were rules before
+	led   bool       // what expires was removed here at the last look
 	rules []lifetime.Rule
 	seen  []sighting // the oldest first
 }
@@ -84,7 +87,7 @@ func (k *Keeper) SetRules(rules []lifetime.Rule) {
 		return
 	}
 	k.seen, k.rules = nil, rules
-	reform := k.cfg.Store.SetRegime(lifetime.Regime{Rules: rules, ForgetAfter: k.cfg.ForgetAfter})
+	reform := k.setRegime()
 	if k.ruled && float64(reform.Expired) > massExpiry*float64(reform.Groups) {
 		k.metrics.massExpiries.Inc()
 		k.cfg.Logger.Warn("many groups are expired by the rules that were just loaded, and not exposed any more; if that is a mistake, correct the file and reload it within an hour: before that nothing is deleted but what stands in the way of a push",
@@ -103,8 +106,28 @@ func (k *Keeper) Run(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		k.sweep(ctx)
+		if k.leads() {
+			k.sweep(ctx)
+		}
 	}
+}
+
+// leads says whether what expires is removed here. Where that begins, all that has expired is to be seen anew.
+func (k *Keeper) leads() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	leads := k.cfg.Leads == nil || k.cfg.Leads()
+	if leads && !k.led && k.cfg.Leads != nil && k.ruled {
+		k.seen = nil
+		k.setRegime()
+	}
+	k.led = leads
+	return leads
+}
+
+// setRegime has the store look at all groups by the present rules. The caller holds mu.
+func (k *Keeper) setRegime() groupstore.Reform {
+	return k.cfg.Store.SetRegime(lifetime.Regime{Rules: k.rules, ForgetAfter: k.cfg.ForgetAfter})
 }
 
 // sweep notes all that has expired, and removes what has been for long enough.

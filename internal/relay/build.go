@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/common/version"
 
+	"pushrelay/internal/cluster/link"
+	"pushrelay/internal/cluster/membership"
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/fileowner"
 	"pushrelay/internal/groupstore"
@@ -41,6 +43,9 @@ func newServer(opts Options, p process) (*Server, error) {
 		return nil, err
 	}
 	if err = s.openDataDir(); err == nil {
+		err = s.openMember()
+	}
+	if s.files = files; err == nil && s.cluster == nil { // a member is built once its etcd runs
 		err = s.build(files)
 	}
 	if err != nil {
@@ -76,9 +81,15 @@ func (s *Server) build(files files) error {
 	}
 	s.guard = policy.NewGuard(s.logger.With(slog.String("component", "policy")), s.telemetry)
 	s.guard.Set(files.policy) // before any agent is known
+	var sharing roster.Sharing
+	if s.cluster != nil {
+		s.cluster.parts()
+		sharing = s.cluster.location
+	}
 	var err error
 	s.agents, err = roster.Open(roster.Config{
-		File: agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, ThrownOut: s.thrownOut, Withheld: s.noteWithheld, Scraped: s.recent.Scraped,
+		Sharing: sharing,
+		File:    agentsFile(dataDir), Release: version.Version, ForgetAfter: opts.AgentForgetAfter, Terms: s.termsOf, ThrownOut: s.thrownOut, Withheld: s.noteWithheld, Scraped: s.recent.Scraped,
 		Logger: s.logger.With(slog.String("component", "agents")), Registerer: s.telemetry,
 	})
 	if err != nil {
@@ -128,15 +139,24 @@ func (s *Server) newStore(dataDir string) error {
 	if s.opts.DisableConsistencyCheck {
 		check = groupstore.CheckQuarantine
 	}
-	s.durability = newDurability(dataDir, &s.opts, groupstore.Config{
+	store := groupstore.Config{
 		OwnFamilies: s.ownFamilies, Check: check, MaxSeries: s.opts.MaxSeries, MaxGroups: s.opts.MaxGroups,
 		AccountLabel: s.opts.AgentLabel, AccountLimits: s.limitsOf,
 		Presence: s.presence,
-	}, s.telemetry)
+	}
+	if s.cluster != nil {
+		s.durability = newDurability(dataDir, &s.opts, s.cluster.newKeep(store), s.telemetry)
+	} else {
+		s.durability = newDurability(dataDir, &s.opts, newKeep(dataDir, &s.opts, store, s.telemetry), s.telemetry)
+	}
 	s.store = s.durability.Store()
-	s.lives = lifecycle.New(lifecycle.Config{
+	lives := lifecycle.Config{
 		Store: s.store, ForgetAfter: s.opts.GroupsForgetAfter, Logger: s.logger.With(slog.String("component", "lifecycle")), Registerer: s.telemetry,
-	})
+	}
+	if s.cluster != nil {
+		lives.Leads = s.cluster.leads
+	}
+	s.lives = lifecycle.New(lives)
 	registerStoreMetrics(s.telemetry, s.store, quotaLimits{groups: s.opts.MaxGroups, series: s.opts.MaxSeries}, s.durability.Failure)
 	s.quotas = newQuotas(s.agents.Agents, s.store, quotaLimits{groups: s.opts.AgentMaxGroups, series: s.opts.AgentMaxSeries}, s.limitsOf, s.logger)
 	s.telemetry.MustRegister(s.quotas)
@@ -145,6 +165,11 @@ func (s *Server) newStore(dataDir string) error {
 		Store: s.store, Limits: s.opts.PushLimits, Names: s.opts.names(),
 		AgentLabel: s.opts.AgentLabel, KnownAgent: s.agents.Known, Permit: s.permitAgent, Sees: s.seenByAgent, Adding: s.addingOf, Decided: s.decided, Registerer: s.telemetry,
 	})
+	s.applier, s.changes = s.ingester, s.store
+	if s.cluster != nil {
+		s.cluster.newLink()
+		s.applier, s.changes = s.cluster.link.Forwarder, sharedStore{s.store, s.cluster.link}
+	}
 	return nil
 }
 
@@ -173,9 +198,15 @@ func (s *Server) newTunnel() error {
 		return err
 	}
 	s.enrolment = s.newEnrolment()
+	var known tunnelserver.Journals = s.ingester
+	var protocols map[string]tunnelserver.Protocol
+	if c := s.cluster; c != nil {
+		known = journals{c}
+		protocols = map[string]tunnelserver.Protocol{link.Protocol: c.link.Server, membership.JoinProtocol: c.door}
+	}
 	s.tunnel = tunnelserver.New(tunnelserver.Config{
-		Certificates: s.certificates, Revoked: s.revoked, Enrolment: s.enrolment, Registry: s.agents, Applier: s.ingester, Budget: s.budget, Limits: s.opts.PushLimits,
-		Timeout: s.opts.PushTimeout, Journals: s.ingester,
+		Certificates: s.certificates, Revoked: s.revoked, Enrolment: s.enrolment, Protocols: protocols, Registry: s.agents, Applier: s.applier, Budget: s.budget, Limits: s.opts.PushLimits,
+		Timeout: s.opts.PushTimeout, Journals: known,
 		AgentLabel: s.opts.AgentLabel, Names: s.opts.names(), OwnFamilies: s.toldFamilies(),
 		MaxScrapeBodyBytes: s.opts.ScrapeMaxBodyBytes,
 		StoreID:            s.durability.ID(), History: s.durability.History, Version: version.Version, Logger: s.logger.With(slog.String("component", "tunnel")), Registerer: s.telemetry,

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/authority"
+	"pushrelay/internal/cluster/membership"
 	"pushrelay/internal/control"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/ledger"
@@ -50,7 +51,10 @@ func (s *Server) openControl() error {
 		return nil
 	}
 	var err error
-	if s.ledger, err = ledger.Open(ledger.Config{Dir: dataDir, Release: version.Version, NoLock: s.opts.DataDirNoLock, Grace: s.opts.AgentRenewalGrace}); err != nil {
+	if s.cluster != nil {
+		ledger.Mark(dataDir)
+		s.ledger = ledger.On(s.cluster.journal, s.opts.AgentRenewalGrace)
+	} else if s.ledger, err = ledger.Open(ledger.Config{Dir: dataDir, Release: version.Version, NoLock: s.opts.DataDirNoLock, Grace: s.opts.AgentRenewalGrace}); err != nil {
 		return fmt.Errorf("--data.dir %s: %w", dataDir, err)
 	}
 	if torn := s.ledger.Torn(); torn > 0 {
@@ -86,7 +90,20 @@ func (s *Server) controlRoutes() http.Handler {
 	mux.HandleFunc("GET "+relayapi.GroupsPath, s.groups.List)
 	mux.HandleFunc("DELETE "+relayapi.GroupsPath, s.groups.Delete)
 	mux.HandleFunc("GET "+relayapi.ControlBackup, s.backup)
+	office := control.ClusterHandler(s.office())
+	mux.Handle(relayapi.ControlCluster, office)
+	mux.Handle(relayapi.ControlCluster+"/", office)
 	return mux
+}
+
+// office does what the operator says about a cluster.
+func (s *Server) office() *membership.Office {
+	if s.cluster != nil {
+		return s.cluster.office
+	}
+	return membership.NewOffice(membership.OfficeConfig{
+		DataDir: s.dataDir, Release: version.Version, Restart: s.Restart, Logger: s.logger.With(slog.String("component", "cluster")),
+	})
 }
 
 // backup answers with what the store holds. One is made at a time: each holds what has changed since it began.

@@ -31,17 +31,20 @@ type durability struct {
 	logger     *slog.Logger
 }
 
-// newDurability makes the store, with a log that is not read yet, or without one in memory only.
-func newDurability(dataDir string, opts *Options, cfg groupstore.Config, reg prometheus.Registerer) *durability {
-	d := &durability{dataDir: dataDir, usedBefore: wasUsed(dataDir), logger: opts.Logger}
+// newKeep makes the store of a relay alone, with a log that is not read yet, or without one in memory only.
+func newKeep(dataDir string, opts *Options, cfg groupstore.Config, reg prometheus.Registerer) keep.Keep {
 	if dataDir == "" {
-		d.Keep = keep.NewMemory(cfg, version.Version)
-	} else {
-		d.Keep = keep.NewDisk(keep.Config{
-			Dir: storeDir(dataDir), Store: cfg, Release: version.Version, NoLock: opts.DataDirNoLock, Progress: opts.progress("recovering the store"),
-			Logger: opts.Logger.With(slog.String("component", "store")), Registerer: reg,
-		})
+		return keep.NewMemory(cfg, version.Version)
 	}
+	return keep.NewDisk(keep.Config{
+		Dir: storeDir(dataDir), Store: cfg, Release: version.Version, NoLock: opts.DataDirNoLock, Progress: opts.progress("recovering the store"),
+		Logger: opts.Logger.With(slog.String("component", "store")), Registerer: reg,
+	})
+}
+
+// newDurability returns how a store lives that is kept so.
+func newDurability(dataDir string, opts *Options, k keep.Keep, reg prometheus.Registerer) *durability {
+	d := &durability{Keep: k, dataDir: dataDir, usedBefore: wasUsed(dataDir), logger: opts.Logger}
 	d.handover = newHandover(opts, d.Keep, reg)
 	return d
 }

@@ -17,7 +17,7 @@ func (s *Server) Telemetry() *prometheus.Registry { return s.telemetry }
 
 // Regime returns what holds of the lives of groups.
 func (s *Server) Regime() lifetime.Regime {
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
+	s.using.Lock()
+	defer s.using.Unlock()
 	return lifetime.Regime{Rules: s.rules, ForgetAfter: s.opts.GroupsForgetAfter}
 }

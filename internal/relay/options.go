@@ -91,6 +91,9 @@ type Options struct {
 	// AgentForgetAfter is how long a departed agent stays known.
 	AgentForgetAfter time.Duration
 
+	// ClusterMaxStaleness is for how long a member of a cluster that hears no majority is to be asked for what it has.
+	ClusterMaxStaleness time.Duration
+
 	// ShutdownTimeout bounds the wait for what is in flight when the relay stops.
 	ShutdownTimeout time.Duration
 	// Flags are all flags as text, for people.
@@ -127,6 +130,7 @@ func DefaultOptions() Options {
 		AgentCertificateLifetime:  30 * 24 * time.Hour,
 		AgentRenewalGrace:         90 * 24 * time.Hour,
 		AgentForgetAfter:          24 * time.Hour,
+		ClusterMaxStaleness:       time.Minute,
 		ShutdownTimeout:           20 * time.Second,
 	}
 }

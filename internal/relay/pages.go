@@ -27,8 +27,13 @@ func (s *Server) newPages(prefix string, external *url.URL) *web.Handler {
 			dataDir = whole
 		}
 	}
+	var cluster func() *web.ClusterView
+	if s.cluster != nil {
+		cluster = s.cluster.page
+	}
 	return web.New(web.Config{
-		Store: s.store, Agents: s.agents, Recent: s.recent, Deleter: s.groups, Rights: s.rights, Health: s.health, AgentTerms: s.agentTerms,
+		Cluster: cluster,
+		Store:   s.store, Agents: s.agents, Recent: s.recent, Deleter: s.groups, Rights: s.rights, Health: s.health, AgentTerms: s.agentTerms,
 		AgentLabel: s.opts.AgentLabel, Flags: s.opts.Flags, Build: queryapi.Build(), StartedAt: s.startedAt,
 		TelemetryPath: s.opts.TelemetryPath, RoutePrefix: prefix, ExternalURL: external, AgentsPort: s.grpcPort(), DataDir: dataDir, Names: s.opts.names(),
 		Logger: s.logger.With(slog.String("component", "web")),

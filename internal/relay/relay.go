@@ -9,6 +9,7 @@
 package relay
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/url"
@@ -19,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"pushrelay/internal/authority"
+	"pushrelay/internal/change"
 	"pushrelay/internal/control"
 	"pushrelay/internal/enrol/enrolserver"
 	"pushrelay/internal/groupstore"
@@ -54,6 +56,7 @@ type Server struct {
 	external      *url.URL // nil if it is not configured
 	prefix        string   // of all routes: empty, or with a leading slash and without a trailing one
 	dataDir       string   // empty in memory only
+	files         files    // as they were at the start
 	logger        *slog.Logger
 	telemetry     *prometheus.Registry
 	instrument    push.Instrument        // counts requests for the legacy metrics
@@ -79,6 +82,13 @@ type Server struct {
 
 	routes atomic.Pointer[routes] // nil until all is built
 
+	cluster *clustered  // nil for a relay alone; a member that leaves becomes one in Run
+	shared  texts       // the files by which all relays of the cluster go; guarded by using
+	changes interface { // decides changes without a body, wherever that is
+		ApplyBodiless(ctx context.Context, c *change.Change) change.Outcome
+	}
+	applier push.Applier // takes pushes, wherever they are decided
+
 	// set by Run before the state is ready
 	ledger       *ledger.Ledger // nil in memory only, as control
 	control      *control.Control
@@ -90,10 +100,11 @@ type Server struct {
 	revocationLists *mtls.RevocationLists
 
 	backingUp sync.Mutex                      // held while a backup is handed out
-	reloading sync.Mutex                      // held while the configuration file is read and put to use
-	rules     []lifetime.Rule                 // of the configuration file as it was last read; guarded by reloading
-	adding    atomic.Pointer[[]lifetime.Rule] // those of rules that say how pushes are added up; set under reloading
-	recovered bool                            // the store is, so that rules can be put to use; guarded by reloading
+	reloading sync.Mutex                      // held while the files of rules are read, and until they are in use
+	using     sync.Mutex                      // held while files of rules are put to use; taken after reloading
+	rules     []lifetime.Rule                 // of the configuration file that is in use; guarded by using
+	adding    atomic.Pointer[[]lifetime.Rule] // those of rules that say how pushes are added up; set under using
+	recovered bool                            // the store is, so that rules can be put to use; guarded by using
 
 	state   atomic.Int32
 	isReady chan struct{} // closed when the state is ready for the first time

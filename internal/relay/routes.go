@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/common/route"
 
 	"pushrelay/internal/change"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/gather"
-	"pushrelay/internal/groupstore"
 	"pushrelay/internal/httpsd"
 	"pushrelay/internal/httpserver"
 	"pushrelay/internal/push"
@@ -30,15 +30,20 @@ type routes struct {
 func (s *Server) newRoutes() *routes {
 	external, prefix := s.external, s.prefix
 	pushes := push.NewHandler(push.HandlerConfig{
-		Applier: s.ingester, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.names, Permit: s.permitPush, Sees: seenGroups, Refused: s.refused,
+		Applier: s.applier, Limits: s.opts.PushLimits, Budget: s.budget, Names: s.opts.names, Permit: s.permitPush, Sees: seenGroups, Refused: s.refused,
 		Timeout: s.opts.PushTimeout, Logger: s.logger.With(slog.String("component", "push")),
 	})
-	metrics := gather.New(gather.Config{
+	exposed := gather.Config{
 		Store: s.store, Gatherer: s.telemetry, Offers: exposition.Offers{OpenMetrics: s.opts.EnableOpenMetrics},
 		MaxConcurrent: s.opts.MaxConcurrentScrapes, Registerer: s.telemetry, Logger: s.logger.With(slog.String("component", "gather")),
-	})
+	}
+	var scraper scrape.Scraper = s.agents
+	if s.cluster != nil {
+		exposed.Gatherer, exposed.CaughtUp, scraper = nil, s.cluster.keep.CatchUp, s.cluster.link.Scraper
+	}
+	metrics := gather.New(exposed)
 	scrapes := scrape.NewHandler(scrape.HandlerConfig{
-		Scraper: s.agents, Permit: s.permitScrape, MaxTimeout: s.opts.ScrapeMaxTimeout, MaxBodyBytes: s.opts.ScrapeMaxBodyBytes,
+		Scraper: scraper, Permit: s.permitScrape, MaxTimeout: s.opts.ScrapeMaxTimeout, MaxBodyBytes: s.opts.ScrapeMaxBodyBytes,
 		Logger: s.logger.With(slog.String("component", "scrape")),
 	})
 	targets := httpsd.NewHandler(httpsd.Config{Registry: s.agents, ExternalURL: external, RoutePrefix: prefix})
@@ -54,14 +59,22 @@ func (s *Server) newRoutes() *routes {
 	get(s.opts.TelemetryPath, metrics.ServeHTTP)
 	get("/sd/targets", targets.ServeHTTP)
 	get("/clients", targets.ServeClients)
+	if c := s.cluster; c != nil {
+		get("/sd/relays", targets.ServeRelays(relayMetricsPath, c.relays))
+		get(relayMetricsPath, status(promhttp.HandlerFor(s.telemetry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}).ServeHTTP))
+	}
 	get("/agents/:agent/targets/:target/metrics", scrapes.ServeHTTP)
 	at.Options("/api/v1/*path", counted("api/v1/options", queryapi.Options()))
 	get("/api/v1/status", counted("api/v1/status", status(queryapi.Status(s.opts.Flags, s.startedAt))))
 	get("/api/v1/metrics", counted("api/v1/metrics", queryapi.Metrics(queryapi.MetricsConfig{
 		Store: s.store, MaxConcurrent: s.opts.MaxConcurrentScrapes,
 	})))
+	groups := queryapi.GroupStore(s.store)
+	if s.cluster != nil {
+		groups = sharedStore{s.store, s.cluster.link}
+	}
 	s.groups = queryapi.NewGroups(queryapi.GroupsConfig{
-		Store: s.store, AgentLabel: s.opts.AgentLabel, MaxConcurrent: s.opts.MaxConcurrentScrapes, Timeout: s.opts.PushTimeout,
+		Store: groups, AgentLabel: s.opts.AgentLabel, MaxConcurrent: s.opts.MaxConcurrentScrapes, Timeout: s.opts.PushTimeout,
 	})
 	get(relayapi.GroupsPath, s.groups.List)
 	get("/api/v1/agents", queryapi.Shared(queryapi.Agents(s.agents, s.store)))
@@ -144,11 +157,20 @@ func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	switch state(s.state.Load()) {
 	case ready:
+		if s.cluster != nil {
+			if err := s.cluster.ready(); err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+		}
 		fmt.Fprint(w, "OK")
+		if s.cluster != nil {
+			s.cluster.writeState(w)
+		}
 		if s.tunnel == nil {
 			fmt.Fprintln(w, "\nagents cannot dial in: no data dir and no certificate files")
 		}
-		if err := s.durability.Failure(); err != nil {
+		if err := s.durability.Failure(); err != nil && s.cluster == nil {
 			fmt.Fprintf(w, "\nthe store cannot be changed, pushes are answered 503: %v\n", err)
 		}
 		for _, loss := range s.durability.Losses() {
@@ -194,7 +216,7 @@ func adminOff(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) wipe(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(httpserver.Outlasting(r.Context()), s.opts.PushTimeout)
 	defer cancel()
-	if o, _ := s.store.Apply(ctx, &change.Change{Operation: change.Wipe}, groupstore.Content{}); !o.IsTaken() {
+	if o := s.changes.ApplyBodiless(ctx, &change.Change{Operation: change.Wipe}); !o.IsTaken() {
 		http.Error(w, o.Detail, http.StatusServiceUnavailable)
 		return
 	}

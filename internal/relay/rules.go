@@ -82,16 +82,27 @@ func newReloadMetrics(reg prometheus.Registerer) *reloadMetrics {
 // Reload puts the configuration file and the policy file to use as they are now, both whole, or returns an error and changes nothing. It may be called at any time,
 // also before Run and by several at once, who wait for each other.
 func (s *Server) Reload() error {
+	if s.routes.Load() == nil {
+		return nil // what the files say is read when the relay begins
+	}
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	read, err := s.opts.readFiles()
+	t, err := s.opts.readTexts()
+	var read files
+	if err == nil {
+		read, err = t.parse(s.opts.ConfigFile, s.opts.PolicyFile)
+	}
+	if err == nil && s.cluster != nil {
+		err = s.cluster.reload(t)
+	}
 	if err != nil {
 		s.reloads.successful.Set(0)
 		s.logger.Error("configuration was not reloaded, the earlier one stays", slog.Any("err", err), slog.String("also", "the relay would not start with these files"))
 		return err
 	}
-	s.apply(read)
-	s.agents.Review()
+	if s.cluster == nil {
+		s.use(read)
+	}
 	s.warnOf(fileowner.Named{Name: "--config.file", Path: s.opts.ConfigFile}, fileowner.Named{Name: "--policy.file", Path: s.opts.PolicyFile})
 	attrs := []any{slog.String("file", s.opts.ConfigFile), slog.Int("push_rules", len(read.rules))}
 	if read.policy != nil {
@@ -100,6 +111,14 @@ func (s *Server) Reload() error {
 	}
 	s.logger.Info("configuration reloaded", attrs...)
 	return nil
+}
+
+// use puts files to use while the relay runs.
+func (s *Server) use(read files) {
+	s.using.Lock()
+	defer s.using.Unlock()
+	s.apply(read)
+	s.agents.Review()
 }
 
 // apply puts files to use that were read just now. Callers do it one after the other.
@@ -126,8 +145,8 @@ func (s *Server) addingOf(key grouping.Key) *addup.Rule {
 
 // beginLives puts the rules to use for the first time, once the store is recovered.
 func (s *Server) beginLives() {
-	s.reloading.Lock()
-	defer s.reloading.Unlock()
+	s.using.Lock()
+	defer s.using.Unlock()
 	s.recovered = true
 	s.lives.SetRules(s.rules)
 }

@@ -29,25 +29,21 @@ func (s *Server) Run(ctx context.Context) error {
 	defer stopServing()
 	serving, serveCtx := errgroup.WithContext(serveCtx)
 	serving.Go(func() error { return s.web.Run(serveCtx, http.HandlerFunc(s.serve), httpGrace) })
-	err := s.durability.recover(ctx)
-	if err == nil {
-		err = s.openControl()
-	}
-	if err == nil {
-		err = s.newTunnel()
-	}
-	if err != nil {
+	if err := s.begin(ctx); err != nil {
 		stopServing()
 		if s.socket != nil {
 			s.socket.Close()
 		}
-		err = errors.Join(err, serving.Wait(), s.closeGRPC(), s.closeLedger(), s.durability.close())
+		err = errors.Join(err, serving.Wait(), s.closeGRPC(), s.closeLedger(), s.durability.close(), s.endMember())
 		if ctx.Err() != nil {
 			return nil // it was asked to end before it was ready
 		}
 		return err
 	}
 	s.beginLives()
+	if s.cluster != nil {
+		s.cluster.run(serveCtx, serving)
+	}
 	s.durability.run(serveCtx, serving)
 	serving.Go(func() error { return s.lives.Run(serveCtx) })
 	serving.Go(func() error { return s.agents.Run(serveCtx) })
@@ -80,18 +76,50 @@ func (s *Server) Run(ctx context.Context) error {
 		again = true
 	case <-serveCtx.Done(): // something failed; Wait has the reason
 	}
+	if s.cluster != nil {
+		s.cluster.endLead()
+	}
 	s.drain()
 	stopServing()
-	err = serving.Wait()
+	err := serving.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	err = errors.Join(err, s.closeLedger(), s.durability.end())
+	err = errors.Join(err, s.closeLedger(), s.durability.end(), s.endMember())
 	s.logger.Info("relay stopped")
 	if err == nil && again {
 		return errRestart
 	}
 	return err
+}
+
+// begin makes all that a relay is built on, and reads what it holds.
+func (s *Server) begin(ctx context.Context) error {
+	if s.cluster != nil {
+		if err := s.cluster.begin(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.durability.recover(ctx); err != nil {
+		return err
+	}
+	if s.cluster != nil {
+		if err := s.cluster.recover(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.openControl(); err != nil {
+		return err
+	}
+	return s.newTunnel()
+}
+
+// endMember ends what a member of a cluster has beside the relay.
+func (s *Server) endMember() error {
+	if s.cluster == nil {
+		return nil
+	}
+	return s.cluster.end()
 }
 
 // drain lets what is in flight finish (T7).
@@ -107,4 +135,7 @@ func (s *Server) drain() {
 	s.tunnel.Drain(ctx)
 	s.tunnel.Stop()
 	s.enrolment.Stop()
+	if s.cluster != nil {
+		s.cluster.door.Stop()
+	}
 }

@@ -36,6 +36,7 @@ func (o *Options) validate() error {
 		{"--push.timeout", o.PushTimeout},
 		{"--scrape.max-timeout", o.ScrapeMaxTimeout},
 		{"--agents.forget-after", o.AgentForgetAfter},
+		{"--cluster.max-staleness", o.ClusterMaxStaleness},
 		{"--shutdown.timeout", o.ShutdownTimeout},
 	} {
 		if positive.value <= 0 {

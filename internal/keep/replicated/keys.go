@@ -25,6 +25,9 @@ func (k keys) position() string { return k.prefix + "position" }
 func (k keys) store() string    { return k.prefix + "store" }
 func (k keys) records() string  { return k.prefix + "records/" }
 
+// LeaderKey is the key whose revision says which leadership it is, of a store whose keys begin with a prefix.
+func LeaderKey(prefix string) string { return keys{prefix}.leader() }
+
 // kinds are the letters of the kinds of records.
 var kinds = map[groupstore.RecordKind]byte{
 	groupstore.FamiliesRecord: 'f', groupstore.NotesRecord: 'n', groupstore.TraceRecord: 't', groupstore.AnswerRecord: 'a', groupstore.SourceRecord: 's',

@@ -45,6 +45,19 @@ func readStore(value []byte) (id keep.ID, epochs []history.Epoch, err error) {
 	return keep.ID(m.GetId()), epochs, nil
 }
 
+// Renew gives the store of a cluster another id, and no history: it is another store from then on, to which agents bring back what it lacks. Nobody leads or
+// follows meanwhile.
+func Renew(ctx context.Context, client *clientv3.Client, prefix string) error {
+	store, err := newStore(keep.ID{}, history.History{})
+	if err != nil {
+		return err
+	}
+	if _, err := client.Put(ctx, keys{prefix}.store(), string(store)); err != nil {
+		return fmt.Errorf("giving the cluster's store another id: %w", err)
+	}
+	return nil
+}
+
 // Import is a store of one relay that becomes that of a cluster.
 type Import struct {
 	// Client is of the cluster's etcd, of which nobody else is a member yet. Required.
