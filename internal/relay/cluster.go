@@ -174,8 +174,8 @@ func (c *clustered) parts() {
 	registerMembersMetrics(s.telemetry, c)
 }
 
-// leads says whether this relay decides.
-func (c *clustered) leads() bool { return c.keep.Leads() }
+// leads says whether this relay decides. It may be asked before there is a copy, by metrics that are gathered to know their names.
+func (c *clustered) leads() bool { return c.keep != nil && c.keep.Leads() }
 
 // handOver lets another member lead the relays and the engine, if this one does.
 func (c *clustered) handOver(ctx context.Context) error {

@@ -112,7 +112,8 @@ func (c *clustered) understood() uint32 {
 	return least
 }
 
-// A decider decides pushes where this relay leads. One of an agent counts if the session that carried it still may change groups, on whatever relay that is.
+// A decider decides pushes where this relay leads. One of an agent counts if the session that carried it still may change groups, on whatever relay that is, and
+// the agent was not thrown out.
 type decider struct {
 	*ingest.Ingester
 
@@ -132,7 +133,8 @@ func (d decider) Apply(ctx context.Context, c *change.Change) change.Outcome {
 	cancel()
 	fenced := *c
 	fenced.Current = func() bool {
-		return (c.Current == nil || c.Current()) && d.cluster.location.EpochCurrent(c.Agent, c.Epoch)
+		_, out := d.cluster.server.thrownOut(c.Agent)
+		return !out && (c.Current == nil || c.Current()) && d.cluster.location.EpochCurrent(c.Agent, c.Epoch)
 	}
 	return d.Ingester.Apply(ctx, &fenced)
 }

@@ -34,7 +34,7 @@ func (s *Server) Run(ctx context.Context) error {
 		if s.socket != nil {
 			s.socket.Close()
 		}
-		err = errors.Join(err, serving.Wait(), s.closeGRPC(), s.closeLedger(), s.durability.close(), s.endMember())
+		err = errors.Join(err, serving.Wait(), s.closeGRPC(), s.closeLedger(), s.closeStore(), s.endMember())
 		if ctx.Err() != nil {
 			return nil // it was asked to end before it was ready
 		}
@@ -112,6 +112,14 @@ func (s *Server) begin(ctx context.Context) error {
 		return err
 	}
 	return s.newTunnel()
+}
+
+// closeStore closes the store of a relay that does not come so far as to run; there may be none yet.
+func (s *Server) closeStore() error {
+	if s.durability == nil {
+		return nil
+	}
+	return s.durability.close()
 }
 
 // endMember ends what a member of a cluster has beside the relay.
