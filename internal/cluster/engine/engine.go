@@ -79,9 +79,9 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	case <-etcd.Server.ReadyNotify():
 		client := v3client.New(etcd.Server)
 		return &Engine{etcd, client, sync.OnceValue(func() error {
-			err := client.Close()
+			client.Close() //nolint:errcheck // It has no connection that could fail, and says that its context has ended.
 			etcd.Close()
-			return err
+			return nil
 		})}, nil
 	case err = <-etcd.Err():
 	case <-etcd.Server.StopNotify():
