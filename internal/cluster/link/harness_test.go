@@ -150,20 +150,22 @@ type cluster struct {
 	members map[string]*member
 
 	mu      sync.Mutex
-	truth   *truth        // guarded by mu
-	leads   string        // guarded by mu
-	term    int64         // guarded by mu
-	changed chan struct{} // guarded by mu
-	removed map[string]bool
-	asleep  map[string]bool
-	whim    func() bool // guarded by mu; says that a push is put off before it is looked at; nil for never
-	decided []string    // guarded by mu; what was decided, by whom and in which order
+	truth   *truth          // guarded by mu
+	leads   string          // guarded by mu
+	term    int64           // guarded by mu
+	changed chan struct{}   // guarded by mu
+	removed map[string]bool // guarded by mu
+	direct  bool            // guarded by mu; nobody dials through a proxy
+	asleep  map[string]bool // guarded by mu; their running keys are gone
+	whim    func() bool     // guarded by mu; says that a push is put off before it is looked at; nil for never
+	decided []string        // guarded by mu; what was decided, by whom and in which order
 }
 
 type member struct {
 	*link.Link
 	name        string
 	incarnation [16]byte
+	listens     string
 	proxy       *faultproxy.Proxy
 	local       *agents
 	stop        func()
@@ -219,6 +221,7 @@ func (c *cluster) start(name string) *member {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
+	m.listens = listener.Addr().String()
 	if m.proxy, err = faultproxy.Listen(faultproxy.Config{Address: listener.Addr().String()}); err != nil {
 		c.tb.Fatal(err)
 	}
@@ -283,6 +286,9 @@ func (c *cluster) address(name string) (string, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m := c.members[name]; m != nil {
+		if c.direct {
+			return m.listens, true
+		}
 		return m.proxy.Addr(), true
 	}
 	return "", false

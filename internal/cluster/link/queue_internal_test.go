@@ -56,8 +56,8 @@ func (q triedQueue) wantAnswer(e *entry, kind change.Kind) {
 	q.t.Helper()
 	select {
 	case a := <-e.answer:
-		if a.outcome.Kind != kind {
-			q.t.Errorf("the answer is %v, want %v", a.outcome.Kind, kind)
+		if a.Kind != kind {
+			q.t.Errorf("the answer is %v, want %v", a.Kind, kind)
 		}
 	default:
 		q.t.Errorf("there is no answer, want %v", kind)
@@ -101,7 +101,7 @@ func TestLaterLanes(t *testing.T) {
 	}
 	select {
 	case a := <-first.answer:
-		t.Errorf("what may have been decided is told as %v", a.outcome.Kind)
+		t.Errorf("what may have been decided is told as %v", a.Kind)
 	default:
 	}
 	q.wantAnswer(third, change.NotCurrent)
@@ -157,8 +157,8 @@ func TestGivingUp(t *testing.T) {
 	q := newTriedQueue(t)
 	giveUp := func(e *entry, want change.Kind) {
 		t.Helper()
-		if a := q.giveUp(e, change.Outcome{Kind: change.Unavailable}, change.Outcome{Kind: change.TimedOut}); a.outcome.Kind != want {
-			t.Errorf("given up it is %v, want %v", a.outcome.Kind, want)
+		if a := q.giveUp(e, change.Outcome{Kind: change.Unavailable}, change.Outcome{Kind: change.TimedOut}); a.Kind != want {
+			t.Errorf("given up it is %v, want %v", a.Kind, want)
 		}
 	}
 	giveUp(q.push("ready", "x"), change.Unavailable)
