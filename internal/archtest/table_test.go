@@ -36,6 +36,7 @@ var table = map[string]place{
 	"internal/lifecycle":           {3, relayOnly},
 	"internal/control":             {3, relayOnly},
 	"internal/cluster/location":    {3, relayOnly},
+	"internal/cluster/link":        {3, relayOnly},
 	"internal/cluster/shared":      {3, relayOnly},
 	"internal/pushgatewayfile":     {3, relayOnly},
 	"internal/tunnel/tunnelserver": {3, relayOnly},
@@ -143,6 +144,7 @@ var table = map[string]place{
 // arrows are the imports within one layer that the table allows: from -> to -> why.
 var arrows = map[string]map[string]string{
 	"internal/keep/replicated": {"internal/keep": "it is one of the ways of it"},
+	"internal/cluster/link":    {"internal/tunnel": "scrapes and pushes travel between relays as between relay and agent"},
 	"internal/authority": {
 		"internal/mtls":      "the identity that it signs is the one that mtls reads",
 		"internal/fileowner": "keys are written where nobody else may write or put a link",
@@ -205,7 +207,7 @@ var bans = []ban{
 		from: []string{
 			"internal/gen/relay/v1", "internal/tunnel", "internal/tunnel/tunnelserver", "internal/tunnel/tunnelclient",
 			"internal/enrol", "internal/enrol/enrolserver", "internal/enrol/enrolclient", "internal/tunnel/relayconn",
-			"internal/enrol/strangers", "internal/tunnel/established", "internal/cluster/engine", "internal/cluster/membership",
+			"internal/enrol/strangers", "internal/tunnel/established", "internal/cluster/engine", "internal/cluster/link", "internal/cluster/membership",
 			"internal/relay", "internal/agent",
 		},
 		allExcept: true,

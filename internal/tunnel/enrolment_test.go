@@ -21,17 +21,21 @@ import (
 // enrolment is a tunnelserver.Enrolment.
 type enrolment struct {
 	certificates *mtls.Reloader
+	protocol     string
 	taken        chan *tls.Conn
 	renewed      chan string // the agent and its request
 	cannot       bool
 }
 
-func newEnrolment(certificates *mtls.Reloader) *enrolment {
-	return &enrolment{certificates: certificates, taken: make(chan *tls.Conn, 1), renewed: make(chan string, 1)}
+// otherProtocol is one more that the port speaks.
+const otherProtocol = "relay-other/1"
+
+func newEnrolment(certificates *mtls.Reloader, protocol string) *enrolment {
+	return &enrolment{certificates: certificates, protocol: protocol, taken: make(chan *tls.Conn, 1), renewed: make(chan string, 1)}
 }
 
 func (e *enrolment) TLSConfig() *tls.Config {
-	return e.certificates.Material().EnrolmentTLSConfig(enrol.Protocol)
+	return e.certificates.Material().EnrolmentTLSConfig(e.protocol)
 }
 func (e *enrolment) Take(conn *tls.Conn) { e.taken <- conn }
 func (e *enrolment) CanSign() bool       { return !e.cannot }
@@ -42,15 +46,20 @@ func (e *enrolment) Renew(certificate *x509.Certificate, request []byte, _ strin
 	return &relayv1.IssuedCertificate{Chain: [][]byte{[]byte("next")}}, err
 }
 
-// TestEnrolmentIsApart: who offers its protocol comes to it and to nothing else, whatever else they offer; who does not meets mutual TLS.
-func TestEnrolmentIsApart(t *testing.T) {
+// TestProtocolsAreApart: who offers the protocol of enrolment, or another one, comes to it and to nothing else, whatever else they offer; who does not
+// meets mutual TLS.
+func TestProtocolsAreApart(t *testing.T) {
 	h := newHouse(t, nil)
-	for _, protocols := range [][]string{{enrol.Protocol}, {"h2", enrol.Protocol}} {
+	for _, protocols := range [][]string{{enrol.Protocol}, {"h2", enrol.Protocol}, {otherProtocol}, {"h2", otherProtocol}} {
+		service := h.enrolment
+		if protocols[len(protocols)-1] == otherProtocol {
+			service = h.other
+		}
 		conn := must[*tls.Conn](t)(tls.Dial("tcp", h.addr, &tls.Config{InsecureSkipVerify: true, NextProtos: protocols}))
-		if got := conn.ConnectionState().NegotiatedProtocol; got != enrol.Protocol {
+		if got := conn.ConnectionState().NegotiatedProtocol; got != service.protocol {
 			t.Errorf("offered %v, it speaks %q", protocols, got)
 		}
-		taken := <-h.enrolment.taken
+		taken := <-service.taken
 		if _, err := conn.Write([]byte("hello")); err != nil {
 			t.Error(err)
 		}

@@ -21,6 +21,7 @@ import (
 
 	"pushrelay/internal/authority"
 	"pushrelay/internal/change"
+	"pushrelay/internal/enrol"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/history"
 	"pushrelay/internal/mtls"
@@ -44,8 +45,9 @@ type house struct {
 	journals  *journals
 	revoked   *revoked
 	enrolment *enrolment
-	log       *logLines // of the relay
-	agentLog  *logLines // of agents; nil for none
+	other     *enrolment // one more protocol of the port
+	log       *logLines  // of the relay
+	agentLog  *logLines  // of agents; nil for none
 
 	askRevoked func(context.Context) (string, bool) // of agents; nil for those that ask nobody
 	addr       string
@@ -118,12 +120,12 @@ func newHouseWith(t *testing.T, pusher push.Applier, listener net.Listener, shar
 		ForgetAfter: time.Hour, MaxConcurrentScrapes: 8, Sharing: sharing, Logger: promslog.NewNopLogger(), Registerer: reg,
 	}))
 	journals := &journals{decided: map[string]tunnel.JournalState{}}
-	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals, revoked: thrownOut, enrolment: newEnrolment(certificates), log: &logLines{}}
+	h := &house{t: t, authority: ca, registry: registry, metrics: reg, journals: journals, revoked: thrownOut, enrolment: newEnrolment(certificates, enrol.Protocol), other: newEnrolment(certificates, otherProtocol), log: &logLines{}}
 	h.server = tunnelserver.New(tunnelserver.Config{
 		History: func() history.History {
 			return history.History{Epochs: []history.Epoch{{ID: epochOfTests}}, Position: 7}
 		},
-		Certificates: certificates, Revoked: thrownOut.refuses, Enrolment: h.enrolment, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
+		Certificates: certificates, Revoked: thrownOut.refuses, Enrolment: h.enrolment, Protocols: map[string]tunnelserver.Protocol{otherProtocol: h.other}, Registry: registry, Applier: pusher, Budget: push.NewBudget(2 << 20), Journals: journals,
 		Limits: exposition.Limits{MaxDecompressedBytes: 1 << 20, MaxLabels: 64, MaxLabelLength: 16 << 10}, Registerer: reg,
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	})

@@ -150,19 +150,22 @@ type cluster struct {
 	members map[string]*member
 
 	mu      sync.Mutex
-	truth   *truth        // guarded by mu
-	leads   string        // guarded by mu
-	term    int64         // guarded by mu
-	changed chan struct{} // guarded by mu
-	removed map[string]bool
-	asleep  map[string]bool
-	decided []string // guarded by mu; what was decided, by whom and in which order
+	truth   *truth          // guarded by mu
+	leads   string          // guarded by mu
+	term    int64           // guarded by mu
+	changed chan struct{}   // guarded by mu
+	removed map[string]bool // guarded by mu
+	direct  bool            // guarded by mu; nobody dials through a proxy
+	asleep  map[string]bool // guarded by mu; their running keys are gone
+	whim    func() bool     // guarded by mu; says that a push is put off before it is looked at; nil for never
+	decided []string        // guarded by mu; what was decided, by whom and in which order
 }
 
 type member struct {
 	*link.Link
 	name        string
 	incarnation [16]byte
+	listens     string
 	proxy       *faultproxy.Proxy
 	local       *agents
 	stop        func()
@@ -218,6 +221,7 @@ func (c *cluster) start(name string) *member {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
+	m.listens = listener.Addr().String()
 	if m.proxy, err = faultproxy.Listen(faultproxy.Config{Address: listener.Addr().String()}); err != nil {
 		c.tb.Fatal(err)
 	}
@@ -282,6 +286,9 @@ func (c *cluster) address(name string) (string, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if m := c.members[name]; m != nil {
+		if c.direct {
+			return m.listens, true
+		}
 		return m.proxy.Addr(), true
 	}
 	return "", false
@@ -357,15 +364,26 @@ func (s ledStore) Apply(ctx context.Context, c *change.Change, content groupstor
 	if !leads {
 		return *change.Refuse(change.NotWritable, "another relay decides"), groupstore.OtherSeries
 	}
+	var whim func() bool
+	s.cluster.set(func() { whim = s.cluster.whim })
+	if whim != nil && whim() {
+		return *change.Refuse(change.Unavailable, "not now"), groupstore.OtherSeries
+	}
+	deposed := false // one that leads no longer commits nothing
 	with := *c
 	with.Current = func() bool { // in the moment in which it takes effect
-		ok := c.Current == nil || c.Current()
+		now, leads := s.at()
+		deposed = !leads || now != store
+		ok := (c.Current == nil || c.Current()) && !deposed
 		if ok && c.Operation != change.Forget {
 			s.cluster.set(func() { s.cluster.decided = append(s.cluster.decided, s.member.name+" "+shown(c)) })
 		}
 		return ok
 	}
 	o, found := store.Store.Apply(ctx, &with, content)
+	if deposed {
+		return *change.Refuse(change.NotWritable, "another relay decides"), groupstore.OtherSeries
+	}
 	if now, leads := s.at(); now != store || !leads && o.Decided.Position > 0 && o.Kind != change.Applied {
 		return change.Outcome{Kind: change.NotWritable, Detail: "deposed", Decided: o.Decided}, found // what it had decided is in doubt
 	}

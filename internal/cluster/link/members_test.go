@@ -101,8 +101,10 @@ func TestMembersOnly(t *testing.T) {
 	other := c.start("c")
 	c.set(func() { b.proxy, other.proxy = other.proxy, b.proxy }) // who dials one meets the other
 	defer c.set(func() { b.proxy, other.proxy = other.proxy, b.proxy })
+	other.proxy.Cut(faultproxy.Reset) // what a has to the one that it means
+	before := b.proxy.Accepted()
 	c.lead("b")
-	eventually(t, "a connects", func() bool { return other.proxy.Accepted() > 0 })
+	eventually(t, "a connects", func() bool { return b.proxy.Accepted() > before })
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	if o := a.Forwarder.Apply(ctx, pushOf(t, "wrong", 1)); o.IsTaken() {

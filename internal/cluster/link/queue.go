@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"slices"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -47,6 +48,7 @@ type queue struct {
 	settled  uint64              // guarded by mu; up to this one nothing goes out any more
 	count    int                 // guarded by mu; of all
 	bytes    int                 // guarded by mu; of their bodies
+	lanes    int                 // guarded by mu; how many there were
 	out      int                 // guarded by mu; how many went out on the present lane and have no answer
 	outBytes int                 // guarded by mu; of their bodies
 }
@@ -133,6 +135,7 @@ func (q *queue) stir() {
 func (q *queue) relaunch() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.lanes++
 	again := make([]*entry, 0, len(q.numbered))
 	for _, e := range q.numbered {
 		if e.isOut {
@@ -142,9 +145,6 @@ func (q *queue) relaunch() {
 			again = append(again, e)
 		}
 	}
-	for _, ch := range q.chains {
-		ch.out = nil
-	}
 	slices.SortFunc(again, func(a, b *entry) int { return cmp.Compare(a.number, b.number) })
 	for _, e := range q.ready {
 		if e.number == 0 {
@@ -152,7 +152,36 @@ func (q *queue) relaunch() {
 		}
 	}
 	q.ready, q.out, q.outBytes = again, 0, 0
-	q.stir()
+	for _, ch := range q.chains {
+		ch.out = nil
+		if ch.careful {
+			q.park(ch)
+		}
+		q.release(ch)
+	}
+}
+
+// park has all of a chain wait that may go out and has not: nothing goes out before one that has a lower number. The caller holds mu.
+func (q *queue) park(ch *chain) {
+	parked := ch.waiting[:len(ch.waiting):len(ch.waiting)]
+	for _, e := range slices.Backward(q.ready) {
+		if q.chains[e.group] == ch {
+			e.isOpen = false
+			ch.open--
+			parked = slices.Insert(parked, placeOf(e, parked), e)
+		}
+	}
+	q.ready = slices.DeleteFunc(q.ready, func(e *entry) bool { return q.chains[e.group] == ch })
+	ch.waiting = parked
+}
+
+// placeOf returns where a change that came earlier belongs among those that wait.
+func placeOf(e *entry, waiting []*entry) int {
+	i := slices.IndexFunc(waiting, func(other *entry) bool { return other.number == 0 || e.number > 0 && other.number > e.number })
+	if i < 0 {
+		return len(waiting)
+	}
+	return i
 }
 
 // pop returns what goes out next, and its begin; nil for nothing, until there is a wake.
@@ -236,7 +265,8 @@ func (q *queue) take(response *relayv1.ForwardResponse) {
 	case *relayv1.ForwardResponse_Outcome:
 		o := outcomeFromProto(r.Outcome)
 		if e.resent && !o.IsFinal() && o.Kind != change.Full {
-			return // it was not taken now, and may have been before: that is in doubt until the next lane. What is full was looked at.
+			q.retry(e) // it was not taken now, and may have been before. What is full was looked at.
+			return
 		}
 		q.end(e, o)
 	default:
@@ -244,15 +274,24 @@ func (q *queue) take(response *relayv1.ForwardResponse) {
 	}
 }
 
+// retry has a change go out again a little later, unless another lane has it go out before. The caller holds mu.
+func (q *queue) retry(e *entry) {
+	lane := q.lanes
+	time.AfterFunc(again, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if e.isOut && q.lanes == lane {
+			q.again(e)
+		}
+	})
+}
+
 // again has a change go out again, when nothing of its group is out any more. The caller holds mu.
 func (q *queue) again(e *entry) {
 	ch := q.withdraw(e)
-	i := slices.IndexFunc(ch.waiting, func(other *entry) bool { return other.number == 0 || other.number > e.number })
-	if i < 0 {
-		i = len(ch.waiting)
-	}
-	ch.waiting = slices.Insert(ch.waiting, i, e)
+	ch.waiting = slices.Insert(ch.waiting, placeOf(e, ch.waiting), e)
 	ch.careful = true
+	q.park(ch)
 	q.release(ch)
 }
 
