@@ -24,7 +24,7 @@ func (c *clustered) newKeep(store groupstore.Config) keep.Keep {
 	s := c.server
 	store.Gone, store.Records = c.gone, groupstore.RecordLimits{Full: c.upkeep.Full}
 	c.keep = replicated.New(replicated.Config{
-		Client: c.client, Prefix: storePrefix, Name: c.members.Name(), Store: store, HasQuorum: c.engine.HasLeader, Heard: c.heard, Release: version.Version,
+		Client: c.client, Prefix: storePrefix, Name: c.members.Name(), Store: store, HasQuorum: c.engine.HasLeader, Heard: c.heard, Others: c.others, MaxStaleness: s.opts.ClusterMaxStaleness, Release: version.Version,
 		Registerer: s.telemetry, Logger: s.logger.With(slog.String("component", "store")),
 	})
 	return c.keep
@@ -69,11 +69,23 @@ func (c *clustered) gone(incarnation [16]byte) bool { return c.members.Gone(inca
 
 func (c *clustered) state() link.State {
 	s := c.keep.Status()
-	return link.State{Revision: s.Revision, Lag: s.Lag, Leads: s.Leads || s.Leader.Name != "", Term: s.Leader.Term}
+	return link.State{Revision: s.Revision, Lag: s.Lag, Leads: s.Leads || s.Leader.Name != "", Term: s.Leader.Term, HasQuorum: s.HasQuorum}
 }
 
 // heard returns when the leader was last heard over the link.
 func (c *clustered) heard() time.Time { return c.link.States()[c.keep.Leader().Name].Heard }
+
+// others asks the other members what they show, and whether they can have a majority among them.
+func (c *clustered) others(ctx context.Context) (revision int64, mayDecide bool) {
+	revision, able := c.link.Others(ctx)
+	all := c.members.All()
+	for _, m := range all {
+		if m.Witness {
+			able++ // it cannot be asked
+		}
+	}
+	return revision, able > len(all)/2
+}
 
 // heardWithin is how long a member that was heard is waited for before what it lacks is given up (C19).
 const heardWithin = time.Minute

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -32,10 +33,12 @@ type client struct {
 	mu     sync.Mutex
 	conns  map[string]*grpc.ClientConn // guarded by mu; by member
 	closed bool                        // guarded by mu
+	// refused has those whose hosts said at the last attempt that nobody listens there; guarded by mu.
+	refused map[string]bool
 }
 
 func newClient(cfg *Config) *client {
-	return &client{cfg: cfg, conns: map[string]*grpc.ClientConn{}}
+	return &client{cfg: cfg, conns: map[string]*grpc.ClientConn{}, refused: map[string]bool{}}
 }
 
 var errClosed = errors.New("this relay is stopping")
@@ -88,6 +91,7 @@ func (c *client) dial(ctx context.Context, member string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	c.noteRefused(member, errors.Is(err, syscall.ECONNREFUSED))
 	if err != nil {
 		return nil, fmt.Errorf("dialling member %q: %w", member, err)
 	}
@@ -97,6 +101,23 @@ func (c *client) dial(ctx context.Context, member string) (net.Conn, error) {
 		return nil, fmt.Errorf("dialling member %q at %s: %w", member, address, err)
 	}
 	return peerConn{conn}, nil
+}
+
+func (c *client) noteRefused(member string, refused bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if refused {
+		c.refused[member] = true
+		return
+	}
+	delete(c.refused, member)
+}
+
+// isRefused says that nobody listened at a member's address at the last attempt: its process does not run.
+func (c *client) isRefused(member string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refused[member]
 }
 
 func (c *client) shakeHands(ctx context.Context, conn *tls.Conn, member string) error {

@@ -94,6 +94,8 @@ type State struct {
 	// Leads says that it decides, in that Term, or else that it knows one that does in that term.
 	Leads bool
 	Term  int64
+	// HasQuorum says that it hears a majority of the engine's members.
+	HasQuorum bool
 	// Heard is when this relay last heard of it, by this relay's clock.
 	Heard time.Time
 }

@@ -37,7 +37,7 @@ func (l *Link) Run(ctx context.Context) error {
 	var all errgroup.Group
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	exchanges := &exchanges{states: l.states, client: l.client, asked: map[string]bool{}, answered: map[string]time.Time{}}
+	exchanges := &exchanges{link: l, states: l.states, client: l.client, asked: map[string]bool{}, answered: map[string]time.Time{}}
 	all.Go(func() error {
 		defer cancel()
 		return l.Server.run(ctx)

@@ -33,7 +33,9 @@ func (s *states) note(member string, m *relayv1.MemberState) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cfg.IsMember(member) {
-		s.heard[member] = State{Revision: m.GetRevision(), Lag: m.GetLag().AsDuration(), Leads: m.GetLeads(), Term: m.GetTerm(), Heard: time.Now()}
+		s.heard[member] = State{
+			Revision: m.GetRevision(), Lag: m.GetLag().AsDuration(), Leads: m.GetLeads(), Term: m.GetTerm(), HasQuorum: m.GetHasQuorum(), Heard: time.Now(),
+		}
 	}
 }
 
@@ -51,7 +53,7 @@ func (s *states) all() map[string]State {
 
 func (s *states) own() *relayv1.MemberState {
 	own := s.cfg.State()
-	m := &relayv1.MemberState{Revision: own.Revision, Leads: own.Leads, Term: own.Term}
+	m := &relayv1.MemberState{Revision: own.Revision, Leads: own.Leads, Term: own.Term, HasQuorum: own.HasQuorum}
 	if own.Lag > 0 {
 		m.Lag = durationpb.New(own.Lag)
 	}
@@ -68,8 +70,47 @@ func (s *Server) ExchangeState(ctx context.Context, in *relayv1.ExchangeStateReq
 	return &relayv1.ExchangeStateResponse{State: s.states.own()}, nil
 }
 
+// Others asks all other members what they show: revision is the highest that any of them has, and able is how many may belong to a majority without this one. Who
+// cannot be asked may; whose host says that nobody listens there does not.
+func (l *Link) Others(ctx context.Context) (revision int64, able int) {
+	var asking sync.WaitGroup
+	var mu sync.Mutex // guards the results
+	for _, member := range l.states.cfg.Members() {
+		if member == l.states.cfg.Name {
+			continue
+		}
+		asking.Go(func() {
+			state, err := l.ask(ctx, member)
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				revision = max(revision, state.GetRevision())
+			}
+			if err != nil && !l.client.isRefused(member) || state.GetHasQuorum() {
+				able++
+			}
+		})
+	}
+	asking.Wait()
+	return revision, able
+}
+
+func (l *Link) ask(ctx context.Context, member string) (*relayv1.MemberState, error) {
+	conn, err := l.client.conn(member)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := relayv1.NewMemberServiceClient(conn).ExchangeState(ctx, &relayv1.ExchangeStateRequest{State: l.states.own()})
+	if err != nil {
+		return nil, err
+	}
+	l.states.note(member, answer.GetState())
+	return answer.GetState(), nil
+}
+
 // exchanges asks members how they are, again and again. It belongs to its run.
 type exchanges struct {
+	link   *Link
 	states *states
 	client *client
 
@@ -121,13 +162,6 @@ func (x *exchanges) ask(ctx context.Context, member string) {
 func (x *exchanges) exchange(ctx context.Context, member string) error {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
-	conn, err := x.client.conn(member)
-	if err != nil {
-		return err
-	}
-	answer, err := relayv1.NewMemberServiceClient(conn).ExchangeState(ctx, &relayv1.ExchangeStateRequest{State: x.states.own()})
-	if err == nil {
-		x.states.note(member, answer.GetState())
-	}
+	_, err := x.link.ask(ctx, member)
 	return err
 }

@@ -25,6 +25,7 @@ type reader struct {
 	next *round // guarded by mu; the one that has not begun; nil if nobody asks
 
 	heard atomic.Pointer[time.Time] // when the last read began that was answered
+	mute  atomic.Bool               // the last one was not
 	head  atomic.Pointer[head]      // what it told
 }
 
@@ -91,6 +92,7 @@ func (r *reader) run(ctx context.Context, every time.Duration, p *progress) {
 			r.heard.Store(&began)
 			r.note(present.revision, began, p)
 		}
+		r.mute.Store(present.err != nil)
 		close(present.done)
 	}
 }
@@ -112,26 +114,64 @@ func (r *reader) note(revision int64, at time.Time, p *progress) {
 	}
 }
 
-var errBehind = errors.New("this relay's copy of the cluster's store is behind")
+var (
+	errBehind = errors.New("this relay's copy of the cluster's store is behind")
+	errCutOff = errors.New("this relay hears no majority of the cluster, and others may show more than it has: ask another one")
+)
 
 // CatchUp waits until the copy has all that was committed when it was called, so that whoever looks at one relay after another never sees anything go back
-// (C9). It costs one read of etcd, shared with others. An error means that a majority is there and the copy is not as far in time. Without a majority
-// it returns at once, or after that time if the engine does not know of it yet.
+// (C9). It costs one read of etcd, shared with others. Without a majority it asks the other members, and waits until the copy has all that they show. An error
+// means that the copy is not as far in time, or that others may have a majority which does not hear of this member.
 func (k *Keep) CatchUp(ctx context.Context) error {
-	if k.cfg.HasQuorum != nil && !k.cfg.HasQuorum() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, catchUpWithin, errBehind)
-	defer cancel()
-	revision, err := k.reader.read(ctx)
-	switch {
-	case err == nil:
-		return k.progress.wait(ctx, func(has int64, _ uint64) bool { return has >= revision })
-	case !k.hearsQuorum():
-		return nil
-	default:
+	err := k.catchUp(ctx)
+	if err == nil || ctx.Err() != nil || errors.Is(err, errBehind) {
 		return err
 	}
+	return k.agree(ctx, err)
+}
+
+var errNoLeader = errors.New("the cluster's etcd has no leader at present")
+
+// catchUp waits until the copy has what a majority has.
+func (k *Keep) catchUp(ctx context.Context) error {
+	if k.cfg.HasQuorum != nil && !k.cfg.HasQuorum() {
+		return errNoLeader
+	}
+	reading, cancel := context.WithTimeout(ctx, catchUpWithin)
+	defer cancel()
+	revision, err := k.reader.read(reading)
+	if err != nil {
+		return err
+	}
+	return k.reaches(ctx, revision)
+}
+
+// reaches waits until the copy has a revision.
+func (k *Keep) reaches(ctx context.Context, revision int64) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, catchUpWithin, errBehind)
+	defer cancel()
+	return k.progress.wait(ctx, func(has int64, _ uint64) bool { return has >= revision })
+}
+
+// agree waits until the copy has what other members show, if nobody can have a majority without this one. Who has heard none for long is not in the way of
+// whoever looks all the same.
+func (k *Keep) agree(ctx context.Context, unheard error) error {
+	if k.cfg.Others == nil {
+		if k.hearsQuorum() {
+			return unheard
+		}
+		return nil
+	}
+	if time.Since(k.LastHeard()) > k.cfg.MaxStaleness {
+		return nil
+	}
+	asking, cancel := context.WithTimeout(ctx, catchUpWithin)
+	defer cancel()
+	revision, mayDecide := k.cfg.Others(asking)
+	if mayDecide {
+		return errCutOff
+	}
+	return k.reaches(ctx, revision)
 }
 
 // WaitFor waits until the copy shows the change at that position (C7).

@@ -29,7 +29,7 @@ func (k *Keep) Status() Status {
 	revision, position, _ := k.progress.now()
 	return Status{
 		Leader: k.Leader(), Leads: k.Leads(), Revision: revision, Position: position, Head: k.reader.head.Load().revision, Lag: k.Lag(),
-		LastHeard: k.LastHeard(), HasQuorum: k.hearsQuorum(), Clock: k.Clock(),
+		LastHeard: k.LastHeard(), HasQuorum: k.hearsQuorum() && !k.reader.mute.Load(), Clock: k.Clock(),
 	}
 }
 
