@@ -75,16 +75,16 @@ func (c *clustered) state() link.State {
 // heard returns when the leader was last heard over the link.
 func (c *clustered) heard() time.Time { return c.link.States()[c.keep.Leader().Name].Heard }
 
-// others asks the other members what they show, and whether they can have a majority among them.
-func (c *clustered) others(ctx context.Context) (revision int64, mayDecide bool) {
-	revision, able := c.link.Others(ctx)
+// others asks the other members what they show, and whether there can be a majority with this one or without it.
+func (c *clustered) others(ctx context.Context) replicated.Others {
+	revision, answered, able := c.link.Others(ctx)
 	all := c.members.All()
 	for _, m := range all {
 		if m.Witness {
 			able++ // it cannot be asked
 		}
 	}
-	return revision, able > len(all)/2
+	return replicated.Others{Revision: revision, MayElect: answered+1 > len(all)/2, MayDecide: able > len(all)/2}
 }
 
 // heardWithin is how long a member that was heard is waited for before what it lacks is given up (C19).

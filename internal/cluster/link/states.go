@@ -70,9 +70,9 @@ func (s *Server) ExchangeState(ctx context.Context, in *relayv1.ExchangeStateReq
 	return &relayv1.ExchangeStateResponse{State: s.states.own()}, nil
 }
 
-// Others asks all other members what they show: revision is the highest that any of them has, and able is how many may belong to a majority without this one. Who
-// cannot be asked may; whose host says that nobody listens there does not.
-func (l *Link) Others(ctx context.Context) (revision int64, able int) {
+// Others asks all other members what they show: revision is the highest that any of them has, answered how many did, and able how many may belong to a majority
+// without this one. Who cannot be asked may; whose host says that nobody listens there does not.
+func (l *Link) Others(ctx context.Context) (revision int64, answered, able int) {
 	var asking sync.WaitGroup
 	var mu sync.Mutex // guards the results
 	for _, member := range l.states.cfg.Members() {
@@ -84,6 +84,7 @@ func (l *Link) Others(ctx context.Context) (revision int64, able int) {
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
+				answered++
 				revision = max(revision, state.GetRevision())
 			}
 			if err != nil && !l.client.isRefused(member) || state.GetHasQuorum() {
@@ -92,7 +93,7 @@ func (l *Link) Others(ctx context.Context) (revision int64, able int) {
 		})
 	}
 	asking.Wait()
-	return revision, able
+	return revision, answered, able
 }
 
 func (l *Link) ask(ctx context.Context, member string) (*relayv1.MemberState, error) {

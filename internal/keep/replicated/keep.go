@@ -32,9 +32,8 @@ type Config struct {
 	Limits Limits
 	// HasQuorum says whether the engine knows of a majority, and must not block; nil if it cannot tell.
 	HasQuorum func() bool
-	// Others asks the other members what they show: revision is the highest of all, and mayDecide says that those which may have a majority are enough for one
-	// without this member. Nil for none to ask: then this one shows what it has when it hears no majority.
-	Others func(ctx context.Context) (revision int64, mayDecide bool)
+	// Others asks the other members. Nil for none to ask: then this one shows what it has when it hears no majority.
+	Others func(ctx context.Context) Others
 	// MaxStaleness is for how long a member that hears no majority shows nothing that others may have gone beyond; with Others.
 	MaxStaleness time.Duration
 	// Silence is after how long another member takes the place of a leader that is not heard; 0 means 1.5 s (C6). The leader is to be heard three times

@@ -119,15 +119,46 @@ var (
 	errCutOff = errors.New("this relay hears no majority of the cluster, and others may show more than it has: ask another one")
 )
 
+// Others are the other members, as far as they can be asked.
+type Others struct {
+	// Revision is the highest that any of them shows.
+	Revision int64
+	// MayElect says that enough of them answer for the engine to have a leader soon; MayDecide that those which do not answer, or hear a majority, may be one without
+	// this member.
+	MayElect, MayDecide bool
+}
+
+// electionPatience bounds the wait for the engine's next leader.
+const electionPatience = 5 * time.Second
+
 // CatchUp waits until the copy has all that was committed when it was called, so that whoever looks at one relay after another never sees anything go back
-// (C9). It costs one read of etcd, shared with others. Without a majority it asks the other members, and waits until the copy has all that they show. An error
-// means that the copy is not as far in time, or that others may have a majority which does not hear of this member.
+// (C9). It costs one read of etcd, shared with others. While the engine has no leader and will have one soon it waits for that: what its last leader has shown may be
+// known to nobody else until then. Without a majority it waits until the copy has all that other members show. An error means that the copy is not as far in time,
+// or that others may have a majority which does not hear of this member.
 func (k *Keep) CatchUp(ctx context.Context) error {
-	err := k.catchUp(ctx)
-	if err == nil || ctx.Err() != nil || errors.Is(err, errBehind) {
-		return err
+	began := time.Now()
+	for {
+		err := k.catchUp(ctx)
+		switch {
+		case err == nil || ctx.Err() != nil || errors.Is(err, errBehind):
+			return err
+		case k.cfg.Others == nil && k.hearsQuorum():
+			return err
+		case k.cfg.Others == nil, time.Since(k.LastHeard()) > k.cfg.MaxStaleness:
+			return nil // for whoever looks all the same
+		}
+		asking, cancel := context.WithTimeout(ctx, catchUpWithin)
+		others := k.cfg.Others(asking)
+		cancel()
+		switch {
+		case others.MayElect && time.Since(began) < electionPatience:
+			sleep(ctx, again/4)
+		case others.MayDecide:
+			return errCutOff
+		default:
+			return k.reaches(ctx, others.Revision)
+		}
 	}
-	return k.agree(ctx, err)
 }
 
 var errNoLeader = errors.New("the cluster's etcd has no leader at present")
@@ -151,27 +182,6 @@ func (k *Keep) reaches(ctx context.Context, revision int64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, catchUpWithin, errBehind)
 	defer cancel()
 	return k.progress.wait(ctx, func(has int64, _ uint64) bool { return has >= revision })
-}
-
-// agree waits until the copy has what other members show, if nobody can have a majority without this one. Who has heard none for long is not in the way of
-// whoever looks all the same.
-func (k *Keep) agree(ctx context.Context, unheard error) error {
-	if k.cfg.Others == nil {
-		if k.hearsQuorum() {
-			return unheard
-		}
-		return nil
-	}
-	if time.Since(k.LastHeard()) > k.cfg.MaxStaleness {
-		return nil
-	}
-	asking, cancel := context.WithTimeout(ctx, catchUpWithin)
-	defer cancel()
-	revision, mayDecide := k.cfg.Others(asking)
-	if mayDecide {
-		return errCutOff
-	}
-	return k.reaches(ctx, revision)
 }
 
 // WaitFor waits until the copy shows the change at that position (C7).
