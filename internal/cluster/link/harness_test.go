@@ -173,6 +173,7 @@ type member struct {
 	waitFor atomic.Pointer[func(ctx context.Context, position uint64) error]
 	places  atomic.Pointer[[]string]
 	epoch   atomic.Int64 // the current one of every agent
+	quorum  atomic.Bool  // it hears a majority
 }
 
 func newCluster(tb testing.TB, names ...string) *cluster {
@@ -214,7 +215,7 @@ func (c *cluster) start(name string) *member {
 			}
 			return nil
 		},
-		State:  func() link.State { return link.State{Revision: int64(len(name)), Lag: time.Second, Term: 7} },
+		State:  func() link.State { return link.State{Revision: int64(len(name)), Lag: time.Second, Term: 7, HasQuorum: m.quorum.Load()} },
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)).With("member", name), Registerer: reg,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
