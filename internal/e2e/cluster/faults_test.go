@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -72,6 +73,9 @@ func TestFaults(t *testing.T) {
 	s := newStarSite(t, 3, timeout)
 	l := startLoad(t, s.members, []*agent{s.startAgent(t, "site-a"), s.startAgent(t, "site-b")}, 1)
 	for _, f := range faults {
+		if only := os.Getenv("PUSHRELAY_FAULTS_ONLY"); !strings.Contains(f.name, only) {
+			continue
+		}
 		for _, whom := range []string{"the leader", "a follower"} {
 			m := s.leader(t)
 			if whom == "a follower" {

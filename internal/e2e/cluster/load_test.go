@@ -195,10 +195,20 @@ func (l *load) pushRising(ctx context.Context, m *member, group string) {
 	}
 }
 
+// clock is how moments are told that are to be found in logs.
+const clock = "15:04:05.000"
+
+// A sighting is a value, and who showed it when.
+type sighting struct {
+	value float64
+	by    string
+	at    time.Time
+}
+
 // scrape scrapes one relay after the other, as through a balancer, and wants that nothing that only rises ever goes back, and that what was acknowledged
 // before a scrape is in it.
 func (l *load) scrape(ctx context.Context, turn int) {
-	seen := map[string]float64{}
+	seen := map[string]sighting{}
 	for ctx.Err() == nil {
 		client.Pause(ctx, 20*time.Millisecond)
 		m := l.members[turn%len(l.members)]
@@ -221,10 +231,10 @@ func (l *load) scrape(ctx context.Context, turn int) {
 			if !strings.HasPrefix(name, "rising{") && !strings.HasPrefix(name, "push_time_seconds{") {
 				continue
 			}
-			if before := seen[name]; value < before && !strings.Contains(name, `job="mixed-`) {
-				l.t.Errorf("%s shows %s %v, and %v was seen before", m.name, name, value, before)
+			if before := seen[name]; value < before.value && !strings.Contains(name, `job="mixed-`) {
+				l.t.Errorf("%s shows %s %f at %v, and %s showed %f %v before", m.name, name, value, time.Now().Format(clock), before.by, before.value, time.Since(before.at))
 			}
-			seen[name] = value
+			seen[name] = sighting{value, m.name, time.Now()}
 		}
 		for group, value := range acked {
 			if got := series[fmt.Sprintf(`rising{instance="", job=%q}`, group)]; got < float64(value) {
