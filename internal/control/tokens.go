@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"pushrelay/internal/enrol"
@@ -21,8 +22,8 @@ const (
 type Place struct {
 	// CA is the pin of the CA by which agents verify it.
 	CA enrol.Pin
-	// Address is where they dial it, as far as the relay knows; empty if it does not.
-	Address string
+	// Addresses are where they dial it, and the relays that are one service with it, as far as the relay knows; none if it does not.
+	Addresses []string
 	// Reaches reports whether the relay's certificate has the name of a host; nil if nobody knows.
 	Reaches func(host string) error
 }
@@ -34,11 +35,11 @@ func MakeTokenIn(l *ledger.Ledger, at Place, t relayapi.NewToken) (relayapi.Made
 	}
 	made := relayapi.MadeToken{Addresses: t.Addresses, Notes: []string{}}
 	if len(t.Addresses) == 0 {
-		if at.Address == "" {
+		if len(at.Addresses) == 0 {
 			return made, &requestError{errors.New("say where agents dial the relay: --relay.address=HOST:PORT")}
 		}
-		made.Addresses = []string{at.Address}
-		made.Notes = append(made.Notes, fmt.Sprintf("agents will dial %s; if they reach the relay by another name, give that (--relay.address), and to the relay itself as well (--grpc.tls.server-name)", at.Address))
+		made.Addresses = at.Addresses
+		made.Notes = append(made.Notes, fmt.Sprintf("agents will dial %s; if they reach the relay by another name, give that (--relay.address), and to the relay itself as well (--grpc.tls.server-name)", strings.Join(at.Addresses, ", ")))
 	}
 	if err := enrol.CheckAddresses(made.Addresses); err != nil {
 		return made, &requestError{err}

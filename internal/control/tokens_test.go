@@ -15,7 +15,7 @@ import (
 
 // place is where the relay of a fixture is; it has that name alone.
 func place() (control.Place, error) {
-	return control.Place{CA: enrol.PinOf([]byte("a CA")), Address: "relay.example.org:9443", Reaches: func(address string) error {
+	return control.Place{CA: enrol.PinOf([]byte("a CA")), Addresses: []string{"relay.example.org:9443"}, Reaches: func(address string) error {
 		if address != "relay.example.org:9443" {
 			return errors.New("not that name")
 		}

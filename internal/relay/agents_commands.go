@@ -63,7 +63,7 @@ func (a Agents) ListBy(ctx context.Context, token string) ([]relayapi.Agent, Sou
 }
 
 func (a Agents) list(ask func(*relayapi.Control) ([]relayapi.Agent, error), choose func([]relayapi.Agent) []relayapi.Agent) ([]relayapi.Agent, Source, error) {
-	return either(a, ask,
+	return ofLedger(a, ask,
 		func() ([]relayapi.Agent, error) {
 			agents, err := a.read()
 			agents = choose(agents)
@@ -76,7 +76,7 @@ func (a Agents) list(ask func(*relayapi.Control) ([]relayapi.Agent, error), choo
 
 // Show returns one agent with its certificates.
 func (a Agents) Show(ctx context.Context, name string) (relayapi.Agent, Source, error) {
-	return either(a,
+	return ofLedger(a,
 		func(c *relayapi.Control) (relayapi.Agent, error) { return c.Agent(ctx, name) },
 		func() (relayapi.Agent, error) {
 			agents, err := a.read()
@@ -89,7 +89,7 @@ func (a Agents) Show(ctx context.Context, name string) (relayapi.Agent, Source, 
 
 // Revoke throws an agent out, or one certificate of it. Without a running relay its groups cannot be deleted.
 func (a Agents) Revoke(ctx context.Context, name string, r relayapi.Revoke) (relayapi.Revoked, Source, error) {
-	return either(a,
+	return ofLedger(a,
 		func(c *relayapi.Control) (relayapi.Revoked, error) { return c.Revoke(ctx, name, r) },
 		func() (done relayapi.Revoked, err error) {
 			if r.DeleteGroups {
@@ -105,7 +105,7 @@ func (a Agents) Revoke(ctx context.Context, name string, r relayapi.Revoke) (rel
 
 // Allow lifts all revocations of an agent.
 func (a Agents) Allow(ctx context.Context, name string) (relayapi.Allowed, Source, error) {
-	return either(a,
+	return ofLedger(a,
 		func(c *relayapi.Control) (relayapi.Allowed, error) { return c.Allow(ctx, name) },
 		func() (done relayapi.Allowed, err error) {
 			err = a.write(func(l *ledger.Ledger) error {
@@ -118,7 +118,7 @@ func (a Agents) Allow(ctx context.Context, name string) (relayapi.Allowed, Sourc
 
 // Forget removes an agent that is away from the list of the running relay.
 func (a Agents) Forget(ctx context.Context, name string) error {
-	_, _, err := either(a,
+	_, _, err := ofLedger(a,
 		func(c *relayapi.Control) (relayapi.Nothing, error) { return relayapi.Nothing{}, c.Forget(ctx, name) },
 		func() (relayapi.Nothing, error) {
 			return relayapi.Nothing{}, fmt.Errorf("%w: while it is stopped, the file agents.json may be removed, with all agents in it", ErrNeedsRelay)
@@ -128,7 +128,7 @@ func (a Agents) Forget(ctx context.Context, name string) error {
 
 // MakeToken makes a join token. Without a running relay the addresses have to be given.
 func (a Agents) MakeToken(ctx context.Context, t relayapi.NewToken) (relayapi.MadeToken, Source, error) {
-	return either(a,
+	return ofLedger(a,
 		func(c *relayapi.Control) (relayapi.MadeToken, error) { return c.MakeToken(ctx, t) },
 		func() (made relayapi.MadeToken, err error) {
 			own, err := issuingAuthority(a.DataDir)
@@ -145,7 +145,7 @@ func (a Agents) MakeToken(ctx context.Context, t relayapi.NewToken) (relayapi.Ma
 
 // Tokens returns the join tokens that are neither ended nor void, the oldest first.
 func (a Agents) Tokens(ctx context.Context) ([]relayapi.Token, Source, error) {
-	return either(a,
+	return ofLedger(a,
 		func(c *relayapi.Control) ([]relayapi.Token, error) { return c.Tokens(ctx) },
 		func() ([]relayapi.Token, error) {
 			state, err := ledger.Read(a.DataDir)
@@ -158,7 +158,7 @@ func (a Agents) Tokens(ctx context.Context) ([]relayapi.Token, Source, error) {
 
 // VoidToken makes a join token let nobody in any more.
 func (a Agents) VoidToken(ctx context.Context, id string) (relayapi.Token, Source, error) {
-	return either(a,
+	return ofLedger(a,
 		func(c *relayapi.Control) (relayapi.Token, error) { return c.VoidToken(ctx, id) },
 		func() (done relayapi.Token, err error) {
 			err = a.write(func(l *ledger.Ledger) error {
@@ -171,7 +171,7 @@ func (a Agents) VoidToken(ctx context.Context, id string) (relayapi.Token, Sourc
 
 // note writes a certificate to the ledger that a command has issued.
 func (a Agents) note(ctx context.Context, certPEM []byte, cert *x509.Certificate) (relayapi.Noted, error) {
-	noted, _, err := either(a,
+	noted, _, err := ofLedger(a,
 		func(c *relayapi.Control) (relayapi.Noted, error) { return c.Note(ctx, certPEM) },
 		func() (relayapi.Noted, error) {
 			return relayapi.Noted{}, a.write(func(l *ledger.Ledger) error {
@@ -180,6 +180,17 @@ func (a Agents) note(ctx context.Context, certPEM []byte, cert *x509.Certificate
 			})
 		})
 	return noted, err
+}
+
+// ofLedger is either for what is about the ledger, which is not in the data dir of a member of a cluster.
+func ofLedger[T any](a Agents, ask func(*relayapi.Control) (T, error), without func() (T, error)) (T, Source, error) {
+	return either(a, ask, func() (T, error) {
+		if a.has(filepath.Join("cluster", "member.json")) {
+			var none T
+			return none, errors.New("it is that of a member of a cluster, whose ledger is where all members have it: start the relay, or ask on another member")
+		}
+		return without()
+	})
 }
 
 // either asks the relay that runs on the data dir, and does without if none does.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -18,6 +19,7 @@ import (
 	"pushrelay/internal/cluster/membership"
 	"pushrelay/internal/cluster/shared"
 	"pushrelay/internal/cluster/upkeep"
+	"pushrelay/internal/enrol"
 	"pushrelay/internal/keep/replicated"
 	"pushrelay/internal/ledger"
 )
@@ -66,6 +68,7 @@ func (s *Server) openMember() error {
 	if err != nil || dir == nil {
 		return err
 	}
+	s.wasMember = true
 	s.cluster = &clustered{server: s, dir: dir, logger: s.logger.With(slog.String("component", "cluster")), changed: newChanges()}
 	return nil
 }
@@ -242,6 +245,22 @@ func (c *clustered) end() error {
 		return nil
 	}
 	return c.engine.Close()
+}
+
+// links are where agents dial the members, this one first.
+func (c *clustered) links() []string {
+	all := []string{c.dir.Member().Link}
+	for _, m := range c.members.All() {
+		if m.Name != c.members.Name() && !m.Witness && len(all) < enrol.MaxAddresses {
+			all = append(all, m.Link)
+		}
+	}
+	return all
+}
+
+// isOther reports whether an address is that of another member.
+func (c *clustered) isOther(address string) bool {
+	return slices.ContainsFunc(c.members.All(), func(m membership.Listed) bool { return m.Name != c.members.Name() && m.Link == address })
 }
 
 // authorityFiles returns the relays' own authority for agents, for one that joins.

@@ -35,7 +35,26 @@ func (s *Server) place() (control.Place, error) {
 		return control.Place{}, errors.New("this relay has no certificate authority of its own, since it was given the --grpc.tls files: make tokens on the relay whose authority they are from, issue certificates with your own authority, or start it with --grpc.tls.also-own-ca")
 	}
 	m := s.certificates.Material()
-	return control.Place{CA: enrol.PinOf(m.Verifiers(s.authority.CACert())[0]), Address: s.dialledAt(), Reaches: hasName(m)}, nil
+	return control.Place{CA: enrol.PinOf(m.Verifiers(s.authority.CACert())[0]), Addresses: s.agentsDial(), Reaches: s.reaches(m)}, nil
+}
+
+// agentsDial returns where agents dial this relay, and those that are one service with it.
+func (s *Server) agentsDial() []string {
+	if s.cluster == nil {
+		return []string{s.dialledAt()}
+	}
+	return s.cluster.links()
+}
+
+// reaches reports whether agents that dial an address find its host in the certificate of who is there.
+func (s *Server) reaches(m *mtls.Material) func(address string) error {
+	own := hasName(m)
+	return func(address string) error {
+		if s.cluster != nil && s.cluster.isOther(address) {
+			return nil // which has a certificate of its own
+		}
+		return own(address)
+	}
 }
 
 // dialledAt returns where agents dial this relay, as far as it knows: the first name that it was given, or else that of the host.

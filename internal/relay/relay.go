@@ -57,6 +57,7 @@ type Server struct {
 	prefix        string   // of all routes: empty, or with a leading slash and without a trailing one
 	dataDir       string   // empty in memory only
 	files         files    // as they were at the start
+	wasMember     bool     // the data dir was that of a member then
 	logger        *slog.Logger
 	telemetry     *prometheus.Registry
 	instrument    push.Instrument        // counts requests for the legacy metrics

@@ -179,7 +179,11 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	case draining:
 		http.Error(w, "relay is stopping", http.StatusServiceUnavailable)
 	default:
-		http.Error(w, "relay is starting", http.StatusServiceUnavailable)
+		words := "relay is starting"
+		if s.wasMember && s.routes.Load() == nil {
+			words += ": it waits for a majority of the cluster's members (its log says which, relay-server cluster status on another one who is away)"
+		}
+		http.Error(w, words, http.StatusServiceUnavailable)
 	}
 }
 

@@ -215,7 +215,9 @@ func (c *cluster) start(name string) *member {
 			}
 			return nil
 		},
-		State:  func() link.State { return link.State{Revision: int64(len(name)), Lag: time.Second, Term: 7, HasQuorum: m.quorum.Load()} },
+		State: func() link.State {
+			return link.State{Revision: int64(len(name)), Lag: time.Second, Term: 7, HasQuorum: m.quorum.Load()}
+		},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)).With("member", name), Registerer: reg,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
