@@ -154,10 +154,19 @@ func (d decider) Apply(ctx context.Context, c *change.Change) change.Outcome {
 // journals is what the tunnel needs to know of agents' journals.
 type journals struct{ cluster *clustered }
 
-// Decided returns how far the agent's journal was decided, by all that took effect anywhere before.
+// decidedPatience bounds the wait until what was decided is committed.
+const decidedPatience = time.Second
+
+// Decided returns how far the agent's journal was decided, by all that is committed. What may vanish yet is not told: the agent would not send it again. It sends
+// again what it is not told of, and that is recognised.
 func (j journals) Decided(agent string, journal [16]byte) (sequence uint64, digest change.Digest, ok bool) {
-	j.cluster.keep.CatchUp(context.Background()) //nolint:errcheck // It is bounded. What is sent again then is recognised.
-	return j.cluster.server.ingester.Decided(agent, journal)
+	ctx, cancel := context.WithTimeout(context.Background(), decidedPatience)
+	defer cancel()
+	sequence, digest, ok = j.cluster.server.ingester.Decided(agent, journal)
+	if !ok || j.cluster.keep.WaitFor(ctx, j.cluster.server.store.Position()) != nil {
+		return 0, change.Digest{}, false
+	}
+	return sequence, digest, true
 }
 
 // Forget says that the agent will never send pushes of that journal again that are numbered up to through.

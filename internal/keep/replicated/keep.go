@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -217,9 +218,10 @@ func (k *Keep) Fresh() bool { return false }
 // ID returns that of the cluster's store.
 func (k *Keep) ID() keep.ID { return k.id }
 
-// History returns the one epoch of the cluster after those of the store that it began with, up to what is committed.
+// History returns the one epoch of the cluster after those of the store that it began with. It has no end: what a majority has committed stays, and a copy that has
+// not heard of all of it yet is no earlier store, from which agents would have to send anew what was counted.
 func (k *Keep) History() history.History {
-	return history.History{Epochs: k.epochs, Position: k.store.Committed()}
+	return history.History{Epochs: k.epochs, Position: math.MaxUint64}
 }
 
 // Imported returns true: a file is taken over by a relay before it is a member.
