@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -113,4 +114,13 @@ func (l *keptListener) Close() error {
 		err = l.SetDeadline(time.Unix(1, 0)) // wakes Accept
 	})
 	return err
+}
+
+// SyscallConn shows the descriptor, by which the server knows how many are left.
+func (l *keptListener) SyscallConn() (syscall.RawConn, error) {
+	visible, ok := l.pausable.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return visible.SyscallConn()
 }

@@ -3,8 +3,10 @@ package httpserver_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,5 +66,26 @@ func TestKept(t *testing.T) {
 	kept.Close()
 	if _, err := client.Get("http://" + address); err == nil {
 		t.Error("the port is open though nobody keeps it")
+	}
+}
+
+// TestKeptListenersShowTheirDescriptor: without, a server could not keep descriptors in reserve.
+func TestKeptListenersShowTheirDescriptor(t *testing.T) {
+	var kept httpserver.Kept
+	t.Cleanup(kept.Close)
+	l, err := kept.Listen("it", func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	visible, ok := l.(syscall.Conn)
+	if !ok {
+		t.Fatal("the descriptor cannot be seen")
+	}
+	raw, err := visible.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(uintptr) {})
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
