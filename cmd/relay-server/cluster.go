@@ -42,7 +42,7 @@ The new member takes it with: relay-server cluster join TOKEN
 Example: sudo relay-server --data.dir=/var/lib/pushrelay cluster token b`
 	clusterJoinHelp = `Make an empty data dir that of a new member. Start the relay on it afterwards: it fetches what the cluster holds, and counts once it has it. If it is cut short, the same command goes on with it.
 
-Example: sudo relay-server --data.dir=/var/lib/pushrelay cluster join prc1_… --address=relay-b.example.org`
+Example: sudo relay-server --data.dir=/var/lib/pushrelay cluster join TOKEN --address=relay-b.example.org`
 	clusterStatusHelp = `Say who is a member, who leads, who runs and how far behind it is, and what is lost if the next one fails.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay cluster status`
