@@ -18,15 +18,15 @@ var (
 	foreign = regexp.MustCompile(`^(go|process|promhttp)_`)
 )
 
-// WantInReference fails unless the first table below a heading of docs/reference/metrics.md has one row for each metric that is registered, with its
+// WantInReference fails unless the first table below a heading of docs/reference/metrics.md has one row for each metric that is described, with its
 // labels and its help, and no other row.
-func WantInReference(t testing.TB, heading string, registries ...*prometheus.Registry) {
+func WantInReference(t testing.TB, heading string, collectors ...prometheus.Collector) {
 	t.Helper()
 	var want []string
-	for _, reg := range registries {
+	for _, c := range collectors {
 		descs := make(chan *prometheus.Desc)
 		go func() { // ends with the last of them, which are all received below
-			reg.Describe(descs)
+			c.Describe(descs)
 			close(descs)
 		}()
 		for desc := range descs {
