@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/apiclient"
+	"pushrelay/internal/cluster/membership"
 	"pushrelay/internal/control"
 	"pushrelay/internal/enrol"
 	"pushrelay/internal/fileowner"
@@ -271,8 +272,20 @@ func (a Agents) read() ([]relayapi.Agent, error) {
 	return control.Join(known, issued.Agents()), nil
 }
 
+// needsMember refuses the data dir of a member of a cluster on which no relay runs: its cluster would not hear of what is written there.
+func needsMember(dataDir string) error {
+	d, err := membership.Open(dataDir, version.Version)
+	if err != nil || d == nil {
+		return err
+	}
+	return fmt.Errorf("it is that of member %q of a cluster; %w: start it, or ask on another member", d.Member().Name, ErrNeedsRelay)
+}
+
 // write opens the ledger for one change.
 func (a Agents) write(change func(*ledger.Ledger) error) error {
+	if err := needsMember(a.DataDir); err != nil {
+		return err
+	}
 	l, err := ledger.Open(ledger.Config{Dir: a.DataDir, Release: version.Version, NoLock: a.NoLock})
 	if err != nil {
 		return err

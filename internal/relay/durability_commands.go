@@ -37,10 +37,22 @@ func (k Keep) place(what string) keep.Place {
 	return p
 }
 
-// existing refuses a data dir without a store, so that a misspelled one is not made, and one that somebody else has led elsewhere.
-func (k Keep) existing() error {
-	if err := datadir.CheckLinks(k.DataDir); err != nil {
+// check refuses a data dir that somebody else has led elsewhere, and that of a member of a cluster, which has the store.
+func (k Keep) check() error {
+	err := datadir.CheckLinks(k.DataDir)
+	if err == nil {
+		err = needsMember(k.DataDir)
+	}
+	if err != nil {
 		return fmt.Errorf("--data.dir %s: %w", k.DataDir, err)
+	}
+	return nil
+}
+
+// existing refuses what check does, and a data dir without a store, so that a misspelled one is not made.
+func (k Keep) existing() error {
+	if err := k.check(); err != nil {
+		return err
 	}
 	if _, err := os.Stat(storeDir(k.DataDir)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("--data.dir %s holds no store", k.DataDir)
@@ -58,10 +70,11 @@ type Backup struct {
 }
 
 // Backup writes the store into one file: as the relay has it that runs on the data dir, or as it lies there. A relay that cannot be asked is no
-// reason to do without: what it has acknowledged lies there.
+// reason to do without: what it has acknowledged lies there, but for a member of a cluster.
 func (k Keep) Backup(ctx context.Context, file string) (Backup, error) {
-	if err := k.existing(); err != nil {
-		return Backup{}, err
+	unready := k.existing()
+	if unready != nil && !errors.Is(unready, ErrNeedsRelay) {
+		return Backup{}, unready
 	}
 	running, err := relayapi.NewControl(k.DataDir)
 	if err != nil {
@@ -70,6 +83,9 @@ func (k Keep) Backup(ctx context.Context, file string) (Backup, error) {
 	source := FromRelay
 	s, err := keep.ReceiveBackup(ctx, file, running.Backup)
 	if isAbsent(err) || errors.Is(err, relayapi.ErrNoRelay) {
+		if unready != nil {
+			return Backup{}, unready
+		}
 		source = FromFiles
 		s, err = keep.Backup(ctx, k.place("backing up"), file)
 	}
@@ -81,8 +97,8 @@ func (k Keep) Backup(ctx context.Context, file string) (Backup, error) {
 
 // Restore makes the store of an empty data dir from a backup, and says on out what it holds.
 func (k Keep) Restore(ctx context.Context, file string, out io.Writer) error {
-	if err := datadir.CheckLinks(k.DataDir); err != nil {
-		return fmt.Errorf("--data.dir %s: %w", k.DataDir, err)
+	if err := k.check(); err != nil {
+		return err
 	}
 	s, err := keep.Restore(ctx, k.place("restoring"), file)
 	if backup, ok := errors.AsType[*keep.BackupError](err); ok {
