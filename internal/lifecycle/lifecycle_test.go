@@ -174,3 +174,40 @@ type all struct{}
 
 func (all) Matches(grouping.Key) bool { return true }
 func (all) String() string            { return "all" }
+
+// TestOnlyOneRemoves: of several keepers of one store only that removes something which leads, and it sees for an hour first what has expired.
+func TestOnlyOneRemoves(t *testing.T) {
+	var leads atomic.Bool
+	synctest.Test(t, func(t *testing.T) {
+		f := &fixture{t: t, log: &log{}, reg: prometheus.NewRegistry()}
+		f.store = groupstore.New(groupstore.Config{Appender: f.log})
+		f.keeper = lifecycle.New(lifecycle.Config{
+			Store: f.store, ForgetAfter: 24 * time.Hour, Leads: leads.Load, Logger: slog.New(slog.NewTextHandler(&f.lines, nil)), Registerer: f.reg,
+		})
+		f.keeper.SetRules(nil)
+		ctx, end := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- f.keeper.Run(ctx) }()
+		f.push("short", lifetime.Texts{TTL: "1m"})
+		time.Sleep(10 * time.Hour)
+		f.held(1)
+		leads.Store(true)
+		time.Sleep(59 * time.Minute)
+		f.held(1)
+		time.Sleep(2 * time.Minute)
+		f.held(0)
+		f.push("another", lifetime.Texts{TTL: "1m"})
+		time.Sleep(30 * time.Minute)
+		leads.Store(false)
+		time.Sleep(10 * time.Hour)
+		leads.Store(true)
+		time.Sleep(59 * time.Minute)
+		f.held(1) // the hour began anew
+		time.Sleep(2 * time.Minute)
+		f.held(0)
+		end()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
