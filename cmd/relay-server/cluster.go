@@ -259,7 +259,7 @@ func roleText(m relayapi.ClusterMember) string {
 	return strings.Join(words, ", ")
 }
 
-func yesNo(is bool) string { //nolint:revive // It is a word for one.
+func yesNo(is bool) string {
 	if is {
 		return "yes"
 	}

@@ -19,7 +19,7 @@ type RecordLimits struct {
 func (x *decision) unrecordable() *change.Outcome {
 	l, e := &x.records, &x.effect
 	if x.refusal != nil || x.imported != nil || !x.operation.IsPush() || e.Operation != change.Replace && e.Operation != change.Merge {
-		return nil
+		return nil //nolint:nilerr // What is refused is told as that.
 	}
 	if l.Full != nil {
 		if reason := l.Full(); reason != "" {

@@ -79,7 +79,7 @@ func (k *Kept) Close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, l := range k.listeners {
-		l.Close() //nolint:errcheck // Nobody accepts on it.
+		l.Close() // Nobody accepts on it.
 	}
 	clear(k.listeners)
 }

@@ -222,7 +222,7 @@ func TestDeleteUnlessChanged(t *testing.T) {
 	m.between = func() {
 		put(t, m.Store, "job a team x", &exposition.Body{}, arrival)
 		gone := &change.Change{Operation: change.Delete, Key: key(t, "job e"), At: arrival}
-		if o, _ := m.Store.Apply(t.Context(), gone, groupstore.Content{}); !o.IsTaken() {
+		if o, _ := m.Apply(t.Context(), gone, groupstore.Content{}); !o.IsTaken() {
 			t.Fatal(o)
 		}
 	}

@@ -52,8 +52,12 @@ type MemberToken struct {
 
 // The roles of members.
 const (
-	// RoleVoter counts for a majority, RoleLearner not yet: it catches up. RoleAwaited was let in and has not started.
-	RoleVoter, RoleLearner, RoleAwaited = "voter", "learner", "awaited"
+	// RoleVoter counts for a majority.
+	RoleVoter = "voter"
+	// RoleLearner does not count yet: it catches up.
+	RoleLearner = "learner"
+	// RoleAwaited was let in and has not started.
+	RoleAwaited = "awaited"
 	// RoleMissing is one that is listed and that etcd does not have: its removal was cut short.
 	RoleMissing = "missing"
 )

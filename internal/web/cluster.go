@@ -162,10 +162,11 @@ func (a *attention) class() string {
 
 // state is another text once something has changed that people look for. How far the relay is behind changes all the time.
 func (v *ClusterView) state() string {
-	text := fmt.Sprint(v.Leader, v.Term, v.HasQuorum, v.Lag > mostLag, v.Words, v.Settings)
+	var text strings.Builder
+	fmt.Fprint(&text, v.Leader, v.Term, v.HasQuorum, v.Lag > mostLag, v.Words, v.Settings)
 	for i := range v.Members {
 		m := &v.Members[i]
-		text += fmt.Sprint(m.Name, m.Role, m.Running, m.Since.UnixNano(), m.Release)
+		fmt.Fprint(&text, m.Name, m.Role, m.Running, m.Since.UnixNano(), m.Release)
 	}
-	return text
+	return text.String()
 }

@@ -64,37 +64,50 @@ func testRelays(t *testing.T) {
 	}{
 		{
 			"a member is away", func(v *web.ClusterView) { v.Members[2].Running, v.Members[2].Since = false, now.Add(-time.Minute) },
-			[]string{"One thing to look at", "1 member does not run c", "2 of 3 1 member does not run"}, []string{"1 member does not run: c .", "c not running witness 1m ago"}, "warn",
+			[]string{"One thing to look at", "1 member does not run c", "2 of 3 1 member does not run"},
+			[]string{"1 member does not run: c .", "c not running witness 1m ago"},
+			"warn",
 		},
 		{
 			"two have not come yet", func(v *web.ClusterView) {
 				v.Members[1].Running, v.Members[1].Role = true, web.Learner
 				v.Members[2].Running, v.Members[2].Role = false, web.Awaited
 			},
-			[]string{"All is well", "2 of 3 b decides"}, []string{"not yet: it catches up", "not yet: it was let in, and has not started"}, "",
+			[]string{"All is well", "2 of 3 b decides"},
+			[]string{"not yet: it catches up", "not yet: it was let in, and has not started"},
+			"",
 		},
 		{
 			"one is removed", func(v *web.ClusterView) { v.Members[2].Running, v.Members[2].Role = false, web.Missing },
-			[]string{"All is well"}, []string{"no more: it was removed"}, "",
+			[]string{"All is well"},
+			[]string{"no more: it was removed"},
+			"",
 		},
 		{
 			"a majority is lost", func(v *web.ClusterView) { v.HasQuorum, v.LastHeard = false, now.Add(-90*time.Second) },
 			[]string{"One thing needs attention", "No majority of the members answers it was heard last 1m 30s ago; direct pushes are refused, agents keep theirs, and scrapes go on"},
-			[]string{"not now; last 1m 30s ago"}, "bad",
+			[]string{"not now; last 1m 30s ago"},
+			"bad",
 		},
 		{
 			"none was heard", func(v *web.ClusterView) {
 				v.HasQuorum, v.LastHeard, v.Clock, v.Leader = false, time.Time{}, time.Time{}, ""
 			},
-			[]string{"One thing needs attention", "No majority of the members was heard yet"}, []string{"not now; last never", "clock is unknown", "none decides"}, "bad",
+			[]string{"One thing needs attention", "No majority of the members was heard yet"},
+			[]string{"not now; last never", "clock is unknown", "none decides"},
+			"bad",
 		},
 		{
 			"none decides", func(v *web.ClusterView) { v.Leader = "" },
-			[]string{"One thing needs attention", "No relay decides"}, []string{"Decides what is pushed none"}, "bad",
+			[]string{"One thing needs attention", "No relay decides"},
+			[]string{"Decides what is pushed none"},
+			"bad",
 		},
 		{
 			"this one is behind", func(v *web.ClusterView) { v.Lag, v.Members[0].Behind = 6*time.Second, &none },
-			[]string{"One thing to look at", "What this relay shows is old its copy is 6s behind"}, []string{"is behind by 6s"}, "warn",
+			[]string{"One thing to look at", "What this relay shows is old its copy is 6s behind"},
+			[]string{"is behind by 6s"},
+			"warn",
 		},
 		{
 			"a little", func(v *web.ClusterView) { v.Lag = 5 * time.Second }, []string{"All is well"}, []string{"is behind by 5s"}, "",
@@ -102,13 +115,15 @@ func testRelays(t *testing.T) {
 		{
 			"settings differ", func(v *web.ClusterView) { v.Settings = []string{"the policy file says something else than that of b"} },
 			[]string{"One thing to look at", "! A file of this relay is not what the cluster goes by the policy file says something else than that of b"},
-			[]string{"A file of this relay is not what the cluster goes by: the policy file says something else than that of b."}, "warn",
+			[]string{"A file of this relay is not what the cluster goes by: the policy file says something else than that of b."},
+			"warn",
 		},
 		{
 			"all at once", func(v *web.ClusterView) {
 				v.HasQuorum, v.Lag, v.Settings, v.Members[1].Running = false, time.Minute, []string{"differs"}, false
 			},
-			[]string{"4 things need attention"}, nil, "bad",
+			[]string{"4 things need attention"},
+			nil, "bad",
 		},
 	} {
 		*view = *threeMembers(now)

@@ -43,7 +43,7 @@ func measureCluster(ctx context.Context, l *lab) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := c.idle(single)
+	rows, err := c.idle(ctx, single)
 	if err != nil {
 		return nil, err
 	}
@@ -116,16 +116,15 @@ func (c *cluster) start(ctx context.Context, m *clusterMember) error {
 // command runs a command on a member's folder and returns what it prints.
 func (c *cluster) command(ctx context.Context, m *clusterMember, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, c.lab.bin("relay-server"), append([]string{"--data.dir=" + m.dir}, args...)...).Output()
-	var failed *exec.ExitError
-	if errors.As(err, &failed) {
+	if failed, is := errors.AsType[*exec.ExitError](err); is {
 		return "", fmt.Errorf("relay-server %s: %w: %s", strings.Join(args, " "), err, failed.Stderr)
 	}
 	return string(out), err
 }
 
 // idle compares what members hold resident that nobody uses.
-func (c *cluster) idle(single *program) ([]row, error) {
-	time.Sleep(5 * time.Second) // what a start needs is given back
+func (c *cluster) idle(ctx context.Context, single *program) ([]row, error) {
+	wait(ctx, 5*time.Second) // what a start needs is given back
 	alone, err := single.residentBytes()
 	if err != nil {
 		return nil, err
@@ -275,10 +274,10 @@ func (c *cluster) away(ctx context.Context, what string, die func(m *clusterMemb
 				pushing.Go(func() error { return pushUntil(ctx, m.web, &stop, &longest) })
 			}
 		}
-		time.Sleep(time.Second)
+		wait(ctx, time.Second)
 		died := make(chan error, 1)
 		go func() { died <- die(leader) }() // an end takes as long as it takes: pushes go on meanwhile
-		time.Sleep(10 * time.Second)
+		wait(ctx, 10*time.Second)
 		stop.Store(true)
 		if err := errors.Join(pushing.Wait(), <-died); err != nil {
 			return nil, err
@@ -313,7 +312,7 @@ func pushUntil(ctx context.Context, address string, stop *atomic.Bool, longest *
 		if took := time.Since(began); took > time.Duration(longest.Load()) {
 			longest.Store(int64(took)) // two that race lose a little of one round
 		}
-		time.Sleep(5 * time.Millisecond)
+		wait(ctx, 5*time.Millisecond)
 	}
 	return nil
 }
@@ -331,4 +330,12 @@ func (c *cluster) leader(ctx context.Context) (leader *clusterMember, err error)
 		return errors.New("nobody leads")
 	})
 	return leader, err
+}
+
+// wait lets time go by, or ctx end.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -51,7 +52,7 @@ func (b *balancer) carry(near net.Conn) {
 	defer near.Close()
 	for range b.behind {
 		to := b.behind[int(b.next.Add(1))%len(b.behind)]
-		far, err := net.DialTimeout("tcp", to, time.Second)
+		far, err := (&net.Dialer{Timeout: time.Second}).DialContext(context.Background(), "tcp", to) // bounded by its own timeout
 		if err != nil {
 			continue
 		}

@@ -272,7 +272,10 @@ func (c *clusterDemo) killLeader(ctx context.Context) error {
 					return fmt.Errorf("scraping through the balancer: %w", err)
 				}
 			}
-			time.Sleep(50 * time.Millisecond)
+			select {
+			case <-time.After(50 * time.Millisecond):
+			case <-scraping.Done():
+			}
 		}
 		return nil
 	})

@@ -70,7 +70,7 @@ func Dial(ctx context.Context, cfg DialConfig) (*clientv3.Client, Limits, error)
 	}
 	limits, err := probe(ctx, client, cfg.Prefix)
 	if err != nil {
-		client.Close()
+		client.Close() //nolint:errcheck // What it could not find out says more.
 		return nil, Limits{}, fmt.Errorf("finding out what etcd at %q takes: %w", cfg.Endpoints, err)
 	}
 	return client, limits, nil

@@ -34,9 +34,9 @@ func Read(ctx context.Context, dir, prefix string, each func(key string, value [
 		}
 	}()
 	files := backend.NewDefaultBackend(zap.NewNop(), file, backend.WithTimeout(openTimeout))
-	defer files.Close()
+	defer files.Close() //nolint:errcheck // It was only read, as the store.
 	store := mvcc.NewStore(zap.NewNop(), files, &lease.FakeLessor{}, mvcc.StoreConfig{})
-	defer store.Close()
+	defer store.Close() //nolint:errcheck // As files.
 	next, end := []byte(prefix), []byte(clientv3.GetPrefixRangeEnd(prefix))
 	for {
 		page, err := store.Range(ctx, next, end, mvcc.RangeOptions{Limit: pageKeys})

@@ -40,7 +40,7 @@ func New(t testing.TB, n int) *Cluster {
 	t.Helper()
 	c := &Cluster{dir: t.TempDir(), members: map[string]string{}, running: map[string]*engine.Engine{}}
 	for _, name := range Names(n) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,6 +106,6 @@ func (c *Cluster) stop(name string, e *engine.Engine) {
 	}
 	c.mu.Unlock()
 	if runs {
-		e.Close()
+		e.Close() //nolint:errcheck // The test is over, or starts it again.
 	}
 }

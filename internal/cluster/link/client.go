@@ -97,7 +97,7 @@ func (c *client) dial(ctx context.Context, member string) (net.Conn, error) {
 	}
 	conn := tls.Client(tunnel.NewBurstReader(raw), withProtocol(c.cfg.ClientTLS()))
 	if err := c.shakeHands(ctx, conn, member); err != nil {
-		raw.Close() //nolint:errcheck // The handshake's error says more.
+		raw.Close() // The handshake's error says more.
 		return nil, fmt.Errorf("dialling member %q at %s: %w", member, address, err)
 	}
 	return peerConn{conn}, nil

@@ -44,7 +44,7 @@ func (d *desk) take(t task) {
 	mine := make(chan struct{})
 	passed := sync.OnceFunc(func() { close(mine) })
 	earlier := d.follow(t, mine)
-	if c := t.order.change; c != nil {
+	if c := t.change; c != nil {
 		current := c.Current
 		c.Current = func() bool { // asked under the store's lock: whoever asks for it now comes after this one
 			passed()
@@ -68,7 +68,7 @@ func (d *desk) take(t task) {
 
 // follow returns when the change before it in the same group has passed, nil for none.
 func (d *desk) follow(t task, mine chan struct{}) (earlier <-chan struct{}) {
-	if t.order.change == nil {
+	if t.change == nil {
 		return nil // it names no group
 	}
 	if len(d.last) > 4*maxOut {
@@ -80,7 +80,7 @@ func (d *desk) follow(t task, mine chan struct{}) (earlier <-chan struct{}) {
 			}
 		}
 	}
-	group := groupOf(t.order.change)
+	group := groupOf(t.change)
 	earlier = d.last[group]
 	d.last[group] = mine
 	return earlier
@@ -98,9 +98,9 @@ func (d *desk) decide(t task) (o change.Outcome, known bool) {
 		defer cancel()
 	}
 	if t.stored {
-		o = d.cfg.Store.ApplyBodiless(ctx, t.order.change)
+		o = d.cfg.Store.ApplyBodiless(ctx, t.change)
 	} else {
-		o = d.cfg.Push.Apply(ctx, t.order.change)
+		o = d.cfg.Push.Apply(ctx, t.change)
 	}
 	return o, o.IsFinal() || !d.isOpen(o)
 }

@@ -218,7 +218,7 @@ func (c *cluster) start(name string) *member {
 		State: func() link.State {
 			return link.State{Revision: int64(len(name)), Lag: time.Second, Term: 7, HasQuorum: m.quorum.Load()}
 		},
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)).With("member", name), Registerer: reg,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)).With(slog.String("member", name)), Registerer: reg,
 	})
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -383,7 +383,7 @@ func (s ledStore) Apply(ctx context.Context, c *change.Change, content groupstor
 		}
 		return ok
 	}
-	o, found := store.Store.Apply(ctx, &with, content)
+	o, found := store.Apply(ctx, &with, content)
 	if deposed {
 		return *change.Refuse(change.NotWritable, "another relay decides"), groupstore.OtherSeries
 	}

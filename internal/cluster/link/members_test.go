@@ -3,6 +3,7 @@ package link_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -115,7 +116,7 @@ func TestMembersOnly(t *testing.T) {
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		if _, err := conn.Read(make([]byte, 1)); err == nil {
 			t.Errorf("%s is served", tt.what)
-		} else if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+		} else if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 			t.Errorf("%s is not turned away", tt.what)
 		}
 		conn.Close()

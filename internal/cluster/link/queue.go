@@ -163,7 +163,7 @@ func (q *queue) relaunch() {
 
 // park has all of a chain wait that may go out and has not: nothing goes out before one that has a lower number. The caller holds mu.
 func (q *queue) park(ch *chain) {
-	parked := ch.waiting[:len(ch.waiting):len(ch.waiting)]
+	parked := slices.Clip(ch.waiting)
 	for _, e := range slices.Backward(q.ready) {
 		if q.chains[e.group] == ch {
 			e.isOpen = false

@@ -17,7 +17,7 @@ type triedQueue struct {
 
 func newTriedQueue(t *testing.T) triedQueue { return triedQueue{newQueue([16]byte{1}), t} }
 
-func (q triedQueue) push(job string, body string) *entry {
+func (q triedQueue) push(job, body string) *entry {
 	q.t.Helper()
 	key, err := grouping.New(grouping.Label{Name: "job", Value: job})
 	if err != nil {
@@ -149,7 +149,7 @@ func TestNothingOvertakesWhatMustWait(t *testing.T) {
 }
 
 func (q triedQueue) out0() int {
-	return q.queue.out + q.queue.outBytes + q.count + q.bytes + len(q.ready)
+	return q.queue.out + q.outBytes + q.count + q.bytes + len(q.ready)
 }
 
 // TestGivingUp: from wherever it is a change goes at once, with its body, and holds up nobody.

@@ -185,7 +185,7 @@ func (s *Server) look() {
 	}
 	s.mu.Unlock()
 	for _, c := range strangers {
-		c.NetConn().Close() //nolint:errcheck // gRPC sees that, and closes the rest.
+		c.NetConn().Close() // gRPC sees that, and closes the rest.
 	}
 	if !s.cfg.Leader().Leads {
 		return

@@ -34,9 +34,8 @@ type node struct {
 	office  *membership.Office
 	link    string
 
-	leader    string       // what Office.Leader says
-	restarts  int          // how often Restart was called
-	port      net.Listener // of the link
+	leader    string // what Office.Leader says
+	restarts  int    // how often Restart was called
 	stop      func()
 	stopOnce  sync.Once
 	runResult chan error

@@ -57,7 +57,7 @@ func readMark(file string) (*mark, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // It was only read.
 	var m mark
 	if err := json.NewDecoder(f).Decode(&m); err != nil {
 		return nil, fmt.Errorf("%s is not whole: %w", file, err)

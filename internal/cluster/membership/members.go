@@ -183,7 +183,7 @@ func (m *Members) watchEngine(ctx context.Context) error {
 	}
 	switch {
 	case ctx.Err() != nil, m.cfg.Dir.Member().Pending == Leave: // the relay begins anew without it
-		return nil
+		return nil //nolint:nilerr // It was to end.
 	case m.cfg.Engine.Removed():
 		return m.cfg.Dir.refuse(ErrRemoved)
 	default:
@@ -262,7 +262,7 @@ func (m *Members) replace(f func(*seen) (*seen, error)) error {
 		m.seen.Store(next)
 	}
 	m.changing.Unlock()
-	if err == nil && !(maps.Equal(former.members, next.members) && maps.Equal(former.running, next.running)) {
+	if err == nil && (!maps.Equal(former.members, next.members) || !maps.Equal(former.running, next.running)) {
 		m.tell()
 	}
 	return err

@@ -236,7 +236,7 @@ func (u *Upkeep) takeTurn(ctx context.Context, s size) error {
 	defer func() {
 		ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 		defer cancel()
-		u.cfg.Client.Revoke(ended, lease.ID)
+		u.cfg.Client.Revoke(ended, lease.ID) //nolint:errcheck // It ends by itself.
 	}()
 	resp, err := u.cfg.Client.Txn(asked).If(clientv3.Compare(clientv3.CreateRevision(u.cfg.Turn), "=", 0)).
 		Then(clientv3.OpPut(u.cfg.Turn, u.cfg.Name, clientv3.WithLease(lease.ID))).Commit()

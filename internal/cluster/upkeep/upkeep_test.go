@@ -23,7 +23,7 @@ import (
 const quota = 24 << 20
 
 // start starts a member with a small quota, and what looks after it. Everything up to the revision is compacted.
-func start(t *testing.T) (client *clientv3.Client, u *upkeep.Upkeep, revision *atomic.Int64, handed *atomic.Int64, run func()) {
+func start(t *testing.T) (client *clientv3.Client, u *upkeep.Upkeep, revision, handed *atomic.Int64, run func()) {
 	t.Helper()
 	etcd := enginetest.New(t, 1).WithQuota(quota).Start(t, "a")["a"]
 	client = etcd.Client()

@@ -193,12 +193,12 @@ func (b *balancer) lookAround(ctx context.Context, t *testing.T, members []*memb
 		if m.CatchUp(ctx) != nil {
 			continue
 		}
-		if at := m.Clock(); at.Before(b.clock) {
+		at := m.Clock()
+		if at.Before(b.clock) {
 			t.Errorf("member %s shows the time %v, and %v was shown before", m.name, at, b.clock)
 			return looks
-		} else {
-			b.clock = at
 		}
+		b.clock = at
 		for _, p := range pushers {
 			got := valueOf(m, keyOf(t, p.job))
 			if got < b.values[p.job] {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
 	"pushrelay/internal/keep"
@@ -149,7 +150,7 @@ func (k *Keep) Recover(ctx context.Context) error {
 			return fmt.Errorf("reading the cluster's store: %w", err) // it will not be another one
 		}
 		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))
-		sleep(ctx, again)
+		rest(ctx)
 	}
 }
 

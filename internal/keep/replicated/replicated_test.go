@@ -32,7 +32,7 @@ func start(t testing.TB, name string, cfg replicated.Config) *member {
 	t.Helper()
 	cfg.Name, cfg.Prefix = name, "/test/"
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("member", name)
+		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With(slog.String("member", name))
 	}
 	k := replicated.New(cfg)
 	if err := k.Recover(t.Context()); err != nil {

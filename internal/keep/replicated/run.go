@@ -65,9 +65,9 @@ func (k *Keep) restart(ctx context.Context, err error) error {
 			return err
 		}
 		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))
-		sleep(ctx, again)
+		rest(ctx)
 	}
-	sleep(ctx, again)
+	rest(ctx)
 	return nil
 }
 
@@ -80,9 +80,10 @@ func (k *Keep) mustLoad(err error) bool {
 	return errors.Is(err, errDeposed) || err != nil && !errors.Is(err, errEnded)
 }
 
-func sleep(ctx context.Context, d time.Duration) {
+// rest waits until something is tried again.
+func rest(ctx context.Context) {
 	select {
-	case <-time.After(d):
+	case <-time.After(again):
 	case <-ctx.Done():
 	}
 }
