@@ -186,9 +186,9 @@ func (a Agents) note(ctx context.Context, certPEM []byte, cert *x509.Certificate
 // ofLedger is either for what is about the ledger, which is not in the data dir of a member of a cluster.
 func ofLedger[T any](a Agents, ask func(*relayapi.Control) (T, error), without func() (T, error)) (T, Source, error) {
 	return either(a, ask, func() (T, error) {
-		if a.has(filepath.Join("cluster", "member.json")) {
+		if err := needsMember(a.DataDir); err != nil {
 			var none T
-			return none, errors.New("it is that of a member of a cluster, whose ledger is where all members have it: start the relay, or ask on another member")
+			return none, err
 		}
 		return without()
 	})
@@ -272,7 +272,8 @@ func (a Agents) read() ([]relayapi.Agent, error) {
 	return control.Join(known, issued.Agents()), nil
 }
 
-// needsMember refuses the data dir of a member of a cluster on which no relay runs: its cluster would not hear of what is written there.
+// needsMember refuses the data dir of a member of a cluster on which no relay runs: what is in it may be old, and its cluster would not hear of what is
+// written there.
 func needsMember(dataDir string) error {
 	d, err := membership.Open(dataDir, version.Version)
 	if err != nil || d == nil {
@@ -283,9 +284,6 @@ func needsMember(dataDir string) error {
 
 // write opens the ledger for one change.
 func (a Agents) write(change func(*ledger.Ledger) error) error {
-	if err := needsMember(a.DataDir); err != nil {
-		return err
-	}
 	l, err := ledger.Open(ledger.Config{Dir: a.DataDir, Release: version.Version, NoLock: a.NoLock})
 	if err != nil {
 		return err

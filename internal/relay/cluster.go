@@ -235,7 +235,7 @@ func (c *clustered) run(ctx context.Context, serving *errgroup.Group) {
 
 // end ends the member, once nothing of the relay uses it any more.
 func (c *clustered) end() error {
-	if c.journal != nil && c.server.ledger != nil { // for commands on a data dir on which no relay runs
+	if c.journal != nil && c.server.ledger != nil { // for when it is none any more
 		cfg := ledger.Config{Dir: c.server.dataDir, Release: version.Version, Grace: c.server.opts.AgentRenewalGrace}
 		if err := ledger.WriteFile(cfg, c.journal.State()); err != nil {
 			c.logger.Warn("the ledger in the data dir is older than that of the cluster", slog.Any("err", err))

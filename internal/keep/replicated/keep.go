@@ -150,7 +150,7 @@ func (k *Keep) Recover(ctx context.Context) error {
 			return fmt.Errorf("reading the cluster's store: %w", err) // it will not be another one
 		}
 		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))
-		rest(ctx)
+		sleep(ctx, again)
 	}
 }
 

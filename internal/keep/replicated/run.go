@@ -65,9 +65,9 @@ func (k *Keep) restart(ctx context.Context, err error) error {
 			return err
 		}
 		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))
-		rest(ctx)
+		sleep(ctx, again)
 	}
-	rest(ctx)
+	sleep(ctx, again)
 	return nil
 }
 
@@ -80,10 +80,9 @@ func (k *Keep) mustLoad(err error) bool {
 	return errors.Is(err, errDeposed) || err != nil && !errors.Is(err, errEnded)
 }
 
-// rest waits until something is tried again.
-func rest(ctx context.Context) {
+func sleep(ctx context.Context, d time.Duration) {
 	select {
-	case <-time.After(again):
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
 }

@@ -77,7 +77,7 @@ func (w *writer) transact(ctx context.Context, ops []clientv3.Op, pos *storagev1
 		case err != nil && isRefused(err):
 			return err
 		case err != nil:
-			rest(ctx)
+			sleep(ctx, again)
 		case resp.Succeeded:
 			w.copy.position, w.copy.revision = resp.Header.GetRevision(), resp.Header.GetRevision()
 			return nil
