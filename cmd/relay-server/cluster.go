@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,6 +43,8 @@ The new member takes it with: relay-server cluster join TOKEN
 Example: sudo relay-server --data.dir=/var/lib/pushrelay cluster token b`
 	clusterJoinHelp = `Make an empty data dir that of a new member. Start the relay on it afterwards: it fetches what the cluster holds, and counts once it has it. If it is cut short, the same command goes on with it.
 
+What lets it in is a token, or the key of the members' authority with --peer-ca-dir, --name and --member. The latter may run before each start of a relay: it does nothing once the data dir is that of the member, and asks until the cluster is there.
+
 Example: sudo relay-server --data.dir=/var/lib/pushrelay cluster join TOKEN --address=relay-b.example.org`
 	clusterStatusHelp = `Say who is a member, who leads, who runs and how far behind it is, and what is lost if the next one fails.
 
@@ -64,13 +67,13 @@ Example: sudo relay-server --data.dir=/var/lib/pushrelay cluster force-new --yes
 type clusterCommands struct {
 	init, token, join, status, remove, handover, leave, forceNew *kingpin.CmdClause
 
-	output, name, text *string
-	host               string
-	at                 relayapi.NewCluster
-	ttl                *time.Duration
-	witness            *bool
-	asWitness          *bool
-	yes                *bool
+	output, name *string
+	host         string
+	at           relayapi.NewCluster
+	joining      membership.Joining
+	ttl          *time.Duration
+	witness      *bool
+	yes          *bool
 }
 
 func newClusterCommands(app *kingpin.Application) *clusterCommands {
@@ -82,6 +85,7 @@ func newClusterCommands(app *kingpin.Application) *clusterCommands {
 		output: outputFlag(cluster), name: new(string),
 	}
 	commandline.Text(c.init.Flag("name", "Name of the member: lower-case letters, digits and dashes (default: the first part of the host's name).").PlaceHolder("NAME"), &c.at.Name)
+	commandline.Text(c.init.Flag("peer-ca-dir", "Directory of an authority for members and nothing else, as tls.crt and tls.key on the curve P-256, which the relay must be able to read. Whoever has it can join. Otherwise one is made.").PlaceHolder("DIR"), &c.at.PeerCADir)
 	for _, command := range []*kingpin.CmdClause{c.init, c.join} {
 		commandline.Text(command.Flag("address", "Name or address at which other members dial this host (default: the host's name).").PlaceHolder("HOST"), &c.host)
 		commandline.Text(command.Flag("peer-address", fmt.Sprintf("Where they dial its etcd (default: port %d of --address).", defaultPeerPort)).PlaceHolder("HOST:PORT"), &c.at.PeerAddress)
@@ -92,11 +96,22 @@ func newClusterCommands(app *kingpin.Application) *clusterCommands {
 	c.token.Arg("name", "Name of the new member: lower-case letters, digits and dashes.").Required().StringVar(c.name)
 	c.ttl = c.token.Flag("ttl", "How long it is good, up to 24h.").Default("15m").Duration()
 	c.witness = c.token.Flag("witness", "Let in a witness, which counts for a majority, holds nothing for anybody and gets no key of an authority.").Bool()
-	c.text = c.join.Arg("token", "The token.").Required().String()
-	c.asWitness = c.join.Flag("witness", "Be a witness; the token must be for one.").Bool()
+	c.joinFlags()
 	c.remove.Arg("name", "Name of the member.").Required().StringVar(c.name)
 	c.yes = c.forceNew.Flag("yes", "Do it.").Bool()
 	return c
+}
+
+// joinFlags adds what lets a relay in.
+func (c *clusterCommands) joinFlags() {
+	j := &c.joining
+	c.join.Arg("token", "The token; none with --peer-ca-dir.").StringVar(&j.Token)
+	c.join.Flag("witness", "Be a witness; the token must be for one.").BoolVar(&j.Witness)
+	commandline.Text(c.join.Flag("peer-ca-dir", "Directory of the members' authority, as tls.crt and tls.key, in place of a token.").PlaceHolder("DIR"), &j.PeerCADir)
+	commandline.Text(c.join.Flag("name", "Name of the member, without a token: lower-case letters, digits and dashes.").PlaceHolder("NAME"), &j.Name)
+	commandline.Texts(c.join.Flag("member", "Port for agents of a member that is asked, without a token; may be given several times, and this one is not asked.").PlaceHolder("HOST:PORT"), &j.Members)
+	commandline.Text(c.join.Flag("or-init-as", "Name of the one that begins the cluster, without a token, if nobody answers as a member. What its data dir holds is what the cluster begins with.").PlaceHolder("NAME"), &j.OrInitAs)
+	c.join.Flag("or-init-after", "For how long nobody has to have answered before.").Default("30s").DurationVar(&j.InitAfter)
 }
 
 // has says whether the command is one of these.
@@ -165,6 +180,13 @@ func (c *clusterCommands) runInit(ctx context.Context, cluster relay.Cluster, ou
 	if err := c.complete(); err != nil {
 		return err
 	}
+	if c.at.PeerCADir != "" { // the relay reads it, which stands elsewhere
+		at, err := filepath.Abs(c.at.PeerCADir)
+		if err != nil {
+			return err
+		}
+		c.at.PeerCADir = at
+	}
 	made, source, err := cluster.Init(ctx, c.at)
 	if err != nil {
 		return err
@@ -199,25 +221,50 @@ func (c *clusterCommands) runToken(ctx context.Context, cluster relay.Cluster, o
 	return nil
 }
 
+// errJoin says what a join needs.
+var errJoin = errors.New("give a token (relay-server cluster token NAME on a member), or --peer-ca-dir with --name and --member")
+
+// checkJoin checks that what was given belongs together.
+func (c *clusterCommands) checkJoin() error {
+	j := &c.joining
+	byAuthority := j.Name != "" || len(j.Members) > 0 || j.OrInitAs != ""
+	if (j.Token == "") == (j.PeerCADir == "") || j.Token != "" && byAuthority || j.Token == "" && (j.Name == "" || len(j.Members) == 0) {
+		return usageError{errJoin}
+	}
+	return nil
+}
+
 func (c *clusterCommands) runJoin(ctx context.Context, cluster relay.Cluster, out *output) error {
+	if err := c.checkJoin(); err != nil {
+		return err
+	}
 	if err := c.complete(); err != nil {
 		return err
 	}
-	joined, err := cluster.Join(ctx, membership.Joining{
-		Token: *c.text, Addresses: membership.Addresses{Peer: c.at.PeerAddress, Link: c.at.LinkAddress, Web: c.at.WebAddress}, Listen: c.at.ListenAddress, Witness: *c.asWitness,
-	})
+	c.joining.Addresses, c.joining.Listen = membership.Addresses{Peer: c.at.PeerAddress, Link: c.at.LinkAddress, Web: c.at.WebAddress}, c.at.ListenAddress
+	joined, err := cluster.Join(ctx, c.joining)
 	if err != nil {
 		return err
 	}
-	out.write(joined, func(w io.Writer) {
-		start := "start the relay"
-		if joined.Witness {
-			start = "start it with relay-server witness"
-		}
-		fmt.Fprintf(w, "%s is let into cluster %s, of %s\nnow %s on %s: it counts once it has what the cluster holds (relay-server cluster status)\n",
-			joined.Name, joined.Cluster, strings.Join(joined.Members, ", "), start, cluster.DataDir)
-	})
+	out.write(joined, func(w io.Writer) { writeJoined(w, &joined, cluster.DataDir) })
 	return nil
+}
+
+func writeJoined(w io.Writer, joined *relay.Joined, dataDir string) {
+	start := "start the relay"
+	switch {
+	case joined.Already:
+		fmt.Fprintf(w, "%s is a member of cluster %s already\n", joined.Name, joined.Cluster)
+		return
+	case joined.First:
+		fmt.Fprintf(w, "%s begins cluster %s\nnow start the relay on %s\n", joined.Name, joined.Cluster, dataDir)
+		return
+	case joined.Witness:
+		start = "start it with relay-server witness"
+	default:
+	}
+	fmt.Fprintf(w, "%s is let into cluster %s, of %s\nnow %s on %s: it counts once it has what the cluster holds (relay-server cluster status)\n",
+		joined.Name, joined.Cluster, strings.Join(joined.Members, ", "), start, dataDir)
 }
 
 func (c *clusterCommands) runStatus(ctx context.Context, cluster relay.Cluster, out *output) error {

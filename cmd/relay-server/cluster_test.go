@@ -129,6 +129,7 @@ func TestClusterOfFiles(t *testing.T) {
 		{"join " + agents.TextOf(enrol.ForMembers) + " --address=b.example", 1, "", "is not empty"},
 		{"init --name=a.b --address=a.example", 1, "", "member name"},
 		{"init --name=a --address=", 2, "", "--address is empty"},
+		{"init --name=a --address=a.example --peer-ca-dir=/none", 1, "", "in --peer-ca-dir /none"},
 		{"init --name=a --address=a.example", 0, "a is from its next start on the first member of cluster ", "no relay runs on"},
 		{"init --name=a --address=a.example", 1, "", `this is member "a" of a cluster already`},
 		{"status", 3, "", `it is that of member "a"; no relay runs on it`},
@@ -145,6 +146,24 @@ func TestClusterOfFiles(t *testing.T) {
 		{"force-new", 2, "", "--yes does it"},
 		{"force-new --yes", 0, "a is the only member of the new cluster ", ""},
 		{"leave", 1, "", `what is pending, "force-new"`},
+	})
+	// By the authority of members: one that is a member already is left as it is.
+	const by = "join --peer-ca-dir=/none --address=a.example --member=b.example:9443 --name="
+	runClusterTests(t, member, []clusterTest{
+		{by + "a", 0, "a is a member of cluster ", ""},
+		{by + "a --output=json", 0, `"already": true`, ""},
+		{by + "b", 1, "", `is that of member "a", and this is to be "b"`},
+	})
+	runClusterTests(t, t.TempDir(), []clusterTest{
+		{by + "a", 1, "", "reading the authority of members in --peer-ca-dir /none"},
+		{by + "a --witness", 1, "", "a witness gets no key of the members' authority"},
+		{by + "a prc1_x", 2, "", "give a token"},
+		{"join", 2, "", "give a token"},
+		{"join prc1_x --name=a", 2, "", "give a token"},
+		{"join --peer-ca-dir=/none --name=a", 2, "", "give a token"},
+		{"join --peer-ca-dir=/none --member=b.example:9443", 2, "", "give a token"},
+		{"join --peer-ca-dir=", 2, "", "--peer-ca-dir is empty"},
+		{"init --name=a --address=a.example --peer-ca-dir=/none", 1, "", "is not that of a relay"},
 	})
 	runClusterTests(t, filepath.Join(t.TempDir(), "none"), []clusterTest{{"status", 1, "", "is not that of a relay"}})
 }

@@ -10,6 +10,7 @@ import (
 
 const (
 	memberPathPrefix  = "/member/"
+	joiningPathPrefix = "/joining/"
 	memberTrustDomain = "pushrelay"
 )
 
@@ -43,6 +44,28 @@ func CheckMemberName(name string) error {
 		}
 	}
 	return nil
+}
+
+// JoiningURI returns what the certificate of somebody carries who is no member yet and has the key of the members' authority,
+// spiffe://pushrelay/joining/<name>. No member has one, so that none can be taken for it.
+func JoiningURI(name string) *url.URL {
+	return &url.URL{Scheme: identityScheme, Host: memberTrustDomain, Path: joiningPathPrefix + name}
+}
+
+// JoiningNameFromCertificate returns the name that a certificate carries by [JoiningURI], as its one URI SAN. It does not verify the certificate.
+func JoiningNameFromCertificate(cert *x509.Certificate) (string, error) {
+	if n := len(cert.URIs); n != 1 {
+		return "", fmt.Errorf("certificate has %d URI SANs, want exactly one, that of a relay which joins", n)
+	}
+	text := cert.URIs[0].String()
+	name, ok := strings.CutPrefix(text, JoiningURI("").String())
+	if !ok {
+		return "", fmt.Errorf("identity %q is not that of a relay which joins", clip(text))
+	}
+	if err := CheckMemberName(name); err != nil {
+		return "", fmt.Errorf("identity %q: %w", clip(text), err)
+	}
+	return name, nil
 }
 
 // MemberIDFromCertificate returns the identity that a member's certificate carries as its one URI SAN. It does not verify the certificate.

@@ -49,7 +49,7 @@ func (c Cluster) Init(ctx context.Context, n relayapi.NewCluster) (relayapi.Made
 		func() (made relayapi.MadeCluster, err error) {
 			d, err := membership.Found(membership.Founding{
 				DataDir: c.DataDir, Name: n.Name, Addresses: membership.Addresses{Peer: n.PeerAddress, Link: n.LinkAddress, Web: n.WebAddress}, Listen: n.ListenAddress,
-				Release: version.Version,
+				PeerCADir: n.PeerCADir, Release: version.Version,
 			})
 			if err != nil {
 				return made, err
@@ -76,16 +76,29 @@ func (c Cluster) await(ctx context.Context, done func() bool) error {
 	return nil
 }
 
-// Joined is a member that was let in, and starts next.
+// Joined is a member that was let in, or begins the cluster, and starts next.
 type Joined struct {
-	Cluster string   `json:"cluster"`
-	Name    string   `json:"name"`
-	Witness bool     `json:"witness"`
+	Cluster string `json:"cluster"`
+	Name    string `json:"name"`
+	Witness bool   `json:"witness"`
+	// First says that it begins the cluster, and Already that it was a member before.
+	First   bool     `json:"first"`
+	Already bool     `json:"already"`
 	Members []string `json:"members"`
 }
 
-// Join makes an empty data dir that of a new member.
+func joinedAs(m *membership.Member) Joined {
+	return Joined{Cluster: m.Cluster, Name: m.Name, Witness: m.Witness, Members: slices.Sorted(maps.Keys(m.Members))}
+}
+
+// Join makes an empty data dir that of a new member. With the authority of members nothing is done if it is one already.
 func (c Cluster) Join(ctx context.Context, j membership.Joining) (Joined, error) {
+	if j.PeerCADir != "" {
+		before, is, err := c.already(ctx, &j)
+		if err != nil || is {
+			return before, err
+		}
+	}
 	j.DataDir, j.Release = c.DataDir, version.Version
 	told := ""
 	j.Progress = func(words string) {
@@ -99,7 +112,34 @@ func (c Cluster) Join(ctx context.Context, j membership.Joining) (Joined, error)
 		return Joined{}, err
 	}
 	m := d.Member()
-	return Joined{Cluster: m.Cluster, Name: m.Name, Witness: m.Witness, Members: slices.Sorted(maps.Keys(m.Members))}, nil
+	joined := joinedAs(&m)
+	joined.First = m.Pending == membership.Import
+	return joined, nil
+}
+
+// already says whether the data dir is that of the member already, whether it runs or not. A relay alone that runs stays one.
+func (c Cluster) already(ctx context.Context, j *membership.Joining) (joined Joined, is bool, err error) {
+	d, err := membership.Open(c.DataDir, version.Version)
+	if err != nil {
+		return joined, false, err
+	}
+	if d == nil {
+		running, err := relayapi.NewControl(c.DataDir)
+		if err != nil {
+			return joined, false, err
+		}
+		if _, err := running.Cluster(ctx); !isAbsent(err) {
+			return joined, false, fmt.Errorf("--data.dir %s: %w, or make it the first member as it runs (relay-server cluster init)", c.DataDir, ErrRuns)
+		}
+		return joined, false, nil
+	}
+	m := d.Member()
+	if m.Name != j.Name {
+		return joined, false, fmt.Errorf("--data.dir %s is that of member %q, and this is to be %q: each has its own", c.DataDir, m.Name, j.Name)
+	}
+	joined = joinedAs(&m)
+	joined.Already = true
+	return joined, true, nil
 }
 
 // Token makes a token that lets in a member.

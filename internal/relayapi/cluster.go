@@ -20,6 +20,8 @@ type NewCluster struct {
 	WebAddress  string `json:"web_address"`
 	// ListenAddress is where its etcd is heard; empty for the port of PeerAddress on all addresses.
 	ListenAddress string `json:"listen_address,omitempty"`
+	// PeerCADir is the directory of an authority of members, as tls.crt and tls.key, which the relay reads; empty for one that it makes.
+	PeerCADir string `json:"peer_ca_dir,omitempty"`
 }
 
 // MadeCluster is a new cluster, of one member.

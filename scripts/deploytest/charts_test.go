@@ -312,12 +312,12 @@ func checkPod(t *testing.T, chart string, template *corev1.PodTemplateSpec) {
 	if !strings.HasPrefix(container.Image, "registry.example.org/"+chart) || container.Name != chart {
 		t.Errorf("image %s of %s", container.Image, container.Name)
 	}
-	checkArgs(t, chart, container.Args)
 	volumes := map[string]bool{"data": true} // of the template of claims
 	for _, v := range template.Spec.Volumes {
 		volumes[v.Name] = true
 	}
 	for _, c := range append(template.Spec.InitContainers, container) {
+		checkArgs(t, chart, c.Args)
 		if !reflect.DeepEqual(c.SecurityContext, container.SecurityContext) || c.Image != container.Image {
 			t.Errorf("container %s may do %+v, of %s", c.Name, c.SecurityContext, c.Image)
 		}

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -115,6 +117,17 @@ func TestClusterAuthority(t *testing.T) {
 	}
 	if c := pair.Leaf; !c.IsCA || c.KeyUsage&x509.KeyUsageCertSign == 0 || c.PublicKeyAlgorithm != x509.ECDSA || time.Until(c.NotAfter) < 9*365*24*time.Hour {
 		t.Errorf("the certificate is no authority: %+v", c)
+	}
+	dir := t.TempDir()
+	for name, content := range secret.Data {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o440); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Nobody is asked but itself, which is nobody: it begins the cluster.
+	if out, err := program(t, "relay-server", "--data.dir="+t.TempDir(), "cluster", "join", "--peer-ca-dir="+dir, "--name=relay-server-0", "--address=relay-server-0.example",
+		"--member=relay-server-0.example:9443", "--or-init-as=relay-server-0", "--or-init-after=0s"); err != nil || !strings.Contains(out, "begins cluster") {
+		t.Errorf("a pod does not take the authority: %v\n%s", err, out)
 	}
 	objects, notes := cluster(t, "cluster: {enabled: true, init: false, peerCA: {existingSecret: members}}\n")
 	if len(only(objects, func(s *corev1.Secret) string { return s.Name })) != 0 {

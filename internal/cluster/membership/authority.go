@@ -108,16 +108,9 @@ func (a *authority) sign(id mtls.MemberID, peerAddress string, key crypto.Public
 	if a.key == nil {
 		return nil, errors.New("signing the certificate of a member: a witness has not the key for that")
 	}
-	serial, err := newSerial()
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: id.Name}, URIs: []*url.URL{id.URI()},
-		NotBefore: now.Add(-mtls.Backdate), NotAfter: now.Add(life),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true,
+		Subject: pkix.Name{CommonName: id.Name}, URIs: []*url.URL{id.URI()}, NotAfter: time.Now().Add(life),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	host, _, err := net.SplitHostPort(peerAddress)
 	if err != nil {
@@ -128,11 +121,20 @@ func (a *authority) sign(id mtls.MemberID, peerAddress string, key crypto.Public
 	} else {
 		template.DNSNames = []string{host}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key, a.key)
+	der, err := a.issue(template, key)
 	if err != nil {
 		return nil, fmt.Errorf("signing the certificate of member %q: %w", id.Name, err)
 	}
 	return der, nil
+}
+
+// issue completes and signs a certificate.
+func (a *authority) issue(template *x509.Certificate, key crypto.PublicKey) (der []byte, err error) {
+	if template.SerialNumber, err = newSerial(); err != nil {
+		return nil, err
+	}
+	template.NotBefore, template.KeyUsage, template.BasicConstraintsValid = time.Now().Add(-mtls.Backdate), x509.KeyUsageDigitalSignature, true
+	return x509.CreateCertificate(rand.Reader, template, a.cert, key, a.key)
 }
 
 // verify returns which member a certificate is of, for one usage.

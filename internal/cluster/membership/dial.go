@@ -19,6 +19,9 @@ import (
 // maxHeaderBytes bounds the headers of an answer.
 const maxHeaderBytes = 16 << 10
 
+// errSilent means that a connection was taken, and nothing is said on it: a relay has its port before it serves.
+var errSilent = errors.New("it says nothing: it may be a member that waits for a majority")
+
 // call opens a connection to a member for one call. It is judged before anything is said.
 func call(ctx context.Context, address string, config *tls.Config, ask func(context.Context, relayv1.MembershipServiceClient) error) error {
 	ctx, cancel := context.WithTimeout(ctx, enrol.AttemptTimeout)
@@ -31,10 +34,13 @@ func call(ctx context.Context, address string, config *tls.Config, ask func(cont
 	config.MinVersion, config.NextProtos = tls.VersionTLS13, []string{JoinProtocol}
 	config.InsecureSkipVerify = true // Not less verification but our own, in VerifyConnection: by the authority of members, wherever they are.
 	conn := tls.Client(raw, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("TLS handshake: %w", err)
+	var ready net.Conn
+	if err = conn.HandshakeContext(ctx); err == nil {
+		ready, err = relayconn.AwaitRelay(ctx, conn)
 	}
-	ready, err := relayconn.AwaitRelay(ctx, conn)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errSilent
+	}
 	if err != nil {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}

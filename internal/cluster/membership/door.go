@@ -72,36 +72,48 @@ func (d *Door) TLSConfig() *tls.Config {
 	}
 }
 
-// JoinCluster exchanges a join token for membership. See membership.proto.
+// JoinCluster exchanges a join token, or the proof of having the authority's key, for membership. See membership.proto.
 func (d *Door) JoinCluster(ctx context.Context, in *relayv1.JoinClusterRequest) (*relayv1.JoinClusterResponse, error) {
 	from, err := strangers.AttemptOf(ctx)
 	if err != nil {
 		return nil, err
 	}
 	asked := time.Now()
-	token, err := findToken(ctx, d.cfg.Client, in.GetTokenId(), in.GetTokenSecret())
-	if errors.Is(err, errToken) {
-		err = d.refuseToken(ctx, asked)
-	}
+	by, err := d.invitation(ctx, from, in)
 	var answer *relayv1.JoinClusterResponse
 	if err == nil {
-		answer, err = d.letIn(ctx, &token, in)
-		if errors.Is(err, errToken) { // somebody else used it meanwhile
-			err = d.refuseToken(ctx, asked)
-		}
+		answer, err = d.letIn(ctx, by, in)
+	}
+	if errors.Is(err, errToken) || errors.Is(err, errProof) {
+		wait(ctx, time.Until(asked.Add(tokenWait)))
+		err = &refusal{codes.PermissionDenied, err.Error()}
 	}
 	if err != nil {
 		return nil, d.refused(from, "join", err)
 	}
 	d.cfg.Logger.Warn("a member was let into the cluster", slog.String("audit", "member_joined"), slog.String("member", answer.GetName()), slog.Bool("witness", in.GetWitness()),
-		slog.String("addr", from.Address))
+		slog.Bool("token", by.token != nil), slog.String("addr", from.Address))
 	return answer, nil
 }
 
-// refuseToken refuses a token at its time.
-func (d *Door) refuseToken(ctx context.Context, asked time.Time) error {
-	wait(ctx, time.Until(asked.Add(tokenWait)))
-	return &refusal{codes.PermissionDenied, errToken.Error()}
+// An invitation is what lets somebody in under a name.
+type invitation struct {
+	name    string
+	witness bool
+	token   *shownToken // nil for one who has the key of the members' authority, and is let in by a certificate of it
+}
+
+// invitation returns what somebody shows, or errToken or errProof.
+func (d *Door) invitation(ctx context.Context, from *strangers.Attempt, in *relayv1.JoinClusterRequest) (*invitation, error) {
+	if from.Certificate != nil && len(in.GetTokenId()) == 0 && len(in.GetTokenSecret()) == 0 {
+		name, err := d.cfg.Dir.ca.verifyJoining(from.Certificate)
+		return &invitation{name: name}, err
+	}
+	token, err := findToken(ctx, d.cfg.Client, in.GetTokenId(), in.GetTokenSecret())
+	if err != nil {
+		return nil, err
+	}
+	return &invitation{name: token.GetName(), witness: token.GetWitness(), token: &token}, nil
 }
 
 // A refusal is what whoever asks is told.
@@ -133,15 +145,14 @@ func (d *Door) refused(from *strangers.Attempt, what string, err error) error {
 	return status.Error(told.code, told.text)
 }
 
-// letIn makes a member of whoever has a good token.
-func (d *Door) letIn(ctx context.Context, token *shownToken, in *relayv1.JoinClusterRequest) (*relayv1.JoinClusterResponse, error) {
+// letIn makes a member of whoever is invited.
+func (d *Door) letIn(ctx context.Context, by *invitation, in *relayv1.JoinClusterRequest) (*relayv1.JoinClusterResponse, error) {
 	select {
 	case d.joining <- struct{}{}:
 		defer func() { <-d.joining }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	name := token.GetName()
 	key, err := authorities.CheckRequest(in.GetCertificateRequest())
 	if err != nil {
 		return nil, refusef(codes.InvalidArgument, "%v", err)
@@ -150,11 +161,11 @@ func (d *Door) letIn(ctx context.Context, token *shownToken, in *relayv1.JoinClu
 	if err != nil {
 		return nil, err
 	}
-	if len(token.GetKey()) > 0 && !bytes.Equal(token.GetKey(), digestOf(public)) {
+	if by.token != nil && len(by.token.GetKey()) > 0 && !bytes.Equal(by.token.GetKey(), digestOf(public)) {
 		return nil, errToken
 	}
-	if in.GetWitness() != token.GetWitness() {
-		return nil, refusef(codes.InvalidArgument, "the token is for %s, and this is to be %s: see --witness", kindOf(token.GetWitness()), kindOf(in.GetWitness()))
+	if in.GetWitness() != by.witness {
+		return nil, refusef(codes.InvalidArgument, "the token is for %s, and this is to be %s: see --witness", kindOf(by.witness), kindOf(in.GetWitness()))
 	}
 	at := Addresses{Peer: in.GetPeerAddress(), Link: in.GetLinkAddress(), Web: in.GetWebAddress()}
 	if err := at.check(); err != nil {
@@ -164,20 +175,22 @@ func (d *Door) letIn(ctx context.Context, token *shownToken, in *relayv1.JoinClu
 	if err != nil {
 		return nil, err
 	}
-	if err := now.check(name, at); err != nil {
+	if err := now.check(by.name, at); err != nil {
 		return nil, err
 	}
-	answer, err := d.answer(name, at, token.GetWitness(), key)
+	answer, err := d.answer(by.name, at, by.witness, key)
 	if err != nil {
 		return nil, err
 	}
-	if err := token.use(ctx, d.cfg.Client, public); err != nil {
+	if by.token != nil {
+		if err := by.token.use(ctx, d.cfg.Client, public); err != nil {
+			return nil, err
+		}
+	}
+	if err := d.add(ctx, now, by.name, at, by.witness); err != nil {
 		return nil, err
 	}
-	if err := d.add(ctx, now, name, at, token.GetWitness()); err != nil {
-		return nil, err
-	}
-	answer.Members = now.with(name, at)
+	answer.Members = now.with(by.name, at)
 	return answer, nil
 }
 
@@ -304,5 +317,8 @@ func verifyPin(pin enrol.Pin, state tls.ConnectionState) error {
 		}
 		return err
 	}
-	return errors.New("it is not of the cluster that the token is for: its authority has another fingerprint. Somebody may be in between, or the token is of another cluster")
+	return errOtherCluster
 }
+
+// errOtherCluster means that a member is not one of the cluster that was meant.
+var errOtherCluster = errors.New("it is not of the cluster that the token or --peer-ca-dir is for: its authority has another fingerprint. Somebody may be in between, or it is of another cluster")

@@ -24,8 +24,12 @@ type Founding struct {
 	Addresses
 
 	// Listen is where its etcd is heard; empty for the port of its peer address, on all addresses.
-	Listen  string
-	Release string
+	Listen string
+	// PeerCADir has the authority of members, as tls.crt and tls.key; empty for one that is made.
+	PeerCADir string
+	Release   string
+
+	ca *authority // that of PeerCADir, set by check
 }
 
 // Found makes a data dir that of the first member of a new cluster, which holds what the relay holds: at its next start, see [Import]. What is there
@@ -47,7 +51,7 @@ func Found(f Founding) (*Dir, error) {
 		Head: datadir.Head{Version: fileVersion, Release: f.Release}, Cluster: newID(), Name: f.Name, Addresses: f.Addresses, Listen: f.Listen,
 		Members: map[string]string{f.Name: f.Peer}, Joined: "init", Pending: Import,
 	}
-	files, err := begin(m)
+	files, err := begin(m, f.ca)
 	if err == nil {
 		err = makeDir(f.DataDir, m, files)
 	}
@@ -57,11 +61,12 @@ func Found(f Founding) (*Dir, error) {
 	return Open(f.DataDir, f.Release)
 }
 
-// begin returns the files of a member that begins a cluster: a CA, and the first certificate of it.
-func begin(m Member) (map[string][]byte, error) {
-	ca, err := newAuthority(m.Cluster)
-	if err != nil {
-		return nil, err
+// begin returns the files of a member that begins a cluster: a CA, which is made if none is given, and the first certificate of it.
+func begin(m Member, ca *authority) (files map[string][]byte, err error) {
+	if ca == nil {
+		if ca, err = newAuthority(m.Cluster); err != nil {
+			return nil, err
+		}
 	}
 	key, err := newKey()
 	if err != nil {
@@ -97,6 +102,11 @@ func (f *Founding) check() error {
 		return err
 	}
 	var err error
+	if f.PeerCADir != "" {
+		if f.ca, err = readPeerCA(f.PeerCADir); err != nil {
+			return err
+		}
+	}
 	f.Listen, err = listenAddress(f.Listen, f.Peer)
 	return err
 }
@@ -163,7 +173,7 @@ func (d *Dir) reissue() error {
 			return nil
 		}
 	}
-	files, err := begin(m)
+	files, err := begin(m, nil)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package membership
 import (
 	"context"
 	"crypto"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -13,9 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/enrol"
@@ -27,15 +23,22 @@ import (
 const (
 	joiningKey   = "member.key"
 	authorityDir = "authority"
-	// joinAgain is after how long a member is asked again that says later.
-	joinAgain = 2 * time.Second
 )
 
 // A Joining is how a relay becomes a member.
 type Joining struct {
 	// DataDir must be empty, or have what a join has left that was cut short.
 	DataDir string
-	Token   string
+	// Token lets it in. Or else PeerCADir does, which has the authority of members, as tls.crt and tls.key: whoever has its key needs no token.
+	Token     string
+	PeerCADir string
+	// Name and Members, the links of those that are asked, are for PeerCADir; a token has them.
+	Name    string
+	Members []string
+	// OrInitAs is the name of whom begins a cluster of that authority if none of Members has answered as a member for InitAfter, with what its data dir
+	// holds, which then need not be empty; nobody if it is empty.
+	OrInitAs  string
+	InitAfter time.Duration
 	Addresses
 
 	// Listen is as in [Founding].
@@ -49,28 +52,63 @@ type Joining struct {
 // Join makes a data dir that of a new member: a learner at its first start, and one that counts once it has caught up. It waits for as long as ctx lives
 // while the cluster lets nobody in. It may be asked again with the same token, also after it ended in the midst of it.
 func Join(ctx context.Context, j Joining) (*Dir, error) {
-	token, err := enrol.ParseTokenOf(enrol.ForMembers, j.Token)
-	if err == nil {
-		err = j.check()
-	}
-	if err == nil {
-		err = j.checkEmpty()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("joining the cluster: %w", err)
-	}
-	key, err := j.key()
-	if err != nil {
-		return nil, fmt.Errorf("joining the cluster: %w", err)
-	}
-	answer, err := j.ask(ctx, &token, key)
-	if err == nil {
-		err = j.write(answer, key, token.CA)
-	}
-	if err != nil {
+	if err := j.join(ctx); err != nil {
 		return nil, fmt.Errorf("joining the cluster: %w", err)
 	}
 	return Open(j.DataDir, j.Release)
+}
+
+func (j *Joining) join(ctx context.Context) error {
+	by, err := j.right()
+	if err == nil {
+		err = j.check()
+	}
+	if err != nil {
+		return err
+	}
+	if err := j.checkEmpty(); err != nil {
+		if !j.mayInit() {
+			return err
+		}
+		return j.initUnlessAnswered(ctx, by, err)
+	}
+	key, err := j.key()
+	if err != nil {
+		return err
+	}
+	answer, err := j.ask(ctx, by, key)
+	if errors.Is(err, errNobody) {
+		return j.init()
+	}
+	if err != nil {
+		return err
+	}
+	return j.write(answer, key, by.pin)
+}
+
+// mayInit says that this one begins the cluster if there is none.
+func (j *Joining) mayInit() bool { return j.OrInitAs != "" && j.OrInitAs == j.Name }
+
+// initUnlessAnswered begins a cluster with what the data dir holds, which keeps it from joining one.
+func (j *Joining) initUnlessAnswered(ctx context.Context, by *right, notEmpty error) error {
+	err := j.askUntil(ctx, by, nil, func(context.Context, relayv1.MembershipServiceClient) error { return nil })
+	switch {
+	case errors.Is(err, errNobody):
+		return j.init()
+	case err == nil:
+		return fmt.Errorf("there is a cluster already, of which a member answers, and %w", notEmpty)
+	default:
+		return err
+	}
+}
+
+// init makes the data dir that of the first member.
+func (j *Joining) init() error {
+	if err := os.RemoveAll(filepath.Join(j.DataDir, joiningDir)); err != nil {
+		return err
+	}
+	_, err := Found(Founding{DataDir: j.DataDir, Name: j.Name, Addresses: j.Addresses, Listen: j.Listen, PeerCADir: j.PeerCADir, Release: j.Release})
+	return err
 }
 
 func (j *Joining) check() error {
@@ -130,55 +168,6 @@ func (j *Joining) key() (crypto.Signer, error) {
 	return key, datadir.ReplaceFile(file, text)
 }
 
-// ask asks the members of the token until one lets this one in, or refuses it for good.
-func (j *Joining) ask(ctx context.Context, token *enrol.Token, key crypto.Signer) (*relayv1.JoinClusterResponse, error) {
-	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		return nil, err
-	}
-	in := &relayv1.JoinClusterRequest{
-		TokenId: token.ID[:], TokenSecret: token.Secret[:], CertificateRequest: request, PeerAddress: j.Peer, LinkAddress: j.Link, WebAddress: j.Web, Witness: j.Witness,
-	}
-	for {
-		answer, later, err := j.askAll(ctx, token, in)
-		if err == nil || !later {
-			return answer, err
-		}
-		if j.Progress != nil {
-			j.Progress(err.Error())
-		}
-		wait(ctx, joinAgain)
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%w; the same command goes on with it", err)
-		}
-	}
-}
-
-// askAll asks each member of the token once. Later says that another time may do.
-func (j *Joining) askAll(ctx context.Context, token *enrol.Token, in *relayv1.JoinClusterRequest) (answer *relayv1.JoinClusterResponse, later bool, err error) {
-	var failed []error
-	for _, address := range token.Addresses {
-		config := &tls.Config{VerifyConnection: func(state tls.ConnectionState) error { return verifyPin(token.CA, state) }}
-		err := call(ctx, address, config, func(ctx context.Context, door relayv1.MembershipServiceClient) error {
-			var err error
-			answer, err = door.JoinCluster(ctx, in)
-			return err
-		})
-		if err == nil {
-			return answer, false, nil
-		}
-		code := status.Code(err)
-		if code == codes.Unavailable || code == codes.DeadlineExceeded {
-			later = true
-		}
-		failed = append(failed, fmt.Errorf("member at %s: %w", address, told(err)))
-		if code == codes.PermissionDenied || code == codes.AlreadyExists || code == codes.InvalidArgument {
-			return nil, false, failed[len(failed)-1] // any other one says the same
-		}
-	}
-	return nil, later, errors.Join(failed...)
-}
-
 // write writes what a member begins with. The cluster dir comes last and at once, so that before it there is no member.
 func (j *Joining) write(answer *relayv1.JoinClusterResponse, key crypto.Signer, pin enrol.Pin) error {
 	m := Member{
@@ -216,7 +205,7 @@ func (j *Joining) files(answer *relayv1.JoinClusterResponse, key crypto.Signer, 
 	}
 	a := &authority{cert: ca}
 	if a.pin() != pin {
-		return nil, errors.New("its authority is not the one of the token")
+		return nil, errors.New("its authority is not the one that is known")
 	}
 	id, err := a.verify(cert, answer.GetCluster(), x509.ExtKeyUsageAny)
 	if err != nil {

@@ -50,7 +50,8 @@ func (o *Office) Found(_ context.Context, n relayapi.NewCluster) (relayapi.MadeC
 		return relayapi.MadeCluster{}, conflict(fmt.Errorf("this relay is member %q of a cluster already (relay-server cluster status)", o.cfg.Dir.Member().Name))
 	}
 	f := Founding{
-		DataDir: o.cfg.DataDir, Name: n.Name, Addresses: Addresses{Peer: n.PeerAddress, Link: n.LinkAddress, Web: n.WebAddress}, Listen: n.ListenAddress, Release: o.cfg.Release,
+		DataDir: o.cfg.DataDir, Name: n.Name, Addresses: Addresses{Peer: n.PeerAddress, Link: n.LinkAddress, Web: n.WebAddress}, Listen: n.ListenAddress, PeerCADir: n.PeerCADir,
+		Release: o.cfg.Release,
 	}
 	if err := f.check(); err != nil {
 		return relayapi.MadeCluster{}, badRequest(err)

@@ -195,6 +195,19 @@ func (l *load) pushRising(ctx context.Context, m *member, group string) {
 	}
 }
 
+// views is what each relay says now of a series and of itself, to find out why one showed something else.
+func (l *load) views(name string) string {
+	var all strings.Builder
+	for _, m := range l.members {
+		page, err := l.page(m)
+		series, _ := client.SeriesOf(page)
+		own, _ := m.ownSeries()
+		fmt.Fprintf(&all, "\n  %s at %v: %f, %v; leads %v, lag %v, quorum %v", m.name, time.Now().Format(clock), series[name], err,
+			own["relay_cluster_leader"], own["relay_cluster_lag_seconds"], own["relay_cluster_has_quorum"])
+	}
+	return all.String()
+}
+
 // clock is how moments are told that are to be found in logs.
 const clock = "15:04:05.000"
 
@@ -232,7 +245,7 @@ func (l *load) scrape(ctx context.Context, turn int) {
 				continue
 			}
 			if before := seen[name]; value < before.value && !strings.Contains(name, `job="mixed-`) {
-				l.t.Errorf("%s shows %s %f at %v, and %s showed %f %v before", m.name, name, value, time.Now().Format(clock), before.by, before.value, time.Since(before.at))
+				l.t.Errorf("%s shows %s %f at %v, and %s showed %f %v before%s", m.name, name, value, time.Now().Format(clock), before.by, before.value, time.Since(before.at), l.views(name))
 			}
 			seen[name] = sighting{value, m.name, time.Now()}
 		}
