@@ -6,6 +6,20 @@ import (
 	"pushrelay/internal/series"
 )
 
+// pushedAt returns the time of the push. Where pushes come by several clocks, or were held up on their way, it is not before that of the push before it.
+func (x *decision) pushedAt() int64 {
+	g := x.group
+	if !x.timesRise || g == nil || g.state == nil || x.at >= g.state.pushed || x.imported != nil {
+		return x.at
+	}
+	for i := range x.parts {
+		if x.parts[i].pushed == x.at {
+			x.parts[i].pushed = g.state.pushed
+		}
+	}
+	return g.state.pushed
+}
+
 // judge judges what is pushed to a group, and fills in what follows.
 func (x *decision) judge() {
 	d, e, g := &x.draft, &x.effect, x.group
@@ -21,7 +35,7 @@ func (x *decision) judge() {
 	}
 	kept, _ := x.kept()
 	*e = Effect{
-		Operation: d.operation, Key: d.key, Seen: versionOf(g), PushedAt: d.at, FailedAt: kept.failed, Reason: kept.reason,
+		Operation: d.operation, Key: d.key, Seen: versionOf(g), PushedAt: x.pushedAt(), FailedAt: kept.failed, Reason: kept.reason,
 		life: kept.declared().And(x.change.Life), broken: x.change.Failed, later: newLater(kept.later.ofNotes(), ""), parts: d.parts, lines: d.lines, valueSize: d.valueSize,
 	}
 	if x.standing != alive {
@@ -100,7 +114,11 @@ func (x *decision) fail(reason string) {
 	}
 	kept, pushed := x.kept()
 	x.effect = remains(op, g, kept, pushed)
-	x.effect.FailedAt, x.effect.Reason = x.at, exposition.Clip(reason, keptBytes)
+	failedAt := x.at
+	if x.timesRise {
+		failedAt = max(failedAt, x.effect.FailedAt)
+	}
+	x.effect.FailedAt, x.effect.Reason = failedAt, exposition.Clip(reason, keptBytes)
 }
 
 // judgeAll judges the parts of an effect of the trial's group, and marks those that do not fit. It returns what is wrong with them.

@@ -69,7 +69,7 @@ func (x *decision) replaceValues() {
 	d, e, g := &x.draft, &x.effect, x.group
 	noted := g.state.noted()
 	e.Operation, e.Key, e.Seen = d.operation, d.key, g.state.version
-	e.PushedAt, e.FailedAt, e.Reason = d.at, noted.failed, noted.reason
+	e.PushedAt, e.FailedAt, e.Reason = x.pushedAt(), noted.failed, noted.reason
 	e.life, e.broken, e.later = noted.declared().And(d.change.Life), d.change.Failed, newLater(noted.later.ofNotes(), "")
 	e.parts, e.lines, e.valueSize = d.parts, d.lines, d.valueSize
 }

@@ -42,6 +42,8 @@ type Config struct {
 	Appender Appender
 	// Records bounds what groups may take where they are kept. The zero value is no bound.
 	Records RecordLimits
+	// TimesRise has the times of a group's pushes and failures never go back, whatever the clocks say that they come by (C9).
+	TimesRise bool
 	// ShowCommitted has views show of each group what it held when [Store.Commit] was last told, rather than what is applied by now.
 	ShowCommitted bool
 }
@@ -70,6 +72,7 @@ type Store struct {
 	check     Check
 	maxSeries int
 	maxGroups int
+	timesRise bool
 	records   RecordLimits
 
 	appender  Appender
@@ -131,6 +134,7 @@ func New(cfg Config) *Store {
 		check:     cfg.Check,
 		maxSeries: cfg.MaxSeries,
 		maxGroups: cfg.MaxGroups,
+		timesRise: cfg.TimesRise,
 		records:   cfg.Records,
 
 		appender: cfg.Appender,
