@@ -171,7 +171,7 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("agents.certificate-lifetime", "How long certificates live that agents get by a join token, or by renewing the one that they have, after half of that.").Default(commandline.Duration(o.AgentCertificateLifetime)).DurationVar(&o.AgentCertificateLifetime)
 	serve.Flag("agents.renewal-grace", "How long after its end a certificate may still be renewed, by an agent that was away.").Default(commandline.Duration(o.AgentRenewalGrace)).DurationVar(&o.AgentRenewalGrace)
 	serve.Flag("agents.forget-after", "How long a departed agent stays listed.").Default(commandline.Duration(o.AgentForgetAfter)).DurationVar(&o.AgentForgetAfter)
-	serve.Flag("cluster.max-staleness", "For how long a member of a cluster that hears no majority is ready, and is to be asked for what it has.").Default(commandline.Duration(o.ClusterMaxStaleness)).DurationVar(&o.ClusterMaxStaleness)
+	serve.Flag("cluster.max-staleness", "For how long a member of a cluster that hears no majority is ready, and shows nothing that others may have gone beyond.").Default(commandline.Duration(o.ClusterMaxStaleness)).DurationVar(&o.ClusterMaxStaleness)
 	serve.Flag("shutdown.timeout", "How long what is in flight may take when the relay stops.").Default(commandline.Duration(o.ShutdownTimeout)).DurationVar(&o.ShutdownTimeout)
 	return func() relay.Options {
 		o.PushLimits = limits()
