@@ -109,6 +109,14 @@ func registerMembersMetrics(reg prometheus.Registerer, c *clustered) {
 		}, func() float64 { return float64(c.count(state == states[0])) })
 	}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_cluster_etcd_leader", Help: "Whether this member leads the cluster's etcd, which need not be the one that decides pushes.",
+	}, func() float64 {
+		if c.engine.Leads() {
+			return 1
+		}
+		return 0
+	})
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_cluster_etcd_quota_bytes", Help: "What this member's etcd may store at most.",
 	}, func() float64 { return engine.QuotaBytes })
 }

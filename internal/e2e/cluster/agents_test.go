@@ -65,7 +65,7 @@ func (l *load) pushThrough(ctx context.Context, a *agent) {
 		l.mu.Lock()
 		l.added[a.name]++
 		l.mu.Unlock()
-		client.Pause(ctx, 4*pause)
+		client.Pause(ctx, 4*l.pause)
 	}
 }
 
@@ -74,7 +74,7 @@ func (l *load) scrapeThrough(ctx context.Context, a *agent) {
 	away := time.Time{}
 	for turn := 0; ctx.Err() == nil; turn++ {
 		m := l.members[turn%len(l.members)]
-		r, err := client.Fetch(http.MethodGet, fmt.Sprintf("%s/agents/%s/targets/self/metrics", m.url, a.name), nil)
+		r, err := client.Fetch(http.MethodGet, fmt.Sprintf("%s/agents/%s/targets/self-%s/metrics", m.url, a.name, strings.TrimPrefix(a.url, "http://")), nil)
 		switch {
 		case err == nil && r.Status == http.StatusOK:
 			if !strings.Contains(r.Body, "relay_agent_connected") {
@@ -89,7 +89,7 @@ func (l *load) scrapeThrough(ctx context.Context, a *agent) {
 			l.away = max(l.away, time.Since(away))
 			l.mu.Unlock()
 		}
-		client.Pause(ctx, 50*time.Millisecond)
+		client.Pause(ctx, 10*l.pause)
 	}
 }
 

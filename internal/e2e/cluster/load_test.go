@@ -4,6 +4,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,12 +67,14 @@ func operations(n int) []operation {
 type load struct {
 	t       *testing.T
 	members []*member
+	agents  []*agent
 	client  *http.Client
+	pause   time.Duration // between the pushes of one pusher
 
 	stopPushing, stopScraping context.CancelFunc
 	pushing, scraping         sync.WaitGroup
 
-	acked, doubtful, refused, scrapes, scrapesFailed, tunnelled atomic.Int64
+	acked, doubtful, saidDoubtful, refused, scrapes, scrapesFailed, tunnelled atomic.Int64
 
 	mu     sync.Mutex
 	groups map[string]map[string]groupState // guarded by mu; what each group may hold, by the group's name and the states' keys
@@ -82,8 +86,19 @@ type load struct {
 // startLoad begins to push at each member and agent, and to scrape through a balancer over all.
 func startLoad(t *testing.T, members []*member, agents []*agent, seed uint64) *load {
 	t.Helper()
+	return startLoadEvery(t, 5*time.Millisecond, members, agents, seed)
+}
+
+// startLightLoad is startLoad for tests that run beside others.
+func startLightLoad(t *testing.T, members []*member, agents []*agent) *load {
+	t.Helper()
+	return startLoadEvery(t, 60*time.Millisecond, members, agents, 1)
+}
+
+func startLoadEvery(t *testing.T, pause time.Duration, members []*member, agents []*agent, seed uint64) *load {
+	t.Helper()
 	l := &load{
-		t: t, members: members, groups: map[string]map[string]groupState{}, rising: map[string]int{}, added: map[string]int{},
+		t: t, members: members, agents: agents, pause: pause, groups: map[string]map[string]groupState{}, rising: map[string]int{}, added: map[string]int{},
 		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Second}},
 	}
 	var pushing, scraping context.Context
@@ -113,9 +128,6 @@ func startLoad(t *testing.T, members []*member, agents []*agent, seed uint64) *l
 	return l
 }
 
-// pause is between the pushes of one pusher.
-const pause = 5 * time.Millisecond
-
 // ask sends a push. What is 503 or gets no answer is in doubt, unless the relay says that it was not taken.
 func (l *load) ask(ctx context.Context, m *member, op operation, group string, n int) (acked, doubtful bool) {
 	r, err := http.NewRequestWithContext(ctx, op.method, m.url+"/metrics/job/"+group, strings.NewReader(op.body))
@@ -131,7 +143,7 @@ func (l *load) ask(ctx context.Context, m *member, op operation, group string, n
 	}
 	resp, err := l.client.Do(r)
 	if err != nil {
-		return false, true
+		return false, !errors.Is(err, syscall.ECONNREFUSED)
 	}
 	resp.Body.Close()
 	switch resp.StatusCode {
@@ -139,7 +151,11 @@ func (l *load) ask(ctx context.Context, m *member, op operation, group string, n
 		l.acked.Add(1)
 		return true, false
 	case http.StatusServiceUnavailable:
-		return false, resp.Header.Get("Retry-After") == ""
+		doubtful = resp.Header.Get("Retry-After") == ""
+		if doubtful {
+			l.saidDoubtful.Add(1)
+		}
+		return false, doubtful
 	default:
 		l.t.Errorf("%s %s at %s: %s", op.method, group, m.name, resp.Status)
 		return false, true
@@ -176,7 +192,7 @@ func (l *load) pushMixed(ctx context.Context, m *member, name string, u *rand.Ra
 			l.refused.Add(1)
 			client.Pause(ctx, 50*time.Millisecond)
 		}
-		client.Pause(ctx, pause)
+		client.Pause(ctx, l.pause)
 	}
 }
 
@@ -191,7 +207,7 @@ func (l *load) pushRising(ctx context.Context, m *member, group string) {
 		} else {
 			client.Pause(ctx, 50*time.Millisecond)
 		}
-		client.Pause(ctx, pause)
+		client.Pause(ctx, l.pause)
 	}
 }
 
@@ -223,7 +239,7 @@ type sighting struct {
 func (l *load) scrape(ctx context.Context, turn int) {
 	seen := map[string]sighting{}
 	for ctx.Err() == nil {
-		client.Pause(ctx, 20*time.Millisecond)
+		client.Pause(ctx, 4*l.pause)
 		m := l.members[turn%len(l.members)]
 		turn++
 		l.mu.Lock()
@@ -276,7 +292,12 @@ func (l *load) page(m *member) (string, error) {
 // wantService waits until each member takes a push, and each shows it.
 func (l *load) wantService() {
 	l.t.Helper()
-	for _, m := range l.members {
+	l.wantServiceOf(l.members)
+}
+
+func (l *load) wantServiceOf(members []*member) {
+	l.t.Helper()
+	for _, m := range members {
 		var code int
 		var answer string
 		client.Eventually(l.t, 60*time.Second, m.name+" takes pushes", func() error {
@@ -286,7 +307,7 @@ func (l *load) wantService() {
 			return nil
 		})
 	}
-	for _, m := range l.members {
+	for _, m := range members {
 		client.Eventually(l.t, 60*time.Second, m.name+" shows pushes", func() error { _, err := l.page(m); return err })
 	}
 }
@@ -337,6 +358,9 @@ func (l *load) end() {
 		if got := pages[first][fmt.Sprintf(`rising{instance="", job=%q}`, group)]; got < float64(value) {
 			t.Errorf("%s is %v in the end, and %d was acknowledged", group, got, value)
 		}
+	}
+	if len(l.added) > 0 && l.tunnelled.Load() == 0 {
+		t.Error("no scrape through an agent was answered at all")
 	}
 	t.Logf("%s; %d groups; %d scrapes through agents, none of which was answered for %v at most", l.tally(), len(l.groups), l.tunnelled.Load(), l.away)
 }

@@ -6,7 +6,11 @@ import (
 	"os"
 	"testing"
 
+	"pushrelay/internal/e2e/faultdisk"
 	"pushrelay/internal/e2e/program"
 )
 
-func TestMain(m *testing.M) { os.Exit(program.Main(m)) }
+func TestMain(m *testing.M) {
+	faultdisk.ExecSyncing()
+	os.Exit(program.Main(m))
+}

@@ -28,6 +28,12 @@ type member struct {
 	web     string
 	dir     string // its data dir
 	command program.Command
+	started func() // is told of each start; nil for nobody
+}
+
+// setDir gives a relay that does not run another data dir.
+func (m *member) setDir(dir string) {
+	m.dir, m.command.Args[0] = dir, "--data.dir="+dir
 }
 
 // A site is a cluster with its network.
@@ -62,6 +68,9 @@ func (m *member) start(t testing.TB) {
 func (m *member) restart(t testing.TB) {
 	t.Helper()
 	m.Process = program.Start(m.owner, m.command)
+	if m.started != nil {
+		m.started()
+	}
 }
 
 func (m *member) wantReady(t testing.TB) {
@@ -121,6 +130,12 @@ func (s *site) fill(t testing.TB, n int, flags ...string) *site {
 		}
 		s.members = append(s.members, newMember(t, string(rune('a'+i)), namespace, host, flags...))
 	}
+	return s.begin(t)
+}
+
+// begin makes one cluster of the relays of a site.
+func (s *site) begin(t testing.TB) *site {
+	t.Helper()
 	first := s.members[0]
 	first.start(t)
 	first.begin(t)
@@ -197,6 +212,19 @@ func (s *site) leader(t testing.TB) *member {
 		return fmt.Errorf("%w: nobody leads", client.ErrStatus)
 	})
 	return leader
+}
+
+// handOverTo has a member lead, or another one.
+func (s *site) handOverTo(t testing.TB, m *member, leads bool) {
+	t.Helper()
+	client.Eventually(t, client.Patience, fmt.Sprintf("%s leads: %t", m.name, leads), func() error {
+		leader := s.leader(t)
+		if (leader == m) == leads {
+			return nil
+		}
+		r := program.Output(t, leader.asked("cluster", "handover"))
+		return fmt.Errorf("%w: %s led: %s%s", client.ErrStatus, leader.name, r.Stdout, r.Stderr)
+	})
 }
 
 // followers are all others.
