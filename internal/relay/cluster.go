@@ -207,6 +207,9 @@ const handOverGrace = 3 * time.Second
 
 // recover reads what the cluster's etcd holds beside the store.
 func (c *clustered) recover(ctx context.Context) error {
+	if err := c.level.Check(ctx); err != nil {
+		return err
+	}
 	if err := c.location.Recover(ctx, c.server.agents); err != nil {
 		return err
 	}

@@ -33,12 +33,12 @@ type client struct {
 	mu     sync.Mutex
 	conns  map[string]*grpc.ClientConn // guarded by mu; by member
 	closed bool                        // guarded by mu
-	// refused has those whose hosts said at the last attempt that nobody listens there; guarded by mu.
-	refused map[string]bool
+	// refused has when the host of a member said that nobody listens there, if that was the last attempt; guarded by mu.
+	refused map[string]time.Time
 }
 
 func newClient(cfg *Config) *client {
-	return &client{cfg: cfg, conns: map[string]*grpc.ClientConn{}, refused: map[string]bool{}}
+	return &client{cfg: cfg, conns: map[string]*grpc.ClientConn{}, refused: map[string]time.Time{}}
 }
 
 var errClosed = errors.New("this relay is stopping")
@@ -107,17 +107,17 @@ func (c *client) noteRefused(member string, refused bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if refused {
-		c.refused[member] = true
+		c.refused[member] = time.Now()
 		return
 	}
 	delete(c.refused, member)
 }
 
-// isRefused says that nobody listened at a member's address at the last attempt: its process does not run.
-func (c *client) isRefused(member string) bool {
+// isRefused says that nobody listened at a member's address at the last attempt, which came after that time: its process does not run.
+func (c *client) isRefused(member string, after time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.refused[member]
+	return c.refused[member].After(after)
 }
 
 func (c *client) shakeHands(ctx context.Context, conn *tls.Conn, member string) error {

@@ -51,6 +51,13 @@ func (s *states) all() map[string]State {
 	return all
 }
 
+// heardOf returns when a member was last heard, on whatever connection; the zero time for never.
+func (s *states) heardOf(member string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard[member].Heard
+}
+
 func (s *states) own() *relayv1.MemberState {
 	own := s.cfg.State()
 	m := &relayv1.MemberState{Revision: own.Revision, Leads: own.Leads, Term: own.Term, HasQuorum: own.HasQuorum}
@@ -87,7 +94,7 @@ func (l *Link) Others(ctx context.Context) (revision int64, answered, able int) 
 				answered++
 				revision = max(revision, state.GetRevision())
 			}
-			if err != nil && !l.client.isRefused(member) || state.GetHasQuorum() {
+			if err != nil && !l.client.isRefused(member, l.states.heardOf(member)) || state.GetHasQuorum() {
 				able++
 			}
 		})
