@@ -90,7 +90,10 @@ func (c *clustered) begin(ctx context.Context) error {
 	if err := c.startEngine(ctx, peers); err != nil {
 		return err
 	}
-	return s.build(s.files)
+	if err := s.build(s.files); err != nil {
+		return err
+	}
+	return c.level.Check(ctx) // before anything else is read
 }
 
 func (c *clustered) startEngine(ctx context.Context, peers membership.Peers) (err error) {
@@ -207,9 +210,6 @@ const handOverGrace = 3 * time.Second
 
 // recover reads what the cluster's etcd holds beside the store.
 func (c *clustered) recover(ctx context.Context) error {
-	if err := c.level.Check(ctx); err != nil {
-		return err
-	}
 	if err := c.location.Recover(ctx, c.server.agents); err != nil {
 		return err
 	}
