@@ -80,6 +80,7 @@ type load struct {
 	groups map[string]map[string]groupState // guarded by mu; what each group may hold, by the group's name and the states' keys
 	rising map[string]int                   // guarded by mu; the last value of each group that only rises which was acknowledged
 	added  map[string]int                   // guarded by mu; how often each agent has taken one more
+	twice  map[string]bool                  // guarded by mu; the agents of whom something was counted twice
 	away   time.Duration                    // guarded by mu; the longest time for which no relay answered a scrape through an agent
 }
 
@@ -98,7 +99,7 @@ func startLightLoad(t *testing.T, members []*member, agents []*agent) *load {
 func startLoadEvery(t *testing.T, pause time.Duration, members []*member, agents []*agent, seed uint64) *load {
 	t.Helper()
 	l := &load{
-		t: t, members: members, agents: agents, pause: pause, groups: map[string]map[string]groupState{}, rising: map[string]int{}, added: map[string]int{},
+		t: t, members: members, agents: agents, pause: pause, groups: map[string]map[string]groupState{}, rising: map[string]int{}, added: map[string]int{}, twice: map[string]bool{},
 		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Second}},
 	}
 	var pushing, scraping context.Context
@@ -211,6 +212,18 @@ func (l *load) pushRising(ctx context.Context, m *member, group string) {
 	}
 }
 
+// wantOnce wants that nothing was counted twice that agents were given: one more than they have taken may be on its way.
+func (l *load) wantOnce(m *member, series map[string]float64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for agent, n := range l.added {
+		if got := series[fmt.Sprintf(`added{agent=%q, instance="", job="added"}`, agent)]; got > float64(n+1) && !l.twice[agent] {
+			l.t.Errorf("%s counts %v at %v, and %s has taken %d", m.name, got, time.Now().Format(clock), agent, n)
+			l.twice[agent] = true
+		}
+	}
+}
+
 // views is what each relay says now of a series and of itself, to find out why one showed something else.
 func (l *load) views(name string) string {
 	var all strings.Builder
@@ -265,6 +278,7 @@ func (l *load) scrape(ctx context.Context, turn int) {
 			}
 			seen[name] = sighting{value, m.name, time.Now()}
 		}
+		l.wantOnce(m, series)
 		for group, value := range acked {
 			if got := series[fmt.Sprintf(`rising{instance="", job=%q}`, group)]; got < float64(value) {
 				l.lagged(m, group, got, value)
