@@ -32,6 +32,9 @@ func refusedJoin(t *testing.T, what string, j membership.Joining, want string) {
 	if _, err := membership.Join(ctx, j); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%s: %v, want %q", what, err, want)
 	}
+	if ctx.Err() != nil {
+		t.Errorf("%s: it asks again and again", what)
+	}
 	if _, err := os.Stat(filepath.Join(j.DataDir, "cluster", "peer-ca.key")); err == nil {
 		t.Errorf("%s: it has the key of the authority", what)
 	}
