@@ -301,6 +301,13 @@ func (c *clusterCommands) runLeave(ctx context.Context, cluster relay.Cluster, o
 		return err
 	}
 	out.tell(source, gone, func(w io.Writer) {
+		if gone.Witness {
+			fmt.Fprintf(w, "witness %s has ended, and its data dir is no member's any more\n", commandline.Plain(gone.Name))
+			if source == relay.FromFiles {
+				fmt.Fprintf(w, "unless the cluster has removed it already, on another member: relay-server cluster remove %s\n", gone.Name)
+			}
+			return
+		}
 		if source == relay.FromFiles {
 			fmt.Fprintf(w, "%s is a relay of its own from its next start on\nunless the cluster has removed it already, on another member: relay-server cluster remove %s\n", gone.Name, gone.Name)
 			return

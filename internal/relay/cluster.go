@@ -68,6 +68,9 @@ func (s *Server) openMember() error {
 	if err != nil || dir == nil {
 		return err
 	}
+	if m := dir.Member(); m.Witness {
+		return fmt.Errorf("--data.dir %s is that of member %q, which is a witness and no relay: start it with relay-server witness", s.dataDir, m.Name)
+	}
 	s.wasMember = true
 	s.cluster = &clustered{server: s, dir: dir, logger: s.logger.With(slog.String("component", "cluster")), changed: newChanges()}
 	return nil
@@ -105,7 +108,7 @@ func (c *clustered) startEngine(ctx context.Context, peers membership.Peers) (er
 		return err
 	}
 	cfg := c.dir.Engine()
-	cfg.Logger = engine.NewLogger(c.logger)
+	cfg.Logger, cfg.AdminSocket = engine.NewLogger(c.logger), c.server.opts.ClusterEtcdAdminSocket
 	c.logger.Info("waiting for a majority of the cluster's members", slog.String("member", cfg.Name))
 	if c.engine, err = engine.Start(ctx, cfg); err != nil {
 		return err

@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -77,14 +80,37 @@ func (c *clustered) heard() time.Time { return c.link.States()[c.keep.Leader().N
 
 // others asks the other members what they show, and whether there can be a majority with this one or without it.
 func (c *clustered) others(ctx context.Context) replicated.Others {
-	revision, answered, able := c.link.Others(ctx)
 	all := c.members.All()
+	var asking sync.WaitGroup
+	var witnesses, ableWitnesses atomic.Int64
 	for _, m := range all {
 		if m.Witness {
-			able++ // it cannot be asked
+			asking.Go(func() {
+				runs, may := askWitness(ctx, m.Peer)
+				witnesses.Add(runs)
+				ableWitnesses.Add(may)
+			})
 		}
 	}
+	revision, answered, able := c.link.Others(ctx)
+	asking.Wait()
+	answered, able = answered+int(witnesses.Load()), able+int(ableWitnesses.Load())
 	return replicated.Others{Revision: revision, MayElect: answered+1 > len(all)/2, MayDecide: able > len(all)/2}
+}
+
+// askWitness finds out whether a witness runs, which has no link and cannot be asked what it knows, and whether it may belong to a majority without this member: 1
+// for yes. If its host says that nobody listens where its etcd does, it does not.
+func askWitness(ctx context.Context, peerAddress string) (runs, may int64) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", peerAddress)
+	switch {
+	case err == nil:
+		conn.Close()
+		return 1, 1
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return 0, 0
+	default:
+		return 0, 1
+	}
 }
 
 // heardWithin is how long a member that was heard is waited for before what it lacks is given up (C19).

@@ -93,6 +93,8 @@ type Options struct {
 
 	// ClusterMaxStaleness is for how long a member of a cluster that hears no majority is to be asked for what it has.
 	ClusterMaxStaleness time.Duration
+	// ClusterEtcdAdminSocket is where the etcd of a member takes clients as well, an absolute path; empty for nowhere.
+	ClusterEtcdAdminSocket string
 
 	// ShutdownTimeout bounds the wait for what is in flight when the relay stops.
 	ShutdownTimeout time.Duration

@@ -101,6 +101,8 @@ type MemberGone struct {
 	Last bool `json:"last"`
 	// Restarts says that the relay becomes one of its own right now.
 	Restarts bool `json:"restarts"`
+	// Witness says that it was one. A witness that leaves ends.
+	Witness bool `json:"witness"`
 }
 
 // HandedOver is a leader that leads no more.

@@ -33,7 +33,7 @@ type OfficeConfig struct {
 	HandOver func(ctx context.Context) error
 	// Lag returns how far a member is behind what is committed, in revisions; nil if nobody knows of any.
 	Lag func(name string) (revisions int64, known bool)
-	// Restart has the relay begin anew, as what its data dir says then. It must not wait for that.
+	// Restart has the relay begin anew, as what its data dir says then; a witness ends. It must not wait for that.
 	Restart func()
 	Logger  *slog.Logger
 }
@@ -243,9 +243,10 @@ func (o *Office) Leave(ctx context.Context) (relayapi.MemberGone, error) {
 			return relayapi.MemberGone{}, errors.Join(err, o.cfg.Dir.stay())
 		}
 	}
-	o.cfg.Logger.Warn("this relay leaves the cluster", slog.String("audit", "member_left"), slog.String("member", name), slog.Bool("last", last))
+	o.cfg.Logger.Warn("this member leaves the cluster", slog.String("audit", "member_left"), slog.String("member", name), slog.Bool("last", last))
 	o.cfg.Restart()
-	return relayapi.MemberGone{Name: name, Last: last, Restarts: true}, nil
+	witness := o.cfg.Dir.Member().Witness
+	return relayapi.MemberGone{Name: name, Last: last, Restarts: !witness, Witness: witness}, nil
 }
 
 // leaving returns the entry of a member that leaves, and whether nobody is left then.
