@@ -174,8 +174,8 @@ func (c *clusterCommands) runInit(ctx context.Context, cluster relay.Cluster, ou
 		if made.Restarts {
 			when = "is"
 		}
-		fmt.Fprintf(w, "%s %s the first member of cluster %s; others dial its etcd at %s, and its port for agents at %s\nnext, for each further one: relay-server cluster token NAME\n",
-			made.Name, when, made.Cluster, c.at.PeerAddress, c.at.LinkAddress)
+		fmt.Fprintf(w, "%s %s the first member of cluster %s; others dial its port for agents at %s, and its etcd, unless that runs by itself, at %s\nnext, for each further one: relay-server cluster token NAME\n",
+			made.Name, when, made.Cluster, c.at.LinkAddress, c.at.PeerAddress)
 	})
 	return nil
 }
@@ -214,6 +214,9 @@ func (c *clusterCommands) runJoin(ctx context.Context, cluster relay.Cluster, ou
 		if joined.Witness {
 			start = "start it with relay-server witness"
 		}
+		if joined.EtcdPrefix != "" {
+			start = fmt.Sprintf("start the relay with the same --cluster.etcd flags as the others, --cluster.etcd-prefix=%s among them,", commandline.Plain(joined.EtcdPrefix))
+		}
 		fmt.Fprintf(w, "%s is let into cluster %s, of %s\nnow %s on %s: it counts once it has what the cluster holds (relay-server cluster status)\n",
 			joined.Name, joined.Cluster, strings.Join(joined.Members, ", "), start, cluster.DataDir)
 	})
@@ -229,7 +232,7 @@ func (c *clusterCommands) runStatus(ctx context.Context, cluster relay.Cluster, 
 		writeTable(w, "MEMBER\tROLE\tRUNS\tLAG\tRELEASE\tETCD\tLINK", func(table io.Writer) {
 			for _, m := range s.Members {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", memberName(m), roleText(m), yesNo(m.Running), lagText(m.LagRevisions),
-					commandline.Plain(cmp.Or(m.Release, "-")), commandline.Plain(m.PeerAddress), commandline.Plain(cmp.Or(m.LinkAddress, "-")))
+					commandline.Plain(cmp.Or(m.Release, "-")), commandline.Plain(cmp.Or(m.PeerAddress, "-")), commandline.Plain(cmp.Or(m.LinkAddress, "-")))
 			}
 		})
 		fmt.Fprintln(w)

@@ -175,10 +175,12 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("agents.renewal-grace", "How long after its end a certificate may still be renewed, by an agent that was away.").Default(commandline.Duration(o.AgentRenewalGrace)).DurationVar(&o.AgentRenewalGrace)
 	serve.Flag("agents.forget-after", "How long a departed agent stays listed.").Default(commandline.Duration(o.AgentForgetAfter)).DurationVar(&o.AgentForgetAfter)
 	serve.Flag("cluster.max-staleness", "For how long a member of a cluster that hears no majority is ready, and is to be asked for what it has.").Default(commandline.Duration(o.ClusterMaxStaleness)).DurationVar(&o.ClusterMaxStaleness)
+	endpoints := etcdFlags(serve, &o)
 	serve.Flag("cluster.etcd-admin-socket", adminSocketHelp).PlaceHolder("PATH").StringVar(&o.ClusterEtcdAdminSocket)
 	serve.Flag("shutdown.timeout", "How long what is in flight may take when the relay stops.").Default(commandline.Duration(o.ShutdownTimeout)).DurationVar(&o.ShutdownTimeout)
 	return func() relay.Options {
 		o.PushLimits = limits()
+		o.ClusterEtcd.Endpoints = endpoints()
 		o.ScrapeMaxBodyBytes = int64(*maxScrape)
 		return o
 	}

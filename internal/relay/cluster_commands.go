@@ -85,6 +85,8 @@ type Joined struct {
 	Name    string   `json:"name"`
 	Witness bool     `json:"witness"`
 	Members []string `json:"members"`
+	// EtcdPrefix is what the keys begin with in an etcd that runs by itself; empty for one within the members.
+	EtcdPrefix string `json:"etcd_prefix,omitempty"`
 }
 
 // Join makes an empty data dir that of a new member.
@@ -102,7 +104,7 @@ func (c Cluster) Join(ctx context.Context, j membership.Joining) (Joined, error)
 		return Joined{}, err
 	}
 	m := d.Member()
-	return Joined{Cluster: m.Cluster, Name: m.Name, Witness: m.Witness, Members: slices.Sorted(maps.Keys(m.Members))}, nil
+	return Joined{Cluster: m.Cluster, Name: m.Name, Witness: m.Witness, Members: slices.Sorted(maps.Keys(m.Members)), EtcdPrefix: m.EtcdPrefix}, nil
 }
 
 // Token makes a token that lets in a member.

@@ -25,9 +25,9 @@ import (
 // newKeep makes the copy that this relay has of the cluster's store.
 func (c *clustered) newKeep(store groupstore.Config) keep.Keep {
 	s := c.server
-	store.Gone, store.Records = c.gone, groupstore.RecordLimits{Full: c.upkeep.Full}
+	store.Gone, store.Records = c.gone, groupstore.RecordLimits{Full: c.full()}
 	c.keep = replicated.New(replicated.Config{
-		Client: c.client, Prefix: storePrefix, Name: c.members.Name(), Store: store, HasQuorum: c.engine.HasLeader, Heard: c.heard, Others: c.others, MaxStaleness: s.opts.ClusterMaxStaleness, Release: version.Version,
+		Client: c.client, Prefix: c.dir.Prefix() + storeKeys, Name: c.members.Name(), Store: store, Limits: replicated.Limits(c.limits), HasQuorum: c.hasQuorum(), Heard: c.heard, Others: c.others, MaxStaleness: s.opts.ClusterMaxStaleness, Release: version.Version,
 		Registerer: s.telemetry, Logger: s.logger.With(slog.String("component", "store")),
 	})
 	return c.keep
@@ -94,6 +94,9 @@ func (c *clustered) others(ctx context.Context) replicated.Others {
 	}
 	revision, answered, able := c.link.Others(ctx)
 	asking.Wait()
+	if c.engine == nil { // the majority is that of etcd's members: any relay that hears them will do
+		return replicated.Others{Revision: revision, MayDecide: able > 0}
+	}
 	answered, able = answered+int(witnesses.Load()), able+int(ableWitnesses.Load())
 	return replicated.Others{Revision: revision, MayElect: answered+1 > len(all)/2, MayDecide: able > len(all)/2}
 }

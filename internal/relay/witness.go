@@ -126,7 +126,7 @@ func (w *witness) run(ctx context.Context) error {
 	})
 	// Its etcd gets its space back as those of relays do. It leads none, and compacts nothing.
 	keptWell := upkeep.New(upkeep.Config{
-		Client: client, Name: w.dir.Member().Name, Quota: engine.QuotaBytes, Turn: turnKey, Leads: func() bool { return false }, Revisions: func() map[string]int64 { return nil },
+		Client: client, Name: w.dir.Member().Name, Quota: engine.QuotaBytes, Turn: w.dir.Prefix() + turnKey, Leads: func() bool { return false }, Revisions: func() map[string]int64 { return nil },
 		HandOver: func(context.Context) error { return w.engine.HandOver() }, Defragment: w.engine.Defragment, Logger: w.logger,
 	})
 	running, ctx := errgroup.WithContext(ctx)
@@ -156,7 +156,7 @@ const askPatience = time.Second
 func (w *witness) leader() string {
 	ctx, cancel := context.WithTimeout(context.Background(), askPatience) // who asks has none
 	defer cancel()
-	name, err := replicated.ReadLeader(ctx, w.engine.Client(), storePrefix)
+	name, err := replicated.ReadLeader(ctx, w.engine.Client(), w.dir.Prefix()+storeKeys)
 	if err != nil {
 		w.logger.Warn("who leads the cluster is not known", slog.Any("err", err))
 	}

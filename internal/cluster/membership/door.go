@@ -79,7 +79,7 @@ func (d *Door) JoinCluster(ctx context.Context, in *relayv1.JoinClusterRequest) 
 		return nil, err
 	}
 	asked := time.Now()
-	token, err := findToken(ctx, d.cfg.Client, in.GetTokenId(), in.GetTokenSecret())
+	token, err := findToken(ctx, d.cfg.Client, d.cfg.Dir, in.GetTokenId(), in.GetTokenSecret())
 	if errors.Is(err, errToken) {
 		err = d.refuseToken(ctx, asked)
 	}
@@ -199,7 +199,7 @@ func (d *Door) answer(name string, at Addresses, witness bool, key any) (*relayv
 	if err != nil {
 		return nil, err
 	}
-	answer := &relayv1.JoinClusterResponse{Cluster: id.Cluster, Name: name, Certificate: der, PeerCa: ca.cert.Raw}
+	answer := &relayv1.JoinClusterResponse{Cluster: id.Cluster, Name: name, Certificate: der, PeerCa: ca.cert.Raw, EtcdPrefix: d.cfg.Dir.Member().EtcdPrefix}
 	if witness {
 		return answer, nil
 	}
@@ -281,7 +281,7 @@ func (d *Door) ConfirmMember(ctx context.Context, in *relayv1.ConfirmMemberReque
 func (d *Door) known(ctx context.Context, name string) (*storagev1.ClusterMember, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	got, err := d.cfg.Client.Get(ctx, memberKey(name))
+	got, err := d.cfg.Client.Get(ctx, d.cfg.Dir.keys().member(name))
 	if err != nil || len(got.Kvs) == 0 {
 		return nil, err
 	}
