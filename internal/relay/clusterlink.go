@@ -72,7 +72,7 @@ func (c *clustered) gone(incarnation [16]byte) bool { return c.members.Gone(inca
 
 func (c *clustered) state() link.State {
 	s := c.keep.Status()
-	return link.State{Revision: s.Revision, Lag: s.Lag, Leads: s.Leads || s.Leader.Name != "", Term: s.Leader.Term, HasQuorum: s.HasQuorum}
+	return link.State{Revision: s.Revision, Position: s.Position, Lag: s.Lag, Leads: s.Leads || s.Leader.Name != "", Term: s.Leader.Term, HasQuorum: s.HasQuorum}
 }
 
 // heard returns when the leader was last heard over the link.
@@ -92,13 +92,13 @@ func (c *clustered) others(ctx context.Context) replicated.Others {
 			})
 		}
 	}
-	revision, answered, able := c.link.Others(ctx)
+	position, answered, able := c.link.Others(ctx)
 	asking.Wait()
 	if c.engine == nil { // the majority is that of etcd's members: any relay that hears them will do
-		return replicated.Others{Revision: revision, MayDecide: able > 0}
+		return replicated.Others{Position: position, MayDecide: able > 0}
 	}
 	answered, able = answered+int(witnesses.Load()), able+int(ableWitnesses.Load())
-	return replicated.Others{Revision: revision, MayElect: answered+1 > len(all)/2, MayDecide: able > len(all)/2}
+	return replicated.Others{Position: position, MayElect: answered+1 > len(all)/2, MayDecide: able > len(all)/2}
 }
 
 // askWitness finds out whether a witness runs, which has no link and cannot be asked what it knows, and whether it may belong to a majority without this member: 1

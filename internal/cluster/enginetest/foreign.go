@@ -21,6 +21,9 @@ type Foreign struct {
 	CredentialsFile, RootFile string
 	// Root is a client that may do everything.
 	Root *clientv3.Client
+
+	config func() *embed.Config
+	etcd   *embed.Etcd // nil while it does not run
 }
 
 // ForeignQuota is how much a foreign etcd may store.
@@ -33,20 +36,21 @@ func StartForeign(t testing.TB, ops, bytes uint) *Foreign {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := embed.NewConfig()
-	cfg.Dir, cfg.MaxTxnOps, cfg.MaxRequestBytes, cfg.QuotaBackendBytes = t.TempDir(), ops, bytes, ForeignQuota
-	cfg.ListenClientUrls, cfg.ListenPeerUrls = freeURL(t, "https"), freeURL(t, "http")
-	cfg.AdvertiseClientUrls, cfg.AdvertisePeerUrls = cfg.ListenClientUrls, cfg.ListenPeerUrls
-	cfg.InitialCluster = cfg.Name + "=" + cfg.AdvertisePeerUrls[0].String()
-	cfg.ClientTLSInfo = transport.TLSInfo{CertFile: cert.CertFile, KeyFile: cert.KeyFile}
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	e, err := embed.StartEtcd(cfg)
-	if err != nil {
-		t.Fatal(err)
+	dir, at, peer := t.TempDir(), freeURL(t, "https"), freeURL(t, "http")
+	f := &Foreign{Endpoint: at[0].String(), CAFile: cert.CertFile}
+	f.config = func() *embed.Config {
+		cfg := embed.NewConfig()
+		cfg.Dir, cfg.MaxTxnOps, cfg.MaxRequestBytes, cfg.QuotaBackendBytes = dir, ops, bytes, ForeignQuota
+		cfg.ListenClientUrls, cfg.AdvertiseClientUrls = at, at
+		cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = peer, peer
+		cfg.InitialCluster = cfg.Name + "=" + peer[0].String()
+		cfg.ClientTLSInfo = transport.TLSInfo{CertFile: cert.CertFile, KeyFile: cert.KeyFile}
+		cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+		return cfg
 	}
-	t.Cleanup(e.Close)
-	<-e.Server.ReadyNotify()
-	root := v3client.New(e.Server)
+	f.Start(t)
+	t.Cleanup(f.Stop)
+	root := v3client.New(f.etcd.Server)
 	_, err1 := root.UserAdd(t.Context(), "root", "secret")
 	_, err2 := root.UserGrantRole(t.Context(), "root", "root")
 	_, err3 := root.RoleAdd(t.Context(), "relays")
@@ -57,10 +61,28 @@ func StartForeign(t testing.TB, ops, bytes uint) *Foreign {
 	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
 		t.Fatal(err)
 	}
-	f := &Foreign{Endpoint: cfg.ListenClientUrls[0].String(), CAFile: cert.CertFile}
 	f.CredentialsFile, f.RootFile = credentials(t, "relay:pass:word"), credentials(t, "root:secret")
 	f.Root = f.client(t)
 	return f
+}
+
+// Start starts it again after Stop.
+func (f *Foreign) Start(t testing.TB) {
+	t.Helper()
+	etcd, err := embed.StartEtcd(f.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-etcd.Server.ReadyNotify()
+	f.etcd = etcd
+}
+
+// Stop stops it, if it runs.
+func (f *Foreign) Stop() {
+	if f.etcd != nil {
+		f.etcd.Close()
+	}
+	f.etcd = nil
 }
 
 // client returns one that is root, and speaks to etcd as others do.

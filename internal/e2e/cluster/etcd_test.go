@@ -40,11 +40,11 @@ func newEtcdSite(t testing.TB, n int, etcd *enginetest.Foreign, flags ...string)
 	return s
 }
 
-// TestEtcdOfOnesOwn: two relays share an etcd that runs by itself, with certificates, users and its default limits. Each of them takes and shows everything, alone as
-// well; one is removed, and the last one takes all with it and leaves nothing (C1).
+// TestEtcdOfOnesOwn: relays share an etcd that runs by itself, with certificates, users and its default limits. Each of them takes and shows everything, alone as
+// well; one leaves, one is removed, and the last one takes all with it and leaves nothing (C1).
 func TestEtcdOfOnesOwn(t *testing.T) {
 	etcd := enginetest.StartForeign(t, defaultTxnOps, defaultRequestBytes)
-	s := newEtcdSite(t, 2, etcd, "--cluster.etcd-credentials-file="+etcd.CredentialsFile)
+	s := newEtcdSite(t, 3, etcd, "--cluster.etcd-credentials-file="+etcd.CredentialsFile)
 	want := map[string]float64{`done{instance="", job="before"}`: 1}
 	push := func(m *member, value int) {
 		t.Helper()
@@ -79,6 +79,11 @@ func TestEtcdOfOnesOwn(t *testing.T) {
 	}
 
 	leader := s.leader(t)
+	leader.run(t, "cluster", "leave")
+	leader.wantReady(t)
+	wantEverywhere(leader)
+	s.members = s.followers(leader)
+	leader = s.leader(t)
 	left := s.followers(leader)[0]
 	leader.Kill(t)
 	push(left, 2)
@@ -133,6 +138,35 @@ func TestEtcdOfOnesOwn(t *testing.T) {
 		leader.start(t)
 		wantEverywhere(leader)
 	})
+}
+
+// TestEtcdAway: while an etcd that runs by itself does not answer, relays show what they have and take nothing.
+func TestEtcdAway(t *testing.T) {
+	etcd := enginetest.StartForeign(t, defaultTxnOps, defaultRequestBytes)
+	s := newEtcdSite(t, 2, etcd, "--cluster.etcd-credentials-file="+etcd.CredentialsFile)
+	want := map[string]float64{`done{instance="", job="before"}`: 1}
+	for _, m := range s.members {
+		client.WantAllSeries(t, m.url, want)
+	}
+	etcd.Stop()
+	for _, m := range s.members {
+		client.Eventually(t, 30*time.Second, "pushes refused at "+m.name, func() error {
+			if code, answer := m.push(http.MethodPut, "/job/lost", 1); code != http.StatusServiceUnavailable {
+				return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
+			}
+			return nil
+		})
+		client.Eventually(t, 30*time.Second, "what "+m.name+" has", func() error { return wantAll(m, want) })
+	}
+	etcd.Start(t)
+	for _, m := range s.members {
+		client.Eventually(t, 60*time.Second, "pushes taken at "+m.name, func() error {
+			if code, answer := m.push(http.MethodPut, "/job/back", 2); code != http.StatusOK {
+				return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
+			}
+			return nil
+		})
+	}
 }
 
 // TestEtcdOccupied: a cluster begins where nothing is, and nowhere else.
