@@ -196,8 +196,8 @@ func (c *clusterCommands) runInit(ctx context.Context, cluster relay.Cluster, ou
 		if made.Restarts {
 			when = "is"
 		}
-		fmt.Fprintf(w, "%s %s the first member of cluster %s; others dial its etcd at %s, and its port for agents at %s\nnext, for each further one: relay-server cluster token NAME\n",
-			made.Name, when, made.Cluster, c.at.PeerAddress, c.at.LinkAddress)
+		fmt.Fprintf(w, "%s %s the first member of cluster %s; others dial its port for agents at %s, and its etcd, unless that runs by itself, at %s\nnext, for each further one: relay-server cluster token NAME\n",
+			made.Name, when, made.Cluster, c.at.LinkAddress, c.at.PeerAddress)
 	})
 	return nil
 }
@@ -261,6 +261,8 @@ func writeJoined(w io.Writer, joined *relay.Joined, dataDir string) {
 		return
 	case joined.Witness:
 		start = "start it with relay-server witness"
+	case joined.EtcdPrefix != "":
+		start = fmt.Sprintf("start the relay with the same --cluster.etcd flags as the others, --cluster.etcd-prefix=%s among them,", commandline.Plain(joined.EtcdPrefix))
 	default:
 	}
 	fmt.Fprintf(w, "%s is let into cluster %s, of %s\nnow %s on %s: it counts once it has what the cluster holds (relay-server cluster status)\n",
@@ -276,7 +278,7 @@ func (c *clusterCommands) runStatus(ctx context.Context, cluster relay.Cluster, 
 		writeTable(w, "MEMBER\tROLE\tRUNS\tLAG\tRELEASE\tETCD\tLINK", func(table io.Writer) {
 			for _, m := range s.Members {
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", memberName(m), roleText(m), yesNo(m.Running), lagText(m.LagRevisions),
-					commandline.Plain(cmp.Or(m.Release, "-")), commandline.Plain(m.PeerAddress), commandline.Plain(cmp.Or(m.LinkAddress, "-")))
+					commandline.Plain(cmp.Or(m.Release, "-")), commandline.Plain(cmp.Or(m.PeerAddress, "-")), commandline.Plain(cmp.Or(m.LinkAddress, "-")))
 			}
 		})
 		fmt.Fprintln(w)
@@ -348,6 +350,13 @@ func (c *clusterCommands) runLeave(ctx context.Context, cluster relay.Cluster, o
 		return err
 	}
 	out.tell(source, gone, func(w io.Writer) {
+		if gone.Witness {
+			fmt.Fprintf(w, "witness %s has ended, and its data dir is no member's any more\n", commandline.Plain(gone.Name))
+			if source == relay.FromFiles {
+				fmt.Fprintf(w, "unless the cluster has removed it already, on another member: relay-server cluster remove %s\n", gone.Name)
+			}
+			return
+		}
 		if source == relay.FromFiles {
 			fmt.Fprintf(w, "%s is a relay of its own from its next start on\nunless the cluster has removed it already, on another member: relay-server cluster remove %s\n", gone.Name, gone.Name)
 			return

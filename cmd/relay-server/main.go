@@ -60,6 +60,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 	serve := app.Command("serve", serveHelp).Default()
 	opts := serveFlags(serve)
+	witness := newWitnessCommand(app)
 	logging := &promslog.Config{Writer: stderr}
 	promslogflag.AddFlags(app, logging)
 
@@ -106,6 +107,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return cluster.run(command, relay.Agents{DataDir: *dataDir, NoLock: *noLock}, stdout, stderr)
 	}
 	switch {
+	case command == witness.FullCommand():
+		err = witness.run(*dataDir, promslog.New(logging))
 	case store.has(command):
 		err = store.run(command, relay.Keep{DataDir: *dataDir, NoLock: *noLock, Progress: progressOn(os.Stderr)}, stdout)
 	case command != serve.FullCommand():
@@ -172,9 +175,12 @@ func serveFlags(serve *kingpin.CmdClause) func() relay.Options {
 	serve.Flag("agents.renewal-grace", "How long after its end a certificate may still be renewed, by an agent that was away.").Default(commandline.Duration(o.AgentRenewalGrace)).DurationVar(&o.AgentRenewalGrace)
 	serve.Flag("agents.forget-after", "How long a departed agent stays listed.").Default(commandline.Duration(o.AgentForgetAfter)).DurationVar(&o.AgentForgetAfter)
 	serve.Flag("cluster.max-staleness", "For how long a member of a cluster that hears no majority is ready, and shows nothing that others may have gone beyond.").Default(commandline.Duration(o.ClusterMaxStaleness)).DurationVar(&o.ClusterMaxStaleness)
+	endpoints := etcdFlags(serve, &o)
+	serve.Flag("cluster.etcd-admin-socket", adminSocketHelp).PlaceHolder("PATH").StringVar(&o.ClusterEtcdAdminSocket)
 	serve.Flag("shutdown.timeout", "How long what is in flight may take when the relay stops.").Default(commandline.Duration(o.ShutdownTimeout)).DurationVar(&o.ShutdownTimeout)
 	return func() relay.Options {
 		o.PushLimits = limits()
+		o.ClusterEtcd.Endpoints = endpoints()
 		o.ScrapeMaxBodyBytes = int64(*maxScrape)
 		return o
 	}

@@ -24,14 +24,13 @@ import (
 	"pushrelay/internal/ledger"
 )
 
-// Where the parts of a relay keep what all relays of a cluster share, beside the members themselves.
+// Where the parts of a relay keep what all relays of a cluster share, beside the members themselves: below what all keys of the cluster begin with.
 const (
-	clusterPrefix  = "/pushrelay/"
-	storePrefix    = clusterPrefix + "store/"
-	ledgerPrefix   = clusterPrefix + "ledger/"
-	settingsPrefix = clusterPrefix + "settings/"
-	levelKey       = clusterPrefix + "level"
-	turnKey        = clusterPrefix + "turn"
+	storeKeys    = "store/"
+	ledgerKeys   = "ledger/"
+	settingsKeys = "settings/"
+	levelKey     = "level"
+	turnKey      = "turn"
 )
 
 // featureLevel is what this release understands of what members hand on to one another and keep (C20).
@@ -45,15 +44,17 @@ type clustered struct {
 	logger *slog.Logger
 
 	// set by begin, before the relay is built
-	engine       *engine.Engine
+	engine       *engine.Engine // nil for an etcd that runs by itself
 	client       *clientv3.Client
+	limits       engine.Limits // the zero value for those of the engine
+	quota        int64         // 0 if it is not known
 	certificates *membership.Certificates
 	members      *membership.Members
 	office       *membership.Office
 	level        *level.Level
 	location     *location.Location
 	journal      *shared.Journal
-	upkeep       *upkeep.Upkeep
+	upkeep       *upkeep.Upkeep // nil for an etcd that others look after
 	keep         *replicated.Keep
 	link         *link.Link
 	settings     *shared.Settings
@@ -68,6 +69,9 @@ func (s *Server) openMember() error {
 	if err != nil || dir == nil {
 		return err
 	}
+	if m := dir.Member(); m.Witness {
+		return fmt.Errorf("--data.dir %s is that of member %q, which is a witness and no relay: start it with relay-server witness", s.dataDir, m.Name)
+	}
 	s.wasMember = true
 	s.cluster = &clustered{server: s, dir: dir, logger: s.logger.With(slog.String("component", "cluster")), changed: newChanges()}
 	return nil
@@ -77,6 +81,9 @@ func (s *Server) openMember() error {
 func (c *clustered) begin(ctx context.Context) error {
 	s := c.server
 	peers := membership.Peers{Dir: c.dir}
+	if err := c.dir.Settle(s.opts.etcdPrefix()); err != nil {
+		return fmt.Errorf("--data.dir %s: %w", s.dataDir, err)
+	}
 	if err := c.dir.Prepare(ctx, peers.Confirm); err != nil {
 		return err
 	}
@@ -87,7 +94,7 @@ func (c *clustered) begin(ctx context.Context) error {
 		s.cluster = nil
 		return s.build(s.files)
 	}
-	if err := c.startEngine(ctx, peers); err != nil {
+	if err := c.enter(ctx, peers); err != nil {
 		return err
 	}
 	if err := s.build(s.files); err != nil {
@@ -96,7 +103,8 @@ func (c *clustered) begin(ctx context.Context) error {
 	return c.level.Check(ctx) // before anything else is read
 }
 
-func (c *clustered) startEngine(ctx context.Context, peers membership.Peers) (err error) {
+// enter becomes the member that the data dir says, with what is pending done.
+func (c *clustered) enter(ctx context.Context, peers membership.Peers) (err error) {
 	pending := c.dir.Member().Pending
 	if pending == membership.Import {
 		if err := c.dir.BeginImport(); err != nil {
@@ -107,13 +115,9 @@ func (c *clustered) startEngine(ctx context.Context, peers membership.Peers) (er
 	if err != nil {
 		return err
 	}
-	cfg := c.dir.Engine()
-	cfg.Logger = engine.NewLogger(c.logger)
-	c.logger.Info("waiting for a majority of the cluster's members", slog.String("member", cfg.Name))
-	if c.engine, err = engine.Start(ctx, cfg); err != nil {
+	if err := c.connect(ctx); err != nil {
 		return err
 	}
-	c.client = c.engine.Client()
 	if err := c.dir.Enter(ctx, c.client); err != nil {
 		return err
 	}
@@ -127,6 +131,22 @@ func (c *clustered) startEngine(ctx context.Context, peers membership.Peers) (er
 		return err
 	}
 	return c.putAway()
+}
+
+// connect starts the member's etcd and waits for a majority, or connects to the one that runs by itself.
+func (c *clustered) connect(ctx context.Context) (err error) {
+	cfg := c.dir.Engine()
+	cfg.Logger = engine.NewLogger(c.logger)
+	if m := c.dir.Member(); !m.HasOwnEtcd() {
+		return c.dial(ctx, cfg.Logger)
+	}
+	cfg.AdminSocket = c.server.opts.ClusterEtcdAdminSocket
+	c.logger.Info("waiting for a majority of the cluster's members", slog.String("member", cfg.Name))
+	if c.engine, err = engine.Start(ctx, cfg); err != nil {
+		return err
+	}
+	c.client, c.quota = c.engine.Client(), engine.QuotaBytes
+	return nil
 }
 
 // formerStore is where the store is of a relay that has become a member.
@@ -152,24 +172,24 @@ func (c *clustered) putAway() error {
 func (c *clustered) parts() {
 	s, own := c.server, c.dir.Member()
 	logger := func(component string) *slog.Logger { return s.logger.With(slog.String("component", component)) }
-	c.members = membership.NewMembers(membership.Config{
-		Client: c.client, Engine: c.engine, Dir: c.dir, Release: version.Version, Level: featureLevel, Changed: c.changed.tell, Logger: c.logger,
-	})
-	c.level = level.New(level.Config{Client: c.client, Key: levelKey, Own: featureLevel, Leads: c.leads, Understood: c.understood, Logger: c.logger})
+	prefix := c.dir.Prefix()
+	members := membership.Config{Client: c.client, Dir: c.dir, Release: version.Version, Level: featureLevel, Changed: c.changed.tell, Logger: c.logger}
+	if c.engine != nil {
+		members.Engine = c.engine
+	}
+	c.members = membership.NewMembers(members)
+	c.level = level.New(level.Config{Client: c.client, Key: prefix + levelKey, Own: featureLevel, Leads: c.leads, Understood: c.understood, Logger: c.logger})
 	c.location = location.New(location.Config{
-		Client: c.client, Prefix: clusterPrefix, Relay: own.Name, Address: own.Link, Incarnation: c.dir.Incarnation(), Leads: c.leads, Logger: logger("agents"), Registerer: s.telemetry,
+		Client: c.client, Prefix: prefix, MaxValueBytes: c.maxValueBytes(), Relay: own.Name, Address: own.Link, Incarnation: c.dir.Incarnation(), Leads: c.leads, Logger: logger("agents"), Registerer: s.telemetry,
 	})
 	c.journal = shared.NewJournal(shared.LedgerConfig{
-		Client: c.client, Prefix: ledgerPrefix, Release: version.Version, Grace: s.opts.AgentRenewalGrace, Revoked: func() { s.control.Enforce() }, Logger: c.logger,
+		Client: c.client, Prefix: prefix + ledgerKeys, Release: version.Version, Grace: s.opts.AgentRenewalGrace, Revoked: func() { s.control.Enforce() }, Logger: c.logger,
 	})
-	c.upkeep = upkeep.New(upkeep.Config{
-		Client: c.client, Name: own.Name, Quota: engine.QuotaBytes, Turn: turnKey, Leads: c.leads, Revisions: c.revisions, HandOver: c.handOver, Defragment: c.engine.Defragment,
-		Registerer: s.telemetry, Logger: c.logger,
-	})
+	c.upkeep = c.newUpkeep()
 	c.settings = shared.NewSettings(shared.SettingsConfig{
-		Client: c.client, Prefix: settingsPrefix, Name: own.Name, Apply: s.applySetting, Logger: c.logger, Registerer: s.telemetry,
+		Client: c.client, Prefix: prefix + settingsKeys, Name: own.Name, Apply: s.applySetting, Logger: c.logger, Registerer: s.telemetry,
 		Leads: func() (key string, revision int64, leads bool) {
-			return replicated.LeaderKey(storePrefix), c.keep.Leader().Term, c.keep.Leads()
+			return replicated.LeaderKey(prefix + storeKeys), c.keep.Leader().Term, c.keep.Leads()
 		},
 	})
 	c.office = membership.NewOffice(membership.OfficeConfig{
@@ -189,6 +209,9 @@ func (c *clustered) handOver(ctx context.Context) error {
 		if err := c.keep.HandOver(ctx, ""); err != nil {
 			return err
 		}
+	}
+	if c.engine == nil {
+		return nil
 	}
 	return c.engine.HandOver()
 }
@@ -229,9 +252,12 @@ func (c *clustered) recover(ctx context.Context) error {
 // run starts what belongs to a member while the relay runs.
 func (c *clustered) run(ctx context.Context, serving *errgroup.Group) {
 	for _, part := range []func(context.Context) error{
-		c.members.Run, c.certificates.Run, c.level.Run, c.location.Run, c.journal.Run, c.upkeep.Run, c.settings.Run, c.link.Run, c.runView, c.leadSettings, c.followLeadership,
+		c.members.Run, c.certificates.Run, c.level.Run, c.location.Run, c.journal.Run, c.settings.Run, c.link.Run, c.runView, c.leadSettings, c.followLeadership,
 	} {
 		serving.Go(func() error { return part(ctx) })
+	}
+	if c.upkeep != nil {
+		serving.Go(func() error { return c.upkeep.Run(ctx) })
 	}
 	serving.Go(c.door.Serve)
 }
@@ -244,10 +270,7 @@ func (c *clustered) end() error {
 			c.logger.Warn("the ledger in the data dir is older than that of the cluster", slog.Any("err", err))
 		}
 	}
-	if c.engine == nil {
-		return nil
-	}
-	return c.engine.Close()
+	return c.disconnect()
 }
 
 // links are where agents dial the members, this one first.

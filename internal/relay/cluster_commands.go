@@ -39,7 +39,7 @@ func (c Cluster) Init(ctx context.Context, n relayapi.NewCluster) (relayapi.Made
 		func(relay *relayapi.Control) (relayapi.MadeCluster, error) {
 			made, err := relay.FoundCluster(ctx, n)
 			if err == nil {
-				err = c.await(ctx, func() bool {
+				err = c.await(ctx, restarted, func() bool {
 					_, err := relay.Cluster(ctx)
 					return err == nil
 				})
@@ -59,18 +59,21 @@ func (c Cluster) Init(ctx context.Context, n relayapi.NewCluster) (relayapi.Made
 		})
 }
 
-// await waits until a relay has restarted.
-func (c Cluster) await(ctx context.Context, done func() bool) error {
+// restarted is what most commands wait for.
+const restarted = "the relay has restarted in place"
+
+// await waits until a relay has done something.
+func (c Cluster) await(ctx context.Context, what string, done func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, becomePatience)
 	defer cancel()
-	c.say("waiting until the relay has restarted in place")
+	c.say("waiting until %s", what)
 	for !done() {
 		timer := time.NewTimer(200 * time.Millisecond)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("the relay has not restarted yet: its log says why: %w", context.Cause(ctx))
+			return fmt.Errorf("it is not known that %s: its log says why: %w", what, context.Cause(ctx))
 		}
 	}
 	return nil
@@ -85,10 +88,12 @@ type Joined struct {
 	First   bool     `json:"first"`
 	Already bool     `json:"already"`
 	Members []string `json:"members"`
+	// EtcdPrefix is what the keys begin with in an etcd that runs by itself; empty for one within the members.
+	EtcdPrefix string `json:"etcd_prefix,omitempty"`
 }
 
 func joinedAs(m *membership.Member) Joined {
-	return Joined{Cluster: m.Cluster, Name: m.Name, Witness: m.Witness, Members: slices.Sorted(maps.Keys(m.Members))}
+	return Joined{Cluster: m.Cluster, Name: m.Name, Witness: m.Witness, Members: slices.Sorted(maps.Keys(m.Members)), EtcdPrefix: m.EtcdPrefix}
 }
 
 // Join makes an empty data dir that of a new member. With the authority of members nothing is done if it is one already.
@@ -180,13 +185,17 @@ func asking[T any](c Cluster, ask func(*relayapi.Control) (T, error)) (T, error)
 }
 
 // Leave makes the member a relay of its own: the one that runs, which then restarts in place, or what a stopped one is at its next start, of which the
-// cluster is not told.
+// cluster is not told. A witness ends instead, and its data dir is nobody's.
 func (c Cluster) Leave(ctx context.Context) (relayapi.MemberGone, Source, error) {
 	return either(c.Agents,
 		func(relay *relayapi.Control) (relayapi.MemberGone, error) {
 			gone, err := relay.LeaveCluster(ctx)
-			if err == nil {
-				err = c.await(ctx, func() bool { return isNoMember(ctx, relay) })
+			switch {
+			case err != nil:
+			case gone.Witness:
+				err = c.await(ctx, "the witness has ended", func() bool { d, err := membership.Open(c.DataDir, version.Version); return err == nil && d == nil })
+			default:
+				err = c.await(ctx, restarted, func() bool { return isNoMember(ctx, relay) })
 			}
 			return gone, err
 		},
@@ -195,7 +204,11 @@ func (c Cluster) Leave(ctx context.Context) (relayapi.MemberGone, Source, error)
 			if err != nil {
 				return gone, err
 			}
-			return relayapi.MemberGone{Name: d.Member().Name}, d.Leave()
+			gone = relayapi.MemberGone{Name: d.Member().Name, Witness: d.Member().Witness}
+			if err := d.Leave(); err != nil || !gone.Witness {
+				return gone, err
+			}
+			return gone, d.Done() // it holds nothing that anybody would want
 		})
 }
 

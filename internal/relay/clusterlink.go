@@ -5,7 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -22,9 +25,9 @@ import (
 // newKeep makes the copy that this relay has of the cluster's store.
 func (c *clustered) newKeep(store groupstore.Config) keep.Keep {
 	s := c.server
-	store.Gone, store.Records = c.gone, groupstore.RecordLimits{Full: c.upkeep.Full}
+	store.Gone, store.Records = c.gone, groupstore.RecordLimits{Full: c.full()}
 	c.keep = replicated.New(replicated.Config{
-		Client: c.client, Prefix: storePrefix, Name: c.members.Name(), Store: store, HasQuorum: c.engine.HasLeader, Heard: c.heard, Others: c.others, MaxStaleness: s.opts.ClusterMaxStaleness, Release: version.Version,
+		Client: c.client, Prefix: c.dir.Prefix() + storeKeys, Name: c.members.Name(), Store: store, Limits: replicated.Limits(c.limits), HasQuorum: c.hasQuorum(), Heard: c.heard, Others: c.others, MaxStaleness: s.opts.ClusterMaxStaleness, Release: version.Version,
 		Registerer: s.telemetry, Logger: s.logger.With(slog.String("component", "store")),
 	})
 	return c.keep
@@ -69,7 +72,7 @@ func (c *clustered) gone(incarnation [16]byte) bool { return c.members.Gone(inca
 
 func (c *clustered) state() link.State {
 	s := c.keep.Status()
-	return link.State{Revision: s.Revision, Lag: s.Lag, Leads: s.Leads || s.Leader.Name != "", Term: s.Leader.Term, HasQuorum: s.HasQuorum}
+	return link.State{Revision: s.Revision, Position: s.Position, Lag: s.Lag, Leads: s.Leads || s.Leader.Name != "", Term: s.Leader.Term, HasQuorum: s.HasQuorum}
 }
 
 // heard returns when the leader was last heard over the link.
@@ -77,14 +80,40 @@ func (c *clustered) heard() time.Time { return c.link.States()[c.keep.Leader().N
 
 // others asks the other members what they show, and whether there can be a majority with this one or without it.
 func (c *clustered) others(ctx context.Context) replicated.Others {
-	revision, answered, able := c.link.Others(ctx)
 	all := c.members.All()
+	var asking sync.WaitGroup
+	var witnesses, ableWitnesses atomic.Int64
 	for _, m := range all {
 		if m.Witness {
-			able++ // it cannot be asked
+			asking.Go(func() {
+				runs, may := askWitness(ctx, m.Peer)
+				witnesses.Add(runs)
+				ableWitnesses.Add(may)
+			})
 		}
 	}
-	return replicated.Others{Revision: revision, MayElect: answered+1 > len(all)/2, MayDecide: able > len(all)/2}
+	position, answered, able := c.link.Others(ctx)
+	asking.Wait()
+	if c.engine == nil { // the majority is that of etcd's members: any relay that hears them will do
+		return replicated.Others{Position: position, MayDecide: able > 0}
+	}
+	answered, able = answered+int(witnesses.Load()), able+int(ableWitnesses.Load())
+	return replicated.Others{Position: position, MayElect: answered+1 > len(all)/2, MayDecide: able > len(all)/2}
+}
+
+// askWitness finds out whether a witness runs, which has no link and cannot be asked what it knows, and whether it may belong to a majority without this member: 1
+// for yes. If its host says that nobody listens where its etcd does, it does not.
+func askWitness(ctx context.Context, peerAddress string) (runs, may int64) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", peerAddress)
+	switch {
+	case err == nil:
+		conn.Close()
+		return 1, 1
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return 0, 0
+	default:
+		return 0, 1
+	}
 }
 
 // heardWithin is how long a member that was heard is waited for before what it lacks is given up (C19).

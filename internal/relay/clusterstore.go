@@ -24,7 +24,7 @@ import (
 // bring makes the cluster's etcd hold what is pending: what the relay held when it was alone, or the same under another id.
 func (c *clustered) bring(ctx context.Context, pending membership.Pending) error {
 	if pending == membership.ForceNew {
-		return replicated.Renew(ctx, c.client, storePrefix)
+		return replicated.Renew(ctx, c.client, c.dir.Prefix()+storeKeys)
 	}
 	if err := c.bringStore(ctx); err != nil {
 		return err
@@ -47,7 +47,7 @@ func (c *clustered) bringStore(ctx context.Context) error {
 	}
 	begun := time.Now()
 	err := replicated.Import{
-		Client: c.client, Prefix: storePrefix, Store: disk.Store(), ID: disk.ID(), History: disk.History(), Progress: s.opts.progress("writing the store into the cluster"),
+		Client: c.client, Prefix: c.dir.Prefix() + storeKeys, Limits: replicated.Limits(c.limits), Store: disk.Store(), ID: disk.ID(), History: disk.History(), Progress: s.opts.progress("writing the store into the cluster"),
 	}.Write(ctx)
 	stats := disk.Store().Stats()
 	if err = errors.Join(err, disk.Close()); err != nil {
@@ -63,16 +63,24 @@ func (c *clustered) bringLedger(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("--data.dir %s: %w", c.server.dataDir, err)
 	}
-	journal := shared.NewJournal(shared.LedgerConfig{Client: c.client, Prefix: ledgerPrefix, Release: version.Version, Grace: c.server.opts.AgentRenewalGrace, Revoked: func() {}, Logger: c.logger})
+	journal := shared.NewJournal(shared.LedgerConfig{Client: c.client, Prefix: c.dir.Prefix() + ledgerKeys, Release: version.Version, Grace: c.server.opts.AgentRenewalGrace, Revoked: func() {}, Logger: c.logger})
 	if err := journal.Import(ctx, own); err != nil && !errors.Is(err, shared.ErrNotEmpty) {
 		return err
 	}
 	return nil
 }
 
-// becomeAlone makes a store on the disk of what the member's etcd holds, which does not run any more, under an id of its own. Begun again it has the same end.
+// becomeAlone makes a store on the disk of what the member's etcd holds, which does not run any more, or of what one that runs by itself holds now, under an id of
+// its own. Begun again it has the same end.
 func (c *clustered) becomeAlone(ctx context.Context) error {
 	s := c.server
+	m := c.dir.Member()
+	if !m.HasOwnEtcd() {
+		if err := c.connect(ctx); err != nil {
+			return fmt.Errorf("leaving the cluster: %w", err)
+		}
+		defer c.disconnect() //nolint:errcheck // Nothing is asked of it any more.
+	}
 	making, made := storeDir(s.dataDir)+".leaving", storeDir(s.dataDir)
 	if _, err := os.Lstat(made); errors.Is(err, os.ErrNotExist) {
 		if err := c.makeStore(ctx, making); err != nil {
@@ -82,6 +90,11 @@ func (c *clustered) becomeAlone(ctx context.Context) error {
 			return fmt.Errorf("leaving the cluster: %w", err)
 		}
 	}
+	if !m.HasOwnEtcd() {
+		if err := c.dir.Depart(ctx, c.client); err != nil {
+			return err
+		}
+	}
 	if err := c.dir.Done(); err != nil {
 		return err
 	}
@@ -89,12 +102,29 @@ func (c *clustered) becomeAlone(ctx context.Context) error {
 	return nil
 }
 
+// holdings reads the keys below a prefix that the member's etcd held last, or that one which runs by itself holds now.
+func (c *clustered) holdings(ctx context.Context, prefix string, each func(key string, value []byte) error) error {
+	if m := c.dir.Member(); m.HasOwnEtcd() {
+		return engine.Read(ctx, c.dir.Engine().Dir, prefix, each)
+	}
+	return engine.ReadRunning(ctx, c.client, prefix, each)
+}
+
+// wholeAgain is after how long a store is read again that was just being written.
+const wholeAgain = 100 * time.Millisecond
+
 func (c *clustered) makeStore(ctx context.Context, dir string) error {
+	if m := c.dir.Member(); !m.HasOwnEtcd() {
+		if err := c.dir.CheckEtcd(ctx, c.client); err != nil {
+			return err
+		}
+	}
 	store := groupstore.New(groupstore.Config{})
-	etcd := c.dir.Engine().Dir
-	err := replicated.Stopped(ctx, storePrefix, func(ctx context.Context, prefix string, each func(string, []byte) error) error {
-		return engine.Read(ctx, etcd, prefix, each)
-	}, store)
+	err := replicated.Stopped(ctx, c.dir.Prefix()+storeKeys, c.holdings, store)
+	for c.client != nil && errors.Is(err, replicated.ErrUnfinished) && ctx.Err() == nil { // somebody writes it
+		time.Sleep(wholeAgain)
+		err = replicated.Stopped(ctx, c.dir.Prefix()+storeKeys, c.holdings, store)
+	}
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"pushrelay/internal/cluster/engine"
+	"pushrelay/internal/cluster/membership"
 	"pushrelay/internal/httpsd"
 	"pushrelay/internal/relayapi"
 	"pushrelay/internal/web"
@@ -53,17 +53,27 @@ func (c *clustered) page() *web.ClusterView {
 	v.Words = told.Words
 	for _, m := range told.Members {
 		v.Members = append(v.Members, web.ClusterMember{
-			Name: m.Name, WebAddress: m.WebAddress, LinkAddress: m.LinkAddress, PeerAddress: m.PeerAddress, Role: web.Role(m.Role), Witness: m.Witness,
+			Name: m.Name, WebAddress: m.WebAddress, LinkAddress: m.LinkAddress, PeerAddress: m.PeerAddress, Role: webRole(m.Role), Witness: m.Witness,
 			Running: m.Running, Release: m.Release, Behind: m.LagRevisions,
 		})
 	}
 	return v
 }
 
+// webRole returns what a member is for the pages: one that has run counts, whether or not it votes.
+func webRole(role string) web.Role {
+	if role == relayapi.RoleMember {
+		return web.Voter
+	}
+	return web.Role(role)
+}
+
 // ready returns why this member should not be asked.
 func (c *clustered) ready() error {
-	if busy := c.upkeep.Busy(); busy != "" {
-		return fmt.Errorf("this relay is not to be asked now: %s", busy)
+	if c.upkeep != nil {
+		if busy := c.upkeep.Busy(); busy != "" {
+			return fmt.Errorf("this relay is not to be asked now: %s", busy)
+		}
 	}
 	return c.keep.Ready(c.server.opts.ClusterMaxStaleness)
 }
@@ -111,21 +121,23 @@ func registerMembersMetrics(reg prometheus.Registerer, c *clustered) {
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_cluster_etcd_leader", Help: "Whether this member leads the cluster's etcd, which need not be the one that decides pushes.",
 	}, func() float64 {
-		if c.engine.Leads() {
+		if c.engine != nil && c.engine.Leads() {
 			return 1
 		}
 		return 0
 	})
-	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "relay_cluster_etcd_quota_bytes", Help: "What this member's etcd may store at most.",
-	}, func() float64 { return engine.QuotaBytes })
+	if c.quota > 0 {
+		promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "relay_cluster_etcd_quota_bytes", Help: "What this member's etcd may store at most; of one that runs by itself the member that may least.",
+		}, func() float64 { return float64(c.quota) })
+	}
 }
 
 // count counts members that run, or that do not.
 func (c *clustered) count(run bool) (n int) {
 	for _, m := range c.members.All() {
 		_, running := c.members.Running(m.Name)
-		started := m.EngineID != 0
+		started := m.Incarnation != membership.Incarnation{}
 		if running == run && (running || started) {
 			n++
 		}

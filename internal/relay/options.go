@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/exporter-toolkit/web"
 
+	"pushrelay/internal/cluster/engine"
+	"pushrelay/internal/cluster/membership"
 	"pushrelay/internal/exposition"
 	"pushrelay/internal/metric"
 	"pushrelay/internal/mtls"
@@ -93,6 +95,12 @@ type Options struct {
 
 	// ClusterMaxStaleness is for how long a member of a cluster that hears no majority is to be asked for what it has.
 	ClusterMaxStaleness time.Duration
+	// ClusterEtcd is an etcd that runs by itself, which the cluster uses instead of one within its members; without endpoints there is none. Its Logger is not
+	// used. ClusterEtcdDedicated says that it is there for the relays alone: they compact and defragment it.
+	ClusterEtcd          engine.DialConfig
+	ClusterEtcdDedicated bool
+	// ClusterEtcdAdminSocket is where the etcd of a member takes clients as well, an absolute path; empty for nowhere.
+	ClusterEtcdAdminSocket string
 
 	// ShutdownTimeout bounds the wait for what is in flight when the relay stops.
 	ShutdownTimeout time.Duration
@@ -131,6 +139,7 @@ func DefaultOptions() Options {
 		AgentRenewalGrace:         90 * 24 * time.Hour,
 		AgentForgetAfter:          24 * time.Hour,
 		ClusterMaxStaleness:       time.Minute,
+		ClusterEtcd:               engine.DialConfig{Prefix: membership.DefaultPrefix},
 		ShutdownTimeout:           20 * time.Second,
 	}
 }

@@ -3,12 +3,15 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
 
 	"pushrelay/internal/authority"
+	"pushrelay/internal/cluster/engine"
+	"pushrelay/internal/cluster/membership"
 	"pushrelay/internal/mtls"
 	"pushrelay/internal/tunnel"
 )
@@ -85,7 +88,44 @@ func (o *Options) validate() error {
 			return fmt.Errorf("%s is %d, want 0 for no limit or more", limit.flag, limit.value)
 		}
 	}
+	if err := o.validateEtcd(); err != nil {
+		return err
+	}
 	return o.validateAuthorities()
+}
+
+// validateEtcd checks which etcd a member is to use.
+func (o *Options) validateEtcd() error {
+	e := &o.ClusterEtcd
+	if len(e.Endpoints) == 0 {
+		if o.ClusterEtcdDedicated || e.TLS != (engine.TLS{}) || e.CredentialsFile != "" || e.Prefix != membership.DefaultPrefix {
+			return errors.New("--cluster.etcd-dedicated, --cluster.etcd-prefix and the --cluster.etcd files go with --cluster.etcd-endpoints: they are about an etcd that runs by itself")
+		}
+		return nil
+	}
+	if o.ClusterEtcdAdminSocket != "" {
+		return errors.New("--cluster.etcd-admin-socket is of the etcd within the relay, and --cluster.etcd-endpoints name another one: give one of them")
+	}
+	if !strings.HasPrefix(e.Prefix, "/") || !strings.HasSuffix(e.Prefix, "/") || len(e.Prefix) < 3 {
+		return fmt.Errorf("--cluster.etcd-prefix %q: want one that begins and ends with a slash, such as %s", e.Prefix, membership.DefaultPrefix)
+	}
+	if (e.TLS.CertFile == "") != (e.TLS.KeyFile == "") {
+		return errors.New("--cluster.etcd-cert-file and --cluster.etcd-key-file go together: give both or none")
+	}
+	scheme := "http"
+	if strings.HasPrefix(e.Endpoints[0], "https:") {
+		scheme = "https"
+	}
+	for _, endpoint := range e.Endpoints {
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Port() == "" || u.Path != "" || u.Scheme != scheme {
+			return fmt.Errorf("--cluster.etcd-endpoints %q: want HOST:PORT, http://HOST:PORT or https://HOST:PORT, all by http or all by https", endpoint)
+		}
+	}
+	if scheme == "http" && (e.TLS != (engine.TLS{}) || e.CredentialsFile != "") {
+		return errors.New("--cluster.etcd-endpoints by http go without certificates and passwords: give https://HOST:PORT")
+	}
+	return nil
 }
 
 // validateAuthorities checks whose agents are taken, and reads the files that say so.

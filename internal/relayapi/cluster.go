@@ -62,6 +62,8 @@ const (
 	RoleAwaited = "awaited"
 	// RoleMissing is one that is listed and that etcd does not have: its removal was cut short.
 	RoleMissing = "missing"
+	// RoleMember has run, in a cluster whose etcd runs by itself: there are no voters among the relays.
+	RoleMember = "member"
 )
 
 // ClusterMember is a member of a cluster.
@@ -90,7 +92,9 @@ type ClusterStatus struct {
 	Members []ClusterMember `json:"members"`
 	// Majority says that a majority answers now: pushes are taken.
 	Majority bool `json:"majority"`
-	// MayFail is how many more voters may fail before pushes are refused.
+	// ExternalEtcd says that etcd runs by itself, so that the majority is that of its members.
+	ExternalEtcd bool `json:"external_etcd"`
+	// MayFail is how many more members may fail before pushes are refused.
 	MayFail int `json:"may_fail"`
 	// Words say what that means, and what to do, one line each.
 	Words []string `json:"words"`
@@ -103,6 +107,8 @@ type MemberGone struct {
 	Last bool `json:"last"`
 	// Restarts says that the relay becomes one of its own right now.
 	Restarts bool `json:"restarts"`
+	// Witness says that it was one. A witness that leaves ends.
+	Witness bool `json:"witness"`
 }
 
 // HandedOver is a leader that leads no more.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,6 +77,26 @@ func Dial(ctx context.Context, cfg DialConfig) (*clientv3.Client, Limits, error)
 	return client, limits, nil
 }
 
+// Quota returns how much each member of an etcd may store that runs by itself: that which may least.
+func Quota(ctx context.Context, client *clientv3.Client, endpoints []string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	least := int64(0)
+	for _, endpoint := range endpoints {
+		s, err := client.Status(ctx, endpoint)
+		if err != nil {
+			return 0, fmt.Errorf("asking the member of etcd at %q for its quota: %w", endpoint, err)
+		}
+		if quota := cmp.Or(s.DbSizeQuota, etcdQuotaBytes); least == 0 || quota < least {
+			least = quota
+		}
+	}
+	return least, nil
+}
+
+// etcdQuotaBytes is what an etcd has that was not told.
+const etcdQuotaBytes = 2 << 30
+
 func readCredentials(file string) (user, password string, err error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -91,7 +112,7 @@ func readCredentials(file string) (user, password string, err error) {
 // What an etcd may take at once, the most first. One that takes less than the least is not used.
 var (
 	possibleOps   = [...]int{MaxTxnOps, 8 << 10, 4 << 10, 2 << 10, 1 << 10, 512, 256, 128}
-	possibleBytes = [...]int{MaxRequestBytes, 8 << 20, 6 << 20, 4 << 20, 3 << 20, 2 << 20, 3 << 19, 1 << 20, 1 << 19}
+	possibleBytes = [...]int{MaxRequestBytes, 8 << 20, 6 << 20, 4 << 20, 3 << 20, 2 << 20, 3 << 19}
 )
 
 var errSmall = errors.New("its limits are too small: start it with --max-txn-ops=128 and --max-request-bytes=1572864 at least, which are its defaults")
@@ -131,6 +152,15 @@ func most(possible []int, takes func(n int) error) (int, error) {
 		}
 	}
 	return 0, errSmall
+}
+
+// IsAway says whether an etcd could not be asked, and may be there another time.
+func IsAway(err error) bool {
+	code := status.Code(err)
+	if refused, ok := errors.AsType[rpctypes.EtcdError](err); ok {
+		code = refused.Code()
+	}
+	return errors.Is(err, context.DeadlineExceeded) || code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
 // isTooLarge says whether etcd does not take a request for its size: some are refused before they are looked at.

@@ -51,6 +51,8 @@ type Config struct {
 	Quota int64
 	// TLS are the certificates between members. All or none are given; none is for tests on one machine.
 	TLS TLS
+	// AdminSocket is the absolute path of a Unix socket at which etcd takes clients as well, such as etcdctl: those of its owner and root. Empty for none.
+	AdminSocket string
 	// Logger takes what etcd has to say; nil for nobody.
 	Logger *zap.Logger
 }
@@ -67,6 +69,9 @@ type Engine struct {
 
 // Start starts a member and waits until it serves, which it does once a majority of its cluster runs, or until ctx ends.
 func Start(ctx context.Context, cfg Config) (*Engine, error) {
+	if err := cfg.checkSocket(); err != nil {
+		return nil, err
+	}
 	ec, err := cfg.embedded()
 	if err != nil {
 		return nil, err
@@ -74,6 +79,10 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	etcd, err := embed.StartEtcd(ec)
 	if err != nil {
 		return nil, fmt.Errorf("starting etcd in %s: %w", cfg.Dir, err)
+	}
+	if err := cfg.closeSocket(); err != nil {
+		etcd.Close()
+		return nil, err
 	}
 	select {
 	case <-etcd.Server.ReadyNotify():
@@ -131,7 +140,7 @@ func (t *TLS) urls(address string) []url.URL {
 	return []url.URL{{Scheme: t.scheme(), Host: address}}
 }
 
-// embedded returns the configuration as etcd has it. Clients have no port: the one client is in the same process.
+// embedded returns the configuration as etcd has it. Clients have no port: the one client is in the same process, but for those at the socket.
 func (cfg *Config) embedded() (*embed.Config, error) {
 	own, named := cfg.Members[cfg.Name]
 	if !named {
@@ -141,6 +150,9 @@ func (cfg *Config) embedded() (*embed.Config, error) {
 	ec.Name, ec.Dir = cfg.Name, cfg.Dir
 	ec.ListenPeerUrls, ec.AdvertisePeerUrls = cfg.TLS.urls(cfg.Listen), cfg.TLS.urls(own)
 	ec.ListenClientUrls, ec.AdvertiseClientUrls = nil, cfg.TLS.urls(own)
+	if cfg.AdminSocket != "" {
+		ec.ListenClientUrls = []url.URL{{Scheme: "unix", Path: cfg.AdminSocket}}
+	}
 	ec.InitialCluster, ec.InitialClusterToken, ec.ClusterState = cfg.initial(), cfg.Token, embed.ClusterStateFlagNew
 	if cfg.Join {
 		ec.ClusterState = embed.ClusterStateFlagExisting

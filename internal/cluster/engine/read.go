@@ -54,3 +54,24 @@ func Read(ctx context.Context, dir, prefix string, each func(key string, value [
 		next = append(page.KVs[len(page.KVs)-1].Key, 0)
 	}
 }
+
+// ReadRunning calls each with every key below a prefix that an etcd holds which runs, in their order and all as of one revision.
+func ReadRunning(ctx context.Context, client *clientv3.Client, prefix string, each func(key string, value []byte) error) error {
+	next, end, revision := prefix, clientv3.GetPrefixRangeEnd(prefix), int64(0)
+	for {
+		page, err := client.Get(ctx, next, clientv3.WithRange(end), clientv3.WithLimit(pageKeys), clientv3.WithRev(revision))
+		if err != nil {
+			return fmt.Errorf("reading what etcd holds: %w", err)
+		}
+		revision = page.Header.GetRevision()
+		for _, kv := range page.Kvs {
+			if err := each(string(kv.Key), kv.Value); err != nil {
+				return err
+			}
+			next = string(kv.Key) + "\x00"
+		}
+		if !page.More {
+			return nil
+		}
+	}
+}

@@ -40,14 +40,20 @@ func New(t testing.TB, n int) *Cluster {
 	t.Helper()
 	c := &Cluster{dir: t.TempDir(), members: map[string]string{}, running: map[string]*engine.Engine{}}
 	for _, name := range Names(n) {
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.members[name] = l.Addr().String()
-		l.Close()
+		c.members[name] = freeAddress(t)
 	}
 	return c
+}
+
+// freeAddress returns one of this machine that nobody uses.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // WithQuota has members store no more than so many bytes.

@@ -89,6 +89,8 @@ type Leader struct {
 type State struct {
 	// Revision is that of the engine up to which its copy of the store has everything; 0 if that is not known.
 	Revision int64
+	// Position is that of the last change that it shows.
+	Position uint64
 	// Lag is how long its copy has been behind; 0 if it is not.
 	Lag time.Duration
 	// Leads says that it decides, in that Term, or else that it knows one that does in that term.

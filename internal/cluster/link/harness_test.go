@@ -216,7 +216,7 @@ func (c *cluster) start(name string) *member {
 			return nil
 		},
 		State: func() link.State {
-			return link.State{Revision: int64(len(name)), Lag: time.Second, Term: 7, HasQuorum: m.quorum.Load()}
+			return link.State{Revision: int64(len(name)), Position: 10 * uint64(len(name)), Lag: time.Second, Term: 7, HasQuorum: m.quorum.Load()}
 		},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)).With(slog.String("member", name)), Registerer: reg,
 	})

@@ -22,7 +22,7 @@ func TestStates(t *testing.T) {
 	a := c.members["a"]
 	want := map[string]link.State{}
 	for _, name := range c.names() {
-		want[name] = link.State{Revision: int64(len(name)), Lag: time.Second, Term: 7}
+		want[name] = link.State{Revision: int64(len(name)), Position: 10 * uint64(len(name)), Lag: time.Second, Term: 7}
 	}
 	eventually(t, "all are heard", func() bool { return len(a.States()) == len(want) })
 	if diff := cmp.Diff(want, a.States(), cmpopts.IgnoreFields(link.State{}, "Heard")); diff != "" {
@@ -49,8 +49,8 @@ func TestOthers(t *testing.T) {
 		eventually(t, what, func() bool {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
-			revision, gotAnswered, gotAble := a.Others(ctx)
-			return revision == 3 && gotAnswered == answered && gotAble == able
+			position, gotAnswered, gotAble := a.Others(ctx)
+			return position == 30 && gotAnswered == answered && gotAble == able
 		})
 	}
 	want("both answer, and hear nobody", 2, 0)

@@ -34,7 +34,7 @@ func (s *states) note(member string, m *relayv1.MemberState) {
 	defer s.mu.Unlock()
 	if s.cfg.IsMember(member) {
 		s.heard[member] = State{
-			Revision: m.GetRevision(), Lag: m.GetLag().AsDuration(), Leads: m.GetLeads(), Term: m.GetTerm(), HasQuorum: m.GetHasQuorum(), Heard: time.Now(),
+			Revision: m.GetRevision(), Position: m.GetPosition(), Lag: m.GetLag().AsDuration(), Leads: m.GetLeads(), Term: m.GetTerm(), HasQuorum: m.GetHasQuorum(), Heard: time.Now(),
 		}
 	}
 }
@@ -60,7 +60,7 @@ func (s *states) heardOf(member string) time.Time {
 
 func (s *states) own() *relayv1.MemberState {
 	own := s.cfg.State()
-	m := &relayv1.MemberState{Revision: own.Revision, Leads: own.Leads, Term: own.Term, HasQuorum: own.HasQuorum}
+	m := &relayv1.MemberState{Revision: own.Revision, Position: own.Position, Leads: own.Leads, Term: own.Term, HasQuorum: own.HasQuorum}
 	if own.Lag > 0 {
 		m.Lag = durationpb.New(own.Lag)
 	}
@@ -77,9 +77,9 @@ func (s *Server) ExchangeState(ctx context.Context, in *relayv1.ExchangeStateReq
 	return &relayv1.ExchangeStateResponse{State: s.states.own()}, nil
 }
 
-// Others asks all other members what they show: revision is the highest that any of them has, answered how many did, and able how many may belong to a majority
+// Others asks all other members what they show: position is that of the last change that any of them does, answered how many did, and able how many may belong to a majority
 // without this one. Who cannot be asked may; whose host says that nobody listens there does not.
-func (l *Link) Others(ctx context.Context) (revision int64, answered, able int) {
+func (l *Link) Others(ctx context.Context) (position uint64, answered, able int) {
 	var asking sync.WaitGroup
 	var mu sync.Mutex // guards the results
 	for _, member := range l.states.cfg.Members() {
@@ -92,7 +92,7 @@ func (l *Link) Others(ctx context.Context) (revision int64, answered, able int) 
 			defer mu.Unlock()
 			if err == nil {
 				answered++
-				revision = max(revision, state.GetRevision())
+				position = max(position, state.GetPosition())
 			}
 			if err != nil && !l.client.isRefused(member, l.states.heardOf(member)) || state.GetHasQuorum() {
 				able++
@@ -100,7 +100,7 @@ func (l *Link) Others(ctx context.Context) (revision int64, answered, able int) 
 		})
 	}
 	asking.Wait()
-	return revision, answered, able
+	return position, answered, able
 }
 
 func (l *Link) ask(ctx context.Context, member string) (*relayv1.MemberState, error) {

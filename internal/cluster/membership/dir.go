@@ -1,6 +1,7 @@
 package membership
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -76,7 +77,12 @@ type Member struct {
 	// Witness says that it is an etcd member and nothing else.
 	Witness bool    `json:"witness,omitempty"`
 	Pending Pending `json:"pending,omitempty"`
+	// EtcdPrefix is what the cluster's keys begin with in an etcd that runs by itself. It is empty if etcd runs within the members.
+	EtcdPrefix string `json:"etcd_prefix,omitempty"`
 }
+
+// HasOwnEtcd says that the member's etcd runs within it.
+func (m *Member) HasOwnEtcd() bool { return m.EtcdPrefix == "" }
 
 // Dir is the data dir of a member. It is safe for concurrent use.
 type Dir struct {
@@ -161,7 +167,20 @@ func (d *Dir) change(f func(m *Member)) error {
 	return nil
 }
 
-// Engine returns how the member's etcd is started. Its Logger is left to the caller.
+// Prefix returns what all keys of the cluster begin with.
+func (d *Dir) Prefix() string {
+	m := d.Member()
+	return cmp.Or(m.EtcdPrefix, DefaultPrefix)
+}
+
+func (d *Dir) keys() keys { return keys{d.Prefix()} }
+
+func (d *Dir) hasOwnEtcd() bool {
+	m := d.Member()
+	return m.HasOwnEtcd()
+}
+
+// Engine returns how the member's etcd is started, if it has one of its own. Its Logger is left to the caller.
 func (d *Dir) Engine() engine.Config {
 	m := d.Member()
 	return engine.Config{

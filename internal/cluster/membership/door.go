@@ -109,7 +109,7 @@ func (d *Door) invitation(ctx context.Context, from *strangers.Attempt, in *rela
 		name, err := d.cfg.Dir.ca.verifyJoining(from.Certificate)
 		return &invitation{name: name}, err
 	}
-	token, err := findToken(ctx, d.cfg.Client, in.GetTokenId(), in.GetTokenSecret())
+	token, err := findToken(ctx, d.cfg.Client, d.cfg.Dir, in.GetTokenId(), in.GetTokenSecret())
 	if err != nil {
 		return nil, err
 	}
@@ -212,7 +212,7 @@ func (d *Door) answer(name string, at Addresses, witness bool, key any) (*relayv
 	if err != nil {
 		return nil, err
 	}
-	answer := &relayv1.JoinClusterResponse{Cluster: id.Cluster, Name: name, Certificate: der, PeerCa: ca.cert.Raw}
+	answer := &relayv1.JoinClusterResponse{Cluster: id.Cluster, Name: name, Certificate: der, PeerCa: ca.cert.Raw, EtcdPrefix: d.cfg.Dir.Member().EtcdPrefix}
 	if witness {
 		return answer, nil
 	}
@@ -294,7 +294,7 @@ func (d *Door) ConfirmMember(ctx context.Context, in *relayv1.ConfirmMemberReque
 func (d *Door) known(ctx context.Context, name string) (*storagev1.ClusterMember, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	got, err := d.cfg.Client.Get(ctx, memberKey(name))
+	got, err := d.cfg.Client.Get(ctx, d.cfg.Dir.keys().member(name))
 	if err != nil || len(got.Kvs) == 0 {
 		return nil, err
 	}

@@ -143,6 +143,9 @@ func (d *Dir) ForceBegin() (lost []string, err error) {
 	if m.Witness {
 		return nil, fmt.Errorf("beginning a new cluster: member %q is a witness, and has nothing to go on with: take a relay", m.Name)
 	}
+	if !m.HasOwnEtcd() {
+		return nil, fmt.Errorf("beginning a new cluster: the etcd of member %q runs by itself, and one relay is enough with it: bring etcd back, and start the relay", m.Name)
+	}
 	if m.Pending != Nothing && m.Pending != ForceNew {
 		return nil, fmt.Errorf("beginning a new cluster: member %q has not done yet what is pending, %q: start it once", m.Name, m.Pending)
 	}

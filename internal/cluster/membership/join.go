@@ -172,7 +172,7 @@ func (j *Joining) key() (crypto.Signer, error) {
 func (j *Joining) write(answer *relayv1.JoinClusterResponse, key crypto.Signer, pin enrol.Pin) error {
 	m := Member{
 		Head: datadir.Head{Version: fileVersion, Release: j.Release}, Cluster: answer.GetCluster(), Name: answer.GetName(), Addresses: j.Addresses, Listen: j.Listen,
-		Members: map[string]string{}, Links: map[string]string{}, Joined: "join", Witness: j.Witness,
+		Members: map[string]string{}, Links: map[string]string{}, Joined: "join", Witness: j.Witness, EtcdPrefix: answer.GetEtcdPrefix(),
 	}
 	for _, member := range answer.GetMembers() {
 		m.Members[member.GetName()] = member.GetPeerAddress()

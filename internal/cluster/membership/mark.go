@@ -132,7 +132,7 @@ func (d *Dir) Prepare(ctx context.Context, ask func(ctx context.Context, generat
 	if d.mark == nil {
 		return d.begin()
 	}
-	if _, err := os.Stat(filepath.Join(d.file(engineDir), "member")); errors.Is(err, fs.ErrNotExist) && d.mark.Entered && pending != Import {
+	if _, err := os.Stat(filepath.Join(d.file(engineDir), "member")); errors.Is(err, fs.ErrNotExist) && d.mark.Entered && pending != Import && d.hasOwnEtcd() {
 		return d.refuse(fmt.Errorf("its %s was wiped: %w", d.file(engineDir), ErrOther))
 	}
 	if d.mark.File == (fileID{}) && canIdentify && pending != ForceNew {
@@ -178,8 +178,19 @@ func (d *Dir) refuse(why error) error {
 // Enter must be called once the member's etcd serves, and then says to the others who and where it is. The error is [ErrOther] or [ErrRemoved], in
 // words, if this is not the member that it was: then it must stop.
 func (d *Dir) Enter(ctx context.Context, client *clientv3.Client) error {
-	switch d.Member().Pending {
+	m := d.Member()
+	if !m.HasOwnEtcd() && m.Pending != Import {
+		if err := d.CheckEtcd(ctx, client); err != nil {
+			return err
+		}
+	}
+	switch m.Pending {
 	case Import:
+		if !m.HasOwnEtcd() {
+			if err := d.claim(ctx, client); err != nil {
+				return err
+			}
+		}
 		if err := d.introduce(ctx, client); err != nil {
 			return err
 		}
@@ -221,7 +232,7 @@ func (d *Dir) renew(ctx context.Context, client *clientv3.Client) error {
 // tell compares the cluster's generation with those of the mark, and replaces it. The caller holds marking.
 func (d *Dir) tell(ctx context.Context, client *clientv3.Client, m *mark) error {
 	own := d.Member()
-	key := memberKey(own.Name)
+	key := d.keys().member(own.Name)
 	for {
 		got, err := client.Get(ctx, key)
 		if err != nil {
@@ -242,10 +253,13 @@ func (d *Dir) tell(ctx context.Context, client *clientv3.Client, m *mark) error 
 		if err != nil {
 			return err
 		}
-		value, err := proto.Marshal(&storagev1.ClusterMember{
-			Name: own.Name, PeerAddress: own.Peer, LinkAddress: own.Link, WebAddress: own.Web, Witness: own.Witness,
-			EngineId: got.Header.GetMemberId(), Generation: raw, Incarnation: d.incarnation[:],
-		})
+		next := &storagev1.ClusterMember{
+			Name: own.Name, PeerAddress: own.Peer, LinkAddress: own.Link, WebAddress: own.Web, Witness: own.Witness, Generation: raw, Incarnation: d.incarnation[:],
+		}
+		if own.HasOwnEtcd() {
+			next.EngineId = got.Header.GetMemberId()
+		}
+		value, err := proto.Marshal(next)
 		if err != nil {
 			return err
 		}
@@ -266,11 +280,11 @@ func (d *Dir) introduce(ctx context.Context, client *clientv3.Client) error {
 	if err != nil {
 		return err
 	}
-	txn := client.Txn(ctx)
+	txn, key := client.Txn(ctx), d.keys().member(m.Name)
 	if m.Pending == Import {
-		txn = txn.If(clientv3.Compare(clientv3.CreateRevision(memberKey(m.Name)), "=", 0))
+		txn = txn.If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0))
 	}
-	if _, err := txn.Then(clientv3.OpPut(memberKey(m.Name), string(value))).Commit(); err != nil {
+	if _, err := txn.Then(clientv3.OpPut(key, string(value))).Commit(); err != nil {
 		return fmt.Errorf("listing member %q: %w", m.Name, err)
 	}
 	return nil
@@ -278,10 +292,11 @@ func (d *Dir) introduce(ctx context.Context, client *clientv3.Client) error {
 
 // disown removes all other members from what a cluster holds that begins anew.
 func (d *Dir) disown(ctx context.Context, client *clientv3.Client) error {
-	own := memberKey(d.Member().Name)
+	keys := d.keys()
+	own := keys.member(d.Member().Name)
 	_, err := client.Txn(ctx).Then(
-		clientv3.OpDelete(membersPrefix, clientv3.WithRange(own)), clientv3.OpDelete(own+"\x00", clientv3.WithRange(clientv3.GetPrefixRangeEnd(membersPrefix))),
-		clientv3.OpDelete(runningPrefix, clientv3.WithPrefix()), clientv3.OpDelete(tokensPrefix, clientv3.WithPrefix()),
+		clientv3.OpDelete(keys.members(), clientv3.WithRange(own)), clientv3.OpDelete(own+"\x00", clientv3.WithRange(clientv3.GetPrefixRangeEnd(keys.members()))),
+		clientv3.OpDelete(keys.allRunning(), clientv3.WithPrefix()), clientv3.OpDelete(keys.tokens(), clientv3.WithPrefix()),
 	).Commit()
 	if err != nil {
 		return fmt.Errorf("removing the members of the lost cluster: %w", err)

@@ -76,8 +76,10 @@ type Presence struct {
 
 // Members are who is a member of the cluster and who runs, as this one has heard. They are safe for concurrent use, and no question waits.
 type Members struct {
-	cfg  Config
-	name string
+	cfg    Config
+	name   string
+	keys   keys
+	struck chan struct{} // closed when the list has this member no more
 
 	seen     atomic.Pointer[seen]
 	presence atomic.Pointer[Own] // nil while this member has no key
@@ -99,7 +101,7 @@ type seen struct {
 
 // NewMembers returns the members, of which nothing is known before Run.
 func NewMembers(cfg Config) *Members {
-	m := &Members{cfg: cfg, name: cfg.Dir.Member().Name}
+	m := &Members{cfg: cfg, name: cfg.Dir.Member().Name, keys: cfg.Dir.keys(), struck: make(chan struct{})}
 	m.seen.Store(&seen{members: map[string]Listed{}, running: map[string]Presence{}})
 	return m
 }
@@ -169,6 +171,8 @@ func (m *Members) Run(ctx context.Context) error {
 	if m.cfg.Engine != nil {
 		all.Go(func() error { m.promote(ctx); return nil })
 		all.Go(func() error { return m.watchEngine(ctx) })
+	} else {
+		all.Go(func() error { return m.watchList(ctx) })
 	}
 	all.Go(func() error { return m.remark(ctx) })
 	return all.Wait()
@@ -191,6 +195,19 @@ func (m *Members) watchEngine(ctx context.Context) error {
 	}
 }
 
+// watchList returns once this member is on the list no more, whose etcd runs by itself and on.
+func (m *Members) watchList(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-m.struck:
+	}
+	if m.cfg.Dir.Member().Pending == Leave { // the relay begins anew
+		return nil
+	}
+	return m.cfg.Dir.refuse(ErrRemoved)
+}
+
 // hear keeps what is seen true.
 func (m *Members) hear(ctx context.Context) {
 	for ctx.Err() == nil {
@@ -205,19 +222,22 @@ func (m *Members) hear(ctx context.Context) {
 	}
 }
 
-// load reads all at one revision. What this member has is enough where no majority answers.
+// load reads all at one revision. What this member's etcd has is enough where no majority answers; others may have less than was told.
 func (m *Members) load(ctx context.Context) (revision int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	got, err := m.cfg.Client.Txn(ctx).Then(
-		clientv3.OpGet(membersPrefix, clientv3.WithPrefix(), clientv3.WithSerializable()), clientv3.OpGet(runningPrefix, clientv3.WithPrefix(), clientv3.WithSerializable())).Commit()
+	options := []clientv3.OpOption{clientv3.WithPrefix()}
+	if m.cfg.Engine != nil {
+		options = append(options, clientv3.WithSerializable())
+	}
+	got, err := m.cfg.Client.Txn(ctx).Then(clientv3.OpGet(m.keys.members(), options...), clientv3.OpGet(m.keys.allRunning(), options...)).Commit()
 	if err != nil {
 		return 0, err
 	}
 	next := &seen{members: map[string]Listed{}, running: map[string]Presence{}}
 	for _, kind := range got.Responses {
 		for _, kv := range kind.GetResponseRange().Kvs {
-			if err := next.put(string(kv.Key), kv.Value); err != nil {
+			if err := next.put(m.keys, string(kv.Key), kv.Value); err != nil {
 				return 0, err
 			}
 		}
@@ -230,10 +250,13 @@ func (m *Members) load(ctx context.Context) (revision int64, err error) {
 func (m *Members) follow(ctx context.Context, from int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if m.cfg.Engine == nil { // of several that run by themselves one may be cut off
+		ctx = clientv3.WithRequireLeader(ctx)
+	}
 	watch := func(prefix string) clientv3.WatchChan {
 		return m.cfg.Client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(from))
 	}
-	members, running := watch(membersPrefix), watch(runningPrefix)
+	members, running := watch(m.keys.members()), watch(m.keys.allRunning())
 	for {
 		var heard clientv3.WatchResponse
 		var open bool
@@ -247,7 +270,7 @@ func (m *Members) follow(ctx context.Context, from int64) error {
 		if err := heard.Err(); err != nil {
 			return fmt.Errorf("watching: %w", err)
 		}
-		if err := m.replace(func(s *seen) (*seen, error) { return s.after(heard.Events) }); err != nil {
+		if err := m.replace(func(s *seen) (*seen, error) { return s.after(m.keys, heard.Events) }); err != nil {
 			return err
 		}
 	}
@@ -260,12 +283,25 @@ func (m *Members) replace(f func(*seen) (*seen, error)) error {
 	next, err := f(former)
 	if err == nil {
 		m.seen.Store(next)
+		m.noteStruck(next)
 	}
 	m.changing.Unlock()
 	if err == nil && (!maps.Equal(former.members, next.members) || !maps.Equal(former.running, next.running)) {
 		m.tell()
 	}
 	return err
+}
+
+// noteStruck tells if this member is on the list no more, on which it was put before anything was heard. The caller holds changing.
+func (m *Members) noteStruck(now *seen) {
+	if _, listed := now.members[m.name]; listed {
+		return
+	}
+	select {
+	case <-m.struck:
+	default:
+		close(m.struck)
+	}
 }
 
 func (m *Members) tell() {
@@ -275,18 +311,18 @@ func (m *Members) tell() {
 }
 
 // after returns what is seen after events.
-func (s *seen) after(events []*clientv3.Event) (*seen, error) {
+func (s *seen) after(keys keys, events []*clientv3.Event) (*seen, error) {
 	next := &seen{members: maps.Clone(s.members), running: maps.Clone(s.running)}
 	for _, e := range events {
 		key := string(e.Kv.Key)
 		if e.Type == clientv3.EventTypeDelete {
-			delete(next.members, nameOf(membersPrefix, key))
-			if name := nameOf(runningPrefix, key); name != key {
+			delete(next.members, nameOf(keys.members(), key))
+			if name := nameOf(keys.allRunning(), key); name != key {
 				delete(next.running, name)
 			}
 			continue
 		}
-		if err := next.put(key, e.Kv.Value); err != nil {
+		if err := next.put(keys, key, e.Kv.Value); err != nil {
 			return nil, err
 		}
 	}
@@ -294,8 +330,8 @@ func (s *seen) after(events []*clientv3.Event) (*seen, error) {
 }
 
 // put takes a key in.
-func (s *seen) put(key string, value []byte) error {
-	if name := nameOf(runningPrefix, key); name != key {
+func (s *seen) put(keys keys, key string, value []byte) error {
+	if name := nameOf(keys.allRunning(), key); name != key {
 		var r storagev1.ClusterRunning
 		if err := proto.Unmarshal(value, &r); err != nil || len(r.GetIncarnation()) != len(Incarnation{}) {
 			return fmt.Errorf("the key %q has a value that this release does not understand", key)
@@ -307,7 +343,7 @@ func (s *seen) put(key string, value []byte) error {
 	if err != nil {
 		return fmt.Errorf("the key %q: %w", key, err)
 	}
-	s.members[nameOf(membersPrefix, key)] = listed
+	s.members[nameOf(keys.members(), key)] = listed
 	return nil
 }
 

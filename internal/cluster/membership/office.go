@@ -33,7 +33,7 @@ type OfficeConfig struct {
 	HandOver func(ctx context.Context) error
 	// Lag returns how far a member is behind what is committed, in revisions; nil if nobody knows of any.
 	Lag func(name string) (revisions int64, known bool)
-	// Restart has the relay begin anew, as what its data dir says then. It must not wait for that.
+	// Restart has the relay begin anew, as what its data dir says then; a witness ends. It must not wait for that.
 	Restart func()
 	Logger  *slog.Logger
 }
@@ -83,7 +83,7 @@ func (o *Office) Token(ctx context.Context, t relayapi.NewMemberToken) (relayapi
 	}
 	ctx, cancel := context.WithTimeout(ctx, changePatience)
 	defer cancel()
-	r, err := readRoll(ctx, o.cfg.Client)
+	r, err := readRoll(ctx, o.cfg.Client, o.cfg.Dir)
 	if err != nil {
 		return relayapi.MemberToken{}, explainQuorum(err)
 	}
@@ -126,7 +126,7 @@ func (o *Office) Remove(ctx context.Context, name string) (relayapi.MemberGone, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, changePatience)
 	defer cancel()
-	r, err := readRoll(ctx, o.cfg.Client)
+	r, err := readRoll(ctx, o.cfg.Client, o.cfg.Dir)
 	if err != nil {
 		return relayapi.MemberGone{}, explainQuorum(err)
 	}
@@ -155,17 +155,25 @@ func (o *Office) remove(ctx context.Context, e *entry) error {
 		}
 		wait(ctx, time.Second) // those who have just come have not heard one another for long enough
 	}
-	return strike(ctx, o.cfg.Client, e)
+	return strike(ctx, o.cfg.Client, o.cfg.Dir.keys(), e)
 }
 
 // strike takes a member off the list that etcd does not have any more.
-func strike(ctx context.Context, client *clientv3.Client, e *entry) error {
-	_, err := client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(memberKey(e.Name)), "=", e.revision)).
-		Then(clientv3.OpDelete(memberKey(e.Name)), clientv3.OpDelete(runningKey(e.Name))).Commit()
-	if err != nil {
-		return unavailable(fmt.Errorf("member %q is removed, and still listed: %w; it goes off the list by itself", e.Name, err))
+func strike(ctx context.Context, client *clientv3.Client, keys keys, e *entry) error {
+	key := keys.member(e.Name)
+	same := clientv3.Compare(clientv3.ModRevision(key), "=", e.revision)
+	if e.alone { // it writes its key anew now and then, and nobody would come back to it
+		same = clientv3.Compare(clientv3.CreateRevision(key), "=", e.created)
 	}
-	return nil
+	_, err := client.Txn(ctx).If(same).Then(clientv3.OpDelete(key), clientv3.OpDelete(keys.running(e.Name))).Commit()
+	switch {
+	case err != nil && e.alone:
+		return explainQuorum(err)
+	case err != nil:
+		return unavailable(fmt.Errorf("member %q is removed, and still listed: %w; it goes off the list by itself", e.Name, err))
+	default:
+		return nil
+	}
 }
 
 func explainRemoval(name string, err error) error {
@@ -222,7 +230,7 @@ func (o *Office) Leave(ctx context.Context) (relayapi.MemberGone, error) {
 	name := o.cfg.Dir.Member().Name
 	ctx, cancel := context.WithTimeout(ctx, handOverPatience+2*changePatience)
 	defer cancel()
-	r, err := readRoll(ctx, o.cfg.Client)
+	r, err := readRoll(ctx, o.cfg.Client, o.cfg.Dir)
 	if err != nil {
 		return relayapi.MemberGone{}, explainQuorum(err)
 	}
@@ -240,13 +248,14 @@ func (o *Office) Leave(ctx context.Context) (relayapi.MemberGone, error) {
 		return relayapi.MemberGone{}, err
 	}
 	if !last {
-		if err := o.remove(ctx, own); err != nil && own.isThere(ctx, o.cfg.Client) {
+		if err := o.remove(ctx, own); err != nil && o.hasStill(ctx, own) {
 			return relayapi.MemberGone{}, errors.Join(err, o.cfg.Dir.stay())
 		}
 	}
-	o.cfg.Logger.Warn("this relay leaves the cluster", slog.String("audit", "member_left"), slog.String("member", name), slog.Bool("last", last))
+	o.cfg.Logger.Warn("this member leaves the cluster", slog.String("audit", "member_left"), slog.String("member", name), slog.Bool("last", last))
 	o.cfg.Restart()
-	return relayapi.MemberGone{Name: name, Last: last, Restarts: true}, nil
+	witness := o.cfg.Dir.Member().Witness
+	return relayapi.MemberGone{Name: name, Last: last, Restarts: !witness, Witness: witness}, nil
 }
 
 // leaving returns the entry of a member that leaves, and whether nobody is left then.
@@ -272,9 +281,13 @@ func (r *roll) leaving(name string) (own *entry, last bool, err error) {
 	return own, others == 0, nil
 }
 
-// isThere reports whether etcd has the member still, or cannot say.
-func (e *entry) isThere(ctx context.Context, client *clientv3.Client) bool {
-	list, err := client.MemberList(ctx, clientv3.WithSerializable())
+// hasStill reports whether etcd has the member still, or cannot say.
+func (o *Office) hasStill(ctx context.Context, e *entry) bool {
+	if e.alone {
+		got, err := o.cfg.Client.Get(ctx, o.cfg.Dir.keys().member(e.Name), clientv3.WithCountOnly())
+		return err != nil || got.Count > 0
+	}
+	list, err := o.cfg.Client.MemberList(ctx, clientv3.WithSerializable())
 	if err != nil {
 		return true
 	}

@@ -59,8 +59,8 @@ func (m *Members) appear(ctx context.Context) (*Own, error) {
 		return nil, err
 	}
 	// A member that was removed meanwhile leaves nothing behind.
-	put, err := m.cfg.Client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(memberKey(m.name)), ">", 0)).
-		Then(clientv3.OpPut(runningKey(m.name), string(value), clientv3.WithLease(granted.ID))).Commit()
+	put, err := m.cfg.Client.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(m.keys.member(m.name)), ">", 0)).
+		Then(clientv3.OpPut(m.keys.running(m.name), string(value), clientv3.WithLease(granted.ID))).Commit()
 	if err == nil && !put.Succeeded {
 		err = ErrRemoved
 	}

@@ -35,7 +35,7 @@ func (m *Members) attend(ctx context.Context, before map[string]int64) (missing 
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	r, err := readRoll(ctx, m.cfg.Client)
+	r, err := readRoll(ctx, m.cfg.Client, m.cfg.Dir)
 	if err != nil {
 		return nil
 	}
@@ -56,7 +56,7 @@ func (m *Members) attend(ctx context.Context, before map[string]int64) (missing 
 }
 
 func (m *Members) strike(ctx context.Context, e *entry) {
-	if err := strike(ctx, m.cfg.Client, e); err != nil {
+	if err := strike(ctx, m.cfg.Client, m.keys, e); err != nil {
 		m.cfg.Logger.Warn("a member that is gone is still listed; trying again", slog.String("member", e.Name), slog.Any("err", err))
 		return
 	}

@@ -16,7 +16,8 @@ import (
 	storagev1 "pushrelay/internal/gen/storage/v1"
 )
 
-// roll is who is a member as etcd has it, by its own list and by ours, put together.
+// roll is who is a member as etcd has it, by its own list and by ours, put together. One that runs by itself has members of its own, which are nobody's
+// affair here: then there is our list alone.
 type roll struct {
 	entries []entry // ours, and those that only etcd has, sorted by name
 }
@@ -27,23 +28,44 @@ type entry struct {
 
 	listed   bool                 // in our list
 	revision int64                // of its key in it
-	engine   *etcdserverpb.Member // nil for one that etcd does not have
+	created  int64                // the revision at which that began
+	engine   *etcdserverpb.Member // nil for one that etcd does not have, and for all if it runs by itself
+	alone    bool                 // etcd runs by itself
 }
 
-// started says that its etcd has run: only then it has a name there.
-func (e *entry) started() bool { return e.engine != nil && e.engine.Name != "" }
+// started says that it has run: only then its etcd has a name, or our list an incarnation.
+func (e *entry) started() bool {
+	if e.alone {
+		return e.Incarnation != Incarnation{}
+	}
+	return e.engine != nil && e.engine.Name != ""
+}
 
-func (d *Door) list(ctx context.Context) (*roll, error) { return readRoll(ctx, d.cfg.Client) }
+// peer returns where its etcd is dialled.
+func (e *entry) peer() string {
+	if e.engine == nil {
+		return e.Peer
+	}
+	return addressOf(e.engine.PeerURLs)
+}
+
+func (d *Door) list(ctx context.Context) (*roll, error) {
+	return readRoll(ctx, d.cfg.Client, d.cfg.Dir)
+}
 
 // readRoll reads both lists.
-func readRoll(ctx context.Context, client *clientv3.Client, options ...clientv3.OpOption) (*roll, error) {
+func readRoll(ctx context.Context, client *clientv3.Client, dir *Dir, options ...clientv3.OpOption) (*roll, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	engines, err := client.MemberList(ctx, options...)
-	if err != nil {
-		return nil, err
+	var engines []*etcdserverpb.Member
+	if dir.hasOwnEtcd() {
+		list, err := client.MemberList(ctx, options...)
+		if err != nil {
+			return nil, err
+		}
+		engines = list.Members
 	}
-	got, err := client.Get(ctx, membersPrefix, append(options, clientv3.WithPrefix())...)
+	got, err := client.Get(ctx, dir.keys().members(), append(options, clientv3.WithPrefix())...)
 	if err != nil {
 		return nil, err
 	}
@@ -53,9 +75,15 @@ func readRoll(ctx context.Context, client *clientv3.Client, options ...clientv3.
 		if err != nil {
 			return nil, err
 		}
-		r.entries = append(r.entries, entry{Listed: listed, listed: true, revision: kv.ModRevision})
+		r.entries = append(r.entries, entry{Listed: listed, listed: true, revision: kv.ModRevision, created: kv.CreateRevision, alone: !dir.hasOwnEtcd()})
 	}
-	for _, engine := range engines.Members {
+	r.add(engines)
+	return r, nil
+}
+
+// add puts etcd's own list in.
+func (r *roll) add(engines []*etcdserverpb.Member) {
+	for _, engine := range engines {
 		i := slices.IndexFunc(r.entries, func(e entry) bool {
 			return e.engine == nil && (e.EngineID == engine.ID || e.EngineID == 0 && e.Peer == addressOf(engine.PeerURLs))
 		})
@@ -65,7 +93,6 @@ func readRoll(ctx context.Context, client *clientv3.Client, options ...clientv3.
 		}
 		r.entries[i].engine = engine
 	}
-	return r, nil
 }
 
 // get returns the member of a name in our list.
@@ -90,7 +117,7 @@ func (r *roll) check(name string, at Addresses) error {
 			if e.Peer != at.Peer {
 				others++
 			}
-		case e.Peer == at.Peer || e.listed && e.Link == at.Link && !e.Witness:
+		case e.Peer == at.Peer && !e.alone || e.listed && e.Link == at.Link && !e.Witness:
 			return refusef(codes.AlreadyExists, "member %q has the same address: each has its own", e.Name)
 		default:
 			others++
@@ -109,7 +136,7 @@ func (r *roll) with(name string, at Addresses) []*relayv1.MemberAddress {
 		if e.Name == name || !e.started() {
 			continue // a learner that was never started was taken over, or is another one's affair
 		}
-		one := &relayv1.MemberAddress{Name: e.Name, PeerAddress: addressOf(e.engine.PeerURLs)}
+		one := &relayv1.MemberAddress{Name: e.Name, PeerAddress: e.peer()}
 		if !e.Witness {
 			one.LinkAddress = e.Link
 		}
@@ -118,7 +145,7 @@ func (r *roll) with(name string, at Addresses) []*relayv1.MemberAddress {
 	return all
 }
 
-// add makes a learner of a new member, and lists it. A learner of the name, or of the address, that never started is taken over.
+// add makes a learner of a new member, if etcd runs within, and lists it. A learner of the name, or of the address, that never started is taken over.
 func (d *Door) add(ctx context.Context, r *roll, name string, at Addresses, witness bool) error {
 	revision := int64(0)
 	for i := range r.entries {
@@ -134,15 +161,20 @@ func (d *Door) add(ctx context.Context, r *roll, name string, at Addresses, witn
 			return explainChange(err)
 		}
 	}
-	added, err := d.cfg.Client.MemberAddAsLearner(ctx, []string{peerURL(at.Peer)})
-	if err != nil {
-		return explainChange(err)
+	member := &storagev1.ClusterMember{Name: name, PeerAddress: at.Peer, LinkAddress: at.Link, WebAddress: at.Web, Witness: witness}
+	if d.cfg.Dir.hasOwnEtcd() {
+		added, err := d.cfg.Client.MemberAddAsLearner(ctx, []string{peerURL(at.Peer)})
+		if err != nil {
+			return explainChange(err)
+		}
+		member.EngineId = added.Member.ID
 	}
-	value, err := proto.Marshal(&storagev1.ClusterMember{Name: name, PeerAddress: at.Peer, LinkAddress: at.Link, WebAddress: at.Web, Witness: witness, EngineId: added.Member.ID})
+	value, err := proto.Marshal(member)
 	if err != nil {
 		return err
 	}
-	put, err := d.cfg.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(memberKey(name)), "=", revision)).Then(clientv3.OpPut(memberKey(name), string(value))).Commit()
+	key := d.cfg.Dir.keys().member(name)
+	put, err := d.cfg.Client.Txn(ctx).If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).Then(clientv3.OpPut(key, string(value))).Commit()
 	if err == nil && !put.Succeeded {
 		err = refusef(codes.Unavailable, "another member is being let in under the same name: ask again in a while")
 	}

@@ -51,6 +51,9 @@ func MakeToken(ctx context.Context, client *clientv3.Client, dir *Dir, t NewToke
 	if dir.ca.key == nil {
 		return "", token, ends, conflict(errors.New("a witness makes no tokens: make it on a relay of the cluster"))
 	}
+	if t.Witness && !dir.hasOwnEtcd() {
+		return "", token, ends, conflict(errors.New("the cluster's etcd runs by itself, and a witness would have nothing to do"))
+	}
 	token = enrol.NewToken(t.Addresses, dir.ca.pin())
 	hash := token.Secret.Hash()
 	ends = time.Now().Add(t.TTL)
@@ -60,7 +63,7 @@ func MakeToken(ctx context.Context, client *clientv3.Client, dir *Dir, t NewToke
 	}
 	granted, err := client.Grant(ctx, int64((t.TTL+tokenMemory)/time.Second))
 	if err == nil {
-		_, err = client.Put(ctx, tokenKey(token.ID), string(value), clientv3.WithLease(granted.ID))
+		_, err = client.Put(ctx, dir.keys().token(token.ID), string(value), clientv3.WithLease(granted.ID))
 	}
 	if err != nil {
 		return "", token, ends, unavailable(fmt.Errorf("no token was made: %w", err))
@@ -77,12 +80,12 @@ type shownToken struct {
 }
 
 // findToken returns the token that somebody shows, or errToken.
-func findToken(ctx context.Context, client *clientv3.Client, id, secret []byte) (shownToken, error) {
+func findToken(ctx context.Context, client *clientv3.Client, dir *Dir, id, secret []byte) (shownToken, error) {
 	var token shownToken
 	if len(id) != len(enrol.TokenID{}) {
 		id = make([]byte, len(enrol.TokenID{})) // it is looked up all the same, and found nowhere
 	}
-	token.key = tokenKey(enrol.TokenID(id))
+	token.key = dir.keys().token(enrol.TokenID(id))
 	got, err := client.Get(ctx, token.key)
 	if err != nil {
 		return token, err

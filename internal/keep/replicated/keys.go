@@ -1,12 +1,16 @@
 package replicated
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/klauspost/compress/s2"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/proto"
 
+	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/groupstore"
 )
 
@@ -27,6 +31,19 @@ func (k keys) records() string  { return k.prefix + "records/" }
 
 // LeaderKey is the key whose revision says which leadership it is, of a store whose keys begin with a prefix.
 func LeaderKey(prefix string) string { return keys{prefix}.leader() }
+
+// ReadLeader returns the name of the leader of a store whose keys begin with a prefix, as far as the asked member of etcd knows; empty for none.
+func ReadLeader(ctx context.Context, client *clientv3.Client, prefix string) (name string, err error) {
+	got, err := client.Get(ctx, LeaderKey(prefix), clientv3.WithSerializable())
+	if err != nil || len(got.Kvs) == 0 {
+		return "", err
+	}
+	leader := &storagev1.ClusterLeader{}
+	if err := proto.Unmarshal(got.Kvs[0].Value, leader); err != nil {
+		return "", fmt.Errorf("%w: %w", errValue, err)
+	}
+	return leader.GetName(), nil
+}
 
 // kinds are the letters of the kinds of records.
 var kinds = map[groupstore.RecordKind]byte{

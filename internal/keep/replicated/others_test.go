@@ -25,7 +25,7 @@ func TestOthers(t *testing.T) {
 	if err := m.CatchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	has := m.Status().Revision
+	has := m.Status().Position
 	for _, tt := range []struct {
 		name   string
 		others replicated.Others
@@ -33,8 +33,8 @@ func TestOthers(t *testing.T) {
 		want   bool
 	}{
 		{name: "nobody else runs", others: replicated.Others{}, want: true},
-		{name: "others show as much", others: replicated.Others{Revision: has}, want: true},
-		{name: "others show more", others: replicated.Others{Revision: has + 1000}},
+		{name: "others show as much", others: replicated.Others{Position: has}, want: true},
+		{name: "others show more", others: replicated.Others{Position: has + 1000}},
 		{name: "others may be a majority", others: replicated.Others{MayDecide: true}},
 		{name: "enough answer, and a leader comes", others: replicated.Others{MayElect: true, MayDecide: true}, comes: true, want: true},
 	} {

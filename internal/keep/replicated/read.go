@@ -121,8 +121,8 @@ var (
 
 // Others are the other members, as far as they can be asked.
 type Others struct {
-	// Revision is the highest that any of them shows.
-	Revision int64
+	// Position is that of the last change that any of them shows. What the leader writes to be heard is none: the last of that may never be told to all.
+	Position uint64
 	// MayElect says that enough of them answer for the engine to have a leader soon; MayDecide that those which do not answer, or hear a majority, may be one without
 	// this member.
 	MayElect, MayDecide bool
@@ -156,7 +156,7 @@ func (k *Keep) CatchUp(ctx context.Context) error {
 		case others.MayDecide:
 			return errCutOff
 		default:
-			return k.reaches(ctx, others.Revision)
+			return k.shows(ctx, others.Position)
 		}
 	}
 }
@@ -182,6 +182,13 @@ func (k *Keep) reaches(ctx context.Context, revision int64) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, catchUpWithin, errBehind)
 	defer cancel()
 	return k.progress.wait(ctx, func(has int64, _ uint64) bool { return has >= revision })
+}
+
+// shows waits until the copy shows a change.
+func (k *Keep) shows(ctx context.Context, position uint64) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, catchUpWithin, errBehind)
+	defer cancel()
+	return k.WaitFor(ctx, position)
 }
 
 // WaitFor waits until the copy shows the change at that position (C7).

@@ -13,10 +13,11 @@ import (
 	"pushrelay/internal/groupstore"
 )
 
-// errUnfinished is what is said of a store whose last outcome was not written to its end.
-var errUnfinished = errors.New("the leader was cut off in the midst of what it wrote last: start the member once more, so that it hears the rest")
+// ErrUnfinished is what is said of a store whose last outcome was not written to its end.
+var ErrUnfinished = errors.New("the leader was cut off in the midst of what it wrote last: start the member once more, so that it hears the rest")
 
-// Stopped fills a store with what the cluster's etcd held on a member that does not run. Read calls each with every key below a prefix.
+// Stopped fills a store with what the cluster's etcd held on a member that does not run, or holds at one revision. Read calls each with every key below a
+// prefix. After [ErrUnfinished] nothing is in the store.
 func Stopped(ctx context.Context, prefix string, read func(ctx context.Context, prefix string, each func(key string, value []byte) error) error, store *groupstore.Store) error {
 	keys, pos, records := keys{prefix}, &storagev1.ClusterPosition{}, map[groupstore.RecordID][]byte{}
 	err := read(ctx, prefix, func(key string, value []byte) error {
@@ -40,7 +41,7 @@ func Stopped(ctx context.Context, prefix string, read func(ctx context.Context, 
 	case err != nil:
 		return err
 	case pos.GetMore():
-		return errUnfinished
+		return ErrUnfinished
 	}
 	return store.StartFrom(pos.GetPosition(), maps.All(records))
 }

@@ -1271,7 +1271,9 @@ type MemberState struct {
 	// The term in which it does, or that of the leader that it knows.
 	Term int64 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
 	// Whether it hears a majority of the engine's members.
-	HasQuorum     bool `protobuf:"varint,5,opt,name=has_quorum,json=hasQuorum,proto3" json:"has_quorum,omitempty"`
+	HasQuorum bool `protobuf:"varint,5,opt,name=has_quorum,json=hasQuorum,proto3" json:"has_quorum,omitempty"`
+	// The position of the last change that it shows.
+	Position      uint64 `protobuf:"varint,6,opt,name=position,proto3" json:"position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1339,6 +1341,13 @@ func (x *MemberState) GetHasQuorum() bool {
 		return x.HasQuorum
 	}
 	return false
+}
+
+func (x *MemberState) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
 }
 
 var File_relay_v1_member_proto protoreflect.FileDescriptor
@@ -1412,14 +1421,15 @@ const file_relay_v1_member_proto_rawDesc = "" +
 	"\x14ExchangeStateRequest\x12+\n" +
 	"\x05state\x18\x01 \x01(\v2\x15.relay.v1.MemberStateR\x05state\"D\n" +
 	"\x15ExchangeStateResponse\x12+\n" +
-	"\x05state\x18\x01 \x01(\v2\x15.relay.v1.MemberStateR\x05state\"\x9f\x01\n" +
+	"\x05state\x18\x01 \x01(\v2\x15.relay.v1.MemberStateR\x05state\"\xbb\x01\n" +
 	"\vMemberState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12+\n" +
 	"\x03lag\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03lag\x12\x14\n" +
 	"\x05leads\x18\x03 \x01(\bR\x05leads\x12\x12\n" +
 	"\x04term\x18\x04 \x01(\x03R\x04term\x12\x1d\n" +
 	"\n" +
-	"has_quorum\x18\x05 \x01(\bR\thasQuorum*g\n" +
+	"has_quorum\x18\x05 \x01(\bR\thasQuorum\x12\x1a\n" +
+	"\bposition\x18\x06 \x01(\x04R\bposition*g\n" +
 	"\x0eRelayOperation\x12\x1f\n" +
 	"\x1bRELAY_OPERATION_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14RELAY_OPERATION_WIPE\x10\x01\x12\x1a\n" +

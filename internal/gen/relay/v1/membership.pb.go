@@ -146,7 +146,9 @@ type JoinClusterResponse struct {
 	// See authority_certificate.
 	AuthorityKey []byte `protobuf:"bytes,7,opt,name=authority_key,json=authorityKey,proto3" json:"authority_key,omitempty"`
 	// All members, the new one included.
-	Members       []*MemberAddress `protobuf:"bytes,8,rep,name=members,proto3" json:"members,omitempty"`
+	Members []*MemberAddress `protobuf:"bytes,8,rep,name=members,proto3" json:"members,omitempty"`
+	// What the cluster's keys begin with in an etcd that runs by itself; empty if etcd runs within the members.
+	EtcdPrefix    string `protobuf:"bytes,9,opt,name=etcd_prefix,json=etcdPrefix,proto3" json:"etcd_prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,6 +237,13 @@ func (x *JoinClusterResponse) GetMembers() []*MemberAddress {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *JoinClusterResponse) GetEtcdPrefix() string {
+	if x != nil {
+		return x.EtcdPrefix
+	}
+	return ""
 }
 
 // MemberAddress is where a member is dialled.
@@ -507,7 +516,7 @@ const file_relay_v1_membership_proto_rawDesc = "" +
 	"\flink_address\x18\x05 \x01(\tR\vlinkAddress\x12\x1f\n" +
 	"\vweb_address\x18\x06 \x01(\tR\n" +
 	"webAddress\x12\x18\n" +
-	"\awitness\x18\a \x01(\bR\awitness\"\xab\x02\n" +
+	"\awitness\x18\a \x01(\bR\awitness\"\xcc\x02\n" +
 	"\x13JoinClusterResponse\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
@@ -516,7 +525,9 @@ const file_relay_v1_membership_proto_rawDesc = "" +
 	"\vpeer_ca_key\x18\x05 \x01(\fR\tpeerCaKey\x123\n" +
 	"\x15authority_certificate\x18\x06 \x01(\fR\x14authorityCertificate\x12#\n" +
 	"\rauthority_key\x18\a \x01(\fR\fauthorityKey\x121\n" +
-	"\amembers\x18\b \x03(\v2\x17.relay.v1.MemberAddressR\amembers\"i\n" +
+	"\amembers\x18\b \x03(\v2\x17.relay.v1.MemberAddressR\amembers\x12\x1f\n" +
+	"\vetcd_prefix\x18\t \x01(\tR\n" +
+	"etcdPrefix\"i\n" +
 	"\rMemberAddress\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12!\n" +
