@@ -60,8 +60,8 @@ type Backup struct {
 // Backup writes the store into one file: as the relay has it that runs on the data dir, or as it lies there. A relay that cannot be asked is no
 // reason to do without: what it has acknowledged lies there.
 func (k Keep) Backup(ctx context.Context, file string) (Backup, error) {
-	if err := k.existing(); err != nil {
-		return Backup{}, err
+	if err := datadir.CheckLinks(k.DataDir); err != nil {
+		return Backup{}, fmt.Errorf("--data.dir %s: %w", k.DataDir, err)
 	}
 	running, err := relayapi.NewControl(k.DataDir)
 	if err != nil {
@@ -71,6 +71,9 @@ func (k Keep) Backup(ctx context.Context, file string) (Backup, error) {
 	s, err := keep.ReceiveBackup(ctx, file, running.Backup)
 	if isAbsent(err) || errors.Is(err, relayapi.ErrNoRelay) {
 		source = FromFiles
+		if err := k.existing(); err != nil { // a member of a cluster has it in etcd, and has to run
+			return Backup{}, err
+		}
 		s, err = keep.Backup(ctx, k.place("backing up"), file)
 	}
 	if err != nil {
