@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -203,17 +204,17 @@ func (c *clustered) parts() {
 // leads says whether this relay decides. It may be asked before there is a copy, by metrics that are gathered to know their names.
 func (c *clustered) leads() bool { return c.keep != nil && c.keep.Leads() }
 
-// handOver lets another member lead the relays and the engine, if this one does.
+// handOver lets another member lead the relays and the engine, if this one does. The engine comes first: what others ask for while it changes hands, as to lead the
+// relays, may be dropped without a word, and is not tried again for seconds.
 func (c *clustered) handOver(ctx context.Context) error {
+	var err error
+	if c.engine != nil {
+		err = c.engine.HandOver()
+	}
 	if c.keep.Leads() {
-		if err := c.keep.HandOver(ctx, ""); err != nil {
-			return err
-		}
+		err = errors.Join(err, c.keep.HandOver(ctx, ""))
 	}
-	if c.engine == nil {
-		return nil
-	}
-	return c.engine.HandOver()
+	return err
 }
 
 // endLead hands over as soon as the relay is about to stop: pushes then go to the next one while this one drains.

@@ -153,7 +153,8 @@ func (c *clustered) understood() uint32 {
 	return least
 }
 
-// A decider decides pushes where this relay leads. One of an agent counts if the session that carried it still may change groups, on whatever relay that is, and
+// A decider decides pushes where this relay leads. One that did not wait is pushed now, by the cluster's clock: that of the relay which took it may be another one,
+// and no time that is shown goes back (C9). One of an agent counts if the session that carried it still may change groups, on whatever relay that is, and
 // the agent was not thrown out.
 type decider struct {
 	*ingest.Ingester
@@ -166,6 +167,11 @@ const epochPatience = time.Second
 
 // Apply stores the push. See push.Applier.
 func (d decider) Apply(ctx context.Context, c *change.Change) change.Outcome {
+	if !c.Waited && d.cluster.keep.Leads() {
+		timed := *c
+		timed.At = d.cluster.keep.Now()
+		c = &timed
+	}
 	if c.Agent == "" {
 		return d.Ingester.Apply(ctx, c)
 	}

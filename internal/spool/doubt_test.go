@@ -66,3 +66,38 @@ func TestDoubtOutlivesSessions(t *testing.T) {
 		})
 	}
 }
+
+// TestDoubtOfARelay: a relay that has a change and answers that it is in doubt knows it under its number. What is pushed meanwhile does not take its place, and
+// another session, which tells of the number, finds it.
+func TestDoubtOfARelay(t *testing.T) {
+	for _, operation := range []change.Operation{change.Replace, change.Merge} {
+		t.Run(operation.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, "a:1")
+				defer func() { h.close() }()
+				r, journal := newRelay("a:1", 1), h.Journal()
+				h.must(change.Spooled, operation, "j", "m 1\n")
+				first := h.attachTo(r)
+				c, err := first.Next(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				p, err := first.Request(c, new(bytes.Buffer).AvailableBuffer(), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := r.take(p); err != nil {
+					t.Fatal(err)
+				}
+				first.Decide(c, change.Outcome{Kind: change.Unavailable, Detail: "in doubt"})
+				h.must(change.Spooled, operation, "j", "m 2\n")
+				first.Detach()
+				h.visit(r)
+				if h.Journal() != journal {
+					t.Error("the journal has begun anew")
+				}
+				wantMap(t, "j", r.has("j"), map[string]string{"m": "m 2"})
+			})
+		})
+	}
+}

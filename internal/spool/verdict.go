@@ -35,7 +35,10 @@ func (f *Feed) Decide(c *Transfer, o change.Outcome) {
 	case o.IsFinal():
 		f.rejected(c, o)
 	default:
-		c.notSent(cur)
+		// Of what is full it is certain that the relay does not have the change. Anything else may stand for one that is in doubt: see change.TimedOut.
+		if o.Kind == change.Full {
+			c.notSent(cur)
+		}
 		c.change.answer.tell(cur, reply{detail: "relay " + cur.name() + " takes it later: " + o.Detail})
 		f.hold(g, o)
 	}

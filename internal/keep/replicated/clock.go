@@ -38,8 +38,8 @@ func raise(v *atomic.Int64, n int64) int64 {
 	}
 }
 
-// now is the clock by which the store decides. A member that does not lead decides nothing.
-func (k *Keep) now() time.Time {
+// Now is the clock by which the store decides. A member that does not lead decides nothing.
+func (k *Keep) Now() time.Time {
 	if k.Leads() {
 		return k.clock.tick()
 	}

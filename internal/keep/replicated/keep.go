@@ -98,7 +98,7 @@ func New(cfg Config) *Keep {
 		k.clock.wall = time.Now
 	}
 	cfg.Store.Records = cfg.Limits.records(cfg.Store.Records.Full)
-	cfg.Store.Appender, cfg.Store.ShowCommitted, cfg.Store.TimesRise, cfg.Store.Now, cfg.Store.ShownAt = k, true, true, k.now, k.Clock
+	cfg.Store.Appender, cfg.Store.ShowCommitted, cfg.Store.TimesRise, cfg.Store.Now, cfg.Store.ShownAt = k, true, true, k.Now, k.Clock
 	k.store = groupstore.New(cfg.Store)
 	k.reader = newReader(cfg.Client, k.keys.position())
 	k.copy = replica{keys: k.keys, client: cfg.Client, store: k.store, clock: &k.clock, progress: &k.progress}
