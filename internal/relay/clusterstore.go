@@ -121,8 +121,14 @@ func (c *clustered) makeStore(ctx context.Context, dir string) error {
 	}
 	store := groupstore.New(groupstore.Config{})
 	err := replicated.Stopped(ctx, c.dir.Prefix()+storeKeys, c.holdings, store)
-	for c.client != nil && errors.Is(err, replicated.ErrUnfinished) && ctx.Err() == nil { // somebody writes it
-		time.Sleep(wholeAgain)
+	again := time.NewTicker(wholeAgain)
+	defer again.Stop()
+	for c.client != nil && errors.Is(err, replicated.ErrUnfinished) { // somebody writes it
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		err = replicated.Stopped(ctx, c.dir.Prefix()+storeKeys, c.holdings, store)
 	}
 	if err != nil {

@@ -69,7 +69,7 @@ type Engine struct {
 
 // Start starts a member and waits until it serves, which it does once a majority of its cluster runs, or until ctx ends.
 func Start(ctx context.Context, cfg Config) (*Engine, error) {
-	if err := cfg.checkSocket(); err != nil {
+	if err := cfg.checkSocket(ctx); err != nil {
 		return nil, err
 	}
 	ec, err := cfg.embedded()

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,7 +14,7 @@ import (
 const socketMode = 0o600
 
 // checkSocket returns an error unless a socket can be made at the path: etcd would take whatever is there away.
-func (cfg *Config) checkSocket() error {
+func (cfg *Config) checkSocket(ctx context.Context) error {
 	path := cfg.AdminSocket
 	if path == "" {
 		return nil
@@ -30,7 +31,9 @@ func (cfg *Config) checkSocket() error {
 	case there.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("starting etcd: the admin socket %q: something else is there", path)
 	}
-	if conn, err := net.DialTimeout("unix", path, dialTimeout); err == nil {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if conn, err := new(net.Dialer).DialContext(ctx, "unix", path); err == nil {
 		conn.Close()
 		return fmt.Errorf("starting etcd: the admin socket %q: somebody else listens there", path)
 	}

@@ -30,7 +30,7 @@ func startAt(t *testing.T, socket string) (*engine.Engine, error) {
 // shortDir returns a directory whose path leaves room for a socket's.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "admin")
+	dir, err := os.MkdirTemp("", "admin") //nolint:usetesting // That of a test has its name in it.
 	if err != nil {
 		t.Fatal(err)
 	}

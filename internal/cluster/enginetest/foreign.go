@@ -97,7 +97,7 @@ func (f *Foreign) client(t testing.TB) *clientv3.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = client.Close() })
+	t.Cleanup(func() { client.Close() }) //nolint:errcheck // It is not used any more.
 	return client
 }
 
