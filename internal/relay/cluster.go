@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"time"
@@ -144,10 +145,20 @@ func (c *clustered) connect(ctx context.Context) (err error) {
 	cfg.AdminSocket = c.server.opts.ClusterEtcdAdminSocket
 	c.logger.Info("waiting for a majority of the cluster's members", slog.String("member", cfg.Name))
 	if c.engine, err = engine.Start(ctx, cfg); err != nil {
-		return err
+		return c.explainEngine(ctx, err)
 	}
 	c.client, c.quota = c.engine.Client(), engine.QuotaBytes
 	return nil
+}
+
+// explainEngine says what to do where it may be that the files of the member's etcd are damaged.
+func (c *clustered) explainEngine(ctx context.Context, err error) error {
+	if _, network := errors.AsType[*net.OpError](err); network || ctx.Err() != nil {
+		return err
+	}
+	name := c.dir.Member().Name
+	return fmt.Errorf("%w. If these files are damaged, the member is lost: on another one, relay-server cluster remove %s, and relay-server cluster token %s; then empty this data dir,"+
+		" and relay-server cluster join TOKEN", err, name, name)
 }
 
 // formerStore is where the store is of a relay that has become a member.

@@ -70,6 +70,7 @@ func cut(how netns.Deafness) func(t *testing.T, s *site, m *member) {
 // TestFaults: under pushes at all relays and scrapes through a balancer each fault happens to the one that leads and to one that does not. Nothing that was
 // acknowledged is missing on any relay, nothing is there twice, and nothing that was ever shown vanishes.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	s := newStarSite(t, 3, timeout)
 	l := startLoad(t, s.members, []*agent{s.startAgent(t, "site-a"), s.startAgent(t, "site-b")}, 1)
 	for _, f := range faults {
@@ -99,9 +100,10 @@ func TestFaults(t *testing.T) {
 // timeout is a short time for pushes, so that it is soon known what is in doubt.
 const timeout = "--push.timeout=3s"
 
-// TestRandomFaults is TestFaults with faults at random, one after the other: $PUSHRELAY_FAULTS_FOR says for how long, and a minute is what everybody waits for.
+// TestRandomFaults is TestFaults with faults at random, one after the other: $PUSHRELAY_FAULTS_FOR says for how long, and half a minute is what everybody waits for.
 func TestRandomFaults(t *testing.T) {
-	seed, limit := uint64(time.Now().UnixNano()), time.Minute
+	t.Parallel()
+	seed, limit := uint64(time.Now().UnixNano()), 30*time.Second
 	if text := os.Getenv("PUSHRELAY_FAULTS_SEED"); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -74,10 +75,11 @@ type load struct {
 	stopPushing, stopScraping context.CancelFunc
 	pushing, scraping         sync.WaitGroup
 
-	acked, doubtful, saidDoubtful, refused, scrapes, scrapesFailed, tunnelled atomic.Int64
+	acked, doubtful, refused, scrapes, scrapesFailed, tunnelled atomic.Int64
 
 	mu     sync.Mutex
 	groups map[string]map[string]groupState // guarded by mu; what each group may hold, by the group's name and the states' keys
+	doubts []string                         // guarded by mu; what relays said of pushes that are in doubt
 	rising map[string]int                   // guarded by mu; the last value of each group that only rises which was acknowledged
 	added  map[string]int                   // guarded by mu; how often each agent has taken one more
 	twice  map[string]bool                  // guarded by mu; the agents of whom something was counted twice
@@ -146,7 +148,11 @@ func (l *load) ask(ctx context.Context, m *member, op operation, group string, n
 	if err != nil {
 		return false, !errors.Is(err, syscall.ECONNREFUSED)
 	}
+	answer, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
+	if err != nil {
+		return false, true
+	}
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusAccepted:
 		l.acked.Add(1)
@@ -154,7 +160,9 @@ func (l *load) ask(ctx context.Context, m *member, op operation, group string, n
 	case http.StatusServiceUnavailable:
 		doubtful = resp.Header.Get("Retry-After") == ""
 		if doubtful {
-			l.saidDoubtful.Add(1)
+			l.mu.Lock()
+			l.doubts = append(l.doubts, fmt.Sprintf("%s at %s: %s", m.name, time.Now().Format(clock), answer))
+			l.mu.Unlock()
 		}
 		return false, doubtful
 	default:
@@ -324,6 +332,13 @@ func (l *load) wantServiceOf(members []*member) {
 	for _, m := range members {
 		client.Eventually(l.t, 60*time.Second, m.name+" shows pushes", func() error { _, err := l.page(m); return err })
 	}
+}
+
+// inDoubt returns what relays have said until now of pushes that are in doubt.
+func (l *load) inDoubt() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.doubts)
 }
 
 func (l *load) tally() string {

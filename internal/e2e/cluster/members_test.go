@@ -248,6 +248,7 @@ func (m *member) push(method, path string, value int) (code int, answer string) 
 
 // TestThreeRelays: what is pushed at any relay is scraped at any, also while the one that decides is dead, and when it is back.
 func TestThreeRelays(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 3)
 	want := map[string]float64{}
 	pushAll := func(members []*member, value int) {
@@ -283,6 +284,7 @@ func TestThreeRelays(t *testing.T) {
 
 // TestWatchedMetrics: what the rules and dashboards ask a cluster for is what its members say of themselves.
 func TestWatchedMetrics(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 3)
 	for _, m := range s.members {
 		if code, answer := m.push(http.MethodPut, "/job/j", 1); code != http.StatusOK {

@@ -15,6 +15,7 @@ import (
 // TestOneBecomesThreeAndOneAgain: a relay with a history becomes the first of three while it is pushed to and scraped: no scrape fails. Two of them leave, and
 // then the last one, with all that was pushed.
 func TestOneBecomesThreeAndOneAgain(t *testing.T) {
+	t.Parallel()
 	s := &site{}
 	for _, name := range []string{"a", "b", "c"} {
 		s.members = append(s.members, newMember(t, name, "", "", timeout))
@@ -56,6 +57,7 @@ func TestOneBecomesThreeAndOneAgain(t *testing.T) {
 
 // TestDataDirsOfMembers: a data dir that was a member's does not start as a relay alone, and neither does one that was put back; each says what to do.
 func TestDataDirsOfMembers(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, 3)
 	m := s.members[2]
 	m.Stop(t)
