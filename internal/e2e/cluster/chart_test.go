@@ -94,6 +94,7 @@ func (s *site) startAll(t *testing.T, peerCA string) {
 // TestStartedAtOnce: three relays that are started as the chart does are one cluster, and stay it when all are stopped, by the same commands. Who has another
 // authority is not let in, and begins no second one.
 func TestStartedAtOnce(t *testing.T) {
+	t.Parallel()
 	peerCA := writePeerCA(t)
 	s := &site{}
 	for _, name := range []string{"a", "b", "c"} {
@@ -129,6 +130,7 @@ func TestStartedAtOnce(t *testing.T) {
 
 // TestOneBecomesThreeAtOnce: what a relay alone holds is what the cluster begins with that its pod begins.
 func TestOneBecomesThreeAtOnce(t *testing.T) {
+	t.Parallel()
 	peerCA := writePeerCA(t)
 	s := &site{}
 	for _, name := range []string{"a", "b", "c"} {

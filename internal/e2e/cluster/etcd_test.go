@@ -43,6 +43,7 @@ func newEtcdSite(t testing.TB, n int, etcd *enginetest.Foreign, flags ...string)
 // TestEtcdOfOnesOwn: relays share an etcd that runs by itself, with certificates, users and its default limits. Each of them takes and shows everything, alone as
 // well; one leaves, one is removed, and the last one takes all with it and leaves nothing (C1).
 func TestEtcdOfOnesOwn(t *testing.T) {
+	t.Parallel()
 	etcd := enginetest.StartForeign(t, defaultTxnOps, defaultRequestBytes)
 	s := newEtcdSite(t, 3, etcd, "--cluster.etcd-credentials-file="+etcd.CredentialsFile)
 	want := map[string]float64{`done{instance="", job="before"}`: 1}
@@ -142,6 +143,7 @@ func TestEtcdOfOnesOwn(t *testing.T) {
 
 // TestEtcdAway: while an etcd that runs by itself does not answer, relays show what they have and take nothing.
 func TestEtcdAway(t *testing.T) {
+	t.Parallel()
 	etcd := enginetest.StartForeign(t, defaultTxnOps, defaultRequestBytes)
 	s := newEtcdSite(t, 2, etcd, "--cluster.etcd-credentials-file="+etcd.CredentialsFile)
 	want := map[string]float64{`done{instance="", job="before"}`: 1}
@@ -171,6 +173,7 @@ func TestEtcdAway(t *testing.T) {
 
 // TestEtcdOccupied: a cluster begins where nothing is, and nowhere else.
 func TestEtcdOccupied(t *testing.T) {
+	t.Parallel()
 	etcd := enginetest.StartForeign(t, defaultTxnOps, defaultRequestBytes)
 	if _, err := etcd.Root.Put(t.Context(), "/pushrelay/somebody", "else"); err != nil {
 		t.Fatal(err)

@@ -44,6 +44,7 @@ func newWitnessedSite(t testing.TB) (s *site, witness *member) {
 
 // TestWitness: with a witness one of two relays may die; without it as well the other one shows what it has, and takes nothing (C18).
 func TestWitness(t *testing.T) {
+	t.Parallel()
 	s, witness := newWitnessedSite(t)
 	relays := s.members[:2]
 	want := map[string]float64{}
@@ -116,6 +117,7 @@ func wantAll(m *member, want map[string]float64) error {
 
 // TestWitnessCommands: each kind of data dir is started by its own command; a witness tells what it is, keeps no key of an authority, and leaves.
 func TestWitnessCommands(t *testing.T) {
+	t.Parallel()
 	s, witness := newWitnessedSite(t)
 	for _, key := range []string{"cluster/peer-ca.key", "authority/ca.key"} {
 		if _, err := os.Stat(filepath.Join(witness.dir, key)); err == nil {

@@ -40,7 +40,9 @@ func NewSyncs(t testing.TB, of *program.Command) *Syncs {
 		t.Fatal(err)
 	}
 	of.Path, of.Env = self, append(of.Env, syncsVariable+"="+of.Path)
-	return &Syncs{}
+	s := &Syncs{}
+	t.Cleanup(s.asked.Wait) // by then its processes have ended
+	return s
 }
 
 // Take lets every sync of a process last as long as a slow disk would, from now on. 0 is for a fast one.
@@ -63,10 +65,7 @@ func (s *Syncs) Serve(t testing.TB, p *program.Process) {
 		defer unix.Close(listener)
 		s.serve(listener)
 	})
-	t.Cleanup(func() {
-		s.Take(0)
-		s.asked.Wait()
-	})
+	t.Cleanup(func() { s.Take(0) }) // before the process is to end
 }
 
 // The structures of seccomp(2) for who is asked.
