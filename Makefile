@@ -37,7 +37,7 @@ PROCESSORS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PARALLEL  ?= $(shell echo $$(($(PROCESSORS) * 2)))
 TOGETHER  ?= $(shell echo $$(($(PROCESSORS) + 1)))
 # The first to begin of all packages, since they take longest.
-LONGEST   := ./internal/tunnel ./internal/hostile
+LONGEST   := ./internal/e2e/cluster ./internal/tunnel ./internal/hostile ./internal/keep/replicated
 # The tests of a hundred packages are linked each time: without what debuggers read, in two thirds of the time.
 TESTLINK  := -ldflags='-s -w'
 PACKAGES  ?= ./...

@@ -78,7 +78,7 @@ func wantLiving(t *testing.T, at *member, job, ttl string) {
 		t.Fatal(err)
 	}
 	r.Header.Set("Push-TTL", ttl)
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := (&http.Client{Timeout: client.Patience}).Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}

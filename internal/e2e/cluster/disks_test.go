@@ -92,6 +92,6 @@ func pushLarge(t *testing.T, at *member) {
 		for range 10 {
 			fmt.Fprintf(&body, "large{l=\"%s\"} 1\n", faultdisk.Noise(15000))
 		}
-		client.Fetch(http.MethodPut, fmt.Sprintf("%s/metrics/job/large/n/%d", at.url, i), strings.NewReader(body.String())) //nolint:errcheck // see above
+		client.Fetch(http.MethodPut, fmt.Sprintf("%s/metrics/job/large/n/%d", at.url, i), strings.NewReader(body.String()))
 	}
 }
