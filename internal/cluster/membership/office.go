@@ -265,6 +265,7 @@ func (r *roll) leaving(name string) (own *entry, last bool, err error) {
 		switch e := &r.entries[i]; {
 		case e.listed && e.Name == name:
 			own = e
+		case e.engine == nil && !e.alone: // it has left just now, and goes off the list next
 		case e.Witness:
 			others++
 		default:
