@@ -19,7 +19,7 @@ import (
 
 // balancedConfig is what docs/how-to/several-relays.md has for Prometheus, with short intervals.
 const balancedConfig = `
-global: {scrape_interval: 1s, scrape_timeout: 1s}
+global: {scrape_interval: 3s, scrape_timeout: 3s} # the machine is busy
 scrape_configs:
   - job_name: pushed
     honor_labels: true
