@@ -37,6 +37,7 @@ func TestOthers(t *testing.T) {
 		{name: "others show more", others: replicated.Others{Position: has + 1000}},
 		{name: "others may be a majority", others: replicated.Others{MayDecide: true}},
 		{name: "enough answer, and a leader comes", others: replicated.Others{MayElect: true, MayDecide: true}, comes: true, want: true},
+		{name: "enough answer, and no leader comes", others: replicated.Others{Position: has, MayElect: true}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			others.Store(&tt.others)

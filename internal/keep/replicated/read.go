@@ -3,6 +3,7 @@ package replicated
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,8 +116,9 @@ func (r *reader) note(revision int64, at time.Time, p *progress) {
 }
 
 var (
-	errBehind = errors.New("this relay's copy of the cluster's store is behind")
-	errCutOff = errors.New("this relay hears no majority of the cluster, and others may show more than it has: ask another one")
+	errBehind   = errors.New("this relay's copy of the cluster's store is behind")
+	errCutOff   = errors.New("this relay hears no majority of the cluster, and others may show more than it has: ask another one")
+	errElecting = fmt.Errorf("the cluster's etcd has had no leader for %s, and what its last one has shown may be more than this relay has: ask again", electionPatience)
 )
 
 // Others are the other members, as far as they can be asked.
@@ -134,7 +136,7 @@ const electionPatience = 5 * time.Second
 // CatchUp waits until the copy has all that was committed when it was called, so that whoever looks at one relay after another never sees anything go back
 // (C9). It costs one read of etcd, shared with others. While the engine has no leader and will have one soon it waits for that: what its last leader has shown may be
 // known to nobody else until then. Without a majority it waits until the copy has all that other members show. An error means that the copy is not as far in time,
-// or that others may have a majority which does not hear of this member.
+// that others may have a majority which does not hear of this member, or that the engine's election takes too long.
 func (k *Keep) CatchUp(ctx context.Context) error {
 	began := time.Now()
 	for {
@@ -153,6 +155,8 @@ func (k *Keep) CatchUp(ctx context.Context) error {
 		switch {
 		case others.MayElect && time.Since(began) < electionPatience:
 			sleep(ctx, again/4)
+		case others.MayElect:
+			return errElecting
 		case others.MayDecide:
 			return errCutOff
 		default:
