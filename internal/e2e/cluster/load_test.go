@@ -143,6 +143,7 @@ func (l *load) ask(ctx context.Context, m *member, op operation, group string, n
 	}
 	if op.once {
 		r.Header.Set("Idempotency-Key", fmt.Sprint(group, " ", n))
+		r.GetBody = nil // net/http would try again by itself, and say only why the last try failed
 	}
 	resp, err := l.client.Do(r)
 	if err != nil {
@@ -348,13 +349,23 @@ func (l *load) tally() string {
 
 // end stops the pushers, and looks at what all members hold then.
 func (l *load) end() {
-	t := l.t
-	t.Helper()
+	l.t.Helper()
+	l.stop()
+	l.wantAgreement()
+}
+
+func (l *load) stop() {
 	l.stopPushing()
 	l.pushing.Wait()
 	time.Sleep(5 * time.Second) // longer than a push may take: what is in doubt is decided by then
 	l.stopScraping()
 	l.scraping.Wait()
+}
+
+// wantAgreement wants all members to show what their groups may hold. The load is stopped.
+func (l *load) wantAgreement() {
+	t := l.t
+	t.Helper()
 	l.wantAdded()
 	pages := map[string]map[string]float64{}
 	for _, m := range l.members {

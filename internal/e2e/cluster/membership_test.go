@@ -33,8 +33,9 @@ func TestOneBecomesThreeAndOneAgain(t *testing.T) {
 	if n := l.scrapesFailed.Load(); n > 0 {
 		t.Errorf("%d scrapes failed while one relay became three", n)
 	}
+	l.stop()
 	l.members = s.members
-	l.end()
+	l.wantAgreement()
 	series := "rising{instance=\"\", job=\"rising-a-0\"}"
 	want, found, err := client.ValueOf(first.url, series)
 	if err != nil || !found {
