@@ -262,16 +262,15 @@ func (c *clustered) recover(ctx context.Context) error {
 }
 
 // run starts what belongs to a member while the relay runs.
-func (c *clustered) run(ctx context.Context, serving *errgroup.Group) {
+func (c *clustered) run(ctx context.Context, keeping *errgroup.Group) {
 	for _, part := range []func(context.Context) error{
 		c.members.Run, c.certificates.Run, c.level.Run, c.location.Run, c.journal.Run, c.settings.Run, c.link.Run, c.runView, c.leadSettings, c.followLeadership,
 	} {
-		serving.Go(func() error { return part(ctx) })
+		keeping.Go(func() error { return part(ctx) })
 	}
 	if c.upkeep != nil {
-		serving.Go(func() error { return c.upkeep.Run(ctx) })
+		keeping.Go(func() error { return c.upkeep.Run(ctx) })
 	}
-	serving.Go(c.door.Serve)
 }
 
 // end ends the member, once nothing of the relay uses it any more.

@@ -92,10 +92,10 @@ func adviseRepair(dataDir string, err error) error {
 }
 
 // run starts what belongs to the store while the relay runs.
-func (d *durability) run(ctx context.Context, serving *errgroup.Group) {
-	serving.Go(func() error { return d.Run(ctx) })
+func (d *durability) run(ctx context.Context, keeping *errgroup.Group) {
+	keeping.Go(func() error { return d.Run(ctx) })
 	if d.handover.exports {
-		serving.Go(func() error { return d.handover.exportOften(ctx) })
+		keeping.Go(func() error { return d.handover.exportOften(ctx) })
 	}
 }
 

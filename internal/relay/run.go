@@ -41,10 +41,15 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	s.beginLives()
+	// What keeps, and what members share, outlives what serves: pushes that are in flight need it.
+	keepCtx, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopKeeping()
+	keeping, keepCtx := errgroup.WithContext(keepCtx)
 	if s.cluster != nil {
-		s.cluster.run(serveCtx, serving)
+		s.cluster.run(keepCtx, keeping)
+		serving.Go(s.cluster.door.Serve)
 	}
-	s.durability.run(serveCtx, serving)
+	s.durability.run(keepCtx, keeping)
 	serving.Go(func() error { return s.lives.Run(serveCtx) })
 	serving.Go(func() error { return s.agents.Run(serveCtx) })
 	serving.Go(func() error { return s.quotas.Run(serveCtx) })
@@ -75,20 +80,26 @@ func (s *Server) Run(ctx context.Context) error {
 	case <-s.restart:
 		again = true
 	case <-serveCtx.Done(): // something failed; Wait has the reason
+	case <-keepCtx.Done():
 	}
 	if s.cluster != nil {
 		s.cluster.endLead()
 	}
 	s.drain()
 	stopServing()
-	err := serving.Wait()
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	err = errors.Join(err, s.closeLedger(), s.durability.end(), s.endMember())
+	err := unlessCanceled(serving.Wait())
+	stopKeeping()
+	err = errors.Join(err, unlessCanceled(keeping.Wait()), s.closeLedger(), s.durability.end(), s.endMember())
 	s.logger.Info("relay stopped")
 	if err == nil && again {
 		return errRestart
+	}
+	return err
+}
+
+func unlessCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
 	}
 	return err
 }

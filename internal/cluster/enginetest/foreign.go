@@ -40,6 +40,7 @@ func StartForeign(t testing.TB, ops, bytes uint) *Foreign {
 	f := &Foreign{Endpoint: at[0].String(), CAFile: cert.CertFile}
 	f.config = func() *embed.Config {
 		cfg := embed.NewConfig()
+		cfg.BcryptCost = 4 // bcrypt.MinCost: a password takes seconds otherwise where the race detector looks on
 		cfg.Dir, cfg.MaxTxnOps, cfg.MaxRequestBytes, cfg.QuotaBackendBytes = dir, ops, bytes, ForeignQuota
 		cfg.ListenClientUrls, cfg.AdvertiseClientUrls = at, at
 		cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = peer, peer
