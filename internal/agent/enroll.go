@@ -16,6 +16,7 @@ import (
 	"pushrelay/internal/enrol"
 	"pushrelay/internal/enrol/enrolclient"
 	"pushrelay/internal/identity"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/mtls"
 )
 
@@ -80,10 +81,8 @@ func Enroll(ctx context.Context, o EnrollOptions) (*identity.Identity, error) {
 		if o.Waits != nil {
 			o.Waits(err, wait)
 		}
-		select {
-		case <-ctx.Done():
+		if !monotonic.Sleep(ctx, wait) {
 			return nil, err
-		case <-time.After(wait):
 		}
 	}
 }
@@ -200,10 +199,8 @@ func (a *Agent) enrol(ctx context.Context) error {
 			told, toldAt = text, time.Now()
 			a.logger.Warn("the agent could not enrol yet", slog.Any("err", err), slog.Duration("retry_in", pause.Round(time.Millisecond)))
 		}
-		select {
-		case <-ctx.Done():
+		if !monotonic.Sleep(ctx, pause) {
 			return ctx.Err()
-		case <-time.After(pause):
 		}
 	}
 	present, err := a.enrolment.join.Store.Load()

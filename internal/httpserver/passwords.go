@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"pushrelay/internal/monotonic"
 )
 
 // To check a password takes a tenth of a second of a processor, and the web configuration's handler checks one after the other: wrong ones
@@ -84,18 +86,10 @@ func (p *passwords) serveInTurn(checks http.Handler, w http.ResponseWriter, r *h
 	begun := time.Now()
 	checks.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), checkKey{}, c)))
 	if !c.right && !p.wasRight(id) {
-		rest(r.Context(), time.Since(begun)) // half of a processor is enough for wrong ones
+		monotonic.Sleep(r.Context(), time.Since(begun)) // half of a processor is enough for wrong ones
 	}
 	c.passed()
 	p.note(id, c.right)
-}
-
-// rest waits for that long, or until nobody waits for the answer.
-func rest(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }
 
 // idOf stands for the credentials of a request.

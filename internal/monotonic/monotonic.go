@@ -1,5 +1,5 @@
 // Package monotonic is for moments that one goroutine notes and others look at: when a byte came last, since when a write
-// waits. It does not go by the wall clock, which may be set.
+// waits; and for waits that end with a context. It does not go by the wall clock, which may be set.
 package monotonic
 
 import (

@@ -13,6 +13,7 @@ import (
 
 	"pushrelay/internal/apiclient"
 	"pushrelay/internal/cluster/membership"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/relayapi"
 )
 
@@ -68,11 +69,7 @@ func (c Cluster) await(ctx context.Context, what string, done func() bool) error
 	defer cancel()
 	c.say("waiting until %s", what)
 	for !done() {
-		timer := time.NewTimer(200 * time.Millisecond)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !monotonic.Sleep(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("it is not known that %s: its log says why: %w", what, context.Cause(ctx))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"pushrelay/internal/cluster/engine"
 	"pushrelay/internal/cluster/upkeep"
+	"pushrelay/internal/monotonic"
 )
 
 // etcdPrefix is what keys begin with in an etcd that runs by itself; empty for that within the relay.
@@ -41,11 +42,7 @@ func (c *clustered) dial(ctx context.Context, logger *zap.Logger) error {
 			return fmt.Errorf("--cluster.etcd-endpoints: %w", err)
 		}
 		c.logger.Warn("the cluster's etcd does not answer; trying again", slog.Any("err", err))
-		timer := time.NewTimer(dialAgain)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !monotonic.Sleep(ctx, dialAgain) {
 			return context.Cause(ctx)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"pushrelay/internal/keep"
 	"pushrelay/internal/keep/replicated"
 	"pushrelay/internal/ledger"
+	"pushrelay/internal/monotonic"
 )
 
 // bring makes the cluster's etcd hold what is pending: what the relay held when it was alone, or the same under another id.
@@ -121,12 +122,8 @@ func (c *clustered) makeStore(ctx context.Context, dir string) error {
 	}
 	store := groupstore.New(groupstore.Config{})
 	err := replicated.Stopped(ctx, c.dir.Prefix()+storeKeys, c.holdings, store)
-	again := time.NewTicker(wholeAgain)
-	defer again.Stop()
 	for c.client != nil && errors.Is(err, replicated.ErrUnfinished) { // somebody writes it
-		select {
-		case <-again.C:
-		case <-ctx.Done():
+		if !monotonic.Sleep(ctx, wholeAgain) {
 			return context.Cause(ctx)
 		}
 		err = replicated.Stopped(ctx, c.dir.Prefix()+storeKeys, c.holdings, store)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"pushrelay/internal/loglimit"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/target"
 )
@@ -325,10 +326,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		}
 		r.keep()
 		// A storm of changes costs one write a second.
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Second):
-		}
+		monotonic.Sleep(ctx, time.Second)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"pushrelay/internal/monotonic"
 )
 
 // lease is the one on which all sessions of this relay's process are.
@@ -55,7 +57,7 @@ func (l *Location) keepLease(ctx context.Context) {
 		}
 		if err := l.grant(ctx); err != nil && ctx.Err() == nil {
 			l.cfg.Logger.Warn("sessions of agents are not known to the other relays; trying again", slog.Any("err", err))
-			sleep(ctx, again)
+			monotonic.Sleep(ctx, again)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/roster"
 )
 
@@ -137,7 +138,7 @@ func (l *Location) Recover(ctx context.Context, registry *roster.Registry) error
 			return err
 		}
 		l.cfg.Logger.Warn("the agents that the cluster knows cannot be read; trying again", slog.Any("err", err))
-		sleep(ctx, again)
+		monotonic.Sleep(ctx, again)
 	}
 }
 
@@ -199,13 +200,6 @@ func (l *Location) Name() string { return l.cfg.Relay }
 
 // Leads is Config.Leads.
 func (l *Location) Leads() bool { return l.cfg.Leads() }
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
-}
 
 // wake fills the one slot of a channel.
 func wake(slot chan struct{}) {

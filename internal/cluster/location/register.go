@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	storagev1 "pushrelay/internal/gen/storage/v1"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/roster"
 )
 
@@ -226,7 +227,7 @@ func (l *Location) keepRegistered(ctx context.Context) {
 		case <-l.register:
 		}
 		if !l.registerAll(ctx) {
-			sleep(ctx, again)
+			monotonic.Sleep(ctx, again)
 			wake(l.register)
 		}
 	}

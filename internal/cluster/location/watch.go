@@ -6,6 +6,8 @@ import (
 	"log/slog"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"pushrelay/internal/monotonic"
 )
 
 // follow keeps the copy as etcd is until ctx ends.
@@ -14,7 +16,7 @@ func (l *Location) follow(ctx context.Context) {
 		err := l.watch(ctx)
 		for ctx.Err() == nil {
 			l.cfg.Logger.Warn("what the cluster knows of agents is not heard; reading it anew", slog.Any("err", err))
-			sleep(ctx, again)
+			monotonic.Sleep(ctx, again)
 			if err = l.load(ctx); err == nil {
 				break
 			}

@@ -10,6 +10,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	storagev1 "pushrelay/internal/gen/storage/v1"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/roster"
 )
 
@@ -49,10 +50,10 @@ func (l *Location) keepWritten(ctx context.Context) {
 		if err := l.writeDirty(ctx); err != nil && ctx.Err() == nil {
 			l.metrics.unwritten.Inc()
 			l.cfg.Logger.Debug("what is known of agents is not written; trying again", slog.Any("err", err))
-			sleep(ctx, again)
+			monotonic.Sleep(ctx, again)
 			wake(l.write)
 		}
-		sleep(ctx, writePause)
+		monotonic.Sleep(ctx, writePause)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/loglimit"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/mtls"
 )
 
@@ -85,7 +86,7 @@ func (d *Door) JoinCluster(ctx context.Context, in *relayv1.JoinClusterRequest) 
 		answer, err = d.letIn(ctx, by, in)
 	}
 	if errors.Is(err, errToken) || errors.Is(err, errProof) {
-		wait(ctx, time.Until(asked.Add(tokenWait)))
+		monotonic.Sleep(ctx, time.Until(asked.Add(tokenWait)))
 		err = &refusal{codes.PermissionDenied, err.Error()}
 	}
 	if err != nil {

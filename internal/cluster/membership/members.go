@@ -16,6 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	storagev1 "pushrelay/internal/gen/storage/v1"
+
+	"pushrelay/internal/monotonic"
 )
 
 const (
@@ -217,7 +219,7 @@ func (m *Members) hear(ctx context.Context) {
 		}
 		if ctx.Err() == nil {
 			m.cfg.Logger.Warn("who is a member of the cluster cannot be heard; trying again", slog.Any("err", err))
-			wait(ctx, again)
+			monotonic.Sleep(ctx, again)
 		}
 	}
 }
@@ -378,15 +380,5 @@ func (m *Members) remark(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			m.cfg.Logger.Warn("the data dir got no new mark; trying again", slog.Any("err", err))
 		}
-	}
-}
-
-// wait waits, or until ctx ends.
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }

@@ -11,6 +11,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"pushrelay/internal/enrol"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/relayapi"
 )
 
@@ -153,7 +154,7 @@ func (o *Office) remove(ctx context.Context, e *entry) error {
 		if !errors.Is(err, rpctypes.ErrUnhealthy) || ctx.Err() != nil {
 			return explainRemoval(e.Name, err)
 		}
-		wait(ctx, time.Second) // those who have just come have not heard one another for long enough
+		monotonic.Sleep(ctx, time.Second) // those who have just come have not heard one another for long enough
 	}
 	return strike(ctx, o.cfg.Client, o.cfg.Dir.keys(), e)
 }
@@ -210,7 +211,7 @@ func (o *Office) HandOver(ctx context.Context) (relayapi.HandedOver, error) {
 			o.cfg.Logger.Info("another member leads, as the operator wants", slog.String("audit", "handed_over"), slog.String("leader", leader))
 			return relayapi.HandedOver{Former: name, Leader: leader}, nil
 		}
-		wait(ctx, 20*time.Millisecond)
+		monotonic.Sleep(ctx, 20*time.Millisecond)
 	}
 	return relayapi.HandedOver{}, unavailable(fmt.Errorf("member %q has handed over, and no other one has taken the lead within %s: is another relay running?", name, handOverPatience))
 }

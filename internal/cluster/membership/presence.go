@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	storagev1 "pushrelay/internal/gen/storage/v1"
+
+	"pushrelay/internal/monotonic"
 )
 
 const (
@@ -33,7 +35,7 @@ func (m *Members) bePresent(ctx context.Context) {
 			if ctx.Err() == nil {
 				m.cfg.Logger.Warn("this member cannot say that it runs; trying again", slog.Any("err", err))
 			}
-			wait(ctx, again)
+			monotonic.Sleep(ctx, again)
 			continue
 		}
 		m.appearAs(own)

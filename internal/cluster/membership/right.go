@@ -15,6 +15,7 @@ import (
 
 	"pushrelay/internal/enrol"
 	relayv1 "pushrelay/internal/gen/relay/v1"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/mtls"
 )
 
@@ -93,7 +94,7 @@ func (j *Joining) askUntil(ctx context.Context, by *right, key crypto.Signer, as
 		if j.Progress != nil {
 			j.Progress(j.progress(&now))
 		}
-		wait(ctx, joinAgain)
+		monotonic.Sleep(ctx, joinAgain)
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w; the same command goes on with it", now.err)
 		}

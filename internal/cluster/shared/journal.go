@@ -13,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"pushrelay/internal/ledger"
+	"pushrelay/internal/monotonic"
 )
 
 // LedgerConfig says what a ledger is shared by.
@@ -112,7 +113,7 @@ func (j *Journal) Append(ctx context.Context, at uint64, records []ledger.Record
 			return &ledger.NoMajorityError{InDoubt: true}
 		}
 		unknown = true
-		pause(ctx)
+		monotonic.Sleep(ctx, again)
 	}
 }
 
@@ -183,7 +184,7 @@ func (j *Journal) Refresh(ctx context.Context) error {
 			j.hush()
 			return &ledger.NoMajorityError{}
 		}
-		pause(ctx)
+		monotonic.Sleep(ctx, again)
 	}
 }
 
@@ -225,13 +226,6 @@ func isRefused(err error) bool {
 	return false
 }
 
-func pause(ctx context.Context) {
-	select {
-	case <-time.After(again):
-	case <-ctx.Done():
-	}
-}
-
 // Recover reads what etcd holds. It needs a majority of its members, and waits for that as long as ctx lives.
 func (j *Journal) Recover(ctx context.Context) error {
 	for {
@@ -243,6 +237,6 @@ func (j *Journal) Recover(ctx context.Context) error {
 			return fmt.Errorf("reading the cluster's ledger: %w", err)
 		}
 		j.cfg.Logger.Warn("the cluster's ledger cannot be read; trying again", slog.Any("err", err))
-		pause(ctx)
+		monotonic.Sleep(ctx, again)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/ledger"
+	"pushrelay/internal/monotonic"
 )
 
 // Bounds of one transaction.
@@ -113,7 +114,7 @@ func (j *Journal) until(ctx context.Context, do func(context.Context) error) err
 		if err == nil || errors.Is(err, errOvertaken) || isRefused(err) || ctx.Err() != nil {
 			return err
 		}
-		pause(ctx)
+		monotonic.Sleep(ctx, again)
 	}
 }
 

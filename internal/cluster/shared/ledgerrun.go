@@ -10,6 +10,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"pushrelay/internal/monotonic"
 )
 
 // readTimeout is how long all that etcd holds of the ledger may take to be read.
@@ -32,7 +34,7 @@ func (j *Journal) Run(ctx context.Context) error {
 			j.cfg.Logger.Warn("the copy of the cluster's ledger falls behind; trying again", slog.Any("err", err))
 		}
 		behind = true
-		pause(ctx)
+		monotonic.Sleep(ctx, again)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"pushrelay/internal/monotonic"
 )
 
 // Recover puts to use what is set. It needs a majority of the cluster's members, and waits for that as long as ctx lives.
@@ -24,7 +26,7 @@ func (s *Settings) Recover(ctx context.Context) error {
 			return fmt.Errorf("reading the cluster's settings: %w", err)
 		}
 		s.cfg.Logger.Warn("the cluster's settings cannot be read; trying again", slog.Any("err", err))
-		pause(ctx)
+		monotonic.Sleep(ctx, again)
 	}
 }
 
@@ -85,7 +87,7 @@ func (s *Settings) Run(ctx context.Context) error {
 			s.cfg.Logger.Warn("the cluster's settings are not heard; trying again", slog.Any("err", err))
 		}
 		behind = true
-		pause(ctx)
+		monotonic.Sleep(ctx, again)
 	}
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	storagev1 "pushrelay/internal/gen/storage/v1"
+
+	"pushrelay/internal/monotonic"
 )
 
 func (s *Settings) key(k Kind) string { return s.cfg.Prefix + string(k) }
@@ -42,7 +44,7 @@ func (s *Settings) write(ctx context.Context, k Kind, text []byte) (revision int
 		case ctx.Err() != nil:
 			return 0, fmt.Errorf("no majority of the cluster answers, so that it is not known whether it is set: %w", err)
 		}
-		pause(ctx)
+		monotonic.Sleep(ctx, again)
 	}
 }
 

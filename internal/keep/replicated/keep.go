@@ -16,6 +16,7 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
 	"pushrelay/internal/keep"
+	"pushrelay/internal/monotonic"
 	"pushrelay/internal/wal"
 )
 
@@ -150,7 +151,7 @@ func (k *Keep) Recover(ctx context.Context) error {
 			return fmt.Errorf("reading the cluster's store: %w", err) // it will not be another one
 		}
 		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))
-		sleep(ctx, again)
+		monotonic.Sleep(ctx, again)
 	}
 }
 

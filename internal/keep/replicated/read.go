@@ -9,6 +9,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"pushrelay/internal/monotonic"
 )
 
 // catchUpWithin is how long somebody who looks waits for what is committed.
@@ -154,7 +156,7 @@ func (k *Keep) CatchUp(ctx context.Context) error {
 		cancel()
 		switch {
 		case others.MayElect && time.Since(began) < electionPatience:
-			sleep(ctx, again/4)
+			monotonic.Sleep(ctx, again/4)
 		case others.MayElect:
 			return errElecting
 		case others.MayDecide:

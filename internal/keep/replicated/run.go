@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	storagev1 "pushrelay/internal/gen/storage/v1"
+
+	"pushrelay/internal/monotonic"
 )
 
 // again is how long it takes until something is tried again that failed.
@@ -65,9 +67,9 @@ func (k *Keep) restart(ctx context.Context, err error) error {
 			return err
 		}
 		k.cfg.Logger.Warn("the cluster's store cannot be read; trying again", slog.Any("err", err))
-		sleep(ctx, again)
+		monotonic.Sleep(ctx, again)
 	}
-	sleep(ctx, again)
+	monotonic.Sleep(ctx, again)
 	return nil
 }
 
@@ -78,13 +80,6 @@ func isFinal(err error) bool { return errors.Is(err, errValue) || errors.Is(err,
 // mustLoad says whether the copy is not what etcd had at its revision, or that is gone.
 func (k *Keep) mustLoad(err error) bool {
 	return errors.Is(err, errDeposed) || err != nil && !errors.Is(err, errEnded)
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }
 
 // follow installs what the leader writes until ctx ends, or until this member leads and has all that was written before.

@@ -12,6 +12,7 @@ import (
 
 	storagev1 "pushrelay/internal/gen/storage/v1"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/monotonic"
 )
 
 // A writer writes what has changed, one transaction after the other. It belongs to Run.
@@ -77,7 +78,7 @@ func (w *writer) transact(ctx context.Context, ops []clientv3.Op, pos *storagev1
 		case err != nil && isRefused(err):
 			return err
 		case err != nil:
-			sleep(ctx, again)
+			monotonic.Sleep(ctx, again)
 		case resp.Succeeded:
 			w.copy.position, w.copy.revision = resp.Header.GetRevision(), resp.Header.GetRevision()
 			return nil
