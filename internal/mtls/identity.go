@@ -14,8 +14,8 @@ const (
 	agentPathPrefix = "/agent/"
 	relayPath       = "/relay"
 
-	// maxAgentName is the length of a DNS label: a name then also fits where people put it, in host names and labels.
-	maxAgentName = 63
+	// maxName is the length of a DNS label: a name then also fits where people put it, in host names and labels.
+	maxName = 63
 	// maxTrustDomain is the limit that SPIFFE sets.
 	maxTrustDomain = 255
 )
@@ -65,17 +65,22 @@ func AuthorityTrustDomain(ca *x509.Certificate) (string, error) {
 // [a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?, that is at most 63 lower-case letters, digits, dots and hyphens, the first and
 // the last of them a letter or digit.
 func CheckAgentName(name string) error {
+	return checkName("agent", name, ".-", "lower-case letters, digits, dots and hyphens")
+}
+
+// checkName checks a name of that kind, in which signs are allowed beside lower-case letters and digits, but not at its ends.
+func checkName(kind, name, signs, allowed string) error {
 	switch {
 	case name == "":
-		return errors.New("agent name is empty")
-	case len(name) > maxAgentName:
-		return fmt.Errorf("agent name %q has %d characters, %d are allowed", clip(name), len(name), maxAgentName)
+		return fmt.Errorf("%s name is empty", kind)
+	case len(name) > maxName:
+		return fmt.Errorf("%s name %q has %d characters, %d are allowed", kind, clip(name), len(name), maxName)
 	case !isAlphanumeric(name[0]) || !isAlphanumeric(name[len(name)-1]):
-		return fmt.Errorf("agent name %q does not begin and end with a lower-case letter or digit", name)
+		return fmt.Errorf("%s name %q does not begin and end with a lower-case letter or digit", kind, name)
 	}
 	for _, c := range []byte(name) {
-		if !isAlphanumeric(c) && c != '.' && c != '-' {
-			return fmt.Errorf("agent name %q has %q in it: lower-case letters, digits, dots and hyphens are allowed", name, c)
+		if !isAlphanumeric(c) && strings.IndexByte(signs, c) < 0 {
+			return fmt.Errorf("%s name %q has %q in it: %s are allowed", kind, name, c, allowed)
 		}
 	}
 	return nil

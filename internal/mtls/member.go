@@ -2,7 +2,6 @@ package mtls
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -30,20 +29,7 @@ func (id MemberID) URI() *url.URL {
 // CheckMemberName returns an error that names what is wrong unless name can be a member's: a DNS label, that is at most 63 lower-case letters, digits
 // and hyphens, the first and the last of them a letter or digit.
 func CheckMemberName(name string) error {
-	switch {
-	case name == "":
-		return errors.New("member name is empty")
-	case len(name) > maxAgentName:
-		return fmt.Errorf("member name %q has %d characters, %d are allowed", clip(name), len(name), maxAgentName)
-	case !isAlphanumeric(name[0]) || !isAlphanumeric(name[len(name)-1]):
-		return fmt.Errorf("member name %q does not begin and end with a lower-case letter or digit", name)
-	}
-	for _, c := range []byte(name) {
-		if !isAlphanumeric(c) && c != '-' {
-			return fmt.Errorf("member name %q has %q in it: lower-case letters, digits and hyphens are allowed", name, c)
-		}
-	}
-	return nil
+	return checkName("member", name, "-", "lower-case letters, digits and hyphens")
 }
 
 // JoiningURI returns what the certificate of somebody carries who is no member yet and has the key of the members' authority,

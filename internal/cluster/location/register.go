@@ -43,7 +43,7 @@ func (l *Location) Await(at *roster.Attachment) {
 	// Nobody waits longer, and the session may outlive whoever waits.
 	ctx, cancel := context.WithTimeout(context.Background(), registerWait)
 	defer cancel()
-	err := l.enter(ctx, s, prompt)
+	err := l.enter(ctx, s, atOnce)
 	if err != nil {
 		l.metrics.failed.Inc()
 		l.cfg.Logger.Debug("a session is not registered yet", slog.String("agent", at.Agent()), slog.Any("err", err))
@@ -72,12 +72,12 @@ func (l *Location) Detached(at *roster.Attachment) {
 	l.mark(at.Agent())
 }
 
-// promptness says whether a session is registered while it begins.
-type promptness bool
+// timing says whether a session is registered while it begins.
+type timing bool
 
 const (
-	prompt promptness = true
-	late   promptness = false
+	atOnce timing = true
+	late   timing = false
 )
 
 // view is what a registration goes by: the process whose sessions are current, and what is registered on this relay.
@@ -90,7 +90,7 @@ type view struct {
 var errNoLease = errors.New("the relay has no lease in the cluster's etcd")
 
 // enter registers a session, unless it is over. One that is late displaces no other process but the one that it displaced when it began (C12).
-func (l *Location) enter(ctx context.Context, s *local, when promptness) error {
+func (l *Location) enter(ctx context.Context, s *local, when timing) error {
 	v, isThere := l.look(s)
 	for isThere {
 		if l.isDisplaced(s, v, when) {
@@ -119,7 +119,7 @@ func (l *Location) look(s *local) (v view, isThere bool) {
 }
 
 // isDisplaced says whether a session must not be registered: its process has one here by a later attempt, or it is late and another process came since it began.
-func (l *Location) isDisplaced(s *local, v view, when promptness) bool {
+func (l *Location) isDisplaced(s *local, v view, when timing) bool {
 	if v.own.process == s.at.Process() && s.at.Attach() != 0 && v.own.attach > s.at.Attach() {
 		return true
 	}
@@ -128,7 +128,7 @@ func (l *Location) isDisplaced(s *local, v view, when promptness) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if when == prompt {
+	if when == atOnce {
 		s.base = v.newest.since
 	}
 	return v.newest.since != s.base
