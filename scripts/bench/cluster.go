@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"pushrelay/internal/monotonic"
 )
 
 // clusterLines are the series of one push to a cluster.
@@ -124,7 +126,7 @@ func (c *cluster) command(ctx context.Context, m *clusterMember, args ...string)
 
 // idle compares what members hold resident that nobody uses.
 func (c *cluster) idle(ctx context.Context, single *program) ([]row, error) {
-	wait(ctx, 5*time.Second) // what a start needs is given back
+	monotonic.Sleep(ctx, 5*time.Second) // what a start needs is given back
 	alone, err := single.residentBytes()
 	if err != nil {
 		return nil, err
@@ -274,10 +276,10 @@ func (c *cluster) away(ctx context.Context, what string, die func(m *clusterMemb
 				pushing.Go(func() error { return pushUntil(ctx, m.web, &stop, &longest) })
 			}
 		}
-		wait(ctx, time.Second)
+		monotonic.Sleep(ctx, time.Second)
 		died := make(chan error, 1)
 		go func() { died <- die(leader) }() // an end takes as long as it takes: pushes go on meanwhile
-		wait(ctx, 10*time.Second)
+		monotonic.Sleep(ctx, 10*time.Second)
 		stop.Store(true)
 		if err := errors.Join(pushing.Wait(), <-died); err != nil {
 			return nil, err
@@ -312,7 +314,7 @@ func pushUntil(ctx context.Context, address string, stop *atomic.Bool, longest *
 		if took := time.Since(began); took > time.Duration(longest.Load()) {
 			longest.Store(int64(took)) // two that race lose a little of one round
 		}
-		wait(ctx, 5*time.Millisecond)
+		monotonic.Sleep(ctx, 5*time.Millisecond)
 	}
 	return nil
 }
@@ -330,12 +332,4 @@ func (c *cluster) leader(ctx context.Context) (leader *clusterMember, err error)
 		return errors.New("nobody leads")
 	})
 	return leader, err
-}
-
-// wait lets time go by, or ctx end.
-func wait(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
 }

@@ -14,15 +14,6 @@ import (
 	"pushrelay/internal/cluster/level"
 )
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
-}
-
 // start runs the level of a release that understands so much, on a relay that leads or not.
 func start(t *testing.T, client *clientv3.Client, own uint32, leads bool, understood *atomic.Uint32) (l *level.Level, ended chan error) {
 	t.Helper()
@@ -47,7 +38,7 @@ func TestLevel(t *testing.T) {
 	old, stopped := start(t, client, 2, false, &understood)
 	understood.Store(2)
 	for _, l := range []*level.Level{leader, follower, old} {
-		eventually(t, "all are at level 2", func() bool { return l.Present() == 2 })
+		enginetest.Eventually(t, "all are at level 2", func() bool { return l.Present() == 2 })
 	}
 	understood.Store(1)
 	time.Sleep(50 * time.Millisecond)
@@ -55,7 +46,7 @@ func TestLevel(t *testing.T) {
 		t.Errorf("the level fell to %d", leader.Present())
 	}
 	understood.Store(9) // more than the leader itself
-	eventually(t, "the level is 3", func() bool { return follower.Present() == 3 })
+	enginetest.Eventually(t, "the level is 3", func() bool { return follower.Present() == 3 })
 	if err := <-stopped; !errors.Is(err, level.ErrLater) || old.Present() != 2 {
 		t.Errorf("a relay that does not understand the level goes on: %v, at %d", err, old.Present())
 	}

@@ -37,7 +37,7 @@ func TestALateRegistration(t *testing.T) {
 			known, _ := c.attach(t, "site", 9, 1)
 			known.Close()
 			catchUp(t, known.Epoch(), a, b)
-			eventually(t, "relay a knows it", func() bool { return a.registry.Known("site") && !a.see("site").Connected })
+			enginetest.Eventually(t, "relay a knows it", func() bool { return a.registry.Known("site") && !a.see("site").Connected })
 
 			var elsewhere *roster.Attachment
 			if tt.before != 0 {
@@ -55,10 +55,10 @@ func TestALateRegistration(t *testing.T) {
 			way.mend()
 
 			if tt.stays {
-				eventually(t, "the session is registered", func() bool { return at.Epoch() != 0 })
+				enginetest.Eventually(t, "the session is registered", func() bool { return at.Epoch() != 0 })
 				catchUp(t, at.Epoch(), a, b, c)
 			} else {
-				eventually(t, "the session is displaced", func() bool { return s.by() != "" })
+				enginetest.Eventually(t, "the session is displaced", func() bool { return s.by() != "" })
 			}
 			if at.Current() != tt.stays {
 				t.Errorf("current is %v", at.Current())
@@ -66,7 +66,7 @@ func TestALateRegistration(t *testing.T) {
 			if elsewhere == nil {
 				return
 			}
-			eventually(t, "relay b has settled", func() bool { return elsewhere.Current() == tt.elseIs })
+			enginetest.Eventually(t, "relay b has settled", func() bool { return elsewhere.Current() == tt.elseIs })
 			if got, want := c.EpochCurrent("site", elsewhere.Epoch()), tt.newest == tt.during || tt.newest == tt.before && tt.during == 0; got != want {
 				t.Errorf("the epoch of the other session is current: %v, want %v", got, want)
 			}
@@ -84,14 +84,14 @@ func TestACopyThatIsBehind(t *testing.T) {
 	a, b := start(t, way.over(t, client), "a"), start(t, client, "b")
 	first, _ := b.attach(t, "site", 1, 1)
 	catchUp(t, first.Epoch(), a)
-	eventually(t, "relay a knows it", func() bool { return a.registry.Known("site") })
+	enginetest.Eventually(t, "relay a knows it", func() bool { return a.registry.Known("site") })
 	way.watches.shut()
 	second, _ := b.attach(t, "site", 2, 1)
 	newest, s := a.attach(t, "site", 3, 1)
 	if newest.Epoch() == 0 || s.by() != "" {
 		t.Fatalf("the newest session has epoch %d, and was taken by %q", newest.Epoch(), s.by())
 	}
-	eventually(t, "the other one is displaced", func() bool { return !second.Current() })
+	enginetest.Eventually(t, "the other one is displaced", func() bool { return !second.Current() })
 
 	// Nor does it know yet what its own epoch is worth: whoever takes a push waits for it.
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -121,7 +121,7 @@ func TestALostLease(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the session is registered again", func() bool { return at.Epoch() > was })
+	enginetest.Eventually(t, "the session is registered again", func() bool { return at.Epoch() > was })
 	catchUp(t, at.Epoch(), a, b)
 	b.wantPlaces(t, "site", "a")
 	if !at.Current() || s.by() != "" || !b.EpochCurrent("site", at.Epoch()) || !b.EpochCurrent("site", was) {
@@ -138,7 +138,7 @@ func TestALostLease(t *testing.T) {
 	if _, err := client.Delete(t.Context(), prefix+"sessions/site/a"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the session is registered again", func() bool { return at.Epoch() > was })
+	enginetest.Eventually(t, "the session is registered again", func() bool { return at.Epoch() > was })
 }
 
 func revisionOf(t *testing.T, client *clientv3.Client, key string) int64 {
@@ -157,7 +157,7 @@ func TestALateWordOfAnAgentThatHasLeft(t *testing.T) {
 	a, b, c := start(t, way.over(t, client), "a"), start(t, client, "b"), start(t, client, "c")
 	left, _ := a.attach(t, "site", 1, 1)
 	catchUp(t, left.Epoch(), a, b, c)
-	eventually(t, "all know it", func() bool { return len(b.see("site").Targets) == 1 && len(c.see("site").Targets) == 1 })
+	enginetest.Eventually(t, "all know it", func() bool { return len(b.see("site").Targets) == 1 && len(c.see("site").Targets) == 1 })
 	way.cut()
 	left.Close()
 	at, _ := b.attach(t, "site", 1, 2)
@@ -165,11 +165,11 @@ func TestALateWordOfAnAgentThatHasLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	isNew := func() bool { known := c.see("site").Targets; return len(known) == 1 && known[0].Name == "new" }
-	eventually(t, "what it announces elsewhere is known", isNew)
+	enginetest.Eventually(t, "what it announces elsewhere is known", isNew)
 	time.Sleep(500 * time.Millisecond) // relay b has nothing more to say
 	said := revisionOf(t, client, "agents/site")
 	way.requests.open()
-	eventually(t, "the session that is over is taken away", func() bool {
+	enginetest.Eventually(t, "the session that is over is taken away", func() bool {
 		there, err := client.Get(t.Context(), prefix+"sessions/site/a")
 		return err == nil && len(there.Kvs) == 0
 	})
@@ -178,7 +178,7 @@ func TestALateWordOfAnAgentThatHasLeft(t *testing.T) {
 		t.Errorf("the agent was written at revision %d and then %d; relay c knows %+v", said, now, c.see("site").Targets)
 	}
 	way.watches.open()
-	eventually(t, "the relay that it left knows it too", func() bool { return cmp.Diff(a.see("site").Targets, b.see("site").Targets) == "" })
+	enginetest.Eventually(t, "the relay that it left knows it too", func() bool { return cmp.Diff(a.see("site").Targets, b.see("site").Targets) == "" })
 }
 
 func TestARelayThatDies(t *testing.T) {
@@ -191,15 +191,15 @@ func TestARelayThatDies(t *testing.T) {
 	dead.attach(t, "both", 1, 2)
 	dead.attach(t, "one", 1, 1)
 	c.wantPlaces(t, "both", "a", "b")
-	eventually(t, "its targets are known", func() bool { return len(c.see("one").Targets) == 1 })
+	enginetest.Eventually(t, "its targets are known", func() bool { return len(c.see("one").Targets) == 1 })
 	way.cut()
 	dead.stop() // it cannot say so
 	died := time.Now()
 	c.wantPlaces(t, "both", "b")
 	c.wantPlaces(t, "one")
-	eventually(t, "the agent is gone", func() bool { return c.registry.Known("one") && !c.see("one").Connected && c.see("both").Connected })
+	enginetest.Eventually(t, "the agent is gone", func() bool { return c.registry.Known("one") && !c.see("one").Connected && c.see("both").Connected })
 	// Somebody says when it was seen last, for those that come later.
-	eventually(t, "it was seen when the relay died", func() bool {
+	enginetest.Eventually(t, "it was seen when the relay died", func() bool {
 		d := prepare(t, client, "d", "")
 		if err := d.Recover(t.Context(), d.registry); err != nil {
 			t.Fatal(err)
@@ -255,7 +255,7 @@ func TestWithoutAMajority(t *testing.T) {
 	members := cluster.Start(t, "a", "b", "c")
 	a, c := start(t, members["a"].Client(), "a"), start(t, members["c"].Client(), "c")
 	known, _ := a.attach(t, "site", 1, 1)
-	eventually(t, "relay c knows the agent", func() bool { return c.see("site").Connected })
+	enginetest.Eventually(t, "relay c knows the agent", func() bool { return c.see("site").Connected })
 	a.stop()
 	known.Close()
 	cluster.Stop("a", "b")
@@ -271,12 +271,12 @@ func TestWithoutAMajority(t *testing.T) {
 		t.Errorf("Forget of the stranger = %v", err)
 	}
 	cluster.Start(t, "b")
-	eventually(t, "the session is registered", func() bool { return at.Epoch() != 0 })
+	enginetest.Eventually(t, "the session is registered", func() bool { return at.Epoch() != 0 })
 	catchUp(t, at.Epoch(), c)
 	if !c.EpochCurrent("site", at.Epoch()) || s.by() != "" {
 		t.Error("the session is not current")
 	}
-	eventually(t, "the stranger is taken in", func() bool {
+	enginetest.Eventually(t, "the stranger is taken in", func() bool {
 		_, err := c.registry.Register(roster.Registration{Agent: "stranger", Session: &session{}, ProcessID: [16]byte{2}, TrustDomain: "example.org"})
 		return err == nil
 	})

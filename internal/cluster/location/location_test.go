@@ -133,16 +133,6 @@ func (r *relay) attach(t *testing.T, agent string, process byte, number uint64) 
 	return at, s
 }
 
-// eventually waits until something holds.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(grace); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not so after %v: %s", grace, what)
-		}
-	}
-}
-
 // catchUp waits until relays know what was registered at an epoch.
 func catchUp(t *testing.T, epoch int64, relays ...*relay) {
 	t.Helper()
@@ -157,7 +147,7 @@ func catchUp(t *testing.T, epoch int64, relays ...*relay) {
 
 func (r *relay) wantPlaces(t *testing.T, agent string, want ...string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("agent %s is at %v", agent, want), func() bool { return slices.Equal(r.Places(agent), want) })
+	enginetest.Eventually(t, fmt.Sprintf("agent %s is at %v", agent, want), func() bool { return slices.Equal(r.Places(agent), want) })
 }
 
 func TestOneProcessHasASessionOnEachRelay(t *testing.T) {
@@ -187,7 +177,7 @@ func TestTheNewestProcessWinsEverywhere(t *testing.T) {
 	atA, sa := a.attach(t, "site", 1, 1)
 	atB, sb := b.attach(t, "site", 1, 2)
 	atC, _ := c.attach(t, "site", 2, 1)
-	eventually(t, "the earlier process is displaced", func() bool { return sa.by() != "" && sb.by() != "" })
+	enginetest.Eventually(t, "the earlier process is displaced", func() bool { return sa.by() != "" && sb.by() != "" })
 	if want := "192.0.2.2:1 by relay c"; sa.by() != want || sb.by() != want {
 		t.Errorf("displaced by %q and %q, want %q", sa.by(), sb.by(), want)
 	}
@@ -211,7 +201,7 @@ func TestTheNewestProcessWinsEverywhere(t *testing.T) {
 	back, _ := a.attach(t, "site", 1, 3)
 	catchUp(t, back.Epoch(), a, b, c)
 	for _, r := range []*relay{a, b, c} {
-		eventually(t, "the conflict is known on relay "+r.Name(), func() bool { known, _ := r.registry.Agent("site"); return known.Conflict })
+		enginetest.Eventually(t, "the conflict is known on relay "+r.Name(), func() bool { known, _ := r.registry.Agent("site"); return known.Conflict })
 		if r.EpochCurrent("site", atA.Epoch()) || r.EpochCurrent("site", atC.Epoch()) || !r.EpochCurrent("site", back.Epoch()) {
 			t.Errorf("relay %s: not the newest session alone is current", r.Name())
 		}
@@ -236,7 +226,7 @@ func TestEveryRelayKnowsAllAgents(t *testing.T) {
 	client := cell(t)
 	a, b := start(t, client, "a"), start(t, client, "b")
 	at, _ := a.attach(t, "site", 1, 1)
-	eventually(t, "the other relay knows the agent", func() bool { return cmp.Diff(a.see("site"), b.see("site")) == "" })
+	enginetest.Eventually(t, "the other relay knows the agent", func() bool { return cmp.Diff(a.see("site"), b.see("site")) == "" })
 	if want := []string{"a"}; !slices.Equal(b.see("site").Relays, want) || !b.see("site").Connected {
 		t.Errorf("relay b says of the agent %+v", b.see("site"))
 	}
@@ -260,18 +250,18 @@ func TestEveryRelayKnowsAllAgents(t *testing.T) {
 	if err := at.SetTargets(targets("site", "other")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "other targets are known", func() bool { return cmp.Diff(a.see("site"), b.see("site")) == "" && len(b.see("site").Targets) == 2 })
+	enginetest.Eventually(t, "other targets are known", func() bool { return cmp.Diff(a.see("site"), b.see("site")) == "" && len(b.see("site").Targets) == 2 })
 
 	at.Close()
 	for _, r := range []*relay{a, b, c} {
-		eventually(t, "the agent is gone", func() bool { return !r.see("site").Connected })
+		enginetest.Eventually(t, "the agent is gone", func() bool { return !r.see("site").Connected })
 	}
 	ended, _ := a.registry.Agent("site")
-	eventually(t, "when it was seen last is known", func() bool {
+	enginetest.Eventually(t, "when it was seen last is known", func() bool {
 		connected, last := b.registry.LastSign("site")
 		return !connected && !last.Before(ended.LastSeen)
 	})
-	eventually(t, "the targets stay listed", func() bool { return cmp.Diff(a.see("site"), b.see("site")) == "" && len(b.see("site").Targets) == 2 })
+	enginetest.Eventually(t, "the targets stay listed", func() bool { return cmp.Diff(a.see("site"), b.see("site")) == "" && len(b.see("site").Targets) == 2 })
 }
 
 // Of two agents that announce a host the one that had it first is asked, whichever relays they came to.
@@ -279,13 +269,13 @@ func TestTheFirstAgentHasItsHostOnEveryRelay(t *testing.T) {
 	client := cell(t)
 	a, b := start(t, client, "a"), start(t, client, "b")
 	a.attach(t, "site-b", 1, 1)
-	eventually(t, "relay b knows the first", func() bool { return len(b.see("site-b").Targets) == 1 })
+	enginetest.Eventually(t, "relay b knows the first", func() bool { return len(b.see("site-b").Targets) == 1 })
 	second, _ := b.attach(t, "site-a", 2, 1)
 	if err := second.SetTargets(targets("site-b")); err != nil {
 		t.Fatal(err)
 	}
 	for _, r := range []*relay{a, b} {
-		eventually(t, "both are known", func() bool {
+		enginetest.Eventually(t, "both are known", func() bool {
 			return slices.ContainsFunc(r.see("site-a").Targets, func(t roster.Target) bool { return t.Name == "site-b" })
 		})
 		if agent, _, err := r.registry.Find(scrape.Match{Instance: "site-b:1"}); agent != "site-b" || err != nil {
@@ -303,7 +293,7 @@ func TestAnAgentThatMovesIsKnownAsItIs(t *testing.T) {
 	if err := atB.SetTargets(targets("other")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the relay that it has left knows its targets", func() bool {
+	enginetest.Eventually(t, "the relay that it has left knows its targets", func() bool {
 		seen := a.see("site")
 		return seen.Connected && len(seen.Targets) == 1 && seen.Targets[0].Name == "other"
 	})
@@ -316,7 +306,7 @@ func TestAnAgentThatMovesIsKnownAsItIs(t *testing.T) {
 	if err := again.SetTargets(targets("third")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the relay that it has left knows its targets", func() bool {
+	enginetest.Eventually(t, "the relay that it has left knows its targets", func() bool {
 		seen := b.see("site")
 		return seen.Connected && len(seen.Targets) == 1 && seen.Targets[0].Name == "third"
 	})
@@ -328,13 +318,13 @@ func TestTheBestRelaySaysWhatIsKnown(t *testing.T) {
 	a, b, c := start(t, client, "a"), start(t, client, "b"), start(t, client, "c")
 	from := func() string { return c.see("site").RemoteAddress }
 	atB, _ := b.attach(t, "site", 1, 2)
-	eventually(t, "it is known", func() bool { return from() == "192.0.2.1:2" })
+	enginetest.Eventually(t, "it is known", func() bool { return from() == "192.0.2.1:2" })
 	atA, _ := a.attach(t, "site", 1, 1) // an attempt that took longer
 	c.wantPlaces(t, "site", "b", "a")
 	if err := atB.SetTargets(targets("new")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "other targets are known", func() bool { return c.see("site").Targets[0].Name == "new" })
+	enginetest.Eventually(t, "other targets are known", func() bool { return c.see("site").Targets[0].Name == "new" })
 	if err := atA.SetTargets(targets("old")); err != nil {
 		t.Fatal(err)
 	}
@@ -344,22 +334,22 @@ func TestTheBestRelaySaysWhatIsKnown(t *testing.T) {
 	}
 	// The one that it has left knows less than it did while it was there.
 	atA.Close()
-	eventually(t, "relay a knows the other targets", func() bool { return len(a.see("site").Targets) == 1 && a.see("site").Targets[0].Name == "new" })
+	enginetest.Eventually(t, "relay a knows the other targets", func() bool { return len(a.see("site").Targets) == 1 && a.see("site").Targets[0].Name == "new" })
 
 	a.attach(t, "site", 1, 3)
 	atB.Close()
-	eventually(t, "relay a is the best", func() bool { return from() == "192.0.2.1:3" })
+	enginetest.Eventually(t, "relay a is the best", func() bool { return from() == "192.0.2.1:3" })
 	again, _ := c.attach(t, "site", 1, 4)
-	eventually(t, "relay c is the best", func() bool { return b.see("site").RemoteAddress == "192.0.2.1:4" })
+	enginetest.Eventually(t, "relay c is the best", func() bool { return b.see("site").RemoteAddress == "192.0.2.1:4" })
 	again.Close()
-	eventually(t, "relay a is the best again", func() bool { return from() == "192.0.2.1:3" && b.see("site").Connected })
+	enginetest.Eventually(t, "relay a is the best again", func() bool { return from() == "192.0.2.1:3" && b.see("site").Connected })
 }
 
 func TestForgottenOnAllRelays(t *testing.T) {
 	client := cell(t)
 	a, b := start(t, client, "a"), start(t, client, "b")
 	at, _ := a.attach(t, "site", 1, 1)
-	eventually(t, "the other relay knows the agent", func() bool { return b.see("site").Connected })
+	enginetest.Eventually(t, "the other relay knows the agent", func() bool { return b.see("site").Connected })
 	if err := b.registry.Forget("site"); !errors.Is(err, roster.ErrConnected) {
 		t.Errorf("Forget of an agent that is connected elsewhere = %v", err)
 	}
@@ -367,16 +357,16 @@ func TestForgottenOnAllRelays(t *testing.T) {
 		t.Errorf("Forget of an agent that has a session somewhere = %v", err)
 	}
 	at.Close()
-	eventually(t, "the agent is gone", func() bool { return b.registry.Forget("site") == nil })
-	eventually(t, "both have forgotten it", func() bool { return !a.registry.Known("site") && !b.registry.Known("site") })
-	eventually(t, "no session of it is current", func() bool { return !b.EpochCurrent("site", at.Epoch()) })
+	enginetest.Eventually(t, "the agent is gone", func() bool { return b.registry.Forget("site") == nil })
+	enginetest.Eventually(t, "both have forgotten it", func() bool { return !a.registry.Known("site") && !b.registry.Known("site") })
+	enginetest.Eventually(t, "no session of it is current", func() bool { return !b.EpochCurrent("site", at.Epoch()) })
 	if c := start(t, client, "c"); c.registry.Known("site") {
 		t.Error("a relay that comes later knows it")
 	}
 	if _, s := a.attach(t, "site", 1, 2); s.by() != "" {
 		t.Error("an agent that was forgotten cannot come back")
 	}
-	eventually(t, "it is known again", func() bool { return b.see("site").Connected })
+	enginetest.Eventually(t, "it is known again", func() bool { return b.see("site").Connected })
 }
 
 func TestANameIsOfOneTrustDomain(t *testing.T) {
@@ -415,7 +405,7 @@ func TestAgentsOfASingleRelayAreTakenAlong(t *testing.T) {
 	if err := b.registry.Forget("site"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is forgotten", func() bool { return !a.registry.Known("site") })
+	enginetest.Eventually(t, "it is forgotten", func() bool { return !a.registry.Known("site") })
 	a.stop()
 	again := prepare(t, client, "a", file)
 	if !again.registry.Known("site") {
@@ -434,7 +424,7 @@ func TestMetricsOfAnAgentAreThereOnce(t *testing.T) {
 	gone, _ := a.attach(t, "gone", 1, 2)
 	catchUp(t, gone.Epoch(), b)
 	gone.Close()
-	eventually(t, "the other relay knows both", func() bool { return b.see("here").Connected && b.registry.Known("gone") && !b.see("gone").Connected })
+	enginetest.Eventually(t, "the other relay knows both", func() bool { return b.see("here").Connected && b.registry.Known("gone") && !b.see("gone").Connected })
 	for r, want := range map[*relay]int{a: 1, b: 1} {
 		got, err := testutil.GatherAndCount(r.metrics, "relay_agent_up")
 		if err != nil || got != want {

@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"pushrelay/internal/cluster/enginetest"
 	"pushrelay/internal/ledger"
 )
 
@@ -77,7 +78,7 @@ func TestCompactionsMeet(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "what was under way has come to its end", func() bool {
+	enginetest.Eventually(t, "what was under way has come to its end", func() bool {
 		return members[0].journal.Refresh(t.Context()) == nil && members[0].journal.Compact(t.Context(), begin) == nil
 	})
 	wantEqual(t, append(members, start(t, "anew", client))...)
@@ -106,13 +107,13 @@ func TestPartsInUseStay(t *testing.T) {
 
 	members, ways := overFaulty(t)
 	must(t, members[0].Issue(issued("site-a", "a1", begin)))
-	ways[0].before = once(deletes, func() { must(t, anew(members[1])) })
+	ways[0].Before = once(deletes, func() { must(t, anew(members[1])) })
 	must(t, anew(members[0]))
 	wantEqual(t, append(members, start(t, "named since", members[2].journal.Client()))...)
 
 	ready, deleted, second := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	ways[1].before = once(marks, func() { close(ready); <-deleted })
-	ways[0].before = once(deletes, func() {
+	ways[1].Before = once(marks, func() { close(ready); <-deleted })
+	ways[0].Before = once(deletes, func() {
 		go func() { second <- anew(members[1]) }()
 		<-ready
 	})
@@ -131,12 +132,12 @@ func TestOneCompactionCounts(t *testing.T) {
 	wantEqual(t, members...)
 	named, over, first := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	var deleting, naming sync.Once
-	ways[1].before = func(then []clientv3.Op) {
+	ways[1].Before = func(then []clientv3.Op) {
 		if then[0].IsDelete() {
 			deleting.Do(func() { close(named); <-over })
 		}
 	}
-	ways[0].before = func(then []clientv3.Op) {
+	ways[0].Before = func(then []clientv3.Op) {
 		if then[0].IsPut() {
 			naming.Do(func() {
 				go func() { first <- members[1].journal.Compact(t.Context(), begin) }()

@@ -1,7 +1,6 @@
 package shared_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -11,107 +10,17 @@ import (
 	"testing"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"pushrelay/internal/cluster/enginetest"
 	"pushrelay/internal/ledger"
 )
 
-// A faultyKV is the way of one member to etcd. Transactions on it fail, some of them after they were committed, and while it is cut all of them wait.
-type faultyKV struct {
-	clientv3.KV
-	mu  sync.Mutex
-	u   *rand.Rand    // guarded by mu; nil for no faults but cuts
-	cut chan struct{} // guarded by mu; closed when the way is there again; nil while it is
-	// before is called with each transaction, before it is asked for; static while any is.
-	before func(then []clientv3.Op)
-	// lost is how many of the next answers are lost of transactions that are committed; guarded by mu.
-	lost int
-}
-
-var errFault = errors.New("the connection was lost")
-
-func (f *faultyKV) Txn(ctx context.Context) clientv3.Txn {
-	return &faultyTxn{Txn: f.KV.Txn(ctx), way: f, ctx: ctx}
-}
-
-type faultyTxn struct {
-	clientv3.Txn
-	way    *faultyKV
-	ctx    context.Context
-	then   []clientv3.Op
-	writes bool
-}
-
-func (t *faultyTxn) If(cs ...clientv3.Cmp) clientv3.Txn   { t.Txn = t.Txn.If(cs...); return t }
-func (t *faultyTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
-func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
-	for _, op := range ops {
-		t.writes = t.writes || op.IsPut()
-	}
-	t.then, t.Txn = ops, t.Txn.Then(ops...)
-	return t
-}
-
-func (t *faultyTxn) Commit() (*clientv3.TxnResponse, error) {
-	if t.way.before != nil {
-		t.way.before(t.then)
-	}
-	fate, cut := t.way.next(t.writes)
-	if cut != nil {
-		select {
-		case <-cut:
-		case <-t.ctx.Done():
-			return nil, t.ctx.Err()
-		}
-	}
-	if fate == 0 {
-		return nil, errFault // before
-	}
-	resp, err := t.Txn.Commit()
-	if fate == 1 {
-		return nil, errFault // after
-	}
-	return resp, err
-}
-
-// next returns what becomes of the next transaction, and what it has to wait for first.
-func (f *faultyKV) next(writes bool) (fate int, cut chan struct{}) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fate = 2
-	switch {
-	case f.lost > 0 && writes:
-		f.lost--
-		fate = 1
-	case f.u != nil:
-		fate = f.u.IntN(8)
-	}
-	return fate, f.cut
-}
-
-// pause cuts the way until the function that it returns is called.
-func (f *faultyKV) pause() (resume func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cut = make(chan struct{})
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		close(f.cut)
-		f.cut = nil
-	}
-}
-
 // overFaulty are members that share one etcd, each by a way of its own.
-func overFaulty(t *testing.T) (members []*member, ways []*faultyKV) {
+func overFaulty(t *testing.T) (members []*member, ways []*enginetest.FaultyKV) {
 	t.Helper()
 	engine := enginetest.New(t, 1).Start(t, "a")["a"]
 	for _, name := range enginetest.Names(3) {
-		client := *engine.Client()
-		way := &faultyKV{KV: client.KV}
-		client.KV = way
-		members, ways = append(members, start(t, name, &client)), append(ways, way)
+		client, way := enginetest.OverFaulty(engine)
+		members, ways = append(members, start(t, name, client)), append(ways, way)
 	}
 	return members, ways
 }
@@ -130,16 +39,14 @@ func TestLostAnswers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			name := strings.ReplaceAll(tt.name, " ", "-")
 			count := len(members[0].Records())
-			ways[0].mu.Lock()
-			ways[0].lost = 1
-			ways[0].mu.Unlock()
+			ways[0].LoseAnswer()
 			var asking sync.WaitGroup
 			asking.Go(func() {
 				if _, err := members[0].Revoke(ledger.Revocation{Agent: name, At: begin}); err != nil {
 					t.Error(err)
 				}
 			})
-			eventually(t, "another one hears it", func() bool {
+			enginetest.Eventually(t, "another one hears it", func() bool {
 				_, refused := members[1].Refuses(name, "1")
 				return refused
 			})
@@ -163,9 +70,7 @@ func TestFaults(t *testing.T) {
 			members, ways := overFaulty(t)
 			must(t, members[0].MakeToken(tokenOf(1, 40, "site-", true)))
 			for i, way := range ways {
-				way.mu.Lock()
-				way.u = rand.New(rand.NewPCG(seed, uint64(i)))
-				way.mu.Unlock()
+				way.Fail(rand.New(rand.NewPCG(seed, uint64(i))), 8)
 			}
 			var let, failed atomic.Int64
 			together(members, func(i int, m *member) {
@@ -191,9 +96,7 @@ func TestFaults(t *testing.T) {
 				}
 			})
 			for _, way := range ways {
-				way.mu.Lock()
-				way.u = nil
-				way.mu.Unlock()
+				way.Heal()
 			}
 			wantEqual(t, members...)
 			used := len(members[0].Agents())
@@ -232,7 +135,7 @@ func TestNoMajority(t *testing.T) {
 		}
 	}
 	b := start(t, "b", c.Start(t, "b")["b"].Client())
-	eventually(t, "it goes on", func() bool { return a.Issue(issued("site-c", "c1", begin)) == nil })
+	enginetest.Eventually(t, "it goes on", func() bool { return a.Issue(issued("site-c", "c1", begin)) == nil })
 	if _, err := b.Revoke(ledger.Revocation{Agent: "site-c", At: begin}); err != nil {
 		t.Fatal(err)
 	}

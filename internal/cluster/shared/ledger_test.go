@@ -71,15 +71,6 @@ func three(t testing.TB) (members []*member, client *clientv3.Client) {
 	return members, client
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
-}
-
 func text(t testing.TB, s *ledger.State) string {
 	t.Helper()
 	lines, err := ledger.EncodeRecords(s.Records())
@@ -92,7 +83,7 @@ func text(t testing.TB, s *ledger.State) string {
 // wantEqual waits until all that members have written counts everywhere, and compares it. Nobody writes any more.
 func wantEqual(t testing.TB, members ...*member) {
 	t.Helper()
-	eventually(t, "all count the same", func() bool {
+	enginetest.Eventually(t, "all count the same", func() bool {
 		for _, m := range members {
 			if text(t, m.State) != text(t, members[0].State) {
 				return false
@@ -214,7 +205,7 @@ func TestRevocationsAreHeard(t *testing.T) {
 			if m == by {
 				continue
 			}
-			eventually(t, "the others refuse it, and are told", func() bool {
+			enginetest.Eventually(t, "the others refuse it, and are told", func() bool {
 				_, refused := m.Refuses(name, serial)
 				return refused && m.revoked.Load() > before[i]
 			})
@@ -251,13 +242,13 @@ func TestDecisionsAreOnTheNewest(t *testing.T) {
 	a, b := members[0], members[1]
 	at := a.journal.At()
 	must(t, b.Issue(issued("site-b", "b1", begin)))
-	eventually(t, "the other one has heard", func() bool { return a.HasAny("site-b") })
+	enginetest.Eventually(t, "the other one has heard", func() bool { return a.HasAny("site-b") })
 	if err := a.journal.Append(t.Context(), at, b.Records()); !errors.Is(err, ledger.ErrOvertaken) {
 		t.Errorf("Append() of what was decided before = %v", err)
 	}
 	counted, err := a.journal.Reread(t.Context(), func() {
 		must(t, b.Issue(issued("site-b", "b2", begin)))
-		eventually(t, "the other one has heard", func() bool { return a.Has("site-b", "b2") })
+		enginetest.Eventually(t, "the other one has heard", func() bool { return a.Has("site-b", "b2") })
 	})
 	if err != nil || counted || !a.Has("site-b", "b2") {
 		t.Errorf("what was read before was put in the place of more: %v, %v", counted, err)
@@ -272,7 +263,7 @@ func TestDecisionsAreOnTheNewest(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(t, late.Issue(issued("site-c", "c1", begin)))
-	eventually(t, "all have what it noted", func() bool { return a.HasAny("site-c") && b.HasAny("site-c") })
+	enginetest.Eventually(t, "all have what it noted", func() bool { return a.HasAny("site-c") && b.HasAny("site-c") })
 	wantEqual(t, append(members, start(t, "anew", client))...)
 }
 
@@ -320,7 +311,7 @@ func TestImportAndExport(t *testing.T) {
 	if diff := cmp.Diff(file.Agents(), members[1].Agents()); diff != "" {
 		t.Errorf("after the import (-file +cluster):\n%s", diff)
 	}
-	eventually(t, "the others are told of what was revoked", func() bool { return members[1].revoked.Load() > 0 })
+	enginetest.Eventually(t, "the others are told of what was revoked", func() bool { return members[1].revoked.Load() > 0 })
 
 	must(t, members[0].Issue(issued("site-y", "fffe", begin)))
 	must(t, file.Issue(issued("site-y", "fffe", begin)))

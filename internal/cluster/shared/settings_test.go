@@ -112,7 +112,7 @@ func (s *setter) uses(k shared.Kind) string {
 func wantUsed(t *testing.T, k shared.Kind, want string, setters ...*setter) {
 	t.Helper()
 	for _, s := range setters {
-		eventually(t, fmt.Sprintf("%s goes by %q", s.name, want), func() bool { return s.uses(k) == want })
+		enginetest.Eventually(t, fmt.Sprintf("%s goes by %q", s.name, want), func() bool { return s.uses(k) == want })
 	}
 	for _, s := range setters {
 		if got := s.Current(k); textOf(got.Text) != want || got.Revision != setters[0].Current(k).Revision {
@@ -168,7 +168,7 @@ func TestOtherFilesAreTold(t *testing.T) {
 		t.Helper()
 		for name, want := range map[string]int{"differ": differs, "refused": refused} {
 			text := fmt.Sprintf("relay_cluster_settings_%s{file=\"policy\"} %d\n", name, want)
-			eventually(t, text, func() bool {
+			enginetest.Eventually(t, text, func() bool {
 				all, err := testutil.CollectAndFormat(b.reg, expfmt.TypeTextPlain, "relay_cluster_settings_"+name)
 				return err == nil && strings.Contains(string(all), text)
 			})
@@ -188,7 +188,7 @@ func TestOtherFilesAreTold(t *testing.T) {
 		t.Errorf("it was logged %d times:\n%s", n, b.logged)
 	}
 	must(t, a.Set(t.Context(), shared.PolicyFile, []byte("unread by b")))
-	eventually(t, "b has heard", func() bool { return string(b.Current(shared.PolicyFile).Text) == "unread by b" })
+	enginetest.Eventually(t, "b has heard", func() bool { return string(b.Current(shared.PolicyFile).Text) == "unread by b" })
 	want(1, 1, differs, "the policy file of a, by which all relays go, cannot be put to use here: line 1: it cannot be read")
 	if got := b.uses(shared.PolicyFile); got != "the leader's other" {
 		t.Errorf("b goes by %q, want the earlier one", got)
@@ -217,21 +217,17 @@ func TestOtherFilesAreTold(t *testing.T) {
 
 // TestSettingsOverFaults: a setting whose answer was lost is set once, and without a majority it is said that there is none.
 func TestSettingsOverFaults(t *testing.T) {
-	client := *enginetest.New(t, 1).Start(t, "a")["a"].Client()
-	way := &faultyKV{KV: client.KV}
-	client.KV = way
-	a := startSetter(t, "a", &client)
+	client, way := enginetest.OverFaulty(enginetest.New(t, 1).Start(t, "a")["a"])
+	a := startSetter(t, "a", client)
 	a.lead(t)
-	way.mu.Lock()
-	way.lost = 1
-	way.mu.Unlock()
+	way.LoseAnswer()
 	must(t, a.Set(t.Context(), shared.ConfigFile, []byte("once")))
 	resp, err := client.Get(t.Context(), "/test/settings/config")
 	must(t, err)
 	if got := resp.Kvs[0].Version; got != 1 {
 		t.Errorf("it was written %d times", got)
 	}
-	resume := way.pause()
+	resume := way.Cut()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := a.Set(ctx, shared.ConfigFile, []byte("never")); err == nil || !strings.Contains(err.Error(), "no majority of the cluster answers") {

@@ -49,12 +49,7 @@ func TestEtcdOfOnesOwn(t *testing.T) {
 	want := map[string]float64{`done{instance="", job="before"}`: 1}
 	push := func(m *member, value int) {
 		t.Helper()
-		client.Eventually(t, 30*time.Second, "a push at "+m.name, func() error {
-			if code, answer := m.push(http.MethodPut, "/job/at-"+m.name, value); code != http.StatusOK {
-				return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
-			}
-			return nil
-		})
+		m.pushUntil(t, 30*time.Second, "/job/at-"+m.name, value, http.StatusOK)
 		want[fmt.Sprintf(`done{instance="", job="at-%s"}`, m.name)] = float64(value)
 	}
 	wantEverywhere := func(members ...*member) {
@@ -152,22 +147,12 @@ func TestEtcdAway(t *testing.T) {
 	}
 	etcd.Stop()
 	for _, m := range s.members {
-		client.Eventually(t, 30*time.Second, "pushes refused at "+m.name, func() error {
-			if code, answer := m.push(http.MethodPut, "/job/lost", 1); code != http.StatusServiceUnavailable {
-				return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
-			}
-			return nil
-		})
+		m.pushUntil(t, 30*time.Second, "/job/lost", 1, http.StatusServiceUnavailable)
 		client.Eventually(t, 30*time.Second, "what "+m.name+" has", func() error { return wantAll(m, want) })
 	}
 	etcd.Start(t)
 	for _, m := range s.members {
-		client.Eventually(t, 60*time.Second, "pushes taken at "+m.name, func() error {
-			if code, answer := m.push(http.MethodPut, "/job/back", 2); code != http.StatusOK {
-				return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
-			}
-			return nil
-		})
+		m.pushUntil(t, 60*time.Second, "/job/back", 2, http.StatusOK)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"pushrelay/internal/e2e/client"
+	"pushrelay/internal/monotonic"
 )
 
 // The load is pushers that know what each of their groups may hold, and scrapers that remember what they saw.
@@ -200,9 +201,9 @@ func (l *load) pushMixed(ctx context.Context, m *member, name string, u *rand.Ra
 			states, group = map[string]groupState{"none": nil}, fmt.Sprintf("%s-%d", name, n)
 		case !acked:
 			l.refused.Add(1)
-			client.Pause(ctx, 50*time.Millisecond)
+			monotonic.Sleep(ctx, 50*time.Millisecond)
 		}
-		client.Pause(ctx, l.pause)
+		monotonic.Sleep(ctx, l.pause)
 	}
 }
 
@@ -215,9 +216,9 @@ func (l *load) pushRising(ctx context.Context, m *member, group string) {
 			l.rising[group] = n
 			l.mu.Unlock()
 		} else {
-			client.Pause(ctx, 50*time.Millisecond)
+			monotonic.Sleep(ctx, 50*time.Millisecond)
 		}
-		client.Pause(ctx, l.pause)
+		monotonic.Sleep(ctx, l.pause)
 	}
 }
 
@@ -261,7 +262,7 @@ type sighting struct {
 func (l *load) scrape(ctx context.Context, turn int) {
 	seen := map[string]sighting{}
 	for ctx.Err() == nil {
-		client.Pause(ctx, 4*l.pause)
+		monotonic.Sleep(ctx, 4*l.pause)
 		m := l.members[turn%len(l.members)]
 		turn++
 		l.mu.Lock()
@@ -321,14 +322,7 @@ func (l *load) wantService() {
 func (l *load) wantServiceOf(members []*member) {
 	l.t.Helper()
 	for _, m := range members {
-		var code int
-		var answer string
-		client.Eventually(l.t, 60*time.Second, m.name+" takes pushes", func() error {
-			if code, answer = m.push(http.MethodPut, "/job/service-"+m.name, int(l.acked.Load())); code != http.StatusOK {
-				return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
-			}
-			return nil
-		})
+		m.pushUntil(l.t, 60*time.Second, "/job/service-"+m.name, int(l.acked.Load()), http.StatusOK)
 	}
 	for _, m := range members {
 		client.Eventually(l.t, 60*time.Second, m.name+" shows pushes", func() error { _, err := l.page(m); return err })

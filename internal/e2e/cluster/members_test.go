@@ -246,6 +246,17 @@ func (m *member) push(method, path string, value int) (code int, answer string) 
 	return r.Status, r.Body
 }
 
+// pushUntil pushes until the answer has that status.
+func (m *member) pushUntil(t testing.TB, within time.Duration, path string, value, status int) {
+	t.Helper()
+	client.Eventually(t, within, fmt.Sprintf("status %d of a push at %s", status, m.name), func() error {
+		if code, answer := m.push(http.MethodPut, path, value); code != status {
+			return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
+		}
+		return nil
+	})
+}
+
 // TestThreeRelays: what is pushed at any relay is scraped at any, also while the one that decides is dead, and when it is back.
 func TestThreeRelays(t *testing.T) {
 	t.Parallel()

@@ -50,12 +50,7 @@ func TestWitness(t *testing.T) {
 	want := map[string]float64{}
 	push := func(m *member, value int) {
 		t.Helper()
-		client.Eventually(t, 30*time.Second, "a push at "+m.name, func() error {
-			if code, answer := m.push(http.MethodPut, "/job/at-"+m.name, value); code != http.StatusOK {
-				return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
-			}
-			return nil
-		})
+		m.pushUntil(t, 30*time.Second, "/job/at-"+m.name, value, http.StatusOK)
 		want[fmt.Sprintf(`done{instance="", job="at-%s"}`, m.name)] = float64(value)
 	}
 	for _, m := range relays {
@@ -78,12 +73,7 @@ func TestWitness(t *testing.T) {
 	client.WantAllSeries(t, left.url, want)
 
 	witness.Kill(t)
-	client.Eventually(t, 30*time.Second, "pushes refused without a majority", func() error {
-		if code, answer := left.push(http.MethodPut, "/job/lost", 3); code != http.StatusServiceUnavailable {
-			return fmt.Errorf("%w: %d %s", client.ErrStatus, code, answer)
-		}
-		return nil
-	})
+	left.pushUntil(t, 30*time.Second, "/job/lost", 3, http.StatusServiceUnavailable)
 	client.WantAllSeries(t, left.url, want)
 
 	witness.restart(t)

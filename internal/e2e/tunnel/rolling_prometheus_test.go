@@ -18,6 +18,7 @@ import (
 	"pushrelay/internal/e2e/house"
 	"pushrelay/internal/e2e/program"
 	"pushrelay/internal/e2e/promserver"
+	"pushrelay/internal/monotonic"
 )
 
 // balancedConfig is the configuration that docs/how-to/two-relays.md has for two relays: one name for the list and for the scrapes.
@@ -62,7 +63,7 @@ func TestPrometheusOverRollingRestart(t *testing.T) {
 	defer cancel()
 	scraping.Go(func() {
 		url := strings.Replace(first.TargetURL(a.Name, paths[0], address), first.URL, b.url, 1)
-		for ; ctx.Err() == nil; client.Pause(ctx, 20*time.Millisecond) {
+		for ; ctx.Err() == nil; monotonic.Sleep(ctx, 20*time.Millisecond) {
 			if err := client.ScrapedAs(url, promserver.RollingBody); err != nil {
 				t.Errorf("at %s: %v", time.Now().Format(time.StampMilli), err)
 			}
@@ -70,13 +71,13 @@ func TestPrometheusOverRollingRestart(t *testing.T) {
 	})
 
 	begun := time.Now()
-	client.Pause(t.Context(), 2*promserver.RollingInterval)
+	monotonic.Sleep(t.Context(), 2*promserver.RollingInterval)
 	for n, r := range relays {
 		b.backends[n].learn(t, func() { r.Stop(t) })
-		client.Pause(t.Context(), promserver.RollingInterval) // away for as long as every target is scraped once
+		monotonic.Sleep(t.Context(), promserver.RollingInterval) // away for as long as every target is scraped once
 		r.Start(t)
 		r.WaitAttached(t, a.Name)
-		client.Pause(t.Context(), 2*promserver.RollingInterval)
+		monotonic.Sleep(t.Context(), 2*promserver.RollingInterval)
 	}
 
 	for n, be := range b.backends {

@@ -2,7 +2,6 @@ package replicated_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -21,102 +20,6 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/keep/replicated"
 )
-
-// A faultyKV is the way of one member to etcd. Transactions on it fail, some of them after they were committed, and while it is cut all of them wait.
-type faultyKV struct {
-	clientv3.KV
-	mu  sync.Mutex
-	u   *rand.Rand    // guarded by mu; nil for no faults but cuts
-	cut chan struct{} // guarded by mu; closed when the way is there again; nil while it is
-	// inOutcome has the way cut behind the next transaction that leaves an outcome unfinished; guarded by mu.
-	inOutcome bool
-}
-
-var errFault = errors.New("the connection was lost")
-
-func (f *faultyKV) Txn(ctx context.Context) clientv3.Txn {
-	return &faultyTxn{Txn: f.KV.Txn(ctx), way: f, ctx: ctx}
-}
-
-type faultyTxn struct {
-	clientv3.Txn
-	way *faultyKV
-	ctx context.Context
-	// leavesMore says that another transaction of the same outcome follows.
-	leavesMore bool
-}
-
-func (t *faultyTxn) If(cs ...clientv3.Cmp) clientv3.Txn { t.Txn = t.Txn.If(cs...); return t }
-func (t *faultyTxn) Then(ops ...clientv3.Op) clientv3.Txn {
-	for _, op := range ops {
-		pos := &storagev1.ClusterPosition{}
-		if strings.HasSuffix(string(op.KeyBytes()), "/position") && proto.Unmarshal(op.ValueBytes(), pos) == nil {
-			t.leavesMore = pos.GetMore()
-		}
-	}
-	t.Txn = t.Txn.Then(ops...)
-	return t
-}
-func (t *faultyTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
-
-func (t *faultyTxn) Commit() (*clientv3.TxnResponse, error) {
-	fate, cut := t.way.next(t.leavesMore)
-	if cut != nil {
-		select {
-		case <-cut:
-		case <-t.ctx.Done():
-			return nil, t.ctx.Err()
-		}
-	}
-	if fate == 0 {
-		return nil, errFault // before
-	}
-	resp, err := t.Txn.Commit()
-	if fate == 1 {
-		return nil, errFault // after
-	}
-	return resp, err
-}
-
-// next returns what becomes of the next transaction, and what it has to wait for first.
-func (f *faultyKV) next(leavesMore bool) (fate int, cut chan struct{}) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fate, cut = 2, f.cut
-	if f.u != nil {
-		fate = f.u.IntN(12)
-	}
-	if f.inOutcome && leavesMore {
-		f.inOutcome, f.cut = false, make(chan struct{})
-	}
-	return fate, cut
-}
-
-// cutInOutcome cuts the way within the next outcome of several transactions, until the function that it returns is called.
-func (f *faultyKV) cutInOutcome() (resume func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.inOutcome = true
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		close(f.cut)
-		f.cut = nil
-	}
-}
-
-// pause cuts the way until the function that it returns is called.
-func (f *faultyKV) pause() (resume func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.cut = make(chan struct{})
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		close(f.cut)
-		f.cut = nil
-	}
-}
 
 // A pusher pushes rising values to a group of its own, and remembers what became of them.
 type pusher struct {
@@ -223,14 +126,13 @@ func TestFaults(t *testing.T) {
 			u := rand.New(rand.NewPCG(seed, 20))
 			engines := enginetest.New(t, 1).Start(t, "a")
 			var members []*member
-			var ways []*faultyKV
+			var ways []*enginetest.FaultyKV
 			for i, name := range enginetest.Names(3) {
-				client := *engines["a"].Client()
-				way := &faultyKV{KV: client.KV, u: rand.New(rand.NewPCG(u.Uint64(), 1))}
-				client.KV = way
+				client, way := enginetest.OverFaulty(engines["a"])
+				way.Fail(rand.New(rand.NewPCG(u.Uint64(), 1)), 12)
 				ways = append(ways, way)
 				members = append(members, start(t, name, replicated.Config{
-					Client: &client, Silence: 300 * time.Millisecond, Store: groupstore.Config{Now: skewed(time.Duration(i-1) * 2 * time.Hour)},
+					Client: client, Silence: 300 * time.Millisecond, Store: groupstore.Config{Now: skewed(time.Duration(i-1) * 2 * time.Hour)},
 				}))
 			}
 			ctx, cancel := context.WithCancel(t.Context())
@@ -256,7 +158,7 @@ func TestFaults(t *testing.T) {
 				time.Sleep(time.Duration(50+u.IntN(200)) * time.Millisecond)
 				for i, m := range members {
 					if m == leader {
-						resume := ways[i].pause()
+						resume := ways[i].Cut()
 						time.Sleep(time.Duration(300+u.IntN(500)) * time.Millisecond)
 						resume()
 					}
@@ -292,23 +194,33 @@ func acknowledged(pushers []*pusher) (total int64) {
 	return total
 }
 
+// leavesMore says whether another transaction of the same outcome follows.
+func leavesMore(then []clientv3.Op) (more bool) {
+	for _, op := range then {
+		pos := &storagev1.ClusterPosition{}
+		if strings.HasSuffix(string(op.KeyBytes()), "/position") && proto.Unmarshal(op.ValueBytes(), pos) == nil {
+			more = pos.GetMore()
+		}
+	}
+	return more
+}
+
 // TestUnfinishedOutcome: a leader that is cut off between two transactions of one outcome leaves records in etcd that nobody ever shows, and the next one
 // writes them again as they were (C4).
 func TestUnfinishedOutcome(t *testing.T) {
 	engines := enginetest.New(t, 1).Start(t, "a")
-	ways := map[string]*faultyKV{}
+	ways := map[string]*enginetest.FaultyKV{}
 	var members []*member
 	for _, name := range enginetest.Names(2) {
-		client := *engines["a"].Client()
-		ways[name] = &faultyKV{KV: client.KV}
-		client.KV = ways[name]
-		members = append(members, start(t, name, replicated.Config{Client: &client, Silence: 500 * time.Millisecond}))
+		client, way := enginetest.OverFaulty(engines["a"])
+		ways[name] = way
+		members = append(members, start(t, name, replicated.Config{Client: client, Silence: 500 * time.Millisecond}))
 	}
 	first := leaderOf(t, members...)
 	if o := pushLarge(t.Context(), t, first, "large", 1); o.Kind != change.Applied {
 		t.Fatalf("the first push: %v", o)
 	}
-	resume := ways[first.name].cutInOutcome()
+	resume := ways[first.name].CutAfter(leavesMore)
 	asked, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if o := pushLarge(asked, t, first, "large", 2); o.Kind == change.Applied {
@@ -320,7 +232,7 @@ func TestUnfinishedOutcome(t *testing.T) {
 			next = m
 		}
 	}
-	eventually(t, "the other one leads", next.Leads)
+	enginetest.Eventually(t, "the other one leads", next.Leads)
 	late := start(t, "late", replicated.Config{Client: engines["a"].Client(), Silence: time.Hour})
 	for _, m := range append(members, late) {
 		if got := valueOf(m, keyOf(t, "large")); got != 1 {

@@ -79,17 +79,16 @@ func TestHandOver(t *testing.T) {
 func TestHandOverWaits(t *testing.T) {
 	engines := enginetest.New(t, 1).Start(t, "a")
 	var members []*member
-	ways := map[string]*faultyKV{}
+	ways := map[string]*enginetest.FaultyKV{}
 	for _, name := range enginetest.Names(2) {
-		client := *engines["a"].Client()
-		ways[name] = &faultyKV{KV: client.KV}
-		client.KV = ways[name]
-		members = append(members, start(t, name, replicated.Config{Client: &client, Silence: 3 * time.Second}))
+		client, way := enginetest.OverFaulty(engines["a"])
+		ways[name] = way
+		members = append(members, start(t, name, replicated.Config{Client: client, Silence: 3 * time.Second}))
 	}
 	first := leaderOf(t, members...)
 	for _, m := range members {
 		if m != first {
-			resume := ways[m.name].pause()
+			resume := ways[m.name].Cut()
 			time.AfterFunc(500*time.Millisecond, resume)
 		}
 	}
@@ -106,12 +105,11 @@ func TestHeardOverTheLink(t *testing.T) {
 	const silence = 300 * time.Millisecond
 	engines := enginetest.New(t, 1).Start(t, "a")
 	var members []*member
-	ways := map[string]*faultyKV{}
+	ways := map[string]*enginetest.FaultyKV{}
 	for _, name := range enginetest.Names(2) {
-		client := *engines["a"].Client()
-		ways[name] = &faultyKV{KV: client.KV}
-		client.KV = ways[name]
-		members = append(members, start(t, name, replicated.Config{Client: &client, Silence: silence, Heard: time.Now}))
+		client, way := enginetest.OverFaulty(engines["a"])
+		ways[name] = way
+		members = append(members, start(t, name, replicated.Config{Client: client, Silence: silence, Heard: time.Now}))
 	}
 	first := leaderOf(t, members...)
 	other := members[0]
@@ -119,9 +117,9 @@ func TestHeardOverTheLink(t *testing.T) {
 		other = members[1]
 	}
 	cut := time.Now()
-	resume := ways[first.name].pause()
+	resume := ways[first.name].Cut()
 	defer resume()
-	eventually(t, "the other one leads", other.Leads)
+	enginetest.Eventually(t, "the other one leads", other.Leads)
 	if after := time.Since(cut); after < 2*silence {
 		t.Errorf("a leader that is heard over the link is replaced after %v", after)
 	}

@@ -50,19 +50,10 @@ func start(t testing.TB, name string, cfg replicated.Config) *member {
 	return m
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
-}
-
 // leaderOf waits for a leader of which all know.
 func leaderOf(t testing.TB, members ...*member) (leader *member) {
 	t.Helper()
-	eventually(t, "all know the leader", func() bool {
+	enginetest.Eventually(t, "all know the leader", func() bool {
 		leader = nil
 		for _, m := range members {
 			if m.Leads() {
@@ -123,7 +114,7 @@ func recordsOf(store *groupstore.Store) (map[groupstore.RecordID][]byte, uint64)
 // wantEqual waits until all copies are at the leader's position, and compares all that they hold. Nobody pushes any more.
 func wantEqual(t *testing.T, members ...*member) (leader *member) {
 	t.Helper()
-	eventually(t, "all are where the leader is", func() bool {
+	enginetest.Eventually(t, "all are where the leader is", func() bool {
 		leader = leaderOf(t, members...)
 		at := leader.Store().Position()
 		for _, m := range members {

@@ -38,7 +38,7 @@ func TestLostMajority(t *testing.T) {
 	if err := left.CatchUp(t.Context()); err != nil || valueOf(left, keyOf(t, "j")) != 1 {
 		t.Errorf("after catching up (%v) a member shows %d, want 1", err, valueOf(left, keyOf(t, "j")))
 	}
-	eventually(t, "a majority is heard", func() bool { return left.Status().HasQuorum })
+	enginetest.Eventually(t, "a majority is heard", func() bool { return left.Status().HasQuorum })
 	want := left.Status()
 	if err := left.WaitFor(t.Context(), want.Position); err != nil || want.Position != 1 || want.Lag != 0 || want.Leader.Name != leader.name || want.Leads ||
 		want.Revision == 0 || time.Since(want.Clock).Abs() > time.Hour {
@@ -55,14 +55,14 @@ func TestLostMajority(t *testing.T) {
 			engine.Close()
 		}
 	}
-	eventually(t, "the member knows that it is alone", func() bool { return !left.Status().HasQuorum })
+	enginetest.Eventually(t, "the member knows that it is alone", func() bool { return !left.Status().HasQuorum })
 	if err := left.CatchUp(t.Context()); err != nil || valueOf(left, keyOf(t, "j")) != 1 {
 		t.Errorf("a member that is alone shows %d, and %v", valueOf(left, keyOf(t, "j")), err)
 	}
 	if err := left.Ready(time.Hour); err != nil {
 		t.Errorf("a member that is alone for a moment is not ready: %v", err)
 	}
-	eventually(t, "it is alone for too long", func() bool {
+	enginetest.Eventually(t, "it is alone for too long", func() bool {
 		err := left.Ready(100 * time.Millisecond)
 		return err != nil && strings.Contains(err.Error(), "no majority")
 	})
