@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -27,3 +28,11 @@ func Eventually(t testing.TB, within time.Duration, what string, check func() er
 
 // Patience is how long the tests wait for what a scraper would have given up: an answer that is late is then seen as one.
 const Patience = 60 * time.Second
+
+// Pause waits, or until the context ends.
+func Pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}

@@ -12,7 +12,6 @@ import (
 
 	"pushrelay/internal/e2e/client"
 	"pushrelay/internal/e2e/program"
-	"pushrelay/internal/monotonic"
 )
 
 // An agent has a session with each relay, and itself for a target.
@@ -66,7 +65,7 @@ func (l *load) pushThrough(ctx context.Context, a *agent) {
 		l.mu.Lock()
 		l.added[a.name]++
 		l.mu.Unlock()
-		monotonic.Sleep(ctx, 4*l.pause)
+		client.Pause(ctx, 4*l.pause)
 	}
 }
 
@@ -90,7 +89,7 @@ func (l *load) scrapeThrough(ctx context.Context, a *agent) {
 			l.away = max(l.away, time.Since(away))
 			l.mu.Unlock()
 		}
-		monotonic.Sleep(ctx, 10*l.pause)
+		client.Pause(ctx, 10*l.pause)
 	}
 }
 

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"pushrelay/internal/e2e/client"
-	"pushrelay/internal/monotonic"
 )
 
 // The load is pushers that know what each of their groups may hold, and scrapers that remember what they saw.
@@ -201,9 +200,9 @@ func (l *load) pushMixed(ctx context.Context, m *member, name string, u *rand.Ra
 			states, group = map[string]groupState{"none": nil}, fmt.Sprintf("%s-%d", name, n)
 		case !acked:
 			l.refused.Add(1)
-			monotonic.Sleep(ctx, 50*time.Millisecond)
+			client.Pause(ctx, 50*time.Millisecond)
 		}
-		monotonic.Sleep(ctx, l.pause)
+		client.Pause(ctx, l.pause)
 	}
 }
 
@@ -216,9 +215,9 @@ func (l *load) pushRising(ctx context.Context, m *member, group string) {
 			l.rising[group] = n
 			l.mu.Unlock()
 		} else {
-			monotonic.Sleep(ctx, 50*time.Millisecond)
+			client.Pause(ctx, 50*time.Millisecond)
 		}
-		monotonic.Sleep(ctx, l.pause)
+		client.Pause(ctx, l.pause)
 	}
 }
 
@@ -262,7 +261,7 @@ type sighting struct {
 func (l *load) scrape(ctx context.Context, turn int) {
 	seen := map[string]sighting{}
 	for ctx.Err() == nil {
-		monotonic.Sleep(ctx, 4*l.pause)
+		client.Pause(ctx, 4*l.pause)
 		m := l.members[turn%len(l.members)]
 		turn++
 		l.mu.Lock()

@@ -15,7 +15,6 @@ import (
 	"pushrelay/internal/e2e/client"
 	"pushrelay/internal/e2e/program"
 	"pushrelay/internal/e2e/promserver"
-	"pushrelay/internal/monotonic"
 )
 
 // balancedConfig is what docs/how-to/several-relays.md has for Prometheus, with short intervals.
@@ -79,7 +78,7 @@ func TestPrometheusBehindBalancer(t *testing.T) {
 	failed := make(chan []string, 1)
 	go func() {
 		var all []string
-		for ; scraping.Err() == nil; monotonic.Sleep(scraping, 50*time.Millisecond) {
+		for ; scraping.Err() == nil; client.Pause(scraping, 50*time.Millisecond) {
 			if r, err := client.Fetch(http.MethodGet, "http://"+balanced+"/metrics", nil); err != nil || r.Status != http.StatusOK {
 				all = append(all, fmt.Sprintf("%s: %d %v", time.Now().Format(clock), r.Status, err))
 			}

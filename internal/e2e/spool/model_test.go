@@ -16,7 +16,6 @@ import (
 
 	"pushrelay/internal/e2e/client"
 	"pushrelay/internal/e2e/house"
-	"pushrelay/internal/monotonic"
 )
 
 // A groupState is what one group holds: the values of its three families, 0 for none. PUT sets the first two together.
@@ -139,7 +138,7 @@ func (j *spoolJob) push(ctx context.Context, g *modelGroup) {
 	}
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED): // The agent is not there: nothing has happened.
-		monotonic.Sleep(ctx, 10*time.Millisecond)
+		client.Pause(ctx, 10*time.Millisecond)
 		return
 	case err != nil || got.Status == http.StatusServiceUnavailable:
 		j.asked.inDoubt.Add(1)
@@ -168,7 +167,7 @@ func (j *spoolJob) pushRefused(ctx context.Context) {
 	got, err := j.send(http.MethodPut, "/metrics/job/"+j.name+"/n/clash", fmt.Sprintf("# TYPE outage_clash gauge\noutage_clash %d\n", j.next))
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		monotonic.Sleep(ctx, 10*time.Millisecond)
+		client.Pause(ctx, 10*time.Millisecond)
 	case err != nil || got.Status == http.StatusServiceUnavailable:
 		j.asked.inDoubt.Add(1)
 	case got.Status == http.StatusAccepted && got.Header.Get("X-Relay-Spooled") == "true":

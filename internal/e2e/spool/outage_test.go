@@ -21,7 +21,6 @@ import (
 	"pushrelay/internal/e2e/house"
 	"pushrelay/internal/e2e/program"
 	"pushrelay/internal/faultproxy"
-	"pushrelay/internal/monotonic"
 )
 
 var (
@@ -246,7 +245,7 @@ func TestSpoolCounts(t *testing.T) {
 func (o *outage) breakNetwork(t *testing.T) {
 	t.Helper()
 	o.breakAllBut(o.random.IntN(3))
-	monotonic.Sleep(t.Context(), o.some(500*time.Millisecond))
+	client.Pause(t.Context(), o.some(500*time.Millisecond))
 	o.mend(t)
 }
 
@@ -273,7 +272,7 @@ func (o *outage) mend(t *testing.T) {
 	for _, network := range o.networks {
 		network.Set(faultproxy.Conditions{})
 	}
-	monotonic.Sleep(t.Context(), o.some(500*time.Millisecond))
+	client.Pause(t.Context(), o.some(500*time.Millisecond))
 }
 
 // some is a random time up to a limit.
@@ -334,7 +333,7 @@ func (o *outage) eachBlow(t *testing.T) {
 // blow does one thing that nobody wishes for, and mends it.
 func (o *outage) blow(t *testing.T) {
 	t.Helper()
-	monotonic.Sleep(t.Context(), o.some(300*time.Millisecond))
+	client.Pause(t.Context(), o.some(300*time.Millisecond))
 	switch n := o.random.IntN(10); {
 	case n < 2:
 		o.blows["networks"]++
@@ -351,7 +350,7 @@ func (o *outage) silence(t *testing.T, r *house.Relay) {
 	t.Helper()
 	o.blows["silences"]++
 	r.Suspend(t)
-	monotonic.Sleep(t.Context(), o.some(time.Second))
+	client.Pause(t.Context(), o.some(time.Second))
 	r.Signal(t, syscall.SIGCONT)
 }
 
@@ -369,7 +368,7 @@ func (o *outage) kill(t *testing.T, victims ...int) {
 	}
 	o.random.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
 	for _, n := range victims {
-		monotonic.Sleep(t.Context(), o.some(300*time.Millisecond))
+		client.Pause(t.Context(), o.some(300*time.Millisecond))
 		if n < len(o.relays) {
 			o.relays[n].Start(t)
 			continue

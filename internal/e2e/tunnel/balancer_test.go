@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"pushrelay/internal/e2e/client"
-	"pushrelay/internal/monotonic"
 )
 
 // A balancer is what people put in front of two relays: one name, a health check of /-/ready, each request to one of those
@@ -66,7 +65,7 @@ func newBalancer(t testing.TB, address string, relays ...string) *balancer {
 
 // check looks whether the relay is ready, until ctx ends.
 func (be *backend) check(ctx context.Context) {
-	for ; ctx.Err() == nil; monotonic.Sleep(ctx, time.Second) {
+	for ; ctx.Err() == nil; client.Pause(ctx, time.Second) {
 		_, err := client.WantOK("http://" + be.address + "/-/ready")
 		if !be.unaware.Load() {
 			be.healthy.Store(err == nil)

@@ -18,7 +18,6 @@ import (
 	"pushrelay/internal/e2e/house"
 	"pushrelay/internal/e2e/program"
 	"pushrelay/internal/e2e/promserver"
-	"pushrelay/internal/monotonic"
 )
 
 // balancedConfig is the configuration that docs/how-to/two-relays.md has for two relays: one name for the list and for the scrapes.
@@ -63,7 +62,7 @@ func TestPrometheusOverRollingRestart(t *testing.T) {
 	defer cancel()
 	scraping.Go(func() {
 		url := strings.Replace(first.TargetURL(a.Name, paths[0], address), first.URL, b.url, 1)
-		for ; ctx.Err() == nil; monotonic.Sleep(ctx, 20*time.Millisecond) {
+		for ; ctx.Err() == nil; client.Pause(ctx, 20*time.Millisecond) {
 			if err := client.ScrapedAs(url, promserver.RollingBody); err != nil {
 				t.Errorf("at %s: %v", time.Now().Format(time.StampMilli), err)
 			}
@@ -71,13 +70,13 @@ func TestPrometheusOverRollingRestart(t *testing.T) {
 	})
 
 	begun := time.Now()
-	monotonic.Sleep(t.Context(), 2*promserver.RollingInterval)
+	client.Pause(t.Context(), 2*promserver.RollingInterval)
 	for n, r := range relays {
 		b.backends[n].learn(t, func() { r.Stop(t) })
-		monotonic.Sleep(t.Context(), promserver.RollingInterval) // away for as long as every target is scraped once
+		client.Pause(t.Context(), promserver.RollingInterval) // away for as long as every target is scraped once
 		r.Start(t)
 		r.WaitAttached(t, a.Name)
-		monotonic.Sleep(t.Context(), 2*promserver.RollingInterval)
+		client.Pause(t.Context(), 2*promserver.RollingInterval)
 	}
 
 	for n, be := range b.backends {

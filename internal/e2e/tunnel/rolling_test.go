@@ -16,7 +16,6 @@ import (
 	"pushrelay/internal/e2e/client"
 	"pushrelay/internal/e2e/exporter"
 	"pushrelay/internal/e2e/house"
-	"pushrelay/internal/monotonic"
 )
 
 // A traffic is what scrapers and jobs do while relays come and go.
@@ -52,13 +51,13 @@ func (tr *traffic) scrape(ctx context.Context, path, address string) {
 			tr.failed = append(tr.failed, errors.Join(errs...))
 		}
 		tr.mu.Unlock()
-		monotonic.Sleep(ctx, 10*time.Millisecond)
+		client.Pause(ctx, 10*time.Millisecond)
 	}
 }
 
 // push pushes one group after the other, each until it is acknowledged.
 func (tr *traffic) push(ctx context.Context) {
-	for n := 0; ctx.Err() == nil; monotonic.Sleep(ctx, 20*time.Millisecond) {
+	for n := 0; ctx.Err() == nil; client.Pause(ctx, 20*time.Millisecond) {
 		got, err := client.Fetch(http.MethodPut, fmt.Sprintf("%s/metrics/job/rolling/n/%d", tr.agent.URL, n), strings.NewReader(fmt.Sprintf("pushed %d\n", n)))
 		if err != nil || got.Status >= 300 {
 			continue
