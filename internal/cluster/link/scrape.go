@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/scrape"
@@ -19,10 +16,8 @@ import (
 // ForwardScrape scrapes over a session of this relay's own, and never over a third one. See member.proto.
 func (s *Server) ForwardScrape(in *relayv1.ForwardScrapeRequest, stream relayv1.MemberService_ForwardScrapeServer) error {
 	asked := in.GetScrape()
-	r := &scrape.Request{
-		Agent: in.GetAgent(), Target: asked.GetTarget(), Method: tunnel.MethodFromProto(asked.GetMethod()), Header: tunnel.HeadersFromProto(asked.GetHeaders()),
-		MaxBodyBytes: int64(asked.GetMaxBodyBytes()), Path: asked.GetPath(), RawQuery: asked.GetRawQuery(),
-	}
+	r := tunnel.RequestFromProto(asked)
+	r.Agent = in.GetAgent()
 	if r.Method == "" || asked.GetTimeout().AsDuration() <= 0 {
 		return refusal(scrape.Errorf(scrape.Denied, "another relay asked in a way that this one does not know"))
 	}
@@ -41,11 +36,7 @@ func (s *Server) ForwardScrape(in *relayv1.ForwardScrapeRequest, stream relayv1.
 
 // answerScrape sends an answer as it comes.
 func answerScrape(stream relayv1.MemberService_ForwardScrapeServer, resp *scrape.Response) error {
-	head := &relayv1.ScrapeHead{Status: uint32(resp.Status), Headers: tunnel.HeadersToProto(resp.Header)}
-	if resp.ContentLength >= 0 {
-		head.ContentLength = proto.Uint64(uint64(resp.ContentLength))
-	}
-	if err := stream.Send(&relayv1.ForwardScrapeResponse{Part: &relayv1.ForwardScrapeResponse_Head{Head: head}}); err != nil {
+	if err := stream.Send(&relayv1.ForwardScrapeResponse{Part: &relayv1.ForwardScrapeResponse_Head{Head: tunnel.HeadToProto(resp)}}); err != nil {
 		return err
 	}
 	sent := uint64(0)
@@ -168,10 +159,7 @@ func (s *Scraper) ask(ctx context.Context, member string, r *scrape.Request) (*s
 		return nil, err
 	}
 	streamCtx, cancel := context.WithCancel(ctx)
-	stream, err := relayv1.NewMemberServiceClient(conn).ForwardScrape(streamCtx, &relayv1.ForwardScrapeRequest{Agent: r.Agent, Scrape: &relayv1.ScrapeRequest{
-		Target: r.Target, Method: tunnel.MethodToProto(r.Method), Headers: tunnel.HeadersToProto(r.Header), Timeout: durationpb.New(farTimeout(ctx)),
-		MaxBodyBytes: uint64(r.MaxBodyBytes), Path: r.Path, RawQuery: r.RawQuery,
-	}})
+	stream, err := relayv1.NewMemberServiceClient(conn).ForwardScrape(streamCtx, &relayv1.ForwardScrapeRequest{Agent: r.Agent, Scrape: tunnel.RequestToProto(r, tunnel.ScrapeTimeout(ctx, 0))})
 	if err != nil {
 		cancel()
 		return nil, err
@@ -183,19 +171,6 @@ func (s *Scraper) ask(ctx context.Context, member string, r *scrape.Request) (*s
 		return nil, err
 	}
 	return resp, nil
-}
-
-// returnMargin is what the other relay gives up earlier, so that its reason arrives.
-const returnMargin = 20 * time.Millisecond
-
-// farTimeout is what is left of the scrape's time, less the margin but not below three quarters of it (T28).
-func farTimeout(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return tunnel.MaxScrapeTime
-	}
-	left := time.Until(deadline)
-	return max(left-returnMargin, left*3/4, time.Millisecond)
 }
 
 // farBody reads the parts of an answer that another relay sends. It is used by one goroutine.
@@ -219,15 +194,7 @@ func (b *farBody) head() (*scrape.Response, error) {
 	if head == nil {
 		return nil, scrape.Errorf(scrape.TargetUnreachable, "member %q sent an answer without a head", b.member)
 	}
-	header := tunnel.HeadersFromProto(head.GetHeaders())
-	if err := scrape.CheckHead(int(head.GetStatus()), header); err != nil {
-		return nil, err
-	}
-	resp := &scrape.Response{Status: int(head.GetStatus()), Header: scrape.ResponseHeader(header), ContentLength: -1, Body: b}
-	if head.ContentLength != nil {
-		resp.ContentLength = int64(head.GetContentLength())
-	}
-	return resp, nil
+	return tunnel.ResponseFromProto(head, b)
 }
 
 // Read returns io.EOF only after the other relay said that the body is complete, and all of it has come.

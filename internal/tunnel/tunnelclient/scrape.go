@@ -57,14 +57,7 @@ func (s *session) cancelScrape(id uint64) {
 }
 
 func (s *session) scrape(ctx context.Context, r *relayv1.ScrapeRequest) {
-	resp, err := s.link.cfg.Scraper.Scrape(ctx, &scrape.Request{
-		Target:       r.GetTarget(),
-		Method:       tunnel.MethodFromProto(r.GetMethod()),
-		Header:       tunnel.HeadersFromProto(r.GetHeaders()),
-		MaxBodyBytes: int64(r.GetMaxBodyBytes()),
-		Path:         r.GetPath(),
-		RawQuery:     r.GetRawQuery(),
-	})
+	resp, err := s.link.cfg.Scraper.Scrape(ctx, tunnel.RequestFromProto(r))
 	s.deliver(ctx, r, resp, err)
 }
 
@@ -98,11 +91,7 @@ var errRelayGone = errors.New("relay does not take the answer")
 // sendAnswer sends head and body, and returns how many bytes the body had. The error says why the target's answer is not whole, or
 // is errRelayGone.
 func (s *session) sendAnswer(d *delivery, resp *scrape.Response) (sent uint64, err error) {
-	head := &relayv1.ScrapeHead{Status: uint32(resp.Status), Headers: tunnel.HeadersToProto(resp.Header)}
-	if resp.ContentLength >= 0 {
-		length := uint64(resp.ContentLength)
-		head.ContentLength = &length
-	}
+	head := tunnel.HeadToProto(resp)
 	if size := proto.Size(head); size > tunnel.MaxHeadBytes {
 		return 0, scrape.Errorf(scrape.TargetUnreachable, "the head of the target's answer has %d bytes, more than the %d that are passed on", size, tunnel.MaxHeadBytes)
 	}

@@ -6,8 +6,6 @@ import (
 	"io"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/scrape"
 	"pushrelay/internal/tunnel"
@@ -35,19 +33,10 @@ func (ss *session) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Respo
 		}
 		return nil, err
 	}
-	header := tunnel.HeadersFromProto(head.GetHeaders())
-	if err := scrape.CheckHead(int(head.GetStatus()), header); err != nil {
+	resp, err := tunnel.ResponseFromProto(head, body)
+	if err != nil {
 		body.Close() //nolint:errcheck // It returns nil.
 		return nil, err
-	}
-	resp := &scrape.Response{
-		Status:        int(head.GetStatus()),
-		Header:        scrape.ResponseHeader(header),
-		ContentLength: -1,
-		Body:          body,
-	}
-	if head.ContentLength != nil {
-		resp.ContentLength = int64(head.GetContentLength())
 	}
 	return resp, nil
 }
@@ -55,16 +44,8 @@ func (ss *session) Scrape(ctx context.Context, r *scrape.Request) (*scrape.Respo
 // ask sends the request and returns the stream on which the answer comes.
 func (ss *session) ask(ctx context.Context, r *scrape.Request) (uint64, *delivery, error) {
 	id, kept, call := ss.newCall()
-	request := &relayv1.ScrapeRequest{
-		Scrape:       id,
-		Target:       r.Target,
-		Method:       tunnel.MethodToProto(r.Method),
-		Headers:      tunnel.HeadersToProto(r.Header),
-		Timeout:      durationpb.New(ss.agentTimeout(ctx)),
-		MaxBodyBytes: uint64(r.MaxBodyBytes),
-		Path:         r.Path,
-		RawQuery:     r.RawQuery,
-	}
+	request := tunnel.RequestToProto(r, tunnel.ScrapeTimeout(ctx, time.Duration(ss.roundTrip.Load())))
+	request.Scrape = id
 	if kept != nil {
 		request.DeliverOn = kept.opened
 	}
@@ -103,20 +84,6 @@ func (ss *session) wentAway() error {
 // cancelScrape tells the agent that nobody waits for a scrape any more.
 func (ss *session) cancelScrape(id uint64) {
 	ss.enqueue(&relayv1.AttachResponse{Event: &relayv1.AttachResponse_ScrapeCancel{ScrapeCancel: &relayv1.ScrapeCancel{Scrape: id}}})
-}
-
-// returnMargin is what an agent gives up earlier than its reason would arrive in the very last moment.
-const returnMargin = 20 * time.Millisecond
-
-// agentTimeout is what is left of the scrape's time, less the round trip and a little but not below three quarters of it
-// (T28), so that the agent gives up first and its reason still arrives.
-func (ss *session) agentTimeout(ctx context.Context) time.Duration {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return time.Minute // never: the handler sets one
-	}
-	left := time.Until(deadline)
-	return max(left-time.Duration(ss.roundTrip.Load())-returnMargin, left*3/4, time.Millisecond)
 }
 
 // deliveredBody reads the parts of an answer. It is used by one goroutine.
