@@ -62,7 +62,7 @@ type clustered struct {
 	settings     *shared.Settings
 	door         *membership.Door
 	view         clusterView
-	changed      changes
+	changed      *changes
 }
 
 // openMember finds out whether the data dir is that of a member.

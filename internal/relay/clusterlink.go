@@ -223,25 +223,23 @@ func (s sharedStore) ApplyBodiless(ctx context.Context, c *change.Change) change
 
 // changes tells those who wait that another member leads, or is there.
 type changes struct {
-	mu *sync.Mutex
-	ch *chan struct{} // guarded by mu; closed and replaced by tell
+	mu sync.Mutex
+	ch chan struct{} // guarded by mu; closed and replaced by tell
 }
 
-func newChanges() changes {
-	return changes{new(sync.Mutex), new(make(chan struct{}))}
-}
+func newChanges() *changes { return &changes{ch: make(chan struct{})} }
 
-func (c changes) next() <-chan struct{} {
+func (c *changes) next() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return *c.ch
+	return c.ch
 }
 
-func (c changes) tell() {
+func (c *changes) tell() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	close(*c.ch)
-	*c.ch = make(chan struct{})
+	close(c.ch)
+	c.ch = make(chan struct{})
 }
 
 // followLeadership tells those who wait when another member leads, until ctx ends.
