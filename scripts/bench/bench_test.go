@@ -91,7 +91,7 @@ func checkRows(t *testing.T, got report, peer bool) {
 			t.Errorf("%s: %s compared with %s is %+v", r.Section, r.What, r.BesideWhat, r.Compared)
 		}
 	}
-	if diff := cmp.Diff(map[string]int{"push": 8, "scrape": 6, "contention": 2, "durability": 4, "memory": 8, "tunnel": 6, "spool": 7}, rows); diff != "" {
+	if diff := cmp.Diff(map[string]int{"push": 8, "scrape": 6, "contention": 2, "durability": 4, "memory": 8, "tunnel": 6, "spool": 7, "cluster": 7}, rows); diff != "" {
 		t.Errorf("rows by section (-want +got):\n%s", diff)
 	}
 }
