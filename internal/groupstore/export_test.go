@@ -177,3 +177,17 @@ func (s *Store) Marks() (all map[string]string, err error) {
 
 // Again applies what was decided earlier.
 func (s *Store) Again(position uint64, e Effect) error { return s.again(position, e, complete) }
+
+// Remnants returns the keys of the groups that were wiped and of which those who follow may have records.
+func (s *Store) Remnants() map[string]int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := map[string]int{}
+	for _, r := range s.feeds.left {
+		all[r.canonical] = len(r.marks)
+	}
+	return all
+}
+
+// SetSettledAtOnce changes how many groups that were wiped are told with each delta.
+func (s *Store) SetSettledAtOnce(n int) { s.feeds.settledAtOnce = n }

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	storagev1 "pushrelay/internal/gen/storage/v1"
 )
 
 // A store can be followed by others that hold the same, and judge nothing (C2, C3). What it holds is a set of records, each with a name of its own,
@@ -25,6 +27,8 @@ const (
 	AnswerRecord
 	// SourceRecord is a storage.v1.Source. Its name is the source's.
 	SourceRecord
+	// WipeRecord is a storage.v1.Wipe, the last one. It has no name.
+	WipeRecord
 )
 
 // A RecordID names a record.
@@ -34,7 +38,12 @@ type RecordID struct {
 }
 
 // feeds are all who follow the store. They are guarded by Store.mu.
-type feeds struct{ all []*Feed }
+type feeds struct {
+	settledAtOnce int // static: the constant of this name, except in tests
+
+	all []*Feed
+	wiped
+}
 
 // note notes that a record is, or is about to be, another one.
 func (fs *feeds) note(kind RecordKind, name string) {
@@ -47,10 +56,13 @@ func (fs *feeds) note(kind RecordKind, name string) {
 
 // noteGroup notes which records of a group another state is about to change. Either may be nil.
 func (fs *feeds) noteGroup(g *group, before, after *state) {
-	if len(fs.all) == 0 {
+	if len(fs.all) == 0 && len(fs.left) == 0 {
 		return
 	}
 	key := g.key.Canonical()
+	if len(fs.left) > 0 {
+		fs.settle(keyOfTrace(key))
+	}
 	whole := before == nil || after == nil || before.group != after.group
 	if whole || !sameParts(before.parts, after.parts) { // which another time of the push always is
 		fs.note(FamiliesRecord, key)
@@ -66,6 +78,7 @@ func sameParts(a, b []part) bool {
 }
 
 func (fs *feeds) noteTrace(src *source, key traceKey) {
+	fs.settle(key)
 	if len(fs.all) > 0 {
 		fs.note(TraceRecord, nameOfTrace(src.name, key))
 	}
@@ -119,6 +132,9 @@ func (s *Store) FollowOn(first []RecordID) *Feed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.feeds.all = append(s.feeds.all, f)
+	for _, id := range first {
+		s.feeds.settleRecord(id)
+	}
 	return f
 }
 
@@ -171,6 +187,11 @@ func (t tracedMark) encode() []byte  { return encodeMessage(t.record()) }
 func (d decided) encode() []byte     { return encodeMessage(d.record()) }
 func (a keyedAnswer) encode() []byte { return encodeMessage(a.record()) }
 
+// wipeThrough is the position of a wipe.
+type wipeThrough uint64
+
+func (t wipeThrough) encode() []byte { return encodeMessage(&storagev1.Wipe{Position: uint64(t)}) }
+
 // Take returns what has changed since it was called before, as it is now: what has changed twice is told once. It costs what has changed; under
 // the lock only pointers are copied.
 func (f *Feed) Take() *Delta {
@@ -180,6 +201,7 @@ func (f *Feed) Take() *Delta {
 	if f.whole {
 		d.records = s.allRecords()
 	} else {
+		s.feeds.settleSome()
 		d.records = make([]toldRecord, 0, len(f.changed))
 		for id := range f.changed {
 			d.records = append(d.records, toldRecord{id, s.recorded(id)})
@@ -257,6 +279,10 @@ func (s *Store) recorded(id RecordID) recorded {
 	case SourceRecord:
 		if src := s.origins.sources[id.Name]; src != nil {
 			return src.decided()
+		}
+	case WipeRecord:
+		if through := s.feeds.through; through > 0 {
+			return wipeThrough(through)
 		}
 	}
 	return nil

@@ -30,10 +30,12 @@ type installation struct {
 	position uint64
 	whole    bool
 
-	groups  map[string]*installedGroup // by canonical key
-	traces  map[string]*installedTrace // by name
-	answers map[uint64]*keyedAnswer    // by position; nil for those that are gone
-	sources []decided
+	groups   map[string]*installedGroup // by canonical key
+	traces   map[string]*installedTrace // by name
+	answers  map[uint64]*keyedAnswer    // by position; nil for those that are gone
+	sources  []decided
+	wiped    uint64    // through which all groups were; 0 for nothing that is said
+	remnants []remnant // that such a wipe has left among the records
 
 	hidings []*loadedHiding
 	pinned  []*source // that must not go before the end
@@ -70,6 +72,9 @@ func (s *Store) install(in *installation, records iter.Seq2[RecordID, []byte]) e
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if in.whole {
+		in.bury()
+	}
 	if err := in.check(); err != nil {
 		return fmt.Errorf("installing records of the store: %w", err)
 	}
@@ -100,6 +105,8 @@ func (in *installation) read(id RecordID, record []byte) error {
 		}
 		in.sources = append(in.sources, d)
 		return err
+	case WipeRecord:
+		return in.readWipe(id.Name, record)
 	default:
 		return fmt.Errorf("records of kind %d are not understood", id.Kind)
 	}
@@ -187,9 +194,20 @@ func (in *installation) readAnswer(name string, record []byte) error {
 	return err
 }
 
+func (in *installation) readWipe(name string, record []byte) error {
+	m := &storagev1.Wipe{}
+	if err := proto.Unmarshal(record, m); err != nil {
+		return err
+	}
+	if in.wiped = m.GetPosition(); name != "" || in.wiped > in.position {
+		return errRecord
+	}
+	return nil
+}
+
 // present returns the group of that key that is there, unless everything is to go.
 func (in *installation) present(canonical string) *group {
-	if in.whole {
+	if in.whole || in.wiping() {
 		return nil
 	}
 	return in.store.groups.byKey[canonical]
@@ -227,7 +245,7 @@ func (in *installation) checkGroup(ig *installedGroup, g *group) error {
 	case ig.families == nil:
 		ig.born = g.born
 	}
-	if version > in.position || ig.born > version || ig.born == 0 {
+	if version > in.position || ig.born > version || ig.born <= in.wiped {
 		return errRecord
 	}
 	if ig.families == nil {
@@ -258,7 +276,11 @@ func (in *installation) apply() {
 	keys := slices.Sorted(maps.Keys(in.groups))
 	in.pinSources(keys)
 	for _, canonical := range keys {
+		s.feeds.settleRecord(RecordID{FamiliesRecord, canonical})
 		in.takeOut(in.groups[canonical], s.groups.byKey[canonical])
+	}
+	if in.wiping() {
+		s.wipeThrough(in.wiped, func(traceKey) bool { return false })
 	}
 	for _, canonical := range keys {
 		if ig := in.groups[canonical]; !ig.gone {
@@ -266,7 +288,9 @@ func (in *installation) apply() {
 		}
 	}
 	in.order()
+	in.buriedTraces()
 	in.applyTraces()
+	in.rememberBuried()
 	in.applyAnswers()
 	for _, d := range in.sources {
 		if src := s.origins.sources[d.name]; src != nil {

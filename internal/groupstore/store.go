@@ -44,6 +44,9 @@ type Config struct {
 	Records RecordLimits
 	// TimesRise has the times of a group's pushes and failures never go back, whatever the clocks say that they come by (C9).
 	TimesRise bool
+	// ShortWipes says that those who follow understand a wipe that is one record ([WipeRecord]); nil for that they do not. It is asked under the store's
+	// lock, and must neither block nor call the store.
+	ShortWipes func() bool
 	// ShowCommitted has views show of each group what it held when [Store.Commit] was last told, rather than what is applied by now.
 	ShowCommitted bool
 }
@@ -69,11 +72,12 @@ const (
 // Store is a grouping store. It is made by [New] and safe for concurrent use.
 type Store struct {
 	// Static after construction.
-	check     Check
-	maxSeries int
-	maxGroups int
-	timesRise bool
-	records   RecordLimits
+	check      Check
+	maxSeries  int
+	maxGroups  int
+	timesRise  bool
+	records    RecordLimits
+	shortWipes func() bool
 
 	appender  Appender
 	own       map[string]OwnFamily
@@ -131,20 +135,24 @@ type totals struct {
 // New returns an empty store.
 func New(cfg Config) *Store {
 	s := &Store{
-		check:     cfg.Check,
-		maxSeries: cfg.MaxSeries,
-		maxGroups: cfg.MaxGroups,
-		timesRise: cfg.TimesRise,
-		records:   cfg.Records,
+		check:      cfg.Check,
+		maxSeries:  cfg.MaxSeries,
+		maxGroups:  cfg.MaxGroups,
+		timesRise:  cfg.TimesRise,
+		records:    cfg.Records,
+		shortWipes: cfg.ShortWipes,
 
 		appender: cfg.Appender,
 		own:      make(map[string]OwnFamily, len(cfg.OwnFamilies)),
 
 		conflicts: conflicts{accounts: accounts{label: cfg.AccountLabel, limitsOf: cfg.AccountLimits}},
-		onlookers: onlookers{feeds: &feeds{}, held: held{on: cfg.ShowCommitted}},
+		onlookers: onlookers{feeds: &feeds{settledAtOnce: settledAtOnce}, held: held{on: cfg.ShowCommitted}},
 	}
 	if s.appender == nil {
 		s.appender = inMemory{}
+	}
+	if s.shortWipes == nil {
+		s.shortWipes = func() bool { return false }
 	}
 	s.exactlyOnce = newExactlyOnce(s.feeds, cfg.Gone)
 	s.lives.now, s.lives.presence, s.lives.regime = cfg.Now, cfg.Presence, newRegime(lifetime.Regime{})
@@ -212,6 +220,7 @@ func (s *Store) forgetAll() {
 // restart has everybody learn all anew.
 func (o *onlookers) restart() {
 	o.held.byKey, o.held.committed = nil, 0
+	o.feeds.wiped = wiped{}
 	for _, f := range o.feeds.all {
 		f.whole = true
 	}

@@ -144,6 +144,11 @@ func (ts *traces) Pop() any {
 func (in *origins) addTrace(src *source, t keyedTrace) {
 	in.dropTrace(t.key, src)
 	in.feeds.noteTrace(src, t.key)
+	in.enterTrace(src, t)
+}
+
+// enterTrace puts a trace where the source has none.
+func (in *origins) enterTrace(src *source, t keyedTrace) {
 	heap.Push(&src.traces, t)
 	src.author.fresh++
 	in.fresh++
@@ -269,17 +274,4 @@ func (s *Store) DropMarks() {
 		}
 	}
 	s.origins.clear()
-}
-
-// wipe removes all groups and leaves traces of their marks behind.
-func (s *Store) wipe() {
-	groups := s.groups.byKey
-	for _, g := range groups {
-		s.noteState(g, nil)
-	}
-	s.reset()
-	for canonical, g := range groups {
-		marks := g.state.noted().marks
-		s.origins.leaveTraces(canonical, marks, marks)
-	}
 }

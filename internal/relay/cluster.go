@@ -35,8 +35,13 @@ const (
 	turnKey      = "turn"
 )
 
-// featureLevel is what this release understands of what members hand on to one another and keep (C20).
-const featureLevel = 1
+// What members hand on to one another and keep that those of earlier releases do not understand (C20): each from a feature level on.
+const (
+	levelOfShortWipes = 2
+
+	// featureLevel is the highest one that this release understands.
+	featureLevel = 2
+)
 
 // clustered is what a relay has as a member of several that are one service.
 type clustered struct {

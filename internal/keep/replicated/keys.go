@@ -48,6 +48,7 @@ func ReadLeader(ctx context.Context, client *clientv3.Client, prefix string) (na
 // kinds are the letters of the kinds of records.
 var kinds = map[groupstore.RecordKind]byte{
 	groupstore.FamiliesRecord: 'f', groupstore.NotesRecord: 'n', groupstore.TraceRecord: 't', groupstore.AnswerRecord: 'a', groupstore.SourceRecord: 's',
+	groupstore.WipeRecord: 'w',
 }
 
 var errKey = errors.New("a key of the cluster's etcd is not understood: it was written by a later release, or by another program")

@@ -1080,6 +1080,53 @@ func (x *Trace) GetPassed() uint64 {
 	return 0
 }
 
+// Wipe says that groups are gone of which there still are records: all that were born by then. Their marks are traces. Relays that follow another get it,
+// and logs and snapshots have none.
+type Wipe struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Position is that of the change.
+	Position      uint64 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wipe) Reset() {
+	*x = Wipe{}
+	mi := &file_storage_v1_storage_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wipe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wipe) ProtoMessage() {}
+
+func (x *Wipe) ProtoReflect() protoreflect.Message {
+	mi := &file_storage_v1_storage_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wipe.ProtoReflect.Descriptor instead.
+func (*Wipe) Descriptor() ([]byte, []int) {
+	return file_storage_v1_storage_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Wipe) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
 // Answer is what was answered to a push with a key.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1103,7 +1150,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_storage_v1_storage_proto_msgTypes[10]
+	mi := &file_storage_v1_storage_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1115,7 +1162,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_storage_v1_storage_proto_msgTypes[10]
+	mi := &file_storage_v1_storage_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1128,7 +1175,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_storage_v1_storage_proto_rawDescGZIP(), []int{10}
+	return file_storage_v1_storage_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Answer) GetGroup() []byte {
@@ -1195,7 +1242,7 @@ type StoreMark struct {
 
 func (x *StoreMark) Reset() {
 	*x = StoreMark{}
-	mi := &file_storage_v1_storage_proto_msgTypes[11]
+	mi := &file_storage_v1_storage_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +1254,7 @@ func (x *StoreMark) String() string {
 func (*StoreMark) ProtoMessage() {}
 
 func (x *StoreMark) ProtoReflect() protoreflect.Message {
-	mi := &file_storage_v1_storage_proto_msgTypes[11]
+	mi := &file_storage_v1_storage_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +1267,7 @@ func (x *StoreMark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoreMark.ProtoReflect.Descriptor instead.
 func (*StoreMark) Descriptor() ([]byte, []int) {
-	return file_storage_v1_storage_proto_rawDescGZIP(), []int{11}
+	return file_storage_v1_storage_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StoreMark) GetStoreId() []byte {
@@ -1261,7 +1308,7 @@ type Import struct {
 
 func (x *Import) Reset() {
 	*x = Import{}
-	mi := &file_storage_v1_storage_proto_msgTypes[12]
+	mi := &file_storage_v1_storage_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1320,7 @@ func (x *Import) String() string {
 func (*Import) ProtoMessage() {}
 
 func (x *Import) ProtoReflect() protoreflect.Message {
-	mi := &file_storage_v1_storage_proto_msgTypes[12]
+	mi := &file_storage_v1_storage_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1333,7 @@ func (x *Import) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Import.ProtoReflect.Descriptor instead.
 func (*Import) Descriptor() ([]byte, []int) {
-	return file_storage_v1_storage_proto_rawDescGZIP(), []int{12}
+	return file_storage_v1_storage_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Import) GetName() []byte {
@@ -1330,7 +1377,7 @@ type Epoch struct {
 
 func (x *Epoch) Reset() {
 	*x = Epoch{}
-	mi := &file_storage_v1_storage_proto_msgTypes[13]
+	mi := &file_storage_v1_storage_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1389,7 @@ func (x *Epoch) String() string {
 func (*Epoch) ProtoMessage() {}
 
 func (x *Epoch) ProtoReflect() protoreflect.Message {
-	mi := &file_storage_v1_storage_proto_msgTypes[13]
+	mi := &file_storage_v1_storage_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1402,7 @@ func (x *Epoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Epoch.ProtoReflect.Descriptor instead.
 func (*Epoch) Descriptor() ([]byte, []int) {
-	return file_storage_v1_storage_proto_rawDescGZIP(), []int{13}
+	return file_storage_v1_storage_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Epoch) GetId() []byte {
@@ -1443,7 +1490,9 @@ const file_storage_v1_storage_proto_rawDesc = "" +
 	"\x06digest\x18\x04 \x01(\x06R\x06digest\x12\x0e\n" +
 	"\x02at\x18\x05 \x01(\x04R\x02at\x12\x1a\n" +
 	"\brejected\x18\x06 \x01(\bR\brejected\x12\x16\n" +
-	"\x06passed\x18\a \x01(\x04R\x06passed\"\xb8\x01\n" +
+	"\x06passed\x18\a \x01(\x04R\x06passed\"\"\n" +
+	"\x04Wipe\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\x04R\bposition\"\xb8\x01\n" +
 	"\x06Answer\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\fR\x05group\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x10\n" +
@@ -1506,7 +1555,7 @@ func file_storage_v1_storage_proto_rawDescGZIP() []byte {
 }
 
 var file_storage_v1_storage_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_storage_v1_storage_proto_goTypes = []any{
 	(PayloadKind)(0),              // 0: storage.v1.PayloadKind
 	(Operation)(0),                // 1: storage.v1.Operation
@@ -1521,26 +1570,27 @@ var file_storage_v1_storage_proto_goTypes = []any{
 	(*Hiding)(nil),                // 10: storage.v1.Hiding
 	(*Source)(nil),                // 11: storage.v1.Source
 	(*Trace)(nil),                 // 12: storage.v1.Trace
-	(*Answer)(nil),                // 13: storage.v1.Answer
-	(*StoreMark)(nil),             // 14: storage.v1.StoreMark
-	(*Import)(nil),                // 15: storage.v1.Import
-	(*Epoch)(nil),                 // 16: storage.v1.Epoch
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
+	(*Wipe)(nil),                  // 13: storage.v1.Wipe
+	(*Answer)(nil),                // 14: storage.v1.Answer
+	(*StoreMark)(nil),             // 15: storage.v1.StoreMark
+	(*Import)(nil),                // 16: storage.v1.Import
+	(*Epoch)(nil),                 // 17: storage.v1.Epoch
+	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
 }
 var file_storage_v1_storage_proto_depIdxs = []int32{
 	1,  // 0: storage.v1.Change.operation:type_name -> storage.v1.Operation
 	6,  // 1: storage.v1.Change.notes:type_name -> storage.v1.GroupNotes
 	9,  // 2: storage.v1.Change.families:type_name -> storage.v1.Families
-	13, // 3: storage.v1.Change.answer:type_name -> storage.v1.Answer
+	14, // 3: storage.v1.Change.answer:type_name -> storage.v1.Answer
 	6,  // 4: storage.v1.Group.notes:type_name -> storage.v1.GroupNotes
 	9,  // 5: storage.v1.Group.families:type_name -> storage.v1.Families
 	7,  // 6: storage.v1.GroupNotes.life:type_name -> storage.v1.Life
 	8,  // 7: storage.v1.GroupNotes.marks:type_name -> storage.v1.Mark
 	10, // 8: storage.v1.Families.hidden:type_name -> storage.v1.Hiding
 	2,  // 9: storage.v1.Answer.kind:type_name -> storage.v1.AnswerKind
-	15, // 10: storage.v1.StoreMark.import:type_name -> storage.v1.Import
-	16, // 11: storage.v1.StoreMark.epoch:type_name -> storage.v1.Epoch
-	17, // 12: storage.v1.Import.at:type_name -> google.protobuf.Timestamp
+	16, // 10: storage.v1.StoreMark.import:type_name -> storage.v1.Import
+	17, // 11: storage.v1.StoreMark.epoch:type_name -> storage.v1.Epoch
+	18, // 12: storage.v1.Import.at:type_name -> google.protobuf.Timestamp
 	13, // [13:13] is the sub-list for method output_type
 	13, // [13:13] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
@@ -1559,7 +1609,7 @@ func file_storage_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_storage_v1_storage_proto_rawDesc), len(file_storage_v1_storage_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
