@@ -37,7 +37,8 @@ const (
 
 // What members hand on to one another and keep that those of earlier releases do not understand (C20): each from a feature level on.
 const (
-	levelOfShortWipes = 2
+	levelOfShortWipes    = 2
+	levelOfSealedRecords = 2
 
 	// featureLevel is the highest one that this release understands.
 	featureLevel = 2
@@ -148,6 +149,7 @@ func (c *clustered) connect(ctx context.Context) (err error) {
 		return c.dial(ctx, cfg.Logger)
 	}
 	cfg.AdminSocket = c.server.opts.ClusterEtcdAdminSocket
+	cfg.CheckValue = func(key string, value []byte) error { return replicated.CheckValue(c.dir.Prefix()+storeKeys, key, value) }
 	c.logger.Info("waiting for a majority of the cluster's members", slog.String("member", cfg.Name))
 	if c.engine, err = engine.Start(ctx, cfg); err != nil {
 		return c.explainEngine(ctx, err)
@@ -161,9 +163,12 @@ func (c *clustered) explainEngine(ctx context.Context, err error) error {
 	if _, network := errors.AsType[*net.OpError](err); network || ctx.Err() != nil {
 		return err
 	}
-	name := c.dir.Member().Name
-	return fmt.Errorf("%w. If these files are damaged, the member is lost: on another one, relay-server cluster remove %s, and relay-server cluster token %s; then empty this data dir,"+
-		" and relay-server cluster join TOKEN", err, name, name)
+	name, lost := c.dir.Member().Name, "If these files are damaged, the"
+	if errors.Is(err, engine.ErrDamaged) {
+		lost = "The"
+	}
+	return fmt.Errorf("%w. %s member is lost: on another one, relay-server cluster remove %s, and relay-server cluster token %s; then empty this data dir,"+
+		" and relay-server cluster join TOKEN", err, lost, name, name)
 }
 
 // formerStore is where the store is of a relay that has become a member.

@@ -29,6 +29,7 @@ func (c *clustered) newKeep(store groupstore.Config) keep.Keep {
 	store.ShortWipes = func() bool { return c.level.Present() >= levelOfShortWipes }
 	c.keep = replicated.New(replicated.Config{
 		Client: c.client, Prefix: c.dir.Prefix() + storeKeys, Name: c.members.Name(), Store: store, Limits: replicated.Limits(c.limits), HasQuorum: c.hasQuorum(), Heard: c.heard, Others: c.others, MaxStaleness: s.opts.ClusterMaxStaleness, Release: version.Version,
+		Sealed:     func() bool { return c.level.Present() >= levelOfSealedRecords },
 		Registerer: s.telemetry, Logger: s.logger.With(slog.String("component", "store")),
 	})
 	return c.keep

@@ -53,6 +53,9 @@ type Config struct {
 	TLS TLS
 	// AdminSocket is the absolute path of a Unix socket at which etcd takes clients as well, such as etcdctl: those of its owner and root. Empty for none.
 	AdminSocket string
+	// CheckValue returns an error for a value that is not what was written under its key; nil for that nothing is known of them. What a member's disk holds is
+	// read before it starts.
+	CheckValue func(key string, value []byte) error
 	// Logger takes what etcd has to say; nil for nobody.
 	Logger *zap.Logger
 }
@@ -74,6 +77,9 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	ec, err := cfg.embedded()
 	if err != nil {
+		return nil, err
+	}
+	if err := cfg.checkDatabase(); err != nil {
 		return nil, err
 	}
 	etcd, err := embed.StartEtcd(ec)

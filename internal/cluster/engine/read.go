@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -24,7 +23,7 @@ const (
 // Read calls each with every key below a prefix that the directory of a member holds which does not run, in their order: as of the last change that it had
 // put to use when it ended. Also a member that was removed has them, whose etcd starts no more.
 func Read(ctx context.Context, dir, prefix string, each func(key string, value []byte) error) (err error) {
-	file := filepath.Join(dir, "member", "snap", "db")
+	file := database(dir)
 	if _, err := os.Stat(file); err != nil {
 		return fmt.Errorf("reading what etcd holds: %w", err)
 	}

@@ -41,6 +41,7 @@ func TestDamagedDataDirs(t *testing.T) {
 			writeInPlace(t, filepath.Join(m.dir, mark), client.ReadFile(t, filepath.Join(before, mark)))
 		}, true},
 		{"bits of etcd's log", func(t *testing.T) { flip(t, m.dir, ".wal", 20) }, false},
+		{"bits of etcd's database", func(t *testing.T) { flip(t, m.dir, "db", 20) }, false},
 	} {
 		t.Run(damage.name, func(t *testing.T) {
 			m.Stop(t)

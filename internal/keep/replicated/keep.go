@@ -33,6 +33,8 @@ type Config struct {
 	Store groupstore.Config
 	// Limits are those of etcd.
 	Limits Limits
+	// Sealed says that all members understand records with a checksum, and must not block; nil for that they do not.
+	Sealed func() bool
 	// HasQuorum says whether the engine knows of a majority, and must not block; nil if it cannot tell.
 	HasQuorum func() bool
 	// Others asks the other members. Nil for none to ask: then this one shows what it has when it hears no majority.
@@ -97,6 +99,9 @@ func New(cfg Config) *Keep {
 	k.clock.wall = cfg.Store.Now
 	if k.clock.wall == nil {
 		k.clock.wall = time.Now
+	}
+	if k.cfg.Sealed == nil {
+		k.cfg.Sealed = func() bool { return false }
 	}
 	cfg.Store.Records = cfg.Limits.records(cfg.Store.Records.Full)
 	cfg.Store.Appender, cfg.Store.ShowCommitted, cfg.Store.TimesRise, cfg.Store.Now, cfg.Store.ShownAt = k, true, true, k.Now, k.Clock

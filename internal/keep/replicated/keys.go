@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/klauspost/compress/s2"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/protobuf/proto"
 
@@ -21,7 +20,7 @@ import (
 //	store       a storagev1.ClusterStore
 //	records/K/N one record of the store: K is a letter for its kind, N its name
 //
-// Values of records begin with a byte that says how they are packed.
+// How values of records are packed says values.go.
 type keys struct{ prefix string }
 
 func (k keys) leader() string   { return k.prefix + "leader" }
@@ -69,44 +68,4 @@ func (k keys) recordID(key string) (groupstore.RecordID, error) {
 		}
 	}
 	return groupstore.RecordID{}, fmt.Errorf("%w: %q", errKey, key)
-}
-
-// How a value is packed.
-const (
-	plain  = 0
-	packed = 1 // by S2
-)
-
-// packFrom is the length from which a record is worth packing.
-const packFrom = 256
-
-// pack returns a record as a value.
-func pack(record []byte) []byte {
-	if len(record) >= packFrom {
-		value := make([]byte, 1+s2.MaxEncodedLen(len(record)))
-		value[0] = packed
-		value = value[:1+len(s2.Encode(value[1:], record))]
-		if len(value) < len(record) {
-			return value
-		}
-	}
-	return append([]byte{plain}, record...)
-}
-
-var errValue = errors.New("a value of the cluster's etcd is not understood: it was written by a later release, or by another program")
-
-// unpack returns the record that a value is. It may alias the value.
-func unpack(value []byte) ([]byte, error) {
-	switch {
-	case len(value) > 0 && value[0] == plain:
-		return value[1:], nil
-	case len(value) > 0 && value[0] == packed:
-		record, err := s2.Decode(nil, value[1:])
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errValue, err)
-		}
-		return record, nil
-	default:
-		return nil, errValue
-	}
 }

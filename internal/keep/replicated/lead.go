@@ -18,7 +18,7 @@ func (k *Keep) lead(ctx context.Context) error {
 	defer feed.Close()
 	clear(k.copy.pending)
 	t := newTerm(k.store.Committed())
-	w := writer{keys: k.keys, client: k.cfg.Client, store: k.store, term: t, copy: &k.copy, limits: k.cfg.Limits, metrics: k.metrics}
+	w := writer{keys: k.keys, client: k.cfg.Client, store: k.store, term: t, copy: &k.copy, limits: k.cfg.Limits, sealed: k.cfg.Sealed, metrics: k.metrics}
 	k.cfg.Logger.Info("this relay leads the cluster", slog.Int64("term", k.copy.leader.Term), slog.Uint64("position", k.store.Position()))
 	k.term.Store(t)
 	k.tellChanged()

@@ -35,7 +35,7 @@ func (l Limits) batchBytes() int {
 // records returns what bounds a record of a group.
 func (l Limits) records(full func() string) groupstore.RecordLimits {
 	bounds := groupstore.RecordLimits{
-		Bytes: maxRecordBytes, Packed: func(record []byte) int { return len(pack(record)) }, Name: "the limit of relays that are one service, compressed", Full: full,
+		Bytes: maxRecordBytes, Packed: func(record []byte) int { return len(pack("", record, true)) }, Name: "the limit of relays that are one service, compressed", Full: full,
 	}
 	if l.RequestBytes > 0 && l.RequestBytes-besideRecord < maxRecordBytes {
 		bounds.Bytes, bounds.Name = l.RequestBytes-besideRecord, "compressed: the cluster's etcd sets --max-request-bytes"

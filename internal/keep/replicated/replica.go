@@ -118,7 +118,7 @@ func (k keys) add(records map[groupstore.RecordID][]byte, kv *mvccpb.KeyValue) e
 	if err != nil {
 		return err
 	}
-	record, err := unpack(kv.Value)
+	record, err := unpack(string(kv.Key), kv.Value)
 	if err != nil {
 		return fmt.Errorf("%q: %w", kv.Key, err)
 	}

@@ -73,9 +73,11 @@ func (k *Keep) restart(ctx context.Context, err error) error {
 	return nil
 }
 
-// isFinal says whether what etcd holds is not understood here. That will not be otherwise the next time, and who does not understand everything must neither
-// show nor decide anything (C20).
-func isFinal(err error) bool { return errors.Is(err, errValue) || errors.Is(err, errKey) }
+// isFinal says whether what etcd holds is not understood here, or not what was written. That will not be otherwise the next time, and who does not understand
+// everything must neither show nor decide anything (C20).
+func isFinal(err error) bool {
+	return errors.Is(err, errValue) || errors.Is(err, errKey) || errors.Is(err, errSeal)
+}
 
 // mustLoad says whether the copy is not what etcd had at its revision, or that is gone.
 func (k *Keep) mustLoad(err error) bool {

@@ -31,7 +31,7 @@ func Stopped(ctx context.Context, prefix string, read func(ctx context.Context, 
 			if err != nil {
 				return err
 			}
-			if records[id], err = unpack(value); err != nil {
+			if records[id], err = unpack(key, value); err != nil {
 				return fmt.Errorf("%q: %w", key, err)
 			}
 		}

@@ -117,7 +117,8 @@ func (i Import) write(ctx context.Context, keys keys, d *groupstore.Delta) error
 		return err
 	}
 	for id, record := range d.Records() {
-		op := clientv3.OpPut(keys.record(id), string(pack(record)))
+		key := keys.record(id)
+		op := clientv3.OpPut(key, string(pack(key, record, true)))
 		n := len(op.KeyBytes()) + len(op.ValueBytes())
 		if len(ops) > 0 && (size+n > i.Limits.batchBytes() || len(ops)+1 >= i.Limits.batchOps()) {
 			if err := flush(); err != nil {

@@ -23,6 +23,7 @@ type writer struct {
 	term    *term
 	copy    *replica
 	limits  Limits
+	sealed  func() bool // records are to be
 	metrics *metrics
 }
 
@@ -33,9 +34,10 @@ func (w *writer) write(ctx context.Context, d *groupstore.Delta) error {
 	var ops []clientv3.Op
 	size := 0
 	for id, record := range d.Records() {
-		op := clientv3.OpDelete(w.keys.record(id))
+		key := w.keys.record(id)
+		op := clientv3.OpDelete(key)
 		if record != nil {
-			op = clientv3.OpPut(w.keys.record(id), string(pack(record)))
+			op = clientv3.OpPut(key, string(pack(key, record, w.sealed())))
 		}
 		if n := len(op.KeyBytes()) + len(op.ValueBytes()); len(ops) > 0 && (size+n > w.limits.batchBytes() || len(ops) == w.limits.batchOps()) {
 			if err := w.transact(ctx, ops, &storagev1.ClusterPosition{Position: d.Position, More: true}); err != nil {
