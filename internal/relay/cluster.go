@@ -152,23 +152,26 @@ func (c *clustered) connect(ctx context.Context) (err error) {
 	cfg.CheckValue = func(key string, value []byte) error { return replicated.CheckValue(c.dir.Prefix()+storeKeys, key, value) }
 	c.logger.Info("waiting for a majority of the cluster's members", slog.String("member", cfg.Name))
 	if c.engine, err = engine.Start(ctx, cfg); err != nil {
-		return c.explainEngine(ctx, err)
+		return explainEngine(ctx, c.dir.Member(), err)
 	}
 	c.client, c.quota = c.engine.Client(), engine.QuotaBytes
 	return nil
 }
 
 // explainEngine says what to do where it may be that the files of the member's etcd are damaged.
-func (c *clustered) explainEngine(ctx context.Context, err error) error {
+func explainEngine(ctx context.Context, m membership.Member, err error) error {
 	if _, network := errors.AsType[*net.OpError](err); network || ctx.Err() != nil {
 		return err
 	}
-	name, lost := c.dir.Member().Name, "If these files are damaged, the"
+	lost, witness := "If these files are damaged, the", ""
 	if errors.Is(err, engine.ErrDamaged) {
 		lost = "The"
 	}
-	return fmt.Errorf("%w. %s member is lost: on another one, relay-server cluster remove %s, and relay-server cluster token %s; then empty this data dir,"+
-		" and relay-server cluster join TOKEN", err, lost, name, name)
+	if m.Witness {
+		witness = "--witness "
+	}
+	return fmt.Errorf("%w. %s member is lost: on another one, relay-server cluster remove %s, and relay-server cluster token %s%s; then empty this data dir,"+
+		" and relay-server cluster join %sTOKEN", err, lost, m.Name, witness, m.Name, witness)
 }
 
 // formerStore is where the store is of a relay that has become a member.

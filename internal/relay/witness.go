@@ -106,7 +106,7 @@ func (w *witness) begin(ctx context.Context) error {
 	cfg.Logger, cfg.AdminSocket = engine.NewLogger(w.logger), w.opts.AdminSocket
 	w.logger.Info("waiting for a majority of the cluster's members", slog.String("member", cfg.Name))
 	if w.engine, err = engine.Start(ctx, cfg); err != nil {
-		return err
+		return explainEngine(ctx, w.dir.Member(), err)
 	}
 	if err := w.dir.Enter(ctx, w.engine.Client()); err != nil {
 		return errors.Join(err, w.engine.Close())

@@ -126,6 +126,21 @@ func TestWitnessCommands(t *testing.T) {
 	refused(witness, "a witness makes no tokens", "cluster", "token", "x")
 	refused(witness, "ask a relay", "agents", "list")
 
+	witness.Stop(t)
+	database := filepath.Join(witness.dir, "cluster", "etcd", "member", "snap", "db")
+	whole := client.ReadFile(t, database)
+	flip(t, witness.dir, "db", 100)
+	refused(witness, "cluster join --witness", "witness")
+	writeInPlace(t, database, whole)
+	witness.restart(t)
+	client.Eventually(t, client.Patience, "the witness has heard the others", func() error {
+		r := program.Output(t, witness.asked("cluster", "status"))
+		if r.Code != 0 {
+			return fmt.Errorf("%w: %s", client.ErrStatus, r.Stderr)
+		}
+		return nil
+	})
+
 	witness.run(t, "cluster", "leave")
 	if !witness.Ended(program.StopTimeout) {
 		t.Fatal("a witness that has left runs on")
