@@ -21,8 +21,12 @@ import (
 // again is how long it takes until something is tried again that failed.
 const again = 100 * time.Millisecond
 
-// requestTimeout is how long etcd may take for one request. A majority that is there takes much less.
-const requestTimeout = 5 * time.Second
+// askedAgain is how long etcd may take for a request until it is asked for it again, and each time twice as long, up to longestAsk. A majority that is there takes much
+// less. What was on its way to a leader of etcd that has died is lost without a word; and a disk that is slow is not to be given much more to do.
+const (
+	askedAgain = 400 * time.Millisecond
+	longestAsk = 5 * time.Second
+)
 
 // readTimeout is how long all that etcd holds may take to be read.
 const readTimeout = 5 * time.Minute
@@ -170,7 +174,7 @@ func (k *Keep) isSilent() bool {
 // claim takes the place of the leader that the copy knows of, if it is still that one, and has written nothing that the copy does not have: one that is slow
 // to hear does not replace one that is not silent. It returns the revision at which that happened, 0 if it did not.
 func (k *Keep) claim(ctx context.Context) int64 {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, askedAgain)
 	defer cancel()
 	value, err := proto.Marshal(&storagev1.ClusterLeader{Name: k.cfg.Name})
 	if err != nil {

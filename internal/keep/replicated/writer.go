@@ -72,15 +72,15 @@ func (w *writer) transact(ctx context.Context, ops []clientv3.Op, pos *storagev1
 	}
 	key := w.keys.position()
 	txn := append(ops, clientv3.OpPut(key, string(value)))
-	for {
-		resp, err := w.ask(ctx, txn)
+	for patience := askedAgain; ; patience = min(2*patience, longestAsk) {
+		resp, err := w.ask(ctx, txn, patience)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err != nil && isRefused(err):
 			return err
 		case err != nil:
-			monotonic.Sleep(ctx, again)
+			monotonic.Sleep(ctx, again/4)
 		case resp.Succeeded:
 			w.copy.position, w.copy.revision = resp.Header.GetRevision(), resp.Header.GetRevision()
 			return nil
@@ -90,8 +90,8 @@ func (w *writer) transact(ctx context.Context, ops []clientv3.Op, pos *storagev1
 	}
 }
 
-func (w *writer) ask(ctx context.Context, ops []clientv3.Op) (*clientv3.TxnResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+func (w *writer) ask(ctx context.Context, ops []clientv3.Op, patience time.Duration) (*clientv3.TxnResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return w.client.Txn(ctx).If(
 		clientv3.Compare(clientv3.ModRevision(w.keys.leader()), "=", w.copy.leader.Term),
