@@ -14,6 +14,7 @@ import (
 type Kept struct {
 	mu        sync.Mutex
 	listeners map[string]net.Listener // guarded by mu; by what they were opened for
+	isLast    bool                    // guarded by mu; nothing follows what serves now
 	given     []net.Listener          // by systemd; owned by whoever makes servers, one after the other
 }
 
@@ -49,7 +50,7 @@ func (k *Kept) Listen(purpose string, open func() (net.Listener, error)) (net.Li
 		k.listeners = map[string]net.Listener{}
 	}
 	k.listeners[purpose] = l
-	return &keptListener{pausable: p, closed: make(chan struct{})}, nil
+	return &keptListener{pausable: p, kept: k, closed: make(chan struct{})}, nil
 }
 
 // fromSystemd returns the listeners that systemd has given, which it does once in the life of a process.
@@ -74,6 +75,23 @@ func (k *Kept) fromSystemd() ([]net.Listener, error) {
 	return uses, nil
 }
 
+// LetGo says that nothing follows: to close a listener closes it for good from now on. Who connects is refused then, and may ask another server, where
+// until the end of the process it would wait for nobody. A nil Kept keeps nothing.
+func (k *Kept) LetGo() {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.isLast = true
+}
+
+func (k *Kept) hasLetGo() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.isLast
+}
+
 // Close closes all listeners for good.
 func (k *Kept) Close() {
 	k.mu.Lock()
@@ -88,6 +106,7 @@ func (k *Kept) Close() {
 type keptListener struct {
 	pausable
 
+	kept   *Kept
 	once   sync.Once
 	closed chan struct{}
 }
@@ -111,6 +130,10 @@ func (l *keptListener) Close() error {
 	err := net.ErrClosed
 	l.once.Do(func() {
 		close(l.closed)
+		if l.kept.hasLetGo() {
+			err = l.pausable.Close()
+			return
+		}
 		err = l.SetDeadline(time.Unix(1, 0)) // wakes Accept
 	})
 	return err

@@ -67,6 +67,12 @@ func TestKept(t *testing.T) {
 	if _, err := client.Get("http://" + address); err == nil {
 		t.Error("the port is open though nobody keeps it")
 	}
+	address, stop = serve("last")
+	kept.LetGo()
+	stop()
+	if _, err := client.Get("http://" + address); err == nil {
+		t.Error("the port is open though nothing follows the last server")
+	}
 }
 
 // TestKeptListenersShowTheirDescriptor: without, a server could not keep descriptors in reserve.

@@ -30,6 +30,7 @@ func (s *Server) Run(ctx context.Context) error {
 	serving, serveCtx := errgroup.WithContext(serveCtx)
 	serving.Go(func() error { return s.web.Run(serveCtx, http.HandlerFunc(s.serve), httpGrace) })
 	if err := s.begin(ctx); err != nil {
+		s.process.kept.LetGo()
 		stopServing()
 		if s.socket != nil {
 			s.socket.Close()
@@ -81,6 +82,9 @@ func (s *Server) Run(ctx context.Context) error {
 		again = true
 	case <-serveCtx.Done(): // something failed; Wait has the reason
 	case <-keepCtx.Done():
+	}
+	if !again {
+		s.process.kept.LetGo()
 	}
 	if s.cluster != nil {
 		s.cluster.endLead()
