@@ -143,9 +143,11 @@ func (k *Keep) Store() *groupstore.Store { return k.store }
 // Recover reads what etcd holds. It needs a majority of its members, and waits for that as long as ctx lives.
 func (k *Keep) Recover(ctx context.Context) error {
 	for {
+		began := time.Now()
 		err := k.read(ctx)
 		switch {
 		case err == nil:
+			k.reader.heard.Store(&began) // a majority has told how far it was: what others show since may be more
 			k.tellLeader()
 			stats := k.store.Stats()
 			k.cfg.Logger.Info("the cluster's store is read", slog.Int("groups", stats.Groups), slog.Int("series", stats.Series), slog.Int64("revision", k.copy.revision))

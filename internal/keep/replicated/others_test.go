@@ -51,6 +51,14 @@ func TestOthers(t *testing.T) {
 			}
 		})
 	}
+	t.Run("just started", func(t *testing.T) {
+		others.Store(&replicated.Others{MayDecide: true})
+		quorum.Store(false)
+		defer quorum.Store(true)
+		if err := start(t, "new", cfg).CatchUp(t.Context()); err == nil {
+			t.Error("a member that has read its copy a moment ago shows it as one that has heard no majority for long")
+		}
+	})
 	t.Run("for too long", func(t *testing.T) {
 		cfg.MaxStaleness = time.Nanosecond
 		late := start(t, "late", cfg)
