@@ -35,7 +35,7 @@ func newTerm(committed uint64) *term {
 
 var (
 	errDeposed = errors.New("the relay leads the cluster no longer: whether the push is kept is not known here")
-	errAhead   = errors.New("too many changes wait for a majority of the cluster")
+	errAhead   = errors.New("too many changes wait for a majority of the cluster: the push was not taken, push again")
 )
 
 // take says whether a change may be decided. The caller holds the store's lock.
@@ -47,9 +47,11 @@ func (t *term) take(position uint64) error {
 		return ErrNotLeading
 	case position-t.committed > maxAhead:
 		return errAhead
-	default:
-		return t.stalled()
 	}
+	if err := t.stalled(); err != nil {
+		return fmt.Errorf("%w: the push was not taken, push again", err)
+	}
+	return nil
 }
 
 // stalled returns why nothing is decided while a transaction takes long. The caller holds mu.
