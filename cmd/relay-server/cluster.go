@@ -275,13 +275,13 @@ func (c *clusterCommands) runStatus(ctx context.Context, cluster relay.Cluster, 
 		return err
 	}
 	out.write(s, func(w io.Writer) {
-		writeTable(w, "MEMBER\tROLE\tRUNS\tLAG\tRELEASE\tETCD\tLINK", func(table io.Writer) {
+		writeTable(w, "MEMBER\tROLE\tRUNS\tLAG\tRELEASE\tLEVEL\tETCD\tLINK", func(table io.Writer) {
 			for _, m := range s.Members {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", memberName(m), roleText(m), yesNo(m.Running), lagText(m.LagRevisions),
-					commandline.Plain(cmp.Or(m.Release, "-")), commandline.Plain(cmp.Or(m.PeerAddress, "-")), commandline.Plain(cmp.Or(m.LinkAddress, "-")))
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", memberName(m), roleText(m), yesNo(m.Running), lagText(m.LagRevisions),
+					commandline.Plain(cmp.Or(m.Release, "-")), levelText(m.FeatureLevel), commandline.Plain(cmp.Or(m.PeerAddress, "-")), commandline.Plain(cmp.Or(m.LinkAddress, "-")))
 			}
 		})
-		fmt.Fprintln(w)
+		fmt.Fprintf(w, "\nfeature level of the cluster: %s\n", levelText(s.FeatureLevel))
 		for _, words := range s.Words {
 			fmt.Fprintln(w, commandline.Plain(words))
 		}
@@ -320,6 +320,13 @@ func lagText(revisions *int64) string {
 		return "-"
 	}
 	return strconv.FormatInt(*revisions, 10)
+}
+
+func levelText(level uint32) string {
+	if level == 0 {
+		return "-"
+	}
+	return strconv.FormatUint(uint64(level), 10)
 }
 
 func (c *clusterCommands) runRemove(ctx context.Context, cluster relay.Cluster, out *output) error {

@@ -26,9 +26,9 @@ func (memberOf) Found(_ context.Context, n relayapi.NewCluster) (relayapi.MadeCl
 
 func (memberOf) Status(context.Context) (relayapi.ClusterStatus, error) {
 	lag := int64(7)
-	s := relayapi.ClusterStatus{Cluster: "c1", Member: "a", Leader: "b", Majority: true, Members: []relayapi.ClusterMember{
-		{Name: "a", PeerAddress: "a:1", LinkAddress: "a:2", Role: relayapi.RoleVoter, Running: true, Self: true, Release: "v1"},
-		{Name: "b", PeerAddress: "b:1", LinkAddress: "b:2", Role: relayapi.RoleVoter, Running: true, Leader: true, Release: "v1", LagRevisions: &lag},
+	s := relayapi.ClusterStatus{Cluster: "c1", Member: "a", Leader: "b", Majority: true, FeatureLevel: 1, Members: []relayapi.ClusterMember{
+		{Name: "a", PeerAddress: "a:1", LinkAddress: "a:2", Role: relayapi.RoleVoter, Running: true, Self: true, Release: "v1", FeatureLevel: 1},
+		{Name: "b", PeerAddress: "b:1", LinkAddress: "b:2", Role: relayapi.RoleVoter, Running: true, Leader: true, Release: "v2", FeatureLevel: 2, LagRevisions: &lag},
 		{Name: "w", PeerAddress: "w:1", Role: relayapi.RoleVoter, Witness: true},
 	}}
 	membership.Describe(&s)
@@ -94,7 +94,9 @@ func TestClusterOfARelay(t *testing.T) {
 	t.Cleanup(func() { server.Close() })
 	go server.Serve(socket)
 	runClusterTests(t, dir, []clusterTest{
-		{"status", 0, "MEMBER        ROLE            RUNS  LAG  RELEASE  ETCD  LINK\na (this one)  voter           yes   -    v1       a:1   a:2\nb             voter, leads    yes   7    v1       b:1   b:2\n", ""},
+		{"status", 0, "MEMBER        ROLE            RUNS  LAG  RELEASE  LEVEL  ETCD  LINK\na (this one)  voter           yes   -    v1       1      a:1   a:2\nb             voter, leads    yes   7    v2       2      b:1   b:2\n", ""},
+		{"status", 0, "feature level of the cluster: 1\nIf", ""},
+		{"status", 0, "The feature level is 1. It rises to 2 once all members run a release that understands that.", ""},
 		{"status", 0, "If one more voter fails, pushes are refused until it or another one is back.", ""},
 		{"token c", 0, "prc1_secret\n", "good for member c, once, until "},
 		{"token w --witness --output=json", 0, `"witness": true`, ""},
@@ -108,7 +110,7 @@ func TestClusterOfARelay(t *testing.T) {
 	})
 	stdout, _, _ := command("--data.dir="+dir, "cluster", "status", "--output=json")
 	var s relayapi.ClusterStatus
-	if err := json.Unmarshal([]byte(stdout), &s); err != nil || len(s.Members) != 3 || s.Members[1].LagRevisions == nil || *s.Members[1].LagRevisions != 7 {
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil || len(s.Members) != 3 || s.FeatureLevel != 1 || s.Members[1].FeatureLevel != 2 || s.Members[1].LagRevisions == nil || *s.Members[1].LagRevisions != 7 {
 		t.Errorf("status in JSON: %v\n%s", err, stdout)
 	}
 }

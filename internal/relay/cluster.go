@@ -219,7 +219,7 @@ func (c *clustered) parts() {
 	})
 	c.office = membership.NewOffice(membership.OfficeConfig{
 		DataDir: s.dataDir, Release: version.Version, Dir: c.dir, Members: c.members, Client: c.client, Leader: func() string { return c.keep.Leader().Name },
-		HandOver: c.handOver, Lag: c.lag, Restart: s.Restart, Logger: c.logger,
+		HandOver: c.handOver, FeatureLevel: c.level.Present, Lag: c.lag, Restart: s.Restart, Logger: c.logger,
 	})
 	c.door = membership.NewDoor(membership.DoorConfig{Client: c.client, Dir: c.dir, Certificates: c.certificates, Authority: s.authorityFiles, Logger: c.logger})
 	registerMembersMetrics(s.telemetry, c)

@@ -119,6 +119,9 @@ func registerMembersMetrics(reg prometheus.Registerer, c *clustered) {
 		}, func() float64 { return float64(c.count(state == states[0])) })
 	}
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "relay_cluster_feature_level", Help: "The feature level of the cluster, as this relay knows it: it rises once all members run a release that understands it; 0 until it is known.",
+	}, func() float64 { return float64(c.level.Present()) })
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "relay_cluster_etcd_leader", Help: "Whether this member leads the cluster's etcd, which need not be the one that decides pushes.",
 	}, func() float64 {
 		if c.engine != nil && c.engine.Leads() {

@@ -80,6 +80,8 @@ type ClusterMember struct {
 	Running bool `json:"running"`
 	// Release is that of one that runs.
 	Release string `json:"release,omitempty"`
+	// FeatureLevel is the highest that the release of one that runs understands.
+	FeatureLevel uint32 `json:"feature_level,omitempty"`
 	// LagRevisions is how far it is behind what is committed, null if nobody knows.
 	LagRevisions *int64 `json:"lag_revisions"`
 }
@@ -94,6 +96,8 @@ type ClusterStatus struct {
 	Majority bool `json:"majority"`
 	// ExternalEtcd says that etcd runs by itself, so that the majority is that of its members.
 	ExternalEtcd bool `json:"external_etcd"`
+	// FeatureLevel is that of the cluster, which is never lowered: what is written may be of it. 0 if that is not known, as to a witness.
+	FeatureLevel uint32 `json:"feature_level"`
 	// MayFail is how many more members may fail before pushes are refused.
 	MayFail int `json:"may_fail"`
 	// Words say what that means, and what to do, one line each.

@@ -32,6 +32,8 @@ type OfficeConfig struct {
 	// Leader returns the member that decides, empty for none; HandOver has another one take its place, if this one decides. Required for a member.
 	Leader   func() string
 	HandOver func(ctx context.Context) error
+	// FeatureLevel returns the cluster's feature level, 0 while it is not known; nil if nobody knows it.
+	FeatureLevel func() uint32
 	// Lag returns how far a member is behind what is committed, in revisions; nil if nobody knows of any.
 	Lag func(name string) (revisions int64, known bool)
 	// Restart has the relay begin anew, as what its data dir says then; a witness ends. It must not wait for that.

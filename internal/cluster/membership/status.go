@@ -30,6 +30,9 @@ func (o *Office) Status(ctx context.Context) (relayapi.ClusterStatus, error) {
 	for i := range r.entries {
 		s.Members = append(s.Members, o.statusOf(&r.entries[i], s.Leader))
 	}
+	if o.cfg.FeatureLevel != nil {
+		s.FeatureLevel = o.cfg.FeatureLevel()
+	}
 	slices.SortFunc(s.Members, func(a, b relayapi.ClusterMember) int { return cmp.Compare(a.Name, b.Name) })
 	s.Majority = o.hasMajority(ctx)
 	Describe(&s)
@@ -62,7 +65,7 @@ func (o *Office) statusOf(e *entry, leader string) relayapi.ClusterMember {
 	default:
 	}
 	of, running := o.cfg.Members.Running(e.Name)
-	m.Running, m.Release = running || m.Self, of.Release
+	m.Running, m.Release, m.FeatureLevel = running || m.Self, of.Release, of.Level
 	if o.cfg.Lag != nil {
 		if lag, known := o.cfg.Lag(e.Name); known {
 			m.LagRevisions = &lag
@@ -90,6 +93,18 @@ func Describe(s *relayapi.ClusterStatus) {
 			say(s, "%s was removed, and goes off the list by itself.", m.Name)
 		default:
 		}
+	}
+	describeLevel(s)
+}
+
+// describeLevel says of an upgrade that it is not at its end: until then there is a way back (C20).
+func describeLevel(s *relayapi.ClusterStatus) {
+	var next uint32
+	for _, m := range s.Members {
+		next = max(next, m.FeatureLevel)
+	}
+	if 0 < s.FeatureLevel && s.FeatureLevel < next {
+		say(s, "The feature level is %d. It rises to %d once all members run a release that understands that. Until then any of them may go back to the release before.", s.FeatureLevel, next)
 	}
 }
 

@@ -64,3 +64,26 @@ func TestWords(t *testing.T) {
 		}
 	}
 }
+
+// TestWordsOfTheLevel: a status says that the feature level is going to rise, and nothing while it is as high as it can be, or not known (C20).
+func TestWordsOfTheLevel(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		level, old, latest uint32
+		rises              bool
+	}{
+		{level: 1, old: 1, latest: 1},
+		{level: 1, old: 1, latest: 2, rises: true},
+		{level: 1, old: 2, latest: 2, rises: true}, // soon
+		{level: 2, old: 2, latest: 2},
+		{level: 1, old: 0, latest: 2, rises: true}, // one that is away
+		{level: 0, old: 1, latest: 2},
+	} {
+		s := relayapi.ClusterStatus{Members: members("abc"), Majority: true, FeatureLevel: c.level}
+		s.Members[0].FeatureLevel, s.Members[1].FeatureLevel, s.Members[2].FeatureLevel = c.latest, c.latest, c.old
+		membership.Describe(&s)
+		if rises := strings.HasPrefix(s.Words[len(s.Words)-1], "The feature level is 1. It rises to 2 "); rises != c.rises || len(s.Words) > 2 {
+			t.Errorf("at level %d, with members that understand %d and %d: %q", c.level, c.latest, c.old, s.Words)
+		}
+	}
+}
