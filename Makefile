@@ -173,7 +173,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
 
 .PHONY: earlier
-earlier: ## Run the programs with those of the release before, in both directions
+earlier: ## Run the programs with those of the release before, in both directions, and upgrade three of its relays
 	scripts/earlier.sh
 
 .PHONY: generate

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Runs the programs of this tree with those of an earlier release, in both directions. Where the checkout does not have that release, because it
-# is shallow or no git checkout at all, nothing was checked: that is said, and noted in the file that $NOT_CHECKED names.
+# Runs the programs of this tree with those of an earlier release, in both directions, and has three relays of that one become those of this tree.
+# Where the checkout does not have that release, because it is shallow or no git checkout at all, nothing was checked: that is said, and noted in the
+# file that $NOT_CHECKED names.
 set -euo pipefail
 
 # The last commit of the release before. Whoever makes a release moves it on.
-release=5d6df9b62026c78149897d814bd76c91a7ff150a
+release=aa7a6a76b6f371af91bf361faa81d6e328030e41
 
 if ! git cat-file -e "$release^{commit}" 2>/dev/null; then
 	reason="the release before: this checkout does not have commit ${release:0:12} (make earlier, in one with its history)"
@@ -18,4 +19,4 @@ chmod 755 "$work"
 mkdir "$work/source"
 git archive "$release" | tar -x -C "$work/source"
 CGO_ENABLED=0 go build -C "$work/source" -buildvcs=false -o "$work/" ./cmd/relay-server ./cmd/relay-agent
-EARLIER_PROGRAMS=$work go test -tags=earlier -count=1 -timeout=5m -run='^TestEarlierRelease$' ./internal/e2e/durability
+EARLIER_PROGRAMS=$work go test -tags=earlier -count=1 -timeout=5m -run='^(TestEarlierRelease|TestRollingUpgrade)$' ./internal/e2e/durability ./internal/e2e/cluster

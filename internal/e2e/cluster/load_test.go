@@ -71,6 +71,7 @@ type load struct {
 	agents  []*agent
 	client  *http.Client
 	pause   time.Duration // between the pushes of one pusher
+	through *member       // a balancer that is pushed to as well; nil for none
 
 	stopPushing, stopScraping context.CancelFunc
 	pushing, scraping         sync.WaitGroup
@@ -83,31 +84,34 @@ type load struct {
 	rising map[string]int                   // guarded by mu; the last value of each group that only rises which was acknowledged
 	added  map[string]int                   // guarded by mu; how often each agent has taken one more
 	twice  map[string]bool                  // guarded by mu; the agents of whom something was counted twice
+	waits  map[string]time.Duration         // guarded by mu; the longest that somebody pushed at each member until that was acknowledged, by its name
 	away   time.Duration                    // guarded by mu; the longest time for which no relay answered a scrape through an agent
 }
 
 // startLoad begins to push at each member and agent, and to scrape through a balancer over all.
 func startLoad(t *testing.T, members []*member, agents []*agent, seed uint64) *load {
 	t.Helper()
-	return startLoadEvery(t, 5*time.Millisecond, members, agents, seed)
+	return (&load{t: t, members: members, agents: agents, pause: heavily}).start(seed)
 }
 
 // startLightLoad is startLoad for tests that run beside others.
 func startLightLoad(t *testing.T, members []*member, agents []*agent) *load {
 	t.Helper()
-	return startLoadEvery(t, 60*time.Millisecond, members, agents, 1)
+	return (&load{t: t, members: members, agents: agents, pause: 60 * time.Millisecond}).start(1)
 }
 
-func startLoadEvery(t *testing.T, pause time.Duration, members []*member, agents []*agent, seed uint64) *load {
-	t.Helper()
-	l := &load{
-		t: t, members: members, agents: agents, pause: pause, groups: map[string]map[string]groupState{}, rising: map[string]int{}, added: map[string]int{}, twice: map[string]bool{},
-		client: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Second}},
-	}
+// heavily is the pause of a load that finds out what is wrong under load.
+const heavily = 5 * time.Millisecond
+
+// start begins with what l says.
+func (l *load) start(seed uint64) *load {
+	l.t.Helper()
+	l.groups, l.rising, l.added, l.twice, l.waits = map[string]map[string]groupState{}, map[string]int{}, map[string]int{}, map[string]bool{}, map[string]time.Duration{}
+	l.client = &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Second}}
 	var pushing, scraping context.Context
 	pushing, l.stopPushing = context.WithCancel(context.Background())
 	scraping, l.stopScraping = context.WithCancel(context.Background())
-	for i, m := range members {
+	for i, m := range l.members {
 		for j := range 2 {
 			l.pushing.Go(func() {
 				l.pushMixed(pushing, m, fmt.Sprintf("mixed-%s-%d", m.name, j), rand.New(rand.NewPCG(seed, uint64(i*10+j))))
@@ -115,14 +119,17 @@ func startLoadEvery(t *testing.T, pause time.Duration, members []*member, agents
 			l.pushing.Go(func() { l.pushRising(pushing, m, fmt.Sprintf("rising-%s-%d", m.name, j)) })
 		}
 	}
+	if l.through != nil {
+		l.pushing.Go(func() { l.pushRising(pushing, l.through, "rising-"+l.through.name) })
+	}
 	for i := range 2 {
 		l.scraping.Go(func() { l.scrape(scraping, i) })
 	}
-	for _, a := range agents {
+	for _, a := range l.agents {
 		l.pushing.Go(func() { l.pushThrough(pushing, a) })
 		l.scraping.Go(func() { l.scrapeThrough(scraping, a) })
 	}
-	t.Cleanup(func() {
+	l.t.Cleanup(func() {
 		l.stopPushing()
 		l.stopScraping()
 		l.pushing.Wait()
@@ -206,18 +213,20 @@ func (l *load) pushMixed(ctx context.Context, m *member, name string, u *rand.Ra
 	}
 }
 
-// pushRising pushes values that rise. What is in doubt is pushed again with a higher one.
+// pushRising pushes values that rise. What is in doubt, or not taken, is pushed again with a higher one.
 func (l *load) pushRising(ctx context.Context, m *member, group string) {
-	for n := 1; ctx.Err() == nil; n++ {
-		op := operation{method: http.MethodPut, body: fmt.Sprintf("rising %d\n", n)}
-		if acked, _ := l.ask(context.WithoutCancel(ctx), m, op, group, n); acked {
+	for n := 1; ctx.Err() == nil; client.Pause(ctx, l.pause) {
+		for begun, acked := time.Now(), false; !acked && ctx.Err() == nil; n++ {
+			op := operation{method: http.MethodPut, body: fmt.Sprintf("rising %d\n", n)}
+			if acked, _ = l.ask(context.WithoutCancel(ctx), m, op, group, n); !acked {
+				client.Pause(ctx, 50*time.Millisecond)
+				continue
+			}
 			l.mu.Lock()
 			l.rising[group] = n
+			l.waits[m.name] = max(l.waits[m.name], time.Since(begun))
 			l.mu.Unlock()
-		} else {
-			client.Pause(ctx, 50*time.Millisecond)
 		}
-		client.Pause(ctx, l.pause)
 	}
 }
 
@@ -226,7 +235,7 @@ func (l *load) wantOnce(m *member, series map[string]float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for agent, n := range l.added {
-		if got := series[fmt.Sprintf(`added{agent=%q, instance="", job="added"}`, agent)]; got > float64(n+1) && !l.twice[agent] {
+		if got := series[addedBy(agent)]; got > float64(n+1) && !l.twice[agent] {
 			l.t.Errorf("%s counts %v at %v, and %s has taken %d", m.name, got, time.Now().Format(clock), agent, n)
 			l.twice[agent] = true
 		}

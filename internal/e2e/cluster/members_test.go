@@ -20,15 +20,16 @@ import (
 type member struct {
 	*program.Process
 
-	owner   testing.TB // whose end is the process', also when a subtest starts it again
-	name    string
-	url     string // of its HTTP routes
-	link    string // where agents and members dial in
-	peer    string // where the etcd of others does
-	web     string
-	dir     string // its data dir
-	command program.Command
-	started func() // is told of each start; nil for nobody
+	owner       testing.TB // whose end is the process', also when a subtest starts it again
+	name        string
+	url         string // of its HTTP routes
+	link        string // where agents and members dial in
+	peer        string // where the etcd of others does
+	web         string
+	dir         string // its data dir
+	relayServer string // its program
+	command     program.Command
+	started     func() // is told of each start; nil for nobody
 }
 
 // setDir gives a relay that does not run another data dir.
@@ -45,13 +46,13 @@ type site struct {
 // newMember returns a relay that does not run and is no member yet.
 func newMember(t testing.TB, name, namespace, host string, flags ...string) *member {
 	t.Helper()
-	m := &member{owner: t, name: name, dir: filepath.Join(t.TempDir(), name)}
+	m := &member{owner: t, name: name, dir: filepath.Join(t.TempDir(), name), relayServer: program.RelayServer()}
 	m.web, m.link, m.peer = host+":9091", host+":9443", host+":9444"
 	if namespace == "" {
 		m.web, m.link, m.peer = program.FreeAddress(t), program.FreeAddress(t), program.FreeAddress(t)
 	}
 	m.url = "http://" + m.web
-	m.command = program.Command{Path: program.RelayServer(), Dir: t.TempDir(), Netns: namespace, Args: append([]string{
+	m.command = program.Command{Path: m.relayServer, Dir: t.TempDir(), Netns: namespace, Args: append([]string{
 		"--data.dir=" + m.dir, "--web.listen-address=" + m.web, "--grpc.listen-address=" + m.link, "--grpc.tls.server-name=" + strings.Split(m.link, ":")[0],
 	}, flags...)}
 	return m
@@ -91,7 +92,7 @@ func (m *member) run(t testing.TB, args ...string) string {
 }
 
 func (m *member) asked(args ...string) program.Command {
-	return program.Command{Path: program.RelayServer(), Netns: m.command.Netns, Args: append([]string{"--data.dir=" + m.dir}, args...)}
+	return program.Command{Path: m.relayServer, Netns: m.command.Netns, Args: append([]string{"--data.dir=" + m.dir}, args...)}
 }
 
 // begin makes the running relay the first member.
@@ -149,11 +150,13 @@ func (s *site) begin(t testing.TB) *site {
 // A status is what cluster status says, as far as these tests read it.
 type status struct {
 	Members []struct {
-		Name    string
-		Role    string
-		Leader  bool
-		Running bool
+		Name         string
+		Role         string
+		Leader       bool
+		Running      bool
+		FeatureLevel int `json:"feature_level"` // that it understands; 0 if who is asked is of a release that does not tell
 	}
+	FeatureLevel int `json:"feature_level"` // of the cluster; 0 as above
 }
 
 // status asks a member.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -72,19 +73,7 @@ func TestPrometheusBehindBalancer(t *testing.T) {
 	p.WantValue(t, `count(up{job="self"} == 1)`, 1)
 	p.WantValue(t, `count(up{job="pushed"} == 1)`, 1)
 
-	// Another scraper beside it, so that there are scrapes at every moment.
-	scraping, stop := context.WithCancel(context.Background())
-	defer stop()
-	failed := make(chan []string, 1)
-	go func() {
-		var all []string
-		for ; scraping.Err() == nil; client.Pause(scraping, 50*time.Millisecond) {
-			if r, err := client.Fetch(http.MethodGet, "http://"+balanced+"/metrics", nil); err != nil || r.Status != http.StatusOK {
-				all = append(all, fmt.Sprintf("%s: %d %v", time.Now().Format(clock), r.Status, err))
-			}
-		}
-		failed <- all
-	}()
+	wantNoneFailed := scrapeOften(t, balanced) // beside it, so that there are scrapes at every moment
 
 	begun := time.Now()
 	leader := s.leader(t)
@@ -112,16 +101,36 @@ func TestPrometheusBehindBalancer(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	wantUp(t, p, "self", killed, 5*time.Second)
 	wantUp(t, p, "pushed", begun, 0)
-	stop()
-	if all := <-failed; len(all) > 0 {
-		t.Errorf("scrapes through the balancer that failed: %q", all)
-	}
+	wantNoneFailed()
 	for _, name := range []string{"rising", "added", "push_time_seconds"} {
 		if found, err := p.Query(fmt.Sprintf(`resets(%s{job=~"rising-.*|added"}[10m]) > 0`, name)); err != nil || len(found) > 0 {
 			t.Errorf("%s only rises, and has gone back: %v %v", name, found, err)
 		}
 	}
 	l.end()
+}
+
+// scrapeOften scrapes what was pushed through a balancer, until the test or who is returned ends it: that one checks that no scrape has failed.
+func scrapeOften(t *testing.T, balanced string) (wantNoneFailed func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	var scraping sync.WaitGroup
+	var failed []string
+	scraping.Go(func() {
+		for ; ctx.Err() == nil; client.Pause(ctx, 50*time.Millisecond) {
+			if r, err := client.Fetch(http.MethodGet, "http://"+balanced+"/metrics", nil); err != nil || r.Status != http.StatusOK {
+				failed = append(failed, fmt.Sprintf("%s: %d %v", time.Now().Format(clock), r.Status, err))
+			}
+		}
+	})
+	end := func() { stop(); scraping.Wait() }
+	t.Cleanup(end)
+	return func() {
+		t.Helper()
+		if end(); len(failed) > 0 {
+			t.Errorf("scrapes through the balancer that failed: %q", failed)
+		}
+	}
 }
 
 // wantUp checks that all scrapes of a job since a moment succeeded, but for those within some time of it.

@@ -5,7 +5,6 @@ package durability_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,26 +15,16 @@ import (
 	"pushrelay/internal/e2e/program"
 )
 
-// earlierVariable names the folder with the programs of an earlier release.
-const earlierVariable = "EARLIER_PROGRAMS"
-
 // TestEarlierRelease does the main job between this release and an earlier one, in both directions (T9): pushes of each kind, a refusal, a text file,
 // an outage of the relay, and scrapes through the tunnel by path and as a proxy. scripts/earlier.sh builds what it needs.
 func TestEarlierRelease(t *testing.T) {
-	dir := os.Getenv(earlierVariable)
-	if dir == "" {
-		t.Fatalf("%s is not set: run `make earlier`", earlierVariable)
-	}
-	t.Run("relay", func(t *testing.T) {
-		mainJobBetween(t, filepath.Join(dir, "relay-server"), program.RelayAgent(), `m{agent="site",instance="",job="own"} 1`)
-	})
-	t.Run("agent", func(t *testing.T) {
-		mainJobBetween(t, program.RelayServer(), filepath.Join(dir, "relay-agent"), `m{agent="site",exported_agent="x",instance="",job="own"} 1`)
-	})
+	relayServer, relayAgent := program.Earlier(t)
+	t.Run("relay", func(t *testing.T) { mainJobBetween(t, relayServer, program.RelayAgent()) })
+	t.Run("agent", func(t *testing.T) { mainJobBetween(t, program.RelayServer(), relayAgent) })
 }
 
-// mainJobBetween does it with these programs. own is what becomes of a sample's own agent label, which the relay decides.
-func mainJobBetween(t *testing.T, relayServer, relayAgent, own string) {
+// mainJobBetween does it with these programs.
+func mainJobBetween(t *testing.T, relayServer, relayAgent string) {
 	files := t.TempDir()
 	client.WriteFile(t, filepath.Join(files, "disk.prom"), "# TYPE disk_bytes gauge\ndisk_bytes 1\n")
 	r := house.NewRelay(t)
@@ -64,7 +53,7 @@ func mainJobBetween(t *testing.T, relayServer, relayAgent, own string) {
 		}
 	}
 	wantExposed(t, r, `done{agent="site",instance="",job="put"} 1`, `added{agent="site",instance="",job="put"} 2`,
-		`disk_bytes{agent="site",instance="",job="scripts",textfile="disk"} 1`, own)
+		`disk_bytes{agent="site",instance="",job="scripts",textfile="disk"} 1`, `m{agent="site",exported_agent="x",instance="",job="own"} 1`)
 	if page := client.MustGet(t, r.URL+"/metrics"); strings.Contains(page, "\ngone{") {
 		t.Error("what was deleted is exposed")
 	}
