@@ -19,5 +19,5 @@ chmod 755 "$work"
 mkdir "$work/source"
 git archive "$release" | tar -x -C "$work/source"
 export CGO_ENABLED=0 # for the tests as well, so that nothing is compiled twice
-go build -C "$work/source" -buildvcs=false -o "$work/" ./cmd/relay-server ./cmd/relay-agent
+go build -C "$work/source" -trimpath -buildvcs=false -o "$work/" ./cmd/relay-server ./cmd/relay-agent
 EARLIER_PROGRAMS=$work go test -tags=earlier -count=1 -timeout=5m -run='^(TestEarlierRelease|TestRollingUpgrade)$' ./internal/e2e/durability ./internal/e2e/cluster
