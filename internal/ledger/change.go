@@ -88,8 +88,9 @@ func (l *Ledger) Revoke(r Revocation) (done []Revocation, err error) {
 	return done, nil
 }
 
-func (l *Ledger) toRevoke(r Revocation) (all []Revocation, records []Record, err error) {
-	known, _ := l.Agent(r.Agent)
+// toRevoke returns what is to be noted so that a revocation counts, see [Ledger.Revoke].
+func (s *State) toRevoke(r Revocation) (all []Revocation, records []Record, err error) {
+	known, _ := s.Agent(r.Agent)
 	for _, serial := range withRenewed(r.Serial, known.Certificates) {
 		one := r
 		one.Serial = serial

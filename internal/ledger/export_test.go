@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"os"
+	"time"
 
 	"pushrelay/internal/datadir"
 )
@@ -49,3 +50,6 @@ func ReadTwice(raw []byte) (first, second *State, err error) {
 	}
 	return c.state(), again.state(), nil
 }
+
+// Join is what becomes of the ledger of a data dir by that of a backup.
+func Join(own, backup *State, now time.Time) (*State, error) { return join(own, backup, now) }

@@ -6,7 +6,8 @@
 // Compatibility. A field is added without a new format where an earlier release may go on without it: to GroupNotes, Families, Source, Trace,
 // Answer and StoreMark. An earlier release keeps what it does not know of these, and writes it again: of GroupNotes for as long as the group is
 // there, of Families until other families come, of the others as long as they are there themselves. Anything else is a new format: an unknown
-// kind, an unknown number of an enum, and an unknown field of the other messages are refused. A field or value is never reused.
+// kind, an unknown number of an enum, and an unknown field of the other messages are refused. A field or value is never reused. A backup with a
+// ledger is of a format of its own, so that an earlier release refuses it: who is revoked must not be lost without a word.
 //
 // Texts are bytes: they hold what was pushed, and keys and names with a byte between their parts that no text has.
 
@@ -56,6 +57,8 @@ const (
 	PayloadKind_PAYLOAD_KIND_MARK PayloadKind = 22
 	// PAYLOAD_KIND_COMPRESSED is another payload, compressed by S2.
 	PayloadKind_PAYLOAD_KIND_COMPRESSED PayloadKind = 23
+	// PAYLOAD_KIND_LEDGER is a LedgerPart. Only a backup has them, behind everything else.
+	PayloadKind_PAYLOAD_KIND_LEDGER PayloadKind = 24
 )
 
 // Enum value maps for PayloadKind.
@@ -70,6 +73,7 @@ var (
 		21: "PAYLOAD_KIND_SOURCE",
 		22: "PAYLOAD_KIND_MARK",
 		23: "PAYLOAD_KIND_COMPRESSED",
+		24: "PAYLOAD_KIND_LEDGER",
 	}
 	PayloadKind_value = map[string]int32{
 		"PAYLOAD_KIND_UNSPECIFIED": 0,
@@ -81,6 +85,7 @@ var (
 		"PAYLOAD_KIND_SOURCE":      21,
 		"PAYLOAD_KIND_MARK":        22,
 		"PAYLOAD_KIND_COMPRESSED":  23,
+		"PAYLOAD_KIND_LEDGER":      24,
 	}
 )
 
@@ -1419,6 +1424,61 @@ func (x *Epoch) GetBegan() uint64 {
 	return 0
 }
 
+// LedgerPart is a part of the ledger of who may come in, which goes along with a backup. It holds neither keys nor the secrets of tokens.
+type LedgerPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version is that of the format of records, as in ledger.jsonl.
+	Version uint64 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Records are lines of JSON, compressed by S2: a few of all records, in their order, or none of a ledger that has none.
+	Records       []byte `protobuf:"bytes,2,opt,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LedgerPart) Reset() {
+	*x = LedgerPart{}
+	mi := &file_storage_v1_storage_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LedgerPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LedgerPart) ProtoMessage() {}
+
+func (x *LedgerPart) ProtoReflect() protoreflect.Message {
+	mi := &file_storage_v1_storage_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LedgerPart.ProtoReflect.Descriptor instead.
+func (*LedgerPart) Descriptor() ([]byte, []int) {
+	return file_storage_v1_storage_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *LedgerPart) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *LedgerPart) GetRecords() []byte {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
 var File_storage_v1_storage_proto protoreflect.FileDescriptor
 
 const file_storage_v1_storage_proto_rawDesc = "" +
@@ -1512,7 +1572,11 @@ const file_storage_v1_storage_proto_rawDesc = "" +
 	"\x02at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"-\n" +
 	"\x05Epoch\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
-	"\x05began\x18\x02 \x01(\x04R\x05began*\xf1\x01\n" +
+	"\x05began\x18\x02 \x01(\x04R\x05began\"@\n" +
+	"\n" +
+	"LedgerPart\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x18\n" +
+	"\arecords\x18\x02 \x01(\fR\arecords*\x8a\x02\n" +
 	"\vPayloadKind\x12\x1c\n" +
 	"\x18PAYLOAD_KIND_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PAYLOAD_KIND_CHANGE\x10\x10\x12\x15\n" +
@@ -1522,7 +1586,8 @@ const file_storage_v1_storage_proto_rawDesc = "" +
 	"\x13PAYLOAD_KIND_ANSWER\x10\x14\x12\x17\n" +
 	"\x13PAYLOAD_KIND_SOURCE\x10\x15\x12\x15\n" +
 	"\x11PAYLOAD_KIND_MARK\x10\x16\x12\x1b\n" +
-	"\x17PAYLOAD_KIND_COMPRESSED\x10\x17*\xba\x01\n" +
+	"\x17PAYLOAD_KIND_COMPRESSED\x10\x17\x12\x17\n" +
+	"\x13PAYLOAD_KIND_LEDGER\x10\x18*\xba\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OPERATION_REPLACE\x10\x01\x12\x13\n" +
@@ -1555,7 +1620,7 @@ func file_storage_v1_storage_proto_rawDescGZIP() []byte {
 }
 
 var file_storage_v1_storage_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_storage_v1_storage_proto_goTypes = []any{
 	(PayloadKind)(0),              // 0: storage.v1.PayloadKind
 	(Operation)(0),                // 1: storage.v1.Operation
@@ -1575,7 +1640,8 @@ var file_storage_v1_storage_proto_goTypes = []any{
 	(*StoreMark)(nil),             // 15: storage.v1.StoreMark
 	(*Import)(nil),                // 16: storage.v1.Import
 	(*Epoch)(nil),                 // 17: storage.v1.Epoch
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
+	(*LedgerPart)(nil),            // 18: storage.v1.LedgerPart
+	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
 }
 var file_storage_v1_storage_proto_depIdxs = []int32{
 	1,  // 0: storage.v1.Change.operation:type_name -> storage.v1.Operation
@@ -1590,7 +1656,7 @@ var file_storage_v1_storage_proto_depIdxs = []int32{
 	2,  // 9: storage.v1.Answer.kind:type_name -> storage.v1.AnswerKind
 	16, // 10: storage.v1.StoreMark.import:type_name -> storage.v1.Import
 	17, // 11: storage.v1.StoreMark.epoch:type_name -> storage.v1.Epoch
-	18, // 12: storage.v1.Import.at:type_name -> google.protobuf.Timestamp
+	19, // 12: storage.v1.Import.at:type_name -> google.protobuf.Timestamp
 	13, // [13:13] is the sub-list for method output_type
 	13, // [13:13] is the sub-list for method input_type
 	13, // [13:13] is the sub-list for extension type_name
@@ -1609,7 +1675,7 @@ func file_storage_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_storage_v1_storage_proto_rawDesc), len(file_storage_v1_storage_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
