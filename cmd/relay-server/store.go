@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	backupHelp = `Write the store into one file: that of the relay that runs on --data.dir, or else what lies there. Certificates and known agents are not in it.
+	backupHelp = `Write the store and the ledger of certificates into one file: those of the relay that runs on --data.dir, or else what lies there. The authority with its key and the known agents are not in it.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay backup --to=/var/backups/pushrelay.store`
-	restoreHelp = `Make the store of an empty data dir from a backup.
+	restoreHelp = `Make the store of an empty data dir from a backup, and its ledger. A ledger that is there is joined with it: nobody who was revoked is let in.
 
 Example: sudo relay-server --data.dir=/var/lib/pushrelay-new restore --from=/var/backups/pushrelay.store`
 	repairHelp = `Make a damaged store one that a relay starts with: keeps all that is sound, sets damaged files aside and tells what is missing.
@@ -68,7 +68,7 @@ func (c *storeCommands) run(command string, k relay.Keep, stdout io.Writer) erro
 		if err == nil {
 			out := &output{stdout: stdout, asJSON: *c.output == "json"}
 			out.write(done, func(w io.Writer) {
-				fmt.Fprintf(w, "%s: %s, %d series\n", done.File, commandline.Count(done.Groups, "group"), done.Series)
+				fmt.Fprintf(w, "%s: %s, %d series; %s\n", done.File, commandline.Count(done.Groups, "group"), done.Series, ledgerWords(done.Ledger))
 			})
 		}
 		return err
@@ -79,6 +79,14 @@ func (c *storeCommands) run(command string, k relay.Keep, stdout io.Writer) erro
 	default:
 		return k.Repair(ctx, stdout)
 	}
+}
+
+// ledgerWords say what of the ledger is in a backup.
+func ledgerWords(l *relay.LedgerSummary) string {
+	if l == nil {
+		return "without the ledger, since the relay that runs is of an earlier release: restart it, and make another backup"
+	}
+	return l.Words()
 }
 
 // progressEvery is how often progress is shown.

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/ledger"
 	"pushrelay/internal/wal"
 )
 
@@ -30,16 +31,21 @@ type Place struct {
 	Progress func(done, total int64)
 }
 
-// Summary says what a store consists of.
-type Summary struct{ Groups, Series int }
+// Summary says what a backup consists of.
+type Summary struct {
+	// Groups and Series are those of the store.
+	Groups, Series int
+	// Ledger is the ledger that goes along; nil for none.
+	Ledger *ledger.State
+}
 
-// Backup writes what the log in a directory holds into one file, which [Restore] makes a store of. Whoever owns the log
-// may go on writing it: everything that was acknowledged before the call is in the backup, and of what comes meanwhile a
+// Backup writes what the log in a directory holds into one file, which [Restore] makes a store of, and what a ledger says; nil for none. Whoever owns
+// the log may go on writing it: everything that was acknowledged before the call is in the backup, and of what comes meanwhile a
 // part, in order. The file is replaced whole or not at all.
 //
 // The files of the log are copied beside the backup first, and removed at the end: only a copy can be read to its end while
 // its original grows. What an earlier backup left there that was killed is removed as well.
-func Backup(ctx context.Context, from Place, file string) (Summary, error) {
+func Backup(ctx context.Context, from Place, l *ledger.State, file string) (Summary, error) {
 	RemoveLeftovers(filepath.Dir(file))
 	w, err := newWorkDir(filepath.Dir(file))
 	if err != nil {
@@ -50,8 +56,8 @@ func Backup(ctx context.Context, from Place, file string) (Summary, error) {
 	if err != nil {
 		return Summary{}, fmt.Errorf("backing up: %w", ofOriginal(err, from.Dir))
 	}
-	r.marks.writer = self(from.Release)
-	summary, err := writeBackup(ctx, r, w.unfinished())
+	r.marks.writer = selfWith(from.Release, l)
+	summary, err := writeBackup(ctx, r, l, w.unfinished())
 	if err == nil {
 		err = w.finish(file)
 	}
@@ -173,7 +179,7 @@ func copyFile(from, to string) error {
 }
 
 // writeBackup writes what was read, without the ID.
-func writeBackup(ctx context.Context, r *reading, file string) (Summary, error) {
+func writeBackup(ctx context.Context, r *reading, l *ledger.State, file string) (Summary, error) {
 	cut, err := r.store.Cut(func() error { return nil })
 	if err != nil {
 		return Summary{}, err
@@ -186,12 +192,17 @@ func writeBackup(ctx context.Context, r *reading, file string) (Summary, error) 
 	if _, err := writeStore(ctx, w, r.marks.ofBackup(), cut); err != nil {
 		return Summary{}, err
 	}
-	return summaryOf(r), w.Commit(ctx)
+	if err := addLedger(w, l); err != nil {
+		return Summary{}, err
+	}
+	summary := summaryOf(r)
+	summary.Ledger = l
+	return summary, w.Commit(ctx)
 }
 
 func summaryOf(r *reading) Summary {
 	stats := r.store.Stats()
-	return Summary{Groups: stats.Groups, Series: stats.Series}
+	return Summary{Groups: stats.Groups, Series: stats.Series, Ledger: r.ledger.state()}
 }
 
 // ErrStoreExists means that a backup was to be restored where there is a store already. Nothing was changed.
@@ -211,14 +222,15 @@ func (e *BackupError) Error() string { return fmt.Sprintf("restoring from %q: %v
 func (e *BackupError) Unwrap() error { return e.err }
 
 // Restore makes a log of a backup, in a directory that has none. The store that it holds has an ID of its own, and all else
-// of the one that was backed up.
-func Restore(ctx context.Context, to Place, file string) (Summary, error) {
+// of the one that was backed up. PutBack is handed the ledger of the backup, if it has one, when all of the backup is read and the directory is known to
+// have no store; there is none as long as it has not returned nil. Nil is for whoever knows that there is no ledger.
+func Restore(ctx context.Context, to Place, file string, putBack func(*ledger.State) error) (Summary, error) {
 	p, err := newPasses(to.Progress, file, 2)
 	if err != nil {
 		return Summary{}, &BackupError{File: file, err: err}
 	}
 	r := &reading{store: groupstore.New(groupstore.Config{})}
-	err = wal.ReadSnapshot(ctx, nil, file, p.count(r.snapshot))
+	err = wal.ReadSnapshot(ctx, nil, file, p.count(r.backup))
 	if err == nil {
 		err = r.loaded()
 	}
@@ -232,12 +244,18 @@ func Restore(ctx context.Context, to Place, file string) (Summary, error) {
 	if found.SnapshotPayloads+found.Payloads > 0 {
 		return Summary{}, errors.Join(fmt.Errorf("restoring into %q: %w", to.Dir, ErrStoreExists), w.Close())
 	}
-	err = writeRestored(ctx, w, file, self(to.Release), p)
+	summary := summaryOf(r)
+	if summary.Ledger != nil && putBack != nil {
+		err = putBack(summary.Ledger)
+	}
+	if err == nil {
+		err = writeRestored(ctx, w, file, self(to.Release), p)
+	}
 	if err = errors.Join(err, w.Close()); err != nil {
 		return Summary{}, fmt.Errorf("restoring into %q: %w", to.Dir, err)
 	}
 	p.finish()
-	return summaryOf(r), nil
+	return summary, nil
 }
 
 // writeRestored writes a new ID and the payloads of the backup as the first snapshot. The backup may be of an earlier release,
@@ -259,10 +277,31 @@ func writeRestored(ctx context.Context, l *wal.Log, file string, by writer, p *p
 			return err
 		}
 	}
-	if err := wal.ReadSnapshot(ctx, nil, file, p.count(w.Add)); err != nil {
+	add := func(payload []byte) error {
+		payload, err := ofLog(payload)
+		if err != nil || payload == nil {
+			return err
+		}
+		return w.Add(payload)
+	}
+	if err := wal.ReadSnapshot(ctx, nil, file, p.count(add)); err != nil {
 		return err
 	}
 	return w.Commit(ctx)
+}
+
+// ofLog returns a payload of a backup as a log has it; nil for a part of a ledger, which none has.
+func ofLog(payload []byte) ([]byte, error) {
+	switch payload[0] { // None is empty, as was seen before.
+	case ledgerPayload:
+		return nil, nil
+	case writerPayload:
+		if by := writerOf(payload[1:]); by.Format == backupFormat {
+			by.Format = logFormat
+			return by.payload()
+		}
+	}
+	return payload, nil
 }
 
 // passes tells the progress of reading a file several times.

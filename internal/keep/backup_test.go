@@ -23,7 +23,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := k.NoteImport(t.Context(), keep.Import{Name: "/file"}); err != nil {
 		t.Fatal(err)
 	}
-	summary, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, backup) // while it is open
+	summary, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, nil, backup) // while it is open
 	if err != nil || summary.Groups != 3 {
 		t.Fatalf("Backup() = %+v, %v", summary, err)
 	}
@@ -43,13 +43,13 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Errorf("%d of %d bytes are done", done, total)
 		}
 	}
-	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target, Progress: progress}, backup); err != nil {
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target, Progress: progress}, backup, nil); err != nil {
 		t.Fatal(err)
 	}
 	if stat, err := os.Stat(backup); err != nil || len(shown) < 4 || shown[len(shown)-1] != 2*stat.Size() {
 		t.Errorf("progress was shown as %d, %v, want some steps to twice the size of the file, which is read twice", shown, err)
 	}
-	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, backup); !errors.Is(err, keep.ErrStoreExists) {
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, backup, nil); !errors.Is(err, keep.ErrStoreExists) {
 		t.Errorf("Restore() over a store = %v, want %v", err, keep.ErrStoreExists)
 	}
 	restored := open(t, config(target))
@@ -75,18 +75,18 @@ func TestBackupOfARunningStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	want, id := k.content(), k.ID()
-	byFiles, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, files)
+	byFiles, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, nil, files)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lost := errors.New("the relay is gone")
 	half := func(ctx context.Context, w io.Writer) error {
-		return errors.Join(k.WriteBackup(ctx, &firstBytes{w, 100}), lost)
+		return errors.Join(k.WriteBackup(ctx, &firstBytes{w, 100}, nil), lost)
 	}
 	if _, err := keep.ReceiveBackup(t.Context(), handed, half); !errors.Is(err, lost) {
 		t.Errorf("ReceiveBackup() of half of it = %v", err)
 	}
-	silent := func(ctx context.Context, w io.Writer) error { return k.WriteBackup(ctx, &firstBytes{w, 100}) }
+	silent := func(ctx context.Context, w io.Writer) error { return k.WriteBackup(ctx, &firstBytes{w, 100}, nil) }
 	if _, err := keep.ReceiveBackup(t.Context(), handed, silent); err == nil {
 		t.Error("ReceiveBackup() took half of it")
 	}
@@ -94,7 +94,7 @@ func TestBackupOfARunningStore(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	summary, err := keep.ReceiveBackup(t.Context(), handed, func(ctx context.Context, w io.Writer) error {
-		err := k.WriteBackup(ctx, w)
+		err := k.WriteBackup(ctx, w, nil)
 		k.mustPush(change.Delete, "a", "")
 		return err
 	})
@@ -102,7 +102,7 @@ func TestBackupOfARunningStore(t *testing.T) {
 		t.Fatalf("ReceiveBackup() = %+v, %v, want %+v", summary, err, byFiles)
 	}
 	k.close()
-	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, handed); err != nil {
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, handed, nil); err != nil {
 		t.Fatal(err)
 	}
 	restored := open(t, config(target))
@@ -135,7 +135,7 @@ func TestRestoreRefusesDamage(t *testing.T) {
 	k := open(t, config(dir))
 	k.exercise()
 	k.close()
-	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, backup); err != nil {
+	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, nil, backup); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(backup)
@@ -147,7 +147,7 @@ func TestRestoreRefusesDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := filepath.Join(t.TempDir(), "new")
-	_, err = keep.Restore(t.Context(), keep.Place{Dir: target}, backup)
+	_, err = keep.Restore(t.Context(), keep.Place{Dir: target}, backup, nil)
 	if damaged, ok := errors.AsType[*keep.BackupError](err); !ok || damaged.File != backup {
 		t.Errorf("Restore() of a damaged backup = %v, want an error about the backup", err)
 	}
@@ -183,11 +183,11 @@ func TestBackupUnderPushes(t *testing.T) {
 	<-pushing
 	for i := range 5 {
 		backup := filepath.Join(t.TempDir(), fmt.Sprint(i))
-		if _, err := keep.Backup(t.Context(), keep.Place{Dir: cfg.Dir}, backup); err != nil {
+		if _, err := keep.Backup(t.Context(), keep.Place{Dir: cfg.Dir}, nil, backup); err != nil {
 			t.Fatal(err)
 		}
 		target := t.TempDir()
-		if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, backup); err != nil {
+		if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, backup, nil); err != nil {
 			t.Fatal(err)
 		}
 		restored := open(t, config(target))

@@ -8,33 +8,37 @@ import (
 	"path/filepath"
 
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/ledger"
 	"pushrelay/internal/wal"
 )
 
 // WriteBackup is for [Keep].
-func (d *Disk) WriteBackup(ctx context.Context, out io.Writer) error {
+func (d *Disk) WriteBackup(ctx context.Context, out io.Writer, l *ledger.State) error {
 	var held marks
 	cut, err := d.store.Cut(func() error {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		held = d.marks.ofBackup()
-		held.writer = self(d.cfg.Release)
+		held.writer = selfWith(d.cfg.Release, l)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
-	return streamBackup(ctx, out, held, cut)
+	return streamBackup(ctx, out, held, cut, l)
 }
 
-// streamBackup writes a backup, which holds marks and a cut.
-func streamBackup(ctx context.Context, out io.Writer, held marks, cut *groupstore.Cut) error {
+// streamBackup writes a backup, which holds marks, a cut, and a ledger or none.
+func streamBackup(ctx context.Context, out io.Writer, held marks, cut *groupstore.Cut, l *ledger.State) error {
 	w, err := wal.StreamSnapshot(out)
 	if err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
 	defer w.Abort() // does nothing after Commit
 	if _, err := writeStore(ctx, w, held, cut); err != nil {
+		return fmt.Errorf("backing up: %w", err)
+	}
+	if err := addLedger(w, l); err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
 	if err := w.Commit(ctx); err != nil {
@@ -56,7 +60,7 @@ func ReceiveBackup(ctx context.Context, file string, fetch func(context.Context,
 		return Summary{}, err
 	}
 	r := &reading{store: groupstore.New(groupstore.Config{})}
-	err = wal.ReadSnapshot(ctx, nil, w.unfinished(), r.snapshot)
+	err = wal.ReadSnapshot(ctx, nil, w.unfinished(), r.backup)
 	if err == nil {
 		err = r.loaded()
 	}

@@ -139,10 +139,10 @@ func BenchmarkRecover(b *testing.B) {
 	fillWith(b, k.Store(), groups)
 	k.close()
 	backup, restored := filepath.Join(b.TempDir(), "backup"), b.TempDir()
-	if _, err := keep.Backup(b.Context(), keep.Place{Dir: dir}, backup); err != nil {
+	if _, err := keep.Backup(b.Context(), keep.Place{Dir: dir}, nil, backup); err != nil {
 		b.Fatal(err)
 	}
-	if _, err := keep.Restore(b.Context(), keep.Place{Dir: restored}, backup); err != nil {
+	if _, err := keep.Restore(b.Context(), keep.Place{Dir: restored}, backup, nil); err != nil {
 		b.Fatal(err)
 	}
 	for name, from := range map[string]string{"log": dir, "snapshot": restored} {

@@ -37,11 +37,11 @@ func write(t *testing.T, snapshot bool) history {
 	if snapshot {
 		k.close()
 		backup := filepath.Join(t.TempDir(), "backup")
-		if _, err := keep.Backup(t.Context(), keep.Place{Dir: h.dir}, backup); err != nil {
+		if _, err := keep.Backup(t.Context(), keep.Place{Dir: h.dir}, nil, backup); err != nil {
 			t.Fatal(err)
 		}
 		h.dir = filepath.Join(t.TempDir(), "store")
-		if _, err := keep.Restore(t.Context(), keep.Place{Dir: h.dir}, backup); err != nil {
+		if _, err := keep.Restore(t.Context(), keep.Place{Dir: h.dir}, backup, nil); err != nil {
 			t.Fatal(err)
 		}
 		k = open(t, smallSegments(h.dir))

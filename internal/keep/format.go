@@ -7,16 +7,22 @@ import (
 	"fmt"
 
 	"pushrelay/internal/datadir"
+	"pushrelay/internal/ledger"
 	"pushrelay/internal/wal"
 )
 
-// format is the version of all that the log holds: the kinds of payloads, the marks, and the store's records. Raise it when an
+// A format is the version of all that a log or a backup holds: the kinds of payloads, the marks, and the store's records. There is another one when an
 // earlier release would not understand, or misread, what this one writes. A log that names none is of format 1.
 //
 //	1  until a release was named
 //	2  the release and the format are named by a mark, before anything that they wrote
 //	3  all but that mark is of proto/storage/v1
-const format = 3
+//	4  a backup has a ledger, too; no log is of this format
+const (
+	logFormat    = 3 // which a backup without a ledger is of as well
+	backupFormat = 4
+	newestFormat = backupFormat
+)
 
 // A writer is a release that writes the log, and in which format. Any release understands this much of a mark of any other.
 type writer struct {
@@ -26,10 +32,10 @@ type writer struct {
 
 // known refuses what a newer release wrote.
 func (w writer) known() error {
-	if w.Format <= format {
+	if w.Format <= newestFormat {
 		return nil
 	}
-	return &datadir.NewerError{What: "the store", Release: w.Release, Format: w.Format, Known: format}
+	return &datadir.NewerError{What: "the store", Release: w.Release, Format: w.Format, Known: newestFormat}
 }
 
 // writerOf returns the writer that a mark names; the zero value if it names none.
@@ -42,7 +48,15 @@ func writerOf(text []byte) writer {
 }
 
 // self is the writer that this release is.
-func self(release string) writer { return writer{Release: release, Format: format} }
+func self(release string) writer { return writer{Release: release, Format: logFormat} }
+
+// selfWith is the writer that this release is of a backup with a ledger, or with none if that is nil.
+func selfWith(release string, l *ledger.State) writer {
+	if l == nil {
+		return self(release)
+	}
+	return writer{Release: release, Format: backupFormat}
+}
 
 // sign notes which release writes from here on, unless that is said already.
 func (d *Disk) sign(ctx context.Context, found wal.Recovery) error {

@@ -106,7 +106,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		wantNewer(t, name+", opening", err)
 		_, err = keep.Repair(t.Context(), keep.Place{Dir: dir})
 		wantNewer(t, name+", repairing", err)
-		_, err = keep.Backup(t.Context(), keep.Place{Dir: dir}, filepath.Join(t.TempDir(), "backup"))
+		_, err = keep.Backup(t.Context(), keep.Place{Dir: dir}, nil, filepath.Join(t.TempDir(), "backup"))
 		wantNewer(t, name+", backing up", err)
 		if diff := cmp.Diff(before, files(t, dir)); diff != "" {
 			t.Errorf("%s: it was changed (-before +after):\n%s", name, diff)
@@ -139,7 +139,7 @@ func TestNewerFormatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := filepath.Join(t.TempDir(), "new")
-	_, err = keep.Restore(t.Context(), keep.Place{Dir: target}, backup)
+	_, err = keep.Restore(t.Context(), keep.Place{Dir: target}, backup, nil)
 	wantNewer(t, "restoring", err)
 	if _, err := os.Stat(target); err == nil {
 		t.Error("the target was made")
@@ -197,7 +197,7 @@ func TestTheWriterIsNamed(t *testing.T) {
 		t.Errorf("writers in the log (-want +got):\n%s", diff)
 	}
 	backup := filepath.Join(t.TempDir(), "backup")
-	if _, err := keep.Backup(t.Context(), keep.Place{Dir: cfg.Dir, Release: "0.6"}, backup); err != nil {
+	if _, err := keep.Backup(t.Context(), keep.Place{Dir: cfg.Dir, Release: "0.6"}, nil, backup); err != nil {
 		t.Fatal(err)
 	}
 	inBackup := func(sink func([]byte) error) error { return wal.ReadSnapshot(t.Context(), nil, backup, sink) }
@@ -206,7 +206,7 @@ func TestTheWriterIsNamed(t *testing.T) {
 	}
 
 	cfg.Dir = filepath.Join(t.TempDir(), "restored")
-	if _, err := keep.Restore(t.Context(), keep.Place{Dir: cfg.Dir, Release: "0.7"}, backup); err != nil {
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: cfg.Dir, Release: "0.7"}, backup, nil); err != nil {
 		t.Fatal(err)
 	}
 	cfg.SnapshotFloorBytes = 1

@@ -89,7 +89,7 @@ func TestFormerFormats(t *testing.T) {
 			for from, put := range map[string]func(t *testing.T, dir string){
 				"store": func(t *testing.T, dir string) { unpackStore(t, filepath.Join(format, "relay.tar.gz"), dir) },
 				"backup": func(t *testing.T, dir string) {
-					if _, err := keep.Restore(t.Context(), keep.Place{Dir: dir}, filepath.Join(format, "backup")); err != nil {
+					if _, err := keep.Restore(t.Context(), keep.Place{Dir: dir}, filepath.Join(format, "backup"), nil); err != nil {
 						t.Fatal(err)
 					}
 				},
@@ -123,10 +123,10 @@ func testFormer(t *testing.T, dir string) (former int) {
 	k.close()
 
 	backup, restored := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "restored")
-	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir, Release: "now"}, backup); err != nil {
+	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir, Release: "now"}, nil, backup); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keep.Restore(t.Context(), keep.Place{Dir: restored, Release: "now"}, backup); err != nil {
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: restored, Release: "now"}, backup, nil); err != nil {
 		t.Fatal(err)
 	}
 	k = open(t, config(restored))

@@ -2,6 +2,7 @@ package keep
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,10 +10,11 @@ import (
 
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
+	"pushrelay/internal/ledger"
 )
 
-// FuzzPayloads looks for marks in a log that are others once they are written into a snapshot, and for a record that is another one if it
-// is compressed.
+// FuzzPayloads looks for marks in a log that are others once they are written into a snapshot, for a record that is another one if it
+// is compressed, and for a ledger of a backup that is another one once it is written again.
 func FuzzPayloads(f *testing.F) {
 	m := marks{
 		writer: self("v1"), id: ID{1}, imports: []Import{{Name: "/p", Size: 3, later: []byte("\xa2\x06\x01x")}}, later: [][]byte{[]byte("\xa2\x06\x01y")},
@@ -30,10 +32,21 @@ func FuzzPayloads(f *testing.F) {
 		f.Add([]byte("m"+former), []byte(`m{"release":"v0","format":2}`))
 	}
 	f.Add(append([]byte{compressedPayload}, s2.Encode(nil, []byte("a record"))...), []byte("sa record"))
+	part, err := encodeLedgerPart([]byte(`{"at":"2026-12-01T10:00:00Z","revoked":{"agent":"site-0"}}` + "\n"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(`m{"release":"v1","format":4}`), part)
 	f.Fuzz(func(t *testing.T, first, second []byte) {
 		r := &reading{store: groupstore.New(groupstore.Config{})}
 		var records [][]byte
 		for _, payload := range [][]byte{first, second} {
+			if len(payload) > 0 && payload[0] == ledgerPayload {
+				if err := r.backup(payload); err != nil {
+					return
+				}
+				continue
+			}
 			err := r.split(payload, func(record []byte) error {
 				records = append(records, bytes.Clone(record))
 				return nil
@@ -54,7 +67,8 @@ func FuzzPayloads(f *testing.F) {
 				t.Errorf("the record %q: %v", record, err)
 			}
 		}
-		if r.marks.writer.Format > format {
+		sameLedger(t, &r.ledger)
+		if r.marks.writer.Format > newestFormat {
 			t.Errorf("what %+v wrote is read", r.marks.writer)
 		}
 		payloads, err := r.marks.payloads()
@@ -81,4 +95,36 @@ func FuzzPayloads(f *testing.F) {
 			t.Errorf("the marks are others once they are written again:\n%s", diff)
 		}
 	})
+}
+
+// sameLedger writes the ledger of a backup again, and reads that.
+func sameLedger(t *testing.T, read *ledgerReading) {
+	t.Helper()
+	lines, err := ledger.EncodeRecords(read.records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := encodeLedgerPart(lines)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again ledgerReading
+	if err := again.take(part[1:]); err != nil {
+		t.Fatalf("%q: %v", lines, err)
+	}
+	if written, err := ledger.EncodeRecords(again.records); err != nil || !bytes.Equal(written, lines) {
+		t.Errorf("the ledger %q is %q, %v", lines, written, err)
+	}
+}
+
+// TestLedgersAreBounded: a ledger of which there is no end is refused before it fills the memory.
+func TestLedgersAreBounded(t *testing.T) {
+	part, err := encodeLedgerPart([]byte(`{"at":"2026-12-01T10:00:00Z","revoked":{"agent":"site-0"}}` + "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := ledgerReading{bytes: maxLedgerBytes - 20}
+	if err := r.take(part[1:]); !errors.Is(err, errLedgerTooLarge) {
+		t.Errorf("take() = %v, want %v", err, errLedgerTooLarge)
+	}
 }

@@ -76,11 +76,11 @@ func TestHistoryOfARestoredStore(t *testing.T) {
 	before := k.point()
 	k.close()
 	file := filepath.Join(t.TempDir(), "backup")
-	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, file); err != nil {
+	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, nil, file); err != nil {
 		t.Fatal(err)
 	}
 	restored := t.TempDir()
-	if _, err := keep.Restore(t.Context(), keep.Place{Dir: restored}, file); err != nil {
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: restored}, file, nil); err != nil {
 		t.Fatal(err)
 	}
 	k = open(t, config(restored))

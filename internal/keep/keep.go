@@ -6,6 +6,7 @@ import (
 
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
+	"pushrelay/internal/ledger"
 	"pushrelay/internal/wal"
 )
 
@@ -42,7 +43,7 @@ type Keep interface {
 	Imported(name string) bool
 	// NoteImport commits that a file was taken over. The changes of which that consisted are committed by then as well.
 	NoteImport(ctx context.Context, i Import) error
-	// WriteBackup writes what the store holds at this moment, as [Backup] does of a log, and as [ReceiveBackup] takes it. It needs no room on
-	// the disk; what has changed meanwhile is held in memory until it returns.
-	WriteBackup(ctx context.Context, out io.Writer) error
+	// WriteBackup writes what the store holds at this moment, as [Backup] does of a log, and as [ReceiveBackup] takes it, and behind that what a ledger
+	// says by then; nil for none. It needs no room on the disk; what has changed meanwhile is held in memory until it returns.
+	WriteBackup(ctx context.Context, out io.Writer, l *ledger.State) error
 }

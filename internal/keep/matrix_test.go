@@ -67,11 +67,11 @@ func stores(t *testing.T) map[string]madeStore {
 		"restored": func(t *testing.T, k *keeper) *keeper {
 			k.close()
 			backup := filepath.Join(t.TempDir(), "backup")
-			if _, err := keep.Backup(t.Context(), keep.Place{Dir: k.dir}, backup); err != nil {
+			if _, err := keep.Backup(t.Context(), keep.Place{Dir: k.dir}, nil, backup); err != nil {
 				t.Fatal(err)
 			}
 			dir := filepath.Join(t.TempDir(), "store")
-			if _, err := keep.Restore(t.Context(), keep.Place{Dir: dir}, backup); err != nil {
+			if _, err := keep.Restore(t.Context(), keep.Place{Dir: dir}, backup, nil); err != nil {
 				t.Fatal(err)
 			}
 			return open(t, segmentsOfMatrix(dir))

@@ -8,6 +8,7 @@ import (
 
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
+	"pushrelay/internal/ledger"
 	"pushrelay/internal/wal"
 )
 
@@ -74,15 +75,15 @@ func (m *Memory) Imported(string) bool { return false }
 func (m *Memory) NoteImport(context.Context, Import) error { return nil }
 
 // WriteBackup writes what the store holds.
-func (m *Memory) WriteBackup(ctx context.Context, out io.Writer) error {
-	return BackUp(ctx, out, m.release, m.store)
+func (m *Memory) WriteBackup(ctx context.Context, out io.Writer, l *ledger.State) error {
+	return BackUp(ctx, out, m.release, m.store, l)
 }
 
 // BackUp writes what a store holds that is kept without marks, as [Keep.WriteBackup] does.
-func BackUp(ctx context.Context, out io.Writer, release string, store *groupstore.Store) error {
+func BackUp(ctx context.Context, out io.Writer, release string, store *groupstore.Store, l *ledger.State) error {
 	cut, err := store.Cut(func() error { return nil })
 	if err != nil {
 		return fmt.Errorf("backing up: %w", err)
 	}
-	return streamBackup(ctx, out, marks{writer: self(release)}, cut)
+	return streamBackup(ctx, out, marks{writer: selfWith(release, l)}, cut, l)
 }

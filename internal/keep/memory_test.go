@@ -33,10 +33,10 @@ func TestMemory(t *testing.T) {
 		t.Errorf("NoteImport() = %v, Imported() = %v: a file is taken over at each start", err, m.Imported("/file"))
 	}
 	backup, target := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "store")
-	if _, err := keep.ReceiveBackup(t.Context(), backup, func(ctx context.Context, w io.Writer) error { return m.WriteBackup(ctx, w) }); err != nil {
+	if _, err := keep.ReceiveBackup(t.Context(), backup, func(ctx context.Context, w io.Writer) error { return m.WriteBackup(ctx, w, nil) }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, backup); err != nil {
+	if _, err := keep.Restore(t.Context(), keep.Place{Dir: target}, backup, nil); err != nil {
 		t.Fatal(err)
 	}
 	restored := open(t, config(target))

@@ -129,7 +129,7 @@ func TestOnceOverRestarts(t *testing.T) {
 		k = open(t, cfg)
 		k.wantAll("by a snapshot", content)
 		backup := filepath.Join(t.TempDir(), "backup")
-		if _, err := keep.Backup(t.Context(), keep.Place{Dir: cfg.Dir, NoLock: true}, backup); err != nil {
+		if _, err := keep.Backup(t.Context(), keep.Place{Dir: cfg.Dir, NoLock: true}, nil, backup); err != nil {
 			t.Fatal(err)
 		}
 		k.Store().Apply(t.Context(), &change.Change{Operation: change.Forget, Agent: "site", Origin: &change.Origin{Journal: journal, Sequence: 99}}, groupstore.Content{})
@@ -145,7 +145,7 @@ func TestOnceOverRestarts(t *testing.T) {
 		k.close()
 
 		target := config(filepath.Join(t.TempDir(), "restored"))
-		if _, err := keep.Restore(t.Context(), keep.Place{Dir: target.Dir}, backup); err != nil {
+		if _, err := keep.Restore(t.Context(), keep.Place{Dir: target.Dir}, backup, nil); err != nil {
 			t.Fatal(err)
 		}
 		k = open(t, target)

@@ -253,7 +253,8 @@ type reading struct {
 	store  *groupstore.Store
 	loader *groupstore.Loader // nil once the snapshot is read, and if there is none
 	marks  marks
-	record []byte // the last one that was decompressed
+	ledger ledgerReading // of a backup
+	record []byte        // the last one that was decompressed
 	// appending says that the log after the snapshot is read.
 	appending bool
 	// mended is the first fault for which changes were applied although others before them are missing; nil if none was.
@@ -278,7 +279,15 @@ func (r *reading) missing() {
 	r.loader.Missing()
 }
 
-// snapshot takes a payload of a snapshot or a backup.
+// backup takes a payload of a backup.
+func (r *reading) backup(payload []byte) error {
+	if len(payload) > 0 && payload[0] == ledgerPayload {
+		return r.marks.writer.written(r.ledger.take(payload[1:]))
+	}
+	return r.snapshot(payload)
+}
+
+// snapshot takes a payload of a snapshot, or one that a backup has as well.
 func (r *reading) snapshot(payload []byte) error {
 	return r.split(payload, func(record []byte) error {
 		if r.loader == nil {
@@ -378,7 +387,7 @@ func (r *reading) splitPlain(payload []byte, ofStore func([]byte) error) error {
 // checkFormer refuses a record that begins with a format which is none of the former ones: those end where kinds begin.
 func checkFormer(record []byte) error {
 	if len(record) > 0 && record[0] >= firstKind {
-		return &datadir.NewerError{What: "a record of the store", Format: uint64(record[0]), Known: format}
+		return &datadir.NewerError{What: "a record of the store", Format: uint64(record[0]), Known: logFormat}
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func TestLeftoversOfBackups(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, filepath.Join(beside, "backup")); err != nil {
+	if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, nil, filepath.Join(beside, "backup")); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{".backup-alive", ".backup-alive.unfinished.tmp", ".backup-begins", ".backup-of-mine", ".backup-of-mine.unfinished", "backup", "mine"}
@@ -92,7 +92,7 @@ func TestTidyingDisturbsNoBackup(t *testing.T) {
 		}
 	}()
 	for range 50 {
-		if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, filepath.Join(beside, "backup")); err != nil {
+		if _, err := keep.Backup(t.Context(), keep.Place{Dir: dir}, nil, filepath.Join(beside, "backup")); err != nil {
 			t.Fatal(err)
 		}
 	}

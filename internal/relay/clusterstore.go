@@ -71,6 +71,19 @@ func (c *clustered) bringLedger(ctx context.Context) error {
 	return nil
 }
 
+// ledgerPatience bounds how long a backup waits for a majority to say what is in the ledger.
+const ledgerPatience = 5 * time.Second
+
+// refreshLedger has this relay's copy of the ledger count all that others have noted, so that no backup lacks what was revoked before it. Without a majority a
+// backup is made all the same: it may be the last chance.
+func (c *clustered) refreshLedger(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, ledgerPatience)
+	defer cancel()
+	if err := c.journal.Refresh(ctx); err != nil {
+		c.logger.Warn("the ledger in a backup may lack what other relays have revoked last", slog.Any("err", err))
+	}
+}
+
 // becomeAlone makes a store on the disk of what the member's etcd holds, which does not run any more, or of what one that runs by itself holds now, under an id of
 // its own. Begun again it has the same end.
 func (c *clustered) becomeAlone(ctx context.Context) error {
@@ -136,10 +149,12 @@ func (c *clustered) makeStore(ctx context.Context, dir string) error {
 	}
 	file := filepath.Join(c.server.dataDir, "leaving.backup")
 	defer os.Remove(file) //nolint:errcheck // What is left of it is replaced by the next attempt.
-	_, err = keep.ReceiveBackup(ctx, file, func(ctx context.Context, out io.Writer) error { return keep.BackUp(ctx, out, version.Version, store) })
+	_, err = keep.ReceiveBackup(ctx, file, func(ctx context.Context, out io.Writer) error {
+		return keep.BackUp(ctx, out, version.Version, store, nil)
+	})
 	if err != nil {
 		return err
 	}
-	_, err = keep.Restore(ctx, keep.Place{Dir: dir, Release: version.Version, NoLock: c.server.opts.DataDirNoLock}, file)
+	_, err = keep.Restore(ctx, keep.Place{Dir: dir, Release: version.Version, NoLock: c.server.opts.DataDirNoLock}, file, nil)
 	return err
 }

@@ -106,15 +106,18 @@ func (s *Server) office() *membership.Office {
 	})
 }
 
-// backup answers with what the store holds. One is made at a time: each holds what has changed since it began.
+// backup answers with what the store holds, and the ledger. One is made at a time: each holds what has changed since it began.
 func (s *Server) backup(w http.ResponseWriter, r *http.Request) {
 	if !s.backingUp.TryLock() {
 		http.Error(w, "another backup is being made, ask again when it is done", http.StatusServiceUnavailable)
 		return
 	}
 	defer s.backingUp.Unlock()
+	if s.cluster != nil {
+		s.cluster.refreshLedger(r.Context())
+	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := s.durability.WriteBackup(r.Context(), httpserver.NewStallWriter(w)); err != nil {
+	if err := s.durability.WriteBackup(r.Context(), httpserver.NewStallWriter(w), s.ledger.State); err != nil {
 		s.logger.Warn("a backup was not made", slog.Any("err", err))
 		panic(http.ErrAbortHandler) // its reader must not take it for whole
 	}

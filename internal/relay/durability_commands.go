@@ -9,12 +9,14 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/common/version"
 
 	"pushrelay/internal/commandline"
 	"pushrelay/internal/datadir"
 	"pushrelay/internal/keep"
+	"pushrelay/internal/ledger"
 	"pushrelay/internal/relayapi"
 	"pushrelay/internal/wal"
 )
@@ -65,11 +67,41 @@ type Backup struct {
 	File   string `json:"file"`
 	Groups int    `json:"groups"`
 	Series int    `json:"series"`
+	// Ledger is what the ledger has that went along; nil if none did, since a relay of an earlier release runs.
+	Ledger *LedgerSummary `json:"ledger"`
 	// Source says who has given it.
 	Source Source `json:"source"`
 }
 
-// Backup writes the store into one file: as the relay has it that runs on the data dir, or as it lies there. A relay that cannot be asked is no
+// A LedgerSummary says what a ledger consists of.
+type LedgerSummary struct {
+	// Certificates were issued, and are not forgotten yet.
+	Certificates int `json:"certificates"`
+	// Revocations stand, those of names and those of single certificates.
+	Revocations int `json:"revocations"`
+}
+
+func summaryOf(l *ledger.State) *LedgerSummary {
+	if l == nil {
+		return nil
+	}
+	s := &LedgerSummary{}
+	for _, a := range l.Agents() {
+		s.Certificates += len(a.Certificates)
+		s.Revocations += len(a.Serials)
+		if a.Revoked != nil {
+			s.Revocations++
+		}
+	}
+	return s
+}
+
+// Words say it to people.
+func (s *LedgerSummary) Words() string {
+	return fmt.Sprintf("a ledger of %s, %s", commandline.Count(s.Certificates, "certificate"), commandline.Count(s.Revocations, "revocation"))
+}
+
+// Backup writes the store and the ledger into one file: as the relay has them that runs on the data dir, or as they lie there. A relay that cannot be asked is no
 // reason to do without: what it has acknowledged lies there, but for a member of a cluster.
 func (k Keep) Backup(ctx context.Context, file string) (Backup, error) {
 	unready := k.existing()
@@ -87,28 +119,53 @@ func (k Keep) Backup(ctx context.Context, file string) (Backup, error) {
 			return Backup{}, unready
 		}
 		source = FromFiles
-		s, err = keep.Backup(ctx, k.place("backing up"), file)
+		s, err = k.backUpFiles(ctx, file)
 	}
 	if err != nil {
 		return Backup{}, explainStoreError(k.DataDir, explainControl(err))
 	}
-	return Backup{File: file, Groups: s.Groups, Series: s.Series, Source: source}, nil
+	return Backup{File: file, Groups: s.Groups, Series: s.Series, Ledger: summaryOf(s.Ledger), Source: source}, nil
 }
 
-// Restore makes the store of an empty data dir from a backup, and says on out what it holds.
+// backUpFiles writes what lies in the data dir.
+func (k Keep) backUpFiles(ctx context.Context, file string) (keep.Summary, error) {
+	own, err := ledger.Read(k.DataDir)
+	if err != nil {
+		return keep.Summary{}, err
+	}
+	return keep.Backup(ctx, k.place("backing up"), own, file)
+}
+
+// Restore makes the store of an empty data dir from a backup, has the ledger there say what that of the backup says as well, and says on out what they hold.
 func (k Keep) Restore(ctx context.Context, file string, out io.Writer) error {
 	if err := k.check(); err != nil {
 		return err
 	}
-	s, err := keep.Restore(ctx, k.place("restoring"), file)
+	var joined *ledger.State
+	s, err := keep.Restore(ctx, k.place("restoring"), file, func(l *ledger.State) (err error) {
+		joined, err = ledger.PutBack(ledger.Config{Dir: k.DataDir, Release: version.Version, NoLock: k.NoLock}, l, time.Now())
+		return err
+	})
 	if backup, ok := errors.AsType[*keep.BackupError](err); ok {
 		return fmt.Errorf("%w; the data dir was not touched: restore another backup", backup)
 	}
 	if err != nil {
 		return explainStoreError(k.DataDir, err)
 	}
-	_, err = fmt.Fprintf(out, "%s: %s, %d series, under a new store id\n", k.DataDir, commandline.Count(s.Groups, "group"), s.Series)
+	_, err = fmt.Fprintf(out, "%s: %s, %d series, under a new store id; %s\n", k.DataDir, commandline.Count(s.Groups, "group"), s.Series, k.ofLedger(joined))
 	return err
+}
+
+// ofLedger says what became of the ledger; nil is that of a backup without.
+func (k Keep) ofLedger(joined *ledger.State) string {
+	switch {
+	case joined != nil:
+		return summaryOf(joined).Words()
+	case ledger.Exists(k.DataDir):
+		return "the backup is of an earlier release and has no ledger: that of the data dir stays as it is"
+	default:
+		return "the backup is of an earlier release and has no ledger, and neither has the data dir: who was revoked is let in. Before the start put ledger.jsonl back from a copy, or revoke again who must stay out (relay-server agents revoke)"
+	}
 }
 
 // Repair makes a damaged store one that a relay starts with, and says on out what was kept and what is missing.

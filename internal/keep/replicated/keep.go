@@ -16,6 +16,7 @@ import (
 	"pushrelay/internal/groupstore"
 	"pushrelay/internal/history"
 	"pushrelay/internal/keep"
+	"pushrelay/internal/ledger"
 	"pushrelay/internal/monotonic"
 	"pushrelay/internal/wal"
 )
@@ -240,6 +241,6 @@ func (k *Keep) Imported(string) bool { return true }
 func (k *Keep) NoteImport(context.Context, keep.Import) error { return ErrNotLeading }
 
 // WriteBackup writes what the copy holds.
-func (k *Keep) WriteBackup(ctx context.Context, out io.Writer) error {
-	return keep.BackUp(ctx, out, k.cfg.Release, k.store)
+func (k *Keep) WriteBackup(ctx context.Context, out io.Writer, l *ledger.State) error {
+	return keep.BackUp(ctx, out, k.cfg.Release, k.store, l)
 }
