@@ -19,6 +19,7 @@ type agent struct {
 	*program.Process
 
 	name, url string
+	command   program.Command
 }
 
 // startAgent lets an agent in, and waits until it is attached to all.
@@ -38,10 +39,10 @@ func (s *site) startAgentOf(t testing.TB, relayAgent, name string) *agent {
 	text := strings.TrimSpace(s.members[0].run(t, token...))
 	program.MustOutput(t, program.Command{Path: relayAgent, Dir: dir, Args: []string{"enroll", "--data.dir=data", text}})
 	client.WriteFile(t, dir+"/agent.yml", fmt.Sprintf("scrape_configs:\n  - job_name: self\n    static_configs: [{targets: [%q]}]\n", web))
-	a := &agent{name: name, url: "http://" + web}
-	a.Process = program.Start(t, program.Command{Path: relayAgent, Dir: dir, Args: []string{
+	a := &agent{name: name, url: "http://" + web, command: program.Command{Path: relayAgent, Dir: dir, Args: []string{
 		"--data.dir=data", "--config.file=agent.yml", "--web.listen-address=" + web,
-	}})
+	}}}
+	a.Process = program.Start(t, a.command)
 	program.WaitReady(t, a.Process, a.url)
 	for _, m := range s.members {
 		client.WantSeries(t, a.url, fmt.Sprintf(`relay_agent_connected{relay=%q}`, m.link), 1)

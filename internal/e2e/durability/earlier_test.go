@@ -21,6 +21,31 @@ func TestEarlierRelease(t *testing.T) {
 	relayServer, relayAgent := program.Earlier(t)
 	t.Run("relay", func(t *testing.T) { mainJobBetween(t, relayServer, program.RelayAgent()) })
 	t.Run("agent", func(t *testing.T) { mainJobBetween(t, program.RelayServer(), relayAgent) })
+	t.Run("backup", func(t *testing.T) { backupsBetween(t, relayServer, program.RelayServer()) })
+}
+
+// backupsBetween: a backup of the earlier release is restored, and said to have no ledger. One of this release has it, and the earlier one refuses it by name, since it
+// would lose it without a word.
+func backupsBetween(t *testing.T, earlier, now string) {
+	file := filepath.Join(t.TempDir(), "relay.backup")
+	restore := func(by string) program.Result {
+		return program.Output(t, program.Command{Path: by, Args: []string{"--data.dir=" + filepath.Join(t.TempDir(), "restored"), "restore", "--from=" + file}})
+	}
+	r := house.NewRelay(t)
+	for _, by := range []string{earlier, now} {
+		r.Command.Path = by
+		r.Start(t)
+		client.PushOne(t, r.URL, "one", 1)
+		program.MustOutput(t, program.Command{Path: by, Args: []string{"--data.dir=" + r.DataDir, "backup", "--to=" + file}})
+		r.Stop(t)
+		got := restore(now)
+		if got.Code != 0 || strings.Contains(got.Stdout, "has no ledger") != (by == earlier) {
+			t.Errorf("a backup by %s: exit code %d\n%s%s", by, got.Code, got.Stdout, got.Stderr)
+		}
+	}
+	if got := restore(earlier); got.Code != 1 || !strings.Contains(got.Stderr, "newer release") || !strings.Contains(got.Stderr, "in format 4") {
+		t.Errorf("the earlier release restores a backup of this one: exit code %d\n%s%s", got.Code, got.Stdout, got.Stderr)
+	}
 }
 
 // mainJobBetween does it with these programs.

@@ -26,9 +26,9 @@ import (
 )
 
 // formatsWrite is for testdata/formats, which holds what releases of each format have left: what a relay keeps (store,
-// agents.json, and from 5 on the ledger, which 6 has in its format 2; from 7 on the store is of proto/storage/v1), a spool and a backup, and what there is to be read in them. Another format is added with
+// agents.json, and from 5 on the ledger, which 6 has in its format 2; from 7 on the store is of proto/storage/v1), a spool and a backup, which from 8 on has the ledger as well, and what there is to be read in them. Another format is added with
 //
-//	go test ./internal/e2e -run TestFormats -formats.write=7
+//	go test ./internal/e2e/durability -run TestFormats -formats.write=8
 var formatsWrite = flag.Int("formats.write", 0, "keep what the programs write as the testdata of this format")
 
 // A keptFormat is what is in the files of one format.
@@ -41,8 +41,9 @@ type keptFormat struct {
 	Spool            []keptGroup
 	// Refused is a push that the agent refuses without a relay, since it remembers what the relay said; empty for none.
 	Refused string `json:",omitempty"`
-	// Ledger is what it has of agents that never came; nil for none.
-	Ledger []keptAgent `json:",omitempty"`
+	// Ledger is what it has of agents that never came; nil for none. BackedUp says that the backup has it, too.
+	Ledger   []keptAgent `json:",omitempty"`
+	BackedUp bool        `json:",omitempty"`
 }
 
 // A keptAgent is what a ledger has of an agent, as agents show tells it.
@@ -224,7 +225,7 @@ func writeFormat(t *testing.T, dir string) {
 	}
 	h.agent.Kill(t) // It does not know for good that the relay has deleted the group.
 	var kept keptFormat
-	kept.Ledger = h.fillLedger(t)
+	kept.Ledger, kept.BackedUp = h.fillLedger(t), true
 	kept.Series, kept.Targets = pushedSeries(t, h.relay.URL), h.targets(t)
 	h.relay.Stop(t)
 	h.agent.StartAlone(t)
@@ -350,8 +351,14 @@ func readFormat(t *testing.T, dir string) {
 	h.relay.Stop(t)
 
 	other := newFormatHouse(t)
-	program.MustOutput(t, program.Command{Path: program.RelayServer(), Dir: ".", Args: []string{"--data.dir=" + other.relay.DataDir, "restore", "--from=" + filepath.Join(dir, "backup")}})
+	said := program.MustOutput(t, program.Command{Path: program.RelayServer(), Dir: ".", Args: []string{"--data.dir=" + other.relay.DataDir, "restore", "--from=" + filepath.Join(dir, "backup")}})
+	if strings.Contains(said, "has no ledger") == kept.BackedUp {
+		t.Errorf("restore says %q", said)
+	}
 	other.relay.Start(t)
+	if kept.BackedUp {
+		other.wantLedger(t, kept.Ledger)
+	}
 	samePushed(t, "the backup", kept.Series, pushedSeries(t, other.relay.URL))
 	other.relay.Stop(t)
 }
