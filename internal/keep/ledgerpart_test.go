@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,10 +27,10 @@ import (
 // ledgerOf returns a ledger of so many certificates, of which the first is revoked.
 func ledgerOf(t testing.TB, certificates int) *ledger.State {
 	t.Helper()
-	s := ledger.NewState()
+	s, u := ledger.NewState(), rand.New(rand.NewPCG(1, 2))
 	var lines strings.Builder
 	for i := range certificates {
-		fmt.Fprintf(&lines, `{"at":"2026-12-01T10:00:00Z","issued":{"agent":"site-%d","serial":"%x","from":"2026-12-01T10:00:00Z","to":"2027-12-01T10:00:00Z","by":"command"}}`+"\n", i, i+1)
+		fmt.Fprintf(&lines, `{"at":"2026-12-01T10:00:00Z","issued":{"agent":"site-%d","serial":"1%x%016x","from":"2026-12-01T10:00:00Z","to":"2027-12-01T10:00:00Z","by":"command"}}`+"\n", i, u.Uint64(), u.Uint64())
 	}
 	if certificates > 0 {
 		lines.WriteString(`{"at":"2026-12-01T10:00:00Z","revoked":{"agent":"site-0"}}` + "\n")
