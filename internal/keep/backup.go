@@ -1,6 +1,7 @@
 package keep
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -292,10 +293,10 @@ func writeRestored(ctx context.Context, l *wal.Log, file string, by writer, p *p
 
 // ofLog returns a payload of a backup as a log has it; nil for a part of a ledger, which none has.
 func ofLog(payload []byte) ([]byte, error) {
-	switch payload[0] { // None is empty, as was seen before.
-	case ledgerPayload:
+	switch {
+	case bytes.HasPrefix(payload, []byte{ledgerPayload}):
 		return nil, nil
-	case writerPayload:
+	case bytes.HasPrefix(payload, []byte{writerPayload}):
 		if by := writerOf(payload[1:]); by.Format == backupFormat {
 			by.Format = logFormat
 			return by.payload()

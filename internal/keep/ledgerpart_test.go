@@ -198,7 +198,7 @@ func TestDamagedLedgerInABackup(t *testing.T) {
 		wantRefused(fmt.Sprintf("a bit of byte %d", at))
 	}
 
-	part := func(version uint64, lines string, unknown string) string {
+	part := func(version uint64, lines, unknown string) string {
 		m := &storagev1.LedgerPart{Version: version, Records: s2.Encode(nil, []byte(lines))}
 		m.ProtoReflect().SetUnknown([]byte(unknown))
 		message, err := proto.Marshal(m)

@@ -96,7 +96,7 @@ func summaryOf(l *ledger.State) *LedgerSummary {
 	return s
 }
 
-// Words say it to people.
+// Words says it to people.
 func (s *LedgerSummary) Words() string {
 	return fmt.Sprintf("a ledger of %s, %s", commandline.Count(s.Certificates, "certificate"), commandline.Count(s.Revocations, "revocation"))
 }
