@@ -149,7 +149,9 @@ func (c *clustered) connect(ctx context.Context) (err error) {
 		return c.dial(ctx, cfg.Logger)
 	}
 	cfg.AdminSocket = c.server.opts.ClusterEtcdAdminSocket
-	cfg.CheckValue = func(key string, value []byte) error { return replicated.CheckValue(c.dir.Prefix()+storeKeys, key, value) }
+	cfg.CheckValue = func(key string, value []byte) error {
+		return replicated.CheckValue(c.dir.Prefix()+storeKeys, key, value)
+	}
 	c.logger.Info("waiting for a majority of the cluster's members", slog.String("member", cfg.Name))
 	if c.engine, err = engine.Start(ctx, cfg); err != nil {
 		return explainEngine(ctx, c.dir.Member(), err)
