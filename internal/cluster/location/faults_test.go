@@ -67,6 +67,7 @@ func TestALateRegistration(t *testing.T) {
 				return
 			}
 			enginetest.Eventually(t, "relay b has settled", func() bool { return elsewhere.Current() == tt.elseIs })
+			catchUp(t, elsewhere.Epoch(), c)
 			if got, want := c.EpochCurrent("site", elsewhere.Epoch()), tt.newest == tt.during || tt.newest == tt.before && tt.during == 0; got != want {
 				t.Errorf("the epoch of the other session is current: %v, want %v", got, want)
 			}
@@ -98,6 +99,9 @@ func TestACopyThatIsBehind(t *testing.T) {
 	defer cancel()
 	if err := a.WaitEpoch(ctx, newest.Epoch()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("WaitEpoch = %v", err)
+	}
+	if a.EpochCurrent("site", second.Epoch()) || a.EpochCurrent("site", newest.Epoch()) {
+		t.Error("an epoch is current of which the relay has not heard, and not of who came after it")
 	}
 	way.watches.open()
 	catchUp(t, newest.Epoch(), a)

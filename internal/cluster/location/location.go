@@ -155,12 +155,13 @@ func (l *Location) Run(ctx context.Context) error {
 }
 
 // EpochCurrent says whether a session of the agent that was registered at the epoch may still change groups: that its process is the newest, as far as this relay
-// knows. It does not wait: the store asks in the moment in which a push takes effect.
+// knows. Of an epoch that it has not heard of yet it does not know that: another process may have come since. It does not wait: the store asks in the moment in
+// which a push takes effect.
 func (l *Location) EpochCurrent(agent string, epoch int64) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	a := l.agents[agent]
-	return a != nil && a.since > 0 && epoch >= a.since
+	return a != nil && a.since > 0 && epoch >= a.since && epoch <= l.revision
 }
 
 // WaitEpoch waits until this relay knows all that was registered up to an epoch, or ctx ends. Whoever takes a push asks it before: the session may be
