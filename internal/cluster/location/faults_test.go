@@ -3,6 +3,7 @@ package location_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -284,4 +285,28 @@ func TestWithoutAMajority(t *testing.T) {
 		_, err := c.registry.Register(roster.Registration{Agent: "stranger", Session: &session{}, ProcessID: [16]byte{2}, TrustDomain: "example.org"})
 		return err == nil
 	})
+}
+
+// What a later release has written stops a relay, whether it is there at the start or comes (C20).
+func TestNotUnderstood(t *testing.T) {
+	client := cell(t)
+	r := prepare(t, client, "a", "")
+	ctx, cancel := context.WithTimeout(t.Context(), grace)
+	defer cancel()
+	if err := r.Recover(ctx, r.registry); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(t.Context()) }()
+	if _, err := client.Put(t.Context(), prefix+"agents/site", "\x09of a later release"); err != nil {
+		t.Fatal(err)
+	}
+	enginetest.Eventually(t, "the relay stops", func() bool { return len(ended) > 0 })
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "a later release") {
+		t.Errorf("Run = %v", err)
+	}
+	late := prepare(t, client, "b", "")
+	if err := late.Recover(ctx, late.registry); err == nil || !strings.Contains(err.Error(), "a later release") {
+		t.Errorf("Recover = %v", err)
+	}
 }

@@ -142,16 +142,22 @@ func (l *Location) Recover(ctx context.Context, registry *roster.Registry) error
 	}
 }
 
-// Run keeps the copy, the registrations and what etcd has of agents up to date until ctx ends. Then this relay has no sessions any more.
-func (l *Location) Run(ctx context.Context) error {
+// Run keeps the copy, the registrations and what etcd has of agents up to date until ctx ends. Then this relay has no sessions any more. An error says that etcd
+// holds what is not understood: the relay must not go on (C20).
+func (l *Location) Run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var all sync.WaitGroup
-	all.Go(func() { l.follow(ctx) })
+	all.Go(func() {
+		defer cancel()
+		err = l.follow(ctx)
+	})
 	all.Go(func() { l.keepLease(ctx) })
 	all.Go(func() { l.keepRegistered(ctx) })
 	all.Go(func() { l.keepWritten(ctx) })
 	all.Wait()
 	l.revoke()
-	return nil
+	return err
 }
 
 // EpochCurrent says whether a session of the agent that was registered at the epoch may still change groups: that its process is the newest, as far as this relay

@@ -3,6 +3,7 @@ package location
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -10,11 +11,14 @@ import (
 	"pushrelay/internal/monotonic"
 )
 
-// follow keeps the copy as etcd is until ctx ends.
-func (l *Location) follow(ctx context.Context) {
+// follow keeps the copy as etcd is until ctx ends, or etcd holds what is not understood.
+func (l *Location) follow(ctx context.Context) error {
 	for {
 		err := l.watch(ctx)
 		for ctx.Err() == nil {
+			if isForeign(err) {
+				return fmt.Errorf("reading the cluster's agents: %w", err)
+			}
 			l.cfg.Logger.Warn("what the cluster knows of agents is not heard; reading it anew", slog.Any("err", err))
 			monotonic.Sleep(ctx, again)
 			if err = l.load(ctx); err == nil {
@@ -22,7 +26,7 @@ func (l *Location) follow(ctx context.Context) {
 			}
 		}
 		if ctx.Err() != nil {
-			return
+			return nil //nolint:nilerr // It was to end.
 		}
 	}
 }
