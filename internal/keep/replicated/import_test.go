@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -79,4 +80,26 @@ func revision(t *testing.T, client *clientv3.Client) int64 {
 		t.Fatal(err)
 	}
 	return resp.Header.GetRevision()
+}
+
+// TestRenew: the store under another id holds what it did, and nobody takes it for the one that it was (C16).
+func TestRenew(t *testing.T) {
+	client := enginetest.New(t, 1).Start(t, "a")["a"].Client()
+	before := start(t, "a", replicated.Config{Client: client, Silence: time.Hour})
+	putLeader(t, client, "a")
+	leaderOf(t, before)
+	if o := push(t.Context(), t, before, "j", 1); o.Kind != change.Applied {
+		t.Fatal(o)
+	}
+	before.stop()
+	if err := replicated.Renew(t.Context(), client, "/test/"); err != nil {
+		t.Fatal(err)
+	}
+	after := start(t, "a", replicated.Config{Client: client, Silence: time.Hour})
+	if old := before.History().Current(); after.ID() == before.ID() || after.History().Holds(history.Point{Epoch: old, Position: 1}) {
+		t.Errorf("the store has the id %v, and had %v; its history is %+v", after.ID(), before.ID(), after.History())
+	}
+	if got := valueOf(after, keyOf(t, "j")); got != 1 {
+		t.Errorf("the group is %d, want 1", got)
+	}
 }

@@ -102,6 +102,14 @@ func pushTo(ctx context.Context, t testing.TB, store *groupstore.Store, job stri
 	return o
 }
 
+// remove deletes a group.
+func remove(t testing.TB, m *member, job string) {
+	t.Helper()
+	if o := m.Store().ApplyBodiless(t.Context(), &change.Change{Operation: change.Delete, Key: keyOf(t, job), At: time.Now()}); o.Kind != change.Applied {
+		t.Fatalf("deleting group %s: %v", job, o)
+	}
+}
+
 func records(m *member) (map[groupstore.RecordID][]byte, uint64) { return recordsOf(m.Store()) }
 
 func recordsOf(store *groupstore.Store) (map[groupstore.RecordID][]byte, uint64) {
@@ -145,6 +153,9 @@ func TestThreeCopies(t *testing.T) {
 	for i := range 200 {
 		if o := push(t.Context(), t, leader, fmt.Sprint("j", i%17), i); o.Kind != change.Applied {
 			t.Fatalf("push %d: %v", i, o)
+		}
+		if i%7 == 6 {
+			remove(t, leader, fmt.Sprint("j", i%17))
 		}
 	}
 	wantEqual(t, members...)

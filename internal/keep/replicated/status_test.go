@@ -80,11 +80,12 @@ func TestNotUnderstood(t *testing.T) {
 	if err := follower.Recover(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	failed := make(chan error)
+	failed := make(chan error, 1)
 	go func() { failed <- follower.Run(t.Context()) }()
 	if _, err := client.Put(t.Context(), "/test/records/z/of a later release", "?"); err != nil {
 		t.Fatal(err)
 	}
+	enginetest.Eventually(t, "a record that is not understood ends a follower", func() bool { return len(failed) > 0 })
 	if err := <-failed; err == nil || !strings.Contains(err.Error(), "a later release") {
 		t.Errorf("a record that is not understood ends a follower with %v", err)
 	}
