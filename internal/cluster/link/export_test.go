@@ -18,3 +18,15 @@ func (f *Forwarder) Out() (n int) {
 	}
 	return n
 }
+
+// Resent returns how many of them went out again on another way, and have no answer.
+func (f *Forwarder) Resent() (n int) {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	for _, e := range f.queue.numbered {
+		if e.isOut && e.resent {
+			n++
+		}
+	}
+	return n
+}

@@ -2,6 +2,7 @@ package link_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,10 +10,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"pushrelay/internal/change"
+	"pushrelay/internal/cluster/link"
 	"pushrelay/internal/faultproxy"
+	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/groupstore"
+	"pushrelay/internal/tunnel/relayconn"
 )
 
 // TestAnyRelayTakesAnyPush: what is asked of one relay is decided by another, whatever it is, and how it ended is told as that one said.
@@ -307,6 +313,77 @@ func TestTracesAreForgotten(t *testing.T) {
 	})
 }
 
+// TestTracesOfWhoRunsStay: a deletion whose answer was lost is known again when it comes again, however long that takes: it does not delete what came meanwhile.
+func TestTracesOfWhoRunsStay(t *testing.T) {
+	c := newCluster(t, "a", "b")
+	c.lead("a")
+	a, b := c.members["a"], c.members["b"]
+	letGo := c.store().commits.hold()
+	deletion := b.push(t, &change.Change{Operation: change.Delete, Key: keyOf(t, "job", "j"), At: time.Now()})
+	eventually(t, "it is decided", func() bool { return c.traces() == 1 })
+	later := make(chan change.Outcome, 1)
+	go func() { later <- a.Forwarder.Apply(t.Context(), pushOf(t, "j", 1)) }()
+	eventually(t, "the group is there again", func() bool { _, there := c.store().Group(keyOf(t, "job", "j")); return there })
+	looks := a.looks.Load()
+	eventually(t, "the leader has looked whose process is gone", func() bool { return a.looks.Load() > looks+1 })
+	a.proxy.Cut(faultproxy.Reset)
+	eventually(t, "it went out again", func() bool { return b.Forwarder.Resent() == 1 })
+	letGo()
+	for _, answer := range []change.Outcome{<-deletion.answer, <-later} {
+		if !answer.IsTaken() {
+			t.Errorf("%+v", answer)
+		}
+	}
+	if !strings.Contains(c.text(), `job="j"`) {
+		t.Errorf("what was pushed after the deletion is gone:\n%s", c.text())
+	}
+}
+
+// TestOneStreamOfAMember: a later stream of a member ends its earlier one, also where nobody has noticed that the connection of that is gone.
+func TestOneStreamOfAMember(t *testing.T) {
+	c := newCluster(t, "a", "b")
+	c.lead("a")
+	b := c.members["b"]
+	if o := b.Forwarder.Apply(t.Context(), pushOf(t, "j", 1)); !o.IsTaken() {
+		t.Fatalf("%+v", o)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	stream, err := c.dialAs(t, "b").Forward(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := &relayv1.ForwardRequest{Part: &relayv1.ForwardRequest_Hello{Hello: &relayv1.ForwardHello{Incarnation: b.incarnation[:]}}}
+	if err := stream.Send(hello); err != nil {
+		t.Fatal(err)
+	}
+	// The member itself comes back, and takes the place again.
+	if _, err := stream.Recv(); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("the stream ends with %v, want %v", err, codes.FailedPrecondition)
+	}
+	if o := b.Forwarder.Apply(ctx, pushOf(t, "j", 2)); !o.IsTaken() || !strings.Contains(c.text(), `n="2"`) {
+		t.Errorf("%+v\n%s", o, c.text())
+	}
+}
+
+// dialAs returns a client of member a with a certificate of a member, on a connection of its own.
+func (c *cluster) dialAs(t *testing.T, name string) relayv1.MemberServiceClient {
+	t.Helper()
+	_, client := c.ca.configs(t, name)
+	client.NextProtos = []string{link.Protocol}
+	conn, err := tls.Dial("tcp", c.members["a"].proxy.Addr(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	cc, err := relayconn.NewClient(conn, conn.ConnectionState(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cc.Close() })
+	return relayv1.NewMemberServiceClient(cc)
+}
+
 func (c *cluster) traces() (n int) {
 	f := c.store().Follow()
 	defer f.Close()
@@ -337,8 +414,13 @@ func TestOwnCopyHasIt(t *testing.T) {
 	a.waitFor.Store(&wait)
 	answer := make(chan change.Outcome, 1)
 	go func() { answer <- b.Forwarder.Apply(t.Context(), pushOf(t, "j", 1)) }()
-	if position := <-asked; position != c.store().Position() {
-		t.Errorf("it waits for position %d, want %d", position, c.store().Position())
+	select {
+	case position := <-asked:
+		if position != c.store().Position() {
+			t.Errorf("it waits for position %d, want %d", position, c.store().Position())
+		}
+	case o := <-answer:
+		t.Fatalf("it does not wait: %+v", o)
 	}
 	select {
 	case o := <-answer:

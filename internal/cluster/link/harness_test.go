@@ -173,6 +173,7 @@ type member struct {
 	waitFor atomic.Pointer[func(ctx context.Context, position uint64) error]
 	places  atomic.Pointer[[]string]
 	epoch   atomic.Int64 // the current one of every agent
+	looks   atomic.Int64 // how often it has looked for processes that are gone
 	quorum  atomic.Bool  // it hears a majority
 }
 
@@ -200,7 +201,7 @@ func (c *cluster) start(name string) *member {
 		Members: c.names, IsMember: c.isMember, Address: c.address,
 		Leader: func() link.Leader { return c.leader(name) }, Running: c.running,
 		EpochCurrent: func(_ string, epoch int64) bool { return epoch == m.epoch.Load() },
-		Gone:         c.isGone, Journals: func() [][16]byte { return c.store().Journals("") },
+		Gone:         c.isGone, Journals: func() [][16]byte { m.looks.Add(1); return c.store().Journals("") },
 		Push: ingest.New(ingest.Config{Store: store, AgentLabel: "agent", Registerer: reg}), Store: store,
 		WaitFor: func(ctx context.Context, position uint64) error {
 			if wait := m.waitFor.Load(); wait != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"pushrelay/internal/cluster/link"
 	"pushrelay/internal/faultproxy"
+	"pushrelay/internal/scrape"
 )
 
 // TestStates: members hear how the others are, and that somebody is silent shows.
@@ -93,7 +95,20 @@ func TestMembersOnly(t *testing.T) {
 	if !within() {
 		t.Fatal("a member is not served")
 	}
+	ask := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		_, err := b.at("a").Scraper.Scrape(ctx, scrapeOf())
+		return err
+	}
+	wantReason(t, "a member that asks", ask(), scrape.AgentOffline, "is not here")
+	still := silentConn(t, c, "b") // which nobody closes at its end
 	c.set(func() { c.removed["b"] = true })
+	wantReason(t, "one that was removed, over the connection that it has yet", ask(), scrape.AgentOffline, "cannot be asked")
+	if _, err := io.Copy(io.Discard, still); isTimeout(err) {
+		t.Error("a connection of one that was removed stays")
+	}
+	still.Close()
 	eventually(t, "its connections are closed", func() bool { return a.proxy.Open() == 0 })
 	if within() {
 		t.Error("one that was removed is served")
@@ -116,7 +131,7 @@ func TestMembersOnly(t *testing.T) {
 		conn.SetDeadline(time.Now().Add(10 * time.Second))
 		if _, err := conn.Read(make([]byte, 1)); err == nil {
 			t.Errorf("%s is served", tt.what)
-		} else if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		} else if isTimeout(err) {
 			t.Errorf("%s is not turned away", tt.what)
 		}
 		conn.Close()
@@ -133,6 +148,33 @@ func TestMembersOnly(t *testing.T) {
 	if o := a.Forwarder.Apply(ctx, pushOf(t, "wrong", 1)); o.IsTaken() {
 		t.Error("another member than the one that was dialled decides")
 	}
+	ctx, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if _, err := a.at("b").Scraper.Scrape(ctx, scrapeOf()); err == nil || other.local.asked.Load() > 0 {
+		t.Errorf("another member than the one that was dialled is asked: %v", err)
+	}
+}
+
+// silentConn opens a connection of a member to member a, and says nothing on it. Reading gives up long before the other end does because of that.
+func silentConn(t *testing.T, c *cluster, name string) net.Conn {
+	t.Helper()
+	_, client := c.ca.configs(t, name)
+	client.NextProtos = []string{link.Protocol}
+	conn, err := tls.Dial("tcp", c.members["a"].proxy.Addr(), client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(6 * time.Second))
+	if _, err := conn.Read(make([]byte, 1)); err != nil { // HTTP/2 speaks first
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout()
 }
 
 // TestConnectionsAreBounded: one member takes no more than a few.

@@ -150,7 +150,7 @@ func TestOtherRelaysTimeout(t *testing.T) {
 
 // TestNextPlace: where the agent is not, or nobody can be asked, the next relay is asked; and never by another relay than the one that was asked first.
 func TestNextPlace(t *testing.T) {
-	c := newCluster(t, "a", "b", "c", "dead")
+	c := newCluster(t, "a", "b", "c", "dead", "d", "e")
 	c.members["dead"].proxy.Set(faultproxy.Conditions{Refuse: true})
 	a, b, third := c.members["a"], c.members["b"], c.members["c"]
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -169,6 +169,7 @@ func TestNextPlace(t *testing.T) {
 		{"stale", nil, []string{"a", "c"}, "", "", [3]int64{1, 0, 1}},
 		{"no connection", nil, []string{"dead", "c"}, "", "", [3]int64{0, 0, 1}},
 		{"not a member any more", nil, []string{"nobody", "c"}, "", "", [3]int64{0, 0, 1}},
+		{"too many are stale", nil, []string{"a", "d", "e", "c"}, scrape.AgentOffline, "is not here", [3]int64{1, 0, 0}},
 		{"all are stale", nil, []string{"a"}, scrape.AgentOffline, "is not here", [3]int64{1, 0, 0}},
 		{"nobody to be asked", nil, []string{"dead"}, scrape.AgentOffline, `has its session with member "dead", which cannot be asked`, [3]int64{0, 0, 0}},
 		{"itself", nil, []string{"b"}, scrape.AgentOffline, "is not here", [3]int64{0, 1, 0}},
