@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,13 +15,17 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"pushrelay/internal/authority"
 	"pushrelay/internal/cluster/engine"
 	"pushrelay/internal/cluster/membership"
 	"pushrelay/internal/enrol"
+	relayv1 "pushrelay/internal/gen/relay/v1"
 	storagev1 "pushrelay/internal/gen/storage/v1"
+	"pushrelay/internal/mtls"
 	"pushrelay/internal/relayapi"
 )
 
@@ -200,7 +205,20 @@ func tryStartWithin(t *testing.T, dataDir string, d time.Duration) (*engine.Engi
 func TestWitness(t *testing.T) {
 	t.Parallel()
 	a := start(t, found(t, "a"))
-	j := joining(t, a.token(t, "w", true))
+	text := a.token(t, "w", true)
+	token, err := enrol.ParseTokenOf(enrol.ForMembers, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	atDoor(t, a.link, nil, func(ctx context.Context, door relayv1.MembershipServiceClient) {
+		in := joinRequest(t, true)
+		in.TokenId, in.TokenSecret = token.ID[:], token.Secret[:]
+		answer, err := door.JoinCluster(ctx, in)
+		if err != nil || len(answer.GetPeerCa()) == 0 || len(answer.GetPeerCaKey())+len(answer.GetAuthorityKey()) > 0 {
+			t.Errorf("a witness is given keys of %d and %d bytes, %v", len(answer.GetPeerCaKey()), len(answer.GetAuthorityKey()), err)
+		}
+	})
+	j := joining(t, a.token(t, "w", true)) // it takes over that learner
 	j.Witness = true
 	dataDir := join(t, j)
 	for _, file := range []string{"cluster/peer-ca.key", "authority"} {
@@ -296,6 +314,46 @@ func TestWhoIsLetIn(t *testing.T) {
 	// And the other way round: a member does not take them for one.
 	if _, err := dial(a.link, stranger.ClientTLS("")); err == nil {
 		t.Error("a member of another cluster takes it for its own")
+	}
+}
+
+// TestWhoIsAMember: for a member counts who has a certificate for it by the authority of this cluster: no other authority's, no other cluster's of the same one, and
+// nothing that was signed for something else. Who asks at the door, where the handshake verifies nothing, gets no certificate by such a one (C17).
+func TestWhoIsAMember(t *testing.T) {
+	t.Parallel()
+	ca, stranger := newPeerCA(t, newECKey(t), nil), newPeerCA(t, newECKey(t), nil)
+	a := ca.began(t, "a")
+	uri := func(cluster, name string) *url.URL { return mtls.MemberID{Cluster: cluster, Name: name}.URI() }
+	own := a.dir.Member().Cluster
+	client, server := x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth
+	for what, tt := range map[string]struct {
+		shown *tls.Certificate
+		code  codes.Code
+		link  bool // whether it is let in there, where the list does not count yet
+	}{
+		"nothing":             {nil, codes.Unauthenticated, false},
+		"another authority's": {stranger.signed(t, uri(own, "a"), client, time.Hour), codes.Unauthenticated, false},
+		"another cluster's":   {ca.signed(t, uri("0123456789abcdef", "a"), client, time.Hour), codes.Unauthenticated, false},
+		"for joining":         {ca.signed(t, mtls.JoiningURI("a"), client, time.Hour), codes.Unauthenticated, false},
+		"a server's":          {ca.signed(t, uri(own, "a"), server, time.Hour), codes.Unauthenticated, false},
+		"an old one":          {ca.signed(t, uri(own, "a"), client, -time.Second), codes.Unauthenticated, false},
+		"of one that is gone": {ca.signed(t, uri(own, "gone"), client, time.Hour), codes.PermissionDenied, true},
+		"a member's":          {ca.signed(t, uri(own, "a"), client, time.Hour), codes.OK, true},
+	} {
+		var err error
+		atDoor(t, a.link, tt.shown, func(ctx context.Context, door relayv1.MembershipServiceClient) {
+			_, err = door.RenewMember(ctx, &relayv1.RenewMemberRequest{CertificateRequest: certificateRequest(t)})
+		})
+		if status.Code(err) != tt.code {
+			t.Errorf("%s: a new certificate is asked for, and the answer is %v, want %v", what, err, tt.code)
+		}
+		config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{linkProtocol}}
+		if tt.shown != nil {
+			config.Certificates = []tls.Certificate{*tt.shown}
+		}
+		if said, err := dial(a.link, config); (err == nil) != tt.link {
+			t.Errorf("%s: at the link it hears %q, %v", what, said, err)
+		}
 	}
 }
 

@@ -187,9 +187,13 @@ func TestForceNew(t *testing.T) {
 	}
 	b.stop()
 	d := open(t, b.dataDir)
+	former := authorityIn(t, b.dataDir)
 	lost, err := d.ForceBegin()
 	if err != nil || len(lost) != 1 || lost[0] != "a" {
 		t.Fatalf("force-new: %q, %v", lost, err)
+	}
+	if authorityIn(t, b.dataDir) == former {
+		t.Error("the new cluster has the authority of the lost one")
 	}
 	// Cut short, its files are of the lost cluster still.
 	for _, file := range []string{"peer-ca.crt", "peer-ca.key", "member.pem"} {
@@ -202,6 +206,9 @@ func TestForceNew(t *testing.T) {
 		}
 	}
 	b = start(t, b.dataDir)
+	if authorityIn(t, b.dataDir) == former {
+		t.Error("the new cluster has the authority of the lost one again")
+	}
 	if m := b.dir.Member(); m.Cluster == cluster || m.Joined != "force-new" || m.Pending != membership.Nothing {
 		t.Errorf("b is %+v", m)
 	}
@@ -216,6 +223,16 @@ func TestForceNew(t *testing.T) {
 		t.Errorf("a speaks with b: %q", said)
 	}
 	joined(t, b, "c")
+}
+
+// authorityIn returns the certificate of the members' authority that a data dir has.
+func authorityIn(t *testing.T, dataDir string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dataDir, "cluster", "peer-ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
 }
 
 func has(t *testing.T, n *node, key string) bool {

@@ -351,7 +351,24 @@ func (ca peerCA) signed(t *testing.T, identity *url.URL, usage x509.ExtKeyUsage,
 }
 
 // knock asks for membership without a token.
-func knock(t *testing.T, address string, shown *tls.Certificate, witness bool) (*relayv1.JoinClusterResponse, error) {
+func knock(t *testing.T, address string, shown *tls.Certificate, witness bool) (answer *relayv1.JoinClusterResponse, err error) {
+	t.Helper()
+	atDoor(t, address, shown, func(ctx context.Context, door relayv1.MembershipServiceClient) {
+		answer, err = door.JoinCluster(ctx, joinRequest(t, witness))
+	})
+	return answer, err
+}
+
+// joinRequest is that of a relay b, or of a witness.
+func joinRequest(t *testing.T, witness bool) *relayv1.JoinClusterRequest {
+	t.Helper()
+	return &relayv1.JoinClusterRequest{
+		CertificateRequest: certificateRequest(t), PeerAddress: "b.example:1", LinkAddress: "b.example:2", WebAddress: "b.example:3", Witness: witness,
+	}
+}
+
+// atDoor asks a member something as somebody who is none, and shows a certificate, nil for none.
+func atDoor(t *testing.T, address string, shown *tls.Certificate, ask func(context.Context, relayv1.MembershipServiceClient)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -369,9 +386,7 @@ func knock(t *testing.T, address string, shown *tls.Certificate, witness bool) (
 		t.Fatal(err)
 	}
 	defer cc.Close()
-	return relayv1.NewMembershipServiceClient(cc).JoinCluster(ctx, &relayv1.JoinClusterRequest{
-		CertificateRequest: certificateRequest(t), PeerAddress: "b.example:1", LinkAddress: "b.example:2", WebAddress: "b.example:3", Witness: witness,
-	})
+	ask(ctx, relayv1.NewMembershipServiceClient(cc))
 }
 
 // TestGivenAuthority: what cannot be an authority of members is refused before anything is made.
