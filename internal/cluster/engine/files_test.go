@@ -89,6 +89,37 @@ func TestDamagedDatabase(t *testing.T) {
 	}
 }
 
+// TestDamagedMemberDoesNotStart: a member reads what its disk holds before anything else, and does not start on what is not what was written (C4).
+func TestDamagedMemberDoesNotStart(t *testing.T) {
+	cfg := engine.Config{Dir: t.TempDir(), Name: "a", Listen: "127.0.0.1:0", Members: map[string]string{"a": "127.0.0.1:2380"}, CheckValue: checkValue}
+	start := func() (*engine.Engine, error) {
+		e, err := engine.Start(t.Context(), cfg)
+		if err == nil {
+			t.Cleanup(func() { e.Close() })
+		}
+		return e, err
+	}
+	put := func(e *engine.Engine, value string) {
+		t.Helper()
+		if _, err := e.Client().Put(t.Context(), "/test/1", value); err != nil {
+			t.Fatal(err)
+		}
+		e.Close()
+	}
+	e, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(e, valueOf("/test/1"))
+	if e, err = start(); err != nil {
+		t.Fatalf("on what was written: %v", err)
+	}
+	put(e, "another one")
+	if _, err = start(); !errors.Is(err, engine.ErrDamaged) {
+		t.Errorf("on what was not written: %v, want %v", err, engine.ErrDamaged)
+	}
+}
+
 // damagedVariable names the folder of a member that is to be read.
 const damagedVariable = "PUSHRELAY_DAMAGED_MEMBER"
 

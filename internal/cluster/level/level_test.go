@@ -42,11 +42,13 @@ func TestLevel(t *testing.T) {
 	}
 	understood.Store(1)
 	time.Sleep(50 * time.Millisecond)
-	if leader.Present() != 2 || follower.Present() != 2 || leader.Check(t.Context()) != nil {
-		t.Errorf("the level fell to %d", leader.Present())
+	late := level.New(level.Config{Client: client, Key: "/level", Own: 3})
+	if err := late.Check(t.Context()); err != nil || leader.Present() != 2 || follower.Present() != 2 || late.Present() != 2 {
+		t.Errorf("the level fell to %d, and one that comes late finds %d, %v", leader.Present(), late.Present(), err)
 	}
 	understood.Store(9) // more than the leader itself
 	enginetest.Eventually(t, "the level is 3", func() bool { return follower.Present() == 3 })
+	enginetest.Eventually(t, "a relay that does not understand the level stops", func() bool { return len(stopped) > 0 })
 	if err := <-stopped; !errors.Is(err, level.ErrLater) || old.Present() != 2 {
 		t.Errorf("a relay that does not understand the level goes on: %v, at %d", err, old.Present())
 	}
