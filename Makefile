@@ -30,7 +30,7 @@ LINT := go tool -modfile=internal/tools/go.mod golangci-lint
 ACTIONLINT := go tool -modfile=internal/tools/actionlint/go.mod actionlint
 
 # Options that a caller may set: make test TESTFLAGS='-run TestPush', make fuzz FUZZTIME=1m, make bench BENCH=Push COUNT=6,
-# make bench BENCHFLAGS='--only=tunnel'.
+# make bench BENCHFLAGS='--only=tunnel', make mutants MUTANTS=C8.
 TESTFLAGS ?=
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 # Most tests of whole programs wait: twice as many as there are processors at once, and one package more than there are.
@@ -45,6 +45,7 @@ FUZZTIME  ?= 10s
 BENCH     ?=
 BENCHFLAGS ?=
 COUNT     ?= 1
+MUTANTS   ?=
 
 .PHONY: help
 help: ## Show this help
@@ -171,6 +172,10 @@ bench: build ## Measure beside a Pushgateway and a direct scrape (minutes); with
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME (10s)
 	FUZZTIME=$(FUZZTIME) scripts/fuzz.sh
+
+.PHONY: mutants
+mutants: ## Put faults into how several relays are one service, one after the other, and see that tests notice each (half an hour); MUTANTS=C8,fence chooses
+	@go run ./scripts/mutants $(if $(MUTANTS),--only='$(MUTANTS)')
 
 .PHONY: earlier
 earlier: ## Run the programs with those of the release before, in both directions, and upgrade three of its relays

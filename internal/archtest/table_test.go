@@ -139,6 +139,7 @@ var table = map[string]place{
 	"scripts/bench":            {0, outside},
 	"scripts/demo":             {0, outside},
 	"scripts/fleet":            {0, outside},
+	"scripts/mutants":          {0, outside},
 	"scripts/testreport":       {0, outside},
 }
 
