@@ -35,6 +35,9 @@ func (cfg *Config) checkDatabase() (err error) {
 			err = fmt.Errorf("%w: %s: %v", ErrDamaged, file, p)
 		}
 	}()
+	if err := checkPages(file); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, file, err)
+	}
 	db, err := bbolt.Open(file, 0o600, &bbolt.Options{ReadOnly: true, Timeout: openTimeout})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return fmt.Errorf("reading %s: another process has it open: %w", file, err)
@@ -49,10 +52,12 @@ func (cfg *Config) checkDatabase() (err error) {
 	return nil
 }
 
-// checkTables reads all keys and values, and then the pages that they lie on. Each key is looked up as well, so that all is touched here, where a fault is an
-// error, before the library does that in goroutines of its own.
+// checkTables reads all keys and values, and looks each key up, as etcd does; and then it has the library look at its pages.
 func (cfg *Config) checkTables(tx *bbolt.Tx) error {
 	err := tx.ForEach(func(name []byte, table *bbolt.Bucket) error {
+		if table == nil {
+			return fmt.Errorf("%q is no table", name)
+		}
 		return table.ForEach(func(key, value []byte) error {
 			if !bytes.Equal(table.Get(key), value) {
 				return fmt.Errorf("a key of its table %q is not where it is looked for", name)

@@ -18,7 +18,7 @@ import (
 
 // TestDamagedDatabase: wherever bits of a member's database are turned over, that is said before it starts, or all that it holds is as it was written.
 func TestDamagedDatabase(t *testing.T) {
-	if dir := os.Getenv(damagedVariable); dir != "" { // the process that reads, and may die of it
+	if dir := os.Getenv(damagedVariable); dir != "" { // the process that reads, and must not die of it
 		if err := engine.CheckDatabase(dir, checkValue); err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +53,7 @@ func TestDamagedDatabase(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(filepath.Join(damaged, file)), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	told, died := 0, 0
+	told := 0
 	for seed := range uint64(80) {
 		content := bytes.Clone(whole)
 		turnOver(content, rand.New(rand.NewPCG(1, seed)))
@@ -66,9 +66,6 @@ func TestDamagedDatabase(t *testing.T) {
 		case err == nil:
 		case strings.Contains(string(said), engine.ErrDamaged.Error()):
 			told++
-			continue
-		case strings.Contains(string(said), "go.etcd.io/bbolt"):
-			died++ // in a goroutine of the library's, as etcd does
 			continue
 		default:
 			t.Errorf("seed %d: %v: %s", seed, err, said)
@@ -83,8 +80,8 @@ func TestDamagedDatabase(t *testing.T) {
 			t.Errorf("seed %d: nothing was said, and %d of %d keys are there: %v", seed, read, keys, err)
 		}
 	}
-	t.Logf("%d damages were told, and %d the reader died of", told, died)
-	if told < 50 || died > 4 {
+	t.Logf("%d damages were told", told)
+	if told < 50 {
 		t.Error("hardly any damage is told")
 	}
 }
