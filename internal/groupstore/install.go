@@ -280,7 +280,7 @@ func (in *installation) apply() {
 		in.takeOut(in.groups[canonical], s.groups.byKey[canonical])
 	}
 	if in.wiping() {
-		s.wipeThrough(in.wiped, func(traceKey) bool { return false })
+		s.wipeThrough(in.wiped, nil)
 	}
 	for _, canonical := range keys {
 		if ig := in.groups[canonical]; !ig.gone {

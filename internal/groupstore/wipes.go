@@ -19,36 +19,44 @@ type remnant struct {
 // wipe removes all groups and leaves traces of their marks behind.
 func (s *Store) wipe() {
 	if len(s.feeds.all) == 0 || !s.shortWipes() {
-		s.removeAll(func(traceKey) bool { return true })
+		s.removeAll(s.leaveTold)
 		return
 	}
 	told := s.feeds.changedKeys() // their followers do not have what the store had until now
 	s.feeds.note(WipeRecord, "")
-	s.wipeThrough(s.position, func(key traceKey) bool { return told[key] })
+	s.wipeThrough(s.position, told)
 }
 
-// wipeThrough is a wipe that is told by one record, but for groups that are told one by one.
-func (s *Store) wipeThrough(position uint64, oneByOne func(traceKey) bool) {
+// wipeThrough is a wipe that is told by one record, but for groups whose keys those stand for: they are told one by one.
+func (s *Store) wipeThrough(position uint64, told map[traceKey]bool) {
 	s.feeds.through = position
-	s.removeAll(oneByOne)
+	s.removeAll(func(canonical string, g *group) {
+		key, marks := keyOfTrace(canonical), g.state.noted().marks
+		if told[key] || !s.feeds.leave(key, remnant{canonical, marks}) {
+			s.leaveTold(canonical, g)
+			return
+		}
+		s.origins.turnIntoTraces(key, marks)
+	})
 }
 
-// removeAll removes all groups. Of those that are not told one by one it is remembered that they are to be.
-func (s *Store) removeAll(oneByOne func(traceKey) bool) {
+// removeAll removes all groups. Each is handed on, so that of it is left what is to be.
+func (s *Store) removeAll(leave func(canonical string, g *group)) {
 	groups := s.groups.byKey
 	for _, g := range groups {
 		s.held.hold(s.position, g, g.state)
 	}
 	s.reset()
 	for canonical, g := range groups {
-		key, marks := keyOfTrace(canonical), g.state.noted().marks
-		if oneByOne(key) || !s.feeds.leave(key, remnant{canonical, marks}) {
-			s.feeds.noteGroup(g, g.state, nil)
-			s.origins.leaveTraces(canonical, marks, marks)
-			continue
-		}
-		s.origins.turnIntoTraces(key, marks)
+		leave(canonical, g)
 	}
+}
+
+// leaveTold leaves traces of the marks of a group that is not there any more, and tells all that.
+func (s *Store) leaveTold(canonical string, g *group) {
+	marks := g.state.noted().marks
+	s.feeds.noteGroup(g, g.state, nil)
+	s.origins.leaveTraces(canonical, marks, marks)
 }
 
 // turnIntoTraces is leaveTraces for the marks of a remnant, of which nothing is told. No source has left another trace there: a mark takes its place.
