@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"slices"
 )
 
 // Bbolt follows what its pages say wherever that leads: over the end of the file, or round in a circle for ever. So before it is asked, the pages of its file
@@ -60,20 +61,18 @@ func checkPages(name string) error {
 // newestMeta returns the size of a page, and where the table of all tables has its root, by the newer of the two descriptions that is whole.
 func newestMeta(file io.ReaderAt) (size int64, root uint64, err error) {
 	newest, found := uint64(0), false
-	for _, pageSize := range []int64{int64(os.Getpagesize()), 4096} { // the second description lies behind a page, of which the first may not tell
-		for _, at := range []int64{0, pageSize} {
-			m := make([]byte, metaBytes+8)
-			if _, err := file.ReadAt(m, at+pageHeader); err != nil {
-				continue
-			}
-			sum := fnv.New64a()
-			sum.Write(m[:metaBytes])
-			if u32(m) != metaMagic || u32(m[4:]) != metaVersion || u64(m[metaBytes:]) != sum.Sum64() || u32(m[8:]) < 1024 {
-				continue
-			}
-			if txid := u64(m[48:]); !found || txid > newest {
-				size, root, newest, found = int64(u32(m[8:])), u64(m[16:]), txid, true
-			}
+	for _, at := range []int64{0, 4096, int64(os.Getpagesize())} { // the second lies behind a page, of whose size the first may not tell
+		m := make([]byte, metaBytes+8)
+		if _, err := file.ReadAt(m, at+pageHeader); err != nil {
+			continue
+		}
+		sum := fnv.New64a()
+		sum.Write(m[:metaBytes])
+		if u32(m) != metaMagic || u32(m[4:]) != metaVersion || u64(m[metaBytes:]) != sum.Sum64() || u32(m[8:]) < 1024 {
+			continue
+		}
+		if txid := u64(m[48:]); !found || txid > newest {
+			size, root, newest, found = int64(u32(m[8:])), u64(m[16:]), txid, true
 		}
 	}
 	if !found {
@@ -87,12 +86,12 @@ func (p *pages) walk(id uint64, depth int) error {
 	if id < firstPage || id >= p.count || depth > maxDepth {
 		return fmt.Errorf("%w: something refers to page %d", errPage, id)
 	}
-	header := make([]byte, pageHeader)
-	if _, err := p.file.ReadAt(header, int64(id)*p.size); err != nil {
+	page := make([]byte, p.size)
+	if _, err := p.file.ReadAt(page, int64(id)*p.size); err != nil {
 		return err
 	}
-	overflow := uint64(u32(header[12:]))
-	if u64(header) != id || id+overflow >= p.count {
+	overflow := uint64(u32(page[12:]))
+	if u64(page) != id || id+overflow >= p.count {
 		return fmt.Errorf("%w: page %d", errPage, id)
 	}
 	for i := id; i <= id+overflow; i++ {
@@ -101,9 +100,12 @@ func (p *pages) walk(id uint64, depth int) error {
 		}
 		p.seen[i/64] |= 1 << (i % 64)
 	}
-	page := make([]byte, p.size*int64(overflow+1))
-	if _, err := p.file.ReadAt(page, int64(id)*p.size); err != nil {
-		return err
+	if overflow > 0 {
+		rest := make([]byte, p.size*int64(overflow))
+		if _, err := p.file.ReadAt(rest, int64(id+1)*p.size); err != nil {
+			return err
+		}
+		page = slices.Concat(page, rest)
 	}
 	if err := p.elements(page, depth); err != nil {
 		return fmt.Errorf("page %d: %w", id, err)
