@@ -264,8 +264,8 @@ var members = []mutant{
 	{
 		rule: "C20", name: "a record that is not understood is passed over",
 		file:    "internal/keep/replicated/replica.go",
-		text:    "\tid, err := k.recordID(string(kv.Key))\n\tif err != nil {\n\t\treturn err\n\t}\n\trecord",
-		instead: "\tid, err := k.recordID(string(kv.Key))\n\tif err != nil {\n\t\treturn nil\n\t}\n\trecord",
+		text:    "\tid, record, err := k.read(string(kv.Key), kv.Value)\n\tif err != nil {\n\t\treturn err\n",
+		instead: "\tid, record, err := k.read(string(kv.Key), kv.Value)\n\tif err != nil {\n\t\treturn nil\n",
 		by:      "TestNotUnderstood",
 	},
 	{

@@ -114,13 +114,9 @@ func (c *replica) takeLeader(kv *mvccpb.KeyValue) error {
 
 // add puts a record among others.
 func (k keys) add(records map[groupstore.RecordID][]byte, kv *mvccpb.KeyValue) error {
-	id, err := k.recordID(string(kv.Key))
+	id, record, err := k.read(string(kv.Key), kv.Value)
 	if err != nil {
 		return err
-	}
-	record, err := unpack(string(kv.Key), kv.Value)
-	if err != nil {
-		return fmt.Errorf("%q: %w", kv.Key, err)
 	}
 	records[id] = record
 	return nil

@@ -27,13 +27,11 @@ func Stopped(ctx context.Context, prefix string, read func(ctx context.Context, 
 				return fmt.Errorf("%w: %w", errValue, err)
 			}
 		case strings.HasPrefix(key, keys.records()):
-			id, err := keys.recordID(key)
+			id, record, err := keys.read(key, value)
 			if err != nil {
 				return err
 			}
-			if records[id], err = unpack(key, value); err != nil {
-				return fmt.Errorf("%q: %w", key, err)
-			}
+			records[id] = record
 		}
 		return nil
 	})

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/s2"
+
+	"pushrelay/internal/groupstore"
 )
 
 // The value of a record begins with a byte that says how it is packed. A sealed one goes on with a checksum of its key and of all else: etcd has none of
@@ -93,6 +95,17 @@ func unpack(key string, value []byte) ([]byte, error) {
 	}
 }
 
+// read returns the record that a key and its value are. It may alias the value.
+func (k keys) read(key string, value []byte) (id groupstore.RecordID, record []byte, err error) {
+	if id, err = k.recordID(key); err != nil {
+		return id, nil, err
+	}
+	if record, err = unpack(key, value); err != nil {
+		return id, nil, fmt.Errorf("%q: %w", key, err)
+	}
+	return id, record, nil
+}
+
 // CheckValue returns an error for a value that is not what was written under that key, of a store whose keys begin with a prefix. Of others nothing is known.
 func CheckValue(prefix, key string, value []byte) error {
 	keys := keys{prefix}
@@ -100,11 +113,6 @@ func CheckValue(prefix, key string, value []byte) error {
 	case !strings.HasPrefix(key, prefix), key == keys.leader(), key == keys.position(), key == keys.store():
 		return nil
 	}
-	if _, err := keys.recordID(key); err != nil {
-		return err
-	}
-	if _, err := unpack(key, value); err != nil {
-		return fmt.Errorf("%q: %w", key, err)
-	}
-	return nil
+	_, _, err := keys.read(key, value)
+	return err
 }
