@@ -2,7 +2,6 @@ package link_test
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +13,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"pushrelay/internal/change"
-	"pushrelay/internal/cluster/link"
 	"pushrelay/internal/faultproxy"
 	relayv1 "pushrelay/internal/gen/relay/v1"
 	"pushrelay/internal/groupstore"
@@ -369,13 +367,7 @@ func TestOneStreamOfAMember(t *testing.T) {
 // dialAs returns a client of member a with a certificate of a member, on a connection of its own.
 func (c *cluster) dialAs(t *testing.T, name string) relayv1.MemberServiceClient {
 	t.Helper()
-	_, client := c.ca.configs(t, name)
-	client.NextProtos = []string{link.Protocol}
-	conn, err := tls.Dial("tcp", c.members["a"].proxy.Addr(), client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
+	conn := c.connAs(t, name)
 	cc, err := relayconn.NewClient(conn, conn.ConnectionState(), name)
 	if err != nil {
 		t.Fatal(err)

@@ -155,8 +155,8 @@ func TestMembersOnly(t *testing.T) {
 	}
 }
 
-// silentConn opens a connection of a member to member a, and says nothing on it. Reading gives up long before the other end does because of that.
-func silentConn(t *testing.T, c *cluster, name string) net.Conn {
+// connAs opens a connection to member a with a certificate of a member, which ends with the test.
+func (c *cluster) connAs(t *testing.T, name string) *tls.Conn {
 	t.Helper()
 	_, client := c.ca.configs(t, name)
 	client.NextProtos = []string{link.Protocol}
@@ -165,6 +165,13 @@ func silentConn(t *testing.T, c *cluster, name string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// silentConn opens a connection of a member to member a, and says nothing on it. Reading gives up long before the other end does because of that.
+func silentConn(t *testing.T, c *cluster, name string) net.Conn {
+	t.Helper()
+	conn := c.connAs(t, name)
 	conn.SetDeadline(time.Now().Add(6 * time.Second))
 	if _, err := conn.Read(make([]byte, 1)); err != nil { // HTTP/2 speaks first
 		t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"pushrelay/internal/cluster/enginetest"
 )
 
 // A line is a relay's way to etcd. It can be cut: requests then wait as long as they may, and what a watch tells comes later.
@@ -54,7 +56,7 @@ func (l *line) mend() { l.requests.open(); l.watches.open() }
 func (l *line) over(t *testing.T, client *clientv3.Client) *clientv3.Client {
 	t.Helper()
 	c := clientv3.NewCtxClient(t.Context())
-	c.KV, c.Lease, c.Watcher = &kvOver{client.KV, &l.requests}, &leaseOver{client.Lease, &l.requests}, &watcherOver{client.Watcher, &l.watches}
+	c.KV, c.Lease, c.Watcher = &kvOver{client.KV, &l.requests}, &leaseOver{client.Lease, &l.requests}, &enginetest.HeldWatcher{Watcher: client.Watcher, Pass: l.watches.pass}
 	return c
 }
 
@@ -99,27 +101,4 @@ func (x *leaseOver) Revoke(ctx context.Context, id clientv3.LeaseID) (*clientv3.
 		return nil, err
 	}
 	return x.Lease.Revoke(ctx, id)
-}
-
-type watcherOver struct {
-	clientv3.Watcher
-	gate *gate
-}
-
-func (w *watcherOver) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
-	told, passed := w.Watcher.Watch(ctx, key, opts...), make(chan clientv3.WatchResponse)
-	go func() { // ends with ctx, or the watch
-		defer close(passed)
-		for resp := range told {
-			if w.gate.pass(ctx) != nil {
-				return
-			}
-			select {
-			case passed <- resp:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return passed
 }

@@ -93,32 +93,6 @@ func TestLostAnswer(t *testing.T) {
 	wantEqual(t, m, start(t, "b", replicated.Config{Client: client, Silence: time.Hour}))
 }
 
-// A heldWatcher tells nothing while it is held, and all of it afterwards.
-type heldWatcher struct {
-	clientv3.Watcher
-	letGo chan struct{} // closed when it is held no longer
-}
-
-func (w *heldWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
-	told, passed := w.Watcher.Watch(ctx, key, opts...), make(chan clientv3.WatchResponse)
-	go func() { // ends with ctx, or the watch
-		defer close(passed)
-		for resp := range told {
-			select {
-			case <-w.letGo:
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case passed <- resp:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return passed
-}
-
 // TestSlowToHear: a member that hears late of what is written takes nobody's place who writes (C6), and shows nothing before it has what was committed when it was
 // asked (C9).
 func TestSlowToHear(t *testing.T) {
@@ -137,8 +111,15 @@ func TestSlowToHear(t *testing.T) {
 			claims <- struct{}{}
 		}
 	}
-	held := &heldWatcher{client.Watcher, make(chan struct{})}
-	client.Watcher = held
+	letGo := make(chan struct{})
+	client.Watcher = &enginetest.HeldWatcher{Watcher: client.Watcher, Pass: func(ctx context.Context) error {
+		select {
+		case <-letGo:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}}
 	slow := start(t, "slow", replicated.Config{Client: client, Silence: silence})
 	if o := push(t.Context(), t, leader, "j", 2); o.Kind != change.Applied {
 		t.Fatal(o)
@@ -150,7 +131,7 @@ func TestSlowToHear(t *testing.T) {
 	if o := push(t.Context(), t, leader, "j", 3); o.Kind != change.Applied || leader.Leader().Term != term {
 		t.Errorf("a leader that was never silent was replaced: %+v, in term %d, it was %d", o, leader.Leader().Term, term)
 	}
-	close(held.letGo)
+	close(letGo)
 	enginetest.Eventually(t, "it has caught up", func() bool { return slow.CatchUp(t.Context()) == nil && valueOf(slow, keyOf(t, "j")) == 3 })
 }
 
