@@ -5,10 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/common/version"
@@ -88,9 +86,14 @@ func (c *clustered) others(ctx context.Context) replicated.Others {
 	for _, m := range all {
 		if m.Witness {
 			asking.Go(func() {
-				runs, may := askWitness(ctx, m.Peer)
-				witnesses.Add(runs)
-				ableWitnesses.Add(may)
+				// A witness has no link, and cannot be asked what it knows.
+				runs, refused := link.Knock(ctx, m.Peer)
+				if runs {
+					witnesses.Add(1)
+				}
+				if !refused {
+					ableWitnesses.Add(1)
+				}
 			})
 		}
 	}
@@ -101,21 +104,6 @@ func (c *clustered) others(ctx context.Context) replicated.Others {
 	}
 	answered, able = answered+int(witnesses.Load()), able+int(ableWitnesses.Load())
 	return replicated.Others{Position: position, MayElect: answered+1 > len(all)/2, MayDecide: able > len(all)/2}
-}
-
-// askWitness finds out whether a witness runs, which has no link and cannot be asked what it knows, and whether it may belong to a majority without this member: 1
-// for yes. If its host says that nobody listens where its etcd does, it does not.
-func askWitness(ctx context.Context, peerAddress string) (runs, may int64) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", peerAddress)
-	switch {
-	case err == nil:
-		conn.Close()
-		return 1, 1
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return 0, 0
-	default:
-		return 0, 1
-	}
 }
 
 // heardWithin is how long a member that was heard is waited for before what it lacks is given up (C19).

@@ -217,13 +217,15 @@ var deciding = []mutant{
 		file: "internal/keep/replicated/read.go",
 		text: `		r.next = nil
 		r.mu.Unlock()
-		if present == nil {
+		wanted := present != nil
+		if !wanted {
 			present = &round{done: make(chan struct{})}
 		}
 		began := time.Now()
 		if present.revision, present.err = r.ask(ctx); present.err == nil {
 `,
-		instead: `		if present == nil {
+		instead: `		wanted := present != nil
+		if !wanted {
 			present = &round{done: make(chan struct{})}
 		}
 		r.next = present
@@ -239,21 +241,49 @@ var deciding = []mutant{
 	},
 	{
 		rule: "C9", name: "a scrape does not wait until the copy is as far as it has heard",
-		file:    "internal/keep/replicated/read.go",
+		file:    "internal/keep/replicated/others.go",
 		text:    "\treturn k.reaches(ctx, revision)\n",
 		instead: "\t_ = revision\n\treturn nil\n",
 		by:      "TestSlowToHear",
 	},
 	{
 		rule: "C9", name: "a relay without a majority shows what it has beside one that may have one",
+		file:    "internal/keep/replicated/others.go",
+		text:    "\t\tcase others.MayDecide:\n\t\t\treturn errCutOff\n\t\tcase !alone:\n",
+		instead: "\t\tcase !others.MayDecide && !alone:\n",
+		by:      "TestOthers",
+	},
+	{
+		rule: "C9", name: "a relay that was cut off until the others died shows what it has",
+		file:    "internal/keep/replicated/others.go",
+		text:    "!others.MayDecide && k.reader.staysAlone",
+		instead: "k.reader.staysAlone",
+		by:      "TestLastOneLeft",
+	},
+	{
+		rule: "C9", name: "a relay that stood still until the others died shows what it has",
 		file:    "internal/keep/replicated/read.go",
-		text:    "\t\tcase others.MayDecide:\n\t\t\treturn errCutOff\n",
-		instead: "",
+		text:    "if time.Since(last) > within {",
+		instead: "if last.IsZero() {",
+		by:      "TestLastOneLeft",
+	},
+	{
+		rule: "C9", name: "a relay without a majority shows less than it has heard of",
+		file:    "internal/keep/replicated/others.go",
+		text:    "hasRevision >= head && has >= position",
+		instead: "hasRevision >= min(head, 0) && has >= position",
+		by:      "TestLastOneLeft",
+	},
+	{
+		rule: "C9", name: "a member that is connected counts as dead where its address is refused",
+		file:    "internal/cluster/link/others.go",
+		text:    "!ok || l.Server.isConnected(member)",
+		instead: "!ok",
 		by:      "TestOthers",
 	},
 	{
 		rule: "C9", name: "a relay without a majority shows less than others do",
-		file:    "internal/keep/replicated/read.go",
+		file:    "internal/keep/replicated/others.go",
 		text:    "return k.shows(ctx, others.Position)",
 		instead: "return nil",
 		by:      "TestOthers",

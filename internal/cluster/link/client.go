@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"google.golang.org/grpc"
@@ -33,12 +32,10 @@ type client struct {
 	mu     sync.Mutex
 	conns  map[string]*grpc.ClientConn // guarded by mu; by member
 	closed bool                        // guarded by mu
-	// refused has when the host of a member said that nobody listens there, if that was the last attempt; guarded by mu.
-	refused map[string]time.Time
 }
 
 func newClient(cfg *Config) *client {
-	return &client{cfg: cfg, conns: map[string]*grpc.ClientConn{}, refused: map[string]time.Time{}}
+	return &client{cfg: cfg, conns: map[string]*grpc.ClientConn{}}
 }
 
 var errClosed = errors.New("this relay is stopping")
@@ -91,7 +88,6 @@ func (c *client) dial(ctx context.Context, member string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	raw, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	c.noteRefused(member, errors.Is(err, syscall.ECONNREFUSED))
 	if err != nil {
 		return nil, fmt.Errorf("dialling member %q: %w", member, err)
 	}
@@ -101,23 +97,6 @@ func (c *client) dial(ctx context.Context, member string) (net.Conn, error) {
 		return nil, fmt.Errorf("dialling member %q at %s: %w", member, address, err)
 	}
 	return peerConn{conn}, nil
-}
-
-func (c *client) noteRefused(member string, refused bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if refused {
-		c.refused[member] = time.Now()
-		return
-	}
-	delete(c.refused, member)
-}
-
-// isRefused says that nobody listened at a member's address at the last attempt, which came after that time: its process does not run.
-func (c *client) isRefused(member string, after time.Time) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.refused[member].After(after)
 }
 
 func (c *client) shakeHands(ctx context.Context, conn *tls.Conn, member string) error {

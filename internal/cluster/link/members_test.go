@@ -42,28 +42,6 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestOthers: who answers says whether it hears a majority; of who does not it is known that it runs no more, or nothing.
-func TestOthers(t *testing.T) {
-	c := newCluster(t, "a", "bb", "ccc")
-	a := c.members["a"]
-	want := func(what string, answered, able int) {
-		t.Helper()
-		eventually(t, what, func() bool {
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			defer cancel()
-			position, gotAnswered, gotAble := a.Others(ctx)
-			return position == 30 && gotAnswered == answered && gotAble == able
-		})
-	}
-	want("both answer, and hear nobody", 2, 0)
-	c.members["ccc"].quorum.Store(true)
-	want("one hears a majority", 2, 1)
-	c.members["bb"].proxy.Set(faultproxy.Conditions{Freeze: faultproxy.Both})
-	want("of one nothing is known", 1, 2)
-	c.members["bb"].stop()
-	want("it runs no more", 1, 1)
-}
-
 // TestSilentConnection: a connection that swallows everything is given up, and the next one is good.
 func TestSilentConnection(t *testing.T) {
 	c := newCluster(t, "a", "b")

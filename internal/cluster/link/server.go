@@ -137,6 +137,18 @@ func (s *Server) admit(conn *tls.Conn) (*memberConn, error) {
 	return c, nil
 }
 
+// isConnected says whether a member has a connection to this one.
+func (s *Server) isConnected(member string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		if c.member == member {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *Server) leave(c *memberConn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

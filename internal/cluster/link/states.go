@@ -51,11 +51,11 @@ func (s *states) all() map[string]State {
 	return all
 }
 
-// heardOf returns when a member was last heard, on whatever connection; the zero time for never.
-func (s *states) heardOf(member string) time.Time {
+// of returns what was last heard of a member; nothing for never.
+func (s *states) of(member string) State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.heard[member].Heard
+	return s.heard[member]
 }
 
 func (s *states) own() *relayv1.MemberState {
@@ -75,45 +75,6 @@ func (s *Server) ExchangeState(ctx context.Context, in *relayv1.ExchangeStateReq
 	}
 	s.states.note(member, in.GetState())
 	return &relayv1.ExchangeStateResponse{State: s.states.own()}, nil
-}
-
-// Others asks all other members what they show: position is that of the last change that any of them does, answered how many did, and able how many may belong to a majority
-// without this one. Who cannot be asked may; whose host says that nobody listens there does not.
-func (l *Link) Others(ctx context.Context) (position uint64, answered, able int) {
-	var asking sync.WaitGroup
-	var mu sync.Mutex // guards the results
-	for _, member := range l.states.cfg.Members() {
-		if member == l.states.cfg.Name {
-			continue
-		}
-		asking.Go(func() {
-			state, err := l.ask(ctx, member)
-			mu.Lock()
-			defer mu.Unlock()
-			if err == nil {
-				answered++
-				position = max(position, state.GetPosition())
-			}
-			if err != nil && !l.client.isRefused(member, l.states.heardOf(member)) || state.GetHasQuorum() {
-				able++
-			}
-		})
-	}
-	asking.Wait()
-	return position, answered, able
-}
-
-func (l *Link) ask(ctx context.Context, member string) (*relayv1.MemberState, error) {
-	conn, err := l.client.conn(member)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := relayv1.NewMemberServiceClient(conn).ExchangeState(ctx, &relayv1.ExchangeStateRequest{State: l.states.own()})
-	if err != nil {
-		return nil, err
-	}
-	l.states.note(member, answer.GetState())
-	return answer.GetState(), nil
 }
 
 // exchanges asks members how they are, again and again. It belongs to its run.

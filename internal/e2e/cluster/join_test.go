@@ -43,7 +43,7 @@ func TestJoinOfALargeStore(t *testing.T) {
 	}
 	s.wantVoters(t)
 	if n := l.doubtful.Load() + l.refused.Load() + l.scrapesFailed.Load(); n > 0 {
-		t.Errorf("not everything went on while relays joined: %s %q", l.tally(), l.inDoubt())
+		t.Errorf("not everything went on while relays joined: %s %q; the last scrape that failed: %s", l.tally(), l.inDoubt(), l.whyUnanswered())
 	}
 	l.stop()
 	l.members = s.members

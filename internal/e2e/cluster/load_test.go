@@ -78,14 +78,15 @@ type load struct {
 
 	acked, doubtful, refused, scrapes, scrapesFailed, tunnelled atomic.Int64
 
-	mu     sync.Mutex
-	groups map[string]map[string]groupState // guarded by mu; what each group may hold, by the group's name and the states' keys
-	doubts []string                         // guarded by mu; what relays said of pushes that are in doubt
-	rising map[string]int                   // guarded by mu; the last value of each group that only rises which was acknowledged
-	added  map[string]int                   // guarded by mu; how often each agent has taken one more
-	twice  map[string]bool                  // guarded by mu; the agents of whom something was counted twice
-	waits  map[string]time.Duration         // guarded by mu; the longest that somebody pushed at each member until that was acknowledged, by its name
-	away   time.Duration                    // guarded by mu; the longest time for which no relay answered a scrape through an agent
+	mu         sync.Mutex
+	groups     map[string]map[string]groupState // guarded by mu; what each group may hold, by the group's name and the states' keys
+	doubts     []string                         // guarded by mu; what relays said of pushes that are in doubt
+	unanswered string                           // guarded by mu; why the last scrape failed that did
+	rising     map[string]int                   // guarded by mu; the last value of each group that only rises which was acknowledged
+	added      map[string]int                   // guarded by mu; how often each agent has taken one more
+	twice      map[string]bool                  // guarded by mu; the agents of whom something was counted twice
+	waits      map[string]time.Duration         // guarded by mu; the longest that somebody pushed at each member until that was acknowledged, by its name
+	away       time.Duration                    // guarded by mu; the longest time for which no relay answered a scrape through an agent
 }
 
 // startLoad begins to push at each member and agent, and to scrape through a balancer over all.
@@ -279,6 +280,9 @@ func (l *load) scrape(ctx context.Context, turn int) {
 		page, err := l.page(m)
 		if err != nil {
 			l.scrapesFailed.Add(1)
+			l.mu.Lock()
+			l.unanswered = fmt.Sprintf("%s at %s: %v", m.name, time.Now().Format(clock), err)
+			l.mu.Unlock()
 			continue
 		}
 		l.scrapes.Add(1)
@@ -342,6 +346,13 @@ func (l *load) inDoubt() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.doubts)
+}
+
+// whyUnanswered returns why the last scrape failed that did.
+func (l *load) whyUnanswered() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unanswered
 }
 
 func (l *load) tally() string {

@@ -31,7 +31,7 @@ func TestOneBecomesThreeAndOneAgain(t *testing.T) {
 	s.wantVoters(t)
 	l.wantService()
 	if n := l.scrapesFailed.Load(); n > 0 {
-		t.Errorf("%d scrapes failed while one relay became three", n)
+		t.Errorf("%d scrapes failed while one relay became three, the last one %s", n, l.whyUnanswered())
 	}
 	l.stop()
 	l.members = s.members

@@ -2,15 +2,11 @@ package replicated
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"pushrelay/internal/monotonic"
 )
 
 // catchUpWithin is how long somebody who looks waits for what is committed.
@@ -26,10 +22,13 @@ type reader struct {
 
 	mu   sync.Mutex
 	next *round // guarded by mu; the one that has not begun; nil if nobody asks
+	// alone is when it was last known that nobody had decided anything without this member since the last read that was answered; guarded by mu.
+	alone time.Time
 
 	heard atomic.Pointer[time.Time] // when the last read began that was answered
 	mute  atomic.Bool               // the last one was not
-	head  atomic.Pointer[head]      // what it told
+	told  atomic.Int64              // the highest revision that any told
+	head  atomic.Pointer[head]      // how far the records were known to be when the copy was last as far
 }
 
 // A round is one read.
@@ -72,8 +71,8 @@ func (r *reader) read(ctx context.Context) (int64, error) {
 	}
 }
 
-// run reads whenever somebody asks, and now and then to know whether a majority is there, until ctx ends.
-func (r *reader) run(ctx context.Context, every time.Duration, p *progress) {
+// run reads whenever somebody asks, and now and then to know whether a majority is there, until ctx ends. If nobody had asked and no majority answers, missed is called.
+func (r *reader) run(ctx context.Context, every time.Duration, p *progress, missed func(context.Context)) {
 	pulse := time.NewTicker(every)
 	defer pulse.Stop()
 	for {
@@ -87,17 +86,38 @@ func (r *reader) run(ctx context.Context, every time.Duration, p *progress) {
 		present := r.next
 		r.next = nil
 		r.mu.Unlock()
-		if present == nil {
+		wanted := present != nil
+		if !wanted {
 			present = &round{done: make(chan struct{})}
 		}
 		began := time.Now()
 		if present.revision, present.err = r.ask(ctx); present.err == nil {
 			r.heard.Store(&began)
+			r.told.Store(max(r.told.Load(), present.revision))
 			r.note(present.revision, began, p)
 		}
 		r.mute.Store(present.err != nil)
 		close(present.done)
+		if present.err != nil && !wanted {
+			missed(ctx)
+		}
 	}
+}
+
+// staysAlone notes that nobody could decide anything without this member at some time since began. It says whether nobody can have either since a majority was last
+// heard: that was known all the time, with no gap longer than within.
+func (r *reader) staysAlone(began time.Time, within time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := *r.heard.Load()
+	if r.alone.After(last) {
+		last = r.alone
+	}
+	if time.Since(last) > within {
+		return false
+	}
+	r.alone = began
+	return true
 }
 
 func (r *reader) ask(ctx context.Context) (int64, error) {
@@ -115,86 +135,6 @@ func (r *reader) note(revision int64, at time.Time, p *progress) {
 	if has, _, _ := p.now(); r.head.Load().revision <= has {
 		r.head.Store(&head{revision, at})
 	}
-}
-
-var (
-	errBehind   = errors.New("this relay's copy of the cluster's store is behind")
-	errCutOff   = errors.New("this relay hears no majority of the cluster, and others may show more than it has: ask another one")
-	errElecting = fmt.Errorf("the cluster's etcd has had no leader for %s, and what its last one has shown may be more than this relay has: ask again", electionPatience)
-)
-
-// Others are the other members, as far as they can be asked.
-type Others struct {
-	// Position is that of the last change that any of them shows. What the leader writes to be heard is none: the last of that may never be told to all.
-	Position uint64
-	// MayElect says that enough of them answer for the engine to have a leader soon; MayDecide that those which do not answer, or hear a majority, may be one without
-	// this member.
-	MayElect, MayDecide bool
-}
-
-// electionPatience bounds the wait for the engine's next leader.
-const electionPatience = 5 * time.Second
-
-// CatchUp waits until the copy has all that was committed when it was called, so that whoever looks at one relay after another never sees anything go back
-// (C9). It costs one read of etcd, shared with others. While the engine has no leader and will have one soon it waits for that: what its last leader has shown may be
-// known to nobody else until then. Without a majority it waits until the copy has all that other members show. An error means that the copy is not as far in time,
-// that others may have a majority which does not hear of this member, or that the engine's election takes too long.
-func (k *Keep) CatchUp(ctx context.Context) error {
-	began := time.Now()
-	for {
-		err := k.catchUp(ctx)
-		switch {
-		case err == nil || ctx.Err() != nil || errors.Is(err, errBehind):
-			return err
-		case k.cfg.Others == nil && k.hearsQuorum():
-			return err
-		case k.cfg.Others == nil, time.Since(k.LastHeard()) > k.cfg.MaxStaleness:
-			return nil // for whoever looks all the same
-		}
-		asking, cancel := context.WithTimeout(ctx, catchUpWithin)
-		others := k.cfg.Others(asking)
-		cancel()
-		switch {
-		case others.MayElect && time.Since(began) < electionPatience:
-			monotonic.Sleep(ctx, again/4)
-		case others.MayElect:
-			return errElecting
-		case others.MayDecide:
-			return errCutOff
-		default:
-			return k.shows(ctx, others.Position)
-		}
-	}
-}
-
-var errNoLeader = errors.New("the cluster's etcd has no leader at present")
-
-// catchUp waits until the copy has what a majority has.
-func (k *Keep) catchUp(ctx context.Context) error {
-	if k.cfg.HasQuorum != nil && !k.cfg.HasQuorum() {
-		return errNoLeader
-	}
-	reading, cancel := context.WithTimeout(ctx, catchUpWithin)
-	defer cancel()
-	revision, err := k.reader.read(reading)
-	if err != nil {
-		return err
-	}
-	return k.reaches(ctx, revision)
-}
-
-// reaches waits until the copy has a revision.
-func (k *Keep) reaches(ctx context.Context, revision int64) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, catchUpWithin, errBehind)
-	defer cancel()
-	return k.progress.wait(ctx, func(has int64, _ uint64) bool { return has >= revision })
-}
-
-// shows waits until the copy shows a change.
-func (k *Keep) shows(ctx context.Context, position uint64) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, catchUpWithin, errBehind)
-	defer cancel()
-	return k.WaitFor(ctx, position)
 }
 
 // WaitFor waits until the copy shows the change at that position (C7).

@@ -38,7 +38,7 @@ func TestReadsAreShared(t *testing.T) {
 		r := newReader(&clientv3.Client{KV: etcd}, "position")
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go r.run(ctx, time.Hour, &progress{})
+		go r.run(ctx, time.Hour, &progress{}, func(context.Context) {})
 		got := make(chan int64, 100)
 		ask := func(n int) {
 			for range n {
@@ -77,7 +77,7 @@ func TestMajorityIsHeard(t *testing.T) {
 		r := newReader(&clientv3.Client{KV: etcd}, "position")
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go r.run(ctx, time.Second, &progress{})
+		go r.run(ctx, time.Second, &progress{}, func(context.Context) {})
 		time.Sleep(10*time.Second + time.Millisecond)
 		synctest.Wait()
 		if since := time.Since(*r.heard.Load()); since > time.Second {

@@ -37,7 +37,7 @@ func (k *Keep) Run(ctx context.Context) error {
 	var reads sync.WaitGroup
 	defer reads.Wait()
 	defer stop()
-	reads.Go(func() { k.reader.run(reading, k.cfg.Silence/3, &k.progress) })
+	reads.Go(func() { k.reader.run(reading, k.cfg.Silence/3, &k.progress, k.missed) })
 	for ctx.Err() == nil {
 		leads, err := k.follow(ctx)
 		if leads {
