@@ -1,7 +1,9 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"time"
@@ -173,14 +175,16 @@ func (l *Log) rotate(r *rotation) {
 		// What could not be written is in the snapshot only for which this segment is made.
 		flags |= needsSnapshot
 	}
-	made, err := createSegment(l.cfg.FS, l.cfg.Dir, newHeader(segmentMagic, r.id, l.number, flags), l.fill)
+	made, err := createSegment(l.cfg.FS, l.cfg.Dir, newHeader(segmentMagic, r.id, l.number, flags), l.fillOfNext())
 	if err != nil {
 		r.end(0, fmt.Errorf("beginning a segment: %w", err))
 		return
 	}
 	if err := l.name(made); err != nil {
-		// The manifest on the disk may name it or not, so that the file must stay. It is empty, and means nothing.
 		made.file.Close() //nolint:errcheck // Nothing was written.
+		if !errors.Is(err, errMayBeThere) {
+			err = errors.Join(err, removeIfThere(l.cfg.FS, filepath.Join(l.cfg.Dir, segmentName(r.id))))
+		} // Else the manifest on the disk may name it, so that the file must stay. It is empty, and means nothing.
 		r.end(0, fmt.Errorf("beginning a segment: %w", err))
 		return
 	}
@@ -190,6 +194,9 @@ func (l *Log) rotate(r *rotation) {
 	}
 	l.segment = made
 	l.limit = l.cfg.SegmentBytes
+	if made.fill < l.fill {
+		l.limit = min(l.limit, headerBytes+l.fill) // The next one may be filled ahead again.
+	}
 	l.mu.Lock()
 	l.sizes = append(l.sizes, segmentSize{id: r.id, bytes: made.end})
 	l.mu.Unlock()
@@ -201,6 +208,17 @@ func (l *Log) rotate(r *rotation) {
 		l.mu.Unlock()
 		l.tidy = nil
 	}
+}
+
+// fillOfNext returns how far the next segment is to be filled ahead: not at all after the disk failed. It may be full, and the manifest and what is in doubt need what room
+// there is.
+func (l *Log) fillOfNext() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failure != nil {
+		return 0
+	}
+	return l.fill
 }
 
 // name puts a new segment into the manifest.

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -65,7 +66,10 @@ func createWhole(fsys FS, dir, name string, parts ...[]byte) error {
 	return createBy(fsys, dir, name, func(f File) error { return writeParts(f, parts) })
 }
 
-// createBy is createWhole for a file that a function writes.
+// errMayBeThere is why nobody knows which file has the name that a new one was to get: this one, or the one before.
+var errMayBeThere = errors.New("it may be the new file or the one before")
+
+// createBy is createWhole for a file that a function writes. After an error everything is as it was, unless it is errMayBeThere.
 func createBy(fsys FS, dir, name string, write func(File) error) error {
 	path := filepath.Join(dir, name)
 	f, err := createAnew(fsys, path+temporarySuffix)
@@ -76,13 +80,16 @@ func createBy(fsys FS, dir, name string, write func(File) error) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = fsys.Rename(path+temporarySuffix, path)
-	}
-	if err != nil {
+	if err = errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, removeIfThere(fsys, path+temporarySuffix))
 	}
-	return fsys.SyncDir(dir)
+	if err := fsys.Rename(path+temporarySuffix, path); err != nil {
+		return fmt.Errorf("%w: %w", errMayBeThere, errors.Join(err, removeIfThere(fsys, path+temporarySuffix)))
+	}
+	if err := fsys.SyncDir(dir); err != nil {
+		return fmt.Errorf("%w: %w", errMayBeThere, err)
+	}
+	return nil
 }
 
 // writeParts writes the parts from the beginning of the file, one behind the other.

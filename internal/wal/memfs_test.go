@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 
 	"pushrelay/internal/wal"
 )
@@ -22,6 +23,7 @@ type memFS struct {
 	locked  map[string]bool
 	calls   int
 	killed  bool // what is seen is what a kill has left, and no power cut
+	pages   int  // how many there are; 0 for no bound
 	// fault is asked before every operation that changes something; nil means that all goes well. It may block.
 	fault func(call int, operation, path string) error
 }
@@ -44,7 +46,45 @@ var errPower = errors.New("the power is off")
 // errShort as a fault writes half of the bytes.
 var errShort = errors.New("short write")
 
-const sectorBytes = 512
+const (
+	sectorBytes = 512
+	pageBytes   = 64 // in which a disk with a bound is shared out
+)
+
+// pagesOf returns how many pages a file of that length has.
+func pagesOf(bytes int) int { return (bytes + pageBytes - 1) / pageBytes }
+
+// used returns how many pages are. The caller holds mu.
+func (m *memFS) used() int {
+	all := 0
+	for _, n := range m.names {
+		all += pagesOf(len(n.content))
+	}
+	return all
+}
+
+// fits returns how many of so many bytes there is room for. The caller holds mu.
+func (m *memFS) fits(n *node, offset int64, bytes int) int {
+	if m.pages == 0 {
+		return bytes
+	}
+	most := (pagesOf(len(n.content)) + m.pages - m.used()) * pageBytes
+	return max(0, min(bytes, most-int(offset)))
+}
+
+// setFree makes the disk one that has so many pages left.
+func (m *memFS) setFree(pages int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pages = m.used() + pages
+}
+
+// grow gives the disk so many pages more.
+func (m *memFS) grow(pages int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pages += pages
+}
 
 func newMemFS() *memFS {
 	return &memFS{names: map[string]*node{}, durable: map[string]*node{}, locked: map[string]bool{}}
@@ -315,6 +355,9 @@ func (f *memFile) WriteAt(b []byte, offset int64) (int, error) {
 		b = b[:max(0, half-int(offset+int64(half))%8)] // as much as a page, or a word of it
 	} else if err != nil {
 		return 0, err
+	}
+	if fits := f.fs.fits(f.node, offset, len(b)); fits < len(b) {
+		b, err = b[:fits], &fs.PathError{Op: "write", Path: f.path, Err: syscall.ENOSPC}
 	}
 	c := change{offset, slices.Clone(b)}
 	f.node.content = c.apply(f.node.content)

@@ -56,7 +56,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestResumeNeedsRoomForTheLogOnly: neither a snapshot nor the zeros of a segment fit.
+// TestResumeNeedsRoomForTheLogOnly: a snapshot does not fit, and a segment is not filled ahead.
 func TestResumeNeedsRoomForTheLogOnly(t *testing.T) {
 	t.Parallel()
 	fsys := newMemFS()
@@ -64,27 +64,88 @@ func TestResumeNeedsRoomForTheLogOnly(t *testing.T) {
 	o.append(20)
 	fsys.setFault(failing("write"))
 	o.append(1)
-	creating := 0
+	written := 0
 	fsys.setFault(func(_ int, operation, path string) error {
 		if operation == "create" && strings.HasSuffix(path, ".snapshot.tmp") {
 			return syscall.ENOSPC
 		}
 		if operation == "write" && strings.HasSuffix(path, ".log.tmp") {
-			if creating++; creating == 2 { // the header, and then the zeros
-				return syscall.ENOSPC
-			}
+			written++
 		}
 		return nil
 	})
 	if err := o.snapshot(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("a snapshot: %v, want that there is no space", err)
 	}
-	creating = 0
-	if err := o.resume(); err != nil || creating < 2 || !o.append(2) {
-		t.Errorf("Resume() = %v, and the zeros were tried %d times", err, creating)
+	written = 0
+	if err := o.resume(); err != nil || written != 1 || !o.append(2) {
+		t.Errorf("Resume() = %v, and %d writes made its segment, want that of the header", err, written)
 	}
 	o = o.reopen(t, fsys.crash(seeded(1)))
 	o.log.Close()
+}
+
+// TestFilledAheadAgain: what follows the segment that was not filled ahead is.
+func TestFilledAheadAgain(t *testing.T) {
+	t.Parallel()
+	fsys := newMemFS()
+	cfg := testConfig(fsys)
+	cfg.SegmentBytes = 64 << 20
+	o := mustOpen(t, cfg)
+	fsys.setFault(failing("write"))
+	o.append(1)
+	fsys.setFault(nil)
+	if err := o.resume(); err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	fsys.setFault(func(_ int, operation, path string) error {
+		if operation == "write" && strings.HasSuffix(path, ".log.tmp") {
+			written++
+		}
+		return nil
+	})
+	for range 2 {
+		wait, err := o.log.Append(make([]byte, 1<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if written < 2 {
+		t.Errorf("%d writes made the next segment, want that of its header and those ahead", written)
+	}
+	o.log.Close()
+}
+
+// TestResumeInAnyRoom: nothing that a snapshot or the log does with the room that there is keeps the log from being taken up.
+func TestResumeInAnyRoom(t *testing.T) {
+	t.Parallel()
+	const least = 16 // pages: of a segment's header, a manifest, and what is in doubt
+	for room := least; room < 160; room++ {
+		for _, snapshots := range []bool{true, false} {
+			fsys := newMemFS()
+			o := mustOpen(t, testConfig(fsys))
+			o.append(40)
+			fsys.setFree(1)
+			for o.append(1) {
+			}
+			for _, more := range []int{0, room} {
+				fsys.grow(more)
+				if snapshots {
+					o.snapshot()
+				}
+				o.resume()
+			}
+			if err := o.resume(); err != nil {
+				t.Errorf("with %d pages (snapshots are tried before: %t): Resume() = %v%s", room, snapshots, err, listing(fsys))
+			}
+			o = o.reopen(t, fsys.crash(seeded(uint64(room))))
+			o.log.Close()
+		}
+	}
 }
 
 // TestResumeAndSnapshots: what a snapshot has is not written again, what was noted after it is, and the two do not overlap.

@@ -194,6 +194,9 @@ func (s *SnapshotWriter) commit(ctx context.Context) error {
 	}
 	// A crash from here on: a snapshot that the manifest does not name, and that is removed.
 	if err := s.log.nameSnapshot(s); err != nil {
+		if !errors.Is(err, errMayBeThere) {
+			return errors.Join(err, removeIfThere(s.fs, s.path)) // The disk may be full of it.
+		}
 		s.log.unsureOf(s) // The manifest on the disk may name it.
 		return err
 	}
