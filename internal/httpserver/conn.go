@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -24,15 +25,43 @@ const (
 type connListener struct {
 	net.Listener
 	server *Server
+
+	closeBelow func() error  // closes what is below, once
+	stopped    atomic.Bool   // it accepts nothing any more
+	ended      atomic.Bool   // Accept knows that
+	once       sync.Once     // closes closed
+	closed     chan struct{} // closed by Close
 }
 
-// Accept waits for the next connection.
+func newConnListener(l net.Listener, s *Server) *connListener {
+	return &connListener{Listener: l, server: s, closeBelow: sync.OnceValue(l.Close), closed: make(chan struct{})}
+}
+
+// Accept waits for the next connection; after stop it waits for Close.
 func (l *connListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
+		if l.stopped.Load() {
+			l.ended.Store(true)
+			<-l.closed // Until then its server goes on with what was accepted.
+		}
 		return nil, err
 	}
-	return &conn{Conn: c, server: l.server, waste: NewWaste()}, nil
+	newcomer := &conn{Conn: c, server: l.server, waste: NewWaste()}
+	l.server.newcomers.come(newcomer)
+	return newcomer, nil
+}
+
+// stop closes what is below: nothing is accepted any more.
+func (l *connListener) stop() {
+	l.stopped.Store(true)
+	l.closeBelow() //nolint:errcheck // Close returns it.
+}
+
+// Close ends Accept for good.
+func (l *connListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.closeBelow()
 }
 
 // conn is a connection of the server, below TLS if there is TLS.
@@ -41,6 +70,8 @@ type conn struct {
 	server *Server
 	waste  *Waste
 	unread atomic.Bool // there is a request whose body was not read to its end, as far as is known
+
+	settled atomic.Bool // it is no newcomer any more
 }
 
 // Read reads, once the connection may be read.
@@ -127,6 +158,9 @@ func observeState(c net.Conn, state http.ConnState) {
 		below(c).unread.Store(!ok || secured.ConnectionState().NegotiatedProtocol != "h2") // HTTP/2 can end one request alone
 	case http.StateIdle:
 		below(c).unread.Store(false)
-	case http.StateNew, http.StateHijacked, http.StateClosed:
+		below(c).settle()
+	case http.StateHijacked, http.StateClosed:
+		below(c).settle()
+	case http.StateNew:
 	}
 }

@@ -60,7 +60,9 @@ type Config struct {
 type Server struct {
 	cfg       Config
 	listeners []listener
-	servers   []*http.Server // since Run
+	servers   []*http.Server  // since Run
+	accepting []*connListener // since Run
+	newcomers newcomers
 	reserve   *reserve
 	discards  chan struct{} // slots, see discardsAtOnce
 	users     users
@@ -204,7 +206,8 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 	for _, l := range s.listeners {
 		server := s.newHTTP(handler) // each has its own: what serves with the web configuration changes it
 		s.servers = append(s.servers, server)
-		conns := &connListener{Listener: s.reserve.guard(l.Listener, httpShare), server: s}
+		conns := newConnListener(s.reserve.guard(l.Listener, httpShare), s)
+		s.accepting = append(s.accepting, conns)
 		serving.Go(func() error {
 			if !l.plain {
 				server.Handler = passwords.behind(server.Handler)
@@ -230,7 +233,7 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 
 func (s *Server) newHTTP(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           countResets(tellCuts(boundBodies(refuseOtherSchemes(handler)))),
+		Handler:           settleFirst(countResets(tellCuts(boundBodies(refuseOtherSchemes(handler))))),
 		ConnContext:       withConn,
 		ConnState:         observeState,
 		ReadHeaderTimeout: headerTimeout,
@@ -242,6 +245,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 }
 
 func (s *Server) shutdown(grace time.Duration) {
+	s.stopAccepting()
 	ctx, cancel := context.WithTimeout(context.Background(), grace) // the caller's context has ended; this one ends here
 	defer cancel()
 	// What waits is told before it is cut off: it can still answer.
