@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -67,6 +68,7 @@ type TLS struct{ CertFile, KeyFile, CAFile string }
 type Engine struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
+	ending atomic.Bool  // Close was called
 	close  func() error // once
 }
 
@@ -92,15 +94,17 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	}
 	select {
 	case <-etcd.Server.ReadyNotify():
-		client := v3client.New(etcd.Server)
-		return &Engine{etcd, client, sync.OnceValue(func() error {
-			client.Close() //nolint:errcheck // It has no connection that could fail, and says that its context has ended.
+		e := &Engine{etcd: etcd, client: v3client.New(etcd.Server)}
+		e.close = sync.OnceValue(func() error {
+			e.ending.Store(true)
+			e.client.Close() //nolint:errcheck // It has no connection that could fail, and says that its context has ended.
 			etcd.Close()
 			return nil
-		})}, nil
+		})
+		return e, nil
 	case err = <-etcd.Err():
 	case <-etcd.Server.StopNotify():
-		err = errors.New("it has stopped by itself")
+		err = errors.New("it has stopped by itself, as one does that the cluster has removed")
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}

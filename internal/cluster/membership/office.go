@@ -21,6 +21,9 @@ const changePatience = 10 * time.Second
 // handOverPatience bounds how long a former leader waits for the next one.
 const handOverPatience = 10 * time.Second
 
+// stopPatience bounds the wait for this member's etcd to stop, which was told that it was removed.
+const stopPatience = 2 * time.Second
+
 // OfficeConfig is what an [Office] works with.
 type OfficeConfig struct {
 	// DataDir and Release are required, and so are Restart and Logger.
@@ -285,8 +288,11 @@ func (r *roll) leaving(name string) (own *entry, last bool, err error) {
 	return own, others == 0, nil
 }
 
-// hasStill reports whether etcd has the member still, or cannot say.
+// hasStill reports whether etcd has this member still, or cannot say.
 func (o *Office) hasStill(ctx context.Context, e *entry) bool {
+	if o.wasTold(ctx) {
+		return false
+	}
 	if e.alone {
 		got, err := o.cfg.Client.Get(ctx, o.cfg.Dir.keys().member(e.Name), clientv3.WithCountOnly())
 		return err != nil || got.Count > 0
@@ -301,6 +307,21 @@ func (o *Office) hasStill(ctx context.Context, e *entry) bool {
 		}
 	}
 	return false
+}
+
+// wasTold reports whether this member's etcd has stopped because it was removed. Another member may tell it that before it hears that its own wish was granted.
+func (o *Office) wasTold(ctx context.Context) bool {
+	engine := o.cfg.Members.cfg.Engine
+	if engine == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, stopPatience)
+	defer cancel()
+	select {
+	case <-engine.Stopped():
+	case <-ctx.Done():
+	}
+	return engine.Removed()
 }
 
 // Leave notes that the data dir is to become that of a relay of its own, with what its etcd holds. The cluster is not told.
