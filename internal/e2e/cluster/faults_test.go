@@ -100,10 +100,10 @@ func TestFaults(t *testing.T) {
 // timeout is a short time for pushes, so that it is soon known what is in doubt.
 const timeout = "--push.timeout=3s"
 
-// TestRandomFaults is TestFaults with faults at random, one after the other: $PUSHRELAY_FAULTS_FOR says for how long, and half a minute is what everybody waits for.
+// TestRandomFaults is TestFaults with faults at random, one after the other: $PUSHRELAY_FAULTS_FOR says for how long, and two minutes are what everybody waits for.
 func TestRandomFaults(t *testing.T) {
 	t.Parallel()
-	seed, limit := uint64(time.Now().UnixNano()), 30*time.Second
+	seed, limit := uint64(time.Now().UnixNano()), 2*time.Minute
 	if text := os.Getenv("PUSHRELAY_FAULTS_SEED"); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
