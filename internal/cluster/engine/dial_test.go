@@ -17,7 +17,7 @@ import (
 // TestDial: an etcd that runs by itself is used with its certificates and its users, and within its limits (C4).
 func TestDial(t *testing.T) {
 	const ops, bytes = 300, 3 << 19
-	foreign := enginetest.StartForeign(t, ops, bytes)
+	foreign := enginetest.StartForeign(t, 1, ops, bytes)
 	endpoint, caFile := foreign.Endpoint, foreign.CAFile
 	credentials := func(text string) string {
 		file := filepath.Join(t.TempDir(), "credentials")
@@ -77,7 +77,7 @@ func TestDial(t *testing.T) {
 
 // TestDialSmall: an etcd that takes less than any is started with is not used.
 func TestDialSmall(t *testing.T) {
-	foreign := enginetest.StartForeign(t, 100, 1<<20)
+	foreign := enginetest.StartForeign(t, 1, 100, 1<<20)
 	endpoint, caFile := foreign.Endpoint, foreign.CAFile
 	file := filepath.Join(t.TempDir(), "credentials")
 	if err := os.WriteFile(file, []byte("relay:pass:word"), 0o600); err != nil {

@@ -2,9 +2,11 @@ package enginetest
 
 import (
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -16,12 +18,17 @@ import (
 
 // A Foreign is an etcd that runs by itself, with TLS and users: relay, whose password is pass:word, may use the keys below /pushrelay/, and root everything.
 type Foreign struct {
+	// Endpoint is that of its members, with commas between them.
 	Endpoint, CAFile string
 	// CredentialsFile and RootFile are those of the two users.
 	CredentialsFile, RootFile string
 	// Root is a client that may do everything.
 	Root *clientv3.Client
 
+	members []*foreignMember
+}
+
+type foreignMember struct {
 	config func() *embed.Config
 	etcd   *embed.Etcd // nil while it does not run
 }
@@ -29,29 +36,34 @@ type Foreign struct {
 // ForeignQuota is how much a foreign etcd may store.
 const ForeignQuota = 1 << 30
 
-// StartForeign starts an etcd of one member that takes so many operations and bytes at once. It is stopped when the test ends.
-func StartForeign(t testing.TB, ops, bytes uint) *Foreign {
+// StartForeign starts an etcd of n members that takes so many operations and bytes at once. It is stopped when the test ends.
+func StartForeign(t testing.TB, n int, ops, bytes uint) *Foreign {
 	t.Helper()
 	cert, err := transport.SelfCert(zap.NewNop(), t.TempDir(), []string{"127.0.0.1:0"}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, at, peer := t.TempDir(), freeURL(t, "https"), freeURL(t, "http")
-	f := &Foreign{Endpoint: at[0].String(), CAFile: cert.CertFile}
-	f.config = func() *embed.Config {
-		cfg := embed.NewConfig()
-		cfg.BcryptCost = 4 // bcrypt.MinCost: a password takes seconds otherwise where the race detector looks on
-		cfg.Dir, cfg.MaxTxnOps, cfg.MaxRequestBytes, cfg.QuotaBackendBytes = dir, ops, bytes, ForeignQuota
-		cfg.ListenClientUrls, cfg.AdvertiseClientUrls = at, at
-		cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = peer, peer
-		cfg.InitialCluster = cfg.Name + "=" + peer[0].String()
-		cfg.ClientTLSInfo = transport.TLSInfo{CertFile: cert.CertFile, KeyFile: cert.KeyFile}
-		cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-		return cfg
+	f := &Foreign{CAFile: cert.CertFile}
+	var all, endpoints []string
+	for i := range n {
+		name, dir, at, peer := fmt.Sprint("etcd-", i), t.TempDir(), freeURL(t, "https"), freeURL(t, "http")
+		all, endpoints = append(all, name+"="+peer[0].String()), append(endpoints, at[0].String())
+		f.members = append(f.members, &foreignMember{config: func() *embed.Config {
+			cfg := embed.NewConfig()
+			cfg.BcryptCost = 4 // bcrypt.MinCost: a password takes seconds otherwise where the race detector looks on
+			cfg.Name, cfg.Dir, cfg.MaxTxnOps, cfg.MaxRequestBytes, cfg.QuotaBackendBytes = name, dir, ops, bytes, ForeignQuota
+			cfg.ListenClientUrls, cfg.AdvertiseClientUrls = at, at
+			cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = peer, peer
+			cfg.InitialCluster = strings.Join(all, ",")
+			cfg.ClientTLSInfo = transport.TLSInfo{CertFile: cert.CertFile, KeyFile: cert.KeyFile}
+			cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+			return cfg
+		}})
 	}
+	f.Endpoint = strings.Join(endpoints, ",")
 	f.Start(t)
 	t.Cleanup(f.Stop)
-	root := v3client.New(f.etcd.Server)
+	root := v3client.New(f.members[0].etcd.Server)
 	_, err1 := root.UserAdd(t.Context(), "root", "secret")
 	_, err2 := root.UserGrantRole(t.Context(), "root", "root")
 	_, err3 := root.RoleAdd(t.Context(), "relays")
@@ -67,23 +79,48 @@ func StartForeign(t testing.TB, ops, bytes uint) *Foreign {
 	return f
 }
 
-// Start starts it again after Stop.
+// Start starts the members that do not run.
 func (f *Foreign) Start(t testing.TB) {
 	t.Helper()
-	etcd, err := embed.StartEtcd(f.config())
-	if err != nil {
-		t.Fatal(err)
+	for _, m := range f.members {
+		if m.etcd != nil {
+			continue
+		}
+		var err error
+		if m.etcd, err = embed.StartEtcd(m.config()); err != nil {
+			t.Fatal(err)
+		}
 	}
-	<-etcd.Server.ReadyNotify()
-	f.etcd = etcd
+	for _, m := range f.members {
+		<-m.etcd.Server.ReadyNotify()
+	}
 }
 
-// Stop stops it, if it runs.
+// Stop stops the members that run.
 func (f *Foreign) Stop() {
-	if f.etcd != nil {
-		f.etcd.Close()
+	for _, m := range f.members {
+		m.stop()
 	}
-	f.etcd = nil
+}
+
+func (m *foreignMember) stop() {
+	if m.etcd != nil {
+		m.etcd.Close()
+	}
+	m.etcd = nil
+}
+
+// Kill ends a member that leads, or one that does not, without any goodbye.
+func (f *Foreign) Kill(t testing.TB, leader bool) {
+	t.Helper()
+	for _, m := range f.members {
+		if m.etcd != nil && (m.etcd.Server.Leader() == m.etcd.Server.MemberID()) == leader {
+			m.etcd.Server.HardStop()
+			m.stop()
+			return
+		}
+	}
+	t.Fatal("no member of the etcd is of that kind")
 }
 
 // client returns one that is root, and speaks to etcd as others do.
@@ -94,7 +131,7 @@ func (f *Foreign) client(t testing.TB) *clientv3.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{f.Endpoint}, TLS: config, Username: "root", Password: "secret", Logger: zap.NewNop()})
+	client, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(f.Endpoint, ","), TLS: config, Username: "root", Password: "secret", Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}

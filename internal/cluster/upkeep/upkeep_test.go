@@ -206,7 +206,7 @@ func TestOneAtATime(t *testing.T) {
 
 // TestEtcdOfOnesOwn: the members of an etcd that is there for the relays alone are made smaller by the relay that leads, and by no other one (C19).
 func TestEtcdOfOnesOwn(t *testing.T) {
-	etcd := enginetest.StartForeign(t, 128, 3<<19)
+	etcd := enginetest.StartForeign(t, 1, 128, 3<<19)
 	client := etcd.Root
 	var revision atomic.Int64
 	for i := range 2 * quota / 3 / (100 << 10) {

@@ -23,7 +23,7 @@ const defaultTxnOps, defaultRequestBytes = 128, 3 << 19
 // newEtcdSite starts n relays whose etcd runs by itself.
 func newEtcdSite(t testing.TB, n int, etcd *enginetest.Foreign, flags ...string) *site {
 	t.Helper()
-	flags = append([]string{timeout, "--cluster.etcd-endpoints=" + strings.TrimPrefix(etcd.Endpoint, "https://"), "--cluster.etcd-ca-file=" + etcd.CAFile}, flags...)
+	flags = append([]string{timeout, "--cluster.etcd-endpoints=" + strings.ReplaceAll(etcd.Endpoint, "https://", ""), "--cluster.etcd-ca-file=" + etcd.CAFile}, flags...)
 	s := &site{}
 	for i := range n {
 		s.members = append(s.members, newMember(t, string(rune('a'+i)), "", "", flags...))
@@ -44,7 +44,7 @@ func newEtcdSite(t testing.TB, n int, etcd *enginetest.Foreign, flags ...string)
 // well; one leaves, one is removed, and the last one takes all with it and leaves nothing (C1).
 func TestEtcdOfOnesOwn(t *testing.T) {
 	t.Parallel()
-	etcd := enginetest.StartForeign(t, defaultTxnOps, defaultRequestBytes)
+	etcd := enginetest.StartForeign(t, 1, defaultTxnOps, defaultRequestBytes)
 	s := newEtcdSite(t, 3, etcd, "--cluster.etcd-credentials-file="+etcd.CredentialsFile)
 	want := map[string]float64{`done{instance="", job="before"}`: 1}
 	push := func(m *member, value int) {
@@ -139,7 +139,7 @@ func TestEtcdOfOnesOwn(t *testing.T) {
 // TestEtcdAway: while an etcd that runs by itself does not answer, relays show what they have and take nothing.
 func TestEtcdAway(t *testing.T) {
 	t.Parallel()
-	etcd := enginetest.StartForeign(t, defaultTxnOps, defaultRequestBytes)
+	etcd := enginetest.StartForeign(t, 1, defaultTxnOps, defaultRequestBytes)
 	s := newEtcdSite(t, 2, etcd, "--cluster.etcd-credentials-file="+etcd.CredentialsFile)
 	want := map[string]float64{`done{instance="", job="before"}`: 1}
 	for _, m := range s.members {
@@ -156,10 +156,27 @@ func TestEtcdAway(t *testing.T) {
 	}
 }
 
+// TestEtcdOfThree: an etcd that runs by itself loses the member that leads it, and later another one, under pushes and scrapes at all relays. They go on with those that are left.
+func TestEtcdOfThree(t *testing.T) {
+	t.Parallel()
+	etcd := enginetest.StartForeign(t, 3, defaultTxnOps, defaultRequestBytes)
+	s := newEtcdSite(t, 2, etcd, "--cluster.etcd-credentials-file="+etcd.CredentialsFile)
+	l := startLoad(t, s.members, []*agent{s.startAgent(t, "site-a")}, 1)
+	for _, leader := range []bool{true, false} {
+		l.wantService()
+		etcd.Kill(t, leader)
+		began := time.Now()
+		l.wantService()
+		t.Logf("a member is dead (it led: %t), and all is well after %.1f s: %s", leader, time.Since(began).Seconds(), l.tally())
+		etcd.Start(t)
+	}
+	l.end()
+}
+
 // TestEtcdOccupied: a cluster begins where nothing is, and nowhere else.
 func TestEtcdOccupied(t *testing.T) {
 	t.Parallel()
-	etcd := enginetest.StartForeign(t, defaultTxnOps, defaultRequestBytes)
+	etcd := enginetest.StartForeign(t, 1, defaultTxnOps, defaultRequestBytes)
 	if _, err := etcd.Root.Put(t.Context(), "/pushrelay/somebody", "else"); err != nil {
 		t.Fatal(err)
 	}
