@@ -28,13 +28,18 @@ type connListener struct {
 
 	closeBelow func() error  // closes what is below, once
 	stopped    atomic.Bool   // it accepts nothing any more
-	ended      atomic.Bool   // Accept knows that
-	once       sync.Once     // closes closed
+	end        func()        // closes ended, once
+	ended      chan struct{} // closed when nothing more comes of it
+	free       func()        // closes closed, once
 	closed     chan struct{} // closed by Close
 }
 
 func newConnListener(l net.Listener, s *Server) *connListener {
-	return &connListener{Listener: l, server: s, closeBelow: sync.OnceValue(l.Close), closed: make(chan struct{})}
+	ended, closed := make(chan struct{}), make(chan struct{})
+	return &connListener{
+		Listener: l, server: s, closeBelow: sync.OnceValue(l.Close),
+		end: sync.OnceFunc(func() { close(ended) }), ended: ended, free: sync.OnceFunc(func() { close(closed) }), closed: closed,
+	}
 }
 
 // Accept waits for the next connection; after stop it waits for Close.
@@ -42,7 +47,7 @@ func (l *connListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {
 		if l.stopped.Load() {
-			l.ended.Store(true)
+			l.end()
 			<-l.closed // Until then its server goes on with what was accepted.
 		}
 		return nil, err
@@ -60,7 +65,7 @@ func (l *connListener) stop() {
 
 // Close ends Accept for good.
 func (l *connListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.free()
 	return l.closeBelow()
 }
 

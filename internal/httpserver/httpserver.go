@@ -209,6 +209,7 @@ func (s *Server) Run(ctx context.Context, handler http.Handler, grace time.Durat
 		conns := newConnListener(s.reserve.guard(l.Listener, httpShare), s)
 		s.accepting = append(s.accepting, conns)
 		serving.Go(func() error {
+			defer conns.end()
 			if !l.plain {
 				server.Handler = passwords.behind(server.Handler)
 				return web.Serve(&frontListener{Listener: conns, server: server, passwords: passwords}, server, s.cfg.Flags, toolkit)

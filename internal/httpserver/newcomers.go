@@ -8,19 +8,16 @@ import (
 	"time"
 )
 
-// A server that ends takes no connection any more, and answers those who have just connected: net/http closes a connection whose first request it reads
-// while it ends, without an answer, and whoever scrapes sees the target down.
-const (
-	// newcomerGrace is how long the first request of a connection is waited for.
-	newcomerGrace = 250 * time.Millisecond
-	newcomerPoll  = 2 * time.Millisecond
-)
+// newcomerGrace is how long the first request of a connection is waited for by a server that ends. It takes no connection any more, and answers those who have just
+// connected: net/http closes a connection whose first request it reads while it ends, without an answer, and whoever scrapes sees the target down.
+const newcomerGrace = 250 * time.Millisecond
 
 // newcomers are the connections that were accepted and have had no request answered, nor begun to be. The zero value is none.
 type newcomers struct {
 	mu   sync.Mutex
 	all  map[*conn]bool // guarded by mu
 	last time.Time      // guarded by mu; when one came last
+	gone chan struct{}  // guarded by mu; closed when none is left; nil until somebody waits for that
 }
 
 func (n *newcomers) come(c *conn) {
@@ -36,22 +33,33 @@ func (n *newcomers) leave(c *conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.all, c)
+	if n.gone != nil && len(n.all) == 0 {
+		close(n.gone)
+		n.gone = nil
+	}
 }
 
-// areExpected says that there are some, of whom one came a moment ago.
-func (n *newcomers) areExpected() bool {
+// end waits until none is left or the last one has had its time, and closes those who are left: they would be waited for, and not be answered. None may come any more.
+func (n *newcomers) end() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	return len(n.all) > 0 && time.Since(n.last) < newcomerGrace
-}
-
-// close closes those who are left: they would not be answered, and be waited for.
-func (n *newcomers) close() {
+	if len(n.all) == 0 {
+		n.mu.Unlock()
+		return
+	}
+	gone := make(chan struct{})
+	n.gone = gone
+	grace := time.NewTimer(time.Until(n.last.Add(newcomerGrace)))
+	n.mu.Unlock()
+	defer grace.Stop()
+	select {
+	case <-gone:
+	case <-grace.C:
+	}
 	n.mu.Lock()
 	left := slices.Collect(maps.Keys(n.all))
 	n.mu.Unlock()
 	for _, c := range left {
-		c.Conn.Close() //nolint:errcheck // Nothing was asked on it.
+		c.Conn.Close() // Nothing was asked on it.
 	}
 }
 
@@ -60,13 +68,10 @@ func (s *Server) stopAccepting() {
 	for _, l := range s.accepting {
 		l.stop()
 	}
-	isAccepting := func(l *connListener) bool { return !l.ended.Load() }
-	for began := time.Now(); time.Since(began) < newcomerGrace; time.Sleep(newcomerPoll) {
-		if !slices.ContainsFunc(s.accepting, isAccepting) && !s.newcomers.areExpected() {
-			break
-		}
+	for _, l := range s.accepting {
+		<-l.ended
 	}
-	s.newcomers.close()
+	s.newcomers.end()
 }
 
 // settle says that the connection is no newcomer any more.

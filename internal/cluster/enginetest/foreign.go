@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
 )
@@ -110,11 +111,22 @@ func (m *foreignMember) stop() {
 	m.etcd = nil
 }
 
-// Kill ends a member that leads, or one that does not, without any goodbye.
-func (f *Foreign) Kill(t testing.TB, leader bool) {
+// KillLeader ends the member that leads without any goodbye.
+func (f *Foreign) KillLeader(t testing.TB) {
+	t.Helper()
+	f.kill(t, func(s *etcdserver.EtcdServer) bool { return s.Leader() == s.MemberID() })
+}
+
+// KillFollower ends one that does not lead.
+func (f *Foreign) KillFollower(t testing.TB) {
+	t.Helper()
+	f.kill(t, func(s *etcdserver.EtcdServer) bool { return s.Leader() != s.MemberID() })
+}
+
+func (f *Foreign) kill(t testing.TB, which func(*etcdserver.EtcdServer) bool) {
 	t.Helper()
 	for _, m := range f.members {
-		if m.etcd != nil && (m.etcd.Server.Leader() == m.etcd.Server.MemberID()) == leader {
+		if m.etcd != nil && which(m.etcd.Server) {
 			m.etcd.Server.HardStop()
 			m.stop()
 			return

@@ -70,6 +70,6 @@ func Knock(ctx context.Context, address string) (listens, refused bool) {
 	if err != nil {
 		return false, errors.Is(err, syscall.ECONNREFUSED)
 	}
-	conn.Close() //nolint:errcheck // Nothing was said on it.
+	conn.Close() // Nothing was said on it.
 	return true, false
 }
