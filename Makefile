@@ -33,9 +33,9 @@ ACTIONLINT := go tool -modfile=internal/tools/actionlint/go.mod actionlint
 # make bench BENCHFLAGS='--only=tunnel', make mutants MUTANTS=C8.
 TESTFLAGS ?=
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-# Most tests wait, and have the processors for a tenth of the time that they take: twice as many at once as there are processors, and three times as many packages.
+# Most tests of whole programs wait: twice as many as there are processors at once, and one package more than there are.
 PARALLEL  ?= $(shell echo $$(($(PROCESSORS) * 2)))
-TOGETHER  ?= $(shell echo $$(($(PROCESSORS) * 3)))
+TOGETHER  ?= $(shell echo $$(($(PROCESSORS) + 1)))
 # The first to begin of all packages, since they take longest.
 LONGEST   := ./internal/e2e/cluster ./internal/tunnel ./internal/hostile ./internal/keep/replicated
 # The tests of a hundred packages are linked each time: without what debuggers read, in two thirds of the time.
