@@ -150,7 +150,12 @@ func (s *Scraper) over(ctx context.Context, member string, r *scrape.Request) (*
 	if named, ok := errors.AsType[*scrape.Error](err); ok {
 		return nil, named
 	}
-	return nil, scrape.Errorf(scrape.AgentOffline, "agent %q has its session with member %q, which cannot be asked: %s", r.Agent, member, status.Convert(err).Message())
+	switch st := status.Convert(err); st.Code() {
+	case codes.Canceled, codes.DeadlineExceeded: // which is how the other end says that the deadline has passed there, a moment before it does here
+		return nil, scrape.Errorf(scrape.Timeout, "the target took too long, asked over member %q", member)
+	default:
+		return nil, scrape.Errorf(scrape.AgentOffline, "agent %q has its session with member %q, which cannot be asked: %s", r.Agent, member, st.Message())
+	}
 }
 
 func (s *Scraper) ask(ctx context.Context, member string, r *scrape.Request) (*scrape.Response, error) {
