@@ -10,6 +10,13 @@ var members = []mutant{
 		by:      "TestTokens",
 	},
 	{
+		rule: "C16", name: "a member that another one tells that it has left is one still",
+		file:    "internal/cluster/membership/office.go",
+		text:    "\tif o.wasTold(ctx) {\n\t\treturn false\n\t}\n",
+		instead: "",
+		by:      "TestLeaveIsToldByAnother",
+	},
+	{
 		rule: "C16", name: "a token has no end",
 		file:    "internal/cluster/membership/token.go",
 		text:    "!same || time.Now().Unix() >= token.GetEnds()",
